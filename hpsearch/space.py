@@ -1,0 +1,323 @@
+"""The search space: what each hyperparameter may be, how it is drawn, and the one canonical form of a point.
+
+A *point* is a flat map from dotted names to values, constants included (`{"optimizer.lr": 0.1, "augment": True}`). A
+*config* is the same as nested dicts, which is what a trainable gets. Parsing of the `parameters` tree is in
+`space_parser.py`; the search methods, which turn domains into a library's own words, are in `search/`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+Point = dict[str, Any]
+"""Flat map from dotted parameter names to values."""
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is equal for equal values, and different for True, 1 and 1.0, whatever the order of keys.
+
+    Example:
+        >>> canonical({"b": 1, "a": 1.0})
+        '{"a":1.0,"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """A parameter that is not searched."""
+
+    value: Any
+    """Anything that JSON can hold."""
+
+    @property
+    def size(self) -> int:
+        """Number of distinct values."""
+        return 1
+
+    def draw(self, rng: random.Random) -> Any:
+        """The value."""
+        return self.value
+
+    def grid(self) -> tuple[Any, ...]:
+        """The value alone."""
+        return (self.value,)
+
+    def contains(self, value: Any) -> bool:
+        """True for the value itself and for nothing else."""
+        return canonical(value) == canonical(self.value)
+
+    def __str__(self) -> str:
+        return canonical(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of a list of values, without order."""
+
+    values: tuple[Any, ...]
+    """At least one; no two with the same canonical form. Each is anything that JSON can hold."""
+    probabilities: tuple[float, ...] | None = None
+    """How often random search draws each value; None for equally often. Same length as `values`, sums to 1."""
+
+    @property
+    def size(self) -> int:
+        """Number of distinct values."""
+        return len(self.values)
+
+    def draw(self, rng: random.Random) -> Any:
+        """A value, by its probability."""
+        return rng.choices(self.values, weights=self.probabilities)[0]
+
+    def grid(self) -> tuple[Any, ...]:
+        """All values in the order of the spec."""
+        return self.values
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is one of the values; 1 is not True and not 1.0."""
+        return any(canonical(value) == canonical(known) for known in self.values)
+
+    def index(self, value: Any) -> int:
+        """Position of `value` in `values`; ValueError if it is not there."""
+        return [canonical(known) for known in self.values].index(canonical(value))
+
+    def __str__(self) -> str:
+        return " | ".join(canonical(value) for value in self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """A floating-point number in [min, max]."""
+
+    min: float
+    """Smallest value."""
+    max: float
+    """Largest value, at least `min`."""
+    log: bool = False
+    """Drawn evenly on a logarithmic scale; needs min > 0 and no step."""
+    step: float | None = None
+    """Distance of the allowed values min, min + step, ...; None for all numbers."""
+    count: int | None = None
+    """Number of grid points; used by grid search alone."""
+
+    @property
+    def size(self) -> int | None:
+        """Number of distinct values; None where it is infinite."""
+        if self.min == self.max:
+            return 1
+        return None if self.step is None else _num_steps(self.min, self.max, self.step)
+
+    def draw(self, rng: random.Random) -> float:
+        """A number, evenly from the range, its logarithm or its steps."""
+        if self.step is not None:
+            return self._at_step(rng.randrange(_num_steps(self.min, self.max, self.step)))
+        if self.log:
+            return self.clip(math.exp(rng.uniform(math.log(self.min), math.log(self.max))))
+        return self.clip(rng.uniform(self.min, self.max))
+
+    def grid(self) -> tuple[float, ...] | None:
+        """`count` points from min to max, evenly spaced (geometrically with log), or all steps; None without either."""
+        if self.count is not None:
+            return tuple(dict.fromkeys(self.clip(value) for value in self._spaced(self.count)))
+        if self.min == self.max:
+            return (self.min,)
+        if self.step is None:
+            return None
+        return tuple(self._at_step(i) for i in range(_num_steps(self.min, self.max, self.step)))
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is a number in the range and, with a step, on it (to 1e-9 of a step)."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.min <= value <= self.max:
+            return False
+        if self.step is None:
+            return True
+        steps = (value - self.min) / self.step
+        return abs(steps - round(steps)) < 1e-9
+
+    def clip(self, value: float) -> float:
+        """The nearest allowed value; what a library hands back may be an ulp off."""
+        if self.step is not None:
+            last = _num_steps(self.min, self.max, self.step) - 1
+            return self._at_step(min(max(round((value - self.min) / self.step), 0), last))
+        return min(max(float(value), self.min), self.max)
+
+    def _at_step(self, index: int) -> float:
+        assert self.step is not None
+        return float(f"{self.min + index * self.step:.12g}")  # 0.1 + 2 * 0.1 is 0.3, also as text
+
+    def _spaced(self, count: int) -> Iterator[float]:
+        for i in range(count):
+            share = i / (count - 1) if count > 1 else 0.0
+            if self.log:
+                value = self.min ** (1 - share) * self.max**share
+            else:
+                value = self.min + share * (self.max - self.min)
+            yield float(f"{value:.12g}")
+
+    def __str__(self) -> str:
+        return _range_text(self.min, self.max, log=self.log, step=self.step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integer:
+    """A whole number in [min, max]."""
+
+    min: int
+    """Smallest value."""
+    max: int
+    """Largest value, at least `min`."""
+    log: bool = False
+    """Drawn evenly on a logarithmic scale; needs min >= 1 and no step."""
+    step: int = 1
+    """Distance of the allowed values min, min + step, ...."""
+    count: int | None = None
+    """Number of grid points; used by grid search alone."""
+
+    @property
+    def size(self) -> int:
+        """Number of distinct values."""
+        return (self.max - self.min) // self.step + 1
+
+    def draw(self, rng: random.Random) -> int:
+        """A whole number, evenly from the range, its logarithm or its steps."""
+        if self.log:  # half a unit on each side, so that the ends are drawn as often as their neighbours
+            low, high = math.log(self.min - 0.5), math.log(self.max + 0.5)
+            return self.clip(math.exp(rng.uniform(low, high)))
+        return self.min + self.step * rng.randrange(self.size)
+
+    def grid(self) -> tuple[int, ...]:
+        """`count` points from min to max, evenly spaced (geometrically with log), each once; all of them without."""
+        if self.count is None:
+            return tuple(range(self.min, self.max + 1, self.step))
+        real = Real(min=self.min, max=self.max, log=self.log, count=self.count)
+        return tuple(dict.fromkeys(self.clip(value) for value in real.grid() or ()))
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is a whole number of the range and on a step."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.min <= value <= self.max and (value - self.min) % self.step == 0
+
+    def clip(self, value: float) -> int:
+        """The nearest allowed value."""
+        index = round((value - self.min) / self.step)
+        return self.min + self.step * min(max(index, 0), self.size - 1)
+
+    def __str__(self) -> str:
+        return _range_text(self.min, self.max, log=self.log, step=None if self.step == 1 else self.step)
+
+
+Domain = Constant | Choice | Real | Integer
+"""What a parameter may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """All parameters of a sweep, constants included, in the order of the spec."""
+
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    """Dotted name to domain; may be empty."""
+
+    @cached_property
+    def constants(self) -> Point:
+        """The parameters that are not searched."""
+        return {name: domain.value for name, domain in self.domains.items() if isinstance(domain, Constant)}
+
+    @cached_property
+    def searched(self) -> dict[str, Choice | Real | Integer]:
+        """The parameters that are searched."""
+        return {name: domain for name, domain in self.domains.items() if not isinstance(domain, Constant)}
+
+    @cached_property
+    def size(self) -> int | None:
+        """Number of distinct points; None where it is infinite."""
+        sizes = [domain.size for domain in self.domains.values()]
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+    @cached_property
+    def grid_size(self) -> int | None:
+        """Number of grid points; None where a range has neither step nor count."""
+        grids = [domain.grid() for domain in self.domains.values()]
+        return None if None in grids else math.prod(len(grid) for grid in grids if grid is not None)
+
+    def draw(self, rng: random.Random) -> Point:
+        """One random point."""
+        return {name: domain.draw(rng) for name, domain in self.domains.items()}
+
+    def grid_point(self, index: int) -> Point:
+        """Grid point `index` in [0, grid_size), the last parameter varying fastest.
+
+        Raises:
+            IndexError: There is no such point.
+        """
+        grids = {name: domain.grid() or () for name, domain in self.domains.items()}
+        if not 0 <= index < (self.grid_size or 0):
+            raise IndexError(f"grid point {index} of {self.grid_size}")
+        point: Point = {}
+        for name, values in reversed(grids.items()):
+            index, position = divmod(index, len(values))
+            point[name] = values[position]
+        return {name: point[name] for name in self.domains}
+
+    def points(self) -> Iterator[Point]:
+        """Every point of a finite space, the last parameter varying fastest; nothing is held in memory.
+
+        Raises:
+            ValueError: The space is infinite.
+        """
+        if self.size is None:
+            raise ValueError("an infinite space can't be enumerated")
+        every = [_all_values(domain) for domain in self.domains.values()]
+        for values in product(*every):
+            yield dict(zip(self.domains, values, strict=True))
+
+    def contains(self, point: Point) -> bool:
+        """Whether `point` has exactly this space's names, each with an allowed value."""
+        return point.keys() == self.domains.keys() and all(
+            domain.contains(point[name]) for name, domain in self.domains.items()
+        )
+
+    def key(self, point: Point) -> str:
+        """Text that two points share only if they are the same trial."""
+        return canonical(point)
+
+
+def to_config(point: Point) -> dict[str, Any]:
+    """The nested dicts that a trainable gets; values are copied, so a trainable that edits them harms nobody.
+
+    Example:
+        >>> to_config({"optimizer.lr": 0.1, "seed": 3})
+        {'optimizer': {'lr': 0.1}, 'seed': 3}
+    """
+    config: dict[str, Any] = {}
+    for name, value in point.items():
+        *outer, last = name.split(".")
+        inner = config
+        for key in outer:
+            inner = inner.setdefault(key, {})
+        inner[last] = json.loads(json.dumps(value))
+    return config
+
+
+def _all_values(domain: Domain) -> tuple[Any, ...]:
+    if isinstance(domain, Integer):
+        return tuple(range(domain.min, domain.max + 1, domain.step))
+    if isinstance(domain, Real):
+        return Real(min=domain.min, max=domain.max, step=domain.step).grid() or ()
+    return domain.grid()
+
+
+def _num_steps(low: float, high: float, step: float) -> int:
+    return math.floor((high - low) / step + 1e-9) + 1
+
+
+def _range_text(low: float, high: float, *, log: bool, step: float | None) -> str:
+    text = f"{low:g} .. {high:g}" if isinstance(low, float) or isinstance(high, float) else f"{low} .. {high}"
+    return text + (" log" if log else "") + (f" step {step:g}" if step is not None else "")
