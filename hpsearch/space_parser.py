@@ -11,9 +11,20 @@ from hpsearch.errors import Problem, did_you_mean
 from hpsearch.space import Choice, Constant, Domain, Integer, Real, Space, canonical
 
 MAX_NAME_LENGTH = 200
+MAX_DEPTH = 32
+"""Levels of nesting of a spec, the top one included."""
+MAX_BOUND = 2**53
+"""Largest whole number in a range: beyond it floats, in which the search methods compute, skip some."""
+MAX_COUNT = 100_000
+"""Grid points of one parameter."""
+MAX_STEPS = 1_000_000
+"""Values of a range of floats with a step; a grid holds them in memory."""
 DOMAIN_KEYS = ("values", "value", "min", "max", "log", "step", "count", "probabilities")
+DOMAIN_KEYS_SET = frozenset(DOMAIN_KEYS)
 
-Where = tuple[str | int, ...]
+Key = str | int
+Where = tuple[Key, ...]
+"""Keys and positions that lead from the top of a spec to a value."""
 
 
 def parse_space(tree: object, problems: list[Problem], *, where: Where = ("parameters",)) -> Space:
@@ -29,7 +40,8 @@ def parse_space(tree: object, problems: list[Problem], *, where: Where = ("param
     if isinstance(tree, Mapping):
         _Parser(problems, domains).level(tree, where, prefix="")
     else:
-        problems.append(_problem(where, f"expected a map of names, got {shown(tree)}. Write for example lr: {{min: 1e-4, max: 1e-1}}."))
+        example = "Write for example lr: {min: 1e-4, max: 1e-1}."
+        problems.append(_problem(where, f"expected a map of names, got {shown(tree)}. {example}"))
     return Space(domains=domains)
 
 
@@ -46,8 +58,42 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     kinds = {str: "the text ", Mapping: "the map ", Sequence: "the list "}
     kind = next((text for known, text in kinds.items() if isinstance(value, known)), "")
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python spells out no number of more than 4300 digits
+        return "a number of thousands of digits"
     return kind + (text if len(text) <= 60 else text[:57] + "...")
+
+
+def check_plain(value: object, where: Where, problems: list[Problem]) -> bool:
+    """Whether the ledger can keep `value`: text, finite number, true, false, null, or lists and maps of these.
+
+    Args:
+        value: At most MAX_DEPTH levels deep.
+        where: Keys that lead from the top of the spec to `value`.
+        problems: Gets one entry for each mistake.
+    """
+    before = len(problems)
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or len(key) > MAX_NAME_LENGTH:
+                expected = f"a key must be text of at most {MAX_NAME_LENGTH} characters"
+                problems.append(_problem((*where, str(key)[:60]), f"{expected}, got {shown(key)}. Put it in quotes."))
+            check_plain(inner, (*where, key), problems)
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            check_plain(inner, (*where, position), problems)
+    elif (message := _wrong_scalar(value)) is not None:
+        problems.append(_problem(where, message))
+    return len(problems) == before
+
+
+def _wrong_scalar(value: object) -> str | None:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return f"expected a whole number of at most 64 bits, got {shown(value)}. Write it as text, in quotes."
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return None
+    return f"expected text, a finite number, true, false, null or a list, got {shown(value)}."
 
 
 class _Parser:
@@ -65,12 +111,13 @@ class _Parser:
                     self.domains[prefix + name] = domain
             elif isinstance(value, Mapping):
                 self._nested(value, (*where, name), f"{prefix}{name}.")
-            elif self._constant_is_good(value, (*where, name)):
+            elif check_plain(value, (*where, name), self.problems):
                 self.domains[prefix + name] = Constant(value=value)
 
     def _nested(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
         if not tree:
-            self.problems.append(_problem(where, "an empty map says nothing. Write a value, values: [...], or min and max."))
+            message = "an empty map says nothing. Write a value, values: [...], or min and max."
+            self.problems.append(_problem(where, message))
         elif fixed := _misspelt_domain(tree):
             wrong, right = fixed
             self.problems.append(_problem((*where, wrong), f"unknown key '{wrong}'. Did you mean '{right}'?"))
@@ -83,14 +130,11 @@ class _Parser:
         elif len(name) > MAX_NAME_LENGTH:
             message = f"a parameter's name has at most {MAX_NAME_LENGTH} characters, got {len(name)}."
         elif any(character in ".=" or not character.isprintable() for character in name):
-            message = f"a parameter's name can't hold '.', '=' or control characters, got {name!r}. Nest maps for a dotted name."
+            message = f"a parameter's name can't hold '.', '=' or control characters, got {name!r}. Nest maps for dots."
         else:
             return True
         self.problems.append(_problem(where, message))
         return False
-
-    def _constant_is_good(self, value: object, where: Where) -> bool:
-        return _is_json(value, where, self.problems)
 
 
 class _DomainParser:
@@ -101,69 +145,114 @@ class _DomainParser:
         self.where = where
 
     def parse(self, tree: Mapping[Any, Any]) -> Domain | None:
+        """The domain; None after a mistake."""
         before = len(self.problems)
+        if not tree.keys() & {"values", "value", "min", "max"}:
+            self._not_a_domain(tree)
+            return None
         for key in tree:
             if key not in DOMAIN_KEYS_SET:
-                self._wrong(f"unknown key '{key}'.{did_you_mean(str(key), DOMAIN_KEYS)} Known: {', '.join(DOMAIN_KEYS)}.", key)
+                known = ", ".join(DOMAIN_KEYS)
+                self._wrong(f"unknown key '{key}'.{did_you_mean(str(key), DOMAIN_KEYS)} Known: {known}.", key)
         domain = self._choose(tree)
         return domain if len(self.problems) == before else None
 
+    def _not_a_domain(self, tree: Mapping[Any, Any]) -> None:
+        word = next(key for key in tree if key in DOMAIN_KEYS_SET)
+        self._wrong(
+            f"'{word}' is a word of ranges, and this has no values, no min and no max."
+            " Write for example {min: 1e-4, max: 1e-1}; a parameter inside a map needs another name.",
+            word,
+        )
+
     def _choose(self, tree: Mapping[Any, Any]) -> Domain | None:
-        kinds = [key for key in ("values", "value") if key in tree] + (["min and max"] if {"min", "max"} & tree.keys() else [])
+        is_range = not tree.keys().isdisjoint(("min", "max"))
+        kinds = [key for key in ("values", "value") if key in tree] + ["min and max"] * is_range
         if len(kinds) > 1:
-            return self._wrong(f"{' and '.join(kinds)} exclude each other. Keep one of them.")
-        if not kinds:
-            return self._wrong("min and max are missing. Write for example {min: 1e-4, max: 1e-1}.")
-        if kinds == ["value"]:
-            self._only(tree, {"value"})
-            return Constant(value=tree["value"]) if _is_json(tree["value"], (*self.where, "value"), self.problems) else None
-        return self._values(tree) if kinds == ["values"] else self._range(tree)
+            self._wrong(f"{' and '.join(kinds)} exclude each other. Keep one of them.")
+            return None
+        if kinds == ["values"]:
+            return self._values(tree)
+        return self._range(tree) if is_range else self._constant(tree)
+
+    def _constant(self, tree: Mapping[Any, Any]) -> Constant | None:
+        self._only(tree, ("value",))
+        value = tree["value"]
+        return Constant(value=value) if check_plain(value, (*self.where, "value"), self.problems) else None
 
     def _values(self, tree: Mapping[Any, Any]) -> Choice | None:
-        self._only(tree, {"values", "probabilities"})
+        self._only(tree, ("values", "probabilities"))
         values = tree["values"]
-        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-            return self._wrong(f"expected a list of at least one value, got {shown(values)}. Write for example [32, 64].", "values")
-        if not _is_json(values, (*self.where, "values"), self.problems):
+        if not isinstance(values, list | tuple) or not values:
+            expected = f"expected a list of at least one value, got {shown(values)}"
+            self._wrong(f"{expected}. Write for example [32, 64].", "values")
             return None
-        keys = [canonical(value) for value in values]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                self._wrong(f"{key} stands in the list twice. Remove one.", "values", position)
+        if not check_plain(values, (*self.where, "values"), self.problems):
+            return None
+        first: dict[str, int] = {}
+        for position, key in enumerate(canonical(value) for value in values):
+            if first.setdefault(key, position) != position:
+                self._wrong(f"{key[:60]} stands in the list twice. Remove one.", "values", position)
         weights = self._probabilities(tree["probabilities"], len(values)) if "probabilities" in tree else None
         return Choice(values=tuple(values), probabilities=weights)
 
     def _probabilities(self, weights: object, length: int) -> tuple[float, ...] | None:
-        good = isinstance(weights, Sequence) and len(weights) == length and all(_is_number(w) and w > 0 for w in weights)
-        if not good or abs(math.fsum(weights) - 1) > 1e-6:  # type: ignore[arg-type]
-            self._wrong(f"expected {length} positive numbers that sum to 1, got {shown(weights)}.", "probabilities")
-            return None
-        return tuple(float(weight) for weight in weights)  # type: ignore[attr-defined]
+        if (
+            isinstance(weights, list | tuple)
+            and len(weights) == length
+            and all(_is_number(w) and w > 0 for w in weights)
+        ):
+            shares = tuple(float(weight) for weight in weights)
+            if abs(math.fsum(shares) - 1) <= 1e-6:
+                return shares
+        self._wrong(f"expected {length} positive numbers that sum to 1, got {shown(weights)}.", "probabilities")
+        return None
 
     def _range(self, tree: Mapping[Any, Any]) -> Real | Integer | None:
+        self._only(tree, ("min", "max", "log", "step", "count"))
         low, high = self._number(tree, "min"), self._number(tree, "max")
         step = self._number(tree, "step") if "step" in tree else None
         log, count = self._log(tree), self._count(tree)
         if low is None or high is None:
             return None
-        if low > high:
-            return self._wrong(f"min {low} is above max {high}. Swap them.")
-        if log and low <= 0:
-            self._wrong(f"log needs min above 0, got {low}. Write a small positive number, or remove log.", "min")
-        if log and step is not None:
-            self._wrong("log and step exclude each other. Remove one of them.", "step")
-        if step is not None and (step <= 0 or step > high - low):
-            self._wrong(f"expected a number above 0 and at most max - min = {high - low:g}, got {step:g}.", "step")
+        self._check_range(low, high, step, log=log)
         if isinstance(low, int) and isinstance(high, int) and (step is None or isinstance(step, int)):
             return Integer(min=low, max=high, log=log, step=1 if step is None else step, count=count)
         return Real(min=float(low), max=float(high), log=log, step=None if step is None else float(step), count=count)
 
+    def _check_range(self, low: float, high: float, step: float | None, *, log: bool) -> None:
+        if low > high:
+            self._wrong(f"min {low} is above max {high}. Swap them.")
+            return None
+        if not math.isfinite(high - low):
+            self._wrong(f"min {low:g} and max {high:g} are too far apart. Use a smaller range.")
+            return None
+        if log and low <= 0:
+            self._wrong(f"log needs min above 0, got {low}. Write a small positive number, or remove log.", "min")
+        if step is not None:
+            self._check_step(low, high, step, log=log)
+        return None
+
+    def _check_step(self, low: float, high: float, step: float, *, log: bool) -> None:
+        if log:
+            self._wrong("log and step exclude each other. Remove one of them.", "step")
+        elif step <= 0 or step > high - low:
+            expected = f"a number above 0 and at most max - min = {high - low:g}"
+            self._wrong(f"expected {expected}, got {step:g}.", "step")
+        elif (high - low) / step > MAX_STEPS and not all(isinstance(value, int) for value in (low, high, step)):
+            self._wrong(f"step {step:g} makes more than {MAX_STEPS} values. Write a larger one, or none.", "step")
+
     def _number(self, tree: Mapping[Any, Any], key: str) -> int | float | None:
         if key not in tree:
-            return self._wrong(f"{key} is missing. A range has both min and max.")
+            self._wrong(f"{key} is missing. A range has both min and max.")
+            return None
         value = tree[key]
+        if isinstance(value, int) and abs(value) > MAX_BOUND:
+            self._wrong(f"expected a whole number of at most 2**53, got {shown(value)}.", key)
+            return None
         if not _is_number(value):
-            return self._wrong(f"expected a number, got {shown(value)}. Write for example 1e-4.", key)
+            self._wrong(f"expected a number, got {shown(value)}. Write for example 1e-4.", key)
+            return None
         assert isinstance(value, int | float)
         return value
 
@@ -175,44 +264,28 @@ class _DomainParser:
 
     def _count(self, tree: Mapping[Any, Any]) -> int | None:
         count = tree.get("count")
-        if "count" in tree and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 100_000):
-            self._wrong(f"expected a whole number from 1 to 100000, got {shown(count)}.", "count")
+        if "count" not in tree:
             return None
-        return count
+        if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MAX_COUNT:
+            return count
+        self._wrong(f"expected a whole number from 1 to {MAX_COUNT}, got {shown(count)}.", "count")
+        return None
 
-    def _only(self, tree: Mapping[Any, Any], known: set[str]) -> None:
-        for key in DOMAIN_KEYS_SET & tree.keys() - known:
-            self._wrong(f"'{key}' says nothing beside '{min(known)}'. Remove it.", key)
+    def _only(self, tree: Mapping[Any, Any], known: Sequence[str]) -> None:
+        for key in DOMAIN_KEYS:
+            if key in tree and key not in known:
+                self._wrong(f"'{key}' says nothing beside '{known[0]}'. Remove it.", key)
 
-    def _wrong(self, message: str, *key: str | int) -> None:
+    def _wrong(self, message: str, *key: Key) -> None:
         self.problems.append(_problem((*self.where, *key), message))
-
-
-DOMAIN_KEYS_SET = frozenset(DOMAIN_KEYS)
 
 
 def _problem(where: Where, message: str) -> Problem:
     return Problem(where=where, message=message)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_json(value: object, where: Where, problems: list[Problem]) -> bool:
-    """Whether a ledger can keep `value`: text, finite number, true, false, null, or lists and maps of these."""
-    if isinstance(value, Mapping):
-        keys = [key for key in value if not isinstance(key, str)]
-        if keys:
-            problems.append(_problem((*where, str(keys[0])), f"a key must be text, got {shown(keys[0])}. Put it in quotes."))
-            return False
-        return all([_is_json(inner, (*where, key), problems) for key, inner in value.items()])
-    if isinstance(value, list | tuple):
-        return all([_is_json(inner, (*where, position), problems) for position, inner in enumerate(value)])
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return True
-    problems.append(_problem(where, f"expected text, a finite number, true, false, null or a list, got {shown(value)}."))
-    return False
 
 
 def _misspelt_domain(tree: Mapping[Any, Any]) -> tuple[str, str] | None:

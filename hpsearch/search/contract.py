@@ -1,8 +1,9 @@
-"""What every search method can do, and the one place that keeps a finite space from being asked twice.
+"""What every search method can do, and the one place that keeps a point from being proposed twice.
 
 A searcher lives in the driver. It sees points (flat maps of dotted names, constants included) and losses (lower is
 better, whatever the goal of the metric); it knows nothing of slots, Ray or the ledger. After a restart it is made anew
-and told everything again, so a suggestion may depend only on the seed, the trial's number and what was told before.
+and hears the same adopt, tell and drop calls in the same order: a suggestion depends on these, the seed and the
+trial's number, and on nothing else, so that a resumed sweep proposes what an unbroken one would have.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
-from hpsearch.space import Point, Space
+from hpsearch.space import Point, Real, Space
 
-MAX_REDRAWS = 20
-"""Proposals that are thrown away as known before an unknown point of a finite space is drawn directly."""
+MAX_REDRAWS = 8
+"""Proposals of one method for one trial before a point is drawn at random; a model near the end of a finite space
+proposes known points again and again, and each proposal costs as much as the first."""
+
+MAX_RANDOM_DRAWS = 1000
+"""Random points looked at before a finite space is enumerated: by then most of its points are taken, so the
+enumeration costs no more than a few times the trials so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +59,16 @@ class Searcher(ABC):
         Args:
             number: The trial's number, counted from 1; each is asked for or adopted once, in any order.
         """
-        for draw in range(MAX_REDRAWS):
-            point = self._propose(number, draw)
-            if point is None:
-                return None
-            if self.space.size is None or self.space.key(point) not in self._taken:
-                break
-        else:
-            point = self._untried(number)
-            if point is None:
-                return None
-        self.adopt(number, point)
+        point = self._fresh(number)
+        if point is not None:
+            self.adopt(number, point)
         return point
 
     @final
     def adopt(self, number: int, point: Point) -> None:
         """Trial `number` tries `point`, whoever chose it: this searcher, the user, or an earlier run of this sweep."""
-        self._taken.add(self.space.key(point))
+        if self.space.contains(point):
+            self._taken.add(self._key(point))
         self._begin(number, point)
 
     @final
@@ -79,23 +78,60 @@ class Searcher(ABC):
 
     @final
     def drop(self, number: int) -> None:
-        """Trial `number` is over and teaches nothing, for instance because a GPU died under it."""
+        """Trial `number` is over and teaches nothing, for instance because a GPU died under it.
+
+        Its point stays taken: the driver tries it again under the same number, or gives it up.
+        """
         self._forget(number)
 
-    def _untried(self, number: int) -> Point | None:
-        """A random point of a finite space that was never taken; None when all were."""
-        size = self.space.size
-        assert size is not None
-        if len(self._taken) >= size:
+    @final
+    def is_taken(self, point: Point) -> bool:
+        """Whether a trial has tried or tries this very point."""
+        return self._key(point) in self._taken
+
+    @final
+    def rng(self, number: int, draw: int | str = 0) -> random.Random:
+        """The random numbers of one proposal: the same after a restart, whatever was asked before."""
+        return random.Random(f"{self.seed}/{number}/{draw}")
+
+    def _fresh(self, number: int) -> Point | None:
+        if len(self._taken) == self.space.size:
             return None
-        free = (point for point in self.space.points() if self.space.key(point) not in self._taken)
-        rng = random.Random(f"{self.seed}/{number}/untried")
-        skip = rng.randrange(min(size - len(self._taken), 1000))
-        return next(point for i, point in enumerate(free) if i == skip)
+        for draw in range(MAX_REDRAWS):
+            point = self._propose(number, draw)
+            if point is None or not self.is_taken(point):
+                return point
+        return self._untried(number)
+
+    def _key(self, point: Point) -> str:
+        """The same text for a user's 1 or 0.30000000000000004 as for our 1.0 or 0.3."""
+        reals = {name: each for name, each in self.space.searched.items() if isinstance(each, Real)}
+        return self.space.key({**point, **{name: each.clip(point[name]) for name, each in reals.items()}})
+
+    def _untried(self, number: int) -> Point | None:
+        """A random point that was never taken; None when a finite space has none."""
+        rng = self.rng(number, "untried")
+        for _ in range(MAX_RANDOM_DRAWS):
+            point = self.space.draw(rng)
+            if not self.is_taken(point):
+                return point
+        return None if self.space.size is None else self._untried_of_all(rng)
+
+    def _untried_of_all(self, rng: random.Random) -> Point | None:
+        """An evenly drawn free point of a finite space, found in one pass with nothing held in memory."""
+        chosen, num_free = None, 0
+        for point in self.space.points():
+            if not self.is_taken(point):
+                num_free += 1
+                chosen = point if rng.randrange(num_free) == 0 else chosen
+        return chosen
 
     @abstractmethod
     def _propose(self, number: int, draw: int) -> Point | None:
-        """The `draw`-th proposal (from 0) for trial `number`; None when there is nothing left to propose."""
+        """The `draw`-th proposal (from 0) for trial `number`; None when there is nothing left to propose.
+
+        It changes nothing that a later proposal depends on: after a restart it isn't made again.
+        """
 
     @abstractmethod
     def _begin(self, number: int, point: Point) -> None:

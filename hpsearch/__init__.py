@@ -1,0 +1,61 @@
+"""hpsearch finds good hyperparameters for a PyTorch training function. The public names, each loaded on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpsearch.driver import run as run
+    from hpsearch.errors import HpsearchError as HpsearchError
+    from hpsearch.errors import InvalidConfig as InvalidConfig
+    from hpsearch.errors import LedgerError as LedgerError
+    from hpsearch.errors import SpecError as SpecError
+    from hpsearch.errors import SweepExists as SweepExists
+    from hpsearch.errors import SweepInUse as SweepInUse
+    from hpsearch.errors import TrialStopped as TrialStopped
+    from hpsearch.errors import UnknownSweep as UnknownSweep
+    from hpsearch.results.results import Best as Best
+    from hpsearch.results.results import Results as Results
+    from hpsearch.sweep import Sweep as Sweep
+    from hpsearch.training.fit import fit as fit
+    from hpsearch.training.trial import TrialContext as TrialContext
+    from hpsearch.training.trial import current_trial as current_trial
+    from hpsearch.training.trial import report as report
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Best": "hpsearch.results.results",
+    "HpsearchError": "hpsearch.errors",
+    "InvalidConfig": "hpsearch.errors",
+    "LedgerError": "hpsearch.errors",
+    "Results": "hpsearch.results.results",
+    "SpecError": "hpsearch.errors",
+    "Sweep": "hpsearch.sweep",
+    "SweepExists": "hpsearch.errors",
+    "SweepInUse": "hpsearch.errors",
+    "TrialContext": "hpsearch.training.trial",
+    "TrialStopped": "hpsearch.errors",
+    "UnknownSweep": "hpsearch.errors",
+    "current_trial": "hpsearch.training.trial",
+    "fit": "hpsearch.training.fit",
+    "report": "hpsearch.training.trial",
+    "run": "hpsearch.driver",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's module when the name is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hpsearch' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

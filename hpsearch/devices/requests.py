@@ -1,0 +1,92 @@
+"""What a trial asks for, and how many trials fit at once: arithmetic alone, nothing is looked up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hpsearch.errors import Problem
+from hpsearch.sweep import Resources
+
+_ROUNDING = 1e-9
+"""0.3 / 0.1 is a little less than 3, and three of a tenth fit all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRequest:
+    """What a trial asks for, nothing left to be decided."""
+
+    cpu: float
+    """CPU cores of each worker; above 0."""
+    gpu: float
+    """GPUs of each worker: 0, a fraction below 1, or a whole number."""
+    workers: int
+    """Processes of the trial."""
+
+
+def resolve_request(resources: Resources, gpus_available: int) -> WorkerRequest:
+    """The request of a spec, with `gpu: auto` as one GPU for each worker where there is any, else none."""
+    gpu = float(gpus_available > 0) if resources.gpu == "auto" else float(resources.gpu)
+    return WorkerRequest(cpu=resources.cpu, gpu=gpu, workers=resources.workers)
+
+
+def max_concurrent(request: WorkerRequest, cpus: float, gpus: int) -> int:
+    """Trials that fit at once on a machine; 0 if not even one does.
+
+    A fraction of a GPU never spans two: 0.4 fits twice on each GPU, however many there are. Several machines taken as
+    one may hold fewer trials, since a worker does not span two machines either.
+
+    Example:
+        >>> max_concurrent(WorkerRequest(cpu=1, gpu=0.4, workers=1), cpus=16, gpus=3)
+        6
+    """
+    by_cpu = _whole(cpus / request.cpu) // request.workers
+    if request.gpu == 0:
+        return by_cpu
+    return min(by_cpu, _gpu_workers(request.gpu, gpus) // request.workers)
+
+
+def explain(request: WorkerRequest, cpus: float, gpus: int) -> tuple[str, ...]:
+    """One sum for each kind of device that limits how many trials run at once.
+
+    Example:
+        >>> explain(WorkerRequest(cpu=2, gpu=0.25, workers=1), cpus=16, gpus=1)
+        ('CPUs: 16 / 2 = 8', 'GPUs: 1 x 4 on each (0.25 a worker) = 4')
+    """
+    each = f"({request.workers} workers x {{}})" if request.workers > 1 else "{}"
+    by_cpu = _whole(cpus / request.cpu) // request.workers
+    sums = [f"CPUs: {cpus:g} / {each.format(f'{request.cpu:g}')} = {by_cpu}"]
+    if request.gpu:
+        by_gpu = _gpu_workers(request.gpu, gpus) // request.workers
+        if request.gpu < 1:
+            sums.append(f"GPUs: {gpus} x {_gpu_workers(request.gpu, 1)} on each ({request.gpu:g} a worker) = {by_gpu}")
+        else:
+            sums.append(f"GPUs: {gpus} / {each.format(f'{request.gpu:g}')} = {by_gpu}")
+    return tuple(sums)
+
+
+def check_fits(request: WorkerRequest, cpus: float, gpus: int) -> list[Problem]:
+    """What keeps even a single trial from ever starting; empty if one fits."""
+    return [
+        *_check_device("CPU", request.cpu, request.workers, cpus, fits=_whole(cpus / request.cpu)),
+        *_check_device("GPU", request.gpu, request.workers, gpus, fits=_gpu_workers(request.gpu, gpus)),
+    ]
+
+
+def _check_device(kind: str, each: float, workers: int, available: float, *, fits: int) -> list[Problem]:
+    if each == 0 or fits >= workers:
+        return []
+    asked = f"{each * workers:g}" + (f" ({workers} workers x {each:g})" if workers > 1 else "")
+    message = f"a trial asks for {asked} {kind}s, there are {available:g}. Ask for less"
+    message += ", or use fewer workers." if workers > 1 else "."
+    return [Problem(where=("resources", kind.lower()), message=message)]
+
+
+def _gpu_workers(gpu: float, gpus: int) -> int:
+    if gpu == 0:
+        return 0
+    return gpus * _whole(1 / gpu) if gpu < 1 else _whole(gpus / gpu)
+
+
+def _whole(ratio: float) -> int:
+    return math.floor(ratio + _ROUNDING)

@@ -1,0 +1,363 @@
+"""What happens to trials, without Ray: asks the searcher, asks the stopping rule, writes the ledger.
+
+The engine hands out *legs*: one attempt (or, after a pause, one further stretch) of one trial, run in one slot. The
+driver carries legs to slots and events back. Every change is in the ledger before its effect leaves this module, and
+nothing here knows processes, so that a simulated executor with a clock of its own can drive it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from hpsearch.errors import Problem, SpecError
+from hpsearch.ledger.records import SweepRecord, SweepState, TrialState
+from hpsearch.ledger.store import Ledger, now
+from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.slots.events import CAUSE_CLASSES, Assignment, Ended, Event, Failed, Peaks, Report, Unusable
+from hpsearch.space import Point, to_config
+from hpsearch.stopping import Decision, StoppingRule
+from hpsearch.sweep import Sweep
+
+IDENTICAL_FAILURES = 3
+"""A sweep gives up after so many identical failures without a success."""
+INFRA_RETRIES = 3
+"""Further attempts at a trial whose machine failed it, whatever `limits.retries` says."""
+SAVE_EPOCHS_AHEAD = 64
+"""Rungs that an assignment names at most; a slot saves by the clock besides."""
+
+
+class NoLeg(Enum):
+    """Why there is no leg to run."""
+
+    WAIT = "wait"
+    """A trial that runs may still free a place, fail and be tried again, or be promoted."""
+    OVER = "over"
+    """There will never be another one."""
+
+
+class Verdict(Enum):
+    """What a slot does after an event."""
+
+    GO_ON = "go on"
+    END = "end"
+    """Let go of the trial; its state is on disk as far as it ever will be."""
+    SAVE_AND_END = "save and end"
+    """Write a checkpoint of the epoch just reported, then let go."""
+
+
+@dataclass(kw_only=True)
+class TrialRun:
+    """What the engine knows of one trial; the ledger has the same."""
+
+    number: int
+    point: Point
+    row: int
+    state: TrialState = "running"
+    attempts: int = 1
+    epochs: int = 0
+    losses: dict[int, float] = field(default_factory=dict)
+    best_epoch: int | None = None
+    places: set[str] = field(default_factory=set)
+    past_s: float = 0.0
+    elapsed_s: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    peaks: Peaks = field(default_factory=Peaks)
+    checkpoint_epoch: int | None = None
+    cause: str | None = None
+    evidence: str | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of training, all attempts."""
+        return self.past_s + self.elapsed_s
+
+
+class Observer(Protocol):
+    """Who is shown the sweep while it runs."""
+
+    def on_start(self, trial: TrialRun) -> None:
+        """An attempt at `trial` begins."""
+
+    def on_report(self, trial: TrialRun) -> None:
+        """`trial` has finished an epoch."""
+
+    def on_end(self, trial: TrialRun) -> None:
+        """`trial` is over, waits, or will be tried again: see its state."""
+
+
+class Engine:
+    """The state of one running sweep; not safe for threads."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Sweep,
+        searcher: Searcher,
+        rule: StoppingRule,
+        ledger: Ledger,
+        record: SweepRecord,
+        concurrent: int,
+        observers: Iterable[Observer] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sweep = sweep
+        self.max_trials = sweep.max_trials
+        self.concurrent = concurrent
+        self.trials: dict[int, TrialRun] = {}
+        self.reason: str | None = None
+        self.state: SweepState = "done"
+        self.mistake: SpecError | None = None
+        self._searcher, self._rule, self._ledger, self._record = searcher, rule, ledger, record
+        self._observers, self._clock = tuple(observers), clock
+        self._sign = sweep.metric.sign
+        self._started_at = clock()
+        self._running: set[int] = set()
+        self._retries: deque[int] = deque()
+        self._failures: Counter[str] = Counter()
+        self._hopeless: set[str] = set()
+        self._exhausted = False
+
+    # -- legs --------------------------------------------------------------------------------------------------------
+
+    def next_leg(self) -> Assignment | NoLeg:
+        """The next leg for a free slot; it counts as running from here."""
+        self.tick()
+        if self.reason is not None:
+            return NoLeg.OVER
+        if len(self._running) >= self.concurrent:
+            return NoLeg.WAIT
+        trial = self._again() or self._new()
+        if trial is not None:
+            self._running.add(trial.number)
+            self._tell_observers("on_start", trial)
+            return self._assignment(trial)
+        return NoLeg.WAIT if self._running else NoLeg.OVER
+
+    def on_event(self, number: int, event: Event) -> Verdict:
+        """Take in what a slot says of the leg of trial `number`."""
+        trial = self.trials[number]
+        if number not in self._running:
+            return Verdict.END  # it was given up while this event was on its way
+        trial.peaks = _most(trial.peaks, getattr(event, "peaks", Peaks()))
+        if isinstance(event, Report):
+            return self._on_report(trial, event)
+        if isinstance(event, Ended):
+            self._on_ended(trial, event)
+        elif isinstance(event, Failed):
+            self._on_failed(trial, event)
+        else:
+            self._on_unusable(trial, event)
+        return Verdict.END
+
+    def tick(self) -> None:
+        """To be called a few times a second: commits late reports, ends a sweep whose time is up."""
+        self._ledger.tick()
+        limit = self.sweep.limits.time_s
+        if limit is not None and self._clock() - self._started_at >= limit:
+            self.stop("done", f"the time limit of {limit:g} s was reached")
+
+    def stop(self, state: SweepState, reason: str) -> None:
+        """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
+        if self.reason is None:
+            self.state, self.reason = state, reason
+
+    def finish(self) -> None:
+        """Close the books: whatever still runs is interrupted, whatever waits is stopped."""
+        for number in sorted(self._running):
+            self._close(self.trials[number], "interrupted")
+        for trial in self.trials.values():
+            if trial.state == "paused" and self.state == "done":
+                self._close(trial, "stopped")
+            elif trial.state == "queued":
+                self._close(trial, "interrupted")
+        self._ledger.end_sweep(self._record, self.state, self.reason)
+
+    @property
+    def running(self) -> int:
+        """Legs in slots."""
+        return len(self._running)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _again(self) -> TrialRun | None:
+        """A trial that was tried before and goes on: a retry, or a paused one that the stopping rule promotes."""
+        if self._retries:
+            trial = self.trials[self._retries.popleft()]
+            trial.attempts += 1
+        elif (number := self._rule.promote()) is not None:
+            trial = self.trials[number]
+        else:
+            return None
+        trial.state = "running"
+        self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts)
+        return trial
+
+    def _new(self) -> TrialRun | None:
+        number = len(self.trials) + 1
+        if self._exhausted or number > self.max_trials:
+            return None
+        point = self._searcher.ask(number)
+        if point is None:
+            self._exhausted = True
+            return None
+        row = self._ledger.add_trial(self._record, number, point=point, seed=self.sweep.seed)
+        self.trials[number] = TrialRun(number=number, point=point, row=row)
+        return self.trials[number]
+
+    def _assignment(self, trial: TrialRun) -> Assignment:
+        last = self.sweep.max_epochs
+        limit = self.sweep.limits.trial_time_s
+        epochs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | ({last} if last else set())
+        return Assignment(
+            number=trial.number,
+            attempt=trial.attempts,
+            config=to_config(trial.point),
+            seed=self.sweep.seed,
+            max_epochs=last,
+            save_epochs=tuple(sorted(epochs)),
+            time_left_s=None if limit is None else max(limit - trial.duration_s, 0.0),
+        )
+
+    def _on_report(self, trial: TrialRun, report: Report) -> Verdict:
+        trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
+        decision = Decision.CONTINUE
+        if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats what is known
+            decision = self._learn(trial, report)
+        if decision is Decision.STOP:
+            return self._end(trial, "stopped")
+        if self.sweep.max_epochs is not None and report.epoch >= self.sweep.max_epochs:
+            return self._end(trial, "done")
+        if decision is Decision.PAUSE:
+            return self._end(trial, "paused")
+        if self.reason is not None:
+            return self._end(trial, "interrupted", verdict=Verdict.SAVE_AND_END)
+        return Verdict.GO_ON
+
+    def _learn(self, trial: TrialRun, report: Report) -> Decision:
+        loss = self._sign * report.metrics[self.sweep.metric.name]
+        trial.epochs = report.epoch
+        trial.metrics = dict(report.metrics)
+        trial.losses[report.epoch] = loss
+        if trial.best_epoch is None or loss < trial.losses[trial.best_epoch]:
+            trial.best_epoch = report.epoch
+        self._ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
+        self._tell_observers("on_report", trial)
+        return self._rule.report(trial.number, report.epoch, loss)
+
+    def _on_ended(self, trial: TrialRun, event: Ended) -> None:
+        trial.elapsed_s = event.elapsed_s
+        trial.checkpoint_epoch = event.checkpoint_epoch or trial.checkpoint_epoch
+        if trial.epochs:
+            self._end(trial, "done")
+        else:
+            evidence = f"it ended without a report, needed {self.sweep.metric.name}"
+            self._on_failed(trial, Failed(cause="bad_metric", evidence=evidence, elapsed_s=event.elapsed_s))
+
+    def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
+        trial.elapsed_s = failure.elapsed_s
+        if self._may_retry(trial, failure):
+            return self._requeue(trial, failure)
+        if failure.place in trial.places:
+            self._hopeless.add(failure.place)
+        trial.cause, trial.evidence = failure.cause, failure.evidence
+        if failure.cause == "diverged":
+            self._rule.report(trial.number, trial.epochs + 1, math.inf)
+        self._end(trial, "failed")
+        self._count(failure)
+
+    def _may_retry(self, trial: TrialRun, failure: Failed) -> bool:
+        """The same exception at the same line is tried again once in a sweep, not once in a trial."""
+        kind = CAUSE_CLASSES[failure.cause]
+        retries = self.sweep.limits.retries
+        allowed = max(retries, INFRA_RETRIES) if kind == "infra" else retries
+        if kind == "config" or self.reason is not None or trial.attempts > allowed:
+            return False
+        return failure.place is None or failure.place not in trial.places | self._hopeless
+
+    def _requeue(self, trial: TrialRun, failure: Failed) -> None:
+        trial.places |= {failure.place} if failure.place else set()
+        self._running.discard(trial.number)
+        self._retries.append(trial.number)
+        trial.state = "queued"
+        trial.evidence = failure.evidence
+        trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
+        self._ledger.update_trial(trial.row, state="queued", evidence=failure.evidence, duration_s=trial.duration_s)
+        self._tell_observers("on_end", trial)
+
+    def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:
+        self.mistake = self.mistake or SpecError([Problem(where=("trainable",), message=event.evidence)])
+        self.stop("gave_up", event.evidence)
+        self._end(trial, "interrupted")
+
+    def _end(self, trial: TrialRun, state: TrialState, *, verdict: Verdict = Verdict.END) -> Verdict:
+        self._running.discard(trial.number)
+        self._close(trial, state)
+        self._tell_searcher(trial)
+        self._tell_observers("on_end", trial)
+        return verdict
+
+    def _close(self, trial: TrialRun, state: TrialState) -> None:
+        trial.state = state
+        best = trial.losses[trial.best_epoch] * self._sign if trial.best_epoch else None
+        self._ledger.update_trial(
+            trial.row,
+            state=state,
+            cause=trial.cause,
+            evidence=trial.evidence,
+            attempts=trial.attempts,
+            epochs_trained=trial.epochs,
+            best_value=best,
+            best_epoch=trial.best_epoch,
+            last_metrics=trial.metrics,
+            ended_at=None if state == "paused" else now(),
+            duration_s=trial.duration_s,
+            gpu_peak_gib=trial.peaks.gpu_gib,
+            host_peak_gib=trial.peaks.host_gib,
+            checkpoint_epoch=trial.checkpoint_epoch,
+        )
+        trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
+
+    def _tell_searcher(self, trial: TrialRun) -> None:
+        if trial.state == "done" or trial.state == "stopped":
+            outcome = Outcome(number=trial.number, point=trial.point, state=trial.state, losses=trial.losses)
+            self._searcher.tell(outcome)
+        elif trial.state == "failed" and CAUSE_CLASSES[trial.cause] != "infra":  # type: ignore[index]
+            outcome = Outcome(number=trial.number, point=trial.point, state="infeasible", losses=trial.losses)
+            self._searcher.tell(outcome)
+        elif trial.state in ("failed", "interrupted"):
+            self._searcher.drop(trial.number)
+
+    def _count(self, failure: Failed) -> None:
+        """Give up where every further trial would fail too."""
+        if failure.cause in ("user_error", "invalid_config"):
+            self._failures[failure.place or failure.evidence] += 1
+        counted = sum(1 for trial in self.trials.values() if trial.state == "failed" and _is_counted(trial))
+        limit = self.sweep.limits.failures
+        if limit is not None and counted >= limit:
+            self.stop("gave_up", f"{counted} trials failed (limits.failures: {limit}); the last: {failure.evidence}")
+        elif limit is None and not self._any_success() and max(self._failures.values(), default=0) >= IDENTICAL_FAILURES:
+            self.stop("gave_up", f"{IDENTICAL_FAILURES} trials failed in the same way and none succeeded: {failure.evidence}")
+
+    def _any_success(self) -> bool:
+        return any(trial.state in ("done", "stopped", "paused") for trial in self.trials.values())
+
+    def _tell_observers(self, method: str, trial: TrialRun) -> None:
+        for observer in self._observers:
+            getattr(observer, method)(trial)
+
+
+def _is_counted(trial: TrialRun) -> bool:
+    return CAUSE_CLASSES[trial.cause] == "unknown"  # type: ignore[index]
+
+
+def _most(a: Peaks, b: Peaks) -> Peaks:
+    def most(x: float | None, y: float | None) -> float | None:
+        return max((value for value in (x, y) if value is not None), default=None)
+
+    return Peaks(gpu_gib=most(a.gpu_gib, b.gpu_gib), host_gib=most(a.host_gib, b.host_gib))

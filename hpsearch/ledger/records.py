@@ -1,0 +1,111 @@
+"""What the ledger gives back: one frozen record for each row, plain values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+TrialState = Literal["queued", "running", "paused", "done", "stopped", "failed", "interrupted", "reused"]
+SweepState = Literal["running", "done", "gave_up", "interrupted"]
+SUCCESS_STATES = ("done", "stopped", "reused")
+"""Trials that count as a result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """One sweep."""
+
+    id: int
+    """Key of the row."""
+    name: str
+    """Unique in the ledger."""
+    state: SweepState
+    """`running` also for a sweep whose process was killed."""
+    reason: str | None
+    """Why it ended early, in one sentence."""
+    spec: Mapping[str, Any]
+    """The resolved spec."""
+    folder: str
+    """The sweep's files, relative to the ledger's folder."""
+    started_at: str
+    """UTC, ISO 8601."""
+    ended_at: str | None
+    """UTC, ISO 8601; None while it runs."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the objective."""
+        return str(self.spec["metric"]["name"])
+
+    @property
+    def sign(self) -> int:
+        """1 to minimise, -1 to maximise."""
+        return 1 if self.spec["metric"]["goal"] == "minimize" else -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial."""
+
+    number: int
+    """Counted from 1."""
+    state: TrialState
+    """See DESIGN: success is done, stopped or reused."""
+    cause: str | None
+    """Why it failed; None unless failed."""
+    evidence: str | None
+    """The cause in one sentence."""
+    point: Mapping[str, Any]
+    """Dotted name to value, constants included."""
+    seed: int
+    """Seed of the trial's random numbers."""
+    attempts: int
+    """Tries so far, at least 1."""
+    epochs_trained: int
+    """Reports on record."""
+    best_value: float | None
+    """Best value of the objective."""
+    best_epoch: int | None
+    """Epoch of `best_value`, counted from 1."""
+    last_metrics: Mapping[str, float]
+    """The last report."""
+    started_at: str
+    """UTC, ISO 8601."""
+    ended_at: str | None
+    """UTC, ISO 8601; None while it runs."""
+    duration_s: float | None
+    """Seconds of training, all attempts."""
+    gpu_peak_gib: float | None
+    """Most GPU memory reserved by any rank; None without a GPU."""
+    host_peak_gib: float | None
+    """Most host memory resident, summed over ranks."""
+    checkpoint_epoch: int | None
+    """Epoch of the newest checkpoint; None without one."""
+    reused_from: str | None
+    """The trial that answered, as `sweep/number`."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it counts as a result."""
+        return self.state in SUCCESS_STATES
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRecord:
+    """One report of one trial."""
+
+    number: int
+    """The trial's number."""
+    epoch: int
+    """Counted from 1."""
+    metrics: Mapping[str, float]
+    """Everything that was reported."""
+    elapsed_s: float
+    """Seconds of training of this trial up to here."""
+
+
+def best_of(trials: list[TrialRecord], *, sign: int) -> TrialRecord | None:
+    """The successful trial with the best value of its objective, the earlier one of two equals; None without any."""
+    ranked = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
+    return min(ranked, key=lambda trial: sign * (trial.best_value or 0.0), default=None)

@@ -1,0 +1,70 @@
+"""The ledger's tables. A change here raises SCHEMA_VERSION and needs a migration of older files.
+
+Values that only Python reads back (points, metrics, specs) are JSON text; what a query selects or sorts by is a column.
+Times of day are UTC, ISO 8601 text with microseconds, so that they sort as text and read the same everywhere.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+about = Table(
+    "about",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),  # running | done | gave_up | interrupted
+    Column("reason", Text),  # why it ended, in one sentence; NULL where it ran to its end
+    Column("spec", Text, nullable=False),  # JSON: the resolved spec
+    Column("folder", Text, nullable=False),  # the sweep's files, relative to the ledger's folder
+    Column("started_at", String(32), nullable=False),
+    Column("ended_at", String(32)),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sweep_id", Integer, ForeignKey("sweeps.id"), nullable=False),
+    Column("number", Integer, nullable=False),  # counted from 1 in each sweep
+    Column("state", String(16), nullable=False),
+    Column("cause", String(32)),
+    Column("evidence", Text),  # one sentence
+    Column("point", Text, nullable=False),  # JSON: dotted name -> value, constants included
+    Column("seed", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("epochs_trained", Integer, nullable=False),
+    Column("best_value", Float),
+    Column("best_epoch", Integer),
+    Column("last_metrics", Text),  # JSON: name -> number
+    Column("started_at", String(32), nullable=False),
+    Column("ended_at", String(32)),
+    Column("duration_s", Float),  # seconds of training, all attempts
+    Column("gpu_peak_gib", Float),
+    Column("host_peak_gib", Float),
+    Column("checkpoint_epoch", Integer),
+    Column("reused_from", Text),
+    UniqueConstraint("sweep_id", "number"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("trial_id", Integer, ForeignKey("trials.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("metrics", Text, nullable=False),  # JSON: name -> number
+    Column("elapsed_s", Float, nullable=False),  # seconds of training of this trial up to here
+)
+
+Index("trials_of_sweep", trials.c.sweep_id, trials.c.number)

@@ -1,0 +1,246 @@
+"""The trial store. One process writes a sweep; any number read it while it runs.
+
+A state change is committed when its method returns. Reports are held back at most REPORT_DELAY_S and committed
+together, since a commit costs more than a trial's epoch may take; every state change takes them along.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from hpsearch.errors import LedgerError, SweepExists, UnknownSweep, did_you_mean
+from hpsearch.ledger import schema
+from hpsearch.ledger.records import ReportRecord, SweepRecord, SweepState, TrialRecord
+
+REPORT_DELAY_S = 0.2
+FILE_NAME = "ledger.db"
+
+
+def now() -> str:
+    """The time of day: UTC, ISO 8601, to the microsecond."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Ledger:
+    """All sweeps of one home folder; a context manager."""
+
+    def __init__(self, home: Path, *, create: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        """Open the ledger of a home folder.
+
+        Args:
+            home: Folder that holds `ledger.db` and a folder for each sweep.
+            create: Make the folder and the file where they are missing.
+            clock: Seconds that never go back; tests can move it.
+
+        Raises:
+            UnknownSweep: There is no ledger, and `create` is false.
+            LedgerError: It can't be opened, or another version of hpsearch wrote it.
+        """
+        self.home = home
+        self.path = home / FILE_NAME
+        self._clock = clock
+        self._pending: list[dict[str, Any]] = []
+        self._pending_since = 0.0
+        if not create and not self.path.exists():
+            raise UnknownSweep(f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home.")
+        with _storage_errors(self.path):
+            if create:
+                home.mkdir(parents=True, exist_ok=True)
+            self._engine = _connect(self.path)
+            if create:
+                schema.metadata.create_all(self._engine)
+            self._check_version(create=create)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit what is pending and let go of the file."""
+        try:
+            self.flush()
+        finally:
+            self._engine.dispose()
+
+    # -- sweeps ------------------------------------------------------------------------------------------------------
+
+    def check_name(self, name: str) -> None:
+        """Raise SweepExists if the name is taken."""
+        if any(sweep.name == name for sweep in self.sweeps()):
+            raise SweepExists(
+                f"a sweep named '{name}' is in {self.path} already. Choose another with --name, or look at it with"
+                f" `hpsearch show {name}`."
+            )
+
+    def add_sweep(self, name: str, spec: Mapping[str, Any]) -> SweepRecord:
+        """Begin a sweep.
+
+        Raises:
+            SweepExists: The name is taken.
+        """
+        row = {"name": name, "state": "running", "spec": json.dumps(spec), "folder": name, "started_at": now()}
+        try:
+            with self._commit() as connection:
+                connection.execute(sa.insert(schema.sweeps).values(row))
+        except IntegrityError:
+            self.check_name(name)
+            raise
+        return self.sweep(name)
+
+    def forget_sweep(self, sweep: SweepRecord) -> None:
+        """Take a sweep out of the ledger that never trained an epoch, so that its name is free."""
+        with self._commit() as connection:
+            connection.execute(sa.delete(schema.trials).where(schema.trials.c.sweep_id == sweep.id))
+            connection.execute(sa.delete(schema.sweeps).where(schema.sweeps.c.id == sweep.id))
+
+    def end_sweep(self, sweep: SweepRecord, state: SweepState, reason: str | None = None) -> None:
+        """Record how a sweep ended."""
+        with self._commit() as connection:
+            values = {"state": state, "reason": reason, "ended_at": now()}
+            connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
+
+    def sweeps(self) -> list[SweepRecord]:
+        """All sweeps, the newest last."""
+        with _storage_errors(self.path), self._engine.connect() as connection:
+            rows = connection.execute(sa.select(schema.sweeps).order_by(schema.sweeps.c.id)).mappings()
+            return [SweepRecord(**{**row, "spec": json.loads(row["spec"])}) for row in rows]
+
+    def sweep(self, name: str | None = None) -> SweepRecord:
+        """The sweep of that name; the newest one without a name.
+
+        Raises:
+            UnknownSweep: There is none; the message offers the nearest name.
+        """
+        known = {sweep.name: sweep for sweep in self.sweeps()}
+        if not known:
+            raise UnknownSweep(f"{self.path}: there is no sweep yet. Run one with `hpsearch sweep SPEC`.")
+        if name is None:
+            return list(known.values())[-1]
+        if name not in known:
+            raise UnknownSweep(f"{self.path}: there is no sweep '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+        return known[name]
+
+    # -- trials ------------------------------------------------------------------------------------------------------
+
+    def add_trial(self, sweep: SweepRecord, number: int, *, point: Mapping[str, Any], seed: int) -> int:
+        """Begin a trial; it is `running` from here.
+
+        Returns:
+            The key of its row, which the other methods take.
+        """
+        row = {"sweep_id": sweep.id, "number": number, "state": "running", "point": json.dumps(point), "seed": seed,
+               "attempts": 1, "epochs_trained": 0, "started_at": now()}  # fmt: skip
+        with self._commit() as connection:
+            return int(connection.execute(sa.insert(schema.trials).values(row)).inserted_primary_key[0])
+
+    def update_trial(self, trial_id: int, **values: Any) -> None:
+        """Set columns of a trial; committed on return, together with all reports so far."""
+        if isinstance(values.get("last_metrics"), Mapping):
+            values["last_metrics"] = json.dumps(values["last_metrics"])
+        with self._commit() as connection:
+            connection.execute(sa.update(schema.trials).where(schema.trials.c.id == trial_id).values(values))
+
+    def trials(self, sweep: SweepRecord) -> list[TrialRecord]:
+        """All trials of a sweep by number."""
+        columns = [schema.trials.c[name] for name in TrialRecord.__dataclass_fields__]
+        query = sa.select(*columns).where(schema.trials.c.sweep_id == sweep.id).order_by(schema.trials.c.number)
+        with _storage_errors(self.path), self._engine.connect() as connection:
+            return [_trial_record(row) for row in connection.execute(query).mappings()]
+
+    # -- reports -----------------------------------------------------------------------------------------------------
+
+    def add_report(self, trial_id: int, *, epoch: int, metrics: Mapping[str, float], elapsed_s: float) -> None:
+        """One report of a trial; committed at most REPORT_DELAY_S later, if `tick` is called that often."""
+        if not self._pending:
+            self._pending_since = self._clock()
+        self._pending.append({"trial_id": trial_id, "epoch": epoch, "metrics": json.dumps(metrics), "elapsed_s": elapsed_s})
+        self.tick()
+
+    def tick(self) -> None:
+        """Commit the reports that have waited long enough."""
+        if self._pending and self._clock() - self._pending_since >= REPORT_DELAY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit every report."""
+        if self._pending:
+            with self._commit():
+                pass
+
+    def reports(self, sweep: SweepRecord) -> list[ReportRecord]:
+        """All committed reports of a sweep by trial and epoch."""
+        joined = schema.reports.join(schema.trials, schema.reports.c.trial_id == schema.trials.c.id)
+        query = (
+            sa.select(schema.trials.c.number, schema.reports.c.epoch, schema.reports.c.metrics, schema.reports.c.elapsed_s)
+            .select_from(joined)
+            .where(schema.trials.c.sweep_id == sweep.id)
+            .order_by(schema.trials.c.number, schema.reports.c.epoch)
+        )
+        with _storage_errors(self.path), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings()
+            return [ReportRecord(**{**row, "metrics": json.loads(row["metrics"])}) for row in rows]
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _commit(self) -> Iterator[Connection]:
+        """One transaction that takes the pending reports along; they stay pending if it fails."""
+        with _storage_errors(self.path), self._engine.begin() as connection:
+            if self._pending:
+                connection.execute(sa.insert(schema.reports), self._pending)
+            yield connection
+        self._pending = []
+
+    def _check_version(self, *, create: bool) -> None:
+        about = schema.about
+        with self._engine.begin() as connection:
+            version = connection.execute(sa.select(about.c.value).where(about.c.key == "schema")).scalar()
+            if version is None and create:
+                connection.execute(sa.insert(about).values(key="schema", value=str(schema.SCHEMA_VERSION)))
+            elif version != str(schema.SCHEMA_VERSION):
+                raise LedgerError(
+                    f"{self.path}: written by another version of hpsearch (ledger version {version}, this one reads"
+                    f" {schema.SCHEMA_VERSION}). Use that version, or another folder with --home."
+                )
+
+
+def _connect(path: Path) -> Engine:
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut
+        cursor.close()
+
+    return engine
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system and the database say into one clear error."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (SQLAlchemyError, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise LedgerError(f"{path}: the ledger can't be used: {reason}. Free space or mend the folder's permissions, then try again.") from error
+
+
+def _trial_record(row: Mapping[str, Any]) -> TrialRecord:
+    decoded = {"point": json.loads(row["point"]), "last_metrics": json.loads(row["last_metrics"] or "{}")}
+    return TrialRecord(**{**row, **decoded})

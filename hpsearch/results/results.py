@@ -1,0 +1,152 @@
+"""`Results`: a sweep as it stands in the ledger, read again at each look."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.ledger.store import Ledger
+from hpsearch.results.rows import trial_rows
+from hpsearch.results.shown import headline, varying_parameters
+from hpsearch.space import to_config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_HTML_ROWS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best trial of a sweep."""
+
+    trial: int
+    """Its number."""
+    value: float
+    """Its best value of the objective."""
+    epoch: int
+    """Epoch of that value, counted from 1."""
+    config: Mapping[str, Any]
+    """Nested, as the trainable gets it."""
+    checkpoint: str | None
+    """Folder of its newest checkpoint; None without one."""
+
+
+@final
+class Results:
+    """The tables of one sweep; works during the sweep, after it, and after a crash.
+
+    Example:
+        >>> results = hpsearch.run("search_spaces/mlp.yaml", trials=8)  # doctest: +SKIP
+        >>> results.trials.sort_values("best_val_loss").head()  # doctest: +SKIP
+    """
+
+    def __init__(self, home: Path, name: str | None = None) -> None:
+        """Open a sweep.
+
+        Args:
+            home: Folder of the ledger.
+            name: The sweep; None for the newest.
+
+        Raises:
+            UnknownSweep: There is none.
+            LedgerError: The ledger can't be read.
+        """
+        self.home = home
+        with Ledger(home) as ledger:
+            self.name = ledger.sweep(name).name
+
+    @property
+    def sweep(self) -> SweepRecord:
+        """The sweep's record: state, resolved spec, times."""
+        return self._read()[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where the sweep's files are."""
+        return self.home / self.sweep.folder
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row for each trial; columns: see the guide, "The tables"."""
+        from hpsearch.results.tables import trials_frame
+
+        return trials_frame(*self._read())
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row for each trial and epoch."""
+        from hpsearch.results.tables import history_frame
+
+        return history_frame(self._reports())
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The failed trials with cause and evidence, one row each."""
+        import pandas as pd
+
+        failed = [trial for trial in self._read()[1] if trial.state == "failed"]
+        rows = [{"trial": trial.number, "cause": trial.cause, "evidence": trial.evidence, "log": self._log(trial)} for trial in failed]
+        return pd.DataFrame(rows, columns=["trial", "cause", "evidence", "log"])
+
+    @property
+    def best(self) -> Best | None:
+        """The best successful trial; None as long as there is none."""
+        sweep, trials = self._read()
+        found = best_of(trials, sign=sweep.sign)
+        if found is None:
+            return None
+        assert found.best_value is not None and found.best_epoch is not None
+        row = next(row for row in trial_rows(sweep, [found]))
+        return Best(
+            trial=found.number,
+            value=found.best_value,
+            epoch=found.best_epoch,
+            config=to_config(dict(found.point)),
+            checkpoint=None if row["checkpoint"] is None else str(self.home / row["checkpoint"]),
+        )
+
+    def write(self) -> None:
+        """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder."""
+        from hpsearch.results import tables
+
+        folder, trials = self.folder, self.trials
+        tables.write_csv(trials, folder / "trials.csv")
+        tables.write_parquet(trials, folder / "trials.parquet")
+        tables.write_parquet(self.history, folder / "history.parquet")
+
+    def __repr__(self) -> str:
+        sweep, trials = self._read()
+        return f"<Results {headline(sweep, trials)}>"
+
+    def _repr_html_(self) -> str:
+        """A static table of the best trials, everything escaped."""
+        sweep, trials = self._read()
+        ranked = sorted((t for t in trials if t.best_value is not None), key=lambda t: sweep.sign * (t.best_value or 0.0))
+        shown = [*ranked, *(trial for trial in trials if trial.best_value is None)][:MAX_HTML_ROWS]
+        rows = trial_rows(sweep, shown)
+        keep = ["trial", "state", "cause", *varying_parameters(trials), "epochs_trained", f"best_{sweep.metric}"]
+        head = "".join(f"<th>{_cell(name)}</th>" for name in keep)
+        body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in keep) + "</tr>" for row in rows)
+        return f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _log(self, trial: TrialRecord) -> str:
+        return str(self.folder / "trials" / f"{trial.number:04d}" / "log.txt")
+
+    def _read(self) -> tuple[SweepRecord, list[TrialRecord]]:
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            return sweep, ledger.trials(sweep)
+
+    def _reports(self) -> list[ReportRecord]:
+        with Ledger(self.home) as ledger:
+            return ledger.reports(ledger.sweep(self.name))
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return html.escape(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,119 @@
+"""The columns of both tables, declared once, and their rows as plain dicts; pandas is not needed here.
+
+`tables.py` makes DataFrames of them, the command line prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One fixed column of a table."""
+
+    name: str
+    """As the user sees it."""
+    dtype: str
+    """The pandas dtype; all of them can hold a missing value."""
+    meaning: str
+    """One sentence, with the unit."""
+    value: Callable[[TrialRecord], Any]
+    """Where it comes from."""
+
+
+BEFORE: tuple[Column, ...] = (
+    Column(name="trial", dtype="Int64", meaning="Number of the trial, from 1.", value=lambda trial: trial.number),
+    Column(name="state", dtype="string", meaning="queued, running, paused, done, stopped, failed, interrupted or reused.", value=lambda trial: trial.state),
+    Column(name="cause", dtype="string", meaning="Why a failed trial failed.", value=lambda trial: trial.cause),
+)  # fmt: skip
+"""Columns before the parameters."""
+
+AFTER: tuple[Column, ...] = (
+    Column(name="started_at", dtype="string", meaning="Start of the first attempt, UTC, ISO 8601.", value=lambda trial: trial.started_at),
+    Column(name="duration_s", dtype="Float64", meaning="Seconds of training, all attempts.", value=lambda trial: trial.duration_s),
+    Column(name="gpu_peak_gib", dtype="Float64", meaning="Most GPU memory reserved by any rank, GiB.", value=lambda trial: trial.gpu_peak_gib),
+    Column(name="host_peak_gib", dtype="Float64", meaning="Most host memory resident, sum over ranks, GiB.", value=lambda trial: trial.host_peak_gib),
+    Column(name="seed", dtype="Int64", meaning="Seed of the trial's random numbers.", value=lambda trial: trial.seed),
+    Column(name="attempts", dtype="Int64", meaning="Tries at the trial.", value=lambda trial: trial.attempts),
+    Column(name="reused_from", dtype="string", meaning="The trial that answered without training, as sweep/number.", value=lambda trial: trial.reused_from),
+    Column(name="checkpoint", dtype="string", meaning="Folder of the newest checkpoint, relative to the ledger's folder.", value=lambda trial: trial.checkpoint_epoch),
+)  # fmt: skip
+"""Columns after the metrics."""
+
+EPOCHS_TRAINED, BEST_EPOCH = "epochs_trained", "best_epoch"
+HISTORY = ("trial", "epoch", "elapsed_s")
+"""Fixed columns of the history: trial number, epoch from 1, seconds of training of this trial up to there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialColumns:
+    """Names of the columns that depend on the sweep."""
+
+    objective: str
+    """Name of the objective."""
+    parameters: Mapping[str, str]
+    """Parameter to column."""
+    metrics: tuple[str, ...]
+    """Every metric that any trial reported, the objective first."""
+
+    @property
+    def names(self) -> list[str]:
+        """All columns in order."""
+        last = [f"last_{metric}" for metric in self.metrics]
+        return [
+            *(column.name for column in BEFORE), *self.parameters.values(), EPOCHS_TRAINED, *last,
+            f"best_{self.objective}", BEST_EPOCH, *(column.name for column in AFTER),
+        ]  # fmt: skip
+
+
+def trial_columns(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> TrialColumns:
+    """The columns of a sweep's trials: every parameter and metric that stands in any of them."""
+    trials = list(trials)
+    parameters = dict.fromkeys(name for trial in trials for name in trial.point)
+    metrics = dict.fromkeys([sweep.metric, *(name for trial in trials for name in trial.last_metrics)])
+    taken = {column.name for column in (*BEFORE, *AFTER)} | {EPOCHS_TRAINED, BEST_EPOCH, f"best_{sweep.metric}"}
+    taken |= {f"last_{metric}" for metric in metrics}
+    names = {name: f"param.{name}" if name in taken else name for name in parameters}
+    return TrialColumns(objective=sweep.metric, parameters=names, metrics=tuple(metrics))
+
+
+def trial_rows(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[Row]:
+    """One row for each trial, by number, each with every column; None where a trial has no value."""
+    trials = list(trials)
+    columns = trial_columns(sweep, trials)
+    return [_trial_row(sweep, trial, columns) for trial in trials]
+
+
+def history_rows(reports: Iterable[ReportRecord]) -> list[Row]:
+    """One row for each trial and epoch: trial, epoch, every metric, `elapsed_s`."""
+    reports = list(reports)
+    metrics = dict.fromkeys(name for report in reports for name in report.metrics)
+    names = {name: f"metric.{name}" if name in HISTORY else name for name in metrics}
+    return [
+        {"trial": report.number, "epoch": report.epoch}
+        | {column: report.metrics.get(name) for name, column in names.items()}
+        | {"elapsed_s": report.elapsed_s}
+        for report in reports
+    ]
+
+
+def checkpoint_of(sweep: SweepRecord, trial: TrialRecord) -> str | None:
+    """Folder of a trial's checkpoints, relative to the ledger's folder; None without one."""
+    return None if trial.checkpoint_epoch is None else f"{sweep.folder}/trials/{trial.number:04d}/checkpoint"
+
+
+def _trial_row(sweep: SweepRecord, trial: TrialRecord, columns: TrialColumns) -> Row:
+    row: Row = {column.name: column.value(trial) for column in BEFORE}
+    row |= {column: trial.point.get(name) for name, column in columns.parameters.items()}
+    row[EPOCHS_TRAINED] = trial.epochs_trained
+    row |= {f"last_{metric}": trial.last_metrics.get(metric) for metric in columns.metrics}
+    row |= {f"best_{columns.objective}": trial.best_value, BEST_EPOCH: trial.best_epoch}
+    row |= {column.name: column.value(trial) for column in AFTER}
+    return row | {"checkpoint": checkpoint_of(sweep, trial)}

@@ -1,0 +1,139 @@
+"""What the command line shows of a sweep, as plain rows and sentences; pandas is not needed here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hpsearch.errors import UnknownSweep
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.results.rows import checkpoint_of, history_rows
+from hpsearch.space import canonical, to_config
+
+MAX_CELL = 40
+
+
+def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[list[dict[str, Any]], str]:
+    """(rows, headline): the trials, best first, with the parameters that vary; and the sweep in one sentence."""
+    trials = list(trials)
+    ranked = sorted(trials, key=lambda t: (t.best_value is None, sweep.sign * (t.best_value or 0.0), t.number))
+    varying = varying_parameters(trials)
+    rows = [
+        {"trial": trial.number, "state": trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"}
+        | {name: _short(trial.point.get(name)) for name in varying}
+        | {"epochs": trial.epochs_trained, f"best_{sweep.metric}": trial.best_value, "duration_s": _rounded(trial.duration_s)}
+        for trial in ranked
+    ]
+    return rows, headline(sweep, trials)
+
+
+def headline(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+    """The sweep in one line: counts, the best value, why it ended."""
+    states = Counter(trial.state for trial in trials)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trial yet"
+    best = best_of(trials, sign=sweep.sign)
+    value = f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}" if best and best.best_value is not None else ""
+    state = {"running": "runs, or was killed", "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
+    reason = f" ({sweep.reason})" if sweep.reason else ""
+    return f"{sweep.name}: {state}{reason}: {counts}{value}"
+
+
+def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
+    """One line for each different failure: which trials, the cause, the evidence, a log to read."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for trial in trials:
+        if trial.state == "failed":
+            groups.setdefault((trial.cause or "", trial.evidence or ""), []).append(trial.number)
+    return [
+        f"{_numbers(numbers)} failed ({cause}): {evidence}. Log: {sweep.folder}/trials/{numbers[0]:04d}/log.txt"
+        for (cause, evidence), numbers in groups.items()
+    ]
+
+
+def trial_details(
+    sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], number: int, *, home: Path
+) -> dict[str, Any]:
+    """Everything that is known of one trial; `history` has a row for each epoch.
+
+    Raises:
+        UnknownSweep: The sweep has no such trial.
+    """
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is None:
+        raise UnknownSweep(f"sweep '{sweep.name}' has no trial {number}. See `hpsearch show {sweep.name}`.")
+    history = history_rows(report for report in reports if report.number == number)
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "cause": trial.cause,
+        "evidence": trial.evidence,
+        "config": to_config(dict(trial.point)),
+        "epochs_trained": trial.epochs_trained,
+        f"best_{sweep.metric}": trial.best_value,
+        "best_epoch": trial.best_epoch,
+        "started_at": trial.started_at,
+        "duration_s": trial.duration_s,
+        "gpu_peak_gib": trial.gpu_peak_gib,
+        "host_peak_gib": trial.host_peak_gib,
+        "seed": trial.seed,
+        "attempts": trial.attempts,
+        "reused_from": trial.reused_from,
+        "checkpoint": checkpoint_of(sweep, trial),
+        "log": str(home / sweep.folder / "trials" / f"{number:04d}" / "log.txt"),
+        "history": [{name: value for name, value in row.items() if name != "trial"} for row in history],
+    }
+
+
+def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[str, Any], str]:
+    """(spec, sentence): the resolved spec with the best trial's values as constants, for one trial of full length.
+
+    Raises:
+        UnknownSweep: No trial has succeeded yet.
+    """
+    best = best_of(list(trials), sign=sweep.sign)
+    if best is None:
+        raise UnknownSweep(f"sweep '{sweep.name}' has no successful trial yet. See `hpsearch show {sweep.name}`.")
+    spec = dict(sweep.spec)
+    parameters = to_config({name: {"value": value} if isinstance(value, dict) else value for name, value in best.point.items()})
+    limits = {**spec["limits"], "trials": 1}
+    changes = {"name": f"{sweep.name[:59]}-best", "method": "random", "sampler": None, "parameters": parameters,
+               "early_terminate": {"type": "none"}, "limits": limits}  # fmt: skip
+    sentence = f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
+    return _without_nothing({**spec, **changes}), sentence
+
+
+def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:
+    """Names of the parameters that differ between trials, in the order of the spec."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.point.items():
+            values.setdefault(name, set()).add(canonical(value))
+    return [name for name, seen in values.items() if len(seen) > 1]
+
+
+def _without_nothing(tree: dict[str, Any]) -> dict[str, Any]:
+    """The spec without keys that say null at the top or one level below; parameters stay as they are."""
+    kept = {key: value for key, value in tree.items() if value is not None}
+    return {
+        key: {name: inner for name, inner in value.items() if inner is not None} if isinstance(value, dict) and key not in ("parameters", "data") else value
+        for key, value in kept.items()
+        if key != "ray"
+    }
+
+
+def _numbers(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
+    return f"trial {shown}" if len(numbers) == 1 else f"{len(numbers)} trials ({shown})"
+
+
+def _short(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)

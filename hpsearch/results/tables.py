@@ -1,0 +1,74 @@
+"""The tables as pandas DataFrames, and as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.results import rows as r
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet runs text that begins with one of these."""
+
+
+def trials_frame(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> pd.DataFrame:
+    """One row for each trial: `rows.TrialColumns.names`, tidy.
+
+    Parameters keep the dtype that their values have; a column of mixed values is `object`.
+    """
+    trials = list(trials)
+    columns = r.trial_columns(sweep, trials)
+    frame = pd.DataFrame(r.trial_rows(sweep, trials), columns=columns.names)
+    dtypes = {column.name: column.dtype for column in (*r.BEFORE, *r.AFTER)}
+    dtypes |= {r.EPOCHS_TRAINED: "Int64", r.BEST_EPOCH: "Int64", f"best_{columns.objective}": "Float64"}
+    return frame.astype(dtypes | {f"last_{metric}": "Float64" for metric in columns.metrics})
+
+
+def history_frame(reports: Iterable[ReportRecord]) -> pd.DataFrame:
+    """One row for each trial and epoch: `trial epoch <metrics> elapsed_s`."""
+    rows = r.history_rows(reports)
+    frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(r.HISTORY))
+    metrics = {name: "Float64" for name in frame.columns if name not in r.HISTORY}
+    return frame.astype({"trial": "Int64", "epoch": "Int64", "elapsed_s": "Float64"} | metrics)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a CSV that a spreadsheet can open without running anything in it; replaces the file in one step."""
+    safe = frame.map(_neutralised).rename(columns=_neutralised)
+    _replace(path, lambda beside: safe.to_csv(beside, index=False))
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a Parquet file; columns of mixed values become JSON text. Replaces the file in one step."""
+    mixed = {name: "string" for name in frame.columns if frame[name].dtype == object}
+    texts = frame.assign(**{name: frame[name].map(_json_text) for name in mixed}).astype(mixed)
+    _replace(path, lambda beside: texts.to_parquet(beside, index=False))
+
+
+def write_json(frame: pd.DataFrame, path: Path) -> None:
+    """Write a JSON list of objects, one for each row; replaces the file in one step."""
+    _replace(path, lambda beside: frame.to_json(beside, orient="records", indent=2, double_precision=15))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _neutralised(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def _json_text(value: Any) -> str | None:
+    from hpsearch.space import canonical
+
+    return None if value is None else canonical(value)

@@ -1,0 +1,102 @@
+"""HyperOpt's algorithms: tpe, anneal.
+
+HyperOpt keeps trials as dicts of its own layout ("docs"), which we write; `suggest` takes a seed each time, so nothing
+of a proposal is left behind. A running trial has no loss yet, which both algorithms count as infinite: a place where
+many trials run is avoided. A stopped trial is told with its best loss, an infeasible one with the worst loss known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import log
+from typing import Any, final
+
+from hyperopt import (
+    JOB_STATE_DONE,
+    JOB_STATE_ERROR,
+    JOB_STATE_RUNNING,
+    STATUS_OK,
+    Domain,
+    Trials,
+    anneal,
+    hp,
+    rand,
+    tpe,
+)
+
+from hpsearch.search.coding import Codes, Coding, num_codes
+from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.search.held_back import HeldBack
+from hpsearch.space import Choice, Integer, Point, Real, Space
+
+SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
+    "tpe": partial(tpe.suggest, verbose=False),
+    "anneal": anneal.suggest,
+}
+"""Name to HyperOpt's function that suggests the next trial."""
+
+
+def _node(name: str, domain: Choice | Integer | Real) -> Any:
+    """A parameter in HyperOpt's words; half a unit on each side gives both ends of a range their full share."""
+    size = num_codes(domain)
+    if isinstance(domain, Choice):
+        return hp.randint(name, domain.size)
+    if size is not None:
+        return hp.quniform(name, -0.5, size - 0.5, 1)
+    margin = 0.5 if isinstance(domain, Integer) else 0.0
+    if domain.log:
+        return hp.loguniform(name, log(domain.min - margin), log(domain.max + margin))
+    return hp.uniform(name, domain.min, domain.max)
+
+
+@final
+class HyperoptSearcher(Searcher):
+    """HyperOpt's list of trials in memory, and one of its algorithms."""
+
+    def __init__(self, *, space: Space, seed: int, sampler: str) -> None:
+        super().__init__(space=space, seed=seed)
+        self._suggest = SAMPLERS[sampler]
+        self._coding = Coding(space)
+        self._domain = Domain(None, {name: _node(name, domain) for name, domain in self._coding.domains.items()})
+        self._trials = Trials()
+        self._docs: dict[int, dict[str, Any]] = {}
+        self._held_back = HeldBack()
+
+    def _propose(self, number: int, draw: int) -> Point:
+        if not self._coding.domains:
+            return self._coding.decode({})
+        suggest = self._suggest if self._held_back.any_success else rand.suggest  # all infinite: nothing to learn
+        (doc,) = suggest([number], self._domain, self._trials, self.rng(number, draw).getrandbits(31))
+        return self._coding.decode({name: values[0] for name, values in doc["misc"]["vals"].items()})
+
+    def _begin(self, number: int, point: Point) -> None:
+        codes = self._coding.encode(point)
+        if codes is None:
+            return
+        (doc,) = self._trials.new_trial_docs([number], [None], [self._domain.new_result()], [self._misc(number, codes)])
+        doc["state"] = JOB_STATE_RUNNING
+        self._docs[number] = doc
+        self._trials.insert_trial_doc(doc)
+        self._trials.refresh()
+
+    def _learn(self, outcome: Outcome) -> None:
+        for ready, loss in self._held_back.settle(outcome):
+            if ready.number in self._docs:
+                doc = self._docs.pop(ready.number)
+                doc["state"] = JOB_STATE_DONE
+                doc["result"] = {"status": STATUS_OK, "loss": loss}
+
+    def _forget(self, number: int) -> None:
+        if number in self._docs:
+            self._docs.pop(number)["state"] = JOB_STATE_ERROR
+            self._trials.refresh()
+
+    def _misc(self, number: int, codes: Codes) -> dict[str, Any]:
+        return {
+            "tid": number,
+            "cmd": self._domain.cmd,
+            "workdir": None,
+            "idxs": {name: [number] for name in codes},
+            "vals": {name: [code] for name, code in codes.items()},
+        }

@@ -1,0 +1,50 @@
+"""Optuna's quasi-Monte Carlo sampler: a scrambled Sobol sequence, more even than random search; learns nothing."""
+
+from __future__ import annotations
+
+from typing import final
+
+from optuna.samplers import QMCSampler
+from optuna.study import create_study
+from optuna.trial import TrialState, create_trial
+
+from hpsearch.search.coding import Codes, Coding
+from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.search.optuna_search import distributions, quiet
+from hpsearch.space import Point, Space
+
+
+@final
+class QmcSearcher(Searcher):
+    """Trial n gets point n of the sequence; where that is taken, a random point."""
+
+    def __init__(self, *, space: Space, seed: int) -> None:
+        super().__init__(space=space, seed=seed)
+        self._coding = Coding(space)
+        self._distributions = distributions(self._coding)
+        self._sequence: list[Codes] = []
+        with quiet():
+            sampler = QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+            self._study = create_study(sampler=sampler)
+
+    def _propose(self, number: int, draw: int) -> Point:
+        if draw > 0:
+            return self.space.draw(self.rng(number, draw))
+        while len(self._sequence) < number:
+            self._sequence.append(self._next())
+        return self._coding.decode(self._sequence[number - 1])
+
+    def _next(self) -> Codes:
+        """The sequence goes on by one with each call; the trial given plays no part."""
+        trial = create_trial(state=TrialState.RUNNING)
+        codes: Codes = self._study.sampler.sample_relative(self._study, trial, self._distributions)
+        return codes
+
+    def _begin(self, number: int, point: Point) -> None:
+        pass
+
+    def _learn(self, outcome: Outcome) -> None:
+        pass
+
+    def _forget(self, number: int) -> None:
+        pass

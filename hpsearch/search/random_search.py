@@ -1,0 +1,25 @@
+"""Random search: every trial's point depends on the seed and its number alone."""
+
+from __future__ import annotations
+
+from typing import final
+
+from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.space import Point
+
+
+@final
+class RandomSearcher(Searcher):
+    """Draws each parameter by its own distribution; learns nothing."""
+
+    def _propose(self, number: int, draw: int) -> Point:
+        return self.space.draw(self.rng(number, draw))
+
+    def _begin(self, number: int, point: Point) -> None:
+        pass
+
+    def _learn(self, outcome: Outcome) -> None:
+        pass
+
+    def _forget(self, number: int) -> None:
+        pass

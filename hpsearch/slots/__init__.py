@@ -1,0 +1,1 @@
+"""What runs a trial: a supervisor (one Tune actor for each concurrent trial) and its warm ranks (one process each)."""

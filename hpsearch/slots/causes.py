@@ -1,0 +1,153 @@
+"""From an exception, a lost process or a bad report to one cause and one sentence of evidence.
+
+torch is looked up only where it is imported already, so that the supervisor can use this module too.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import numbers
+import re
+import signal
+import sys
+import sysconfig
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hpsearch.errors import InvalidConfig
+from hpsearch.slots.events import Cause, Failed
+
+MAX_EVIDENCE = 500
+"""Characters of an exception's message that are kept."""
+GPU_FAULTS = ("uncorrectable ecc", "unspecified launch failure", "gpu has fallen off the bus", "nvlink", "no cuda-capable device",
+              "hardware error", "device not ready", "unknown error")  # fmt: skip
+"""What CUDA says when the device, not the program, is at fault."""
+PEER_ERRORS = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out waiting", "recv", "broken pipe")
+"""What a rank says when another rank failed first."""
+FATAL_SIGNALS = {"Segmentation fault": int(signal.SIGSEGV), "Aborted": int(signal.SIGABRT), "Bus error": int(signal.SIGBUS),
+                 "Illegal instruction": int(signal.SIGILL), "Floating-point exception": int(signal.SIGFPE),
+                 "Floating point exception": int(signal.SIGFPE)}  # fmt: skip
+"""What Python's fault handler calls them."""
+
+_OWN = str(Path(__file__).resolve().parents[1])
+_LIBRARIES = tuple(str(Path(path).resolve()) for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+
+def failure_of(error: BaseException) -> Failed:
+    """The cause of an exception that came out of a trainable."""
+    place = f"{type(error).__name__} at {user_place(error.__traceback__)}"
+    return Failed(cause=_cause_of(error), evidence=f"{_message(error)} ({user_place(error.__traceback__)})", place=place)
+
+
+def is_echo(error: BaseException) -> bool:
+    """Whether this exception only says that another rank failed first."""
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in PEER_ERRORS)
+
+
+def poisons_process(error: BaseException) -> bool:
+    """Whether the process can't be trusted with another trial: a CUDA error other than out of memory stays for good."""
+    torch = sys.modules.get("torch")
+    if torch is None or isinstance(error, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, torch.AcceleratorError) or "cuda error" in str(error).lower()
+
+
+def user_place(trace: TracebackType | None) -> str:
+    """`file:line in function` of the innermost frame in the user's own code; of the innermost frame if there is none."""
+    frames = traceback.extract_tb(trace)
+    if not frames:
+        return "an unknown place"
+    own = [frame for frame in frames if not _is_library(frame.filename)]
+    frame = (own or frames)[-1]
+    return f"{_short(frame.filename)}:{frame.lineno} in {frame.name}"
+
+
+def exit_evidence(*, rank: int, pid: int, log_tail: str) -> str:
+    """One sentence on a rank process that is gone.
+
+    Nobody but Ray's own daemon can wait for the process, and that keeps the status to itself; what the C library and
+    Python's fault handler wrote into the trial's log is the evidence that is left.
+    """
+    fatal = re.findall(r"Fatal Python error: (.+)", log_tail)
+    if not fatal:
+        return f"rank {rank} (process {pid}) was killed or left without a word: signal 9 and os._exit leave no trace"
+    number = FATAL_SIGNALS.get(fatal[-1].strip())
+    return f"rank {rank} (process {pid}) was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
+
+
+def check_metrics(row: object, *, objective: str) -> dict[str, float] | Failed:
+    """The numbers of a report, or why it can't be used.
+
+    Args:
+        row: What the trainable yielded. Numbers of any kind are taken: bool, numpy scalars, 0-d tensors; nested maps
+            are flattened with `/`; what is not a number is left out.
+        objective: Name of the metric that must be among them, and finite.
+    """
+    if not isinstance(row, Mapping):
+        return Failed(cause="bad_metric", evidence=f"reported {_shown(row)}, needed a dict with {objective}")
+    metrics = {name: number for name, value in _flat(row).items() if (number := as_number(value)) is not None}
+    if objective not in metrics:
+        known = _flat(row)
+        found = f"{objective} = {_shown(known[objective])}, which is no number" if objective in known else f"[{', '.join(known)}]"
+        return Failed(cause="bad_metric", evidence=f"reported {found}, needed {objective}")
+    if not math.isfinite(metrics[objective]):
+        return Failed(cause="diverged", evidence=f"{objective} is {metrics[objective]}")
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def as_number(value: object) -> float | None:
+    """A float of anything that is one number; None of anything else."""
+    if isinstance(value, numbers.Real):  # bool, int, float, numpy scalars
+        return float(value)
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-d tensors and arrays
+        item = value.item()
+        return float(item) if isinstance(item, numbers.Real) else None
+    return None
+
+
+def _cause_of(error: BaseException) -> Cause:
+    torch: Any = sys.modules.get("torch")
+    if isinstance(error, InvalidConfig):
+        return "invalid_config"
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return "oom_gpu"
+    if isinstance(error, MemoryError):
+        return "oom_host"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "disk_full"
+    if poisons_process(error) and any(words in str(error).lower() for words in GPU_FAULTS):
+        return "gpu_fault"
+    return "user_error"
+
+
+def _flat(row: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _message(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}" if text else type(error).__name__
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_library(filename: str) -> bool:
+    path = str(Path(filename).resolve())
+    return path.startswith((_OWN, *_LIBRARIES)) or filename.startswith("<frozen")
+
+
+def _short(filename: str) -> str:
+    try:
+        return str(Path(filename).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return filename

@@ -1,0 +1,120 @@
+"""What passes between the driver and a slot: an assignment goes in, events come out. Plain data, no Ray, no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Cause = Literal[
+    "invalid_config", "oom_gpu", "diverged", "bad_metric",
+    "gpu_fault", "node_lost", "disk_full",
+    "user_error", "killed", "hung", "oom_host", "rank_lost",
+]  # fmt: skip
+
+CauseClass = Literal["config", "infra", "unknown"]
+
+CAUSE_CLASSES: Mapping[Cause, CauseClass] = {
+    "invalid_config": "config", "oom_gpu": "config", "diverged": "config", "bad_metric": "config",
+    "gpu_fault": "infra", "node_lost": "infra", "disk_full": "infra",
+    "user_error": "unknown", "killed": "unknown", "hung": "unknown", "oom_host": "unknown", "rank_lost": "unknown",
+}  # fmt: skip
+"""The class decides what follows: config is never retried and told as infeasible; infra is retried and teaches nothing;
+unknown is retried, counted, and told as infeasible once final."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One attempt at one trial, as a slot gets it."""
+
+    number: int
+    """The trial's number, counted from 1."""
+    attempt: int
+    """Counted from 1."""
+    config: Mapping[str, Any]
+    """Nested, as the trainable gets it."""
+    seed: int
+    """Seeds every random number of the attempt."""
+    max_epochs: int | None
+    """Epoch at which the driver will end it; None where the trainable decides."""
+    save_epochs: tuple[int, ...] = ()
+    """Epochs whose state must be on disk before their report leaves the slot."""
+    time_left_s: float | None = None
+    """Seconds of training left to the trial; None without a limit."""
+
+    def to_json(self) -> str:
+        """One line of text: Tune copies, flattens and prints configs, and a text is cheap to copy."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Assignment:
+        """The inverse of `to_json`."""
+        tree = json.loads(text)
+        return cls(**{**tree, "save_epochs": tuple(tree["save_epochs"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """Most memory that an attempt held so far."""
+
+    gpu_gib: float | None = None
+    """Most GPU memory reserved by any rank; None without a GPU."""
+    host_gib: float | None = None
+    """Most host memory resident, summed over ranks; None where the system does not tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One epoch is done."""
+
+    epoch: int
+    """Counted from 1, over all attempts that continued from a checkpoint."""
+    metrics: Mapping[str, float]
+    """Finite, the objective among them."""
+    elapsed_s: float
+    """Seconds of training in this attempt."""
+    checkpoint_epoch: int | None = None
+    """Epoch of the newest checkpoint; None without one."""
+    peaks: Peaks = field(default_factory=Peaks)
+    """Memory so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The trainable came to its end by itself."""
+
+    elapsed_s: float
+    """Seconds of training in this attempt."""
+    checkpoint_epoch: int | None = None
+    """Epoch of the newest checkpoint; None without one."""
+    peaks: Peaks = field(default_factory=Peaks)
+    """Memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The attempt failed."""
+
+    cause: Cause
+    """Out of the closed list."""
+    evidence: str
+    """One sentence."""
+    place: str | None = None
+    """`Type at file:line` of an exception: two failures with the same one are the same failure."""
+    elapsed_s: float = 0.0
+    """Seconds of training in this attempt."""
+    peaks: Peaks = field(default_factory=Peaks)
+    """Memory, as far as it is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unusable:
+    """The trainable itself can't be used: no trial of this sweep can run."""
+
+    evidence: str
+    """What went wrong and where; ends the sweep as the user's mistake."""
+
+
+Event = Report | Ended | Failed | Unusable
+"""What a slot answers when it is asked for the next event of its attempt."""

@@ -1,0 +1,184 @@
+"""The ranks of one slot as a whole: started, asked, and, when one is lost, ended together and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from hpsearch.slots.rank import Rank
+from hpsearch.slots.settings import SlotSettings
+
+POLL_S = 0.25
+"""How often a process is looked at besides Ray: with forked children alive Ray tells of a death after 5 s or never."""
+START_TIMEOUT_S = 300.0
+"""Ranks that are not up by then (torch on a cold network disk is slow) count as lost."""
+PEER_GRACE_S = 2.0
+"""How long the other ranks may go on after the first has failed."""
+
+
+class RankLost(Exception):
+    """A rank's process is gone."""
+
+    def __init__(self, rank: int, pid: int) -> None:
+        super().__init__(f"rank {rank} (process {pid}) is gone")
+        self.rank, self.pid = rank, pid
+
+
+class RanksLate(Exception):
+    """A call did not come back in time; `behind` are the ranks that owe an answer."""
+
+    def __init__(self, behind: list[int]) -> None:
+        super().__init__(f"ranks {behind} did not answer in time")
+        self.behind = behind
+
+
+class PeersLate(RanksLate):
+    """Some ranks failed, and the others hang in a collective that will never end."""
+
+    def __init__(self, answers: dict[int, Any], behind: list[int]) -> None:
+        super().__init__(behind)
+        self.answers = answers
+
+
+@dataclass(frozen=True)
+class _Process:
+    actor: Any
+    pid: int
+    node: str
+
+
+class RankGroup:
+    """`request.workers` warm processes in the bundles of one placement group."""
+
+    def __init__(self, settings: SlotSettings, placement: PlacementGroup | None) -> None:
+        self.settings = settings
+        self._placement = placement
+        self._processes: list[_Process] = []
+
+    def start(self) -> str | None:
+        """Bring the ranks up, join them, import the trainable.
+
+        Returns:
+            What is wrong with the trainable; None if nothing is.
+
+        Raises:
+            RankLost: A rank died on the way.
+            RanksLate: A rank was not up within START_TIMEOUT_S.
+        """
+        request = self.settings.request
+        actors = [self._make_actor(rank) for rank in range(request.workers)]
+        self._processes = [_Process(actor, pid=0, node="") for actor in actors]
+        facts = self.call("describe", timeout_s=START_TIMEOUT_S)
+        self._processes = [_Process(actor, fact["pid"], fact["node"]) for actor, fact in zip(actors, facts, strict=True)]
+        self.join()
+        return next((mistake for mistake in self.call("load", timeout_s=START_TIMEOUT_S) if mistake is not None), None)
+
+    def join(self) -> None:
+        """Make the process group anew, where there is more than one rank."""
+        if self.settings.request.workers == 1:
+            return
+        self.call("leave", timeout_s=START_TIMEOUT_S)
+        address, port = ray.get(self._processes[0].actor.rendezvous.remote(), timeout=START_TIMEOUT_S)
+        self.call("join", address, port, timeout_s=START_TIMEOUT_S)
+
+    def call(
+        self, method: str, *args: Any, timeout_s: float | None = None, name: str | None = None, is_failure: Callable[[Any], bool] | None = None
+    ) -> list[Any]:
+        """The answer of each rank, by rank.
+
+        Args:
+            method: A method of `Rank`.
+            timeout_s: Seconds for all answers together; None for ever.
+            name: What Ray's dashboard shows while the call runs.
+            is_failure: After an answer for which this is true, the others have PEER_GRACE_S.
+
+        Raises:
+            RankLost: A rank's process is gone; the others are still there.
+            RanksLate: Not all answered in time.
+        """
+        options = {"name": name} if name else {}
+        refs = [getattr(process.actor, method).options(**options).remote(*args) for process in self._processes]
+        waiting = dict(zip(refs, range(len(refs)), strict=True))
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        answers: dict[int, Any] = {}
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=_wait_s(deadline))
+            for ref in done:
+                rank = waiting.pop(ref)
+                answers[rank] = self._answer(ref, rank)
+                if is_failure is not None and is_failure(answers[rank]):
+                    grace = time.monotonic() + PEER_GRACE_S
+                    deadline = grace if deadline is None else min(deadline, grace)
+            if not done:
+                self._check_alive(waiting.values())
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise RanksLate(sorted(waiting.values())) if not answers else PeersLate(answers, sorted(waiting.values()))
+        return [answers[rank] for rank in range(len(refs))]
+
+    def kill(self) -> None:
+        """End every rank at once, with its whole process group, so that no child of its keeps a GPU."""
+        here = ray.get_runtime_context().get_node_id()
+        for process in self._processes:
+            if process.pid and process.node == here:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # each Ray worker leads its process group
+            with suppress(RayError):
+                ray.kill(process.actor)
+        self._processes = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids by rank."""
+        return [process.pid for process in self._processes]
+
+    @property
+    def alive(self) -> bool:
+        """Whether ranks were started and not killed since."""
+        return bool(self._processes)
+
+    def _make_actor(self, rank: int) -> Any:
+        request = self.settings.request
+        options: dict[str, Any] = {"num_cpus": request.cpu, "num_gpus": request.gpu, "max_restarts": 0}
+        if self._placement is not None:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._placement, rank)
+        actor_class = ray.remote(Rank)
+        return actor_class.options(**options).remote(self.settings, rank)
+
+    def _answer(self, ref: Any, rank: int) -> Any:
+        try:
+            return ray.get(ref, timeout=POLL_S)
+        except RayTaskError:
+            raise  # a defect of ours: a rank answers a trainable's mistakes with data
+        except (RayError, GetTimeoutError) as error:
+            raise RankLost(rank, self._processes[rank].pid) from error
+
+    def _check_alive(self, ranks: Any) -> None:
+        here = ray.get_runtime_context().get_node_id()
+        for rank in ranks:
+            process = self._processes[rank]
+            if process.pid and process.node == here and is_dead(process.pid):
+                raise RankLost(rank, process.pid)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process of this machine is gone or a zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return Path("/proc/self").exists()  # where there is no /proc, Ray alone tells
+    return state in "ZX"
+
+
+def _wait_s(deadline: float | None) -> float:
+    return POLL_S if deadline is None else max(0.0, min(POLL_S, deadline - time.monotonic()))

@@ -1,0 +1,92 @@
+"""The seam that lets an unchanged Ray Tune function run in a rank: `ray.tune.report` reaches `hpsearch.report`.
+
+Tune's functions call `get_session()`, which returns one private module variable of Ray. This is the only place that
+knows it; `tests/integration/test_ray_function.py` fails when Ray moves it. In a rank that has no use for it Ray's
+training package, which takes a second to import, stays out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpsearch.training.trial import TrialContext, report
+
+_SESSION_MODULE = "ray.train._internal.session"
+_CHECKPOINT = "ray_checkpoint"
+
+
+def uses_ray_tune(function: Callable[..., Any]) -> bool:
+    """Whether the function's file, or the function where it has no file, speaks of Ray Tune."""
+    if "ray.tune" in sys.modules:
+        return True
+    try:
+        source = inspect.getsource(inspect.getmodule(function) or function)
+    except (OSError, TypeError):
+        return False
+    return "ray.tune" in source or "ray import" in source or "import ray" in source
+
+
+@contextmanager
+def ray_session(context: TrialContext, trial_dir: Path) -> Iterator[None]:
+    """Within the block `ray.tune.report` and its relatives speak of this trial."""
+    import ray.train._internal.session as ray_session_module
+
+    ray_session_module._session = _Session(context, trial_dir)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        ray_session_module._session = None
+
+
+class _Session:
+    """What Tune's functions ask of their session."""
+
+    world_rank = None  # None is how Tune's functions tell a tuning session from a training worker
+    world_size = 1
+    local_rank = 0
+    metadata = None
+    trial_resources = None
+
+    def __init__(self, context: TrialContext, trial_dir: Path) -> None:
+        self._context = context
+        self._checkpoints = trial_dir / _CHECKPOINT
+        self.trial_dir = str(trial_dir)
+        self.trial_id = self.trial_name = f"{context.number:04d}"
+        self.experiment_name = self.run_id = trial_dir.parent.parent.name
+
+    def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:
+        """One row, and the state after it."""
+        if checkpoint is not None:
+            self._persist(checkpoint, epoch=self._context.epochs_done + 1)
+        report(metrics)
+
+    @property
+    def loaded_checkpoint(self) -> Any:
+        """The newest checkpoint that an earlier attempt handed in; its epochs count as done."""
+        from ray.tune import Checkpoint
+
+        folders = sorted(self._checkpoints.glob("epoch-*"), key=lambda path: int(path.name.partition("-")[2]))
+        if not folders:
+            return None
+        if self._context.epochs_done == 0:
+            self._context.epochs_done = int(folders[-1].name.partition("-")[2])
+        return Checkpoint.from_directory(str(folders[-1]))
+
+    def _persist(self, checkpoint: Any, *, epoch: int) -> None:
+        """Copy beside, rename into place, then drop the ones before."""
+        self._checkpoints.mkdir(exist_ok=True)
+        target, beside = self._checkpoints / f"epoch-{epoch}", self._checkpoints / f"tmp-{os.getpid()}"
+        with checkpoint.as_directory() as folder:
+            shutil.copytree(folder, beside)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+        for old in self._checkpoints.glob("epoch-*"):
+            if old != target:
+                shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,37 @@
+"""What every slot of a sweep is told once, when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpsearch.devices.requests import WorkerRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotSettings:
+    """The sweep as a slot sees it; travels to every process of the slot."""
+
+    sweep: str
+    """The sweep's name; part of the actors' names in Ray's dashboard."""
+    trainable: bytes
+    """A cloudpickled function, or a cloudpickled `TrainableSource` that is imported in the rank."""
+    metric: str
+    """Name of the objective."""
+    request: WorkerRequest
+    """CPUs and GPUs of each rank, and how many ranks."""
+    concurrent: int
+    """Slots that share the machine."""
+    precision: str
+    """fp32 | bf16 | fp16."""
+    data: Mapping[str, Any]
+    """The spec's `data`."""
+    trials_dir: str
+    """Absolute folder that holds one folder for each trial."""
+    sys_path: tuple[str, ...]
+    """The driver's module search path, its working directory first."""
+    working_dir: str
+    """The driver's working directory."""
+    environment: Mapping[str, str]
+    """The driver's environment variables, without those that Ray sets for each worker."""

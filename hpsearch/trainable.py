@@ -1,0 +1,264 @@
+"""Where a trainable is: found by reading source, so that a spec is checked without running a line of the user's code.
+
+`locate` runs in the driver and in `hpsearch validate`; `load` imports for real, in the processes that train.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from hpsearch.errors import Problem, SpecError, did_you_mean
+
+ENTRY_POINT_GROUP = "hpsearch.trainables"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainableSource:
+    """A trainable that was found and not yet imported; can be pickled."""
+
+    kind: Literal["module", "file"]
+    """Whether it is imported by its module's name, or as the script in a file."""
+    module: str
+    """Name under which it is imported: dotted, or the file's name without suffix."""
+    function: str
+    """Its name in the module."""
+    file_path: Path | None
+    """Absolute path of its source; None for a module without one, such as an extension."""
+
+
+def locate(text: str, *, spec_dir: Path | None) -> TrainableSource:
+    """Find a trainable without importing it.
+
+    Args:
+        text: `module:function`, looked for in the working directory, then on `sys.path`; `path/file.py:function`,
+            relative to the working directory, then to `spec_dir`; or the name of an entry point.
+        spec_dir: The spec's folder; None without a file.
+
+    Raises:
+        SpecError: There is no such trainable; says what there is.
+    """
+    place, colon, function = text.rpartition(":")
+    if not colon:
+        return _locate_entry_point(text)
+    if not place or not function.isidentifier():
+        raise _wrong(f"expected {_FORMS}, got '{text}'.")
+    if place.endswith(".py") or "/" in place:
+        return _locate_in_file(place, function, spec_dir)
+    return _locate_in_module(place, function)
+
+
+def load(source: TrainableSource) -> Callable[..., Any]:
+    """Import a trainable; runs the user's code.
+
+    A file is imported as `python file.py` would see its neighbours: its folder is first on `sys.path`. It is known by
+    its own name, not `__main__`, so that what it defines can be pickled to DataLoader workers.
+
+    Raises:
+        ImportError: The file's name is that of another module which is loaded already.
+        AttributeError: The module has no such name after all.
+        TypeError: What has the name can't be called.
+        BaseException: Whatever the user's module raises.
+    """
+    module = importlib.import_module(source.module) if source.kind == "module" else _import_file(source)
+    try:
+        function = getattr(module, source.function)
+    except AttributeError:
+        raise AttributeError(f"{source.module} has no '{source.function}' once it is imported") from None
+    if not callable(function):
+        raise TypeError(f"{source.module}:{source.function} is not a function but {type(function).__name__}")
+    return function  # type: ignore[no-any-return]
+
+
+_FORMS = "module:function or path/file.py:function"
+
+
+def _wrong(message: str) -> SpecError:
+    return SpecError([Problem(where=("trainable",), message=message)])
+
+
+def _locate_entry_point(name: str) -> TrainableSource:
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    known = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name in known:
+        return _locate_in_module(known[name].module, known[name].attr)
+    if name.endswith(".py"):
+        raise _wrong(f"expected {_FORMS}, got '{name}'. Write for example {name}:train.")
+    listed = f" Installed trainables: {', '.join(sorted(known))}." if known else ""
+    raise _wrong(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
+
+
+def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> TrainableSource:
+    tried = list(dict.fromkeys(folder / place for folder in (Path(), spec_dir) if folder is not None))
+    path = next((path for path in tried if path.is_file()), None)
+    if path is None:
+        nearby = {neighbour.name for path in tried for neighbour in path.parent.glob("*.py")}
+        looked = " nor ".join(str(path) for path in tried)
+        raise _wrong(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
+    try:
+        source = importlib.util.decode_source(path.read_bytes())
+    except (OSError, SyntaxError, UnicodeError) as error:
+        raise _wrong(f"{path} can't be read: {error}.") from error
+    _check_function(function, source, str(path))
+    name = path.stem.replace(".", "_")
+    return TrainableSource(kind="file", module=name, function=function, file_path=path.resolve())
+
+
+def _locate_in_module(name: str, function: str) -> TrainableSource:
+    spec = _find_module(name)
+    if spec.origin is None:
+        raise _wrong(f"'{name}' is a folder without __init__.py. Write the module in it that has '{function}'.")
+    source = _source_of(spec)
+    if source is not None:
+        _check_function(function, source, _shortened(spec.origin))
+    path = Path(spec.origin).resolve() if source is not None and spec.has_location else None
+    return TrainableSource(kind="module", module=name, function=function, file_path=path)
+
+
+def _find_module(name: str) -> ModuleSpec:
+    """The spec of a module. Its packages are walked without being imported, which `importlib.util.find_spec` does."""
+    importlib.invalidate_caches()  # a file may have been written a moment ago
+    search: Iterable[str] | None = [str(Path.cwd()), *sys.path]
+    spec = None
+    parts = name.split(".")
+    for depth, part in enumerate(parts, start=1):
+        if search is None:
+            raise _wrong(f"'{'.'.join(parts[: depth - 1])}' is a module, not a package: there is no '{name}' in it.")
+        folders = list(search)
+        spec = PathFinder.find_spec(".".join(parts[:depth]), folders) if part else None
+        if spec is None and depth == 1 and part:
+            spec = _find_elsewhere(part)
+        if spec is None:
+            raise _no_module(parts, depth, folders)
+        search = spec.submodule_search_locations
+    assert spec is not None
+    return spec
+
+
+def _find_elsewhere(name: str) -> ModuleSpec | None:
+    """A top-level module of another finder: built in, or of a package that was installed to be edited."""
+    with suppress(ValueError):  # a loaded module without a spec, such as __main__
+        return importlib.util.find_spec(name)
+    return None
+
+
+def _no_module(parts: list[str], depth: int, folders: list[str]) -> SpecError:
+    import pkgutil  # here, since the happy path never needs it
+
+    missing, outer = parts[depth - 1], ".".join(parts[: depth - 1])
+    known = {found.name for found in pkgutil.iter_modules(folders)}
+    place = f"in the package '{outer}'" if outer else "in the working directory or on sys.path"
+    return _wrong(f"there is no module '{missing}' {place}.{did_you_mean(missing, known)}")
+
+
+def _source_of(spec: ModuleSpec) -> str | None:
+    """A module's source; None where it has none, so that nothing can be said about its functions."""
+    get_source = getattr(spec.loader, "get_source", None)
+    try:
+        source = get_source(spec.name) if get_source is not None else None
+    except (ImportError, SyntaxError) as error:
+        raise _wrong(f"the module '{spec.name}' can't be read: {error}.") from error
+    return source if isinstance(source, str) else None
+
+
+def _shortened(path: str) -> str:
+    """A path as the user knows it: relative where it is below the working directory."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
+
+
+def _check_function(name: str, source: str, path: str) -> None:
+    names = _names_in(source, path)
+    kind = names.kinds.get(name)
+    if kind == "class":
+        raise _wrong(f"'{name}' in {path} is a class. Write a function, def train(config), that makes and runs it.")
+    if kind == "async":
+        raise _wrong(f"'{name}' in {path} is an async function. Write def in place of async def.")
+    if kind is not None or names.open_ended:
+        return
+    functions = [known for known, kind in names.kinds.items() if kind == "function"]
+    listed = ", ".join(functions[:10]) or "none"
+    raise _wrong(f"there is no function '{name}' in {path}.{did_you_mean(name, functions)} Functions there: {listed}.")
+
+
+def _names_in(source: str, path: str) -> _Names:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an unknown escape in a string is for the import to complain about
+            tree = ast.parse(source)
+    except SyntaxError as error:
+        raise _wrong(f"{path}:{error.lineno} is not Python: {error.msg}.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise _wrong(f"{path} is not Python: {error}.") from error
+    names = _Names()
+    for statement in _top_level(tree.body):
+        names.add(statement)
+    return names
+
+
+@dataclass(kw_only=True)
+class _Names:
+    """What a module defines at top level."""
+
+    kinds: dict[str, Literal["function", "async", "class", "other"]] = field(default_factory=dict)
+    """The last definition of each name."""
+    open_ended: bool = False
+    """Whether there may be more, by `from ... import *` or a `__getattr__`."""
+
+    def add(self, statement: ast.stmt) -> None:
+        match statement:
+            case ast.FunctionDef(name=name):
+                self.kinds[name] = "function"
+                self.open_ended |= name == "__getattr__"
+            case ast.AsyncFunctionDef(name=name):
+                self.kinds[name] = "async"
+            case ast.ClassDef(name=name):
+                self.kinds[name] = "class"
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                self.kinds.update({alias.asname or alias.name.partition(".")[0]: "other" for alias in aliases})
+                self.open_ended |= any(alias.name == "*" for alias in aliases)
+            case ast.Assign() | ast.AnnAssign(value=ast.expr()):
+                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+                stored = (node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
+                self.kinds.update({node.id: "other" for node in stored if isinstance(node.ctx, ast.Store)})
+
+
+def _top_level(body: Iterable[ast.AST]) -> Iterator[ast.stmt]:
+    """The statements that run on import, those inside `if`, `try`, `with` and loops too."""
+    for node in body:
+        if isinstance(node, ast.stmt):
+            yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
+            yield from _top_level(ast.iter_child_nodes(node))
+
+
+def _import_file(source: TrainableSource) -> ModuleType:
+    path = source.file_path
+    assert path is not None
+    loaded = sys.modules.get(source.module)
+    if loaded is not None:
+        if getattr(loaded, "__file__", None) == str(path):
+            return loaded
+        raise ImportError(f"{path.name} has the name of the module '{source.module}', which is loaded already: rename it")
+    folder = str(path.parent)
+    sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
+    spec = importlib.util.spec_from_file_location(source.module, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[source.module] = module  # before it runs: dataclasses and pickle look there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[source.module]
+        raise
+    return module

@@ -1,0 +1,234 @@
+"""Loaders: which samples a rank sees in which step, and the random state that they are loaded under.
+
+`batch_size` is always the global one. Step k of an epoch trains on the same samples whether one rank does it or eight,
+the last uneven step included: DistributedSampler's padding is cut off again, and where a rank would have nothing to do
+it gets one stand-in sample that counts for nothing, since DDP needs every rank in every step.
+
+Each batch is loaded under a random state of its own, made of (seed, epoch, step, rank). So augmentation does not depend
+on the number of loader workers, a resumed epoch sees what an uninterrupted one would, and `persistent_workers` costs
+nothing in reproducibility. It takes about 30 us a batch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, TypeVar, final
+
+import numpy
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, TensorDataset, default_collate
+
+from hpsearch.errors import InvalidConfig
+from hpsearch.training.trial import TrialContext
+
+T = TypeVar("T")
+
+
+class SizedDataset(Protocol):
+    """A map-style data set of (inputs, targets)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class Batch(NamedTuple):
+    """One rank's samples of one step; `inputs` and `targets` are tensors or lists, tuples and dicts of them."""
+
+    inputs: Any
+    """First axis: sample."""
+    targets: Any
+    """First axis: sample."""
+    num_samples: int
+    """Samples that count: all of them, or 0 for a stand-in."""
+    num_global: int
+    """Samples of this step over all ranks."""
+
+
+def loader_workers(gpus: float, cpu_threads: int, concurrent: int) -> int:
+    """DataLoader processes for each training process: min(4 x GPUs, CPU threads), shared.
+
+    Four loaders keep one GPU fed. Without a GPU the training itself wants every core, and data sets are small: there,
+    and where the share is below one, batches are loaded in the training process, which is what 0 means.
+
+    Args:
+        gpus: GPUs of this machine that are in use; may be a fraction.
+        cpu_threads: Threads of this machine.
+        concurrent: Training processes on this machine, over all trials and ranks.
+
+    Example:
+        >>> loader_workers(4, 8, 2), loader_workers(1, 16, 1), loader_workers(0, 64, 4)
+        (4, 4, 0)
+    """
+    return int(min(4 * gpus, cpu_threads)) // max(1, concurrent)
+
+
+@final
+class Loader:
+    """The batches of one rank, epoch after epoch. Iterate one epoch to its end, or `close`."""
+
+    def __init__(self, dataset: SizedDataset, sampler: _TrainSteps | _EvalSteps, context: TrialContext) -> None:
+        workers = context.loader_workers
+        self._steps = sampler
+        self._loader: DataLoader[Batch] = DataLoader(
+            _Batches(dataset),
+            batch_size=None,  # an item of _Batches is a batch already
+            sampler=sampler,
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=context.device.type == "cuda",
+            generator=torch.Generator().manual_seed(context.seed),  # else each epoch would draw from the global state
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle for `epoch`, counted from 0; to be called before each epoch."""
+        self._steps.epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return len(self._steps)
+
+    def close(self) -> None:
+        """End the worker processes now.
+
+        PyTorch has no public call for it: they live as long as the iterator, and so as long as any traceback that
+        mentions it.
+        """
+        iterator = self._loader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+            self._loader._iterator = None
+
+
+def make_loader(dataset: SizedDataset, *, batch_size: int, train: bool, context: TrialContext) -> Loader:
+    """The loader of this rank.
+
+    Args:
+        dataset: Has a length. What it draws at random it must draw from the global generators.
+        batch_size: Samples of a step over all ranks.
+        train: Shuffled anew each epoch, every rank in every step; else in order, each sample exactly once over ranks.
+        context: Rank, world size, device, seed and number of loader workers.
+
+    Raises:
+        InvalidConfig: The batch can't be split over the ranks.
+        ValueError: The data set is empty.
+    """
+    if len(dataset) == 0:
+        raise ValueError(f"the {'training' if train else 'validation'} set is empty.")
+    if batch_size < 1 or (train and batch_size % context.world_size):
+        raise InvalidConfig(
+            f"batch_size {batch_size} can't be split over {context.world_size} workers. Use a multiple of that."
+        )
+    steps = _TrainSteps if train else _EvalSteps
+    return Loader(dataset, steps(len(dataset), batch_size, context), context)
+
+
+class _Step(NamedTuple):
+    """What a loader worker is asked for."""
+
+    indices: list[int]
+    random_key: tuple[int, ...]
+    num_samples: int
+    num_global: int
+
+
+@final
+class _TrainSteps(Sampler[_Step]):
+    """Shuffled samples, dealt out to the ranks like cards."""
+
+    epoch = 0
+
+    def __init__(self, size: int, batch_size: int, context: TrialContext) -> None:
+        self._size, self._batch_size = size, batch_size
+        self._seed, self._rank, self._world_size = context.seed, context.rank, context.world_size
+        self._order: DistributedSampler[int] = DistributedSampler(
+            range(size),  # type: ignore[arg-type]  # it only asks for the length
+            num_replicas=context.world_size,
+            rank=context.rank,
+            seed=context.seed,
+        )
+
+    def __iter__(self) -> Iterator[_Step]:
+        self._order.set_epoch(self.epoch)
+        indices = list(self._order)
+        own = len(range(self._rank, self._size, self._world_size))  # what follows in `indices` is padding
+        share = self._batch_size // self._world_size
+        for step in range(len(self)):
+            start = step * share
+            count = max(0, min(start + share, own) - start)
+            yield _Step(
+                indices=indices[start : start + max(count, 1)],
+                random_key=(self._seed, self.epoch + 1, step, self._rank),
+                num_samples=count,
+                num_global=min(self._batch_size, self._size - step * self._batch_size),
+            )
+
+    def __len__(self) -> int:
+        return -(-self._size // self._batch_size)
+
+
+@final
+class _EvalSteps(Sampler[_Step]):
+    """Each sample exactly once over ranks, whose numbers of steps may differ. Every epoch is the same."""
+
+    epoch = 0
+
+    def __init__(self, size: int, batch_size: int, context: TrialContext) -> None:
+        self._indices = range(context.rank, size, context.world_size)
+        self._share = max(1, batch_size // context.world_size)
+        self._seed, self._rank = context.seed, context.rank
+
+    def __iter__(self) -> Iterator[_Step]:
+        for step in range(len(self)):
+            indices = list(self._indices[step * self._share : (step + 1) * self._share])
+            yield _Step(indices, (self._seed, 0, step, self._rank), len(indices), len(indices))
+
+    def __len__(self) -> int:
+        return -(-len(self._indices) // self._share)
+
+
+@final
+class _Batches(Dataset[Batch]):
+    """A data set whose items are batches; it runs in the loader workers."""
+
+    def __init__(self, dataset: SizedDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, step: _Step) -> Batch:
+        if isinstance(self._dataset, TensorDataset):  # nothing random, and one lookup for all samples
+            samples = self._dataset[step.indices]  # type: ignore[index]
+        else:
+            with _random_state(step.random_key):
+                samples = default_collate([self._dataset[index] for index in step.indices])
+        try:
+            inputs, targets = samples
+        except (TypeError, ValueError):
+            raise TypeError("each sample of a data set must be a pair of inputs and targets.") from None
+        return Batch(inputs, targets, step.num_samples, step.num_global)
+
+
+@contextmanager
+def _random_state(key: tuple[int, ...]) -> Iterator[None]:
+    """Within the block, the global generators of the CPU stand where `key` says; afterwards where they stood before."""
+    before = torch.get_rng_state(), random.getstate(), numpy.random.get_bit_generator()
+    bits = numpy.random.MT19937(numpy.random.SeedSequence(key))
+    numpy.random.set_bit_generator(bits)
+    seed = int(bits.random_raw())
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        numpy.random.set_bit_generator(before[2])
+
+
+def _as_is(batch: T) -> T:
+    return batch

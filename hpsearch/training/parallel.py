@@ -1,0 +1,103 @@
+"""Several processes that train one model: the process group, DistributedDataParallel, and sums over ranks.
+
+A world of one takes the same calls and needs no process group.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+if TYPE_CHECKING:
+    from hpsearch.training.trial import TrialContext
+
+T = TypeVar("T")
+
+
+def join(
+    rank: int, world_size: int, *, address: str, port: int, device: torch.device | str, timeout_s: float = 120.0
+) -> None:
+    """Meet the other ranks; returns when all are there.
+
+    Args:
+        rank: This process, in [0, world_size).
+        world_size: Number of processes.
+        address: Where rank 0 runs.
+        port: Free on that machine; rank 0 listens there.
+        device: NCCL for a GPU, gloo for the CPU.
+        timeout_s: After so long without an answer of a peer, here and in every collective call, an error is raised.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        backend="nccl" if device.type == "cuda" else "gloo",
+        init_method=f"tcp://{f'[{address}]' if ':' in address else address}:{port}",
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=timeout_s),
+        device_id=device if device.type == "cuda" else None,
+    )
+
+
+def leave() -> None:
+    """Leave the process group, if this process is in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def free_port() -> int:
+    """A TCP port that is free on this machine now; another process may take it before it is used."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return int(listener.getsockname()[1])
+
+
+def wrap(model: nn.Module, context: TrialContext) -> nn.Module:
+    """The module to call in training: it averages gradients over ranks and begins with rank 0's weights everywhere.
+
+    A world of one, and a model with nothing to train, get the model itself.
+    """
+    if context.world_size == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
+        return model
+    return DistributedDataParallel(
+        model,
+        device_ids=[context.device] if context.device.type == "cuda" else None,
+        gradient_as_bucket_view=True,  # gradients live in the buffers that are sent: saves one copy of the model
+    )
+
+
+def unwrap(kept: T) -> T:
+    """The module inside of a wrapper, so that its names are the same with one worker and with several."""
+    if isinstance(kept, DistributedDataParallel | DataParallel):
+        return cast(T, kept.module)
+    return kept
+
+
+def without_sync(model: nn.Module) -> AbstractContextManager[None]:
+    """Within the block, `backward` adds up gradients and sends nothing."""
+    if isinstance(model, DistributedDataParallel):
+        return cast(AbstractContextManager[None], model.no_sync())
+    return nullcontext()
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """`tensor`, summed in place over all ranks of the process group; itself where there is none."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def copy_from_rank_0(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors with rank 0's, for example running means, which DDP does not average."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)

@@ -1,0 +1,288 @@
+"""The current trial, as a training function sees it: who it is, what it keeps, where it reports.
+
+The same function runs by hand, under `torchrun` and in a sweep; only the active `TrialContext` differs. One is made for
+each attempt and rank, and shared by all threads of the process, since plain functions run in one of their own. PyTorch
+is imported inside functions: a driver that looks up a trainable shall not pay for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What `keep` takes: modules, optimizers, schedulers, scalers and anything alike."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state, as tensors, numbers, texts, lists and dicts."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Take over what `state_dict` gave."""
+
+
+@final
+class TrialContext:
+    """One attempt at a trial, on one rank.
+
+    Args:
+        number: The trial's number in its sweep, from 1; None outside of a sweep.
+        rank: This process among those of the trial, in [0, world_size).
+        world_size: Processes of the trial; more than 1 needs a process group that was joined before.
+        device: For example `cpu` or `cuda:0`; None for this rank's GPU if there is any, else the CPU.
+        seed: Seeds shuffling and augmentation; the stepper seeds everything else with it.
+        data: The spec's `data`; `root` is None where it is not given.
+        precision: fp32, bf16 or fp16.
+        loader_workers: DataLoader processes; None for as many as suit this process alone on the machine.
+        checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
+        on_report: Takes each row that `report` is given; None prints it.
+    """
+
+    def __init__(
+        self,
+        *,
+        number: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        device: str | None = None,
+        seed: int = 0,
+        data: Mapping[str, Any] | None = None,
+        precision: str = "fp32",
+        loader_workers: int | None = None,
+        checkpoint_dir: Path | None = None,
+        on_report: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.number = number
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.data: Mapping[str, Any] = MappingProxyType({"root": None, **(data or {})})
+        self.precision = precision
+        self.on_report = on_report
+        self.epochs_done = 0
+        """Rows so far, those before a resume included; the stepper counts them."""
+        self.resumed_from = 0
+        """Epoch of the checkpoint that this attempt went on from; 0 for none."""
+        self.checkpoint_warning: str | None = None
+        """One sentence when a damaged checkpoint was passed over."""
+        self._device = device
+        self._loader_workers = loader_workers
+        self._checkpoint_dir = checkpoint_dir
+        self._kept: dict[str, Stateful] = {}
+        self._restored: dict[str, Any] | None = None  # states of the checkpoint that nobody has asked for yet
+        self._rng: dict[str, Any] | None = None
+        self._saved_epoch: int | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where this rank computes."""
+        import torch
+
+        if self._device is None:
+            count = torch.cuda.device_count()
+            self._device = f"cuda:{self.rank % count}" if count else "cpu"
+        return torch.device(self._device)
+
+    @property
+    def loader_workers(self) -> int:
+        """Processes that each DataLoader of this rank may start; 0 loads in the training process itself."""
+        if self._loader_workers is None:
+            from hpsearch.training.data import loader_workers
+
+            gpus = 1 if self.device.type == "cuda" else 0
+            self._loader_workers = loader_workers(gpus=gpus, cpu_threads=len(os.sched_getaffinity(0)), concurrent=1)
+        return self._loader_workers
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything was registered, so that a checkpoint would hold something."""
+        return bool(self._kept)
+
+    def keep(self, **objects: Stateful) -> int:
+        """Register what belongs into a checkpoint, and restore it at once if there is one.
+
+        Random states are restored too, so call it last before the loop. Ranks are taken for replicas: rank 0's objects
+        are written and every rank reads them; random states are each rank's own.
+
+        Args:
+            objects: Each has `state_dict` and `load_state_dict`; several calls add up.
+
+        Returns:
+            Epochs done before, 0 for a fresh trial: the epoch to begin with, counted from 0.
+
+        Raises:
+            TypeError: An object has no state.
+            ValueError: A name was registered before, or the checkpoint does not know it.
+
+        Example:
+            >>> start = current_trial().keep(model=model, optimizer=optimizer)  # doctest: +SKIP
+        """
+        for name, kept in objects.items():
+            self._check(name, kept)
+        self._kept |= objects
+        if self._restored is None:
+            self._restored = self._load()
+        if self.resumed_from:
+            self._restore(objects)
+        return self.resumed_from
+
+    def save(self) -> int | None:
+        """Write a checkpoint of the state now; every rank calls it at the same epoch.
+
+        Returns:
+            `epochs_done`; None where nothing is kept or there is no folder for it.
+        """
+        if not self._kept or self._checkpoint_dir is None:
+            return None
+        if self._saved_epoch != self.epochs_done:
+            from hpsearch.training.checkpoint import save_checkpoint
+
+            save_checkpoint(
+                self._checkpoint_dir,
+                epoch=self.epochs_done,
+                rank=self.rank,
+                world_size=self.world_size,
+                objects=self._kept if self.rank == 0 else {},
+                device=self.device,
+                previous=self._saved_epoch,
+            )
+            self._saved_epoch = self.epochs_done
+        return self._saved_epoch
+
+    def _check(self, name: str, kept: object) -> None:
+        if not isinstance(kept, Stateful) or isinstance(kept, type):
+            raise TypeError(
+                f"keep({name}=...): expected an object with state_dict and load_state_dict, got {type(kept).__name__}."
+            )
+        if name in self._kept:
+            raise ValueError(f"keep({name}=...): there is a '{name}' already. Each object needs a name of its own.")
+
+    def _load(self) -> dict[str, Any]:
+        """States of the newest intact checkpoint; empty for a fresh trial."""
+        if self._checkpoint_dir is None:
+            return {}
+        from hpsearch.training.checkpoint import load_checkpoint
+
+        found, self.checkpoint_warning = load_checkpoint(self._checkpoint_dir, rank=self.rank)
+        if found is None:
+            return {}
+        self.epochs_done = self.resumed_from = self._saved_epoch = found.epoch
+        self._rng = found.rng
+        return found.states
+
+    def _restore(self, objects: Mapping[str, Stateful]) -> None:
+        from hpsearch.training.parallel import unwrap
+        from hpsearch.training.rng import set_rng_states
+
+        assert self._restored is not None
+        for name, kept in objects.items():
+            if name not in self._restored:
+                known = ", ".join(self._restored) or "nothing else"
+                raise ValueError(
+                    f"keep({name}=...): the checkpoint of epoch {self.resumed_from} has no '{name}', only {known}."
+                )
+            unwrap(kept).load_state_dict(self._restored.pop(name))
+        if self._rng is not None:
+            set_rng_states(self._rng, self.device)
+
+
+_active: TrialContext | None = None
+_by_hand: TrialContext | None = None
+_by_hand_lock = threading.Lock()
+
+
+def current_trial() -> TrialContext:
+    """The trial that this process trains; by hand one with default values, under `torchrun` the rank's own.
+
+    Example:
+        >>> current_trial().rank
+        0
+    """
+    global _by_hand
+    if _active is not None:
+        return _active
+    with _by_hand_lock:
+        if _by_hand is None:
+            _by_hand = _join_torchrun() if _under_torchrun() else TrialContext()
+        return _by_hand
+
+
+@contextmanager
+def activate(context: TrialContext) -> Iterator[TrialContext]:
+    """Make `context` the current trial of all threads of this process, for as long as the block lasts."""
+    global _active
+    before, _active = _active, context
+    try:
+        yield context
+    finally:
+        _active = before
+
+
+def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+    """Tell the metrics of one epoch: for training functions that don't yield them.
+
+    In a sweep it returns when the trial shall go on. By hand it prints one line.
+
+    Args:
+        metrics: One row; may be left out.
+        named: More of the same row.
+
+    Raises:
+        TypeError: `metrics` is no mapping.
+        TrialStopped: The trial is over; let it pass.
+
+    Example:
+        >>> report({"val_loss": 0.5}, accuracy=0.91)
+        epoch 1: val_loss 0.5, accuracy 0.91
+    """
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"report takes a dict of metrics, got {type(metrics).__name__}. Write for example report(loss=0.5)."
+        )
+    context, row = current_trial(), {**(metrics or {}), **named}
+    if context.on_report is not None:
+        context.on_report(row)
+        return
+    context.epochs_done += 1
+    if context.rank == 0:
+        print(f"epoch {context.epochs_done}: " + ", ".join(f"{name} {_shown(value)}" for name, value in row.items()))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{float(value):.6g}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _under_torchrun() -> bool:
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
+def _join_torchrun() -> TrialContext:
+    from hpsearch.training.parallel import join, leave
+
+    context = TrialContext(
+        rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]), device=_local_device()
+    )
+    if context.world_size > 1:
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        join(context.rank, context.world_size, address=address, port=port, device=context.device)
+        atexit.register(leave)
+    return context
+
+
+def _local_device() -> str:
+    import torch
+
+    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"

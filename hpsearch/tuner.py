@@ -1,0 +1,196 @@
+"""The bridge to Ray Tune: the engine's legs as Tune trials, Tune's results as the engine's events.
+
+Tune schedules actors, places them and reuses them; everything else that it offers (state files, restore, loggers,
+metrics, its own retries) is not used. One Tune trial is one leg.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from hpsearch.cluster import ray_settings
+from hpsearch.engine import Engine, NoLeg, Verdict
+from hpsearch.slots.events import Assignment, Event, Failed
+from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
+
+GRACE_S = 15.0
+"""After a stop was asked for, running epochs have this long to come to their end and be saved."""
+MAX_LEGS = 2**31
+
+
+def run_legs(engine: Engine, slot_class: type[SlotTrainable], *, scratch_dir: Path, grace_s: float = GRACE_S) -> None:
+    """Run the sweep to its end; returns when nothing runs any more.
+
+    Args:
+        engine: Hands out legs and takes events.
+        slot_class: The trainable that `make_slot_class` made for this sweep.
+        scratch_dir: Tune's state files go there; nobody reads them.
+        grace_s: Seconds that running epochs have after the engine was told to stop.
+
+    Raises:
+        BaseException: What went wrong in the engine, as it was raised there.
+    """
+    bridge = _Bridge(engine, grace_s)
+    tuner = tune.Tuner(
+        slot_class,
+        tune_config=tune.TuneConfig(
+            search_alg=_Legs(bridge),
+            scheduler=_Verdicts(bridge),
+            num_samples=MAX_LEGS,
+            reuse_actors=True,
+            trial_name_creator=_leg_name,
+            trial_dirname_creator=_leg_name,
+        ),
+        run_config=tune.RunConfig(
+            name="legs",
+            storage_path=str(scratch_dir),
+            stop=_Stop(bridge),
+            callbacks=[_Tick(bridge)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+        ),
+    )
+    # Tune brings up one actor at a time unless it is told how many it may wait for
+    with ray_settings({"TUNE_MAX_PENDING_TRIALS_PG": str(engine.concurrent)}):
+        tuner.fit()
+    if bridge.error is not None:
+        raise bridge.error
+
+
+class _Bridge:
+    """What the four Tune objects share: the engine, its first exception, and which leg is whose."""
+
+    def __init__(self, engine: Engine, grace_s: float) -> None:
+        self.engine = engine
+        self.error: BaseException | None = None
+        self.legs: dict[str, Assignment] = {}
+        self._grace_s = grace_s
+        self._stopping_since: float | None = None
+
+    def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        """An exception of ours must not be eaten by Tune: it ends the run and is raised from `run_legs`."""
+        if self.error is not None:
+            return otherwise
+        try:
+            return call()
+        except BaseException as error:
+            traceback.print_exc()
+            self.error = error
+            return otherwise
+
+    def must_stop(self) -> bool:
+        """Whether Tune shall end everything now."""
+        if self.error is not None:
+            return True
+        if self.engine.reason is None:
+            return False
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+        return self.engine.running == 0 or time.monotonic() - self._stopping_since > self._grace_s
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it knows into its state files; there is nothing of ours to keep
+
+
+class _Legs(Searcher):  # type: ignore[misc]
+    """Tune asks here what to run next."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        leg = self._bridge.guarded(self._bridge.engine.next_leg, NoLeg.OVER)
+        if isinstance(leg, NoLeg):
+            return str(Searcher.FINISHED) if leg is NoLeg.OVER else None
+        self._bridge.legs[trial_id] = leg
+        return {ASSIGNMENT_KEY: leg.to_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        leg = self._bridge.legs.pop(trial_id, None)
+        if error and leg is not None:
+            lost = Failed(cause="node_lost", evidence="the slot's supervisor is gone, with its node or its process")
+            self._bridge.guarded(lambda: self._bridge.engine.on_event(leg.number, lost), None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the ledger is the truth."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+
+class _Verdicts(FIFOScheduler):  # type: ignore[misc]
+    """Tune asks here what becomes of a trial after a result."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        leg = self._bridge.legs.get(trial.trial_id)
+        event: Event = result[EVENT_KEY]
+        if leg is None:
+            return str(TrialScheduler.STOP)
+        verdict = self._bridge.guarded(lambda: self._bridge.engine.on_event(leg.number, event), Verdict.END)
+        if verdict is Verdict.GO_ON:
+            return str(TrialScheduler.CONTINUE)
+        slot = trial.temporary_state.ray_actor
+        if slot is not None:  # before Tune gives the slot its next trial, which may be never
+            slot.end_leg.remote(save=verdict is Verdict.SAVE_AND_END)
+        return str(TrialScheduler.STOP)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Stop(Stopper):  # type: ignore[misc]
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._bridge.must_stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Tick(Callback):  # type: ignore[misc]
+    """Tune's loop comes by at least ten times a second."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._bridge.guarded(self._bridge.engine.tick, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _leg_name(trial: Trial) -> str:
+    leg = Assignment.from_json(trial.config[ASSIGNMENT_KEY])
+    return f"trial-{leg.number:04d}-{leg.attempt}-{trial.trial_id}"

@@ -1,0 +1,262 @@
+"""What every search method promises, whatever its library: one suite, one line of a table for each method.
+
+A method that `sweep.SAMPLERS` names is tested; `NUM_TRIALS` says how far where that matters to the time it takes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from hpsearch.search import Outcome, Searcher, make_searcher
+from hpsearch.space import Point
+from hpsearch.sweep import SAMPLERS, Sweep
+
+METHODS = [(method, sampler) for method, samplers in SAMPLERS.items() for sampler in samplers or (None,)]
+MODELS = [("optuna", "tpe"), ("optuna", "gp"), ("optuna", "cmaes"), ("hyperopt", "tpe"), ("hyperopt", "anneal")]
+NUM_TRIALS = {"gp": 14}
+"""Enough for a sampler to leave its random start, and not more where it is slow."""
+
+MIXED = {
+    "lr": {"min": 1e-5, "max": 1e-1, "log": True, "count": 7},
+    "momentum": {"min": 0.05, "max": 0.95, "count": 3},
+    "dropout": {"min": 0.1, "max": 0.5, "step": 0.15},
+    "model": {"width": {"min": 10, "max": 100, "step": 30}, "depth": {"min": 1, "max": 3}},
+    "batch": {"min": 1, "max": 500, "log": True, "count": 4},
+    "look_alikes": {"values": [True, 1, 1.0, "1", None]},
+    "layers": {"values": [[1, 2], [1, 2, 3], {"a": [1]}]},
+    "single": {"values": ["only"]},
+    "fixed": {"min": 3, "max": 3},
+    "augment": True,
+}
+FINITE = {"a": {"values": [True, 1, [1]]}, "b": {"min": 0, "max": 6, "step": 3}, "c": 0.5}
+NUM_FINITE = 9
+QUADRATIC = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": 1e-5, "max": 1e-1, "log": True}}
+
+Finish = Callable[[int, Point], Outcome | None]
+"""What becomes of a trial; None when it teaches nothing."""
+
+
+def searcher(method: str, sampler: str | None, parameters: Mapping[str, Any], *, seed: int = 0) -> Searcher:
+    tree = {"method": method, "seed": seed, "metric": {"name": "loss", "goal": "minimize"}, "parameters": parameters}
+    return make_searcher(Sweep.from_dict(tree if sampler is None else {**tree, "sampler": sampler}))
+
+
+def num_trials(sampler: str | None) -> int:
+    return NUM_TRIALS.get(sampler or "", 30)
+
+
+def distance(point: Point) -> float:
+    """Smallest at x = 0.3 and y = 1e-3; of any parameter that isn't there, nothing."""
+    return float((point.get("x", 0.0) - 0.3) ** 2 + (math.log10(point.get("y", 1e-3)) / 2 + 1.5) ** 2)
+
+
+def done(number: int, point: Point, loss: float) -> Outcome:
+    return Outcome(number=number, point=point, state="done", losses={1: loss + 1, 2: loss})
+
+
+def stopped(number: int, point: Point, loss: float) -> Outcome:
+    return Outcome(number=number, point=point, state="stopped", losses={1: loss})
+
+
+def infeasible(number: int, point: Point) -> Outcome:
+    return Outcome(number=number, point=point, state="infeasible", losses={})
+
+
+def mixed_fate(number: int, point: Point) -> Outcome | None:
+    """Every way that a trial can end, by its number."""
+    loss = random.Random(number).random()
+    fates = [done(number, point, loss), stopped(number, point, loss), infeasible(number, point), None]
+    return fates[(0, 1, 0, 2, 1, 3)[number % 6]]
+
+
+def run(method: Searcher, numbers: range, finish: Finish, *, at_once: int = 1) -> list[Point]:
+    """Ask for every number, with `at_once` trials running whenever there are so many."""
+    points: dict[int, Point] = {}
+    running: list[int] = []
+    for number in numbers:
+        point = method.ask(number)
+        assert point is not None
+        points[number] = point
+        running.append(number)
+        if len(running) == at_once:
+            end(method, running[0], points[running.pop(0)], finish)
+    for number in running:
+        end(method, number, points[number], finish)
+    return list(points.values())
+
+
+def end(method: Searcher, number: int, point: Point, finish: Finish) -> None:
+    outcome = finish(number, point)
+    if outcome is None:
+        method.drop(number)
+    else:
+        method.tell(outcome)
+
+
+def typed(value: Any) -> Any:
+    """A value with the types of all that is in it."""
+    if isinstance(value, list):
+        return (list, [typed(each) for each in value])
+    if isinstance(value, dict):
+        return (dict, {key: typed(each) for key, each in value.items()})
+    return (type(value), value)
+
+
+every_method = pytest.mark.parametrize(("method", "sampler"), METHODS)
+every_model = pytest.mark.parametrize(("method", "sampler"), MODELS)
+
+
+@every_method
+def test_every_point_is_in_the_space_and_in_plain_python_types(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, MIXED)
+    types = {"lr": float, "momentum": float, "dropout": float, "batch": int, "model.width": int, "model.depth": int}
+    for point in run(under_test, range(1, num_trials(sampler) + 1), mixed_fate):
+        assert under_test.space.contains(point)
+        assert list(point) == list(under_test.space.domains), "in the order of the spec"
+        assert {name: type(point[name]) for name in types} == types
+        assert typed(point["look_alikes"]) in [typed(value) for value in MIXED["look_alikes"]["values"]]
+        assert typed(point["layers"]) in [typed(value) for value in MIXED["layers"]["values"]]
+        assert (point["single"], point["fixed"], point["augment"]) == ("only", 3, True)
+
+
+@every_method
+def test_a_space_of_constants_has_one_point(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, {"a": 1, "b": [1, 2]})
+    assert under_test.ask(1) == {"a": 1, "b": [1, 2]}
+    assert under_test.ask(2) is None
+
+
+@every_method
+def test_a_seed_repeats_and_another_seed_differs(method: str, sampler: str | None) -> None:
+    numbers = range(1, num_trials(sampler) + 1)
+    first, again, other = (run(searcher(method, sampler, MIXED, seed=seed), numbers, mixed_fate) for seed in (5, 5, 6))
+    assert [typed(point) for point in first] == [typed(point) for point in again]
+    assert first != other
+
+
+@every_method
+def test_a_replayed_searcher_goes_on_as_the_unbroken_one(method: str, sampler: str | None) -> None:
+    unbroken, replayed = (searcher(method, sampler, MIXED, seed=3) for _ in range(2))
+    last = num_trials(sampler)
+    for number in range(1, last + 1):
+        point = unbroken.ask(number)
+        assert point is not None
+        replayed.adopt(number, point)
+        if number < last - 2:  # the rest still run
+            for each in (unbroken, replayed):
+                end(each, number, point, mixed_fate)
+    assert [unbroken.ask(last + i) for i in (1, 2)] == [replayed.ask(last + i) for i in (1, 2)]
+
+
+@every_method
+def test_a_replayed_searcher_goes_on_alike_where_proposals_were_thrown_away(method: str, sampler: str | None) -> None:
+    unbroken, replayed = (searcher(method, sampler, FINITE, seed=1) for _ in range(2))
+    for number in range(1, NUM_FINITE):
+        point = unbroken.ask(number)
+        assert point is not None
+        replayed.adopt(number, point)
+        for each in (unbroken, replayed):
+            each.tell(done(number, point, number))
+    assert unbroken.ask(NUM_FINITE) == replayed.ask(NUM_FINITE) is not None
+
+
+@every_method
+def test_a_finite_space_is_asked_once_each_and_then_ends(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, FINITE)
+    points = run(under_test, range(1, NUM_FINITE + 1), mixed_fate, at_once=4)
+    assert len({under_test.space.key(point) for point in points}) == NUM_FINITE
+    assert under_test.ask(NUM_FINITE + 1) is None
+
+
+@every_method
+def test_four_trials_at_once_get_four_points(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, MIXED)
+    run(under_test, range(1, 13), lambda number, point: done(number, point, 1.0))
+    points = [under_test.ask(number) for number in range(13, 17)]
+    assert len({under_test.space.key(point) for point in points if point is not None}) == 4
+
+
+@every_method
+def test_numbers_may_come_in_any_order(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, FINITE)
+    points = [under_test.ask(number) for number in (9, 3, 1, 8, 2, 7, 5, 4, 6)]
+    assert len({under_test.space.key(point) for point in points if point is not None}) == NUM_FINITE
+
+
+@every_method
+def test_adopted_points_are_learnt_from_and_not_proposed_again(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, FINITE)
+    adopted = [{"a": 1, "b": 3, "c": 0.5}, {"a": [1], "b": 0, "c": 0.5}]
+    for number, point in enumerate(adopted, start=1):
+        under_test.adopt(number, point)
+        under_test.tell(done(number, point, number))
+    points = run(under_test, range(3, NUM_FINITE + 1), mixed_fate)
+    assert {under_test.space.key(point) for point in [*points, *adopted]} == {
+        under_test.space.key(point) for point in under_test.space.points()
+    }
+    assert under_test.ask(NUM_FINITE + 1) is None
+
+
+@every_method
+def test_an_adopted_point_outside_of_the_space_harms_nobody(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, FINITE)
+    foreign = {"a": "gone", "b": 99, "c": 0.5}
+    under_test.adopt(1, foreign)
+    under_test.tell(done(1, foreign, 0.0))
+    under_test.adopt(2, {**foreign, "b": 98})
+    under_test.drop(2)
+    assert len(run(under_test, range(3, 3 + NUM_FINITE), mixed_fate)) == NUM_FINITE
+
+
+@every_method
+def test_failures_before_the_first_success_are_survived(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, MIXED)
+    last = num_trials(sampler)
+    fate: Finish = lambda number, point: infeasible(number, point) if number < last - 4 else done(number, point, number)
+    points = run(under_test, range(1, last + 1), fate)
+    assert len({under_test.space.key(point) for point in points}) == last
+
+
+@every_model
+def test_a_model_finds_a_better_point_than_random_search(method: str, sampler: str) -> None:
+    numbers, seeds = range(1, num_trials(sampler) + 11), range(3 if sampler == "gp" else 9)
+
+    def median_best(method: str, sampler: str | None) -> float:
+        runs = [run(searcher(method, sampler, QUADRATIC, seed=seed), numbers, loss_at) for seed in seeds]
+        return statistics.median(min(map(distance, points)) for points in runs)
+
+    assert median_best(method, sampler) < median_best("random", None) / 2
+
+
+def loss_at(number: int, point: Point) -> Outcome:
+    return done(number, point, distance(point))
+
+
+@every_model
+def test_a_stopped_trial_is_learnt_from(method: str, sampler: str) -> None:
+    """Where the stopping rule ends all trials but one, the points still gather around the best."""
+    fate: Finish = lambda number, point: (done if number == 1 else stopped)(number, point, distance(point))
+    num = num_trials(sampler)
+    late = [run(searcher(method, sampler, QUADRATIC, seed=seed), range(1, num + 1), fate)[-4:] for seed in range(3)]
+    by_chance = [run(searcher("random", None, QUADRATIC, seed=seed), range(1, num + 1), fate)[-4:] for seed in range(9)]
+    near, far = (statistics.median(distance(p) for points in runs for p in points) for runs in (late, by_chance))
+    assert near < far / 2
+
+
+@every_model
+def test_a_forbidden_half_of_the_space_is_left(method: str, sampler: str) -> None:
+    """Of 60 trials, 49 went there when failures were told as failures; the better points lie just inside of it."""
+
+    def fate(number: int, point: Point) -> Outcome:
+        return infeasible(number, point) if point["x"] > 0 else done(number, point, distance(point))
+
+    num = 20 if sampler == "gp" else 60
+    runs = [run(searcher(method, sampler, QUADRATIC, seed=seed), range(1, num + 1), fate) for seed in range(3)]
+    visits = statistics.median(sum(point["x"] > 0 for point in points) for points in runs)
+    assert visits <= 0.4 * num
