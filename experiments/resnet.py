@@ -1,4 +1,4 @@
-"""Residual networks for small images: CIFAR-10 where its files are at hand, scikit-learn's handwritten digits elsewhere.
+"""Residual networks for small images: CIFAR-10 where its files are at hand, else scikit-learn's digits.
 
 By hand:   python -m experiments.resnet
 Searched:  hpsearch sweep resnet

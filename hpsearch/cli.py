@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,16 +16,26 @@ import typer
 
 from hpsearch.errors import HpsearchError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Finds good hyperparameters for a PyTorch training function.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Finds good hyperparameters for a PyTorch training function.",
+)
 
-Home = Annotated[Path | None, typer.Option("--home", help="Folder of the ledger; default HPSEARCH_HOME, else ./sweeps.")]
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of the ledger; default HPSEARCH_HOME, else ./sweeps.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str | None, typer.Argument(help="The sweep; default the newest.", show_default=False)]
 Spec = Annotated[str, typer.Argument(help="A YAML file, or the name of one in search_spaces/.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; VALUE is YAML. May be repeated.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; VALUE is YAML. May be repeated."),
+]
 
 
-class ExportFormat(str, Enum):
+class ExportFormat(StrEnum):
     """What `export` can write."""
 
     csv = "csv"
@@ -61,7 +71,11 @@ def sweep(
     path = find_spec(spec)
     if str(path) != spec:
         print(f"Using {path}")
-    overrides = [*(set_ or []), *([f"limits.trials={trials}"] if trials is not None else []), *([f"name={name}"] if name else [])]
+    overrides = [
+        *(set_ or []),
+        *([f"limits.trials={trials}"] if trials is not None else []),
+        *([f"name={name}"] if name else []),
+    ]
     loaded = load_sweep(path, overrides=overrides)
     results, exit_code = Run(sweep=loaded, home=home_dir(home), spec_dir=path.parent, show="lines").start()
     print_end(results.home, results.name)
@@ -157,7 +171,9 @@ def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
 def export(
     name: Name = None,
     to: Annotated[ExportFormat, typer.Option("--to", help="csv, parquet or json.")] = ExportFormat.csv,
-    output: Annotated[Path | None, typer.Option("-o", help="File; default trials.FORMAT in the sweep's folder; - for the console.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="File; default trials.FORMAT in the sweep's folder; - for the console.")
+    ] = None,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
@@ -168,7 +184,11 @@ def export(
 
     results = Results(home_dir(home), name)
     path = output or results.folder / f"trials.{to.value}"
-    writers: dict[str, Callable[..., None]] = {"csv": tables.write_csv, "parquet": tables.write_parquet, "json": tables.write_json}
+    writers: dict[str, Callable[..., None]] = {
+        "csv": tables.write_csv,
+        "parquet": tables.write_parquet,
+        "json": tables.write_json,
+    }
     frame = results.trials
     writers[to.value](frame, path)
     if as_json:
@@ -196,7 +216,8 @@ def print_end(home: Path, name: str) -> None:
     tree, _ = best_spec(record, trials)
     print("Best configuration:")
     print("".join(f"  {line}\n" for line in dump_yaml(tree["parameters"]).splitlines()), end="")
-    print(f"Train it again:  python -m hpsearch best {name} > {name}-best.yaml && python -m hpsearch sweep {name}-best.yaml")
+    file = f"{name}-best.yaml"
+    print(f"Train it again:  python -m hpsearch best {name} > {file} && python -m hpsearch sweep {file}")
 
 
 def _ledger(home: Path | None) -> Any:
@@ -218,7 +239,10 @@ def _print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     numeric = [all(isinstance(row[key], int | float | None) for row in rows) for key in rows[0]]
     for line in cells:
-        padded = (cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(line, widths, numeric, strict=True))
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        )
         print("  ".join(padded).rstrip())
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from hpsearch.devices.inventory import host_cpus, host_gpus
 from hpsearch.errors import Problem, SpecError
@@ -95,7 +97,7 @@ def _start(temp_dir: str | None, gpus: int) -> None:
         num_gpus=gpus,
         include_dashboard=True,
         log_to_driver=False,
-        logging_level="error",
+        logging_level=logging.ERROR,
         _temp_dir=temp_dir,  # private: Ray's default folder can be written by everybody
         _system_config={"memory_monitor_refresh_ms": 0},  # it kills innocent trials, and Tune with them
     )
@@ -105,7 +107,7 @@ def _attach(address: str) -> None:
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         message = f"no Ray answers at '{address}': {error}. Start one, or remove the address for a local Ray."
         raise SpecError([Problem(where=("ray", "address"), message=message)]) from error
@@ -114,8 +116,9 @@ def _attach(address: str) -> None:
 def _describe(*, owned: bool) -> Cluster:
     import ray
 
-    resources = ray.cluster_resources()
-    url = getattr(ray._private.worker.global_worker.node, "webui_url", None) or ray._private.worker._global_node.webui_url
+    resources: dict[str, float] = ray.cluster_resources()
+    node: Any = ray._private.worker._global_node
+    url = None if node is None else node.webui_url
     return Cluster(
         cpus=float(resources.get("CPU", 0.0)),
         gpus=int(resources.get("GPU", 0)),

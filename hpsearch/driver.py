@@ -16,7 +16,7 @@ from typing import Any, Literal, TextIO
 from rich.console import Console
 
 from hpsearch.cluster import Cluster, connect, ray_settings
-from hpsearch.devices.requests import WorkerRequest, max_concurrent, resolve_request
+from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent, resolve_request
 from hpsearch.engine import Engine, Observer
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.store import Ledger
@@ -139,18 +139,15 @@ class _Session:
             yield [standing]
 
     def _concurrent(self, request: WorkerRequest, cluster: Cluster) -> int:
-        fits = max_concurrent(request, cpus=cluster.cpus, gpus=cluster.gpus)
-        if fits < 1:
-            message = (
-                f"a trial asks for {request.workers} x {request.cpu:g} CPUs and {request.workers} x {request.gpu:g} GPUs,"
-                f" Ray has {cluster.cpus:g} CPUs and {cluster.gpus} GPUs. Ask for less."
-            )
-            raise SpecError([Problem(where=("resources",), message=message)])
+        problems = check_fits(request, cluster.cpus, cluster.gpus)
+        if problems:
+            raise SpecError(problems)
+        fits = max_concurrent(request, cluster.cpus, cluster.gpus)
         wanted = self._sweep.limits.concurrent
         return min(fits, self._sweep.max_trials, fits if wanted == "auto" else wanted)
 
     def _settings(self, request: WorkerRequest, concurrent: int) -> SlotSettings:
-        working_dir = os.getcwd()
+        working_dir = str(Path.cwd())
         sys_path = dict.fromkeys([working_dir, *(path for path in sys.path if path)])
         environment = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_RANKS)}
         return SlotSettings(
@@ -232,7 +229,11 @@ def run(
     function = None if trainable is None or isinstance(trainable, str) else trainable
     limits = {name: value for name, value in (("trials", trials), ("epochs", epochs)) if value is not None}
     for key, value in {**keys, "limits": {**keys.get("limits", {}), **limits}}.items():
-        tree[key] = {**tree[key], **value} if isinstance(tree.get(key), dict) and isinstance(value, dict) and key != "parameters" else value
+        tree[key] = (
+            {**tree[key], **value}
+            if isinstance(tree.get(key), dict) and isinstance(value, dict) and key != "parameters"
+            else value
+        )
     if isinstance(trainable, str):
         tree["trainable"] = trainable
     sweep = _named(Sweep.from_dict(tree), function)
@@ -260,8 +261,12 @@ def _ship(sweep: Sweep, function: Trainable | None, spec_dir: Path | None) -> by
 
     if function is not None:
         if not callable(function):
-            raise SpecError([Problem(where=("trainable",), message=f"expected a function, got {type(function).__name__}.")])
+            raise SpecError(
+                [Problem(where=("trainable",), message=f"expected a function, got {type(function).__name__}.")]
+            )
         return bytes(cloudpickle.dumps(function))
     if sweep.trainable is None:
-        raise SpecError([Problem(where=("trainable",), message="'trainable' is missing. Write trainable: module:function.")])
+        raise SpecError(
+            [Problem(where=("trainable",), message="'trainable' is missing. Write trainable: module:function.")]
+        )
     return bytes(cloudpickle.dumps(locate(sweep.trainable, spec_dir=spec_dir)))

@@ -213,7 +213,9 @@ class Engine:
     def _assignment(self, trial: TrialRun) -> Assignment:
         last = self.sweep.max_epochs
         limit = self.sweep.limits.trial_time_s
-        epochs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | ({last} if last else set())
+        epochs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | (
+            {last} if last else set()
+        )
         return Assignment(
             number=trial.number,
             attempt=trial.attempts,
@@ -262,7 +264,8 @@ class Engine:
     def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
         trial.elapsed_s = failure.elapsed_s
         if self._may_retry(trial, failure):
-            return self._requeue(trial, failure)
+            self._requeue(trial, failure)
+            return
         if failure.place in trial.places:
             self._hopeless.add(failure.place)
         trial.cause, trial.evidence = failure.cause, failure.evidence
@@ -324,7 +327,7 @@ class Engine:
         trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
 
     def _tell_searcher(self, trial: TrialRun) -> None:
-        if trial.state == "done" or trial.state == "stopped":
+        if trial.state == "done" or trial.state == "stopped":  # noqa: PLR1714 - the type checker follows this form
             outcome = Outcome(number=trial.number, point=trial.point, state=trial.state, losses=trial.losses)
             self._searcher.tell(outcome)
         elif trial.state == "failed" and CAUSE_CLASSES[trial.cause] != "infra":  # type: ignore[index]
@@ -341,8 +344,12 @@ class Engine:
         limit = self.sweep.limits.failures
         if limit is not None and counted >= limit:
             self.stop("gave_up", f"{counted} trials failed (limits.failures: {limit}); the last: {failure.evidence}")
-        elif limit is None and not self._any_success() and max(self._failures.values(), default=0) >= IDENTICAL_FAILURES:
-            self.stop("gave_up", f"{IDENTICAL_FAILURES} trials failed in the same way and none succeeded: {failure.evidence}")
+        elif (
+            limit is None and not self._any_success() and max(self._failures.values(), default=0) >= IDENTICAL_FAILURES
+        ):
+            self.stop(
+                "gave_up", f"{IDENTICAL_FAILURES} trials failed in the same way and none succeeded: {failure.evidence}"
+            )
 
     def _any_success(self) -> bool:
         return any(trial.state in ("done", "stopped", "paused") for trial in self.trials.values())

@@ -1,13 +1,13 @@
 """Every exception that hpsearch raises on purpose; nothing here imports anything but the standard library.
 
-    HpsearchError
-    ├── SpecError        the user's spec (or trainable) is wrong; every mistake at once; also a ValueError; exit code 2
-    ├── SweepExists      a sweep of that name is in the ledger already; exit code 2
-    ├── UnknownSweep     no such sweep, or no sweep at all; exit code 2
-    ├── LedgerError      the storage can't be read or written; exit code 5
-    ├── SweepInUse       another process runs this sweep; exit code 6
-    └── InvalidConfig    raised by a trainable: this configuration can't be trained (cause `invalid_config`)
-    TrialStopped         a BaseException: raised inside a plain function's `report` when its trial is over
+HpsearchError
+├── SpecError        the user's spec (or trainable) is wrong; every mistake at once; also a ValueError; exit code 2
+├── SweepExists      a sweep of that name is in the ledger already; exit code 2
+├── UnknownSweep     no such sweep, or no sweep at all; exit code 2
+├── LedgerError      the storage can't be read or written; exit code 5
+├── SweepInUse       another process runs this sweep; exit code 6
+└── InvalidConfig    raised by a trainable: this configuration can't be trained (cause `invalid_config`)
+TrialStopped         a BaseException: raised inside a plain function's `report` when its trial is over
 """
 
 from __future__ import annotations

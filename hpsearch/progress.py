@@ -91,7 +91,11 @@ class Lines:
     def on_end(self, trial: TrialRun) -> None:
         """One line."""
         standing = self._standing
-        what = f"{standing.sweep.metric.name} {standing.value(trial)}" if trial.best_epoch else (trial.evidence or "no report")
+        what = (
+            f"{standing.sweep.metric.name} {standing.value(trial)}"
+            if trial.best_epoch
+            else (trial.evidence or "no report")
+        )
         if trial.state == "failed":
             what = f"{trial.cause}: {trial.evidence}"
         elif trial.state == "queued":
@@ -141,9 +145,14 @@ class LiveTable:
 def headline(standing: Standing) -> Text:
     """Counts, the best value and the time to go, in one line."""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(standing.states.items()))
-    parts = [f"{standing.ended}/{standing.total} trials" + (f" ({counts})" if counts else ""), f"{len(standing.running)} running"]
+    parts = [
+        f"{standing.ended}/{standing.total} trials" + (f" ({counts})" if counts else ""),
+        f"{len(standing.running)} running",
+    ]
     if standing.best is not None:
-        parts.append(f"best {standing.sweep.metric.name} {standing.value(standing.best)} (trial {standing.best.number})")
+        parts.append(
+            f"best {standing.sweep.metric.name} {standing.value(standing.best)} (trial {standing.best.number})"
+        )
     if standing.eta_s is not None:
         parts.append(f"about {duration_text(standing.eta_s)} to go")
     return Text(" | ".join(parts))
@@ -183,7 +192,15 @@ def duration_text(seconds: float) -> str:
 def _table(standing: Standing) -> Table:
     names = list(standing.sweep.space.searched)[:MAX_PARAMETERS]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "trial", "state", "epoch", standing.sweep.metric.name, *(name.rpartition(".")[2] for name in names), "s"):
+    for title in (
+        "",
+        "trial",
+        "state",
+        "epoch",
+        standing.sweep.metric.name,
+        *(name.rpartition(".")[2] for name in names),
+        "s",
+    ):
         table.add_column(title, no_wrap=True)
     last = standing.sweep.max_epochs
     running = list(standing.running.values())[:MAX_ROWS]

@@ -30,7 +30,9 @@ class Signals:
         self.arm()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._here:
             for number, handler in self._before.items():
                 signal.signal(number, handler)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -136,10 +136,7 @@ class Real:
         """Whether `value` is a number in the range and, with a step, on it (to 1e-9 of a step)."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.min <= value <= self.max:
             return False
-        if self.step is None:
-            return True
-        steps = (value - self.min) / self.step
-        return abs(steps - round(steps)) < 1e-9
+        return self.step is None or abs(self.clip(value) - value) <= 1e-9 * self.step
 
     def clip(self, value: float) -> float:
         """The nearest allowed value; what a library hands back may be an ulp off."""
@@ -150,7 +147,8 @@ class Real:
 
     def _at_step(self, index: int) -> float:
         assert self.step is not None
-        return float(f"{self.min + index * self.step:.12g}")  # 0.1 + 2 * 0.1 is 0.3, also as text
+        value = float(f"{self.min + index * self.step:.15g}")  # 0.1 + 2 * 0.1 is 0.3, also as text
+        return min(max(value, self.min), self.max)
 
     def _spaced(self, count: int) -> Iterator[float]:
         for i in range(count):
@@ -192,10 +190,10 @@ class Integer:
             return self.clip(math.exp(rng.uniform(low, high)))
         return self.min + self.step * rng.randrange(self.size)
 
-    def grid(self) -> tuple[int, ...]:
+    def grid(self) -> Sequence[int]:
         """`count` points from min to max, evenly spaced (geometrically with log), each once; all of them without."""
         if self.count is None:
-            return tuple(range(self.min, self.max + 1, self.step))
+            return range(self.min, self.max + 1, self.step)  # not held in memory: there may be 2**53
         real = Real(min=self.min, max=self.max, log=self.log, count=self.count)
         return tuple(dict.fromkeys(self.clip(value) for value in real.grid() or ()))
 
@@ -306,9 +304,9 @@ def to_config(point: Point) -> dict[str, Any]:
     return config
 
 
-def _all_values(domain: Domain) -> tuple[Any, ...]:
+def _all_values(domain: Domain) -> Sequence[Any]:
     if isinstance(domain, Integer):
-        return tuple(range(domain.min, domain.max + 1, domain.step))
+        return range(domain.min, domain.max + 1, domain.step)
     if isinstance(domain, Real):
         return Real(min=domain.min, max=domain.max, step=domain.step).grid() or ()
     return domain.grid()
@@ -318,6 +316,6 @@ def _num_steps(low: float, high: float, step: float) -> int:
     return math.floor((high - low) / step + 1e-9) + 1
 
 
-def _range_text(low: float, high: float, *, log: bool, step: float | None) -> str:
+def _range_text(low: int | float, high: int | float, *, log: bool, step: float | None) -> str:
     text = f"{low:g} .. {high:g}" if isinstance(low, float) or isinstance(high, float) else f"{low} .. {high}"
     return text + (" log" if log else "") + (f" step {step:g}" if step is not None else "")

@@ -13,8 +13,8 @@ from hpsearch.space import Choice, Constant, Domain, Integer, Real, Space, canon
 MAX_NAME_LENGTH = 200
 MAX_DEPTH = 32
 """Levels of nesting of a spec, the top one included."""
-MAX_BOUND = 2**53
-"""Largest whole number in a range: beyond it floats, in which the search methods compute, skip some."""
+MAX_BOUND = 2**52
+"""Largest whole number in a range, either way: the search methods compute in floats, exact up to 2**53."""
 MAX_COUNT = 100_000
 """Grid points of one parameter."""
 MAX_STEPS = 1_000_000
@@ -197,13 +197,9 @@ class _DomainParser:
         return Choice(values=tuple(values), probabilities=weights)
 
     def _probabilities(self, weights: object, length: int) -> tuple[float, ...] | None:
-        if (
-            isinstance(weights, list | tuple)
-            and len(weights) == length
-            and all(_is_number(w) and w > 0 for w in weights)
-        ):
+        if isinstance(weights, list | tuple) and len(weights) == length and all(map(_is_number, weights)):
             shares = tuple(float(weight) for weight in weights)
-            if abs(math.fsum(shares) - 1) <= 1e-6:
+            if min(shares) > 0 and abs(math.fsum(shares) - 1) <= 1e-6:
                 return shares
         self._wrong(f"expected {length} positive numbers that sum to 1, got {shown(weights)}.", "probabilities")
         return None
@@ -223,15 +219,12 @@ class _DomainParser:
     def _check_range(self, low: float, high: float, step: float | None, *, log: bool) -> None:
         if low > high:
             self._wrong(f"min {low} is above max {high}. Swap them.")
-            return None
-        if not math.isfinite(high - low):
+        elif not math.isfinite(high - low):
             self._wrong(f"min {low:g} and max {high:g} are too far apart. Use a smaller range.")
-            return None
-        if log and low <= 0:
+        elif log and low <= 0:
             self._wrong(f"log needs min above 0, got {low}. Write a small positive number, or remove log.", "min")
-        if step is not None:
+        elif step is not None:
             self._check_step(low, high, step, log=log)
-        return None
 
     def _check_step(self, low: float, high: float, step: float, *, log: bool) -> None:
         if log:
@@ -248,7 +241,7 @@ class _DomainParser:
             return None
         value = tree[key]
         if isinstance(value, int) and abs(value) > MAX_BOUND:
-            self._wrong(f"expected a whole number of at most 2**53, got {shown(value)}.", key)
+            self._wrong(f"expected a whole number of at most 2**52, got {shown(value)}.", key)
             return None
         if not _is_number(value):
             self._wrong(f"expected a number, got {shown(value)}. Write for example 1e-4.", key)
@@ -285,7 +278,9 @@ def _problem(where: Where, message: str) -> Problem:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_BOUND
 
 
 def _misspelt_domain(tree: Mapping[Any, Any]) -> tuple[str, str] | None:

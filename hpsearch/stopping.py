@@ -106,9 +106,11 @@ class NoStopping(StoppingRule):
     """Every trial goes on to its end."""
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
+        """Goes on."""
         return Decision.CONTINUE
 
     def rungs(self) -> tuple[int, ...]:
+        """None."""
         return ()
 
 
@@ -126,6 +128,7 @@ class AshaStop(StoppingRule):
         self._stopped: set[int] = set()
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
+        """Stops a trial that diverged, and one that is not among the best at a rung."""
         if number in self._stopped:
             return Decision.STOP
         rung = self._rungs.get(epoch)
@@ -135,6 +138,7 @@ class AshaStop(StoppingRule):
         return Decision.STOP
 
     def rungs(self) -> tuple[int, ...]:
+        """Where it stops."""
         return tuple(self._rungs)
 
 
@@ -155,6 +159,7 @@ class Asha(StoppingRule):
         self._paused: dict[int, int] = {}
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
+        """Stops a trial that diverged; pauses one that is not among the best at a rung."""
         if self._paused.get(number, epoch) < epoch:
             del self._paused[number]  # a replayed report: it was promoted before the restart
         if not math.isfinite(loss):
@@ -167,6 +172,7 @@ class Asha(StoppingRule):
         return Decision.PAUSE if self._paused.get(number) == epoch else Decision.CONTINUE
 
     def promote(self, *, at_end: bool = False) -> int | None:
+        """The best trial that waits at the highest rung where one may pass; at the end, one may pass at each."""
         for epoch, rung in reversed(self._rungs.items()):
             for number in rung.best(at_least=1 if at_end else 0):
                 if self._paused.get(number) == epoch:
@@ -175,6 +181,7 @@ class Asha(StoppingRule):
         return None
 
     def rungs(self) -> tuple[int, ...]:
+        """Where it pauses."""
         return tuple(self._rungs)
 
 

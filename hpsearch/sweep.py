@@ -10,22 +10,32 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
-from hpsearch.errors import Problem, SpecError, did_you_mean
-from hpsearch.space import Constant, Domain, Real, Space
-from hpsearch.space_parser import parse_space, shown
+from hpsearch.errors import Problem, SpecError
+from hpsearch.space import Space
+from hpsearch.space_parser import MAX_DEPTH, parse_space, shown
+from hpsearch.sweep_checks import NAME_PATTERN, SAMPLERS, check_together, explain
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+__all__ = [
+    "DEFAULT_TRIALS",
+    "NAME_PATTERN",
+    "SAMPLERS",
+    "EarlyTerminate",
+    "Limits",
+    "Metric",
+    "RaySettings",
+    "Resources",
+    "Sweep",
+    "parse_duration",
+]
+
 DEFAULT_TRIALS = 20
-SAMPLERS: Mapping[str, tuple[str, ...]] = {
-    "grid": (),
-    "random": (),
-    "optuna": ("tpe", "gp", "cmaes", "qmc"),
-    "hyperopt": ("tpe", "anneal"),
-}
-"""Method to its algorithms, the default first."""
+MAX_DURATION_S = 1e9
+"""Some thirty years."""
+MAX_GPUS = 1024
+"""GPUs of one worker; beyond it a number is a slip of the finger."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -41,23 +51,28 @@ def parse_duration(value: object) -> float:
         >>> parse_duration("1h30m"), parse_duration(90)
         (5400.0, 90.0)
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
-        return float(value)
-    if isinstance(value, str) and re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value.strip()):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", value))
-        if seconds > 0:
-            return seconds
+    seconds: object = value
+    if isinstance(value, str) and re.fullmatch(r"([0-9]+(\.[0-9]+)?[smhd])+", value.strip()):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([smhd])", value))
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= MAX_DURATION_S:
+        return float(seconds)
     raise _wrong(f"expected a time above 0, got {shown(value)}. Write for example 90s, 30m or 1h30m.")
 
 
 def _parse_gpu(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        if value == "auto":
-            return value
-        raise _wrong(f"expected auto, a whole number or a fraction of one GPU, got {shown(value)}. Write for example 1 or 0.25.")
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GPUS:
+        expected = f"expected auto, a whole number or a fraction of one GPU, got {shown(value)}"
+        raise _wrong(f"{expected}. Write for example 1 or 0.25.")
     if value > 1 and value != int(value):
-        raise _wrong(f"more than one GPU must be a whole number, got {value}. Write {int(value)} or {int(value) + 1}.")
+        whole = int(value)
+        raise _wrong(f"more than one GPU must be a whole number, got {value}. Write {whole} or {whole + 1}.")
     return float(value)
+
+
+def _parse_method(value: object) -> object:
+    return "optuna" if value == "bayes" else value
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
@@ -65,7 +80,7 @@ Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Metric(_Part):
@@ -124,15 +139,6 @@ class Resources(_Part):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     """Processes of a trial; more than 1 is DistributedDataParallel."""
 
-    @model_validator(mode="after")
-    def _one_rank_per_gpu(self) -> Resources:
-        if self.workers > 1 and isinstance(self.gpu, float) and 0 < self.gpu < 1:
-            raise _wrong(
-                f"{self.workers} workers can't share a GPU by fractions (gpu: {self.gpu:g}): NCCL refuses two ranks on one GPU."
-                " Write gpu: 1, or workers: 1."
-            )
-        return self
-
 
 class RaySettings(_Part):
     """Which Ray."""
@@ -150,7 +156,7 @@ class Sweep(_Part):
     """`module:function`, `path/file.py:function`, or an entry point; None when `run` is given a function."""
     metric: Metric
     """What is optimised."""
-    method: Literal["grid", "random", "optuna", "hyperopt"] = "random"
+    method: Annotated[Literal["grid", "random", "optuna", "hyperopt"], BeforeValidator(_parse_method)] = "random"
     """Who proposes configurations."""
     sampler: str | None = None
     """The method's own algorithm; None for its default."""
@@ -183,18 +189,18 @@ class Sweep(_Part):
         """
         if not isinstance(tree, Mapping):
             raise SpecError(f"expected a map with metric and parameters, got {shown(tree)}.")
+        spec = _copied(tree)
         problems: list[Problem] = []
-        tree = {**tree, "method": "optuna"} if tree.get("method") == "bayes" else dict(tree)
-        space = parse_space(tree["parameters"], problems) if "parameters" in tree else Space()
+        space = parse_space(spec["parameters"], problems) if "parameters" in spec else Space()
         sweep = None
         try:
-            sweep = cls.model_validate(tree)
+            sweep = cls.model_validate(spec)
         except ValidationError as error:
-            problems += [problem for detail in error.errors() if (problem := _explain(detail)) is not None]
-        problems += _check_together(tree, space)
+            problems += explain(error.errors(), cls)
+        problems += check_together(spec, space)
         if problems or sweep is None:
-            raise SpecError(_unique(problems))
-        return sweep
+            raise SpecError(dict.fromkeys(problems))
+        return sweep._with_one_length()
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved spec, every default filled in, as the YAML spells it; `from_dict` gives the same sweep again."""
@@ -206,6 +212,12 @@ class Sweep(_Part):
     def with_values(self, **changes: Any) -> Sweep:
         """A copy with other top-level values; they are taken as they are."""
         return self.model_copy(update=changes)
+
+    def _with_one_length(self) -> Sweep:
+        """The number of epochs in `limits`, whichever of its two names it was written by."""
+        rule = self.early_terminate.model_copy(update={"max_iter": None})
+        limits = self.limits.model_copy(update={"epochs": self.max_epochs})
+        return self.with_values(early_terminate=rule, limits=limits)
 
     @property
     def space(self) -> Space:
@@ -226,123 +238,12 @@ class Sweep(_Part):
         return min(wanted, points) if points else wanted
 
 
-def _check_together(tree: Mapping[str, Any], space: Space) -> list[Problem]:
-    """What no single key shows."""
-    found = [*_check_name(tree), *_check_sampler(tree), *_check_epochs(tree)]
-    if tree.get("method") == "grid":
-        found += [
-            Problem(
-                where=("parameters", *name.split(".")),
-                message=f"grid needs a list, a step or a count, got {_range(domain)}. Add for example count: 5, or use method: random.",
-            )
-            for name, domain in space.domains.items()
-            if domain.grid() is None
-        ]
-    if "parameters" in tree and isinstance(tree["parameters"], Mapping) and not tree["parameters"]:
-        found.append(Problem(where=("parameters",), message="there is no parameter. Write at least one."))
-    data = tree.get("data")
-    if isinstance(data, Mapping) and "root" in data and not isinstance(data["root"], str | None):
-        found.append(Problem(where=("data", "root"), message=f"expected a path or null, got {shown(data['root'])}."))
-    return found
-
-
-def _check_name(tree: Mapping[str, Any]) -> list[Problem]:
-    name = tree.get("name")
-    if isinstance(name, str) and not NAME_PATTERN.fullmatch(name):
-        message = f"expected letters, digits, '.', '_' or '-', a letter or digit first, at most 64 in all, got {name[:80]!r}."
-        return [Problem(where=("name",), message=message)]
-    return []
-
-
-def _check_sampler(tree: Mapping[str, Any]) -> list[Problem]:
-    sampler, method = tree.get("sampler"), tree.get("method", "random")
-    if not isinstance(sampler, str) or method not in SAMPLERS or sampler in SAMPLERS[method]:
-        return []
-    known = SAMPLERS[method]
-    hint = f"{did_you_mean(sampler, known)} Known: {', '.join(known)}." if known else " Remove it."
-    return [Problem(where=("sampler",), message=f"method {method} has no sampler '{sampler}'.{hint}")]
-
-
-def _check_epochs(tree: Mapping[str, Any]) -> list[Problem]:
-    limits, rule = tree.get("limits"), tree.get("early_terminate")
-    epochs = limits.get("epochs") if isinstance(limits, Mapping) else None
-    if not isinstance(rule, Mapping):
-        return []
-    max_iter, min_iter = rule.get("max_iter"), rule.get("min_iter")
-    found = []
-    if isinstance(epochs, int) and isinstance(max_iter, int) and epochs != max_iter:
-        message = f"max_iter {max_iter} and limits.epochs {epochs} mean the same thing. Keep one of them."
-        found.append(Problem(where=("early_terminate", "max_iter"), message=message))
-    last = epochs or max_iter
-    if isinstance(last, int) and isinstance(min_iter, int) and min_iter > last:
-        message = f"min_iter {min_iter} is beyond the last epoch {last}: no trial would ever be stopped. Lower it."
-        found.append(Problem(where=("early_terminate", "min_iter"), message=message))
-    return found
-
-
-def _range(domain: Domain) -> str:
-    assert isinstance(domain, Real) and not isinstance(domain, Constant)
-    return f"{{min: {domain.min:g}, max: {domain.max:g}}}"
-
-
-def _explain(detail: ErrorDetails) -> Problem | None:
-    """A pydantic error in our words; None where the space's parser has said it already."""
-    where, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
-    where = tuple(key for key in where if not str(key).startswith(("literal[", "constrained-", "float", "int", "function-")))
-    if where[:1] == ("parameters",) and kind != "missing":
-        return None
-    value = detail["input"]
-    if kind == "extra_forbidden":
-        message = _unknown_key(where)
-    elif kind == "missing":
-        return Problem(where=where[:-1], message=f"'{where[-1]}' is missing. Write {_example(where)}.")
-    elif kind == "literal_error":
-        message = _unknown_word(where, value, str(context["expected"]))
-    elif kind == "hpsearch":
-        message = str(context["message"])
-    else:
-        expected = _expected(kind, context)
-        message = f"expected {expected}, got {shown(value)}." if expected else f"{detail['msg']}, got {shown(value)}."
-    return Problem(where=where, message=message)
-
-
-def _unknown_key(where: tuple[str | int, ...]) -> str:
-    part: type[BaseModel] = Sweep
-    for key in where[:-1]:
-        part = {"metric": Metric, "early_terminate": EarlyTerminate, "limits": Limits, "resources": Resources, "ray": RaySettings}[str(key)]
-    known = [field.alias or name for name, field in part.model_fields.items()]
-    return f"unknown key '{where[-1]}'.{did_you_mean(str(where[-1]), known)} Known: {', '.join(known)}."
-
-
-def _unknown_word(where: tuple[str | int, ...], value: object, expected: str) -> str:
-    known = re.findall(r"'([^']*)'", expected)
-    name = str(where[-1])
-    if isinstance(value, str) and name != "concurrent":
-        return f"unknown {name} '{value[:60]}'.{did_you_mean(value, known)} Known: {', '.join(known)}."
-    return f"expected {'a whole number or ' if name == 'concurrent' else ''}{', '.join(known)}, got {shown(value)}."
-
-
-def _expected(kind: str, context: Mapping[str, Any]) -> str:
-    words = {"string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
-             "dict_type": "a map", "model_type": "a map", "int_from_float": "a whole number", "string_too_short": "some text"}  # fmt: skip
-    bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most"), "greater_than": ("gt", "above"), "less_than": ("lt", "below")}
-    if kind in bounds:
-        key, word = bounds[kind]
-        return f"a number {word} {context[key]:g}"
-    return words.get(kind, "")
-
-
-def _example(where: tuple[str | int, ...]) -> str:
-    examples = {
-        ("metric",): "metric: {name: val_loss, goal: minimize}",
-        ("metric", "name"): "metric: {name: val_loss, goal: minimize}",
-        ("metric", "goal"): "goal: minimize or goal: maximize",
-        ("parameters",): "parameters: {lr: {min: 1e-4, max: 1e-1, log: true}}",
-    }
-    return examples.get(tuple(str(key) for key in where), f"{where[-1]}: ...")
-
-
-def _unique(problems: list[Problem]) -> list[Problem]:
-    """One problem for each place: a union's branches each complain about the same value."""
-    first: dict[tuple[str | int, ...], Problem] = {}
-    return [first.setdefault(p.where, p) for p in problems if p.where not in first or first[p.where] is p]
+def _copied(tree: Any, depth: int = 0) -> Any:
+    """A copy that the caller's later edits don't reach, of plain dicts and lists."""
+    if depth > MAX_DEPTH:  # also ends a dict that holds itself
+        raise SpecError(f"values nest deeper than {MAX_DEPTH} levels. Write it flatter.")
+    if isinstance(tree, Mapping):
+        return {key: _copied(value, depth + 1) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_copied(value, depth + 1) for value in tree]
+    return tree

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -51,9 +52,10 @@ def locate(text: str, *, spec_dir: Path | None) -> TrainableSource:
     place, colon, function = text.rpartition(":")
     if not colon:
         return _locate_entry_point(text)
-    if not place or not function.isidentifier():
-        raise _wrong(f"expected {_FORMS}, got '{text}'.")
-    if place.endswith(".py") or "/" in place:
+    is_file = place.endswith(".py") or "/" in place
+    if not function.isidentifier() or not (is_file or all(part.isidentifier() for part in place.split("."))):
+        raise _wrong(f"expected {_FORMS}, got {text!r:.80}.")
+    if is_file:
         return _locate_in_file(place, function, spec_dir)
     return _locate_in_module(place, function)
 
@@ -101,9 +103,11 @@ def _locate_entry_point(name: str) -> TrainableSource:
 
 def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> TrainableSource:
     tried = list(dict.fromkeys(folder / place for folder in (Path(), spec_dir) if folder is not None))
-    path = next((path for path in tried if path.is_file()), None)
+    path = next((path for path in tried if os.path.isfile(path)), None)  # noqa: PTH113 - is_file raises on long names
     if path is None:
-        nearby = {neighbour.name for path in tried for neighbour in path.parent.glob("*.py")}
+        nearby: set[str] = set()
+        with suppress(OSError):
+            nearby.update(neighbour.name for path in tried for neighbour in path.parent.glob("*.py"))
         looked = " nor ".join(str(path) for path in tried)
         raise _wrong(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
     try:
@@ -136,8 +140,8 @@ def _find_module(name: str) -> ModuleSpec:
         if search is None:
             raise _wrong(f"'{'.'.join(parts[: depth - 1])}' is a module, not a package: there is no '{name}' in it.")
         folders = list(search)
-        spec = PathFinder.find_spec(".".join(parts[:depth]), folders) if part else None
-        if spec is None and depth == 1 and part:
+        spec = PathFinder.find_spec(".".join(parts[:depth]), folders)
+        if spec is None and depth == 1:
             spec = _find_elsewhere(part)
         if spec is None:
             raise _no_module(parts, depth, folders)
@@ -249,7 +253,9 @@ def _import_file(source: TrainableSource) -> ModuleType:
     if loaded is not None:
         if getattr(loaded, "__file__", None) == str(path):
             return loaded
-        raise ImportError(f"{path.name} has the name of the module '{source.module}', which is loaded already: rename it")
+        raise ImportError(
+            f"{path.name} has the name of the module '{source.module}', which is loaded already: rename it"
+        )
     folder = str(path.parent)
     sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
     spec = importlib.util.spec_from_file_location(source.module, path)

@@ -104,7 +104,7 @@ class _Bridge:
         return {}  # Tune pickles what it knows into its state files; there is nothing of ours to keep
 
 
-class _Legs(Searcher):  # type: ignore[misc]
+class _Legs(Searcher):
     """Tune asks here what to run next."""
 
     def __init__(self, bridge: _Bridge) -> None:
@@ -114,7 +114,7 @@ class _Legs(Searcher):  # type: ignore[misc]
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         leg = self._bridge.guarded(self._bridge.engine.next_leg, NoLeg.OVER)
         if isinstance(leg, NoLeg):
             return str(Searcher.FINISHED) if leg is NoLeg.OVER else None
@@ -140,7 +140,7 @@ class _Legs(Searcher):  # type: ignore[misc]
         return {}
 
 
-class _Verdicts(FIFOScheduler):  # type: ignore[misc]
+class _Verdicts(FIFOScheduler):
     """Tune asks here what becomes of a trial after a result."""
 
     def __init__(self, bridge: _Bridge) -> None:
@@ -164,7 +164,7 @@ class _Verdicts(FIFOScheduler):  # type: ignore[misc]
         return {}
 
 
-class _Stop(Stopper):  # type: ignore[misc]
+class _Stop(Stopper):
     def __init__(self, bridge: _Bridge) -> None:
         self._bridge = bridge
 
@@ -178,7 +178,7 @@ class _Stop(Stopper):  # type: ignore[misc]
         return {}
 
 
-class _Tick(Callback):  # type: ignore[misc]
+class _Tick(Callback):
     """Tune's loop comes by at least ten times a second."""
 
     def __init__(self, bridge: _Bridge) -> None:

@@ -48,7 +48,7 @@ _WORDS: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
     """Where something was written."""
 
@@ -58,7 +58,7 @@ class Place:
     """Line in `file`, counted from 1; None where lines mean nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Located:
     """A value, and the places of all that is in it."""
 
@@ -98,7 +98,7 @@ def read_yaml(
     return _Reader(file=file, numbered=numbered, problems=problems).document(text, where)
 
 
-class _Unreadable(Exception):
+class _FatalError(Exception):
     """Ends the reading; its problem is told already."""
 
 
@@ -115,10 +115,12 @@ class _Reader:
         self.events = iter(YAML(typ="safe", pure=True).parse(text))
         try:
             return self._document(where)
-        except _Unreadable:
+        except _FatalError:
             return None
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
+            if "stream" in str(error.problem):  # the end of the text is never the mistake, what is left open is
+                mark = error.context_mark or mark
             self._tell_syntax(f"{error.problem or error.context}", where, line=mark.line + 1 if mark else None)
         except ReaderError as error:  # a control character; it has no line
             line = text.count("\n", 0, error.position) + 1
@@ -248,7 +250,7 @@ class _Reader:
 
     def _fatal(self, message: str, where: Where, event: Event) -> None:
         self._tell(message, where, event)
-        raise _Unreadable
+        raise _FatalError
 
     def _tell_syntax(self, message: str, where: Where, *, line: int | None) -> None:
         place = line if self.numbered else None

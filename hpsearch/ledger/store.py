@@ -52,7 +52,9 @@ class Ledger:
         self._pending: list[dict[str, Any]] = []
         self._pending_since = 0.0
         if not create and not self.path.exists():
-            raise UnknownSweep(f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home.")
+            raise UnknownSweep(
+                f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."
+            )
         with _storage_errors(self.path):
             if create:
                 home.mkdir(parents=True, exist_ok=True)
@@ -129,7 +131,9 @@ class Ledger:
         if name is None:
             return list(known.values())[-1]
         if name not in known:
-            raise UnknownSweep(f"{self.path}: there is no sweep '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+            raise UnknownSweep(
+                f"{self.path}: there is no sweep '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
+            )
         return known[name]
 
     # -- trials ------------------------------------------------------------------------------------------------------
@@ -143,7 +147,9 @@ class Ledger:
         row = {"sweep_id": sweep.id, "number": number, "state": "running", "point": json.dumps(point), "seed": seed,
                "attempts": 1, "epochs_trained": 0, "started_at": now()}  # fmt: skip
         with self._commit() as connection:
-            return int(connection.execute(sa.insert(schema.trials).values(row)).inserted_primary_key[0])
+            key = connection.execute(sa.insert(schema.trials).values(row)).inserted_primary_key
+            assert key is not None
+            return int(key[0])
 
     def update_trial(self, trial_id: int, **values: Any) -> None:
         """Set columns of a trial; committed on return, together with all reports so far."""
@@ -165,7 +171,9 @@ class Ledger:
         """One report of a trial; committed at most REPORT_DELAY_S later, if `tick` is called that often."""
         if not self._pending:
             self._pending_since = self._clock()
-        self._pending.append({"trial_id": trial_id, "epoch": epoch, "metrics": json.dumps(metrics), "elapsed_s": elapsed_s})
+        self._pending.append(
+            {"trial_id": trial_id, "epoch": epoch, "metrics": json.dumps(metrics), "elapsed_s": elapsed_s}
+        )
         self.tick()
 
     def tick(self) -> None:
@@ -183,7 +191,9 @@ class Ledger:
         """All committed reports of a sweep by trial and epoch."""
         joined = schema.reports.join(schema.trials, schema.reports.c.trial_id == schema.trials.c.id)
         query = (
-            sa.select(schema.trials.c.number, schema.reports.c.epoch, schema.reports.c.metrics, schema.reports.c.elapsed_s)
+            sa.select(
+                schema.trials.c.number, schema.reports.c.epoch, schema.reports.c.metrics, schema.reports.c.elapsed_s
+            )
             .select_from(joined)
             .where(schema.trials.c.sweep_id == sweep.id)
             .order_by(schema.trials.c.number, schema.reports.c.epoch)
@@ -238,9 +248,11 @@ def _storage_errors(path: Path) -> Iterator[None]:
         raise
     except (SQLAlchemyError, OSError) as error:
         reason = getattr(error, "orig", None) or error
-        raise LedgerError(f"{path}: the ledger can't be used: {reason}. Free space or mend the folder's permissions, then try again.") from error
+        raise LedgerError(
+            f"{path}: the ledger can't be used: {reason}. Free space or mend the folder's permissions, then try again."
+        ) from error
 
 
-def _trial_record(row: Mapping[str, Any]) -> TrialRecord:
+def _trial_record(row: sa.RowMapping) -> TrialRecord:
     decoded = {"point": json.loads(row["point"]), "last_metrics": json.loads(row["last_metrics"] or "{}")}
     return TrialRecord(**{**row, **decoded})

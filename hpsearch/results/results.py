@@ -90,7 +90,10 @@ class Results:
         import pandas as pd
 
         failed = [trial for trial in self._read()[1] if trial.state == "failed"]
-        rows = [{"trial": trial.number, "cause": trial.cause, "evidence": trial.evidence, "log": self._log(trial)} for trial in failed]
+        rows = [
+            {"trial": trial.number, "cause": trial.cause, "evidence": trial.evidence, "log": self._log(trial)}
+            for trial in failed
+        ]
         return pd.DataFrame(rows, columns=["trial", "cause", "evidence", "log"])
 
     @property
@@ -126,7 +129,9 @@ class Results:
     def _repr_html_(self) -> str:
         """A static table of the best trials, everything escaped."""
         sweep, trials = self._read()
-        ranked = sorted((t for t in trials if t.best_value is not None), key=lambda t: sweep.sign * (t.best_value or 0.0))
+        ranked = sorted(
+            (t for t in trials if t.best_value is not None), key=lambda t: sweep.sign * (t.best_value or 0.0)
+        )
         shown = [*ranked, *(trial for trial in trials if trial.best_value is None)][:MAX_HTML_ROWS]
         rows = trial_rows(sweep, shown)
         keep = ["trial", "state", "cause", *varying_parameters(trials), "epochs_trained", f"best_{sweep.metric}"]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Column:
     """One fixed column of a table."""
 
@@ -24,27 +24,25 @@ class Column:
     """The pandas dtype; all of them can hold a missing value."""
     meaning: str
     """One sentence, with the unit."""
-    value: Callable[[TrialRecord], Any]
-    """Where it comes from."""
 
 
 BEFORE: tuple[Column, ...] = (
-    Column(name="trial", dtype="Int64", meaning="Number of the trial, from 1.", value=lambda trial: trial.number),
-    Column(name="state", dtype="string", meaning="queued, running, paused, done, stopped, failed, interrupted or reused.", value=lambda trial: trial.state),
-    Column(name="cause", dtype="string", meaning="Why a failed trial failed.", value=lambda trial: trial.cause),
-)  # fmt: skip
+    Column("trial", "Int64", "Number of the trial, from 1."),
+    Column("state", "string", "queued, running, paused, done, stopped, failed, interrupted or reused."),
+    Column("cause", "string", "Why a failed trial failed."),
+)
 """Columns before the parameters."""
 
 AFTER: tuple[Column, ...] = (
-    Column(name="started_at", dtype="string", meaning="Start of the first attempt, UTC, ISO 8601.", value=lambda trial: trial.started_at),
-    Column(name="duration_s", dtype="Float64", meaning="Seconds of training, all attempts.", value=lambda trial: trial.duration_s),
-    Column(name="gpu_peak_gib", dtype="Float64", meaning="Most GPU memory reserved by any rank, GiB.", value=lambda trial: trial.gpu_peak_gib),
-    Column(name="host_peak_gib", dtype="Float64", meaning="Most host memory resident, sum over ranks, GiB.", value=lambda trial: trial.host_peak_gib),
-    Column(name="seed", dtype="Int64", meaning="Seed of the trial's random numbers.", value=lambda trial: trial.seed),
-    Column(name="attempts", dtype="Int64", meaning="Tries at the trial.", value=lambda trial: trial.attempts),
-    Column(name="reused_from", dtype="string", meaning="The trial that answered without training, as sweep/number.", value=lambda trial: trial.reused_from),
-    Column(name="checkpoint", dtype="string", meaning="Folder of the newest checkpoint, relative to the ledger's folder.", value=lambda trial: trial.checkpoint_epoch),
-)  # fmt: skip
+    Column("started_at", "string", "Start of the first attempt, UTC, ISO 8601."),
+    Column("duration_s", "Float64", "Seconds of training, all attempts."),
+    Column("gpu_peak_gib", "Float64", "Most GPU memory reserved by any rank, GiB."),
+    Column("host_peak_gib", "Float64", "Most host memory resident, sum over ranks, GiB."),
+    Column("seed", "Int64", "Seed of the trial's random numbers."),
+    Column("attempts", "Int64", "Tries at the trial."),
+    Column("reused_from", "string", "The trial that answered without training, as sweep/number."),
+    Column("checkpoint", "string", "Folder of the newest checkpoint, relative to the ledger's folder."),
+)
 """Columns after the metrics."""
 
 EPOCHS_TRAINED, BEST_EPOCH = "epochs_trained", "best_epoch"
@@ -110,10 +108,10 @@ def checkpoint_of(sweep: SweepRecord, trial: TrialRecord) -> str | None:
 
 
 def _trial_row(sweep: SweepRecord, trial: TrialRecord, columns: TrialColumns) -> Row:
-    row: Row = {column.name: column.value(trial) for column in BEFORE}
+    fixed = vars(trial) | {"trial": trial.number, "checkpoint": checkpoint_of(sweep, trial)}
+    row: Row = {column.name: fixed[column.name] for column in BEFORE}
     row |= {column: trial.point.get(name) for name, column in columns.parameters.items()}
     row[EPOCHS_TRAINED] = trial.epochs_trained
     row |= {f"last_{metric}": trial.last_metrics.get(metric) for metric in columns.metrics}
     row |= {f"best_{columns.objective}": trial.best_value, BEST_EPOCH: trial.best_epoch}
-    row |= {column.name: column.value(trial) for column in AFTER}
-    return row | {"checkpoint": checkpoint_of(sweep, trial)}
+    return row | {column.name: fixed[column.name] for column in AFTER}

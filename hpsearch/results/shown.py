@@ -23,7 +23,11 @@ def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[li
     rows = [
         {"trial": trial.number, "state": trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"}
         | {name: _short(trial.point.get(name)) for name in varying}
-        | {"epochs": trial.epochs_trained, f"best_{sweep.metric}": trial.best_value, "duration_s": _rounded(trial.duration_s)}
+        | {
+            "epochs": trial.epochs_trained,
+            f"best_{sweep.metric}": trial.best_value,
+            "duration_s": _rounded(trial.duration_s),
+        }
         for trial in ranked
     ]
     return rows, headline(sweep, trials)
@@ -34,8 +38,14 @@ def headline(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
     states = Counter(trial.state for trial in trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trial yet"
     best = best_of(trials, sign=sweep.sign)
-    value = f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}" if best and best.best_value is not None else ""
-    state = {"running": "runs, or was killed", "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
+    value = (
+        f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
+        if best and best.best_value is not None
+        else ""
+    )
+    state = {"running": "runs, or was killed", "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[
+        sweep.state
+    ]
     reason = f" ({sweep.reason})" if sweep.reason else ""
     return f"{sweep.name}: {state}{reason}: {counts}{value}"
 
@@ -96,11 +106,15 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
     if best is None:
         raise UnknownSweep(f"sweep '{sweep.name}' has no successful trial yet. See `hpsearch show {sweep.name}`.")
     spec = dict(sweep.spec)
-    parameters = to_config({name: {"value": value} if isinstance(value, dict) else value for name, value in best.point.items()})
+    parameters = to_config(
+        {name: {"value": value} if isinstance(value, dict) else value for name, value in best.point.items()}
+    )
     limits = {**spec["limits"], "trials": 1}
     changes = {"name": f"{sweep.name[:59]}-best", "method": "random", "sampler": None, "parameters": parameters,
                "early_terminate": {"type": "none"}, "limits": limits}  # fmt: skip
-    sentence = f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
+    sentence = (
+        f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
+    )
     return _without_nothing({**spec, **changes}), sentence
 
 
@@ -117,7 +131,9 @@ def _without_nothing(tree: dict[str, Any]) -> dict[str, Any]:
     """The spec without keys that say null at the top or one level below; parameters stay as they are."""
     kept = {key: value for key, value in tree.items() if value is not None}
     return {
-        key: {name: inner for name, inner in value.items() if inner is not None} if isinstance(value, dict) and key not in ("parameters", "data") else value
+        key: {name: inner for name, inner in value.items() if inner is not None}
+        if isinstance(value, dict) and key not in ("parameters", "data")
+        else value
         for key, value in kept.items()
         if key != "ray"
     }

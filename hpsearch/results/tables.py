@@ -59,7 +59,7 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(beside)
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -18,7 +18,8 @@ def make_searcher(sweep: Sweep) -> Searcher:
     try:
         return _make(sweep)
     except ModuleNotFoundError as error:
-        message = f"method {sweep.method} needs the package '{error.name}', which isn't installed. Write: pip install {error.name}"
+        missing = f"{sweep.method} needs the package '{error.name}', which isn't installed."
+        message = f"{missing} Write: pip install {error.name}, or method: random."
         raise SpecError([Problem(where=("method",), message=message)]) from error
 
 

@@ -16,6 +16,7 @@ from hyperopt import (
     JOB_STATE_DONE,
     JOB_STATE_ERROR,
     JOB_STATE_RUNNING,
+    STATUS_NEW,
     STATUS_OK,
     Domain,
     Trials,
@@ -31,7 +32,7 @@ from hpsearch.search.held_back import HeldBack
 from hpsearch.space import Choice, Integer, Point, Real, Space
 
 SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
-    "tpe": partial(tpe.suggest, verbose=False),
+    "tpe": partial(tpe.suggest, verbose=False, n_startup_jobs=10),
     "anneal": anneal.suggest,
 }
 """Name to HyperOpt's function that suggests the next trial."""
@@ -58,13 +59,14 @@ class HyperoptSearcher(Searcher):
         super().__init__(space=space, seed=seed)
         self._suggest = SAMPLERS[sampler]
         self._coding = Coding(space)
-        self._domain = Domain(None, {name: _node(name, domain) for name, domain in self._coding.domains.items()})
+        nodes = {name: _node(name, domain) for name, domain in self._coding.domains.items()}
+        self._domain = Domain(None, nodes) if nodes else None  # HyperOpt can't hold a space without parameters
         self._trials = Trials()
         self._docs: dict[int, dict[str, Any]] = {}
         self._held_back = HeldBack()
 
     def _propose(self, number: int, draw: int) -> Point:
-        if not self._coding.domains:
+        if self._domain is None:
             return self._coding.decode({})
         suggest = self._suggest if self._held_back.any_success else rand.suggest  # all infinite: nothing to learn
         (doc,) = suggest([number], self._domain, self._trials, self.rng(number, draw).getrandbits(31))
@@ -72,13 +74,13 @@ class HyperoptSearcher(Searcher):
 
     def _begin(self, number: int, point: Point) -> None:
         codes = self._coding.encode(point)
-        if codes is None:
+        if not codes:
             return
-        (doc,) = self._trials.new_trial_docs([number], [None], [self._domain.new_result()], [self._misc(number, codes)])
+        (doc,) = self._trials.new_trial_docs([number], [None], [{"status": STATUS_NEW}], [_misc(number, codes)])
         doc["state"] = JOB_STATE_RUNNING
-        self._docs[number] = doc
         self._trials.insert_trial_doc(doc)
         self._trials.refresh()
+        self._docs[number] = self._trials.trials[-1]  # with bson installed, HyperOpt keeps a copy
 
     def _learn(self, outcome: Outcome) -> None:
         for ready, loss in self._held_back.settle(outcome):
@@ -92,11 +94,13 @@ class HyperoptSearcher(Searcher):
             self._docs.pop(number)["state"] = JOB_STATE_ERROR
             self._trials.refresh()
 
-    def _misc(self, number: int, codes: Codes) -> dict[str, Any]:
-        return {
-            "tid": number,
-            "cmd": self._domain.cmd,
-            "workdir": None,
-            "idxs": {name: [number] for name in codes},
-            "vals": {name: [code] for name, code in codes.items()},
-        }
+
+def _misc(number: int, codes: Codes) -> dict[str, Any]:
+    """The part of a doc that holds the values, each in a list with the trial's number beside it."""
+    return {
+        "tid": number,
+        "cmd": None,
+        "workdir": None,
+        "idxs": {name: [number] for name in codes},
+        "vals": {name: [code] for name, code in codes.items()},
+    }

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from importlib import import_module
 from typing import Any, final
 
 import optuna
@@ -38,6 +39,9 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
 }
 """Name to a sampler with a seed below 2**31."""
+
+PACKAGES = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
+"""What a sampler needs beyond Optuna, which would look for it at the first proposal."""
 
 _STUDY = "sweep"
 
@@ -76,6 +80,8 @@ class OptunaSearcher(Searcher):
 
     def __init__(self, *, space: Space, seed: int, sampler: str) -> None:
         super().__init__(space=space, seed=seed)
+        for package in PACKAGES.get(sampler, ()):
+            import_module(package)
         self._sampler = sampler
         self._coding = Coding(space)
         self._distributions = distributions(self._coding)
@@ -86,7 +92,6 @@ class OptunaSearcher(Searcher):
             self._storage = InMemoryStorage()
             self._study_id = self._storage.create_new_study([StudyDirection.MINIMIZE], _STUDY)
             self._scratch_id = self._storage.create_new_study([StudyDirection.MINIMIZE])
-        SAMPLERS[sampler](0)  # a missing package shows here, and not at the first proposal
 
     def _propose(self, number: int, draw: int) -> Point:
         return self._coding.decode(self._sample(number, draw, self._scratch_trial()))

@@ -23,24 +23,49 @@ from hpsearch.slots.events import Cause, Failed
 
 MAX_EVIDENCE = 500
 """Characters of an exception's message that are kept."""
-GPU_FAULTS = ("uncorrectable ecc", "unspecified launch failure", "gpu has fallen off the bus", "nvlink", "no cuda-capable device",
-              "hardware error", "device not ready", "unknown error")  # fmt: skip
+GPU_FAULTS = (
+    "uncorrectable ecc",
+    "unspecified launch failure",
+    "gpu has fallen off the bus",
+    "nvlink",
+    "no cuda-capable device",
+    "hardware error",
+    "device not ready",
+    "unknown error",
+)
 """What CUDA says when the device, not the program, is at fault."""
-PEER_ERRORS = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out waiting", "recv", "broken pipe")
+PEER_ERRORS = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "gloo",
+    "nccl",
+    "timed out waiting",
+    "recv",
+    "broken pipe",
+)
 """What a rank says when another rank failed first."""
-FATAL_SIGNALS = {"Segmentation fault": int(signal.SIGSEGV), "Aborted": int(signal.SIGABRT), "Bus error": int(signal.SIGBUS),
-                 "Illegal instruction": int(signal.SIGILL), "Floating-point exception": int(signal.SIGFPE),
-                 "Floating point exception": int(signal.SIGFPE)}  # fmt: skip
+FATAL_SIGNALS = {
+    "Segmentation fault": int(signal.SIGSEGV),
+    "Aborted": int(signal.SIGABRT),
+    "Bus error": int(signal.SIGBUS),
+    "Illegal instruction": int(signal.SIGILL),
+    "Floating-point exception": int(signal.SIGFPE),
+    "Floating point exception": int(signal.SIGFPE),
+}
 """What Python's fault handler calls them."""
 
 _OWN = str(Path(__file__).resolve().parents[1])
-_LIBRARIES = tuple(str(Path(path).resolve()) for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_LIBRARIES = tuple(
+    str(Path(path).resolve()) for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+)
 
 
 def failure_of(error: BaseException) -> Failed:
     """The cause of an exception that came out of a trainable."""
     place = f"{type(error).__name__} at {user_place(error.__traceback__)}"
-    return Failed(cause=_cause_of(error), evidence=f"{_message(error)} ({user_place(error.__traceback__)})", place=place)
+    return Failed(
+        cause=_cause_of(error), evidence=f"{_message(error)} ({user_place(error.__traceback__)})", place=place
+    )
 
 
 def is_echo(error: BaseException) -> bool:
@@ -57,7 +82,7 @@ def poisons_process(error: BaseException) -> bool:
 
 
 def user_place(trace: TracebackType | None) -> str:
-    """`file:line in function` of the innermost frame in the user's own code; of the innermost frame if there is none."""
+    """`file:line in function` of the innermost frame in the user's own code; of any code if there is none."""
     frames = traceback.extract_tb(trace)
     if not frames:
         return "an unknown place"
@@ -92,7 +117,11 @@ def check_metrics(row: object, *, objective: str) -> dict[str, float] | Failed:
     metrics = {name: number for name, value in _flat(row).items() if (number := as_number(value)) is not None}
     if objective not in metrics:
         known = _flat(row)
-        found = f"{objective} = {_shown(known[objective])}, which is no number" if objective in known else f"[{', '.join(known)}]"
+        found = (
+            f"{objective} = {_shown(known[objective])}, which is no number"
+            if objective in known
+            else f"[{', '.join(known)}]"
+        )
         return Failed(cause="bad_metric", evidence=f"reported {found}, needed {objective}")
     if not math.isfinite(metrics[objective]):
         return Failed(cause="diverged", evidence=f"{objective} is {metrics[objective]}")

@@ -15,7 +15,9 @@ class TrialLog:
 
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        self._file = os.fdopen(os.open(path, flags, 0o644), "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+        self._file = os.fdopen(
+            os.open(path, flags, 0o644), "a", buffering=1, encoding="utf-8", errors="backslashreplace"
+        )
         self._saved = (os.dup(1), os.dup(2))
         faulthandler.enable(file=self._file)
 

@@ -14,8 +14,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ SAVE_SHARE = 20
 LEAK_BYTES = 64 * 2**20
 """Tensors that a trial leaves behind below this size never cost a restart."""
 LEAKS_IN_A_ROW = 3
-"""A rank is restarted after so many trials in a row that each left more behind: a cache stops growing, a leak does not."""
+"""A rank is restarted after so many trials in a row that each left more behind: a cache stops growing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,12 @@ class Rank:
         import ray
 
         node = ray.get_runtime_context().get_node_id()
-        return {"pid": os.getpid(), "node": node, "address": ray.util.get_node_ip_address(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+        return {
+            "pid": os.getpid(),
+            "node": node,
+            "address": ray.util.get_node_ip_address(),
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        }
 
     def rendezvous(self) -> tuple[str, int]:
         """An address and a free port of this process's node, where the ranks can meet."""
@@ -167,11 +173,15 @@ class Rank:
         stray = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
         size = sum(tensor.untyped_storage().nbytes() for tensor in stray)
         self._stray_bytes = [*self._stray_bytes[-LEAKS_IN_A_ROW:], size]
-        return [f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial"] if size > LEAK_BYTES else []
+        return (
+            [f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial"]
+            if size > LEAK_BYTES
+            else []
+        )
 
     def _leaks(self) -> bool:
         sizes = self._stray_bytes
-        grew = all(later > earlier for earlier, later in zip(sizes, sizes[1:], strict=False))
+        grew = all(later > earlier for earlier, later in pairwise(sizes))
         return len(sizes) > LEAKS_IN_A_ROW and grew and sizes[-1] > LEAK_BYTES
 
 
@@ -233,7 +243,10 @@ class _Attempt:
         from hpsearch.slots.ray_session import ray_session
         from hpsearch.training.trial import activate
 
-        with activate(self._context), ray_session(self._context, self._trial_dir) if self._owner.in_ray_session else nullcontext():
+        with (
+            activate(self._context),
+            ray_session(self._context, self._trial_dir) if self._owner.in_ray_session else nullcontext(),
+        ):
             yield
 
     def _save_if_due(self, *, ended: bool) -> None:
@@ -270,7 +283,13 @@ class _Attempt:
         if warning:
             self._log.note(warning)
         gpu_gib, host_gib = _peaks()
-        return Reply(epoch=self._context.epochs_done, checkpoint_epoch=self.checkpoint_epoch, gpu_gib=gpu_gib, host_gib=host_gib, **values)
+        return Reply(
+            epoch=self._context.epochs_done,
+            checkpoint_epoch=self.checkpoint_epoch,
+            gpu_gib=gpu_gib,
+            host_gib=host_gib,
+            **values,
+        )
 
 
 def _device() -> str:
@@ -291,10 +310,8 @@ def _reset_peaks() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak of resident memory
-    except OSError:
-        pass
 
 
 def _peaks() -> tuple[float | None, float | None]:

@@ -80,7 +80,9 @@ class RankGroup:
         actors = [self._make_actor(rank) for rank in range(request.workers)]
         self._processes = [_Process(actor, pid=0, node="") for actor in actors]
         facts = self.call("describe", timeout_s=START_TIMEOUT_S)
-        self._processes = [_Process(actor, fact["pid"], fact["node"]) for actor, fact in zip(actors, facts, strict=True)]
+        self._processes = [
+            _Process(actor, fact["pid"], fact["node"]) for actor, fact in zip(actors, facts, strict=True)
+        ]
         self.join()
         return next((mistake for mistake in self.call("load", timeout_s=START_TIMEOUT_S) if mistake is not None), None)
 
@@ -93,7 +95,12 @@ class RankGroup:
         self.call("join", address, port, timeout_s=START_TIMEOUT_S)
 
     def call(
-        self, method: str, *args: Any, timeout_s: float | None = None, name: str | None = None, is_failure: Callable[[Any], bool] | None = None
+        self,
+        method: str,
+        *args: Any,
+        timeout_s: float | None = None,
+        name: str | None = None,
+        is_failure: Callable[[Any], bool] | None = None,
     ) -> list[Any]:
         """The answer of each rank, by rank.
 
@@ -123,7 +130,11 @@ class RankGroup:
             if not done:
                 self._check_alive(waiting.values())
                 if deadline is not None and time.monotonic() >= deadline:
-                    raise RanksLate(sorted(waiting.values())) if not answers else PeersLate(answers, sorted(waiting.values()))
+                    raise (
+                        RanksLate(sorted(waiting.values()))
+                        if not answers
+                        else PeersLate(answers, sorted(waiting.values()))
+                    )
         return [answers[rank] for rank in range(len(refs))]
 
     def kill(self) -> None:

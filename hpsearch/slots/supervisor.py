@@ -96,11 +96,17 @@ class Slot:
         begin = assignment if self._fresh else None
         try:
             replies = self._ranks.call(
-                "step", begin, timeout_s=self._time_left(assignment), name=self._call_name(assignment), is_failure=_has_failed
+                "step",
+                begin,
+                timeout_s=self._time_left(assignment),
+                name=self._call_name(assignment),
+                is_failure=_has_failed,
             )
         except PeersLate as late:
             replies = [late.answers.get(rank, Reply(ended=True)) for rank in range(self.settings.request.workers)]
-            self._replace_ranks(assignment.number, "one rank failed and the others waited for it: the ranks are replaced")
+            self._replace_ranks(
+                assignment.number, "one rank failed and the others waited for it: the ranks are replaced"
+            )
         except RanksLate as late:
             return self._hung(assignment, late)
         self._fresh = False
@@ -119,7 +125,10 @@ class Slot:
             return Ended(elapsed_s=0.0)
         if ended:
             self._replace_ranks(assignment.number, "the ranks came to different ends and are replaced")
-            return Failed(cause="rank_lost", evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not")
+            return Failed(
+                cause="rank_lost",
+                evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
+            )
         metrics = check_metrics(replies[0].row, objective=self.settings.metric)
         if isinstance(metrics, Failed):
             return metrics
@@ -144,7 +153,10 @@ class Slot:
         behind = ", ".join(str(rank) for rank in late.behind)
         self._replace_ranks(assignment.number, f"killed: over its time limit; rank {behind} was still at work")
         used = self._elapsed_s + (self._time_left(assignment) or 0.0)
-        return Failed(cause="hung", evidence=f"over limits.trial_time after {used:.0f} s of this attempt; rank {behind} was still at work")
+        return Failed(
+            cause="hung",
+            evidence=f"over limits.trial_time after {used:.0f} s of this attempt; rank {behind} was still at work",
+        )
 
     def _start_ranks(self) -> str | None:
         for attempt in range(START_ATTEMPTS):

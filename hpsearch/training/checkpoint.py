@@ -1,8 +1,8 @@
 """Checkpoints on disk: a crash at any instant leaves the one before, and a damaged one is noticed.
 
 Each rank writes `epoch-000004.rank-0.pt`, a plain `torch.save` file of `{epoch, states, rng}`, then a small JSON beside
-it with its checksum. Rank 0 writes the states, since replicas are equal; random states are each rank's own. A checkpoint
-counts once every rank's JSON is there. All ranks look at the same files and come to the same verdict without talking.
+it with its checksum. Rank 0 writes the states, since replicas are equal; random states are each rank's own. It counts
+once every rank's JSON is there. All ranks look at the same files and come to the same verdict without talking.
 The newest two are kept: the older one is what a damaged newest falls back to.
 
 Nothing in the folder is ever executed (`weights_only=True`), and no symbolic link in it is followed.

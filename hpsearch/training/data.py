@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, final
 
 import numpy
 import torch
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, TensorDataset, default_collate
 
 from hpsearch.errors import InvalidConfig
@@ -202,7 +203,7 @@ class _Batches(Dataset[Batch]):
 
     def __getitem__(self, step: _Step) -> Batch:
         if isinstance(self._dataset, TensorDataset):  # nothing random, and one lookup for all samples
-            samples = self._dataset[step.indices]  # type: ignore[index]
+            samples = self._dataset[step.indices]
         else:
             with _random_state(step.random_key):
                 samples = default_collate([self._dataset[index] for index in step.indices])
@@ -216,9 +217,9 @@ class _Batches(Dataset[Batch]):
 @contextmanager
 def _random_state(key: tuple[int, ...]) -> Iterator[None]:
     """Within the block, the global generators of the CPU stand where `key` says; afterwards where they stood before."""
-    before = torch.get_rng_state(), random.getstate(), numpy.random.get_bit_generator()
+    before = torch.get_rng_state(), random.getstate(), get_bit_generator()
     bits = numpy.random.MT19937(numpy.random.SeedSequence(key))
-    numpy.random.set_bit_generator(bits)
+    set_bit_generator(bits)
     seed = int(bits.random_raw())
     torch.default_generator.manual_seed(seed)
     random.seed(seed)
@@ -227,7 +228,7 @@ def _random_state(key: tuple[int, ...]) -> Iterator[None]:
     finally:
         torch.set_rng_state(before[0])
         random.setstate(before[1])
-        numpy.random.set_bit_generator(before[2])
+        set_bit_generator(before[2])
 
 
 def _as_is(batch: T) -> T:

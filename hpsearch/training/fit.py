@@ -162,12 +162,15 @@ class _Trainer:
             with nullcontext() if position == len(pieces) - 1 else without_sync(self._replica):
                 with autocast(self._context.precision, self._device):
                     loss = self._loss(self._replica(some_inputs), some_targets)
-                self._scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
+                self._scaler.scale(loss * weight).backward()
             loss_sum += loss.detach() * num_samples
         return loss_sum
 
     def _to_device(self, batch: Batch) -> tuple[Any, Any]:
-        return tuple(_map(lambda t: t.to(self._device, non_blocking=True), part) for part in batch[:2])  # type: ignore[return-value]
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(self._device, non_blocking=True)  # returns at once where memory is pinned
+
+        return _map(move, batch.inputs), _map(move, batch.targets)
 
     def _mean(self, value: Any) -> Tensor:
         return torch.as_tensor(value, dtype=torch.float64, device=self._device).mean()
@@ -213,7 +216,7 @@ def _map(change: Callable[[Tensor], Any], part: Any) -> Any:
 def _split(part: Any, size: int) -> list[Any]:
     """Pieces of at most `size` samples; whatever is nested is cut alike."""
     if isinstance(part, Tensor):
-        return list(part.split(size))
+        return list(torch.split(part, size))
     if isinstance(part, Mapping):
         columns = zip(*(_split(value, size) for value in part.values()), strict=True)
         return [dict(zip(part, values, strict=True)) for values in columns]

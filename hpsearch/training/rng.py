@@ -25,11 +25,11 @@ def seed_everything(seed: int) -> None:
 def get_rng_states(device: torch.device) -> RngStates:
     """The states of this process; of the GPUs, only `device`."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)
+    twister = numpy.random.get_state(legacy=False)
     states: RngStates = {
         "torch": torch.get_rng_state(),
         "python": [version, list(words), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype("int64")), position, has_gauss, cached],
+        "numpy": twister | {"state": _with_key(twister, torch.from_numpy(twister["state"]["key"].astype("int64")))},
     }
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -41,7 +41,13 @@ def set_rng_states(states: RngStates, device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
-    name, keys, position, has_gauss, cached = states["numpy"]
-    numpy.random.set_state((name, keys.numpy().astype("uint32"), position, has_gauss, cached))
+    twister = states["numpy"]
+    key = twister["state"]["key"].numpy().astype("uint32")
+    numpy.random.set_state(twister | {"state": _with_key(twister, key)})
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _with_key(twister: dict[str, Any], key: object) -> dict[str, Any]:
+    """NumPy's inner state with another kind of array for its words."""
+    return {**twister["state"], "key": key}

@@ -105,7 +105,7 @@ class TrialContext:
 
     @property
     def kept(self) -> bool:
-        """Whether anything was registered, so that a checkpoint would hold something."""
+        """Whether a checkpoint would hold anything: something was registered, and there is a folder."""
         return bool(self._kept)
 
     def keep(self, **objects: Stateful) -> int:
@@ -118,7 +118,7 @@ class TrialContext:
             objects: Each has `state_dict` and `load_state_dict`; several calls add up.
 
         Returns:
-            Epochs done before, 0 for a fresh trial: the epoch to begin with, counted from 0.
+            Epochs done before, 0 for a fresh trial: the epoch to begin with, counted from 0. Always 0 by hand.
 
         Raises:
             TypeError: An object has no state.
@@ -129,9 +129,11 @@ class TrialContext:
         """
         for name, kept in objects.items():
             self._check(name, kept)
+        if self._checkpoint_dir is None:
+            return 0  # and hold nothing: by hand one context serves training after training
         self._kept |= objects
         if self._restored is None:
-            self._restored = self._load()
+            self._restored = self._load(self._checkpoint_dir)
         if self.resumed_from:
             self._restore(objects)
         return self.resumed_from
@@ -167,13 +169,11 @@ class TrialContext:
         if name in self._kept:
             raise ValueError(f"keep({name}=...): there is a '{name}' already. Each object needs a name of its own.")
 
-    def _load(self) -> dict[str, Any]:
+    def _load(self, folder: Path) -> dict[str, Any]:
         """States of the newest intact checkpoint; empty for a fresh trial."""
-        if self._checkpoint_dir is None:
-            return {}
         from hpsearch.training.checkpoint import load_checkpoint
 
-        found, self.checkpoint_warning = load_checkpoint(self._checkpoint_dir, rank=self.rank)
+        found, self.checkpoint_warning = load_checkpoint(folder, rank=self.rank)
         if found is None:
             return {}
         self.epochs_done = self.resumed_from = self._saved_epoch = found.epoch

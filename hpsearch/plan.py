@@ -1,0 +1,252 @@
+"""What `validate` says: the space, the trials, the rungs and how many trials run at once, before anything starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
+from hpsearch.errors import SpecError
+from hpsearch.space import Domain
+from hpsearch.stopping import make_stopping_rule
+from hpsearch.sweep import DEFAULT_TRIALS, SAMPLERS, Sweep
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+MAX_RUNGS_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceRow:
+    """One parameter."""
+
+    name: str
+    """Dotted."""
+    kind: str
+    """constant | choice | real | integer."""
+    values: str
+    """Its values or its range."""
+    size: int | None
+    """Number of distinct values; None for infinitely many."""
+    grid_points: int | None
+    """Values that grid search takes; None where it needs a step or a count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep would do on a machine."""
+
+    name: str | None
+    """The sweep's name."""
+    trainable: str | None
+    """As the spec names it."""
+    metric: str
+    """Name of the objective."""
+    goal: str
+    """minimize | maximize."""
+    method: str
+    """Who proposes configurations."""
+    sampler: str | None
+    """The method's own algorithm; None where it has only one."""
+    seed: int
+    """Seeds the search and every trial."""
+    space: tuple[SpaceRow, ...]
+    """The parameters in the order of the spec."""
+    space_size: int | None
+    """Number of distinct points; None for infinitely many."""
+    grid_size: int | None
+    """Number of grid points; None where a range has neither step nor count."""
+    trials: int
+    """Trials in all."""
+    trials_reason: str
+    """Why so many."""
+    max_epochs: int | None
+    """Epochs of a full trial; None where the trainable decides."""
+    stopping: str
+    """The stopping rule."""
+    rungs: tuple[int, ...]
+    """Epochs after which a trial may be stopped, rising."""
+    cpus: float
+    """CPUs that there are."""
+    gpus: int
+    """GPUs that there are."""
+    cpu_source: str
+    """Where these numbers are from."""
+    request: WorkerRequest
+    """What a trial asks for."""
+    concurrent: int
+    """Trials at once; 0 if the request does not fit here and another machine is asked."""
+    concurrent_reasons: tuple[str, ...]
+    """Why so many: a sum for each kind of device, then what else holds them down."""
+    notes: tuple[str, ...]
+    """What a user may not expect, in sentences."""
+
+
+def make_plan(
+    sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this machine", can_pause: bool = False
+) -> Plan:
+    """Work out what a sweep would do.
+
+    Args:
+        sweep: Checked.
+        cpus: CPUs that there are.
+        gpus: GPUs that there are.
+        cpu_source: Where these numbers are from, for the reader.
+        can_pause: Whether trials can wait for their promotion; if not, `asha` runs as `asha_stop`.
+
+    Raises:
+        SpecError: A trial asks for more than there is, so that it could never start. Not where `ray.address` names
+            another machine.
+    """
+    request = resolve_request(sweep.resources, gpus)
+    if sweep.ray.address is None and (problems := check_fits(request, cpus, gpus)):
+        raise SpecError(problems)
+    space, rule = sweep.space, sweep.early_terminate
+    concurrent, reasons = _concurrent(sweep, request, cpus, gpus)
+    rungs = make_stopping_rule(sweep).rungs()
+    return Plan(
+        name=sweep.name,
+        trainable=sweep.trainable,
+        metric=sweep.metric.name,
+        goal=sweep.metric.goal,
+        method=sweep.method,
+        sampler=sweep.sampler or next(iter(SAMPLERS[sweep.method]), None),
+        seed=sweep.seed,
+        space=tuple(_row(name, domain) for name, domain in space.domains.items()),
+        space_size=space.size,
+        grid_size=space.grid_size,
+        trials=sweep.max_trials,
+        trials_reason=_trials_reason(sweep),
+        max_epochs=sweep.max_epochs,
+        stopping="asha_stop" if rule.type == "asha" and not can_pause else rule.type,
+        rungs=rungs,
+        cpus=cpus,
+        gpus=gpus,
+        cpu_source=cpu_source,
+        request=request,
+        concurrent=concurrent,
+        concurrent_reasons=reasons,
+        notes=tuple(_notes(sweep, rungs, gpus=gpus, can_pause=can_pause)),
+    )
+
+
+def to_dict(plan: Plan) -> dict[str, Any]:
+    """The plan as plain dicts, lists and scalars, for `--json`."""
+    tree = asdict(plan)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in tree.items()}
+
+
+def render(plan: Plan) -> RenderableType:
+    """The plan for a terminal: the space as a table, then one line for each fact and note."""
+    from rich.console import Group
+    from rich.text import Text
+
+    facts = [Text(f"{label:<12}{_printable(text)}") for label, text in _facts(plan)]
+    notes = [Text(f"Note: {_printable(note)}", style="yellow") for note in plan.notes]
+    grid = f", grid {_count(plan.grid_size)}" if plan.grid_size else ""
+    title = Text(f"Space: {_count(plan.space_size)} points{grid}", style="bold")
+    return Group(*facts, Text(), title, _space_table(plan), *([Text()] if notes else []), *notes)
+
+
+def _row(name: str, domain: Domain) -> SpaceRow:
+    grid = domain.grid()
+    kind = type(domain).__name__.lower()
+    return SpaceRow(
+        name=name, kind=kind, values=str(domain), size=domain.size, grid_points=None if grid is None else len(grid)
+    )
+
+
+def _trials_reason(sweep: Sweep) -> str:
+    is_grid, asked = sweep.method == "grid", sweep.limits.trials
+    if is_grid and asked is None:
+        return "every point of the grid"
+    if sweep.max_trials < (asked or DEFAULT_TRIALS):
+        return f"the {'grid' if is_grid else 'space'} has no more points"
+    return "the default" if asked is None else "limits.trials"
+
+
+def _concurrent(sweep: Sweep, request: WorkerRequest, cpus: float, gpus: int) -> tuple[int, tuple[str, ...]]:
+    fits = max_concurrent(request, cpus, gpus)
+    asked = sweep.limits.concurrent
+    limit = fits if asked == "auto" else min(fits, asked)
+    reasons = explain(request, cpus, gpus)
+    if sweep.max_trials < limit:
+        return sweep.max_trials, (*reasons, f"there are only {sweep.max_trials} trials")
+    return limit, (*reasons, f"limits.concurrent allows {limit}") if limit < fits else reasons
+
+
+def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int, can_pause: bool) -> Iterator[str]:
+    points, rule = sweep.space.grid_size, sweep.early_terminate
+    if sweep.method == "grid" and points is not None and points > sweep.max_trials:
+        runs = f"limits.trials runs {sweep.max_trials} of them, in an order shuffled by the seed"
+        yield f"the grid has {_count(points)} points; {runs}."
+    if rule.type == "asha" and not can_pause:
+        yield "asha runs as asha_stop: a trial that is not among the best at a rung is stopped, not paused."
+    if rule.type != "none" and not rungs:
+        yield f"{rule.type} stops nobody: its first rung, min_iter {rule.min_iter}, is the last epoch."
+    if rule.type != "none" and sweep.max_epochs is None:
+        yield "limits.epochs is not set: rungs go on for as long as the trainable yields."
+    if sweep.resources.gpu == "auto" and gpus == 0:
+        yield "there is no GPU here: trials run on the CPU."
+    if sweep.ray.address is not None:
+        yield f"the sweep runs on the Ray at {sweep.ray.address}; what fits at once is counted again there."
+
+
+def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
+    yield "sweep", plan.name or "not named yet"
+    yield "trainable", plan.trainable or "given to run()"
+    yield "metric", f"{plan.goal} {plan.metric}"
+    yield "method", plan.method + (f", sampler {plan.sampler}" if plan.sampler else "") + f", seed {plan.seed}"
+    yield "trials", f"{plan.trials} ({plan.trials_reason})" + _epochs(plan)
+    yield "stopping", _stopping(plan)
+    yield "a trial", _trial(plan.request)
+    yield "at once", f"{plan.concurrent} ({'; '.join(plan.concurrent_reasons)}; counted on {plan.cpu_source})"
+
+
+def _epochs(plan: Plan) -> str:
+    if plan.max_epochs is None:
+        return ""
+    return f", each up to {plan.max_epochs} epochs, {_count(plan.trials * plan.max_epochs)} at most"
+
+
+def _stopping(plan: Plan) -> str:
+    if not plan.rungs:
+        return plan.stopping
+    rungs = ", ".join(map(str, plan.rungs[:MAX_RUNGS_SHOWN])) + (", ..." if len(plan.rungs) > MAX_RUNGS_SHOWN else "")
+    return f"{plan.stopping} after epochs {rungs}"
+
+
+def _trial(request: WorkerRequest) -> str:
+    each = f"{request.cpu:g} CPU, {request.gpu:g} GPU"
+    return each if request.workers == 1 else f"{request.workers} workers of {each} each"
+
+
+def _space_table(plan: Plan) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in ("parameter", "kind", "values", "size", "grid"):
+        table.add_column(column, justify="right" if column in ("size", "grid") else "left", overflow="fold")
+    for row in plan.space:
+        size = "-" if row.size is None else _count(row.size)
+        grid = "-" if row.grid_points is None else _count(row.grid_points)
+        table.add_row(*map(Text, (_printable(row.name), row.kind, _printable(row.values), size, grid)))
+    return table
+
+
+def _count(number: int | None) -> str:
+    """A number of points, which may have thousands of digits."""
+    if number is None:
+        return "infinitely many"
+    return f"{number:,}" if number < 10**9 else f"about 10^{math.log10(number):.0f}"
+
+
+def _printable(text: str) -> str:
+    """Text with nothing in it that a terminal obeys."""
+    return "".join(character if character.isprintable() else "?" for character in text)

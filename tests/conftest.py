@@ -1,0 +1,28 @@
+"""What all tests share: a home folder of their own, and the environment as it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder for a ledger that no other test sees."""
+    return tmp_path / "sweeps"
+
+
+@pytest.fixture(autouse=True)
+def environment_is_put_back() -> Iterator[None]:
+    """A test that leaves the environment or the working directory changed fails here, not in its successor."""
+    before, folder = dict(os.environ), Path.cwd()
+    yield
+    changed = {name for name in before.keys() | os.environ.keys() if before.get(name) != os.environ.get(name)}
+    changed -= {"PYTEST_CURRENT_TEST"}
+    os.environ.clear()
+    os.environ.update(before)
+    assert folder == Path.cwd()
+    assert not {name for name in changed if not name.startswith(("RAY_", "KMP_", "OMP_", "CUDA_", "PYTORCH_"))}, changed

@@ -1,0 +1,173 @@
+"""The command line as a user meets it: processes, exit codes, what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SLOW = """
+import time
+import hpsearch
+
+def train(config):
+    weight = __import__("torch").nn.Linear(1, 1)
+    for epoch in range(hpsearch.current_trial().keep(weight=weight), 1000):
+        time.sleep(0.1)
+        yield {"loss": config["x"]}
+"""
+SPEC = """
+trainable: slow.py:train
+metric: {name: loss, goal: minimize}
+parameters: {x: {min: 0.0, max: 1.0}}
+limits: {trials: 4}
+"""
+
+
+def hpsearch(*arguments: str, cwd: Path = ROOT, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "hpsearch", *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.CompletedProcess[str]]]:
+    """A sweep of the shipped MLP, run once for all tests that read it."""
+    home = tmp_path_factory.mktemp("home") / "sweeps"
+    yield home, hpsearch("sweep", "spaces/mlp.yaml", "-n", "6", "--home", str(home))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+class TestFinished:
+    def test_the_sweep_says_what_it_runs_and_ends_with_the_best(self, finished):
+        home, done = finished
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        lines = done.stdout.splitlines()
+        assert lines[0] == "Using search_spaces/mlp.yaml"
+        assert "6 trials, " in lines[1] and str(home / "mlp" / "driver.log") in lines[1]
+        assert lines[2].startswith("Ray dashboard: http://127.0.0.1:")
+        assert sum(line.startswith("[") for line in lines) == 6
+        assert any(line.startswith("Train it again:") for line in lines)
+
+    def test_reading_verbs_load_neither_ray_nor_torch_nor_pandas(self, finished):
+        home, _ = finished
+        code = f"""
+import sys
+from hpsearch.cli import app
+for arguments in (["list"], ["show"], ["show", "--trial", "1"], ["best"]):
+    app([*arguments, "--home", {str(home)!r}], standalone_mode=False)
+print(sorted({{"ray", "torch", "pandas"}} & set(sys.modules)))
+"""
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+    def test_json_holds_what_the_tables_hold(self, finished):
+        home = str(finished[0])
+        (row,) = json.loads(hpsearch("list", "--json", "--home", home).stdout)
+        assert (row["name"], row["state"], row["trials"], row["failed"]) == ("mlp", "done", 6, 0)
+        trials = json.loads(hpsearch("show", "--json", "--home", home).stdout)
+        assert len(trials) == 6 and {"trial", "state", "lr", "best_val_loss", "epochs_trained"} <= trials[0].keys()
+        assert min(trial["best_val_loss"] for trial in trials) == row["best"]
+        details = json.loads(hpsearch("show", "mlp", "--trial", "2", "--json", "--home", home).stdout)
+        assert len(details["history"]) == details["epochs_trained"]
+
+    def test_the_best_configuration_can_be_fed_back(self, finished, tmp_path):
+        home = str(finished[0])
+        (tmp_path / "best.yaml").write_text(hpsearch("best", "--home", home).stdout)
+        plan = json.loads(hpsearch("validate", str(tmp_path / "best.yaml"), "--json").stdout)
+        assert plan["trials"] == 1
+        best = json.loads(hpsearch("best", "--json", "--home", home).stdout)
+        (row,) = json.loads(hpsearch("list", "--json", "--home", home).stdout)
+        again = json.loads(hpsearch("show", "mlp", "--json", "--home", home).stdout)
+        winner = next(trial for trial in again if trial["best_val_loss"] == row["best"])
+        assert best["parameters"]["lr"] == winner["lr"]
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+    def test_export_has_a_row_for_each_trial(self, finished, tmp_path, kind):
+        import pandas as pd
+
+        path = tmp_path / f"table.{kind}"
+        done = hpsearch("export", "mlp", "--to", kind, "-o", str(path), "--home", str(finished[0]))
+        assert done.stdout == f"{path}: 6 trials\n"
+        frame = getattr(pd, f"read_{kind}")(path)
+        assert len(frame) == 6 and {"trial", "state", "lr", "best_val_loss", "checkpoint"} <= set(frame.columns)
+
+    def test_a_name_that_exists_is_refused_at_once(self, finished):
+        start = time.monotonic()
+        done = hpsearch("sweep", "mlp", "--home", str(finished[0]))
+        assert done.returncode == 2 and "--name" in done.stderr
+        assert time.monotonic() - start < 60, "before Ray is started"
+
+    def test_unknown_names_are_answered_with_known_ones(self, finished):
+        done = hpsearch("show", "mpl", "--home", str(finished[0]))
+        assert done.returncode == 2 and "Did you mean 'mlp'?" in done.stderr
+        assert hpsearch("show", "--trial", "99", "--home", str(finished[0])).returncode == 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_sweep_in_good_order(tmp_path, number, code):
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.yaml").write_text(SPEC)
+    log = tmp_path / "sweeps" / "slow" / "trials" / "0001"
+    process = subprocess.Popen([sys.executable, "-m", "hpsearch", "sweep", "slow.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    children: list[psutil.Process] = []
+    deadline = time.monotonic() + 120
+    while not (log / "checkpoint").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+        children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "Stopping" in output and "interrupted" in output
+    trials = json.loads(hpsearch("show", "--json", cwd=tmp_path).stdout)
+    assert {trial["state"] for trial in trials} == {"interrupted"}
+    assert any(trial["checkpoint"] and trial["epochs_trained"] for trial in trials)
+    assert (tmp_path / "sweeps" / "slow" / "trials.csv").exists()
+    _, left = psutil.wait_procs(children, timeout=30)
+    assert not left
+
+
+def error_of(tmp_path: Path, text: str, *arguments: str) -> str:
+    (tmp_path / "bad.yaml").write_text(text)
+    done = hpsearch("sweep", "bad.yaml", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert not (tmp_path / "sweeps").exists(), "nothing was started or written"
+    return done.stderr
+
+
+def test_every_mistake_is_told_at_once_with_its_line(tmp_path):
+    text = "metric: {name: loss, goal: minimise}\nmethod: optunna\ntrainable: nowhere.py:train\nparameters:\n  lr: {min: small, max: 1}\n"
+    errors = error_of(tmp_path, text)
+    assert "bad.yaml:1: metric.goal: unknown goal 'minimise'. Did you mean 'minimize'?" in errors
+    assert "bad.yaml:2: method: unknown method 'optunna'. Did you mean 'optuna'?" in errors
+    assert "bad.yaml:3: trainable:" in errors and "nowhere.py" in errors
+    assert "bad.yaml:5: parameters.lr.min: expected a number, got the text 'small'" in errors
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path):
+    done = hpsearch("sweep", "resnt", cwd=tmp_path)
+    assert done.returncode == 2 and "resnt" in done.stderr and "search_spaces" in done.stderr
+
+
+def test_a_function_that_is_not_there_is_found_out_before_anything_starts(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    errors = error_of(tmp_path, SPEC.replace("slow.py:train", "slow.py:trian"))
+    assert "Did you mean 'train'?" in errors
+
+
+def test_reading_verbs_without_a_ledger_say_so(tmp_path):
+    for verb in ("list", "show", "best", "export"):
+        done = hpsearch(verb, cwd=tmp_path)
+        assert done.returncode == 2 and "no ledger here" in done.stderr
+    assert list(tmp_path.iterdir()) == []

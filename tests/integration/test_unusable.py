@@ -1,0 +1,44 @@
+"""A trainable that can't be imported ends the sweep as the user's mistake, and its name is free again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpsearch.driver import Run
+from hpsearch.errors import SpecError
+from hpsearch.ledger.store import Ledger
+from hpsearch.sweep import Sweep
+
+pytestmark = pytest.mark.ray
+
+
+def test_an_import_error_names_the_line_and_leaves_the_name_free(ray_session, home: Path, tmp_path: Path):
+    module = tmp_path / "broken.py"
+    module.write_text("import json\n\nfrom json import no_such_thing\n\n\ndef train(config):\n    yield {}\n")
+    tree = {
+        "name": "broken",
+        "trainable": f"{module}:train",
+        "metric": {"name": "loss", "goal": "minimize"},
+        "parameters": {"x": {"min": 0.0, "max": 1.0}},
+        "resources": {"gpu": 0},
+    }
+    with pytest.raises(SpecError) as caught:
+        Run(sweep=Sweep.from_dict(tree), home=home, show="none").start()
+    assert "no_such_thing" in str(caught.value) and "broken.py:3" in str(caught.value)
+    assert caught.value.exit_code == 2
+    with Ledger(home) as ledger:
+        assert ledger.sweeps() == []
+
+
+def test_a_request_that_can_never_fit_is_an_error(ray_session, home: Path):
+    tree = {
+        "name": "large",
+        "trainable": f"{Path(__file__).with_name('trainables.py')}:steady",
+        "metric": {"name": "loss", "goal": "minimize"},
+        "parameters": {"x": {"min": 0.0, "max": 1.0}},
+        "resources": {"cpu": 64, "gpu": 0},
+    }
+    with pytest.raises(SpecError, match="64"):
+        Run(sweep=Sweep.from_dict(tree), home=home, show="none").start()

@@ -1,0 +1,181 @@
+"""Training functions for the tests: small, and each with one property."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import hpsearch
+
+KEPT: list[object] = []
+
+
+def steady(config):
+    """Three epochs, nothing special; reports the process id."""
+    for epoch in range(3):
+        print(f"epoch {epoch} of x={config['x']:.3f}")
+        os.write(2, b"straight to the descriptor\n")
+        yield {"loss": config["x"] + 1 / (epoch + 1), "pid": os.getpid(), "epoch": epoch}
+
+
+def reporter(config):
+    """A plain function."""
+    for epoch in range(3):
+        hpsearch.report(loss=config["x"] + 1 / (epoch + 1))
+
+
+def ray_function(config):
+    """A function as Ray Tune's documentation writes it, with a checkpoint that it reads after it died once."""
+    import json
+    import tempfile
+
+    from ray import tune
+
+    start = 0
+    checkpoint = tune.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            start = json.loads((Path(folder) / "state.json").read_text())["epoch"]
+    for epoch in range(start, 4):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "state.json").write_text(json.dumps({"epoch": epoch + 1}))
+            tune.report(
+                {"loss": config["x"] + 1 / (epoch + 1), "started_at": start},
+                checkpoint=tune.Checkpoint.from_directory(folder),
+            )
+        if epoch == 1 and start == 0:
+            os._exit(1)
+
+
+def raises_in_half(config):
+    for epoch in range(2):
+        if config["x"] > 0.5 and epoch == 1:
+            raise KeyError("no such layer")
+        yield {"loss": config["x"]}
+
+
+def always_raises(config):
+    raise ValueError(f"the data are missing, x={config['x']}")
+    yield {}
+
+
+def diverges(config):
+    yield {"loss": config["x"]}
+    yield {"loss": float("nan") if config["kind"] == "nan" else float("inf")}
+    yield {"loss": 0.0}
+
+
+def misreports(config):
+    rows = {
+        "missing": {"acc": 1.0, "f1": 2.0},
+        "none": {"loss": None},
+        "text": {"loss": "low"},
+        "nothing": None,
+        "good": {"loss": 1.0},
+    }
+    if config["kind"] != "nothing":
+        yield rows[config["kind"]]
+
+
+def odd_numbers(config):
+    import numpy as np
+    import torch
+
+    kinds = {"tensor": torch.tensor(0.5), "numpy": np.float32(0.5), "bool": True, "int": 1, "nested": 0.5}
+    yield {"loss": kinds[config["kind"]], "more": {"acc": np.int64(3), "name": "text"}}
+
+
+def dies_once(config):
+    """Killed after its second epoch in its first attempt; goes on from its checkpoint."""
+    import torch
+
+    weight = torch.nn.Linear(1, 1)
+    start = hpsearch.current_trial().keep(weight=weight)
+    for epoch in range(start, 5):
+        if epoch == 2 and start == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with torch.no_grad():
+            weight.weight += 1
+        yield {"loss": config["x"] + 1 / (epoch + 1), "weight": float(weight.weight), "start": start}
+
+
+def segfaults(config):
+    yield {"loss": config["x"]}
+    ctypes.string_at(0)
+
+
+def hangs(config):
+    yield {"loss": config["x"]}
+    time.sleep(600)
+
+
+def invalid(config):
+    if config["x"] > 0.3:
+        raise hpsearch.InvalidConfig("x above 0.3 can't be built")
+    yield {"loss": config["x"]}
+
+
+def out_of_memory(config):
+    import torch
+
+    yield {"loss": config["x"]}
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def leaks(config):
+    import torch
+
+    KEPT.append(torch.zeros(20 * 2**20))
+    yield {"loss": config["x"], "pid": os.getpid()}
+
+
+def seeded(config):
+    import random
+
+    import numpy as np
+    import torch
+
+    yield {
+        "loss": config["x"],
+        "torch": float(torch.rand(1)),
+        "numpy": float(np.random.rand()),
+        "python": random.random(),
+    }
+
+
+def sees(config):
+    """Which GPUs this process sees, and its place among the ranks."""
+    trial = hpsearch.current_trial()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    time.sleep(0.2)
+    yield {"loss": config["x"], "gpu": float(visible) if visible else -1.0, "world": trial.world_size}
+
+
+def together(config):
+    """Ranks that add up their numbers."""
+    import torch
+
+    trial = hpsearch.current_trial()
+    for epoch in range(3):
+        total = torch.tensor([float(trial.rank + 1)])
+        if trial.world_size > 1:
+            torch.distributed.all_reduce(total)
+        if config.get("trouble") == "raise" and trial.rank == 1 and epoch == 1:
+            raise RuntimeError("rank 1 has had enough")
+        if config.get("trouble") == "kill" and trial.rank == 1 and epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if config.get("trouble") == "short" and trial.rank == 1 and epoch == 1:
+            return
+        yield {"loss": config["x"] + 1 / (epoch + 1), "total": float(total), "pid": os.getpid()}
+
+
+def context(config):
+    """What the driver's process gave on."""
+    trial = hpsearch.current_trial()
+    print(sys.path[0], Path.cwd(), os.environ.get("HPSEARCH_TEST_VARIABLE"))
+    assert trial.data["root"] == "somewhere"
+    yield {"loss": config["model"]["depth"] + config["x"], "seed": trial.seed, "number": trial.number}

@@ -1,0 +1,107 @@
+"""What users can hold on to grows on purpose: names, verbs, flags, YAML keys, columns."""
+
+from __future__ import annotations
+
+import typer
+from pydantic import BaseModel
+
+import hpsearch
+from hpsearch.cli import app
+from hpsearch.results.rows import AFTER, BEFORE
+from hpsearch.sweep import Sweep
+
+
+def test_public_names():
+    assert sorted(hpsearch.__all__) == [
+        "Best",
+        "HpsearchError",
+        "InvalidConfig",
+        "LedgerError",
+        "Results",
+        "SpecError",
+        "Sweep",
+        "SweepExists",
+        "SweepInUse",
+        "TrialContext",
+        "TrialStopped",
+        "UnknownSweep",
+        "current_trial",
+        "fit",
+        "report",
+        "run",
+    ]
+    assert all(getattr(hpsearch, name) is not None for name in hpsearch.__all__)
+    assert set(hpsearch.__all__) <= set(dir(hpsearch))
+
+
+def test_verbs_and_flags():
+    group = typer.main.get_command(app)
+    found = {
+        name: sorted(flag for parameter in command.params for flag in parameter.opts if flag.startswith("-"))
+        for name, command in group.commands.items()
+    }
+    assert found == {
+        "sweep": ["--home", "--name", "--set", "-n"],
+        "validate": ["--json", "--set"],
+        "list": ["--home", "--json"],
+        "show": ["--home", "--json", "--trial"],
+        "best": ["--home", "--json"],
+        "export": ["--home", "--json", "--to", "-o"],
+    }
+
+
+def test_every_verb_shows_an_example():
+    group = typer.main.get_command(app)
+    assert all("Example: hpsearch" in (command.epilog or "") for command in group.commands.values())
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, field in model.model_fields.items():
+        part = field.annotation
+        nested = isinstance(part, type) and issubclass(part, BaseModel)
+        found[field.alias or name] = keys_of(part) if nested else None
+    return found
+
+
+def test_yaml_keys():
+    assert keys_of(Sweep) == {
+        "name": None,
+        "trainable": None,
+        "metric": {"name": None, "goal": None},
+        "method": None,
+        "sampler": None,
+        "seed": None,
+        "parameters": None,
+        "early_terminate": {"type": None, "min_iter": None, "max_iter": None, "eta": None},
+        "limits": {
+            "trials": None,
+            "epochs": None,
+            "concurrent": None,
+            "time": None,
+            "trial_time": None,
+            "retries": None,
+            "failures": None,
+        },
+        "resources": {"cpu": None, "gpu": None, "workers": None},
+        "precision": None,
+        "data": None,
+        "ray": {"address": None},
+    }
+
+
+def test_table_columns():
+    assert [column.name for column in (*BEFORE, *AFTER)] == [
+        "trial",
+        "state",
+        "cause",
+        "started_at",
+        "duration_s",
+        "gpu_peak_gib",
+        "host_peak_gib",
+        "seed",
+        "attempts",
+        "reused_from",
+        "checkpoint",
+    ]
+    assert all(column.meaning.endswith(".") for column in (*BEFORE, *AFTER))

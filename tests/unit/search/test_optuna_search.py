@@ -1,0 +1,99 @@
+"""How trials are told to Optuna's samplers, and that nothing else of Optuna shows."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from hpsearch.search.contract import Outcome
+from hpsearch.search.optuna_search import SAMPLERS, OptunaSearcher
+from hpsearch.search.qmc_search import QmcSearcher
+from hpsearch.space import Integer, Real, Space
+
+SPACE = Space(domains={"x": Real(min=0.0, max=1.0), "n": Integer(min=1, max=9)})
+
+
+def told(sampler: str, state: str) -> FrozenTrial:
+    """The trial as its sampler sees it, after a first one that ended with loss 2."""
+    searcher = OptunaSearcher(space=SPACE, seed=0, sampler=sampler)
+    for number, point in ((1, {"x": 0.5, "n": 3}), (2, {"x": 0.25, "n": 4})):
+        searcher.adopt(number, point)
+    searcher.tell(Outcome(number=1, point={"x": 0.5, "n": 3}, state="done", losses={1: 3.0, 2: 2.0, 3: 4.0}))
+    losses = {} if state == "infeasible" else {1: 1.0, 3: 1.5}
+    searcher.tell(Outcome(number=2, point={"x": 0.25, "n": 4}, state=state, losses=losses))  # type: ignore[arg-type]
+    return searcher._storage.get_all_trials(searcher._study_id)[1]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_finished_trial_is_told_with_its_best_loss(sampler: str) -> None:
+    trial = told(sampler, "done")
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 1.0)
+
+
+def test_tpe_hears_a_stopped_trial_as_pruned_with_every_loss() -> None:
+    trial = told("tpe", "stopped")
+    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 1.0, 3: 1.5})
+
+
+def test_tpe_ranks_an_infeasible_trial_below_a_stopped_one() -> None:
+    trial = told("tpe", "infeasible")
+    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {})
+
+
+@pytest.mark.parametrize("sampler", ["gp", "cmaes"])
+def test_a_sampler_that_leaves_out_pruned_trials_hears_a_loss_all_the_same(sampler: str) -> None:
+    stopped, infeasible = told(sampler, "stopped"), told(sampler, "infeasible")
+    assert (stopped.state, stopped.value) == (TrialState.COMPLETE, 1.0)
+    assert (infeasible.state, infeasible.value) == (TrialState.COMPLETE, 2.0), "the worst loss known"
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_dropped_trial_is_left_out(sampler: str) -> None:
+    searcher = OptunaSearcher(space=SPACE, seed=0, sampler=sampler)
+    searcher.adopt(1, {"x": 0.5, "n": 3})
+    searcher.drop(1)
+    assert [trial.state for trial in searcher._storage.get_all_trials(searcher._study_id)] == [TrialState.FAIL]
+
+
+def test_proposals_leave_no_trial_in_the_study() -> None:
+    searcher = OptunaSearcher(space=SPACE, seed=0, sampler="tpe")
+    searcher._propose(1, 0)
+    searcher._propose(1, 1)
+    assert searcher._storage.get_all_trials(searcher._study_id) == []
+
+
+def test_cma_es_counts_adopted_trials_into_its_generations() -> None:
+    searcher = OptunaSearcher(space=SPACE, seed=0, sampler="cmaes")
+    for number in range(1, 12):
+        point = {"x": number / 20, "n": 3}
+        searcher.adopt(number, point)
+        searcher.tell(Outcome(number=number, point=point, state="done", losses={1: point["x"]}))
+    last = searcher._storage.get_all_trials(searcher._study_id)[-1]
+    assert last.system_attrs["cma:generation"] >= 1
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "qmc"])
+def test_optuna_prints_nothing_and_its_settings_are_left_alone(sampler: str, capfd: pytest.CaptureFixture[str]) -> None:
+    level = optuna.logging.get_verbosity()
+    filters = list(warnings.filters)
+    if sampler == "qmc":
+        searcher: OptunaSearcher | QmcSearcher = QmcSearcher(space=SPACE, seed=0)
+    else:
+        searcher = OptunaSearcher(space=SPACE, seed=0, sampler=sampler)
+    for number in range(1, 13):
+        point = searcher.ask(number)
+        assert point is not None
+        searcher.tell(Outcome(number=number, point=point, state="done", losses={1: point["x"]}))
+    assert capfd.readouterr() == ("", "")
+    assert (optuna.logging.get_verbosity(), list(warnings.filters)) == (level, filters)
+    assert level == logging.INFO
+
+
+def test_the_qmc_sequence_covers_a_range_more_evenly_than_chance() -> None:
+    searcher = QmcSearcher(space=SPACE, seed=3)
+    points = [searcher.ask(number) or {} for number in range(1, 17)]
+    assert {int(point["x"] * 16) for point in points} == set(range(16))

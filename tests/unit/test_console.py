@@ -1,0 +1,85 @@
+"""The console is kept for hpsearch; signals, streams and loggers are put back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from hpsearch.quiet import quiet
+from hpsearch.signals import Signals
+from hpsearch.slots.console import TrialLog
+
+
+def test_everything_but_the_yielded_stream_goes_to_the_log(tmp_path: Path, capfd):
+    log = tmp_path / "driver.log"
+    with quiet(log) as console:
+        os.write(1, b"from C\n")
+        subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+        logging.getLogger("ray.tune").error("from a logger")
+        print("for the user", file=console)
+    seen, text = capfd.readouterr(), log.read_text()
+    assert "for the user" in seen.out and "from" not in seen.out + seen.err
+    assert all(words in text for words in ("from C", "from a child", "from a logger"))
+
+
+def test_the_console_is_as_before_afterwards(tmp_path: Path, capfd):
+    loggers = {
+        name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in ("ray", "optuna")
+    }
+    shown = warnings.showwarning
+    with pytest.raises(ValueError, match="inside"), quiet(tmp_path / "log"):
+        raise ValueError("inside")
+    os.write(1, b"visible\n")
+    assert "visible" in capfd.readouterr().out
+    assert {
+        name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in loggers
+    } == loggers
+    assert warnings.showwarning is shown
+
+
+def test_a_trials_log_takes_prints_and_descriptors_and_is_appended_to(tmp_path: Path, capfd):
+    path = tmp_path / "log.txt"
+    for line in ("first", "second"):
+        log = TrialLog(path)
+        with log.capture():
+            print(line)
+            os.write(2, b"low\n")
+        log.note("a note")
+        log.close()
+    print("outside")
+    assert path.read_text() == "first\nlow\nhpsearch: a note\nsecond\nlow\nhpsearch: a note\n"
+    assert capfd.readouterr() == ("outside\n", "")
+
+
+def test_a_trials_log_does_not_follow_a_link(tmp_path: Path):
+    (tmp_path / "log.txt").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        TrialLog(tmp_path / "log.txt")
+
+
+def test_the_first_signal_is_handled_and_the_second_interrupts():
+    seen = []
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals(seen.append) as signals:
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGTERM] and signals.exit_code == 143
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_handlers_are_put_back_even_when_others_replaced_them():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with Signals(lambda number: None) as signals:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signals.arm()
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.exit_code == 143
+    assert {number: signal.getsignal(number) for number in before} == before

@@ -1,0 +1,124 @@
+"""The trial store: what is committed, what is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hpsearch.errors import LedgerError, SweepExists, UnknownSweep
+from hpsearch.ledger.records import best_of
+from hpsearch.ledger.store import Ledger
+
+SPEC = {"metric": {"name": "loss", "goal": "minimize"}, "method": "random"}
+
+
+def test_what_is_written_is_read_back_by_another_process(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("a", SPEC)
+        row = ledger.add_trial(sweep, 1, point={"lr": 0.1, "layers": [1, 2], "flag": True}, seed=3)
+        ledger.add_report(row, epoch=1, metrics={"loss": 0.5}, elapsed_s=1.5)
+        ledger.update_trial(row, state="done", best_value=0.5, best_epoch=1, last_metrics={"loss": 0.5})
+    with Ledger(home) as ledger:
+        (trial,), (report,) = ledger.trials(ledger.sweep("a")), ledger.reports(ledger.sweep("a"))
+    assert (trial.point, trial.state, trial.seed, trial.last_metrics) == (
+        {"lr": 0.1, "layers": [1, 2], "flag": True},
+        "done",
+        3,
+        {"loss": 0.5},
+    )
+    assert (report.number, report.epoch, report.metrics, report.elapsed_s) == (1, 1, {"loss": 0.5}, 1.5)
+
+
+def test_a_state_change_takes_waiting_reports_along(home: Path):
+    with Ledger(home, create=True, clock=lambda: 0.0) as ledger, Ledger(home) as other:
+        sweep = ledger.add_sweep("a", SPEC)
+        row = ledger.add_trial(sweep, 1, point={}, seed=0)
+        ledger.add_report(row, epoch=1, metrics={}, elapsed_s=0.0)
+        assert other.reports(sweep) == []
+        ledger.update_trial(row, state="stopped")
+        assert len(other.reports(sweep)) == 1
+        assert other.trials(sweep)[0].state == "stopped"
+
+
+def test_reports_stay_pending_when_a_commit_fails(home: Path):
+    with Ledger(home, create=True, clock=lambda: 0.0) as ledger:
+        sweep = ledger.add_sweep("a", SPEC)
+        row = ledger.add_trial(sweep, 1, point={}, seed=0)
+        ledger.add_report(row, epoch=1, metrics={}, elapsed_s=0.0)
+        with pytest.raises(LedgerError):
+            ledger.update_trial(row, no_such_column=1)
+        ledger.flush()
+        assert len(ledger.reports(sweep)) == 1
+
+
+def test_a_name_is_unique(home: Path):
+    with Ledger(home, create=True) as ledger:
+        ledger.add_sweep("a", SPEC)
+        with pytest.raises(SweepExists, match="--name"):
+            ledger.add_sweep("a", SPEC)
+        assert len(ledger.sweeps()) == 1
+
+
+def test_a_sweep_that_was_forgotten_leaves_its_name_free(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("a", SPEC)
+        ledger.add_trial(sweep, 1, point={}, seed=0)
+        ledger.forget_sweep(sweep)
+        assert ledger.trials(ledger.add_sweep("a", SPEC)) == []
+
+
+def test_without_a_name_the_newest_sweep_is_meant(home: Path):
+    with Ledger(home, create=True) as ledger:
+        for name in ("a", "b"):
+            ledger.add_sweep(name, SPEC)
+        assert ledger.sweep().name == "b"
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(home: Path):
+    with Ledger(home, create=True) as ledger:
+        ledger.add_sweep("resnet", SPEC)
+        with pytest.raises(UnknownSweep, match="Did you mean 'resnet'"):
+            ledger.sweep("resnt")
+
+
+def test_reading_makes_no_ledger(home: Path):
+    with pytest.raises(UnknownSweep, match="no ledger here"):
+        Ledger(home)
+    assert not home.exists()
+
+
+def test_a_file_that_is_no_ledger_is_refused(home: Path):
+    home.mkdir()
+    (home / "ledger.db").write_bytes(b"not a database, but long enough to look like a file with content" * 20)
+    with pytest.raises(LedgerError, match="can't be used"):
+        Ledger(home)
+
+
+def test_a_ledger_of_another_version_is_refused(home: Path):
+    Ledger(home, create=True).close()
+    connection = sqlite3.connect(home / "ledger.db")
+    connection.execute("UPDATE about SET value = '99' WHERE key = 'schema'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError, match="version 99"):
+        Ledger(home)
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError):
+        Ledger(tmp_path / "file" / "sweeps", create=True)
+
+
+@pytest.mark.parametrize(("sign", "best"), [(1, 2), (-1, 1)])
+def test_the_best_trial_follows_the_goal_and_leaves_failures_out(home: Path, sign, best):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("a", SPEC)
+        for number, (state, value) in enumerate(
+            [("done", 3.0), ("stopped", 1.0), ("failed", 0.0), ("failed", 9.0), ("done", None)], 1
+        ):
+            ledger.update_trial(ledger.add_trial(sweep, number, point={}, seed=0), state=state, best_value=value)
+        found = best_of(ledger.trials(sweep), sign=sign)
+    assert found is not None and found.number == best
