@@ -12,8 +12,8 @@ from itertools import islice, pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 import hpsearch
@@ -35,7 +35,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         model,
         train_set,
         val_set,
-        loss=F.cross_entropy,
+        loss=cross_entropy,
         optimizer=optimizer,
         batch_size=config["batch_size"],
         metrics={"val_accuracy": accuracy},

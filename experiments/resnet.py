@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad, relu
 from torch.utils.data import Dataset, TensorDataset
 
 import hpsearch
@@ -40,7 +40,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         model,
         Augmented(images, labels) if config["augment"] else TensorDataset(images, labels),
         TensorDataset(val_images, val_labels),
-        loss=F.cross_entropy,
+        loss=cross_entropy,
         optimizer=make_optimizer(model, config["optimizer"]),
         batch_size=config["batch_size"],
         metrics={"val_accuracy": accuracy},
@@ -105,8 +105,8 @@ class Block(nn.Module):
         """(batch, channels_in, height, width) to (batch, channels, height / stride, width / stride)."""
         shortcut = features[:, :, :: self.stride, :: self.stride]
         if self.new_channels:
-            shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self.new_channels))
-        return F.relu(self.second(self.first(features)) + shortcut)
+            shortcut = pad(shortcut, (0, 0, 0, 0, 0, self.new_channels))
+        return relu(self.second(self.first(features)) + shortcut)
 
 
 def _conv(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
@@ -140,7 +140,7 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.margin = images.shape[-1] // 8
         self.mirrored = images.shape[1] == 3
-        self.images = F.pad(images, (self.margin,) * 4)
+        self.images = pad(images, (self.margin,) * 4)
         self.labels = labels
 
     def __len__(self) -> int:

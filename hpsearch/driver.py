@@ -107,7 +107,7 @@ class _Session:
         from hpsearch.tuner import run_legs
 
         sweep, standing = self._sweep, Standing(self._sweep)
-        searcher, rule = make_searcher(sweep), make_stopping_rule(sweep)
+        searcher, rule = make_searcher(sweep), make_stopping_rule(sweep, can_pause=True)
         record = self._ledger.add_sweep(sweep.name or "", sweep.to_dict())
         (self._folder / "sweep.yaml").write_text(dump_yaml(sweep.to_dict()))
         slot_class = make_slot_class(self._settings(request, concurrent))

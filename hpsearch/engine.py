@@ -13,15 +13,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.records import SweepRecord, SweepState, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.search.contract import Outcome, Searcher
-from hpsearch.slots.events import CAUSE_CLASSES, Assignment, Ended, Event, Failed, Peaks, Report, Unusable
+from hpsearch.slots.events import CAUSE_CLASSES, Assignment, Cause, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.space import Point, to_config
-from hpsearch.stopping import Decision, StoppingRule
+from hpsearch.stopping import Decision, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
 
 IDENTICAL_FAILURES = 3
@@ -69,7 +69,8 @@ class TrialRun:
     metrics: dict[str, float] = field(default_factory=dict)
     peaks: Peaks = field(default_factory=Peaks)
     checkpoint_epoch: int | None = None
-    cause: str | None = None
+    told: bool = False
+    cause: Cause | None = None
     evidence: str | None = None
 
     @property
@@ -121,6 +122,7 @@ class Engine:
         self._retries: deque[int] = deque()
         self._failures: Counter[str] = Counter()
         self._hopeless: set[str] = set()
+        self._heard: list[tuple[int, int, float]] = []
         self._exhausted = False
 
     # -- legs --------------------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class Engine:
             return NoLeg.OVER
         if len(self._running) >= self.concurrent:
             return NoLeg.WAIT
-        trial = self._again() or self._new()
+        trial = self._again() or self._new() or self._last_chance()
         if trial is not None:
             self._running.add(trial.number)
             self._tell_observers("on_start", trial)
@@ -173,7 +175,8 @@ class Engine:
             self._close(self.trials[number], "interrupted")
         for trial in self.trials.values():
             if trial.state == "paused" and self.state == "done":
-                self._close(trial, "stopped")
+                trial.state = "stopped"
+                self._ledger.update_trial(trial.row, state="stopped")
             elif trial.state == "queued":
                 self._close(trial, "interrupted")
         self._ledger.end_sweep(self._record, self.state, self.reason)
@@ -190,12 +193,19 @@ class Engine:
         if self._retries:
             trial = self.trials[self._retries.popleft()]
             trial.attempts += 1
-        elif (number := self._rule.promote()) is not None:
-            trial = self.trials[number]
-        else:
-            return None
+            return self._resume(trial)
+        return self._promoted(self._rule.promote())
+
+    def _last_chance(self) -> TrialRun | None:
+        """When nothing runs and nothing is left to start, the rule may be generous, so that someone reaches the end."""
+        return None if self._running else self._promoted(self._rule.promote(at_end=True))
+
+    def _promoted(self, number: int | None) -> TrialRun | None:
+        return None if number is None else self._resume(self.trials[number])
+
+    def _resume(self, trial: TrialRun) -> TrialRun:
         trial.state = "running"
-        self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts)
+        self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts, ended_at=None)
         return trial
 
     def _new(self) -> TrialRun | None:
@@ -250,7 +260,17 @@ class Engine:
             trial.best_epoch = report.epoch
         self._ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
         self._tell_observers("on_report", trial)
-        return self._rule.report(trial.number, report.epoch, loss)
+        return self._decide(trial, report, loss)
+
+    def _decide(self, trial: TrialRun, report: Report, loss: float) -> Decision:
+        """Ask the stopping rule; one that wants to pause a trial whose state is not on disk gives way to one that stops."""
+        self._heard.append((trial.number, report.epoch, loss))
+        decision = self._rule.report(*self._heard[-1])
+        if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:
+            self._rule = make_stopping_rule(self.sweep, can_pause=False)
+            for heard in self._heard:
+                decision = self._rule.report(*heard)
+        return decision
 
     def _on_ended(self, trial: TrialRun, event: Ended) -> None:
         trial.elapsed_s = event.elapsed_s
@@ -270,7 +290,8 @@ class Engine:
             self._hopeless.add(failure.place)
         trial.cause, trial.evidence = failure.cause, failure.evidence
         if failure.cause == "diverged":
-            self._rule.report(trial.number, trial.epochs + 1, math.inf)
+            self._heard.append((trial.number, trial.epochs + 1, math.inf))
+            self._rule.report(*self._heard[-1])
         self._end(trial, "failed")
         self._count(failure)
 
@@ -318,7 +339,7 @@ class Engine:
             best_value=best,
             best_epoch=trial.best_epoch,
             last_metrics=trial.metrics,
-            ended_at=None if state == "paused" else now(),
+            ended_at=now(),
             duration_s=trial.duration_s,
             gpu_peak_gib=trial.peaks.gpu_gib,
             host_peak_gib=trial.peaks.host_gib,
@@ -327,13 +348,16 @@ class Engine:
         trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
 
     def _tell_searcher(self, trial: TrialRun) -> None:
-        if trial.state == "done" or trial.state == "stopped":  # noqa: PLR1714 - the type checker follows this form
-            outcome = Outcome(number=trial.number, point=trial.point, state=trial.state, losses=trial.losses)
-            self._searcher.tell(outcome)
-        elif trial.state == "failed" and CAUSE_CLASSES[trial.cause] != "infra":  # type: ignore[index]
-            outcome = Outcome(number=trial.number, point=trial.point, state="infeasible", losses=trial.losses)
-            self._searcher.tell(outcome)
-        elif trial.state in ("failed", "interrupted"):
+        """A paused trial is told as stopped; should it go on, it is told again with its longer curve."""
+        state: Literal["done", "stopped", "infeasible"] | None = None
+        if trial.state in ("done", "stopped", "paused"):
+            state = "done" if trial.state == "done" else "stopped"
+        elif trial.state == "failed" and trial.cause is not None and CAUSE_CLASSES[trial.cause] != "infra":
+            state = "infeasible"
+        if state is not None:
+            trial.told = True
+            self._searcher.tell(Outcome(number=trial.number, point=trial.point, state=state, losses=dict(trial.losses)))
+        elif not trial.told:
             self._searcher.drop(trial.number)
 
     def _count(self, failure: Failed) -> None:
@@ -360,7 +384,7 @@ class Engine:
 
 
 def _is_counted(trial: TrialRun) -> bool:
-    return CAUSE_CLASSES[trial.cause] == "unknown"  # type: ignore[index]
+    return trial.cause is not None and CAUSE_CLASSES[trial.cause] == "unknown"
 
 
 def _most(a: Peaks, b: Peaks) -> Peaks:

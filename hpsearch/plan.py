@@ -135,9 +135,10 @@ def make_plan(
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as plain dicts, lists and scalars, for `--json`."""
-    tree = asdict(plan)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in tree.items()}
+    """The plan as plain dicts, lists and scalars, for `--json`; a number of points beyond 64 bits is None."""
+    tree = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()}
+    sizes = {"space_size": plan.space_size, "grid_size": plan.grid_size}
+    return {**tree, **{key: None if (size or 0) >= 2**63 else size for key, size in sizes.items()}}
 
 
 def render(plan: Plan) -> RenderableType:

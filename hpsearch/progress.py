@@ -35,11 +35,14 @@ class Standing:
         self.recent: list[TrialRun] = []
         self._clock = clock
         self._began = clock()
-        self._trained_s = 0.0
+        self._waiting: set[int] = set()
 
     def on_start(self, trial: TrialRun) -> None:
         """An attempt begins."""
         self.running[trial.number] = trial
+        if trial.number in self._waiting:
+            self._waiting.discard(trial.number)
+            self.states["paused"] -= 1
 
     def on_report(self, trial: TrialRun) -> None:
         """An epoch is done."""
@@ -52,7 +55,8 @@ class Standing:
         if trial.state == "queued":
             return
         self.states[trial.state] += 1
-        self._trained_s += trial.duration_s
+        if trial.state == "paused":
+            self._waiting.add(trial.number)
         self.recent = [*self.recent[-MAX_ROWS:], trial]
 
     def loss(self, trial: TrialRun) -> float:
@@ -144,7 +148,7 @@ class LiveTable:
 
 def headline(standing: Standing) -> Text:
     """Counts, the best value and the time to go, in one line."""
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(standing.states.items()))
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(standing.states.items()) if count)
     parts = [
         f"{standing.ended}/{standing.total} trials" + (f" ({counts})" if counts else ""),
         f"{len(standing.running)} running",

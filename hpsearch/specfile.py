@@ -95,7 +95,7 @@ def _read_text(path: Path) -> str:
         reason = f"the file is larger than {MAX_BYTES // 1024} KiB. A spec is a page or two; is this one?"
         raise SpecError([Problem(where=(), message=reason, file=str(path), line=1)])
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         reason = f"byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8."

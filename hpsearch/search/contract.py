@@ -73,7 +73,10 @@ class Searcher(ABC):
 
     @final
     def tell(self, outcome: Outcome) -> None:
-        """Trial `outcome.number`, asked for or adopted before, is over."""
+        """Trial `outcome.number`, asked for or adopted before, is over, or waits for a promotion.
+
+        A trial that was promoted is told again, and the longer curve replaces the shorter.
+        """
         self._learn(outcome)
 
     @final

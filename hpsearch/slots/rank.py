@@ -25,8 +25,6 @@ from hpsearch.slots.console import TrialLog
 from hpsearch.slots.events import Assignment, Failed
 from hpsearch.slots.settings import SlotSettings
 
-SAVE_SHARE = 20
-"""A checkpoint that nobody asked for is written when training took at least this many times as long as the last one."""
 LEAK_BYTES = 64 * 2**20
 """Tensors that a trial leaves behind below this size never cost a restart."""
 LEAKS_IN_A_ROW = 3
@@ -53,6 +51,8 @@ class Reply:
     """Epochs done, those before a checkpoint included."""
     checkpoint_epoch: int | None = None
     """Epoch of the newest checkpoint of this attempt, or of the one that it began with."""
+    save_s: float = 0.0
+    """Seconds that the last checkpoint took to write."""
     gpu_gib: float | None = None
     """Most GPU memory reserved by this process during the attempt."""
     host_gib: float | None = None
@@ -144,12 +144,16 @@ class Rank:
         gc.freeze()  # what is alive now stays: collections between trials take a millisecond instead of 80
         return None
 
-    def step(self, assignment: Assignment | None) -> Reply:
-        """Train one epoch; of a new attempt, if there is an assignment."""
+    def step(self, assignment: Assignment | None, save: bool) -> Reply:
+        """Train one epoch; of a new attempt, if there is an assignment.
+
+        State is written when `save` says so (the supervisor's clock, one for all ranks), at the epochs that the
+        assignment names, and at the end.
+        """
         if assignment is not None:
             self._attempt = _Attempt(self, assignment, cast(Callable[..., Any], self._function))
         assert self._attempt is not None
-        return self._attempt.advance()
+        return self._attempt.advance(save=save)
 
     def finish(self, save: bool = False) -> Cleaned:
         """Let go of the attempt and leave the process clean for the next; does nothing if there is none."""
@@ -189,6 +193,7 @@ class _Attempt:
     """One attempt at one trial in this process."""
 
     def __init__(self, owner: Rank, assignment: Assignment, function: Callable[..., Any]) -> None:
+        from hpsearch.slots.ray_session import RaySession
         from hpsearch.training.trial import TrialContext
 
         settings, rank = owner.settings, owner.rank
@@ -207,16 +212,16 @@ class _Attempt:
             loader_workers=_loader_workers(settings),
             checkpoint_dir=self._trial_dir / "checkpoint",
         )
+        self._ray = RaySession(self._context, self._trial_dir) if owner.in_ray_session else None
         self._stepper: Any = None
-        self._saved_at = time.monotonic()
         self._save_s = 0.0
         self.checkpoint_epoch: int | None = None
         _reset_peaks()
 
-    def advance(self) -> Reply:
+    def advance(self, *, save: bool) -> Reply:
         with self._log.capture():
             try:
-                row = self._next_row()
+                row = self._next_row(save=save)
             except BaseException as error:
                 if isinstance(error, SystemExit) and not error.code:
                     return self._reply(ended=True)
@@ -227,42 +232,33 @@ class _Attempt:
             return self._reply(ended=True)
         return self._reply(row=row if self._owner.rank == 0 else {})
 
-    def _next_row(self) -> object:
+    def _next_row(self, *, save: bool) -> object:
         from hpsearch.training.stepper import make_stepper
 
         with self._active():
             if self._stepper is None:
                 self._stepper = make_stepper(self._function, dict(self._assignment.config), self._context)
             row = self._stepper.advance()
-            self._save_if_due(ended=row is None)
+            if save or row is None or self._context.epochs_done in self._assignment.save_epochs:
+                self._save()
         return row
 
     @contextmanager
     def _active(self) -> Iterator[None]:
         """The user's code finds this attempt, as `current_trial` and, if it asks for it, as Ray Tune's session."""
-        from hpsearch.slots.ray_session import ray_session
         from hpsearch.training.trial import activate
 
-        with (
-            activate(self._context),
-            ray_session(self._context, self._trial_dir) if self._owner.in_ray_session else nullcontext(),
-        ):
+        with activate(self._context), self._ray.active() if self._ray else nullcontext():
             yield
-
-    def _save_if_due(self, *, ended: bool) -> None:
-        asked = self._context.epochs_done in self._assignment.save_epochs or ended
-        if self._context.kept and (asked or time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_s):
-            self._save()
-        elif self._context.kept and self.checkpoint_epoch is None:
-            self.checkpoint_epoch = self._context.resumed_from or None
+        if self._ray is not None:
+            self.checkpoint_epoch = self._ray.checkpoint_epoch or self.checkpoint_epoch
 
     def _save(self) -> None:
-        if self.checkpoint_epoch == self._context.epochs_done:
+        if not self._context.kept or self.checkpoint_epoch == self._context.epochs_done:
             return
         start = time.monotonic()
         self.checkpoint_epoch = self._context.save()
-        self._saved_at = time.monotonic()
-        self._save_s = self._saved_at - start
+        self._save_s = time.monotonic() - start
 
     def close(self, *, save: bool) -> bool:
         """Whether the trainable is really over."""
@@ -270,7 +266,7 @@ class _Attempt:
         with self._log.capture():
             try:
                 with self._active():
-                    if save and self._context.kept:
+                    if save:
                         self._save()
                     closed = self._stepper.close() if self._stepper is not None else True
             except BaseException:  # a `finally` of the user's that fails: the trial is over all the same
@@ -279,6 +275,8 @@ class _Attempt:
         return closed
 
     def _reply(self, **values: Any) -> Reply:
+        if self.checkpoint_epoch is None:
+            self.checkpoint_epoch = self._context.resumed_from or None
         warning = self._context.checkpoint_warning
         if warning:
             self._log.note(warning)
@@ -286,6 +284,7 @@ class _Attempt:
         return Reply(
             epoch=self._context.epochs_done,
             checkpoint_epoch=self.checkpoint_epoch,
+            save_s=self._save_s,
             gpu_gib=gpu_gib,
             host_gib=host_gib,
             **values,

@@ -14,12 +14,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from hpsearch.training.trial import TrialContext, report
-
-_SESSION_MODULE = "ray.train._internal.session"
-_CHECKPOINT = "ray_checkpoint"
 
 
 def uses_ray_tune(function: Callable[..., Any]) -> bool:
@@ -33,20 +30,9 @@ def uses_ray_tune(function: Callable[..., Any]) -> bool:
     return "ray.tune" in source or "ray import" in source or "import ray" in source
 
 
-@contextmanager
-def ray_session(context: TrialContext, trial_dir: Path) -> Iterator[None]:
-    """Within the block `ray.tune.report` and its relatives speak of this trial."""
-    import ray.train._internal.session as ray_session_module
-
-    ray_session_module._session = _Session(context, trial_dir)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        ray_session_module._session = None
-
-
-class _Session:
-    """What Tune's functions ask of their session."""
+@final
+class RaySession:
+    """What Tune's functions ask of their session; within `active`, Ray hands it out."""
 
     world_rank = None  # None is how Tune's functions tell a tuning session from a training worker
     world_size = 1
@@ -56,7 +42,8 @@ class _Session:
 
     def __init__(self, context: TrialContext, trial_dir: Path) -> None:
         self._context = context
-        self._checkpoints = trial_dir / _CHECKPOINT
+        self._checkpoints = trial_dir / "checkpoint"
+        self.checkpoint_epoch: int | None = None
         self.trial_dir = str(trial_dir)
         self.trial_id = self.trial_name = f"{context.number:04d}"
         self.experiment_name = self.run_id = trial_dir.parent.parent.name
@@ -67,26 +54,42 @@ class _Session:
             self._persist(checkpoint, epoch=self._context.epochs_done + 1)
         report(metrics)
 
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Within the block `ray.tune.report` and its relatives speak of this trial."""
+        import ray.train._internal.session as ray_session_module
+
+        ray_session_module._session = self  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            ray_session_module._session = None
+
     @property
     def loaded_checkpoint(self) -> Any:
         """The newest checkpoint that an earlier attempt handed in; its epochs count as done."""
         from ray.tune import Checkpoint
 
-        folders = sorted(self._checkpoints.glob("epoch-*"), key=lambda path: int(path.name.partition("-")[2]))
+        folders = sorted(self._checkpoints.glob("ray-epoch-*"), key=_epoch_of)
         if not folders:
             return None
         if self._context.epochs_done == 0:
-            self._context.epochs_done = int(folders[-1].name.partition("-")[2])
+            self._context.epochs_done = self.checkpoint_epoch = _epoch_of(folders[-1])
         return Checkpoint.from_directory(str(folders[-1]))
 
     def _persist(self, checkpoint: Any, *, epoch: int) -> None:
         """Copy beside, rename into place, then drop the ones before."""
         self._checkpoints.mkdir(exist_ok=True)
-        target, beside = self._checkpoints / f"epoch-{epoch}", self._checkpoints / f"tmp-{os.getpid()}"
+        target, beside = self._checkpoints / f"ray-epoch-{epoch}", self._checkpoints / f"ray-tmp-{os.getpid()}"
         with checkpoint.as_directory() as folder:
             shutil.copytree(folder, beside)
         shutil.rmtree(target, ignore_errors=True)
         beside.rename(target)
-        for old in self._checkpoints.glob("epoch-*"):
+        self.checkpoint_epoch = epoch
+        for old in self._checkpoints.glob("ray-epoch-*"):
             if old != target:
                 shutil.rmtree(old, ignore_errors=True)
+
+
+def _epoch_of(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])

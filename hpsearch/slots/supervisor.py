@@ -27,6 +27,8 @@ FINISH_TIMEOUT_S = 30.0
 """A rank that takes longer to let go of a trial is replaced."""
 START_ATTEMPTS = 3
 """Times in a row that ranks may die while they come up."""
+SAVE_SHARE = 20
+"""A checkpoint that nobody asked for is written when training took at least this many times as long as the last one."""
 LOG_TAIL_BYTES = 16_384
 
 
@@ -42,12 +44,15 @@ class Slot:
         self._elapsed_s = 0.0
         self._checkpoint_epoch: int | None = None
         self._peaks = Peaks()
+        self._saved_at = 0.0
+        self._save_s = 0.0
 
     def assign(self, assignment: Assignment) -> None:
         """Take the next attempt; the one before is over."""
         self.finish(save=False)
         self._assignment, self._fresh = assignment, True
         self._elapsed_s, self._checkpoint_epoch, self._peaks = 0.0, None, Peaks()
+        self._saved_at, self._save_s = time.monotonic(), 0.0
 
     def next_event(self) -> Event:
         """Train one epoch."""
@@ -98,6 +103,7 @@ class Slot:
             replies = self._ranks.call(
                 "step",
                 begin,
+                time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_s,
                 timeout_s=self._time_left(assignment),
                 name=self._call_name(assignment),
                 is_failure=_has_failed,
@@ -179,8 +185,10 @@ class Slot:
         self._ranks.kill()
 
     def _note_facts(self, replies: list[Reply]) -> None:
-        epochs = [reply.checkpoint_epoch or 0 for reply in replies]
-        self._checkpoint_epoch = min(epochs) or self._checkpoint_epoch
+        newest = min(reply.checkpoint_epoch or 0 for reply in replies) or None
+        if newest != self._checkpoint_epoch:
+            self._checkpoint_epoch, self._saved_at = newest, time.monotonic()
+            self._save_s = max(reply.save_s for reply in replies)
         gpus = [reply.gpu_gib for reply in replies if reply.gpu_gib is not None]
         hosts = [reply.host_gib for reply in replies if reply.host_gib is not None]
         self._peaks = Peaks(gpu_gib=max(gpus, default=None), host_gib=sum(hosts) if hosts else None)

@@ -192,15 +192,15 @@ def _is_complete(folder: Path, epoch: int) -> bool:
 
 
 def _epochs(folder: Path) -> set[int]:
-    names = os.listdir(folder) if folder.is_dir() else []
-    return {int(match.group(1)) for name in names if (match := _NAME.fullmatch(name))}
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return {int(match.group(1)) for path in paths if (match := _NAME.fullmatch(path.name))}
 
 
 def _delete_all_but(folder: Path, epochs: set[int | None]) -> None:
-    for name in os.listdir(folder):
-        match = _NAME.fullmatch(name)
+    for path in folder.iterdir():
+        match = _NAME.fullmatch(path.name)
         if match and int(match.group(1)) not in epochs:
-            (folder / name).unlink(missing_ok=True)  # another rank may be at it too
+            path.unlink(missing_ok=True)  # another rank may be at it too
 
 
 def _file_name(epoch: int, rank: int, suffix: str = "pt") -> str:

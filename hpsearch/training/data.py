@@ -171,7 +171,7 @@ class _TrainSteps(Sampler[_Step]):
             )
 
     def __len__(self) -> int:
-        return -(-self._size // self._batch_size)
+        return (self._size + self._batch_size - 1) // self._batch_size
 
 
 @final
@@ -191,7 +191,7 @@ class _EvalSteps(Sampler[_Step]):
             yield _Step(indices, (self._seed, 0, step, self._rank), len(indices), len(indices))
 
     def __len__(self) -> int:
-        return -(-len(self._indices) // self._share)
+        return (len(self._indices) + self._share - 1) // self._share
 
 
 @final

@@ -208,7 +208,7 @@ def current_trial() -> TrialContext:
         >>> current_trial().rank
         0
     """
-    global _by_hand
+    global _by_hand  # noqa: PLW0603  # a process has one
     if _active is not None:
         return _active
     with _by_hand_lock:
@@ -220,7 +220,7 @@ def current_trial() -> TrialContext:
 @contextmanager
 def activate(context: TrialContext) -> Iterator[TrialContext]:
     """Make `context` the current trial of all threads of this process, for as long as the block lasts."""
-    global _active
+    global _active  # noqa: PLW0603  # a process has one
     before, _active = _active, context
     try:
         yield context

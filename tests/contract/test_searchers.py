@@ -267,7 +267,7 @@ def test_a_forbidden_half_of_the_space_is_left(method: str, sampler: str, better
     def fate(number: int, point: Point) -> Outcome:
         return infeasible(number, point) if is_forbidden(point) else by_distance(number, point)
 
-    num, seeds = (18, 1) if sampler == "gp" else (60, 7)
+    num, seeds = (15, 1) if sampler == "gp" else (60, 7)
     runs = runs_of(method, sampler, fate, num=num, seeds=seeds)
     visits = statistics.median(sum(map(is_forbidden, points)) for points in runs)
     assert visits <= (0.45 if better_half_is_forbidden else 0.4) * num

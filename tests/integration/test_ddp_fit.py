@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -12,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
-import torch.nn.functional as F
 from torch import nn
+from torch.multiprocessing.spawn import start_processes
+from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from hpsearch.training.checkpoint import load_checkpoint
@@ -32,8 +33,7 @@ Rows = list[dict[str, float]]
 @pytest.fixture(scope="module", autouse=True)
 def _ranks_are_forked_from_a_process_that_has_torch() -> None:
     """Each would import it anew otherwise, which takes longer than all the training here."""
-    import torch._dynamo  # the first optimizer imports it, and it writes the environment
-
+    importlib.import_module("torch._dynamo")  # the first optimizer imports it, and it writes the environment
     multiprocessing.set_forkserver_preload(["torch._dynamo", __name__])
 
 
@@ -51,7 +51,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         model,
         _table(config["num_train"], seed=1),
         _table(config["num_val"], seed=2),
-        loss=F.cross_entropy,
+        loss=cross_entropy,
         optimizer=optimizer,
         batch_size=16,
         accumulate=config.get("accumulate", 1),
@@ -65,22 +65,20 @@ def train_with_batch_norm(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     model = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Linear(16, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     sets = _table(32, seed=1), _table(13, seed=2)
-    yield from fit(model, *sets, loss=F.cross_entropy, optimizer=optimizer, batch_size=8, eval_batch_size=2)
+    yield from fit(model, *sets, loss=cross_entropy, optimizer=optimizer, batch_size=8, eval_batch_size=2)
 
 
 Function = Callable[[dict[str, Any]], Iterator[dict[str, float]]]
 
 
-def _run_rank(
+def _run_rank(  # noqa: PLR0917
     rank: int, function: Function, config: dict[str, Any], epochs: int, folder: Path, world_size: int, port: int
 ) -> None:
     """What a slot does in each rank; writes its rows beside the checkpoints."""
     if world_size > 1:
         torch.set_num_threads(1)
         join(rank, world_size, address="127.0.0.1", port=port, device="cpu", timeout_s=60)
-    context = TrialContext(
-        rank=rank, world_size=world_size, device="cpu", seed=7, checkpoint_dir=folder / "checkpoint"
-    )
+    context = TrialContext(rank=rank, world_size=world_size, device="cpu", seed=7, checkpoint_dir=folder / "checkpoint")
     with activate(context):
         stepper = make_stepper(function, config, context)
         rows = [stepper.advance() for _ in range(epochs)]
@@ -97,7 +95,7 @@ def _run(function: Function, config: dict[str, Any], *, epochs: int, folder: Pat
     if world_size == 1:
         _run_rank(0, *arguments)
     else:
-        torch.multiprocessing.start_processes(_run_rank, arguments, nprocs=world_size, start_method="forkserver")
+        start_processes(_run_rank, arguments, nprocs=world_size, start_method="forkserver")  # type: ignore[no-untyped-call]
     rows: list[Rows] = [torch.load(folder / f"rows-{rank}.pt", weights_only=True) for rank in range(world_size)]
     assert all(other == rows[0] for other in rows), "a sum over ranks is the same everywhere"
     return rows[0]
@@ -135,7 +133,7 @@ def test_one_rank_goes_on_from_the_checkpoint_of_two_and_two_from_that_of_one(tm
         _assert_close(rows, whole)
     found, _ = load_checkpoint(tmp_path / "2-1" / "checkpoint", rank=0)
     assert found is not None
-    assert list(found.states["model"])[0] == "0.weight", "no 'module.' of a wrapper"
+    assert next(iter(found.states["model"])) == "0.weight", "no 'module.' of a wrapper"
 
 
 def test_two_ranks_resume_bit_for_bit_with_random_states_of_their_own(tmp_path: Path) -> None:

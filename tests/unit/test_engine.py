@@ -52,6 +52,7 @@ class Scripted(StoppingRule):
     def __init__(self) -> None:
         self.decisions: dict[tuple[int, int], Decision] = {}
         self.promotions: list[int] = []
+        self.at_end: list[int] = []
         self.heard: list[tuple[int, int, float]] = []
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
@@ -61,8 +62,9 @@ class Scripted(StoppingRule):
     def rungs(self) -> tuple[int, ...]:
         return (1, 3)
 
-    def promote(self) -> int | None:
-        return self.promotions.pop(0) if self.promotions else None
+    def promote(self, *, at_end: bool = False) -> int | None:
+        waiting = self.at_end if at_end else self.promotions
+        return waiting.pop(0) if waiting else None
 
 
 class Bench:
@@ -95,8 +97,10 @@ class Bench:
         assert isinstance(leg, Assignment), leg
         return leg
 
-    def report(self, number: int, epoch: int, value: float = 1.0) -> Verdict:
-        return self.engine.on_event(number, Report(epoch=epoch, metrics={"m": value}, elapsed_s=float(epoch)))
+    def report(self, number: int, epoch: int, value: float = 1.0, *, saved: bool = True) -> Verdict:
+        saved_epoch = epoch if saved else None
+        report = Report(epoch=epoch, metrics={"m": value}, elapsed_s=float(epoch), checkpoint_epoch=saved_epoch)
+        return self.engine.on_event(number, report)
 
     def fail(self, number: int, cause: str = "user_error", place: str | None = "E at f:1") -> None:
         self.engine.on_event(number, Failed(cause=cause, evidence="it broke", place=place))  # type: ignore[arg-type]
@@ -318,6 +322,45 @@ def test_a_paused_trial_that_nobody_promotes_is_stopped_at_the_end(bench):
     assert b.engine.next_leg() is NoLeg.OVER
     b.engine.finish()
     assert b.states() == ["stopped"]
+
+
+def test_the_rule_is_asked_once_more_when_nothing_runs_and_nothing_is_left(bench):
+    b = bench(concurrent=2, limits={"trials": 2})
+    b.leg(), b.leg()
+    b.rule.decisions = {(1, 1): Decision.PAUSE, (2, 1): Decision.PAUSE}
+    b.rule.at_end = [2]
+    b.report(1, 1)
+    assert b.engine.next_leg() is NoLeg.WAIT, "trial 2 still runs"
+    b.report(2, 1)
+    assert b.leg().number == 2
+
+
+def test_a_promoted_trial_is_told_again_with_its_longer_curve(bench):
+    b = bench(concurrent=1)
+    b.leg()
+    b.rule.decisions[1, 1] = Decision.PAUSE
+    b.report(1, 1, 5.0)
+    b.rule.promotions = [1]
+    b.leg()
+    b.report(1, 2, 3.0)
+    b.engine.on_event(1, Ended(elapsed_s=1.0))
+    assert [(outcome.state, outcome.losses) for outcome in b.searcher.told] == [
+        ("stopped", {1: 5.0}),
+        ("done", {1: 5.0, 2: 3.0}),
+    ]
+
+
+def test_without_a_checkpoint_at_the_rung_the_rule_stops_instead_of_pausing(home: Path):
+    b = Bench(home, concurrent=1, early_terminate={"type": "asha"}, limits={"epochs": 9})
+    b.rule.decisions = {(2, 1): Decision.PAUSE}
+    b.leg()
+    assert b.report(1, 1, 1.0, saved=False) is Verdict.GO_ON
+    b.engine.on_event(1, Ended(elapsed_s=1.0))
+    b.leg()
+    assert b.report(2, 1, 2.0, saved=False) is Verdict.END
+    assert b.states() == ["done", "stopped"], "the rule that took over heard of trial 1 too"
+    b.leg()
+    assert b.report(3, 1, 0.5, saved=False) is Verdict.GO_ON
 
 
 def test_a_trainable_that_cannot_be_used_ends_the_sweep_as_a_mistake(bench):

@@ -17,6 +17,7 @@ DOMAINS: list[tuple[Domain, str, int | None]] = [
     (Real(min=1e-4, max=1e-1, log=True), "0.0001 .. 0.1 log", None),
     (Real(min=0.1, max=0.5, step=0.1), "0.1 .. 0.5 step 0.1", 5),
     (Real(min=0.1234567890123, max=1.0, step=0.3), "0.123457 .. 1 step 0.3", 3),
+    (Real(min=0.12345678901234568, max=1.0, step=0.5), "0.123457 .. 1 step 0.5", 2),
     (Real(min=1e6, max=1e6 + 1e-3, step=1e-5), "1e+06 .. 1e+06 step 1e-05", 101),
     (Real(min=2.0, max=2.0), "2 .. 2", 1),
     (Integer(min=-5, max=5), "-5 .. 5", 11),
@@ -98,10 +99,11 @@ def test_log_draws_are_even_over_the_decades() -> None:
     assert all(850 < count < 1150 for count in decades)
 
 
-def test_both_ends_of_a_log_integer_are_drawn() -> None:
+def test_the_ends_of_a_log_integer_are_drawn_as_often_as_their_neighbours() -> None:
     rng = random.Random(2)
     drawn = [Integer(min=1, max=4, log=True).draw(rng) for _ in range(500)]
     assert set(drawn) == {1, 2, 3, 4}
+    assert 0.42 < drawn.count(1) / len(drawn) < 0.58  # ln(1.5 / 0.5) / ln(4.5 / 0.5) is a half
 
 
 def test_probabilities_are_obeyed() -> None:

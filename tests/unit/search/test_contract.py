@@ -50,15 +50,16 @@ def test_a_point_that_a_method_repeats_in_an_infinite_space_is_not_tried_twice()
 
 
 def test_the_last_free_points_are_drawn_evenly() -> None:
-    """Two of 400 points are free; over 200 seeds each comes first 100 times, 4 standard deviations are 28."""
-    space = Space(domains={"a": Integer(min=0, max=399)})
-    first: Counter[Any] = Counter()
-    for seed in range(200):
-        searcher = Stubborn(space=space, seed=seed, point={"a": 1})
-        searcher._taken = {space.key({"a": value}) for value in range(400) if value not in (0, 399)}
-        first[(searcher.ask(1) or {})["a"]] += 1
-    assert abs(first[0] - 100) < 28
-    assert first[0] + first[399] == 200
+    """Two of 40 points are free; over 400 seeds each is drawn 200 times, 4 standard deviations are 40."""
+    space = Space(domains={"a": Integer(min=0, max=39)})
+    drawn: Counter[Any] = Counter()
+    for seed in range(400):
+        searcher = RandomSearcher(space=space, seed=seed)
+        for value in range(1, 39):
+            searcher.adopt(value, {"a": value})
+        drawn[(searcher._untried_of_all(searcher.rng(40)) or {})["a"]] += 1
+    assert abs(drawn[0] - 200) < 40
+    assert drawn[0] + drawn[39] == 400
 
 
 def test_a_value_that_is_hardly_ever_drawn_is_found_by_enumeration() -> None:

@@ -97,3 +97,12 @@ def test_the_qmc_sequence_covers_a_range_more_evenly_than_chance() -> None:
     searcher = QmcSearcher(space=SPACE, seed=3)
     points = [searcher.ask(number) or {} for number in range(1, 17)]
     assert {int(point["x"] * 16) for point in points} == set(range(16))
+
+
+def test_a_trial_gets_its_own_place_in_the_qmc_sequence_whatever_was_asked_before() -> None:
+    searchers = [QmcSearcher(space=SPACE, seed=3) for _ in range(2)]
+    forward, backward = (
+        {number: each.ask(number) for number in order}
+        for each, order in zip(searchers, (range(1, 9), range(8, 0, -1)), strict=True)
+    )
+    assert forward == backward

@@ -39,6 +39,10 @@ def _save(folder: Path, epoch: int, *, previous: int | None = None, ranks: int =
         )
 
 
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 def _flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -113,15 +117,15 @@ def test_a_checkpoint_that_was_never_finished_is_passed_over_in_silence(tmp_path
 def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
     for epoch in range(1, 5):
         _save(tmp_path, epoch, previous=epoch - 1 or None, ranks=2)
-    assert {name.partition(".")[0] for name in os.listdir(tmp_path)} == {"epoch-000003", "epoch-000004"}
-    assert len(os.listdir(tmp_path)) == 8
+    assert {name.partition(".")[0] for name in _names(tmp_path)} == {"epoch-000003", "epoch-000004"}
+    assert len(_names(tmp_path)) == 8
 
 
 def test_the_one_before_stays_until_every_rank_has_written(tmp_path: Path) -> None:
     _save(tmp_path, 1, ranks=2)
     _save(tmp_path, 2, previous=1, ranks=2)
     save_checkpoint(tmp_path, epoch=3, rank=0, world_size=2, objects={}, device=CPU, previous=2)
-    assert {name.partition(".")[0] for name in os.listdir(tmp_path)} == {
+    assert {name.partition(".")[0] for name in _names(tmp_path)} == {
         "epoch-000001",
         "epoch-000002",
         "epoch-000003",
@@ -130,7 +134,7 @@ def test_the_one_before_stays_until_every_rank_has_written(tmp_path: Path) -> No
 
 def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _save(tmp_path, 1)
-    before = sorted(os.listdir(tmp_path))
+    before = sorted(_names(tmp_path))
 
     def no_space(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -138,13 +142,13 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(torch, "save", no_space)
     with pytest.raises(OSError, match="No space left"):
         _save(tmp_path, 2, previous=1)
-    assert sorted(os.listdir(tmp_path)) == before
+    assert sorted(_names(tmp_path)) == before
 
 
 def test_what_a_crash_left_behind_does_not_hinder(tmp_path: Path) -> None:
     (tmp_path / "epoch-000001.rank-0.pt.tmp").write_bytes(b"half of it")
     _save(tmp_path, 1)
-    assert sorted(os.listdir(tmp_path)) == ["epoch-000001.rank-0.json", "epoch-000001.rank-0.pt"]
+    assert sorted(_names(tmp_path)) == ["epoch-000001.rank-0.json", "epoch-000001.rank-0.pt"]
 
 
 def test_ones_own_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
@@ -186,7 +190,7 @@ def test_a_state_that_could_not_be_read_back_is_refused_when_it_is_written(tmp_p
             objects={"ratio": Holder(value=Fraction(1, 3))},
             device=CPU,
         )
-    assert os.listdir(tmp_path) == []
+    assert _names(tmp_path) == []
 
 
 def test_one_worker_reads_what_two_wrote_and_the_other_way_round(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_training_is_shuffled_anew_each_epoch_and_evaluation_never_is() -> None:
 
 def test_what_is_drawn_at_random_depends_on_seed_epoch_step_and_rank_alone() -> None:
     def drawn(**changes: Any) -> list[list[float]]:
-        return torch.cat([batch.inputs for batch in _epoch(Noisy(16), batch_size=8, **changes)]).tolist()  # type: ignore[no-any-return]
+        return torch.cat([batch.inputs for batch in _epoch(Noisy(16), batch_size=8, **changes)]).tolist()
 
     first = drawn()
     torch.rand(7), random.random(), numpy.random.rand()

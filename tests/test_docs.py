@@ -1,0 +1,44 @@
+"""The guide lists what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hpsearch.results.rows import AFTER, BEFORE
+from hpsearch.slots.events import CAUSE_CLASSES
+from hpsearch.sweep import SAMPLERS, Sweep
+from tests.test_public_names import keys_of
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def rows_of(name: str) -> dict[str, str]:
+    """First column (without backquotes) to last column of every table row of a page."""
+    rows = re.findall(r"^\| (.+) \|$", (DOCS / name).read_text(), flags=re.MULTILINE)
+    return {cells[0].strip("`"): cells[-1] for cells in (row.split(" | ") for row in rows)}
+
+
+def test_every_column_is_in_the_guide_with_its_meaning():
+    rows = rows_of("tables.md")
+    assert {column.name: column.meaning for column in (*BEFORE, *AFTER)}.items() <= rows.items()
+
+
+def test_every_key_is_in_the_guide():
+    rows = rows_of("spec.md")
+    for key, inner in keys_of(Sweep).items():
+        names = [f"{key}.{name}" for name in inner] if isinstance(inner, dict) else [key]
+        assert set(names) <= rows.keys()
+
+
+def test_every_method_and_sampler_is_in_the_guide():
+    rows = rows_of("spec.md")
+    assert all(f"`{method}`" in rows["method"] for method in SAMPLERS)
+    assert all(f"`{sampler}`" in rows["sampler"] for samplers in SAMPLERS.values() for sampler in samplers)
+
+
+def test_every_cause_is_in_the_guide_with_its_class():
+    text = (DOCS / "trainable.md").read_text()
+    for cause, kind in CAUSE_CLASSES.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {kind} |"))
+        assert f"`{cause}`" in line
