@@ -85,7 +85,7 @@ class HyperoptSearcher(Searcher):
     def _learn(self, outcome: Outcome) -> None:
         for ready, loss in self._held_back.settle(outcome):
             if ready.number in self._docs:
-                doc = self._docs.pop(ready.number)
+                doc = self._docs[ready.number]
                 doc["state"] = JOB_STATE_DONE
                 doc["result"] = {"status": STATUS_OK, "loss": loss}
 

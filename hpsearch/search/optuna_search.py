@@ -88,10 +88,14 @@ class OptunaSearcher(Searcher):
         self._joint = self._jointly_modelled()
         self._held_back = HeldBack()
         self._ids: dict[int, int] = {}
+        self._told: set[int] = set()
         with quiet():
-            self._storage = InMemoryStorage()
-            self._study_id = self._storage.create_new_study([StudyDirection.MINIMIZE], _STUDY)
-            self._scratch_id = self._storage.create_new_study([StudyDirection.MINIMIZE])
+            self._make_study()
+
+    def _make_study(self) -> None:
+        self._storage = InMemoryStorage()
+        self._study_id = self._storage.create_new_study([StudyDirection.MINIMIZE], _STUDY)
+        self._scratch_id = self._storage.create_new_study([StudyDirection.MINIMIZE])
 
     def _propose(self, number: int, draw: int) -> Point:
         return self._coding.decode(self._sample(number, draw, self._scratch_trial()))
@@ -110,12 +114,30 @@ class OptunaSearcher(Searcher):
 
     def _learn(self, outcome: Outcome) -> None:
         for ready, loss in self._held_back.settle(outcome):
+            if ready.number in self._told:
+                self._reopen(ready.number)
             if ready.number in self._ids:
-                self._finish(self._ids.pop(ready.number), ready, loss)
+                self._finish(self._ids[ready.number], ready, loss)
+                self._told.add(ready.number)
 
     def _forget(self, number: int) -> None:
         if number in self._ids:
             self._storage.set_trial_state_values(self._ids.pop(number), TrialState.FAIL)
+
+    def _reopen(self, number: int) -> None:
+        """Let a trial that was told run again; Optuna never changes a finished trial, so the study is made anew."""
+        trials = {trial._trial_id: trial for trial in self._storage.get_all_trials(self._study_id)}
+        told = trials[self._ids[number]]
+        trials[told._trial_id] = create_trial(
+            state=TrialState.RUNNING,
+            params=told.params,
+            distributions=told.distributions,
+            system_attrs=told.system_attrs,
+        )
+        with quiet():
+            self._make_study()
+        moved = {old: self._storage.create_new_trial(self._study_id, trial) for old, trial in trials.items()}
+        self._ids = {each: moved[trial_id] for each, trial_id in self._ids.items()}
 
     def _finish(self, trial_id: int, outcome: Outcome, loss: float) -> None:
         if outcome.state == "done" or self._sampler != "tpe":

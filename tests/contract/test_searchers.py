@@ -240,6 +240,24 @@ def test_a_model_finds_a_better_point_than_random_search(method: str, sampler: s
     assert median_best(method, sampler) < 0.8 * median_best("random", None)
 
 
+@pytest.mark.parametrize(("method", "sampler"), [each for each in METHODS if each[1] != "cmaes"])
+def test_a_trial_that_is_told_again_counts_as_what_it_was_told_last(method: str, sampler: str | None) -> None:
+    """CMA-ES is left out: what a generation began with can't be undone. It takes the later loss all the same."""
+    rng = random.Random(0)
+    once, twice = searcher(method, sampler, QUADRATIC), searcher(method, sampler, QUADRATIC)
+    points = {number: once.space.draw(rng) for number in range(1, 13)}
+    for number, point in points.items():
+        for each in (once, twice):
+            each.adopt(number, point)
+            if number != 3:
+                each.tell(done(number, point, distance(point)))
+        if number == 3:
+            twice.tell(stopped(number, point, 0.0))
+    for each in (once, twice):
+        each.tell(done(3, points[3], -1.0))
+    assert [once.ask(number) for number in (13, 14)] == [twice.ask(number) for number in (13, 14)]
+
+
 @every_model
 def test_stopped_trials_are_learnt_from(method: str, sampler: str) -> None:
     """Where the stopping rule ends all trials but the first, the last points still gather around the best."""

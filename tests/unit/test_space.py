@@ -17,7 +17,7 @@ DOMAINS: list[tuple[Domain, str, int | None]] = [
     (Real(min=1e-4, max=1e-1, log=True), "0.0001 .. 0.1 log", None),
     (Real(min=0.1, max=0.5, step=0.1), "0.1 .. 0.5 step 0.1", 5),
     (Real(min=0.1234567890123, max=1.0, step=0.3), "0.123457 .. 1 step 0.3", 3),
-    (Real(min=0.12345678901234568, max=1.0, step=0.5), "0.123457 .. 1 step 0.5", 2),
+    (Real(min=0.12345678901234511, max=1.0, step=0.5), "0.123457 .. 1 step 0.5", 2),
     (Real(min=1e6, max=1e6 + 1e-3, step=1e-5), "1e+06 .. 1e+06 step 1e-05", 101),
     (Real(min=2.0, max=2.0), "2 .. 2", 1),
     (Integer(min=-5, max=5), "-5 .. 5", 11),

@@ -67,8 +67,7 @@ def test_another_depth_is_an_invalid_config(depth: int) -> None:
         resnet.ResNet(1, 4, depth)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize(("name", "augment"), [("sgd", True), ("adamw", False)])
 def test_the_resnet_learns_digits(name: str, augment: bool) -> None:
     optimizer = RESNET["optimizer"] | {"name": name, "lr": 0.1 if name == "sgd" else 0.01}
     rows = list(islice(resnet.train(RESNET | {"augment": augment, "optimizer": optimizer}), 2))
