@@ -74,7 +74,7 @@ def sweep(
     overrides = [
         *(set_ or []),
         *([f"limits.trials={trials}"] if trials is not None else []),
-        *([f"name={name}"] if name else []),
+        *([f"name={json.dumps(name)}"] if name else []),
     ]
     loaded = load_sweep(path, overrides=overrides)
     results, exit_code = Run(sweep=loaded, home=home_dir(home), spec_dir=path.parent, show="lines").start()

@@ -86,9 +86,7 @@ class Plan:
     """What a user may not expect, in sentences."""
 
 
-def make_plan(
-    sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this machine", can_pause: bool = False
-) -> Plan:
+def make_plan(sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this machine") -> Plan:
     """Work out what a sweep would do.
 
     Args:
@@ -96,7 +94,6 @@ def make_plan(
         cpus: CPUs that there are.
         gpus: GPUs that there are.
         cpu_source: Where these numbers are from, for the reader.
-        can_pause: Whether trials can wait for their promotion; if not, `asha` runs as `asha_stop`.
 
     Raises:
         SpecError: A trial asks for more than there is, so that it could never start. Not where `ray.address` names
@@ -105,7 +102,7 @@ def make_plan(
     request = resolve_request(sweep.resources, gpus)
     if sweep.ray.address is None and (problems := check_fits(request, cpus, gpus)):
         raise SpecError(problems)
-    space, rule = sweep.space, sweep.early_terminate
+    space = sweep.space
     concurrent, reasons = _concurrent(sweep, request, cpus, gpus)
     rungs = make_stopping_rule(sweep).rungs()
     return Plan(
@@ -122,7 +119,7 @@ def make_plan(
         trials=sweep.max_trials,
         trials_reason=_trials_reason(sweep),
         max_epochs=sweep.max_epochs,
-        stopping="asha_stop" if rule.type == "asha" and not can_pause else rule.type,
+        stopping=sweep.early_terminate.type,
         rungs=rungs,
         cpus=cpus,
         gpus=gpus,
@@ -130,7 +127,7 @@ def make_plan(
         request=request,
         concurrent=concurrent,
         concurrent_reasons=reasons,
-        notes=tuple(_notes(sweep, rungs, gpus=gpus, can_pause=can_pause)),
+        notes=tuple(_notes(sweep, rungs, gpus=gpus)),
     )
 
 
@@ -180,13 +177,13 @@ def _concurrent(sweep: Sweep, request: WorkerRequest, cpus: float, gpus: int) ->
     return limit, (*reasons, f"limits.concurrent allows {limit}") if limit < fits else reasons
 
 
-def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int, can_pause: bool) -> Iterator[str]:
+def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:
     points, rule = sweep.space.grid_size, sweep.early_terminate
     if sweep.method == "grid" and points is not None and points > sweep.max_trials:
         runs = f"limits.trials runs {sweep.max_trials} of them, in an order shuffled by the seed"
         yield f"the grid has {_count(points)} points; {runs}."
-    if rule.type == "asha" and not can_pause:
-        yield "asha runs as asha_stop: a trial that is not among the best at a rung is stopped, not paused."
+    if rule.type == "asha" and rungs:
+        yield "asha pauses trials whose state is kept (hpsearch.fit and keep do); others it stops, as asha_stop does."
     if rule.type != "none" and not rungs:
         yield f"{rule.type} stops nobody: its first rung, min_iter {rule.min_iter}, is the last epoch."
     if rule.type != "none" and sweep.max_epochs is None:

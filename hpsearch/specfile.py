@@ -21,7 +21,7 @@ from hpsearch.yaml_writer import dump_yaml
 __all__ = ["dump_yaml", "find_spec", "load_sweep"]
 
 MAX_BYTES = 128 * 1024
-"""Size of a spec. The most hostile file of this size is refused in 0.3 s and 10 MB; a megabyte would take 17 s."""
+"""Size of a spec. The most hostile file of this size is refused in 0.3 s; a megabyte would take 17 s."""
 MAX_PROBLEMS = 100
 """Mistakes told at once; a file with more is hardly a spec."""
 SPEC_FOLDER = "search_spaces"

@@ -43,7 +43,11 @@ def test_every_block_runs(tmp_path: Path):
     assert "Best configuration:" in printed
     assert "best_val_loss" in printed
     assert (tmp_path / "wine.csv").read_text().count("\n") == 13
-    assert sorted(path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()) == ["wine", "wine-again", "wine-best"]
+    assert sorted(path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()) == [
+        "wine",
+        "wine-again",
+        "wine-best",
+    ]
 
 
 def test_make_targets_that_are_named_exist():

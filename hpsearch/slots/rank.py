@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+from hpsearch.devices.inventory import host_cpus
 from hpsearch.slots.causes import failure_of, is_echo, poisons_process
 from hpsearch.slots.console import TrialLog
 from hpsearch.slots.events import Assignment, Failed
@@ -298,10 +299,11 @@ def _device() -> str:
 
 
 def _loader_workers(settings: SlotSettings) -> int:
+    """This rank's share of the DataLoader processes that all trials of the machine may start together."""
     from hpsearch.training.data import loader_workers
 
-    request = settings.request
-    return loader_workers(request.gpu, os.cpu_count() or 1, settings.concurrent * request.workers)
+    ranks = settings.concurrent * settings.request.workers
+    return loader_workers(settings.request.gpu * ranks, host_cpus(), ranks)
 
 
 def _reset_peaks() -> None:
@@ -328,7 +330,8 @@ def _peaks() -> tuple[float | None, float | None]:
 
 def _import_error(error: BaseException) -> str:
     """The last frame of the user's own code, and what was raised there."""
-    from hpsearch.slots.causes import user_place
+    from hpsearch.devices.inventory import host_cpus
+from hpsearch.slots.causes import user_place
 
     return f"it can't be imported: {type(error).__name__}: {error} ({user_place(error.__traceback__)})"
 

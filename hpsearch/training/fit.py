@@ -153,8 +153,7 @@ class _Trainer:
         DDP takes the mean over ranks of gradients of means over their samples, which is the mean over all samples only
         if all have equally many. So each piece is weighted by its part of the step's samples.
         """
-        inputs, targets = self._to_device(batch)
-        pieces = list(zip(_split(inputs, self._piece_size), _split(targets, self._piece_size), strict=True))
+        pieces = self._pieces(batch)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for position, (some_inputs, some_targets) in enumerate(pieces):
             num_samples = min(self._piece_size, batch.num_samples - position * self._piece_size)
@@ -165,6 +164,12 @@ class _Trainer:
                 self._scaler.scale(loss * weight).backward()
             loss_sum += loss.detach() * num_samples
         return loss_sum
+
+    def _pieces(self, batch: Batch) -> list[tuple[Any, Any]]:
+        inputs, targets = self._to_device(batch)
+        if batch.num_samples <= self._piece_size:
+            return [(inputs, targets)]
+        return list(zip(_split(inputs, self._piece_size), _split(targets, self._piece_size), strict=True))
 
     def _to_device(self, batch: Batch) -> tuple[Any, Any]:
         def move(tensor: Tensor) -> Tensor:
@@ -220,4 +225,6 @@ def _split(part: Any, size: int) -> list[Any]:
     if isinstance(part, Mapping):
         columns = zip(*(_split(value, size) for value in part.values()), strict=True)
         return [dict(zip(part, values, strict=True)) for values in columns]
-    return [list(values) for values in zip(*(_split(value, size) for value in part), strict=True)]
+    if isinstance(part[0], Tensor | Mapping | list | tuple):
+        return [list(values) for values in zip(*(_split(value, size) for value in part), strict=True)]
+    return [part[start : start + size] for start in range(0, len(part), size)]  # texts, one a sample

@@ -34,7 +34,14 @@ limits: {trials: 4}
 
 
 def hpsearch(*arguments: str, cwd: Path = ROOT, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "hpsearch", *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "hpsearch", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +127,9 @@ def test_a_signal_ends_a_sweep_in_good_order(tmp_path, number, code):
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "slow.yaml").write_text(SPEC)
     log = tmp_path / "sweeps" / "slow" / "trials" / "0001"
-    process = subprocess.Popen([sys.executable, "-m", "hpsearch", "sweep", "slow.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpsearch", "sweep", "slow.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
     children: list[psutil.Process] = []
     deadline = time.monotonic() + 120
     while not (log / "checkpoint").exists() and time.monotonic() < deadline:

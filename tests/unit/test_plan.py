@@ -27,9 +27,9 @@ SPEC: dict[str, Any] = {
 ASHA = {"type": "asha", "min_iter": 1, "eta": 3}
 
 
-def plan_of(cpus: float = 16, gpus: int = 0, can_pause: bool = False, **changes: Any) -> Plan:
+def plan_of(cpus: float = 16, gpus: int = 0, **changes: Any) -> Plan:
     sweep = Sweep.from_dict({**SPEC, **changes})
-    return make_plan(sweep, cpus=cpus, gpus=gpus, cpu_source="a test", can_pause=can_pause)
+    return make_plan(sweep, cpus=cpus, gpus=gpus, cpu_source="a test")
 
 
 def printed(plan: Plan) -> str:
@@ -121,24 +121,23 @@ def test_what_does_not_fit_here_may_fit_on_the_ray_that_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "epochs", "can_pause", "stopping", "rungs"),
+    ("rule", "epochs", "stopping", "rungs"),
     [
-        ({}, 27, False, "none", ()),
-        (ASHA, 27, False, "asha_stop", (1, 3, 9)),
-        (ASHA, 27, True, "asha", (1, 3, 9)),
-        ({**ASHA, "type": "asha_stop", "eta": 2, "min_iter": 2}, 9, True, "asha_stop", (2, 4, 8)),
-        (ASHA, 1, False, "asha_stop", ()),
+        ({}, 27, "none", ()),
+        (ASHA, 27, "asha", (1, 3, 9)),
+        ({**ASHA, "type": "asha_stop", "eta": 2, "min_iter": 2}, 9, "asha_stop", (2, 4, 8)),
+        (ASHA, 1, "asha", ()),
     ],
 )
 def test_the_rungs_are_those_of_the_stopping_rule(
-    rule: dict[str, Any], epochs: int, can_pause: bool, stopping: str, rungs: tuple[int, ...]
+    rule: dict[str, Any], epochs: int, stopping: str, rungs: tuple[int, ...]
 ) -> None:
-    plan = plan_of(early_terminate=rule, limits={"epochs": epochs}, can_pause=can_pause)
+    plan = plan_of(early_terminate=rule, limits={"epochs": epochs})
     assert (plan.stopping, plan.rungs) == (stopping, rungs)
 
 
 NO_GPU = "there is no GPU here: trials run on the CPU."
-NO_PAUSE = "asha runs as asha_stop: a trial that is not among the best at a rung is stopped, not paused."
+PAUSES = "asha pauses trials whose state is kept (hpsearch.fit and keep do); others it stops, as asha_stop does."
 
 
 @pytest.mark.parametrize(
@@ -152,15 +151,14 @@ NO_PAUSE = "asha runs as asha_stop: a trial that is not among the best at a rung
             ["the grid has 144 points; limits.trials runs 20 of them, in an order shuffled by the seed."],
         ),
         ({"gpus": 1, "method": "grid", "limits": {"trials": 144}}, []),
-        ({"gpus": 1, "early_terminate": ASHA, "limits": {"epochs": 9}}, [NO_PAUSE]),
-        ({"gpus": 1, "early_terminate": ASHA, "limits": {"epochs": 9}, "can_pause": True}, []),
+        ({"gpus": 1, "early_terminate": ASHA, "limits": {"epochs": 9}}, [PAUSES]),
         (
-            {"gpus": 1, "early_terminate": ASHA, "limits": {"epochs": 1}, "can_pause": True},
+            {"gpus": 1, "early_terminate": ASHA, "limits": {"epochs": 1}},
             ["asha stops nobody: its first rung, min_iter 1, is the last epoch."],
         ),
         (
-            {"gpus": 1, "early_terminate": ASHA, "can_pause": True},
-            ["limits.epochs is not set: rungs go on for as long as the trainable yields."],
+            {"gpus": 1, "early_terminate": ASHA},
+            [PAUSES, "limits.epochs is not set: rungs go on for as long as the trainable yields."],
         ),
     ],
 )
@@ -169,7 +167,7 @@ def test_what_a_user_may_not_expect_is_noted(changes: dict[str, Any], notes: lis
 
 
 def test_many_rungs_are_printed_short() -> None:
-    assert "asha_stop after epochs 1, 3, 9, 27, 81, 243, 729, 2187, ...\n" in printed(plan_of(early_terminate=ASHA))
+    assert "asha after epochs 1, 3, 9, 27, 81, 243, 729, 2187, ...\n" in printed(plan_of(early_terminate=ASHA))
 
 
 def test_the_plan_as_json_has_every_field() -> None:

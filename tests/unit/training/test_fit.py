@@ -141,7 +141,9 @@ def test_batches_may_be_nested_and_a_loss_may_be_a_module() -> None:
             return 20
 
         def __getitem__(self, index: int) -> Any:
-            return {"left": torch.eye(4)[index % 2], "right": (torch.zeros(4), index)}, [torch.tensor(index % 2)]
+            return {"left": torch.eye(4)[index % 2], "right": (torch.zeros(4), index), "name": "x"}, [
+                torch.tensor(index % 2)
+            ]
 
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -149,6 +151,7 @@ def test_batches_may_be_nested_and_a_loss_may_be_a_module() -> None:
             self.layer = nn.Linear(4, 2)
 
         def forward(self, parts: Any) -> Tensor:
+            assert parts["name"] == ["x"] * len(parts["left"])
             return self.layer(parts["left"] + parts["right"][0])  # type: ignore[no-any-return]
 
     class Loss(nn.Module):
