@@ -2,9 +2,9 @@
 
     python -m benchmarks.slots
 
-A trivial trial imports torch and reports three times. Everything runs in one Ray, one trial at a time, one after the
-other, so that the ratios hold whatever the machine is busy with. Times are wall seconds from the end of one trial to the
-end of the next; the first trials of a warm slot, which import torch, are left out, since a sweep pays for them once.
+A trivial trial imports torch and reports three times. Everything runs in one Ray, one trial at a time, one
+after the other, so that the ratios hold whatever the machine is busy with. Times are wall seconds from one trial to the
+next; the first trials of a warm slot, which import torch, are left out, since a sweep pays for them once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def warm_slots_s(folder: Path, *, workers: int) -> float:
 
 def median_gap(times: list[float]) -> float:
     """Median difference of neighbours, seconds."""
-    return statistics.median(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    return statistics.median(later - earlier for earlier, later in pairwise(times))
 
 
 def main() -> None:

@@ -263,7 +263,7 @@ class Engine:
         return self._decide(trial, report, loss)
 
     def _decide(self, trial: TrialRun, report: Report, loss: float) -> Decision:
-        """Ask the stopping rule; one that wants to pause a trial whose state is not on disk gives way to one that stops."""
+        """Ask the stopping rule; if it wants to pause a trial whose state is not on disk, one that stops takes over."""
         self._heard.append((trial.number, report.epoch, loss))
         decision = self._rule.report(*self._heard[-1])
         if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:

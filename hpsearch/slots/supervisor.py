@@ -13,9 +13,9 @@ from typing import Any
 import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
-from hpsearch.slots.causes import check_metrics, exit_evidence
+from hpsearch.slots.attempt import Reply
+from hpsearch.slots.causes import exit_evidence
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
-from hpsearch.slots.rank import Reply
 from hpsearch.slots.rank_group import PeersLate, RankGroup, RankLost, RanksLate
 from hpsearch.slots.settings import SlotSettings
 
@@ -135,10 +135,8 @@ class Slot:
                 cause="rank_lost",
                 evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
             )
-        metrics = check_metrics(replies[0].row, objective=self.settings.metric)
-        if isinstance(metrics, Failed):
-            return metrics
-        return Report(epoch=replies[0].epoch, metrics=metrics, elapsed_s=0.0)
+        assert replies[0].metrics is not None
+        return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
     def _after_failure(self, assignment: Assignment, replies: list[Reply], first: Reply) -> Event:
         """The first rank's own failure; ranks in a broken process group meet anew before the next trial."""

@@ -156,7 +156,8 @@ def error_of(tmp_path: Path, text: str, *arguments: str) -> str:
 
 
 def test_every_mistake_is_told_at_once_with_its_line(tmp_path):
-    text = "metric: {name: loss, goal: minimise}\nmethod: optunna\ntrainable: nowhere.py:train\nparameters:\n  lr: {min: small, max: 1}\n"
+    text = "metric: {name: loss, goal: minimise}\nmethod: optunna\ntrainable: nowhere.py:train\n"
+    text += "parameters:\n  lr: {min: small, max: 1}\n"
     errors = error_of(tmp_path, text)
     assert "bad.yaml:1: metric.goal: unknown goal 'minimise'. Did you mean 'minimize'?" in errors
     assert "bad.yaml:2: method: unknown method 'optunna'. Did you mean 'optuna'?" in errors

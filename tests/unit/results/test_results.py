@@ -84,7 +84,7 @@ def test_every_row_has_every_column_in_order(home: Path):
 
 def test_names_that_collide_with_fixed_columns_get_a_prefix(home: Path):
     names = ("state", "last_loss", "best_loss", "trial", "epochs_trained")
-    sweep = fill(home, [{name: i for name in names} for i in range(4)])
+    sweep = fill(home, [dict.fromkeys(names, i) for i in range(4)])
     with Ledger(home) as ledger:
         rows = trial_rows(sweep, ledger.trials(sweep))
         history = history_rows(ledger.reports(sweep))
