@@ -35,6 +35,10 @@ Set = Annotated[
 ]
 
 
+END_ROWS = 10
+"""Trials that a sweep prints at its end."""
+
+
 class ExportFormat(StrEnum):
     """What `export` can write."""
 
@@ -78,6 +82,20 @@ def sweep(
     ]
     loaded = load_sweep(path, overrides=overrides)
     results, exit_code = Run(sweep=loaded, home=home_dir(home), spec_dir=path.parent, show="lines").start()
+    print_end(results.home, results.name)
+    raise typer.Exit(exit_code)
+
+
+@app.command(epilog="Example: hpsearch resume resnet -n 40")
+def resume(
+    name: Name = None,
+    trials: Annotated[int | None, typer.Option("-n", help="The new total of trials.")] = None,
+    home: Home = None,
+) -> None:
+    """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
+    from hpsearch import driver
+
+    results, exit_code = driver.resume(name, trials=trials, home=home, show="lines")
     print_end(results.home, results.name)
     raise typer.Exit(exit_code)
 
@@ -206,18 +224,23 @@ def print_end(home: Path, name: str) -> None:
     with Ledger(home) as ledger:
         record = ledger.sweep(name)
         trials = ledger.trials(record)
+    at = "" if home == Path("sweeps") else f" --home {home}"
     rows, note = trial_summary(record, trials)
-    _print_rows(rows[:10], as_json=False)
+    _print_rows(rows[:END_ROWS], as_json=False)
+    if len(rows) > END_ROWS:
+        print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
     for line in failure_lines(record, trials):
         print(line)
     print(note)
+    if record.state == "interrupted":
+        print(f"Go on with it:   python -m hpsearch resume {name}{at}")
     if not any(trial.succeeded and trial.best_value is not None for trial in trials):
         return
     tree, _ = best_spec(record, trials)
     print("Best configuration:")
     print("".join(f"  {line}\n" for line in dump_yaml(tree["parameters"]).splitlines()), end="")
     file = f"{name}-best.yaml"
-    print(f"Train it again:  python -m hpsearch best {name} > {file} && python -m hpsearch sweep {file}")
+    print(f"Train it again:  python -m hpsearch best {name}{at} > {file} && python -m hpsearch sweep {file}{at}")
 
 
 def _ledger(home: Path | None) -> Any:

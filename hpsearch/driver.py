@@ -1,31 +1,23 @@
-"""Runs a sweep: the only place that starts Ray and calls the Tuner. `run` is its face in Python."""
+"""Runs a sweep, or goes on with one: what `hpsearch.run` and the running verbs call."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any
 
-from rich.console import Console
-
-from hpsearch.cluster import Cluster, connect, ray_settings
-from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent, resolve_request
-from hpsearch.engine import Engine, Observer
-from hpsearch.errors import Problem, SpecError
+from hpsearch.engine import Engine
+from hpsearch.errors import Problem, SpecError, SweepExists
+from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.progress import Lines, LiveTable, Standing
 from hpsearch.quiet import quiet
 from hpsearch.results.results import Results
 from hpsearch.search import make_searcher
-from hpsearch.signals import Signals
-from hpsearch.slots.settings import SlotSettings
+from hpsearch.session import Session, Show
 from hpsearch.specfile import dump_yaml, find_spec, load_sweep
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import NAME_PATTERN, Sweep
@@ -33,13 +25,11 @@ from hpsearch.trainable import locate
 
 Trainable = Callable[[dict[str, Any]], Any]
 DEFAULT_HOME = "sweeps"
-KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
-"""Beginnings of environment variables that Ray sets for each worker; the driver's stay with the driver."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One sweep, ready to run."""
+    """One sweep, ready to run, or to go on where it was."""
 
     sweep: Sweep
     """Checked, with a name."""
@@ -49,14 +39,13 @@ class Run:
     """The trainable, where the sweep does not name it."""
     spec_dir: Path | None = None
     """The spec's folder, where a trainable's file may be."""
-    show: Literal["auto", "lines", "none"] = "auto"
-    """`auto`: a live table on a terminal and in a notebook, else the same as `none`; `lines`: like auto, but one line
-    for each trial in a pipe."""
+    show: Show = "auto"
+    """What is shown while it runs."""
     num_gpus: int | None = None
     """GPUs that a local Ray believes in; None for the real ones. For tests."""
 
     def start(self) -> tuple[Results, int]:
-        """Run the sweep to its end.
+        """Run the sweep to its end; one that is in the ledger goes on, without Ray if nothing is left to do.
 
         Returns:
             The results, and the exit code: 0 at least one trial succeeded, 1 none did or the sweep gave up, 130 and 143
@@ -64,128 +53,61 @@ class Run:
 
         Raises:
             SpecError: The trainable can't be imported, or the request can never be met.
-            SweepExists: The name is taken.
+            SweepExists: The ledger has a sweep of this name with another spec.
+            SweepInUse: Another process runs it.
             LedgerError: The storage can't be used.
             KeyboardInterrupt: Ctrl-C before the first trial began.
         """
         name = self.sweep.name
         assert name is not None
         shipped = _ship(self.sweep, self.function, self.spec_dir)
+        folder = self.home / name
         with Ledger(self.home, create=True) as ledger:
-            ledger.check_name(name)
-            folder = self.home / name
-            (folder / "trials").mkdir(parents=True, exist_ok=True)
-            with quiet(folder / "driver.log") as stream:
-                exit_code = _Session(self, ledger, folder, stream, shipped).run()
-            results = Results(self.home, name)
-            results.write()
-            return results, exit_code
+            folder.mkdir(exist_ok=True)
+            with writer_lock(folder, name):
+                engine, is_new = self._engine(ledger, folder)
+                exit_code = None
+                if engine.has_work:
+                    exit_code = self._run(engine, ledger, folder, shipped, is_new=is_new)
+                elif engine.record.state in ("running", "interrupted"):
+                    engine.finish()  # it was killed between its last trial and its end
+                results = Results(self.home, name)
+                results.write()
+                return results, _exit_code(engine) if exit_code is None else exit_code
 
-
-class _Session:
-    """The time between the first and the last process of a sweep."""
-
-    def __init__(self, run: Run, ledger: Ledger, folder: Path, stream: TextIO, shipped: bytes) -> None:
-        self._run, self._ledger, self._folder, self._shipped = run, ledger, folder, shipped
-        self._sweep = run.sweep
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._engine: Engine | None = None
-
-    def run(self) -> int:
-        """Start Ray, run, close the books; returns the exit code."""
-        with Signals(self._on_signal) as signals, ray_settings():
-            with connect(self._sweep, num_gpus=self._run.num_gpus) as cluster:
-                signals.arm()
-                request = resolve_request(self._sweep.resources, cluster.gpus)
-                concurrent = self._concurrent(request, cluster)
-                self._say_start(cluster, concurrent)
-                self._run_trials(request, concurrent)
-            return signals.exit_code or self._exit_code()
-
-    def _run_trials(self, request: WorkerRequest, concurrent: int) -> None:
-        from hpsearch.slots.supervisor import make_slot_class
-        from hpsearch.tuner import run_legs
-
-        sweep, standing = self._sweep, Standing(self._sweep)
+    def _engine(self, ledger: Ledger, folder: Path) -> tuple[Engine, bool]:
+        """The engine, its past replayed if there is one, and whether the sweep is new."""
+        sweep, name = self.sweep, folder.name
         searcher, rule = make_searcher(sweep), make_stopping_rule(sweep, can_pause=True)
-        record = self._ledger.add_sweep(sweep.name or "", sweep.to_dict())
-        (self._folder / "sweep.yaml").write_text(dump_yaml(sweep.to_dict()))
-        slot_class = make_slot_class(self._settings(request, concurrent))
-        scratch_dir = Path(tempfile.mkdtemp(prefix="hps-tune-"))
-        with self._display(standing) as observers:
-            engine = self._engine = Engine(
-                sweep=sweep, searcher=searcher, rule=rule, ledger=self._ledger, record=record, concurrent=concurrent,
-                observers=observers,
-            )  # fmt: skip
-            try:
-                run_legs(engine, slot_class, scratch_dir=scratch_dir)
-            except KeyboardInterrupt:  # the second Ctrl-C
-                engine.stop("interrupted", "stopped at once by a second signal")
-            finally:
-                engine.finish()
-                shutil.rmtree(scratch_dir, ignore_errors=True)
-        if engine.mistake is not None:
-            self._ledger.forget_sweep(record)
-            raise engine.mistake
-
-    @contextmanager
-    def _display(self, standing: Standing) -> Iterator[list[Observer]]:
-        if self._run.show != "none" and (self._console.is_terminal or self._console.is_jupyter):
-            with LiveTable(standing, self._console) as table:
-                yield [standing, table]
-        elif self._run.show == "lines":
-            yield [standing, Lines(standing, self._say)]
+        record = ledger.find_sweep(name)
+        is_new = record is None
+        if record is None:
+            _check_folder_is_free(folder)
+            record = ledger.add_sweep(name, sweep.to_dict(), spec_dir=self.spec_dir)
         else:
-            yield [standing]
+            _check_same(record, sweep)
+        engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
+        if not is_new:
+            trials, reports = ledger.trials(record), ledger.reports(record)
+            engine.replay(trials, reports, last_epoch=record.spec["limits"]["epochs"])
+            if engine.has_work:
+                ledger.reopen_sweep(record, sweep.to_dict())
+        return engine, is_new
 
-    def _concurrent(self, request: WorkerRequest, cluster: Cluster) -> int:
-        problems = check_fits(request, cluster.cpus, cluster.gpus)
-        if problems:
-            raise SpecError(problems)
-        fits = max_concurrent(request, cluster.cpus, cluster.gpus)
-        wanted = self._sweep.limits.concurrent
-        return min(fits, self._sweep.max_trials, fits if wanted == "auto" else wanted)
-
-    def _settings(self, request: WorkerRequest, concurrent: int) -> SlotSettings:
-        working_dir = str(Path.cwd())
-        sys_path = dict.fromkeys([working_dir, *(path for path in sys.path if path)])
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_RANKS)}
-        return SlotSettings(
-            sweep=self._sweep.name or "",
-            trainable=self._shipped,
-            metric=self._sweep.metric.name,
-            request=request,
-            concurrent=concurrent,
-            precision=self._sweep.precision,
-            data=self._sweep.data,
-            trials_dir=str((self._folder / "trials").resolve()),
-            sys_path=tuple(sys_path),
-            working_dir=working_dir,
-            environment=environment,
-        )
-
-    def _say_start(self, cluster: Cluster, concurrent: int) -> None:
-        self._say(
-            f"{self._sweep.name}: {self._sweep.max_trials} trials, {concurrent} at once on {cluster.cpus:g} CPUs and"
-            f" {cluster.gpus} GPUs; files in {self._folder}, log {self._folder / 'driver.log'}"
-        )
-        if cluster.dashboard_url is not None:
-            self._say(f"Ray dashboard: {cluster.dashboard_url} (asks for a token: `ray get-auth-token`)")
-
-    def _say(self, text: str) -> None:
-        if self._run.show != "none" and (self._run.show == "lines" or self._console.is_terminal):
-            self._console.print(text, markup=False)
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self._engine is None:
-            raise KeyboardInterrupt
-        self._engine.stop("interrupted", f"{number.name} was received")
-        self._say("Stopping: running epochs have 15 s to end and be saved. Once more stops at once.")
-
-    def _exit_code(self) -> int:
-        assert self._engine is not None
-        succeeded = any(trial.state in ("done", "stopped") for trial in self._engine.trials.values())
-        return 0 if succeeded and self._engine.state != "gave_up" else 1
+    def _run(self, engine: Engine, ledger: Ledger, folder: Path, shipped: bytes, *, is_new: bool) -> int | None:
+        (folder / "trials").mkdir(exist_ok=True)
+        (folder / "sweep.yaml").write_text(dump_yaml(self.sweep.to_dict()))
+        try:
+            with quiet(folder / "driver.log") as stream:
+                session = Session(
+                    engine, folder=folder, stream=stream, shipped=shipped, show=self.show, num_gpus=self.num_gpus
+                )
+                return session.run()
+        except BaseException:
+            if is_new and not any(trial.epochs for trial in engine.trials.values()):
+                ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
+                shutil.rmtree(folder / "trials", ignore_errors=True)
+            raise
 
 
 def run(
@@ -208,11 +130,13 @@ def run(
         keys: Any top-level key of the YAML; maps such as `limits` are merged into the spec's, others replace it.
 
     Returns:
-        The results; after the first Ctrl-C, those so far.
+        The results; after the first Ctrl-C, those so far. A sweep that is in the ledger goes on; one that has nothing
+        left to do comes back at once.
 
     Raises:
         SpecError: With every mistake in the spec.
-        SweepExists: A sweep of this name is in the ledger.
+        SweepExists: A sweep of this name with another spec is in the ledger.
+        SweepInUse: Another process runs it.
         LedgerError: The ledger can't be used.
 
     Example:
@@ -238,6 +162,42 @@ def run(
         tree["trainable"] = trainable
     sweep = _named(Sweep.from_dict(tree), function)
     return Run(sweep=sweep, home=home_dir(home), function=function, spec_dir=spec_dir).start()[0]
+
+
+def resume(
+    name: str | None = None,
+    *,
+    trials: int | None = None,
+    function: Trainable | None = None,
+    home: str | Path | None = None,
+    show: Show = "auto",
+) -> tuple[Results, int]:
+    """Go on with a sweep of the ledger, as its spec stands there.
+
+    Args:
+        name: None for the newest.
+        trials: The new total; None leaves it.
+        function: The trainable, where the sweep was given a function.
+        home: Folder of the ledger, as for `run`.
+        show: What is shown while it runs.
+
+    Returns:
+        The results and the exit code, as `Run.start`.
+
+    Raises:
+        UnknownSweep: There is none.
+        SpecError: The sweep was given a function, and none is given now.
+    """
+    folder = home_dir(home)
+    with Ledger(folder) as ledger:
+        record = ledger.sweep(name)
+    if record.spec["trainable"] is None and function is None:
+        message = "its trainable is a function, which only Python has. Call hpsearch.run or Results.resume with it."
+        raise SpecError([Problem(where=(record.name, "trainable"), message=message)])
+    limits = {**record.spec["limits"], **({} if trials is None else {"trials": trials})}
+    sweep = Sweep.from_dict({**record.spec, "limits": limits})
+    spec_dir = None if record.spec_dir is None else Path(record.spec_dir)
+    return Run(sweep=sweep, home=folder, function=function, spec_dir=spec_dir, show=show).start()
 
 
 def home_dir(home: str | Path | None) -> Path:
@@ -270,3 +230,41 @@ def _ship(sweep: Sweep, function: Trainable | None, spec_dir: Path | None) -> by
             [Problem(where=("trainable",), message="'trainable' is missing. Write trainable: module:function.")]
         )
     return bytes(cloudpickle.dumps(locate(sweep.trainable, spec_dir=spec_dir)))
+
+
+def _exit_code(engine: Engine) -> int:
+    succeeded = any(trial.state in SUCCESS_STATES for trial in engine.trials.values())
+    return 0 if succeeded and engine.state != "gave_up" else 1
+
+
+def _check_folder_is_free(folder: Path) -> None:
+    """A new sweep must not find checkpoints of another one in its folder."""
+    if any((folder / "trials").glob("*")):
+        raise SweepExists(
+            f"{folder} holds the files of a sweep that the ledger does not know. Move them, or choose another --name."
+        )
+
+
+def _check_same(record: SweepRecord, sweep: Sweep) -> None:
+    """A sweep goes on only with the spec that it began with; its limits may change."""
+    old, new = (
+        {key: value for key, value in tree.items() if key != "limits"} for tree in (record.spec, sweep.to_dict())
+    )
+    changes = [f"  {key}: {before!r} -> {after!r}" for key, before, after in _differences(old, new)]
+    if changes:
+        raise SweepExists(
+            f"sweep '{record.name}' is in the ledger with another spec:\n"
+            + "\n".join(changes)
+            + "\nUndo the change to go"
+            " on with it, or choose another --name."
+        )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted key, old value, new value) wherever two trees differ; None where a key is missing."""
+    for key in {**old, **new}:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}", before, after

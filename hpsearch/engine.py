@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
 from hpsearch.errors import Problem, SpecError
-from hpsearch.ledger.records import SweepRecord, SweepState, TrialState
+from hpsearch.ledger.records import CAUSE_CLASSES, Cause, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.search.contract import Outcome, Searcher
-from hpsearch.slots.events import CAUSE_CLASSES, Assignment, Cause, Ended, Event, Failed, Peaks, Report, Unusable
+from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.space import Point, to_config
 from hpsearch.stopping import Decision, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
@@ -70,6 +70,7 @@ class TrialRun:
     peaks: Peaks = field(default_factory=Peaks)
     checkpoint_epoch: int | None = None
     told: bool = False
+    failures: int = 0
     cause: Cause | None = None
     evidence: str | None = None
 
@@ -103,7 +104,7 @@ class Engine:
         rule: StoppingRule,
         ledger: Ledger,
         record: SweepRecord,
-        concurrent: int,
+        concurrent: int = 1,
         observers: Iterable[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -114,16 +115,75 @@ class Engine:
         self.reason: str | None = None
         self.state: SweepState = "done"
         self.mistake: SpecError | None = None
-        self._searcher, self._rule, self._ledger, self._record = searcher, rule, ledger, record
-        self._observers, self._clock = tuple(observers), clock
+        self.record, self.observers = record, tuple(observers)
+        self._searcher, self._rule, self._ledger, self._clock = searcher, rule, ledger, clock
         self._sign = sweep.metric.sign
         self._started_at = clock()
         self._running: set[int] = set()
         self._retries: deque[int] = deque()
+        self._waiting: deque[int] = deque()
         self._failures: Counter[str] = Counter()
         self._hopeless: set[str] = set()
         self._heard: list[tuple[int, int, float]] = []
         self._exhausted = False
+
+    # -- after a restart ---------------------------------------------------------------------------------------------
+
+    def replay(self, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], *, last_epoch: int | None) -> None:
+        """Take over what an earlier run of this sweep left in the ledger; to be called once, before anything else.
+
+        The searcher and the stopping rule hear everything again, in its order. Trials that ran, or waited for another
+        attempt, are tried again from their checkpoints; finished ones stay finished, unless the sweep now goes
+        further than `last_epoch` and the stopping rule lets them go on.
+
+        Args:
+            trials: By number.
+            reports: In the order in which they came.
+            last_epoch: `limits.epochs` of the earlier run.
+        """
+        trials = list(trials)
+        if any(record.state in ("stopped", "paused") and record.checkpoint_epoch is None for record in trials):
+            self._rule = make_stopping_rule(self.sweep, can_pause=False)
+        for record in trials:
+            self.trials[record.number] = _known(record)
+            self._searcher.adopt(record.number, dict(record.point))
+        decisions = self._hear_again(reports)
+        for record in sorted(trials, key=lambda record: record.ended_at or ""):
+            self._take_over(self.trials[record.number], decisions.get(record.number), last_epoch)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a leg would come, now that nothing runs."""
+        if not self._retries and len(self.trials) >= self.max_trials:
+            number = self._rule.promote()
+            number = self._rule.promote(at_end=True) if number is None else number
+            if number is not None:
+                self._waiting.append(number)
+        return bool(self._retries or self._waiting) or len(self.trials) < self.max_trials
+
+    def _hear_again(self, reports: Iterable[ReportRecord]) -> dict[int, Decision]:
+        """Replay the reports; the last decision on each trial."""
+        decisions: dict[int, Decision] = {}
+        for report in reports:
+            trial = self.trials[report.number]
+            self._note_epoch(trial, report.epoch, report.metrics)
+            trial.past_s = max(trial.past_s, report.elapsed_s)
+            self._heard.append((trial.number, report.epoch, trial.losses[report.epoch]))
+            decisions[trial.number] = self._rule.report(*self._heard[-1])
+        return decisions
+
+    def _take_over(self, trial: TrialRun, decision: Decision | None, last_epoch: int | None) -> None:
+        goes_further = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
+        if trial.state in ("queued", "running", "interrupted"):
+            trial.state = "queued"
+            self._retries.append(trial.number)
+            return
+        self._tell_searcher(trial)
+        if trial.state == "done" and trial.epochs == last_epoch and goes_further:
+            if decision is Decision.CONTINUE:
+                self._waiting.append(trial.number)
+            elif decision is Decision.PAUSE:
+                trial.state = "paused"
 
     # -- legs --------------------------------------------------------------------------------------------------------
 
@@ -179,7 +239,7 @@ class Engine:
                 self._ledger.update_trial(trial.row, state="stopped")
             elif trial.state == "queued":
                 self._close(trial, "interrupted")
-        self._ledger.end_sweep(self._record, self.state, self.reason)
+        self._ledger.end_sweep(self.record, self.state, self.reason)
 
     @property
     def running(self) -> int:
@@ -194,13 +254,15 @@ class Engine:
             trial = self.trials[self._retries.popleft()]
             trial.attempts += 1
             return self._resume(trial)
-        return self._promoted(self._rule.promote())
+        return self._promoted(self._waiting.popleft() if self._waiting else self._rule.promote())
 
     def _last_chance(self) -> TrialRun | None:
         """When nothing runs and nothing is left to start, the rule may be generous, so that someone reaches the end."""
         return None if self._running else self._promoted(self._rule.promote(at_end=True))
 
     def _promoted(self, number: int | None) -> TrialRun | None:
+        if number in self._running:  # after a restart a rule may name a trial that was promoted before it
+            return self._promoted(self._rule.promote())
         return None if number is None else self._resume(self.trials[number])
 
     def _resume(self, trial: TrialRun) -> TrialRun:
@@ -216,7 +278,7 @@ class Engine:
         if point is None:
             self._exhausted = True
             return None
-        row = self._ledger.add_trial(self._record, number, point=point, seed=self.sweep.seed)
+        row = self._ledger.add_trial(self.record, number, point=point, seed=self.sweep.seed)
         self.trials[number] = TrialRun(number=number, point=point, row=row)
         return self.trials[number]
 
@@ -232,6 +294,7 @@ class Engine:
             config=to_config(trial.point),
             seed=self.sweep.seed,
             max_epochs=last,
+            known_epochs=trial.epochs,
             save_epochs=tuple(sorted(epochs)),
             time_left_s=None if limit is None else max(limit - trial.duration_s, 0.0),
         )
@@ -252,19 +315,21 @@ class Engine:
         return Verdict.GO_ON
 
     def _learn(self, trial: TrialRun, report: Report) -> Decision:
-        loss = self._sign * report.metrics[self.sweep.metric.name]
-        trial.epochs = report.epoch
-        trial.metrics = dict(report.metrics)
-        trial.losses[report.epoch] = loss
-        if trial.best_epoch is None or loss < trial.losses[trial.best_epoch]:
-            trial.best_epoch = report.epoch
+        self._note_epoch(trial, report.epoch, report.metrics)
         self._ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
         self._tell_observers("on_report", trial)
-        return self._decide(trial, report, loss)
+        return self._decide(trial, report)
 
-    def _decide(self, trial: TrialRun, report: Report, loss: float) -> Decision:
+    def _note_epoch(self, trial: TrialRun, epoch: int, metrics: Mapping[str, float]) -> None:
+        loss = self._sign * metrics[self.sweep.metric.name]
+        trial.epochs, trial.metrics = epoch, dict(metrics)
+        trial.losses[epoch] = loss
+        if trial.best_epoch is None or loss < trial.losses[trial.best_epoch]:
+            trial.best_epoch = epoch
+
+    def _decide(self, trial: TrialRun, report: Report) -> Decision:
         """Ask the stopping rule; if it wants to pause a trial whose state is not on disk, one that stops takes over."""
-        self._heard.append((trial.number, report.epoch, loss))
+        self._heard.append((trial.number, report.epoch, trial.losses[report.epoch]))
         decision = self._rule.report(*self._heard[-1])
         if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:
             self._rule = make_stopping_rule(self.sweep, can_pause=False)
@@ -300,11 +365,12 @@ class Engine:
         kind = CAUSE_CLASSES[failure.cause]
         retries = self.sweep.limits.retries
         allowed = max(retries, INFRA_RETRIES) if kind == "infra" else retries
-        if kind == "config" or self.reason is not None or trial.attempts > allowed:
+        if kind == "config" or self.reason is not None or trial.failures >= allowed:
             return False
         return failure.place is None or failure.place not in trial.places | self._hopeless
 
     def _requeue(self, trial: TrialRun, failure: Failed) -> None:
+        trial.failures += 1
         trial.places |= {failure.place} if failure.place else set()
         self._running.discard(trial.number)
         self._retries.append(trial.number)
@@ -379,8 +445,24 @@ class Engine:
         return any(trial.state in ("done", "stopped", "paused") for trial in self.trials.values())
 
     def _tell_observers(self, method: str, trial: TrialRun) -> None:
-        for observer in self._observers:
+        for observer in self.observers:
             getattr(observer, method)(trial)
+
+
+def _known(record: TrialRecord) -> TrialRun:
+    """A trial as the ledger has it, without its reports."""
+    return TrialRun(
+        number=record.number,
+        point=dict(record.point),
+        row=record.id,
+        state=record.state,
+        attempts=record.attempts,
+        past_s=record.duration_s or 0.0,
+        peaks=Peaks(gpu_gib=record.gpu_peak_gib, host_gib=record.host_peak_gib),
+        checkpoint_epoch=record.checkpoint_epoch,
+        cause=record.cause,
+        evidence=record.evidence,
+    )
 
 
 def _is_counted(trial: TrialRun) -> bool:

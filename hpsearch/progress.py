@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -26,16 +26,31 @@ MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted
 class Standing:
     """How far the sweep is; an observer of the engine."""
 
-    def __init__(self, sweep: Sweep, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, sweep: Sweep, *, past: Iterable[TrialRun] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            sweep: What runs.
+            past: Trials of an earlier run of it.
+            clock: Seconds that never go back.
+        """
         self.sweep = sweep
         self.total = sweep.max_trials
         self.running: dict[int, TrialRun] = {}
         self.states: Counter[str] = Counter()
         self.best: TrialRun | None = None
         self.recent: list[TrialRun] = []
+        self._waiting: set[int] = set()
         self._clock = clock
         self._began = clock()
-        self._waiting: set[int] = set()
+        for trial in past:
+            if trial.best_epoch is not None and trial.state != "failed":
+                self.on_report(trial)
+            if trial.state not in ("queued", "running"):
+                self.on_end(trial)
+        self._past = self.ended
 
     def on_start(self, trial: TrialRun) -> None:
         """An attempt begins."""
@@ -75,9 +90,10 @@ class Standing:
     @property
     def eta_s(self) -> float | None:
         """Seconds to go at the pace so far; None before the first trial is over."""
-        if not self.ended:
+        fresh = self.ended - self._past
+        if fresh < 1:
             return None
-        return (self._clock() - self._began) / self.ended * (self.total - self.ended)
+        return (self._clock() - self._began) / fresh * max(self.total - self.ended, 0)
 
 
 class Lines:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from hpsearch.ledger.records import CAUSE_CLASSES
 from hpsearch.results.rows import AFTER, BEFORE
-from hpsearch.slots.events import CAUSE_CLASSES
 from hpsearch.sweep import SAMPLERS, Sweep
 from tests.test_public_names import keys_of
 

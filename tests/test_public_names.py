@@ -42,6 +42,7 @@ def test_verbs_and_flags():
     }
     assert found == {
         "sweep": ["--home", "--name", "--set", "-n"],
+        "resume": ["--home", "-n"],
         "validate": ["--json", "--set"],
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],

@@ -6,6 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Cause = Literal[
+    "invalid_config", "oom_gpu", "diverged", "bad_metric",
+    "gpu_fault", "node_lost", "disk_full",
+    "user_error", "killed", "hung", "oom_host", "rank_lost",
+]  # fmt: skip
+
+CauseClass = Literal["config", "infra", "unknown"]
+
+CAUSE_CLASSES: Mapping[Cause, CauseClass] = {
+    "invalid_config": "config", "oom_gpu": "config", "diverged": "config", "bad_metric": "config",
+    "gpu_fault": "infra", "node_lost": "infra", "disk_full": "infra",
+    "user_error": "unknown", "killed": "unknown", "hung": "unknown", "oom_host": "unknown", "rank_lost": "unknown",
+}  # fmt: skip
+"""The class decides what follows: config is never retried and told as infeasible; infra is retried and teaches nothing;
+unknown is retried, counted, and told as infeasible once final."""
+
 TrialState = Literal["queued", "running", "paused", "done", "stopped", "failed", "interrupted", "reused"]
 SweepState = Literal["running", "done", "gave_up", "interrupted"]
 SUCCESS_STATES = ("done", "stopped", "reused")
@@ -28,6 +44,8 @@ class SweepRecord:
     """The resolved spec."""
     folder: str
     """The sweep's files, relative to the ledger's folder."""
+    spec_dir: str | None
+    """Folder of the spec, where a trainable's file may be."""
     started_at: str
     """UTC, ISO 8601."""
     ended_at: str | None
@@ -48,11 +66,13 @@ class SweepRecord:
 class TrialRecord:
     """One trial."""
 
+    id: int
+    """Key of the row."""
     number: int
     """Counted from 1."""
     state: TrialState
     """See DESIGN: success is done, stopped or reused."""
-    cause: str | None
+    cause: Cause | None
     """Why it failed; None unless failed."""
     evidence: str | None
     """The cause in one sentence."""

@@ -28,6 +28,7 @@ sweeps = Table(
     Column("reason", Text),  # why it ended, in one sentence; NULL where it ran to its end
     Column("spec", Text, nullable=False),  # JSON: the resolved spec
     Column("folder", Text, nullable=False),  # the sweep's files, relative to the ledger's folder
+    Column("spec_dir", Text),  # folder of the spec, where a trainable's file may be
     Column("started_at", String(32), nullable=False),
     Column("ended_at", String(32)),
 )
@@ -61,10 +62,12 @@ trials = Table(
 reports = Table(
     "reports",
     metadata,
-    Column("trial_id", Integer, ForeignKey("trials.id"), primary_key=True),
-    Column("epoch", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True),  # rises in the order in which the reports came, which replay needs
+    Column("trial_id", Integer, ForeignKey("trials.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("metrics", Text, nullable=False),  # JSON: name -> number
     Column("elapsed_s", Float, nullable=False),  # seconds of training of this trial up to here
+    UniqueConstraint("trial_id", "epoch"),
 )
 
 Index("trials_of_sweep", trials.c.sweep_id, trials.c.number)

@@ -78,28 +78,39 @@ class Ledger:
 
     # -- sweeps ------------------------------------------------------------------------------------------------------
 
-    def check_name(self, name: str) -> None:
-        """Raise SweepExists if the name is taken."""
-        if any(sweep.name == name for sweep in self.sweeps()):
-            raise SweepExists(
-                f"a sweep named '{name}' is in {self.path} already. Choose another with --name, or look at it with"
-                f" `hpsearch show {name}`."
-            )
+    def find_sweep(self, name: str) -> SweepRecord | None:
+        """The sweep of that name, if there is one."""
+        return next((sweep for sweep in self.sweeps() if sweep.name == name), None)
 
-    def add_sweep(self, name: str, spec: Mapping[str, Any]) -> SweepRecord:
+    def add_sweep(self, name: str, spec: Mapping[str, Any], *, spec_dir: Path | None = None) -> SweepRecord:
         """Begin a sweep.
 
         Raises:
             SweepExists: The name is taken.
         """
-        row = {"name": name, "state": "running", "spec": json.dumps(spec), "folder": name, "started_at": now()}
+        row = {
+            "name": name,
+            "state": "running",
+            "spec": json.dumps(spec),
+            "folder": name,
+            "spec_dir": None if spec_dir is None else str(spec_dir.resolve()),
+            "started_at": now(),
+        }
         try:
             with self._commit() as connection:
                 connection.execute(sa.insert(schema.sweeps).values(row))
-        except IntegrityError:
-            self.check_name(name)
-            raise
+        except IntegrityError as error:
+            raise SweepExists(
+                f"a sweep named '{name}' is in {self.path} already. Choose another with --name."
+            ) from error
         return self.sweep(name)
+
+    def reopen_sweep(self, sweep: SweepRecord, spec: Mapping[str, Any]) -> SweepRecord:
+        """A sweep goes on, with limits that may have changed."""
+        with self._commit() as connection:
+            values = {"state": "running", "reason": None, "ended_at": None, "spec": json.dumps(spec)}
+            connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
+        return self.sweep(sweep.name)
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
         """Take a sweep out of the ledger that never trained an epoch, so that its name is free."""
@@ -188,7 +199,7 @@ class Ledger:
                 pass
 
     def reports(self, sweep: SweepRecord) -> list[ReportRecord]:
-        """All committed reports of a sweep by trial and epoch."""
+        """All committed reports of a sweep in the order in which they came."""
         joined = schema.reports.join(schema.trials, schema.reports.c.trial_id == schema.trials.c.id)
         query = (
             sa.select(
@@ -196,7 +207,7 @@ class Ledger:
             )
             .select_from(joined)
             .where(schema.trials.c.sweep_id == sweep.id)
-            .order_by(schema.trials.c.number, schema.reports.c.epoch)
+            .order_by(schema.reports.c.id)
         )
         with _storage_errors(self.path), self._engine.connect() as connection:
             rows = connection.execute(query).mappings()

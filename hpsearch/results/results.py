@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -112,6 +112,24 @@ class Results:
             config=to_config(dict(found.point)),
             checkpoint=None if row["checkpoint"] is None else str(self.home / row["checkpoint"]),
         )
+
+    def resume(self, trials: int | None = None, *, function: Callable[[dict[str, Any]], Any] | None = None) -> Results:
+        """Go on with the sweep: trials that were cut short go on from their checkpoints, nothing is trained twice.
+
+        Args:
+            trials: The new total; None leaves it.
+            function: The trainable, where the sweep was given a function.
+
+        Returns:
+            The same results, read again.
+
+        Raises:
+            SpecError: The sweep was given a function, and none is given now.
+            SweepInUse: Another process runs it.
+        """
+        from hpsearch import driver
+
+        return driver.resume(self.name, trials=trials, function=function, home=self.home)[0]
 
     def write(self) -> None:
         """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder."""

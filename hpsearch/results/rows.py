@@ -91,7 +91,7 @@ def trial_rows(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[Row]:
 
 def history_rows(reports: Iterable[ReportRecord]) -> list[Row]:
     """One row for each trial and epoch: trial, epoch, every metric, `elapsed_s`."""
-    reports = list(reports)
+    reports = sorted(reports, key=lambda report: (report.number, report.epoch))
     metrics = dict.fromkeys(name for report in reports for name in report.metrics)
     names = {name: f"metric.{name}" if name in HISTORY else name for name in metrics}
     return [

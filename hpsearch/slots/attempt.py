@@ -75,8 +75,11 @@ class Attempt:
             precision=settings.precision,
             loader_workers=_loader_workers(settings),
             checkpoint_dir=self._trial_dir / "checkpoint",
+            resume_at_most=assignment.known_epochs,
         )
-        self._ray = RaySession(self._context, self._trial_dir) if in_ray_session else None
+        self._ray = (
+            RaySession(self._context, self._trial_dir, known_epochs=assignment.known_epochs) if in_ray_session else None
+        )
         self._stepper = make_stepper(function, dict(assignment.config), self._context)
         self._save_s = 0.0
         self.checkpoint_epoch: int | None = None

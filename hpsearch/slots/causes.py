@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from hpsearch.errors import InvalidConfig
-from hpsearch.slots.events import Cause, Failed
+from hpsearch.ledger.records import Cause
+from hpsearch.slots.events import Failed
 
 MAX_EVIDENCE = 500
 """Characters of an exception's message that are kept."""

@@ -5,23 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Cause = Literal[
-    "invalid_config", "oom_gpu", "diverged", "bad_metric",
-    "gpu_fault", "node_lost", "disk_full",
-    "user_error", "killed", "hung", "oom_host", "rank_lost",
-]  # fmt: skip
-
-CauseClass = Literal["config", "infra", "unknown"]
-
-CAUSE_CLASSES: Mapping[Cause, CauseClass] = {
-    "invalid_config": "config", "oom_gpu": "config", "diverged": "config", "bad_metric": "config",
-    "gpu_fault": "infra", "node_lost": "infra", "disk_full": "infra",
-    "user_error": "unknown", "killed": "unknown", "hung": "unknown", "oom_host": "unknown", "rank_lost": "unknown",
-}  # fmt: skip
-"""The class decides what follows: config is never retried and told as infeasible; infra is retried and teaches nothing;
-unknown is retried, counted, and told as infeasible once final."""
+from hpsearch.ledger.records import Cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +24,8 @@ class Assignment:
     """Seeds every random number of the attempt."""
     max_epochs: int | None
     """Epoch at which the driver will end it; None where the trainable decides."""
+    known_epochs: int = 0
+    """Epochs on record: a checkpoint of a later one is passed over, since its report was lost."""
     save_epochs: tuple[int, ...] = ()
     """Epochs whose state must be on disk before their report leaves the slot."""
     time_left_s: float | None = None

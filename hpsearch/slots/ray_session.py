@@ -40,8 +40,8 @@ class RaySession:
     metadata = None
     trial_resources = None
 
-    def __init__(self, context: TrialContext, trial_dir: Path) -> None:
-        self._context = context
+    def __init__(self, context: TrialContext, trial_dir: Path, *, known_epochs: int) -> None:
+        self._context, self._known_epochs = context, known_epochs
         self._checkpoints = trial_dir / "checkpoint"
         self.checkpoint_epoch: int | None = None
         self.trial_dir = str(trial_dir)
@@ -70,7 +70,8 @@ class RaySession:
         """The newest checkpoint that an earlier attempt handed in; its epochs count as done."""
         from ray.tune import Checkpoint
 
-        folders = sorted(self._checkpoints.glob("ray-epoch-*"), key=_epoch_of)
+        told = (path for path in self._checkpoints.glob("ray-epoch-*") if _epoch_of(path) <= self._known_epochs)
+        folders = sorted(told, key=_epoch_of)
         if not folders:
             return None
         if self._context.epochs_done == 0:
@@ -87,7 +88,7 @@ class RaySession:
         beside.rename(target)
         self.checkpoint_epoch = epoch
         for old in self._checkpoints.glob("ray-epoch-*"):
-            if old != target:
+            if not epoch - 1 <= _epoch_of(old) <= epoch:  # the one before stays: this one's report may get lost
                 shutil.rmtree(old, ignore_errors=True)
 
 

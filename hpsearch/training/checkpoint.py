@@ -99,15 +99,21 @@ def save_checkpoint(
             _delete_all_but(folder, {epoch, previous})
 
 
-def load_checkpoint(folder: Path, *, rank: int) -> tuple[Checkpoint | None, str | None]:
+def load_checkpoint(folder: Path, *, rank: int, at_most: int | None = None) -> tuple[Checkpoint | None, str | None]:
     """The newest intact checkpoint.
+
+    Args:
+        folder: Where `save_checkpoint` wrote.
+        rank: Whose random states to take.
+        at_most: Checkpoints of later epochs are passed over: their epochs were never told; None for no limit.
 
     Returns:
         The checkpoint, None if there is none; and a sentence if a damaged one was passed over.
     """
     damaged: list[str] = []
     found = None
-    for epoch in sorted(_epochs(folder), reverse=True):
+    told = (epoch for epoch in _epochs(folder) if at_most is None or epoch <= at_most)
+    for epoch in sorted(told, reverse=True):
         try:
             if _is_complete(folder, epoch):
                 found = _read(folder, epoch, rank)

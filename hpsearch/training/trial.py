@@ -45,6 +45,7 @@ class TrialContext:
         precision: fp32, bf16 or fp16.
         loader_workers: DataLoader processes; None for as many as suit this process alone on the machine.
         checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
+        resume_at_most: Checkpoints of later epochs are passed over; None for no limit.
         on_report: Takes each row that `report` is given; None prints it.
     """
 
@@ -60,6 +61,7 @@ class TrialContext:
         precision: str = "fp32",
         loader_workers: int | None = None,
         checkpoint_dir: Path | None = None,
+        resume_at_most: int | None = None,
         on_report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.number = number
@@ -78,6 +80,7 @@ class TrialContext:
         self._device = device
         self._loader_workers = loader_workers
         self._checkpoint_dir = checkpoint_dir
+        self._resume_at_most = resume_at_most
         self._kept: dict[str, Stateful] = {}
         self._restored: dict[str, Any] | None = None  # states of the checkpoint that nobody has asked for yet
         self._rng: dict[str, Any] | None = None
@@ -173,7 +176,7 @@ class TrialContext:
         """States of the newest intact checkpoint; empty for a fresh trial."""
         from hpsearch.training.checkpoint import load_checkpoint
 
-        found, self.checkpoint_warning = load_checkpoint(folder, rank=self.rank)
+        found, self.checkpoint_warning = load_checkpoint(folder, rank=self.rank, at_most=self._resume_at_most)
         if found is None:
             return {}
         self.epochs_done = self.resumed_from = self._saved_epoch = found.epoch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,9 +20,10 @@ import hpsearch
 
 def train(config):
     weight = __import__("torch").nn.Linear(1, 1)
-    for epoch in range(hpsearch.current_trial().keep(weight=weight), 1000):
-        time.sleep(0.1)
-        yield {"loss": config["x"]}
+    start = hpsearch.current_trial().keep(weight=weight)
+    for epoch in range(start, 20):
+        time.sleep(0.2)
+        yield {"loss": config["x"], "began_at": start}
 """
 SPEC = """
 trainable: slow.py:train
@@ -108,11 +108,16 @@ print(sorted({{"ray", "torch", "pandas"}} & set(sys.modules)))
         frame = getattr(pd, f"read_{kind}")(path)
         assert len(frame) == 6 and {"trial", "state", "lr", "best_val_loss", "checkpoint"} <= set(frame.columns)
 
-    def test_a_name_that_exists_is_refused_at_once(self, finished):
-        start = time.monotonic()
-        done = hpsearch("sweep", "mlp", "--home", str(finished[0]))
-        assert done.returncode == 2 and "--name" in done.stderr
-        assert time.monotonic() - start < 60, "before Ray is started"
+    def test_the_same_command_again_trains_nothing_and_starts_no_ray(self, finished):
+        home, first = finished
+        again = hpsearch("sweep", "spaces/mlp.yaml", "-n", "6", "--home", str(home))
+        assert again.returncode == 0 and "Ray dashboard" not in again.stdout
+        assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+
+    def test_another_spec_under_the_same_name_is_refused_with_the_difference(self, finished):
+        done = hpsearch("sweep", "mlp", "--home", str(finished[0]), "--set", "parameters.lr.max=0.02")
+        assert done.returncode == 2
+        assert "parameters.lr.max: 0.03 -> 0.02" in done.stderr and "--name" in done.stderr
 
     def test_unknown_names_are_answered_with_known_ones(self, finished):
         done = hpsearch("show", "mpl", "--home", str(finished[0]))
@@ -120,31 +125,72 @@ print(sorted({{"ray", "torch", "pandas"}} & set(sys.modules)))
         assert hpsearch("show", "--trial", "99", "--home", str(finished[0])).returncode == 2
 
 
+def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A sweep whose first trial has written a checkpoint, and every process that belongs to it."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.yaml").write_text(SPEC)
+    command = [sys.executable, "-m", "hpsearch", "sweep", "slow.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "sweeps" / "slow" / "trials" / "0001" / "checkpoint"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+def trials_of(tmp_path: Path) -> list[dict[str, object]]:
+    trials: list[dict[str, object]] = json.loads(hpsearch("show", "--json", cwd=tmp_path).stdout)
+    return trials
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_sweep_in_good_order(tmp_path, number, code):
-    (tmp_path / "slow.py").write_text(SLOW)
-    (tmp_path / "slow.yaml").write_text(SPEC)
-    log = tmp_path / "sweeps" / "slow" / "trials" / "0001"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hpsearch", "sweep", "slow.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
-    children: list[psutil.Process] = []
-    deadline = time.monotonic() + 120
-    while not (log / "checkpoint").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-        children = psutil.Process(process.pid).children(recursive=True)
-    os.kill(process.pid, number)
+def test_a_signal_ends_a_sweep_in_good_order_and_it_can_go_on(tmp_path, number, code):
+    process, children = started(tmp_path)
+    second = hpsearch("sweep", "slow.yaml", cwd=tmp_path)
+    assert second.returncode == 6 and f"in use by pid {process.pid}" in second.stderr
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
-    assert "Stopping" in output and "interrupted" in output
-    trials = json.loads(hpsearch("show", "--json", cwd=tmp_path).stdout)
+    assert "Stopping" in output and "python -m hpsearch resume slow" in output
+    trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"interrupted"}
-    assert any(trial["checkpoint"] and trial["epochs_trained"] for trial in trials)
+    assert all(trial["checkpoint"] and trial["epochs_trained"] for trial in trials)
     assert (tmp_path / "sweeps" / "slow" / "trials.csv").exists()
     _, left = psutil.wait_procs(children, timeout=30)
     assert not left
+    assert_it_goes_on(tmp_path, ["resume"], trials)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_after_a_kill_of_the_driver_the_same_command_goes_on(tmp_path):
+    process, children = started(tmp_path)
+    process.kill()
+    process.communicate()
+    _, left = psutil.wait_procs(children, timeout=90)  # Ray's dashboard agents linger for a minute and hold nothing
+    assert not left
+    trials = trials_of(tmp_path)
+    assert {trial["state"] for trial in trials} == {"running"}
+    assert_it_goes_on(tmp_path, ["sweep", "slow.yaml"], trials)
+
+
+def assert_it_goes_on(tmp_path: Path, command: list[str], before: list[dict[str, object]]) -> None:
+    import pandas as pd
+
+    done = hpsearch(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"({len(before)} known, goes on)" in done.stdout
+    trials = trials_of(tmp_path)
+    assert [trial["state"] for trial in trials] == ["done"] * 4
+    assert [trial["attempts"] for trial in trials[: len(before)]] == [2] * len(before)
+    assert [trial["x"] for trial in trials[: len(before)]] == [trial["x"] for trial in before]
+    history = pd.read_parquet(tmp_path / "sweeps" / "slow" / "history.parquet")
+    for number, epochs in history.groupby("trial")["epoch"]:
+        assert epochs.tolist() == list(range(1, 21)), f"trial {number}: no gap, nothing twice"
+    firsts = history[history["trial"] <= len(before)].groupby("trial")["began_at"].last()
+    assert all(firsts > 0), "they went on from their checkpoints"
 
 
 def error_of(tmp_path: Path, text: str, *arguments: str) -> str:

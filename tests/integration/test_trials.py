@@ -203,11 +203,20 @@ def test_signal_handlers_are_put_back(sweep):
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def test_a_name_that_exists_is_refused_and_nothing_is_lost(sweep):
+def test_another_spec_under_the_same_name_is_refused_and_nothing_is_lost(sweep):
     first = sweep("steady", trials=1)
-    second = sweep("steady", trials=1)
-    assert second.exit_code == 2 and "--name" in str(second.error)
+    second = sweep("steady", trials=1, seed=5)
+    assert second.exit_code == 2 and "seed: 0 -> 5" in str(second.error) and "--name" in str(second.error)
     assert len(first.results.trials) == 1
+
+
+def test_more_trials_go_on_with_the_same_sweep(sweep):
+    first = sweep("steady", trials=2)
+    known = first.results.trials
+    again = sweep("steady", trials=3)
+    assert again.results.trials.head(2).equals(known), "what was known stays as it was"
+    more = first.results.resume(trials=4)
+    assert more.trials["state"].tolist() == ["done"] * 4
 
 
 def test_a_ray_that_runs_already_is_left_running(sweep):

@@ -1,0 +1,151 @@
+"""The processes of one sweep, from the first to the last: Ray, the slots, the display, the signals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TextIO, final
+
+from rich.console import Console
+
+from hpsearch.cluster import Cluster, connect, ray_settings
+from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent, resolve_request
+from hpsearch.engine import Engine
+from hpsearch.errors import SpecError
+from hpsearch.progress import Lines, LiveTable, Standing
+from hpsearch.signals import Signals
+from hpsearch.slots.settings import SlotSettings
+
+KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
+"""Beginnings of environment variables that Ray sets for each worker; the driver's stay with the driver."""
+
+Show = Literal["auto", "lines", "none"]
+"""`auto`: a live table on a terminal and in a notebook, else nothing; `lines`: instead, one line a trial in a pipe."""
+
+
+@final
+class Session:
+    """Runs an engine's legs on Ray."""
+
+    def __init__(
+        self, engine: Engine, *, folder: Path, stream: TextIO, shipped: bytes, show: Show, num_gpus: int | None
+    ) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            engine: New, or with its past replayed.
+            folder: The sweep's files.
+            stream: The user's console.
+            shipped: The trainable, see `SlotSettings.trainable`.
+            show: What the user is shown.
+            num_gpus: GPUs that a local Ray believes in; None for the real ones.
+        """
+        self._engine, self._sweep = engine, engine.sweep
+        self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._started = False
+
+    def run(self) -> int | None:
+        """Start Ray, run every leg, close the books.
+
+        Returns:
+            130 or 143 after a signal, else None.
+
+        Raises:
+            SpecError: The request can never be met, or the trainable can't be used.
+            KeyboardInterrupt: Ctrl-C before the first trial began.
+        """
+        with Signals(self._on_signal) as signals, ray_settings():
+            with connect(self._sweep, num_gpus=self._num_gpus) as cluster:
+                signals.arm()
+                request = resolve_request(self._sweep.resources, cluster.gpus)
+                self._engine.concurrent = self._concurrent(request, cluster)
+                self._say_start(cluster)
+                self._run_trials(request)
+            if self._engine.mistake is not None:
+                raise self._engine.mistake
+            return signals.exit_code
+
+    def _run_trials(self, request: WorkerRequest) -> None:
+        from hpsearch.slots.supervisor import make_slot_class
+        from hpsearch.tuner import run_legs
+
+        slot_class = make_slot_class(self._settings(request))
+        scratch_dir = Path(tempfile.mkdtemp(prefix="hps-tune-"))
+        self._started = True
+        with self._display():
+            try:
+                run_legs(self._engine, slot_class, scratch_dir=scratch_dir)
+            except KeyboardInterrupt:  # the second Ctrl-C
+                self._engine.stop("interrupted", "stopped at once by a second signal")
+            except BaseException as error:
+                self._engine.stop("interrupted", f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                self._engine.finish()
+                shutil.rmtree(scratch_dir, ignore_errors=True)
+
+    @contextmanager
+    def _display(self) -> Iterator[None]:
+        standing = Standing(self._sweep, past=self._engine.trials.values())
+        self._engine.observers = (standing,)
+        if self._show != "none" and (self._console.is_terminal or self._console.is_jupyter):
+            with LiveTable(standing, self._console) as table:
+                self._engine.observers = (standing, table)
+                yield
+        else:
+            if self._show == "lines":
+                self._engine.observers = (standing, Lines(standing, self._say))
+            yield
+
+    def _concurrent(self, request: WorkerRequest, cluster: Cluster) -> int:
+        problems = check_fits(request, cluster.cpus, cluster.gpus)
+        if problems:
+            raise SpecError(problems)
+        fits = max_concurrent(request, cluster.cpus, cluster.gpus)
+        wanted = self._sweep.limits.concurrent
+        return min(fits, self._sweep.max_trials, fits if wanted == "auto" else wanted)
+
+    def _settings(self, request: WorkerRequest) -> SlotSettings:
+        working_dir = str(Path.cwd())
+        sys_path = dict.fromkeys([working_dir, *(path for path in sys.path if path)])
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_RANKS)}
+        return SlotSettings(
+            sweep=self._sweep.name or "",
+            trainable=self._shipped,
+            metric=self._sweep.metric.name,
+            request=request,
+            concurrent=self._engine.concurrent,
+            precision=self._sweep.precision,
+            data=self._sweep.data,
+            trials_dir=str((self._folder / "trials").resolve()),
+            sys_path=tuple(sys_path),
+            working_dir=working_dir,
+            environment=environment,
+        )
+
+    def _say_start(self, cluster: Cluster) -> None:
+        known = len(self._engine.trials)
+        self._say(
+            f"{self._sweep.name}: {self._sweep.max_trials} trials{f' ({known} known, goes on)' if known else ''},"
+            f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs;"
+            f" files in {self._folder}, log {self._folder / 'driver.log'}"
+        )
+        if cluster.dashboard_url is not None:
+            self._say(f"Ray dashboard: {cluster.dashboard_url} (asks for a token: `ray get-auth-token`)")
+
+    def _say(self, text: str) -> None:
+        if self._show != "none" and (self._show == "lines" or self._console.is_terminal):
+            self._console.print(text, markup=False)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if not self._started:
+            raise KeyboardInterrupt
+        self._engine.stop("interrupted", f"{number.name} was received")
+        self._say("Stopping: running epochs have 15 s to end and be saved. Once more stops at once.")
