@@ -43,6 +43,7 @@ def test_every_block_runs(tmp_path: Path):
     assert "Best configuration:" in printed
     assert "best_val_loss" in printed
     assert (tmp_path / "wine.csv").read_text().count("\n") == 13
+    assert "16 trials (12 known, goes on)" in printed
     assert sorted(path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()) == [
         "wine",
         "wine-again",
