@@ -29,6 +29,7 @@ Home = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str | None, typer.Argument(help="The sweep; default the newest.", show_default=False)]
 Spec = Annotated[str, typer.Argument(help="A YAML file, or the name of one in search_spaces/.")]
+Accept = Annotated[bool, typer.Option("--accept-changes", help="Go on although the trainable's code has changed.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; VALUE is YAML. May be repeated."),
@@ -66,6 +67,8 @@ def sweep(
     trials: Annotated[int | None, typer.Option("-n", help="Short for --set limits.trials=N.")] = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default the spec's.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Train what other sweeps have trained, too.")] = False,
+    accept_changes: Accept = False,
     home: Home = None,
 ) -> None:
     """Run a sweep: search, train, print the best configuration."""
@@ -81,7 +84,15 @@ def sweep(
         *([f"name={json.dumps(name)}"] if name else []),
     ]
     loaded = load_sweep(path, overrides=overrides)
-    results, exit_code = Run(sweep=loaded, home=home_dir(home), spec_dir=path.parent, show="lines").start()
+    run = Run(
+        sweep=loaded,
+        home=home_dir(home),
+        spec_dir=path.parent,
+        again=again,
+        accept_changes=accept_changes,
+        show="lines",
+    )
+    results, exit_code = run.start()
     print_end(results.home, results.name)
     raise typer.Exit(exit_code)
 
@@ -90,12 +101,13 @@ def sweep(
 def resume(
     name: Name = None,
     trials: Annotated[int | None, typer.Option("-n", help="The new total of trials.")] = None,
+    accept_changes: Accept = False,
     home: Home = None,
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
     from hpsearch import driver
 
-    results, exit_code = driver.resume(name, trials=trials, home=home, show="lines")
+    results, exit_code = driver.resume(name, trials=trials, home=home, accept_changes=accept_changes, show="lines")
     print_end(results.home, results.name)
     raise typer.Exit(exit_code)
 

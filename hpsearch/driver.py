@@ -11,7 +11,9 @@ from typing import Any
 
 from hpsearch.engine import Engine
 from hpsearch.errors import Problem, SpecError, SweepExists
+from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.quiet import quiet
@@ -21,7 +23,7 @@ from hpsearch.session import Session, Show
 from hpsearch.specfile import dump_yaml, find_spec, load_sweep
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import NAME_PATTERN, Sweep
-from hpsearch.trainable import locate
+from hpsearch.trainable import TrainableSource, locate
 
 Trainable = Callable[[dict[str, Any]], Any]
 DEFAULT_HOME = "sweeps"
@@ -39,6 +41,10 @@ class Run:
     """The trainable, where the sweep does not name it."""
     spec_dir: Path | None = None
     """The spec's folder, where a trainable's file may be."""
+    again: bool = False
+    """Train everything, whatever the ledger knows of other sweeps."""
+    accept_changes: bool = False
+    """Go on although the code is not what it was when the sweep began."""
     show: Show = "auto"
     """What is shown while it runs."""
     num_gpus: int | None = None
@@ -60,41 +66,49 @@ class Run:
         """
         name = self.sweep.name
         assert name is not None
-        shipped = _ship(self.sweep, self.function, self.spec_dir)
+        trainable = self.function or _locate(self.sweep, self.spec_dir)
         folder = self.home / name
         with Ledger(self.home, create=True) as ledger:
             folder.mkdir(exist_ok=True)
             with writer_lock(folder, name):
-                engine, is_new = self._engine(ledger, folder)
-                exit_code = None
-                if engine.has_work:
-                    exit_code = self._run(engine, ledger, folder, shipped, is_new=is_new)
-                elif engine.record.state in ("running", "interrupted"):
-                    engine.finish()  # it was killed between its last trial and its end
+                code = code_of(trainable)
+                engine, is_new = self._engine(ledger, folder, code)
+                num_known, exit_code = len(engine.trials), None
+                has_work = engine.find_work()
+                if has_work or len(engine.trials) > num_known or engine.record.state in ("running", "interrupted"):
+                    ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
+                    if has_work:
+                        exit_code = self._run(engine, ledger, folder, trainable, is_new=is_new)
+                    else:  # the ledger answered it all, or it was killed between its last trial and its end
+                        engine.finish()
                 results = Results(self.home, name)
                 results.write()
                 return results, _exit_code(engine) if exit_code is None else exit_code
 
-    def _engine(self, ledger: Ledger, folder: Path) -> tuple[Engine, bool]:
+    def _engine(self, ledger: Ledger, folder: Path, code: Code | None) -> tuple[Engine, bool]:
         """The engine, its past replayed if there is one, and whether the sweep is new."""
         sweep, name = self.sweep, folder.name
         searcher, rule = make_searcher(sweep), make_stopping_rule(sweep, can_pause=True)
-        record = ledger.find_sweep(name)
-        is_new = record is None
-        if record is None:
+        known = ledger.find_sweep(name)
+        if known is None:
             _check_folder_is_free(folder)
-            record = ledger.add_sweep(name, sweep.to_dict(), spec_dir=self.spec_dir)
+            record = ledger.add_sweep(name, sweep.to_dict(), spec_dir=self.spec_dir, code=code)
         else:
-            _check_same(record, sweep)
-        engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
-        if not is_new:
+            _check_same(known, sweep, code, accept_changes=self.accept_changes)
+            record = known
+        memory = Memory(ledger, sweep, record, code=code, again=self.again)
+        engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, memory=memory)
+        if known is not None:
             trials, reports = ledger.trials(record), ledger.reports(record)
-            engine.replay(trials, reports, last_epoch=record.spec["limits"]["epochs"])
-            if engine.has_work:
-                ledger.reopen_sweep(record, sweep.to_dict())
-        return engine, is_new
+            engine.replay(trials, reports, last_epoch=known.spec["limits"]["epochs"])
+        return engine, known is None
 
-    def _run(self, engine: Engine, ledger: Ledger, folder: Path, shipped: bytes, *, is_new: bool) -> int | None:
+    def _run(
+        self, engine: Engine, ledger: Ledger, folder: Path, trainable: TrainableSource | Trainable, *, is_new: bool
+    ) -> int | None:
+        import cloudpickle
+
+        shipped = cloudpickle.dumps(trainable)
         (folder / "trials").mkdir(exist_ok=True)
         (folder / "sweep.yaml").write_text(dump_yaml(self.sweep.to_dict()))
         try:
@@ -117,6 +131,8 @@ def run(
     trials: int | None = None,
     epochs: int | None = None,
     home: str | Path | None = None,
+    again: bool = False,
+    accept_changes: bool = False,
     **keys: Any,
 ) -> Results:
     """Run a sweep from Python: quiet, with one live display on a terminal or in a notebook.
@@ -127,6 +143,8 @@ def run(
         trials: Short for `limits={"trials": ...}`.
         epochs: Short for `limits={"epochs": ...}`.
         home: Folder of the ledger; None for the environment variable HPSEARCH_HOME, else `./sweeps`.
+        again: Train everything; without it, a trial that any sweep of the ledger has trained is answered from there.
+        accept_changes: Go on with a known sweep although its code has changed.
         keys: Any top-level key of the YAML; maps such as `limits` are merged into the spec's, others replace it.
 
     Returns:
@@ -150,6 +168,10 @@ def run(
         tree = load_sweep(path).to_dict()
     else:
         tree = space.to_dict() if isinstance(space, Sweep) else dict(space)
+    given: object = trainable
+    if not (given is None or isinstance(given, str) or callable(given)):
+        message = f"expected a function or its name, got {type(given).__name__}."
+        raise SpecError([Problem(where=("trainable",), message=message)])
     function = None if trainable is None or isinstance(trainable, str) else trainable
     limits = {name: value for name, value in (("trials", trials), ("epochs", epochs)) if value is not None}
     for key, value in {**keys, "limits": {**keys.get("limits", {}), **limits}}.items():
@@ -161,7 +183,15 @@ def run(
     if isinstance(trainable, str):
         tree["trainable"] = trainable
     sweep = _named(Sweep.from_dict(tree), function)
-    return Run(sweep=sweep, home=home_dir(home), function=function, spec_dir=spec_dir).start()[0]
+    ready = Run(
+        sweep=sweep,
+        home=home_dir(home),
+        function=function,
+        spec_dir=spec_dir,
+        again=again,
+        accept_changes=accept_changes,
+    )
+    return ready.start()[0]
 
 
 def resume(
@@ -170,6 +200,7 @@ def resume(
     trials: int | None = None,
     function: Trainable | None = None,
     home: str | Path | None = None,
+    accept_changes: bool = False,
     show: Show = "auto",
 ) -> tuple[Results, int]:
     """Go on with a sweep of the ledger, as its spec stands there.
@@ -179,6 +210,7 @@ def resume(
         trials: The new total; None leaves it.
         function: The trainable, where the sweep was given a function.
         home: Folder of the ledger, as for `run`.
+        accept_changes: Go on although the code has changed.
         show: What is shown while it runs.
 
     Returns:
@@ -197,7 +229,10 @@ def resume(
     limits = {**record.spec["limits"], **({} if trials is None else {"trials": trials})}
     sweep = Sweep.from_dict({**record.spec, "limits": limits})
     spec_dir = None if record.spec_dir is None else Path(record.spec_dir)
-    return Run(sweep=sweep, home=folder, function=function, spec_dir=spec_dir, show=show).start()
+    ready = Run(
+        sweep=sweep, home=folder, function=function, spec_dir=spec_dir, accept_changes=accept_changes, show=show
+    )
+    return ready.start()
 
 
 def home_dir(home: str | Path | None) -> Path:
@@ -215,21 +250,11 @@ def _named(sweep: Sweep, function: Trainable | None) -> Sweep:
     return sweep.with_values(name=guess)
 
 
-def _ship(sweep: Sweep, function: Trainable | None, spec_dir: Path | None) -> bytes:
-    """The trainable as the ranks get it: a function by value, a name as the place where it was found."""
-    import cloudpickle
-
-    if function is not None:
-        if not callable(function):
-            raise SpecError(
-                [Problem(where=("trainable",), message=f"expected a function, got {type(function).__name__}.")]
-            )
-        return bytes(cloudpickle.dumps(function))
+def _locate(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
     if sweep.trainable is None:
-        raise SpecError(
-            [Problem(where=("trainable",), message="'trainable' is missing. Write trainable: module:function.")]
-        )
-    return bytes(cloudpickle.dumps(locate(sweep.trainable, spec_dir=spec_dir)))
+        message = "'trainable' is missing. Write trainable: module:function."
+        raise SpecError([Problem(where=("trainable",), message=message)])
+    return locate(sweep.trainable, spec_dir=spec_dir)
 
 
 def _exit_code(engine: Engine) -> int:
@@ -245,8 +270,8 @@ def _check_folder_is_free(folder: Path) -> None:
         )
 
 
-def _check_same(record: SweepRecord, sweep: Sweep) -> None:
-    """A sweep goes on only with the spec that it began with; its limits may change."""
+def _check_same(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
+    """A sweep goes on only with the spec and the code that it began with; its limits may change."""
     old, new = (
         {key: value for key, value in tree.items() if key != "limits"} for tree in (record.spec, sweep.to_dict())
     )
@@ -255,8 +280,13 @@ def _check_same(record: SweepRecord, sweep: Sweep) -> None:
         raise SweepExists(
             f"sweep '{record.name}' is in the ledger with another spec:\n"
             + "\n".join(changes)
-            + "\nUndo the change to go"
-            " on with it, or choose another --name."
+            + "\nUndo the change to go on with it, or choose another --name."
+        )
+    changed = changed_files(record.code, code) if record.code is not None and code is not None else []
+    if changed and not accept_changes:
+        raise SweepExists(
+            f"the code of sweep '{record.name}' is not what it was when it began: {'; '.join(changed)}. Choose another"
+            " --name for the new code, or go on with both in one table by --accept-changes."
         )
 
 

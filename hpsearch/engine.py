@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Literal, Protocol
 
 from hpsearch.errors import Problem, SpecError
+from hpsearch.ledger.memory import Known, Memory
 from hpsearch.ledger.records import CAUSE_CLASSES, Cause, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.search.contract import Outcome, Searcher
@@ -70,6 +71,10 @@ class TrialRun:
     peaks: Peaks = field(default_factory=Peaks)
     checkpoint_epoch: int | None = None
     told: bool = False
+    fingerprint: str | None = None
+    known: Known | None = None
+    reused_from: str | None = None
+    trained: bool = False
     failures: int = 0
     cause: Cause | None = None
     evidence: str | None = None
@@ -104,6 +109,7 @@ class Engine:
         rule: StoppingRule,
         ledger: Ledger,
         record: SweepRecord,
+        memory: Memory | None = None,
         concurrent: int = 1,
         observers: Iterable[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -117,6 +123,8 @@ class Engine:
         self.mistake: SpecError | None = None
         self.record, self.observers = record, tuple(observers)
         self._searcher, self._rule, self._ledger, self._clock = searcher, rule, ledger, clock
+        self._memory = memory
+        self._found: TrialRun | None = None
         self._sign = sweep.metric.sign
         self._started_at = clock()
         self._running: set[int] = set()
@@ -142,7 +150,8 @@ class Engine:
             last_epoch: `limits.epochs` of the earlier run.
         """
         trials = list(trials)
-        if any(record.state in ("stopped", "paused") and record.checkpoint_epoch is None for record in trials):
+        trained = [record for record in trials if record.reused_from is None]
+        if any(record.state in ("stopped", "paused") and record.checkpoint_epoch is None for record in trained):
             self._rule = make_stopping_rule(self.sweep, can_pause=False)
         for record in trials:
             self.trials[record.number] = _known(record)
@@ -151,15 +160,10 @@ class Engine:
         for record in sorted(trials, key=lambda record: record.ended_at or ""):
             self._take_over(self.trials[record.number], decisions.get(record.number), last_epoch)
 
-    @property
-    def has_work(self) -> bool:
-        """Whether a leg would come, now that nothing runs."""
-        if not self._retries and len(self.trials) >= self.max_trials:
-            number = self._rule.promote()
-            number = self._rule.promote(at_end=True) if number is None else number
-            if number is not None:
-                self._waiting.append(number)
-        return bool(self._retries or self._waiting) or len(self.trials) < self.max_trials
+    def find_work(self) -> bool:
+        """Whether a leg will come; trials that the ledger can answer are answered on the way. To be called once."""
+        self._found = self._next_trial()
+        return self._found is not None
 
     def _hear_again(self, reports: Iterable[ReportRecord]) -> dict[int, Decision]:
         """Replay the reports; the last decision on each trial."""
@@ -179,7 +183,7 @@ class Engine:
             self._retries.append(trial.number)
             return
         self._tell_searcher(trial)
-        if trial.state == "done" and trial.epochs == last_epoch and goes_further:
+        if trial.state in ("done", "reused") and trial.epochs == last_epoch and goes_further:
             if decision is Decision.CONTINUE:
                 self._waiting.append(trial.number)
             elif decision is Decision.PAUSE:
@@ -194,8 +198,9 @@ class Engine:
             return NoLeg.OVER
         if len(self._running) >= self.concurrent:
             return NoLeg.WAIT
-        trial = self._again() or self._new() or self._last_chance()
+        trial = self._next_trial()
         if trial is not None:
+            trial.trained = True
             self._running.add(trial.number)
             self._tell_observers("on_start", trial)
             return self._assignment(trial)
@@ -231,13 +236,11 @@ class Engine:
 
     def finish(self) -> None:
         """Close the books: whatever still runs is interrupted, whatever waits is stopped."""
-        for number in sorted(self._running):
-            self._close(self.trials[number], "interrupted")
         for trial in self.trials.values():
             if trial.state == "paused" and self.state == "done":
-                trial.state = "stopped"
-                self._ledger.update_trial(trial.row, state="stopped")
-            elif trial.state == "queued":
+                trial.state = self._shown_state(trial, "stopped")
+                self._ledger.update_trial(trial.row, state=trial.state)
+            elif trial.state in ("running", "queued"):
                 self._close(trial, "interrupted")
         self._ledger.end_sweep(self.record, self.state, self.reason)
 
@@ -247,6 +250,38 @@ class Engine:
         return len(self._running)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _next_trial(self) -> TrialRun | None:
+        """The next trial that needs a slot; those that the ledger can answer are over when this returns."""
+        if self._found is not None:
+            found, self._found = self._found, None
+            return found
+        while (trial := self._again() or self._new() or self._last_chance()) is not None:
+            if not self._is_answered(trial):
+                return trial
+        return None
+
+    def _is_answered(self, trial: TrialRun) -> bool:
+        """Give a trial the epochs that an equal one has on record; whether it needs no slot any more."""
+        if self._memory is None or trial.trained:
+            return False
+        if trial.known is None:
+            trial.known = self._memory.recall(trial.fingerprint, row=trial.row)
+        if trial.known is None:
+            return False
+        trial.reused_from, trial.past_s = trial.known.name, 0.0
+        for known in trial.known.reports[trial.epochs :]:
+            report = Report(
+                epoch=known.epoch, metrics=known.metrics, elapsed_s=known.elapsed_s, checkpoint_epoch=known.epoch
+            )
+            if self._on_report(trial, report) is not Verdict.GO_ON:
+                return True
+        if trial.known.complete:
+            self._end(trial, "done")
+            return True
+        self._memory.take_checkpoint(trial.known, trial.number)
+        trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
+        return False
 
     def _again(self) -> TrialRun | None:
         """A trial that was tried before and goes on: a retry, or a paused one that the stopping rule promotes."""
@@ -278,8 +313,9 @@ class Engine:
         if point is None:
             self._exhausted = True
             return None
-        row = self._ledger.add_trial(self.record, number, point=point, seed=self.sweep.seed)
-        self.trials[number] = TrialRun(number=number, point=point, row=row)
+        fingerprint = None if self._memory is None else self._memory.fingerprint(point)
+        row = self._ledger.add_trial(self.record, number, point=point, seed=self.sweep.seed, fingerprint=fingerprint)
+        self.trials[number] = TrialRun(number=number, point=point, row=row, fingerprint=fingerprint)
         return self.trials[number]
 
     def _assignment(self, trial: TrialRun) -> Assignment:
@@ -387,10 +423,14 @@ class Engine:
 
     def _end(self, trial: TrialRun, state: TrialState, *, verdict: Verdict = Verdict.END) -> Verdict:
         self._running.discard(trial.number)
-        self._close(trial, state)
+        self._close(trial, self._shown_state(trial, state))
         self._tell_searcher(trial)
         self._tell_observers("on_end", trial)
         return verdict
+
+    def _shown_state(self, trial: TrialRun, state: TrialState) -> TrialState:
+        """`reused` for a trial that is over without having had a slot."""
+        return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.trained else state
 
     def _close(self, trial: TrialRun, state: TrialState) -> None:
         trial.state = state
@@ -409,15 +449,16 @@ class Engine:
             duration_s=trial.duration_s,
             gpu_peak_gib=trial.peaks.gpu_gib,
             host_peak_gib=trial.peaks.host_gib,
-            checkpoint_epoch=trial.checkpoint_epoch,
+            checkpoint_epoch=trial.checkpoint_epoch if trial.trained else None,
+            reused_from=trial.reused_from,
         )
         trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
 
     def _tell_searcher(self, trial: TrialRun) -> None:
         """A paused trial is told as stopped; should it go on, it is told again with its longer curve."""
         state: Literal["done", "stopped", "infeasible"] | None = None
-        if trial.state in ("done", "stopped", "paused"):
-            state = "done" if trial.state == "done" else "stopped"
+        if trial.state in ("done", "stopped", "paused", "reused"):
+            state = "done" if trial.state in ("done", "reused") else "stopped"
         elif trial.state == "failed" and trial.cause is not None and CAUSE_CLASSES[trial.cause] != "infra":
             state = "infeasible"
         if state is not None:
@@ -442,7 +483,7 @@ class Engine:
             )
 
     def _any_success(self) -> bool:
-        return any(trial.state in ("done", "stopped", "paused") for trial in self.trials.values())
+        return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self.trials.values())
 
     def _tell_observers(self, method: str, trial: TrialRun) -> None:
         for observer in self.observers:
@@ -462,6 +503,9 @@ def _known(record: TrialRecord) -> TrialRun:
         checkpoint_epoch=record.checkpoint_epoch,
         cause=record.cause,
         evidence=record.evidence,
+        fingerprint=record.fingerprint,
+        reused_from=record.reused_from,
+        trained=record.reused_from is None or record.attempts > 1,
     )
 
 

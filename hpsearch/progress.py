@@ -19,7 +19,7 @@ from hpsearch.sweep import Sweep
 REFRESH_S = 1.0
 MAX_ROWS = 12
 MAX_PARAMETERS = 6
-MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted": "x", "paused": "="}
+MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted": "x", "paused": "=", "reused": "*"}
 """One sign for each state, so that nothing depends on colour."""
 
 

@@ -41,8 +41,8 @@ def test_verbs_and_flags():
         for name, command in group.commands.items()
     }
     assert found == {
-        "sweep": ["--home", "--name", "--set", "-n"],
-        "resume": ["--home", "-n"],
+        "sweep": ["--accept-changes", "--again", "--home", "--name", "--set", "-n"],
+        "resume": ["--accept-changes", "--home", "-n"],
         "validate": ["--json", "--set"],
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],

@@ -46,6 +46,8 @@ class SweepRecord:
     """The sweep's files, relative to the ledger's folder."""
     spec_dir: str | None
     """Folder of the spec, where a trainable's file may be."""
+    code: Mapping[str, str] | None
+    """The trainable's source, file or function to hash; None if it can't be known."""
     started_at: str
     """UTC, ISO 8601."""
     ended_at: str | None
@@ -80,6 +82,8 @@ class TrialRecord:
     """Dotted name to value, constants included."""
     seed: int
     """Seed of the trial's random numbers."""
+    fingerprint: str | None
+    """What it is recognised by in other sweeps; None if that can't be known."""
     attempts: int
     """Tries so far, at least 1."""
     epochs_trained: int

@@ -29,6 +29,7 @@ sweeps = Table(
     Column("spec", Text, nullable=False),  # JSON: the resolved spec
     Column("folder", Text, nullable=False),  # the sweep's files, relative to the ledger's folder
     Column("spec_dir", Text),  # folder of the spec, where a trainable's file may be
+    Column("code", Text),  # JSON: file or function -> hash; NULL where it can't be known
     Column("started_at", String(32), nullable=False),
     Column("ended_at", String(32)),
 )
@@ -44,6 +45,7 @@ trials = Table(
     Column("evidence", Text),  # one sentence
     Column("point", Text, nullable=False),  # JSON: dotted name -> value, constants included
     Column("seed", Integer, nullable=False),
+    Column("fingerprint", String(64)),  # NULL where it can't be known
     Column("attempts", Integer, nullable=False),
     Column("epochs_trained", Integer, nullable=False),
     Column("best_value", Float),
@@ -70,4 +72,4 @@ reports = Table(
     UniqueConstraint("trial_id", "epoch"),
 )
 
-Index("trials_of_sweep", trials.c.sweep_id, trials.c.number)
+Index("trials_by_fingerprint", trials.c.fingerprint)

@@ -24,6 +24,8 @@ from hpsearch.ledger.records import ReportRecord, SweepRecord, SweepState, Trial
 
 REPORT_DELAY_S = 0.2
 FILE_NAME = "ledger.db"
+TRUSTED_STATES = ("done", "stopped", "paused", "interrupted", "reused")
+"""Trials whose epochs count in other sweeps; one that failed may have failed for another reason than its point."""
 
 
 def now() -> str:
@@ -82,8 +84,16 @@ class Ledger:
         """The sweep of that name, if there is one."""
         return next((sweep for sweep in self.sweeps() if sweep.name == name), None)
 
-    def add_sweep(self, name: str, spec: Mapping[str, Any], *, spec_dir: Path | None = None) -> SweepRecord:
+    def add_sweep(
+        self, name: str, spec: Mapping[str, Any], *, spec_dir: Path | None = None, code: Mapping[str, str] | None = None
+    ) -> SweepRecord:
         """Begin a sweep.
+
+        Args:
+            name: Not taken yet.
+            spec: The resolved spec.
+            spec_dir: Folder of the spec.
+            code: The trainable's source, see `fingerprint.code_of`.
 
         Raises:
             SweepExists: The name is taken.
@@ -94,6 +104,7 @@ class Ledger:
             "spec": json.dumps(spec),
             "folder": name,
             "spec_dir": None if spec_dir is None else str(spec_dir.resolve()),
+            "code": _json(code),
             "started_at": now(),
         }
         try:
@@ -105,10 +116,12 @@ class Ledger:
             ) from error
         return self.sweep(name)
 
-    def reopen_sweep(self, sweep: SweepRecord, spec: Mapping[str, Any]) -> SweepRecord:
-        """A sweep goes on, with limits that may have changed."""
+    def reopen_sweep(
+        self, sweep: SweepRecord, spec: Mapping[str, Any], *, code: Mapping[str, str] | None = None
+    ) -> SweepRecord:
+        """A sweep goes on, with limits and perhaps code that changed."""
+        values = {"state": "running", "reason": None, "ended_at": None, "spec": json.dumps(spec), "code": _json(code)}
         with self._commit() as connection:
-            values = {"state": "running", "reason": None, "ended_at": None, "spec": json.dumps(spec)}
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
         return self.sweep(sweep.name)
 
@@ -128,7 +141,7 @@ class Ledger:
         """All sweeps, the newest last."""
         with _storage_errors(self.path), self._engine.connect() as connection:
             rows = connection.execute(sa.select(schema.sweeps).order_by(schema.sweeps.c.id)).mappings()
-            return [SweepRecord(**{**row, "spec": json.loads(row["spec"])}) for row in rows]
+            return [_sweep_record(row) for row in rows]
 
     def sweep(self, name: str | None = None) -> SweepRecord:
         """The sweep of that name; the newest one without a name.
@@ -149,14 +162,32 @@ class Ledger:
 
     # -- trials ------------------------------------------------------------------------------------------------------
 
-    def add_trial(self, sweep: SweepRecord, number: int, *, point: Mapping[str, Any], seed: int) -> int:
+    def add_trial(
+        self, sweep: SweepRecord, number: int, *, point: Mapping[str, Any], seed: int, fingerprint: str | None = None
+    ) -> int:
         """Begin a trial; it is `running` from here.
+
+        Args:
+            sweep: Whose trial.
+            number: Counted from 1.
+            point: Dotted name to value.
+            seed: Of its random numbers.
+            fingerprint: What it is recognised by in later sweeps.
 
         Returns:
             The key of its row, which the other methods take.
         """
-        row = {"sweep_id": sweep.id, "number": number, "state": "running", "point": json.dumps(point), "seed": seed,
-               "attempts": 1, "epochs_trained": 0, "started_at": now()}  # fmt: skip
+        row = {
+            "sweep_id": sweep.id,
+            "number": number,
+            "state": "running",
+            "point": json.dumps(point),
+            "seed": seed,
+            "fingerprint": fingerprint,
+            "attempts": 1,
+            "epochs_trained": 0,
+            "started_at": now(),
+        }
         with self._commit() as connection:
             key = connection.execute(sa.insert(schema.trials).values(row)).inserted_primary_key
             assert key is not None
@@ -175,6 +206,29 @@ class Ledger:
         query = sa.select(*columns).where(schema.trials.c.sweep_id == sweep.id).order_by(schema.trials.c.number)
         with _storage_errors(self.path), self._engine.connect() as connection:
             return [_trial_record(row) for row in connection.execute(query).mappings()]
+
+    def find_trained(self, fingerprint: str, *, but: int) -> tuple[SweepRecord, TrialRecord] | None:
+        """The trial of any sweep that went furthest with this fingerprint and does not run now; None without one.
+
+        Args:
+            fingerprint: As `add_trial` was given it.
+            but: A row that does not count.
+        """
+        trials = schema.trials
+        columns = [trials.c[name] for name in TrialRecord.__dataclass_fields__]
+        query = (
+            sa.select(*columns, schema.sweeps.c.name.label("sweep_name"))
+            .join(schema.sweeps, schema.sweeps.c.id == trials.c.sweep_id)
+            .where(trials.c.fingerprint == fingerprint, trials.c.id != but, trials.c.epochs_trained > 0)
+            .where(trials.c.state.in_(TRUSTED_STATES))
+            .order_by(trials.c.epochs_trained.desc(), trials.c.id)
+            .limit(1)
+        )
+        with _storage_errors(self.path), self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        return self.sweep(row["sweep_name"]), _trial_record(row)
 
     # -- reports -----------------------------------------------------------------------------------------------------
 
@@ -198,6 +252,12 @@ class Ledger:
             with self._commit():
                 pass
 
+    def reports_of(self, trial: TrialRecord) -> list[ReportRecord]:
+        """All committed reports of one trial by epoch."""
+        query = sa.select(schema.reports).where(schema.reports.c.trial_id == trial.id).order_by(schema.reports.c.epoch)
+        with _storage_errors(self.path), self._engine.connect() as connection:
+            return [_report_record(trial.number, row) for row in connection.execute(query).mappings()]
+
     def reports(self, sweep: SweepRecord) -> list[ReportRecord]:
         """All committed reports of a sweep in the order in which they came."""
         joined = schema.reports.join(schema.trials, schema.reports.c.trial_id == schema.trials.c.id)
@@ -211,7 +271,7 @@ class Ledger:
         )
         with _storage_errors(self.path), self._engine.connect() as connection:
             rows = connection.execute(query).mappings()
-            return [ReportRecord(**{**row, "metrics": json.loads(row["metrics"])}) for row in rows]
+            return [_report_record(row["number"], row) for row in rows]
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -264,6 +324,21 @@ def _storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(dict(value))
+
+
+def _sweep_record(row: sa.RowMapping) -> SweepRecord:
+    code = None if row["code"] is None else json.loads(row["code"])
+    return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
+
+
 def _trial_record(row: sa.RowMapping) -> TrialRecord:
+    values = {name: row[name] for name in TrialRecord.__dataclass_fields__}
     decoded = {"point": json.loads(row["point"]), "last_metrics": json.loads(row["last_metrics"] or "{}")}
-    return TrialRecord(**{**row, **decoded})
+    return TrialRecord(**{**values, **decoded})
+
+
+def _report_record(number: int, row: sa.RowMapping) -> ReportRecord:
+    metrics = json.loads(row["metrics"])
+    return ReportRecord(number=number, epoch=row["epoch"], metrics=metrics, elapsed_s=row["elapsed_s"])

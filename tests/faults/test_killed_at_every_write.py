@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from hpsearch.engine import Engine, Verdict
+from hpsearch.ledger.memory import Memory
+from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.events import Assignment, Ended, Event, Report
@@ -43,7 +45,8 @@ class KilledError(BaseException):
 class Disk:
     """What outlives the driver: two checkpoints of each trial, and how often each epoch was trained."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, natural_end: int = NATURAL_END) -> None:
+        self.natural_end = natural_end
         self.checkpoints: dict[int, list[int]] = {}
         self.trained: Counter[tuple[int, int]] = Counter()
 
@@ -65,6 +68,7 @@ class Driver:
         self._real_commit = self.ledger._commit
         self.ledger._commit = self._commit  # type: ignore[method-assign]
         self.legs: dict[int, tuple[Assignment, int]] = {}
+        self.memory: Callable[[SweepRecord], Memory | None] = lambda record: None
 
     @contextmanager
     def _commit(self) -> Iterator[Any]:
@@ -84,8 +88,9 @@ class Driver:
             self.ledger._engine.dispose()
 
     def _live(self) -> bool:
-        known = self.ledger.find_sweep("victim")
-        record = known or self.ledger.add_sweep("victim", self.sweep.to_dict())
+        name = self.sweep.name or ""
+        known = self.ledger.find_sweep(name)
+        record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
         rule = make_stopping_rule(self.sweep, can_pause=True)
         self.engine = Engine(
             sweep=self.sweep,
@@ -93,14 +98,16 @@ class Driver:
             rule=rule,
             ledger=self.ledger,
             record=record,
+            memory=self.memory(record),
             concurrent=2,
             clock=lambda: self.now,
         )
         if known:
             last_epoch = record.spec["limits"]["epochs"]
             self.engine.replay(self.ledger.trials(record), self.ledger.reports(record), last_epoch=last_epoch)
-        if not self.engine.has_work:
-            if record.state == "running":
+        num_known = len(self.engine.trials)
+        if not self.engine.find_work():
+            if record.state == "running" or len(self.engine.trials) > num_known:
                 self.engine.finish()
             return False
         self.ledger.reopen_sweep(record, self.sweep.to_dict())
@@ -120,7 +127,7 @@ class Driver:
         self.now += 0.1
         self.engine.tick()
         event: Event = Ended(elapsed_s=self.now, checkpoint_epoch=epoch)
-        if epoch < NATURAL_END or self.sweep.early_terminate.type != "none":
+        if epoch < self.disk.natural_end or self.sweep.early_terminate.type != "none":
             epoch += 1
             self.disk.trained[number, epoch] += 1
             self.disk.save(number, epoch)
