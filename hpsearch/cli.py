@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from hpsearch.errors import HpsearchError
+
+if TYPE_CHECKING:
+    from hpsearch.sweep import Sweep
 
 app = typer.Typer(
     add_completion=False,
@@ -69,21 +72,29 @@ def sweep(
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default the spec's.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Train what other sweeps have trained, too.")] = False,
     accept_changes: Accept = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the trials' configurations as JSON lines; start nothing.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Run a sweep: search, train, print the best configuration."""
-    from hpsearch.driver import Run, home_dir
     from hpsearch.specfile import find_spec, load_sweep
 
     path = find_spec(spec)
     if str(path) != spec:
-        print(f"Using {path}")
+        print(f"Using {path}", file=sys.stderr if dry_run else sys.stdout)
     overrides = [
         *(set_ or []),
         *([f"limits.trials={trials}"] if trials is not None else []),
         *([f"name={json.dumps(name)}"] if name else []),
     ]
     loaded = load_sweep(path, overrides=overrides)
+    if dry_run:
+        for config in _first_configs(loaded, loaded.max_trials):
+            print(json.dumps(config, ensure_ascii=False))
+        return
+    from hpsearch.driver import Run, home_dir
+
     run = Run(
         sweep=loaded,
         home=home_dir(home),
@@ -113,22 +124,35 @@ def resume(
 
 
 @app.command(epilog="Example: hpsearch validate search_spaces/resnet.yaml")
-def validate(spec: Spec, set_: Set = None, as_json: Json = False) -> None:
+def validate(
+    spec: Spec,
+    set_: Set = None,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, max=10_000, help="Also print the first N configurations as JSON lines.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
     """Check a spec and show what it means: the space, the rungs, how many trials run at once. Starts nothing."""
     from hpsearch.devices.inventory import host_cpus, host_gpus
     from hpsearch.plan import make_plan, render, to_dict
     from hpsearch.specfile import find_spec, load_sweep
 
     path = find_spec(spec)
-    plan = make_plan(load_sweep(path, overrides=set_ or []), cpus=host_cpus(), gpus=host_gpus())
+    loaded = load_sweep(path, overrides=set_ or [])
+    plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus())
+    configs = _first_configs(loaded, sample) if sample else []
     if as_json:
-        _print_json(to_dict(plan))
+        _print_json(to_dict(plan) | ({"sample": configs} if sample else {}))
         return
     from rich.console import Console
 
     if str(path) != spec:
         print(f"Using {path}")
     Console(soft_wrap=False, highlight=False).print(render(plan))
+    if configs:
+        print(f"\nFirst {len(configs)} configurations:")
+    for config in configs:
+        print(json.dumps(config, ensure_ascii=False))
 
 
 @app.command("list", epilog="Example: hpsearch list")
@@ -253,6 +277,13 @@ def print_end(home: Path, name: str) -> None:
     print("".join(f"  {line}\n" for line in dump_yaml(tree["parameters"]).splitlines()), end="")
     file = f"{name}-best.yaml"
     print(f"Train it again:  python -m hpsearch best {name}{at} > {file} && python -m hpsearch sweep {file}{at}")
+
+
+def _first_configs(loaded: Sweep, count: int) -> list[dict[str, Any]]:
+    from hpsearch.search import first_points
+    from hpsearch.space import to_config
+
+    return [to_config(point) for point in first_points(loaded, count)]
 
 
 def _ledger(home: Path | None) -> Any:

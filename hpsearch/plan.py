@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
 from hpsearch.errors import SpecError
-from hpsearch.space import Domain
+from hpsearch.space import Computed, Domain, Space
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import DEFAULT_TRIALS, SAMPLERS, Sweep
 
@@ -27,11 +27,13 @@ class SpaceRow:
     name: str
     """Dotted."""
     kind: str
-    """constant | choice | real | integer."""
+    """constant | choice | real | integer | computed."""
     values: str
-    """Its values or its range."""
+    """Its values, range or expression."""
+    when: str | None
+    """When it is active; None for always."""
     size: int | None
-    """Number of distinct values; None for infinitely many."""
+    """Number of distinct values; None for infinitely many. A computed one has one for each point, and counts as 1."""
     grid_points: int | None
     """Values that grid search takes; None where it needs a step or a count."""
 
@@ -57,9 +59,15 @@ class Plan:
     space: tuple[SpaceRow, ...]
     """The parameters in the order of the spec."""
     space_size: int | None
-    """Number of distinct points; None for infinitely many."""
+    """Number of distinct points; None for infinitely many. At most so many where `is_counted` is false."""
     grid_size: int | None
     """Number of grid points; None where a range has neither step nor count."""
+    is_counted: bool
+    """Whether both numbers are exact: constraints were counted in."""
+    constraints: tuple[str, ...]
+    """What holds at every point."""
+    initial_points: int
+    """Trials whose points the spec gives."""
     trials: int
     """Trials in all."""
     trials_reason: str
@@ -113,9 +121,12 @@ def make_plan(sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this m
         method=sweep.method,
         sampler=sweep.sampler or next(iter(SAMPLERS[sweep.method]), None),
         seed=sweep.seed,
-        space=tuple(_row(name, domain) for name, domain in space.domains.items()),
+        space=tuple(_row(space, name, domain) for name, domain in space.domains.items()),
         space_size=space.size,
         grid_size=space.grid_size,
+        is_counted=space.is_counted and space.on_grid.is_counted,
+        constraints=tuple(each.text for each in space.constraints),
+        initial_points=len(sweep.initial_points),
         trials=sweep.max_trials,
         trials_reason=_trials_reason(sweep),
         max_epochs=sweep.max_epochs,
@@ -145,16 +156,21 @@ def render(plan: Plan) -> RenderableType:
 
     facts = [Text(f"{label:<12}{_printable(text)}") for label, text in _facts(plan)]
     notes = [Text(f"Note: {_printable(note)}", style="yellow") for note in plan.notes]
-    grid = f", grid {_count(plan.grid_size)}" if plan.grid_size else ""
-    title = Text(f"Space: {_count(plan.space_size)} points{grid}", style="bold")
+    at_most = "" if plan.is_counted else "at most "
+    grid = f", grid {at_most}{_count(plan.grid_size)}" if plan.grid_size else ""
+    title = Text(f"Space: {at_most if plan.space_size else ''}{_count(plan.space_size)} points{grid}", style="bold")
     return Group(*facts, Text(), title, _space_table(plan), *([Text()] if notes else []), *notes)
 
 
-def _row(name: str, domain: Domain) -> SpaceRow:
-    grid = domain.grid()
-    kind = type(domain).__name__.lower()
+def _row(space: Space, name: str, domain: Domain) -> SpaceRow:
+    grid: Sequence[Any] | None = ("computed",) if isinstance(domain, Computed) else domain.grid()
     return SpaceRow(
-        name=name, kind=kind, values=str(domain), size=domain.size, grid_points=None if grid is None else len(grid)
+        name=name,
+        kind=type(domain).__name__.lower(),
+        values=str(domain),
+        when=str(space.conditions[name]) if name in space.conditions else None,
+        size=1 if isinstance(domain, Computed) else domain.size,
+        grid_points=None if grid is None else len(grid),
     )
 
 
@@ -199,6 +215,10 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "trainable", plan.trainable or "given to run()"
     yield "metric", f"{plan.goal} {plan.metric}"
     yield "method", plan.method + (f", sampler {plan.sampler}" if plan.sampler else "") + f", seed {plan.seed}"
+    if plan.constraints:
+        yield "holds", "; ".join(plan.constraints)
+    if plan.initial_points:
+        yield "first", f"initial_points of the spec: {plan.initial_points}"
     yield "trials", f"{plan.trials} ({plan.trials_reason})" + _epochs(plan)
     yield "stopping", _stopping(plan)
     yield "a trial", _trial(plan.request)
@@ -234,7 +254,8 @@ def _space_table(plan: Plan) -> Table:
     for row in plan.space:
         size = "-" if row.size is None else _count(row.size)
         grid = "-" if row.grid_points is None else _count(row.grid_points)
-        table.add_row(*map(Text, (_printable(row.name), row.kind, _printable(row.values), size, grid)))
+        values = row.values if row.when is None else f"{row.values}, {row.when}"
+        table.add_row(*map(Text, (_printable(row.name), row.kind, _printable(values), size, grid)))
     return table
 
 

@@ -1,268 +1,183 @@
-"""The search space: what each hyperparameter may be, how it is drawn, and the one canonical form of a point.
+"""The search space: what all parameters mean together, and the one canonical form of a point.
 
-A *point* is a flat map from dotted names to values, constants included (`{"optimizer.lr": 0.1, "augment": True}`). A
-*config* is the same as nested dicts, which is what a trainable gets. Parsing of the `parameters` tree is in
-`space_parser.py`; the search methods, which turn domains into a library's own words, are in `search/`.
+A *point* is a flat map from dotted names to values (`{"optimizer.lr": 0.1, "augment": True}`): the active parameters,
+constants and computed ones included. A *config* is the same as nested dicts, which is what a trainable gets. What one
+parameter may be is in `domains.py`, when it is active in `conditions.py`, arithmetic in `expressions.py`, counting in
+`lattice.py`; parsing is in `space_parser.py` and `space_references.py`; the search methods, which turn domains into a
+library's own words, are in `search/`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 from typing import Any
 
-Point = dict[str, Any]
-"""Flat map from dotted parameter names to values."""
+from hpsearch.conditions import Condition, in_order, requirements
+from hpsearch.domains import Choice, Computed, Constant, Domain, Integer, Point, Real, canonical
+from hpsearch.errors import SpecError
+from hpsearch.expressions import Expression, ExpressionError
+from hpsearch.lattice import Lattice
 
+__all__ = ["Choice", "Computed", "Constant", "Domain", "Integer", "Point", "Real", "Space", "canonical", "to_config"]
 
-def canonical(value: Any) -> str:
-    """JSON text that is equal for equal values, and different for True, 1 and 1.0, whatever the order of keys.
-
-    Example:
-        >>> canonical({"b": 1, "a": 1.0})
-        '{"a":1.0,"b":1}'
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constant:
-    """A parameter that is not searched."""
-
-    value: Any
-    """Anything that JSON can hold."""
-
-    @property
-    def size(self) -> int:
-        """Number of distinct values."""
-        return 1
-
-    def draw(self, rng: random.Random) -> Any:
-        """The value."""
-        return self.value
-
-    def grid(self) -> tuple[Any, ...]:
-        """The value alone."""
-        return (self.value,)
-
-    def contains(self, value: Any) -> bool:
-        """True for the value itself and for nothing else."""
-        return canonical(value) == canonical(self.value)
-
-    def __str__(self) -> str:
-        return canonical(self.value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One of a list of values, without order."""
-
-    values: tuple[Any, ...]
-    """At least one; no two with the same canonical form. Each is anything that JSON can hold."""
-    probabilities: tuple[float, ...] | None = None
-    """How often random search draws each value; None for equally often. Same length as `values`, sums to 1."""
-
-    @property
-    def size(self) -> int:
-        """Number of distinct values."""
-        return len(self.values)
-
-    def draw(self, rng: random.Random) -> Any:
-        """A value, by its probability."""
-        return rng.choices(self.values, weights=self.probabilities)[0]
-
-    def grid(self) -> tuple[Any, ...]:
-        """All values in the order of the spec."""
-        return self.values
-
-    def contains(self, value: Any) -> bool:
-        """Whether `value` is one of the values; 1 is not True and not 1.0."""
-        return any(canonical(value) == canonical(known) for known in self.values)
-
-    def index(self, value: Any) -> int:
-        """Position of `value` in `values`; ValueError if it is not there."""
-        return [canonical(known) for known in self.values].index(canonical(value))
-
-    def __str__(self) -> str:
-        return " | ".join(canonical(value) for value in self.values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Real:
-    """A floating-point number in [min, max]."""
-
-    min: float
-    """Smallest value."""
-    max: float
-    """Largest value, at least `min`."""
-    log: bool = False
-    """Drawn evenly on a logarithmic scale; needs min > 0 and no step."""
-    step: float | None = None
-    """Distance of the allowed values min, min + step, ...; None for all numbers."""
-    count: int | None = None
-    """Number of grid points; used by grid search alone."""
-
-    @property
-    def size(self) -> int | None:
-        """Number of distinct values; None where it is infinite."""
-        if self.min == self.max:
-            return 1
-        return None if self.step is None else _num_steps(self.min, self.max, self.step)
-
-    def draw(self, rng: random.Random) -> float:
-        """A number, evenly from the range, its logarithm or its steps."""
-        if self.step is not None:
-            return self._at_step(rng.randrange(_num_steps(self.min, self.max, self.step)))
-        if self.log:
-            return self.clip(math.exp(rng.uniform(math.log(self.min), math.log(self.max))))
-        return self.clip(rng.uniform(self.min, self.max))
-
-    def grid(self) -> tuple[float, ...] | None:
-        """`count` points from min to max, evenly spaced (geometrically with log), or all steps; None without either."""
-        if self.count is not None:
-            return tuple(dict.fromkeys(self.clip(value) for value in self._spaced(self.count)))
-        if self.min == self.max:
-            return (self.min,)
-        if self.step is None:
-            return None
-        return tuple(self._at_step(i) for i in range(_num_steps(self.min, self.max, self.step)))
-
-    def contains(self, value: Any) -> bool:
-        """Whether `value` is a number in the range and, with a step, on it (to 1e-9 of a step)."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.min <= value <= self.max:
-            return False
-        return self.step is None or abs(self.clip(value) - value) <= 1e-9 * self.step
-
-    def clip(self, value: float) -> float:
-        """The nearest allowed value; what a library hands back may be an ulp off."""
-        if self.step is not None:
-            last = _num_steps(self.min, self.max, self.step) - 1
-            return self._at_step(min(max(round((value - self.min) / self.step), 0), last))
-        return min(max(float(value), self.min), self.max)
-
-    def _at_step(self, index: int) -> float:
-        assert self.step is not None
-        value = float(f"{self.min + index * self.step:.15g}")  # 0.1 + 2 * 0.1 is 0.3, also as text
-        return min(max(value, self.min), self.max)
-
-    def _spaced(self, count: int) -> Iterator[float]:
-        for i in range(count):
-            share = i / (count - 1) if count > 1 else 0.0
-            if self.log:
-                value = self.min ** (1 - share) * self.max**share
-            else:
-                value = self.min + share * (self.max - self.min)
-            yield float(f"{value:.12g}")
-
-    def __str__(self) -> str:
-        return _range_text(self.min, self.max, log=self.log, step=self.step)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Integer:
-    """A whole number in [min, max]."""
-
-    min: int
-    """Smallest value."""
-    max: int
-    """Largest value, at least `min`."""
-    log: bool = False
-    """Drawn evenly on a logarithmic scale; needs min >= 1 and no step."""
-    step: int = 1
-    """Distance of the allowed values min, min + step, ...."""
-    count: int | None = None
-    """Number of grid points; used by grid search alone."""
-
-    @property
-    def size(self) -> int:
-        """Number of distinct values."""
-        return (self.max - self.min) // self.step + 1
-
-    def draw(self, rng: random.Random) -> int:
-        """A whole number, evenly from the range, its logarithm or its steps."""
-        if self.log:  # half a unit on each side, so that the ends are drawn as often as their neighbours
-            low, high = math.log(self.min - 0.5), math.log(self.max + 0.5)
-            return self.clip(math.exp(rng.uniform(low, high)))
-        return self.min + self.step * rng.randrange(self.size)
-
-    def grid(self) -> Sequence[int]:
-        """`count` points from min to max, evenly spaced (geometrically with log), each once; all of them without."""
-        if self.count is None:
-            return range(self.min, self.max + 1, self.step)  # not held in memory: there may be 2**53
-        real = Real(min=self.min, max=self.max, log=self.log, count=self.count)
-        return tuple(dict.fromkeys(self.clip(value) for value in real.grid() or ()))
-
-    def contains(self, value: Any) -> bool:
-        """Whether `value` is a whole number of the range and on a step."""
-        if isinstance(value, bool) or not isinstance(value, int):
-            return False
-        return self.min <= value <= self.max and (value - self.min) % self.step == 0
-
-    def clip(self, value: float) -> int:
-        """The nearest allowed value."""
-        index = round((value - self.min) / self.step)
-        return self.min + self.step * min(max(index, 0), self.size - 1)
-
-    def __str__(self) -> str:
-        return _range_text(self.min, self.max, log=self.log, step=None if self.step == 1 else self.step)
-
-
-Domain = Constant | Choice | Real | Integer
-"""What a parameter may be."""
+MAX_COUNTED = 10_000
+"""Points of a space with constraints that are looked at one by one to count those that meet them."""
+MAX_DRAWS = 100_000
+"""Draws for one point that meets the constraints; a space that needs more was refused when it was loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """All parameters of a sweep, constants included, in the order of the spec."""
+    """All parameters of a sweep, in the order of the spec, and what holds between them."""
 
     domains: Mapping[str, Domain] = field(default_factory=dict)
     """Dotted name to domain; may be empty."""
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    """When a parameter is active; those that always are, are left out. Without circles."""
+    constraints: tuple[Expression, ...] = ()
+    """All hold at every point; one that refers to an inactive parameter counts as met."""
 
     @cached_property
     def constants(self) -> Point:
-        """The parameters that are not searched."""
+        """The parameters that are not searched, whether they are active or not."""
         return {name: domain.value for name, domain in self.domains.items() if isinstance(domain, Constant)}
 
     @cached_property
     def searched(self) -> dict[str, Choice | Real | Integer]:
         """The parameters that are searched."""
-        return {name: domain for name, domain in self.domains.items() if not isinstance(domain, Constant)}
+        return {name: domain for name, domain in self.domains.items() if not isinstance(domain, Constant | Computed)}
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """All names, each after those that its condition or its expression refers to."""
+        needs: dict[str, set[str]] = {name: set(each.allowed) for name, each in self.conditions.items()}
+        for name, domain in self.domains.items():
+            if isinstance(domain, Computed):
+                needs[name] = needs.get(name, set()) | domain.expression.names
+        return in_order(self.domains, needs)
+
+    @cached_property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The searched parameters, together those that are always active together; parents come first."""
+        groups: dict[str, list[str]] = {}
+        for name in self.order:
+            if name in self.searched:
+                needed = {parent: sorted(keys) for parent, keys in requirements(name, self.conditions).items()}
+                groups.setdefault(canonical(needed), []).append(name)
+        return tuple(map(tuple, groups.values()))
 
     @cached_property
     def size(self) -> int | None:
-        """Number of distinct points; None where it is infinite."""
-        sizes = [domain.size for domain in self.domains.values()]
-        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+        """Number of distinct points; None where it is infinite, an upper bound where `is_counted` is false."""
+        return self._lattice.size if self._allowed is None else len(self._allowed)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether `size` is exact: there are no constraints, or so few points that each was looked at."""
+        return not self.constraints or self._allowed is not None
 
     @cached_property
+    def on_grid(self) -> Space:
+        """The part of this space that a grid search runs: every `count` is a list of that many values."""
+        return replace(self, domains={name: _on_grid(domain) for name, domain in self.domains.items()})
+
+    @property
     def grid_size(self) -> int | None:
-        """Number of grid points; None where a range has neither step nor count."""
-        grids = [domain.grid() for domain in self.domains.values()]
-        return None if None in grids else math.prod(len(grid) for grid in grids if grid is not None)
+        """Number of grid points, as `size` counts; None where a range has neither step nor count."""
+        return self.on_grid.size
 
-    def draw(self, rng: random.Random) -> Point:
-        """One random point."""
-        return {name: domain.draw(rng) for name, domain in self.domains.items()}
+    def draw(self, rng: random.Random, fixed: Mapping[str, Any] | None = None) -> Point:
+        """One random point.
 
-    def grid_point(self, index: int) -> Point:
-        """Grid point `index` in [0, grid_size), the last parameter varying fastest.
+        Args:
+            rng: Alone decides on it.
+            fixed: Values that the point shall have.
+
+        Raises:
+            SpecError: None of MAX_DRAWS draws met the constraints, or had all of `fixed` active.
+        """
+        for _ in range(MAX_DRAWS):
+            point = self.try_draw(rng, fixed)
+            if point is not None:
+                return point
+        raise SpecError(f"none of {MAX_DRAWS} draws met the constraints. Loosen them.")
+
+    def try_draw(self, rng: random.Random, fixed: Mapping[str, Any] | None = None) -> Point | None:
+        """One random point; None if that draw breaks a constraint, or leaves some of `fixed` inactive."""
+        point = self.draw_unchecked(rng, fixed)
+        return point if point.keys() >= (fixed or {}).keys() and self.admits(point) else None
+
+    def draw_unchecked(self, rng: random.Random, fixed: Mapping[str, Any] | None = None) -> Point:
+        """One random point, whether the constraints hold or not."""
+        values = {name: domain.draw(rng) for name, domain in self.domains.items() if not isinstance(domain, Computed)}
+        return self.complete({**values, **(fixed or {})})
+
+    def complete(self, values: Mapping[str, Any]) -> Point:
+        """The point with these values: inactive parameters left out, constants and computed ones filled in.
+
+        Args:
+            values: Of all active parameters that are searched; more do no harm.
+
+        Returns:
+            A point in the order of the spec. A computed parameter without a value (a division by zero) is left out,
+            so that the point is none of this space.
+        """
+        point: Point = {}
+        for name in self.order:
+            domain = self.domains[name]
+            if not self.is_active(name, point):
+                continue
+            if isinstance(domain, Computed):
+                self._compute(name, domain.expression, point)
+            elif name in values:
+                point[name] = values[name]
+            elif isinstance(domain, Constant):
+                point[name] = domain.value
+        return {name: point[name] for name in self.domains if name in point}
+
+    def is_active(self, name: str, point: Mapping[str, Any]) -> bool:
+        """Whether a parameter stands in points with these values; those that it depends on must be in it."""
+        return name not in self.conditions or self.conditions[name].holds(point)
+
+    def admits(self, point: Point) -> bool:
+        """Whether every computed parameter of a complete point has a value, and every constraint holds."""
+        computed = (name for name, domain in self.domains.items() if isinstance(domain, Computed))
+        return all(name in point or not self.is_active(name, point) for name in computed) and all(
+            self.meets(constraint, point) for constraint in self.constraints
+        )
+
+    def contains(self, point: Point) -> bool:
+        """Whether a search of this space may try `point`: its names, its values, and what holds between them."""
+        known = all(name in self.domains and self._may_be(name, value) for name, value in point.items())
+        return (
+            known
+            and self._has_active(point)
+            and canonical(self.complete(point)) == canonical(point)
+            and self.admits(point)
+        )
+
+    def key(self, point: Point) -> str:
+        """Text that two points share only if they are the same trial: 0.30000000000000004 may stand for 0.3."""
+        free = {name: value for name, value in point.items() if not isinstance(self.domains.get(name), Computed)}
+        return canonical({name: self._nearest(name, value) for name, value in free.items()})
+
+    def point_at(self, index: int) -> Point | None:
+        """Point `index` in [0, size) of a finite space, the last parameter varying fastest.
+
+        Returns:
+            None where constraints forbid it, which they do only if `is_counted` is false.
 
         Raises:
             IndexError: There is no such point.
         """
-        grids = {name: domain.grid() or () for name, domain in self.domains.items()}
-        if not 0 <= index < (self.grid_size or 0):
-            raise IndexError(f"grid point {index} of {self.grid_size}")
-        point: Point = {}
-        for name, values in reversed(grids.items()):
-            index, position = divmod(index, len(values))
-            point[name] = values[position]
-        return {name: point[name] for name in self.domains}
+        if not 0 <= index < (self.size or 0):
+            raise IndexError(f"point {index} of {self.size}")
+        point = self.complete(self._lattice.at(index if self._allowed is None else self._allowed[index]))
+        return point if self.admits(point) else None
 
     def points(self) -> Iterator[Point]:
         """Every point of a finite space, the last parameter varying fastest; nothing is held in memory.
@@ -272,19 +187,46 @@ class Space:
         """
         if self.size is None:
             raise ValueError("an infinite space can't be enumerated")
-        every = [_all_values(domain) for domain in self.domains.values()]
-        for values in product(*every):
-            yield dict(zip(self.domains, values, strict=True))
+        every = (self.point_at(index) for index in range(self.size))
+        return (point for point in every if point is not None)
 
-    def contains(self, point: Point) -> bool:
-        """Whether `point` has exactly this space's names, each with an allowed value."""
-        return point.keys() == self.domains.keys() and all(
-            domain.contains(point[name]) for name, domain in self.domains.items()
-        )
+    @cached_property
+    def _lattice(self) -> Lattice:
+        drawn = {name: domain for name in self.order if not isinstance(domain := self.domains[name], Computed)}
+        return Lattice(drawn, {name: each for name, each in self.conditions.items() if name in drawn})
 
-    def key(self, point: Point) -> str:
-        """Text that two points share only if they are the same trial."""
-        return canonical(point)
+    @cached_property
+    def _allowed(self) -> list[int] | None:
+        """The numbers of the points that meet the constraints; None where there are none, or too many points."""
+        size = self._lattice.size
+        if not self.constraints or size is None or size > MAX_COUNTED:
+            return None
+        return [index for index in range(size) if self.admits(self.complete(self._lattice.at(index)))]
+
+    def _compute(self, name: str, expression: Expression, point: Point) -> None:
+        if expression.names <= point.keys():
+            try:
+                point[name] = expression.evaluate(point)
+            except ExpressionError:
+                return
+
+    def meets(self, constraint: Expression, point: Point) -> bool:
+        """Whether one constraint holds, or refers to an inactive parameter."""
+        try:
+            return not constraint.names <= point.keys() or constraint.holds(point)
+        except ExpressionError:
+            return False
+
+    def _may_be(self, name: str, value: Any) -> bool:
+        domain = self.domains[name]
+        return isinstance(domain, Computed) or domain.contains(value)
+
+    def _has_active(self, point: Point) -> bool:
+        return all(name in point or not self.is_active(name, point) for name in self.domains)
+
+    def _nearest(self, name: str, value: Any) -> Any:
+        domain = self.domains.get(name)
+        return domain.clip(value) if isinstance(domain, Real) and isinstance(value, int | float) else value
 
 
 def to_config(point: Point) -> dict[str, Any]:
@@ -304,18 +246,7 @@ def to_config(point: Point) -> dict[str, Any]:
     return config
 
 
-def _all_values(domain: Domain) -> Sequence[Any]:
-    if isinstance(domain, Integer):
-        return range(domain.min, domain.max + 1, domain.step)
-    if isinstance(domain, Real):
-        return Real(min=domain.min, max=domain.max, step=domain.step).grid() or ()
-    return domain.grid()
-
-
-def _num_steps(low: float, high: float, step: float) -> int:
-    return math.floor((high - low) / step + 1e-9) + 1
-
-
-def _range_text(low: int | float, high: int | float, *, log: bool, step: float | None) -> str:
-    text = f"{low:g} .. {high:g}" if isinstance(low, float) or isinstance(high, float) else f"{low} .. {high}"
-    return text + (" log" if log else "") + (f" step {step:g}" if step is not None else "")
+def _on_grid(domain: Domain) -> Domain:
+    if isinstance(domain, Real | Integer) and domain.count is not None:
+        return Choice(values=tuple(domain.grid() or ()))
+    return domain

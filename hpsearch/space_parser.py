@@ -7,112 +7,74 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from hpsearch.domains import Choice, Computed, Constant, Domain, Integer, Real, canonical
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.space import Choice, Constant, Domain, Integer, Real, Space, canonical
+from hpsearch.expressions import Expression, ExpressionError
+from hpsearch.plain import MAX_NAME_LENGTH, Key, Where, check_plain, shown
+from hpsearch.space import Space
+from hpsearch.space_references import Written, link
 
-MAX_NAME_LENGTH = 200
-MAX_DEPTH = 32
-"""Levels of nesting of a spec, the top one included."""
 MAX_BOUND = 2**52
 """Largest whole number in a range, either way: the search methods compute in floats, exact up to 2**53."""
 MAX_COUNT = 100_000
 """Grid points of one parameter."""
 MAX_STEPS = 1_000_000
 """Values of a range of floats with a step; a grid holds them in memory."""
-DOMAIN_KEYS = ("values", "value", "min", "max", "log", "step", "count", "probabilities")
+DOMAIN_KEYS = ("values", "value", "min", "max", "log", "step", "count", "probabilities", "when", "expr")
 DOMAIN_KEYS_SET = frozenset(DOMAIN_KEYS)
 
-Key = str | int
-Where = tuple[Key, ...]
-"""Keys and positions that lead from the top of a spec to a value."""
 
-
-def parse_space(tree: object, problems: list[Problem], *, where: Where = ("parameters",)) -> Space:
+def parse_space(
+    tree: object, problems: list[Problem], *, constraints: object = (), where: Where = ("parameters",)
+) -> Space:
     """The space that `tree` describes; what is wrong with it is appended to `problems`.
 
     Args:
         tree: Nested dicts; a dict with a key of DOMAIN_KEYS is a domain, another dict is a level of nesting, and
             anything else is a constant.
         problems: Gets one entry for each mistake; the space holds only the parameters without one.
+        constraints: The spec's list of texts.
         where: Keys that lead from the top of the spec to `tree`.
     """
-    domains: dict[str, Domain] = {}
+    parser = _Parser(problems)
     if isinstance(tree, Mapping):
-        _Parser(problems, domains).level(tree, where, prefix="")
+        parser.level(tree, where, prefix="")
     else:
         example = "Write for example lr: {min: 1e-4, max: 1e-1}."
         problems.append(_problem(where, f"expected a map of names, got {shown(tree)}. {example}"))
-    return Space(domains=domains)
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it: short, and with its kind where the kind is the mistake.
-
-    Example:
-        >>> shown("small"), shown(None), shown([1, 2])
-        ("the text 'small'", 'nothing', 'the list [1, 2]')
-    """
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    kinds = {str: "the text ", Mapping: "the map ", Sequence: "the list "}
-    kind = next((text for known, text in kinds.items() if isinstance(value, known)), "")
-    try:
-        text = repr(value)
-    except ValueError:  # Python spells out no number of more than 4300 digits
-        return "a number of thousands of digits"
-    return kind + (text if len(text) <= 60 else text[:57] + "...")
-
-
-def check_plain(value: object, where: Where, problems: list[Problem]) -> bool:
-    """Whether the ledger can keep `value`: text, finite number, true, false, null, or lists and maps of these.
-
-    Args:
-        value: At most MAX_DEPTH levels deep.
-        where: Keys that lead from the top of the spec to `value`.
-        problems: Gets one entry for each mistake.
-    """
-    before = len(problems)
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not isinstance(key, str) or len(key) > MAX_NAME_LENGTH:
-                expected = f"a key must be text of at most {MAX_NAME_LENGTH} characters"
-                problems.append(_problem((*where, str(key)[:60]), f"{expected}, got {shown(key)}. Put it in quotes."))
-            check_plain(inner, (*where, key), problems)
-    elif isinstance(value, list | tuple):
-        for position, inner in enumerate(value):
-            check_plain(inner, (*where, position), problems)
-    elif (message := _wrong_scalar(value)) is not None:
-        problems.append(_problem(where, message))
-    return len(problems) == before
-
-
-def _wrong_scalar(value: object) -> str | None:
-    if isinstance(value, int) and abs(value) >= 2**63:
-        return f"expected a whole number of at most 64 bits, got {shown(value)}. Write it as text, in quotes."
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return None
-    return f"expected text, a finite number, true, false, null or a list, got {shown(value)}."
+    return link(parser.written, constraints, problems)
 
 
 class _Parser:
-    def __init__(self, problems: list[Problem], domains: dict[str, Domain]) -> None:
+    def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
-        self.domains = domains
+        self._domains: dict[str, Domain] = {}
+        self._whens: dict[str, object] = {}
+        self._places: dict[str, Where] = {}
+
+    @property
+    def written(self) -> Written:
+        return Written(domains=self._domains, whens=self._whens, places=self._places)
 
     def level(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
         for name, value in tree.items():
             if not self._name_is_good(name, (*where, name)):
                 continue
-            if isinstance(value, Mapping) and not DOMAIN_KEYS_SET.isdisjoint(value):
-                domain = _DomainParser(self.problems, (*where, name)).parse(value)
-                if domain is not None:
-                    self.domains[prefix + name] = domain
-            elif isinstance(value, Mapping):
+            if isinstance(value, Mapping) and DOMAIN_KEYS_SET.isdisjoint(value):
                 self._nested(value, (*where, name), f"{prefix}{name}.")
-            elif check_plain(value, (*where, name), self.problems):
-                self.domains[prefix + name] = Constant(value=value)
+            else:
+                self._parameter(value, (*where, name), prefix + name)
+
+    def _parameter(self, value: object, where: Where, name: str) -> None:
+        self._places[name] = where
+        if isinstance(value, Mapping):
+            domain = _DomainParser(self.problems, where).parse(value)
+            if "when" in value:
+                self._whens[name] = value["when"]
+        else:
+            domain = Constant(value=value) if check_plain(value, where, self.problems) else None
+        if domain is not None:
+            self._domains[name] = domain
 
     def _nested(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
         if not tree:
@@ -138,7 +100,7 @@ class _Parser:
 
 
 class _DomainParser:
-    """One domain: `{values: ...}`, `{min: ..., max: ...}` or `{value: ...}`."""
+    """One domain: `{values: ...}`, `{min: ..., max: ...}`, `{value: ...}` or `{expr: ...}`, each with `when` or not."""
 
     def __init__(self, problems: list[Problem], where: Where) -> None:
         self.problems = problems
@@ -147,7 +109,7 @@ class _DomainParser:
     def parse(self, tree: Mapping[Any, Any]) -> Domain | None:
         """The domain; None after a mistake."""
         before = len(self.problems)
-        if not tree.keys() & {"values", "value", "min", "max"}:
+        if not tree.keys() & {"values", "value", "min", "max", "expr"}:
             self._not_a_domain(tree)
             return None
         for key in tree:
@@ -159,6 +121,11 @@ class _DomainParser:
 
     def _not_a_domain(self, tree: Mapping[Any, Any]) -> None:
         word = next(key for key in tree if key in DOMAIN_KEYS_SET)
+        if word == "when":
+            self._wrong(
+                "it says when a parameter is there; give each parameter of a map its own, beside its values.", word
+            )
+            return
         self._wrong(
             f"'{word}' is a word of ranges, and this has no values, no min and no max."
             " Write for example {min: 1e-4, max: 1e-1}; a parameter inside a map needs another name.",
@@ -167,13 +134,28 @@ class _DomainParser:
 
     def _choose(self, tree: Mapping[Any, Any]) -> Domain | None:
         is_range = not tree.keys().isdisjoint(("min", "max"))
-        kinds = [key for key in ("values", "value") if key in tree] + ["min and max"] * is_range
+        kinds = [key for key in ("values", "value", "expr") if key in tree] + ["min and max"] * is_range
         if len(kinds) > 1:
             self._wrong(f"{' and '.join(kinds)} exclude each other. Keep one of them.")
             return None
         if kinds == ["values"]:
             return self._values(tree)
+        if kinds == ["expr"]:
+            return self._computed(tree)
         return self._range(tree) if is_range else self._constant(tree)
+
+    def _computed(self, tree: Mapping[Any, Any]) -> Computed | None:
+        self._only(tree, ("expr",))
+        text = tree["expr"]
+        if not isinstance(text, str):
+            example = 'Write for example expr: "5 * 50000 // batch_size".'
+            self._wrong(f"expected text, got {shown(text)}. {example}", "expr")
+            return None
+        try:
+            return Computed(expression=Expression(text))
+        except ExpressionError as error:
+            self._wrong(str(error), "expr")
+            return None
 
     def _constant(self, tree: Mapping[Any, Any]) -> Constant | None:
         self._only(tree, ("value",))
@@ -266,7 +248,7 @@ class _DomainParser:
 
     def _only(self, tree: Mapping[Any, Any], known: Sequence[str]) -> None:
         for key in DOMAIN_KEYS:
-            if key in tree and key not in known:
+            if key in tree and key not in known and key != "when":
                 self._wrong(f"'{key}' says nothing beside '{known[0]}'. Remove it.", key)
 
     def _wrong(self, message: str, *key: Key) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpsearch.errors import Problem, SpecError, did_you_mean
-from hpsearch.space_parser import MAX_DEPTH, Where, shown
+from hpsearch.plain import MAX_DEPTH, Where, shown
 from hpsearch.sweep import NAME_PATTERN, Sweep
 from hpsearch.trainable import locate
 from hpsearch.yaml_reader import Located, Place, read_yaml

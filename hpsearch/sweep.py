@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from hpsearch.errors import Problem, SpecError
-from hpsearch.space import Space
-from hpsearch.space_parser import MAX_DEPTH, parse_space, shown
+from hpsearch.plain import MAX_DEPTH, shown
+from hpsearch.space import Point, Space
+from hpsearch.space_checks import check_draws, parse_initial_points
+from hpsearch.space_parser import parse_space
 from hpsearch.sweep_checks import NAME_PATTERN, SAMPLERS, check_together, explain
 
 __all__ = [
@@ -164,6 +167,10 @@ class Sweep(_Part):
     """Seeds the search and every trial."""
     parameters: dict[str, Any]
     """The tree as it was written; `space` is what it means."""
+    constraints: list[str] = []
+    """Expressions that hold at every point."""
+    initial_points: list[dict[str, Any]] = []
+    """What is tried first, as it was written; `first_points` is what it means."""
     early_terminate: EarlyTerminate = EarlyTerminate()
     """The stopping rule."""
     limits: Limits = Limits()
@@ -191,13 +198,20 @@ class Sweep(_Part):
             raise SpecError(f"expected a map with metric and parameters, got {shown(tree)}.")
         spec = _copied(tree)
         problems: list[Problem] = []
-        space = parse_space(spec["parameters"], problems) if "parameters" in spec else Space()
+        space = Space()
+        if "parameters" in spec:
+            space = parse_space(spec["parameters"], problems, constraints=spec.get("constraints", ()))
         sweep = None
         try:
             sweep = cls.model_validate(spec)
         except ValidationError as error:
             problems += explain(error.errors(), cls)
         problems += check_together(spec, space)
+        if not problems:
+            is_grid = spec.get("method") == "grid"
+            problems += check_draws(space.on_grid if is_grid else space)
+        if not problems:
+            parse_initial_points(spec.get("initial_points", ()), space, problems, is_grid=is_grid)
         if problems or sweep is None:
             raise SpecError(dict.fromkeys(problems))
         return sweep._with_one_length()
@@ -207,11 +221,13 @@ class Sweep(_Part):
         tree = self.model_dump(by_alias=True, mode="json")
         tree["early_terminate"].pop("max_iter")
         tree["limits"]["epochs"] = self.max_epochs
-        return {**tree, "parameters": self.parameters}
+        return {**tree, "parameters": self.parameters, "initial_points": self.initial_points}
 
     def with_values(self, **changes: Any) -> Sweep:
         """A copy with other top-level values; they are taken as they are."""
-        return self.model_copy(update=changes)
+        changed = self.model_copy(update=changes)
+        changed.__dict__.pop("space", None)  # a cached one came along
+        return changed
 
     def _with_one_length(self) -> Sweep:
         """The number of epochs in `limits`, whichever of its two names it was written by."""
@@ -219,10 +235,15 @@ class Sweep(_Part):
         limits = self.limits.model_copy(update={"epochs": self.max_epochs})
         return self.with_values(early_terminate=rule, limits=limits)
 
-    @property
+    @cached_property
     def space(self) -> Space:
-        """What `parameters` means."""
-        return parse_space(self.parameters, [])
+        """What `parameters` and `constraints` mean."""
+        return parse_space(self.parameters, [], constraints=self.constraints)
+
+    @property
+    def first_points(self) -> tuple[Point, ...]:
+        """The values that `initial_points` sets, by dotted names."""
+        return tuple(parse_initial_points(self.initial_points, self.space, [], is_grid=self.method == "grid"))
 
     @property
     def max_epochs(self) -> int | None:

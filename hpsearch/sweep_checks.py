@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from hpsearch.errors import Problem, did_you_mean
+from hpsearch.plain import Where, check_plain, shown
 from hpsearch.space import Real, Space
-from hpsearch.space_parser import Where, check_plain, shown
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a map",
     "model_type": "a map",
+    "list_type": "a list",
     "string_too_short": "some text",
     "string_too_long": "shorter text",
 }

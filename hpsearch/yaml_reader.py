@@ -29,7 +29,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from hpsearch.errors import Problem
-from hpsearch.space_parser import MAX_DEPTH, Key, Where
+from hpsearch.plain import MAX_DEPTH, Key, Where
 
 MAX_NODES = 10_000
 """Keys, items and values, aliases expanded."""

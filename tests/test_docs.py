@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from hpsearch.ledger.records import CAUSE_CLASSES
 from hpsearch.results.rows import AFTER, BEFORE
 from hpsearch.sweep import SAMPLERS, Sweep
@@ -42,3 +44,18 @@ def test_every_cause_is_in_the_guide_with_its_class():
     for cause, kind in CAUSE_CLASSES.items():
         line = next(line for line in text.splitlines() if line.startswith(f"| {kind} |"))
         assert f"`{cause}`" in line
+
+
+def test_every_part_of_a_spec_in_the_guide_loads():
+    """The blocks of the page on specs, put together with what they refer to."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (DOCS / "spec.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    width = {"model": {"width": {"min": 16, "max": 128, "step": 16}, "depth": {"values": [20, 32, 44]}}}
+    lr = {"lr": {"min": 1e-4, "max": 1e-1, "log": True}}
+    tree = {"metric": {"name": "loss", "goal": "minimize"}, "parameters": dict(width)}
+    for block in blocks:
+        read = YAML(typ="safe", pure=True).load(block)
+        tree["parameters"].update(read.pop("parameters", {}))
+        tree |= read
+    tree["parameters"]["optimizer"] |= lr
+    assert {"constraints", "initial_points"} <= tree.keys()
+    assert Sweep.from_dict(tree).space.conditions.keys() == {"optimizer.momentum", "optimizer.nesterov"}

@@ -20,7 +20,14 @@ STANDARD = sys.stdlib_module_names | {"hpsearch"}
 RULES = [
     ("hpsearch.errors", set()),
     ("hpsearch.space", set()),
+    ("hpsearch.domains", set()),
+    ("hpsearch.conditions", set()),
+    ("hpsearch.lattice", set()),
+    ("hpsearch.plain", set()),
+    ("hpsearch.expressions", {"simpleeval"}),
     ("hpsearch.space_parser", set()),
+    ("hpsearch.space_references", set()),
+    ("hpsearch.space_checks", set()),
     ("hpsearch.sweep", {"pydantic", "pydantic_core"}),
 ]
 """Modules that may import no third party but these."""
@@ -88,7 +95,7 @@ def loaded_by(code: str, *names: str) -> set[str]:
     return set(filter(None, done.stdout.splitlines()[-1].split(",")))
 
 
-HEAVY = ("ray", "torch", "pandas", "optuna", "hyperopt", "numpy")
+HEAVY = ("ray", "torch", "pandas", "optuna", "hyperopt", "numpy", "simpleeval")
 
 
 def test_importing_the_package_imports_nothing_heavy():

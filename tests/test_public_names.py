@@ -41,9 +41,9 @@ def test_verbs_and_flags():
         for name, command in group.commands.items()
     }
     assert found == {
-        "sweep": ["--accept-changes", "--again", "--home", "--name", "--set", "-n"],
+        "sweep": ["--accept-changes", "--again", "--dry-run", "--home", "--name", "--set", "-n"],
         "resume": ["--accept-changes", "--home", "-n"],
-        "validate": ["--json", "--set"],
+        "validate": ["--json", "--sample", "--set"],
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],
         "best": ["--home", "--json"],
@@ -74,6 +74,8 @@ def test_yaml_keys():
         "sampler": None,
         "seed": None,
         "parameters": None,
+        "constraints": None,
+        "initial_points": None,
         "early_terminate": {"type": None, "min_iter": None, "max_iter": None, "eta": None},
         "limits": {
             "trials": None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hpsearch.errors import Problem, SpecError
 from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.space import Point
 from hpsearch.sweep import SAMPLERS, Sweep
 
-__all__ = ["Outcome", "Searcher", "make_searcher"]
+__all__ = ["Outcome", "Searcher", "first_points", "make_searcher"]
 
 
 def make_searcher(sweep: Sweep) -> Searcher:
@@ -23,25 +24,36 @@ def make_searcher(sweep: Sweep) -> Searcher:
         raise SpecError([Problem(where=("method",), message=message)]) from error
 
 
+def first_points(sweep: Sweep, count: int) -> list[Point]:
+    """What a sweep's first trials would try if all of them ran at once; fewer than `count` if it has fewer.
+
+    Raises:
+        SpecError: The method's library isn't installed.
+    """
+    searcher = make_searcher(sweep)
+    asked = (searcher.ask(number) for number in range(1, min(count, sweep.max_trials) + 1))
+    return [point for point in asked if point is not None]
+
+
 def _make(sweep: Sweep) -> Searcher:
-    space, seed = sweep.space, sweep.seed
+    space, seed, initial = sweep.space, sweep.seed, sweep.first_points
     sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
     if sweep.method == "grid":
         from hpsearch.search.grid import GridSearcher
 
-        return GridSearcher(space=space, seed=seed)
+        return GridSearcher(space=space, seed=seed, initial=initial)
     if sweep.method == "optuna" and sampler == "qmc":
         from hpsearch.search.qmc_search import QmcSearcher
 
-        return QmcSearcher(space=space, seed=seed)
+        return QmcSearcher(space=space, seed=seed, initial=initial)
     if sweep.method == "optuna":
         from hpsearch.search.optuna_search import OptunaSearcher
 
-        return OptunaSearcher(space=space, seed=seed, sampler=sampler)
+        return OptunaSearcher(space=space, seed=seed, sampler=sampler, initial=initial)
     if sweep.method == "hyperopt":
         from hpsearch.search.hyperopt_search import HyperoptSearcher
 
-        return HyperoptSearcher(space=space, seed=seed, sampler=sampler)
+        return HyperoptSearcher(space=space, seed=seed, sampler=sampler, initial=initial)
     from hpsearch.search.random_search import RandomSearcher
 
-    return RandomSearcher(space=space, seed=seed)
+    return RandomSearcher(space=space, seed=seed, initial=initial)

@@ -5,7 +5,7 @@
     Real            the number itself; with a step, its step's index
 
 Indices keep lists, None and look-alikes (True, 1, 1.0) apart, and spare the libraries ranges that their step does not
-divide. Parameters with a single value are constants to a model, and not coded.
+divide. Parameters with a single value are constants to a model, and not coded; nor are inactive ones.
 """
 
 from __future__ import annotations
@@ -34,20 +34,31 @@ class Coding:
         self._space = space
         self.domains = {name: domain for name, domain in space.searched.items() if domain.size != 1}
         """The parameters that have more than one value, in the order of the spec."""
-        self._fixed = {name: domain.grid() for name, domain in space.domains.items() if name not in self.domains}
+        self._fixed = {name: (domain.grid() or ())[0] for name, domain in space.searched.items() if domain.size == 1}
+        groups = (tuple(name for name in group if name in self.domains) for group in space.groups)
+        self.groups = tuple(filter(None, groups))
+        """Their names, together those that are always active together; what a group's activity hangs on comes first."""
 
     def encode(self, point: Point) -> Codes | None:
         """The codes of a point; None if it lies outside of the space, which no model can express."""
         if not self._space.contains(point):
             return None
-        return {name: _encode(domain, point[name]) for name, domain in self.domains.items()}
+        return {name: _encode(domain, point[name]) for name, domain in self.domains.items() if name in point}
 
     def decode(self, codes: Mapping[str, float]) -> Point:
-        """The point of codes that may be an ulp outside of their range, in the library's own kinds of numbers."""
-        return {
-            name: _decode(self.domains[name], codes[name]) if name in self.domains else (self._fixed[name] or ())[0]
-            for name in self._space.domains
-        }
+        """The point of codes that may be an ulp outside of their range, in the library's own kinds of numbers.
+
+        Args:
+            codes: Of all active parameters; those of inactive ones do no harm.
+
+        Returns:
+            A point that may break a constraint: the contract's `ask` looks at it.
+        """
+        return self._space.complete(self._fixed | {name: _decode(self.domains[name], codes[name]) for name in codes})
+
+    def is_active(self, group: tuple[str, ...], codes: Mapping[str, float]) -> bool:
+        """Whether the parameters of a group are active, by the codes of all groups before it."""
+        return self._space.is_active(group[0], self.decode(codes))
 
 
 def _encode(domain: Choice | Integer | Real, value: Any) -> int | float:

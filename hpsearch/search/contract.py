@@ -1,20 +1,21 @@
 """What every search method can do, and the one place that keeps a point from being proposed twice.
 
 A searcher lives in the driver. It sees points (flat maps of dotted names, constants included) and losses (lower is
-better, whatever the goal of the metric); it knows nothing of slots, Ray or the ledger. After a restart it is made anew
-and hears the same adopt, tell and drop calls in the same order: a suggestion depends on these, the seed and the
-trial's number, and on nothing else, so that a resumed sweep proposes what an unbroken one would have.
+better, whatever the goal of the metric); it knows nothing of slots, Ray or the ledger. Constraints and the points that
+the user begins with are kept here for all methods: what a method proposes may break a constraint. After a restart it is
+made anew and hears the same adopt, tell and drop calls in the same order: a suggestion depends on these, the seed and
+the trial's number, and on nothing else, so that a resumed sweep proposes what an unbroken one would have.
 """
 
 from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-from hpsearch.space import Point, Real, Space
+from hpsearch.space import Point, Space
 
 MAX_REDRAWS = 8
 """Proposals of one method for one trial before a point is drawn at random; a model near the end of a finite space
@@ -47,9 +48,17 @@ class Outcome:
 class Searcher(ABC):
     """Proposes points and learns from outcomes. Not safe for threads: one driver asks and tells."""
 
-    def __init__(self, *, space: Space, seed: int) -> None:
+    def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
+        """A searcher that knows no trial yet.
+
+        Args:
+            space: What is searched.
+            seed: All random numbers come from it.
+            initial: Values that the first trials have, one entry for each; what they leave open is drawn.
+        """
         self.space = space
         self.seed = seed
+        self._initial = initial
         self._taken: set[str] = set()
 
     @final
@@ -68,7 +77,7 @@ class Searcher(ABC):
     def adopt(self, number: int, point: Point) -> None:
         """Trial `number` tries `point`, whoever chose it: this searcher, the user, or an earlier run of this sweep."""
         if self.space.contains(point):
-            self._taken.add(self._key(point))
+            self._taken.add(self.space.key(point))
         self._begin(number, point)
 
     @final
@@ -90,7 +99,7 @@ class Searcher(ABC):
     @final
     def is_taken(self, point: Point) -> bool:
         """Whether a trial has tried or tries this very point."""
-        return self._key(point) in self._taken
+        return self.space.key(point) in self._taken
 
     @final
     def rng(self, number: int, draw: int | str = 0) -> random.Random:
@@ -100,25 +109,39 @@ class Searcher(ABC):
     def _fresh(self, number: int) -> Point | None:
         if len(self._taken) == self.space.size:
             return None
+        if number <= len(self._initial) and (given := self._given(number)) is not None:
+            return given
         for draw in range(MAX_REDRAWS):
             point = self._propose(number, draw)
-            if point is None or not self.is_taken(point):
+            if point is None or (self.space.admits(point) and not self.is_taken(point)):
                 return point
         return self._untried(number)
 
-    def _key(self, point: Point) -> str:
-        """The same text for a user's 1 or 0.30000000000000004 as for our 1.0 or 0.3."""
-        reals = {name: each for name, each in self.space.searched.items() if isinstance(each, Real)}
-        return self.space.key({**point, **{name: each.clip(point[name]) for name, each in reals.items()}})
+    def _given(self, number: int) -> Point | None:
+        """The user's point for this trial, the rest of it drawn; None if all that is tried was taken before."""
+        rng = self.rng(number, "initial")
+        for _ in range(MAX_REDRAWS):
+            point = self._drawn_from.draw(rng, self._initial[number - 1])
+            if not self.is_taken(point):
+                return point
+        return None
+
+    @property
+    def _drawn_from(self) -> Space:
+        """Where the parameters that a user's point leaves open are drawn from."""
+        return self.space
 
     def _untried(self, number: int) -> Point | None:
-        """A random point that was never taken; None when a finite space has none."""
+        """A random point that was never taken; None when a finite space has none.
+
+        In a space too large to be counted under its constraints, MAX_RANDOM_DRAWS taken points in a row are the end.
+        """
         rng = self.rng(number, "untried")
         for _ in range(MAX_RANDOM_DRAWS):
             point = self.space.draw(rng)
             if not self.is_taken(point):
                 return point
-        return None if self.space.size is None else self._untried_of_all(rng)
+        return None if self.space.size is None or not self.space.is_counted else self._untried_of_all(rng)
 
     def _untried_of_all(self, rng: random.Random) -> Point | None:
         """An evenly drawn free point of a finite space, found in one pass with nothing held in memory."""
@@ -133,6 +156,7 @@ class Searcher(ABC):
     def _propose(self, number: int, draw: int) -> Point | None:
         """The `draw`-th proposal (from 0) for trial `number`; None when there is nothing left to propose.
 
+        It has the parameters that are active by its values; whether it meets the constraints is checked by `ask`.
         It changes nothing that a later proposal depends on: after a restart it isn't made again.
         """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import final
 
@@ -50,27 +51,32 @@ def _feistel(index: int, *, half_bits: int, seed: int) -> int:
 class GridSearcher(Searcher):
     """Trial n gets point n of the shuffled grid, so that any first part of a grid is spread over the whole of it.
 
-    Where that point is taken (the user began with it), the trial gets the first point that no other trial took.
+    Where that point is taken (the user began with it) or breaks a constraint, the trial gets the first point that no
+    other trial took.
     """
 
-    def __init__(self, *, space: Space, seed: int) -> None:
-        super().__init__(space=space, seed=seed)
+    def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
+        super().__init__(space=space, seed=seed, initial=initial)
         if space.grid_size is None:
             raise SpecError("grid needs a list, a step or a count for every parameter.")
         self._size = space.grid_size
         self._first_free = 0
 
     def _propose(self, number: int, draw: int) -> Point | None:
-        if number <= self._size and not self.is_taken(point := self._at(number - 1)):
-            return point
-        while self._first_free < self._size:
-            if not self.is_taken(point := self._at(self._first_free)):
-                return point
-            self._first_free += 1
-        return None
+        point = self._free(number - 1) if number <= self._size else None
+        while point is None and self._first_free < self._size:
+            point = self._free(self._first_free)
+            self._first_free += point is None
+        return point
 
-    def _at(self, position: int) -> Point:
-        return self.space.grid_point(shuffled(position, size=self._size, seed=self.seed))
+    def _free(self, position: int) -> Point | None:
+        """A point of the shuffled grid; None if it is taken or breaks a constraint."""
+        point = self.space.on_grid.point_at(shuffled(position, size=self._size, seed=self.seed))
+        return None if point is None or self.is_taken(point) else point
+
+    @property
+    def _drawn_from(self) -> Space:
+        return self.space.on_grid
 
     def _begin(self, number: int, point: Point) -> None:
         pass

@@ -3,11 +3,14 @@
 HyperOpt keeps trials as dicts of its own layout ("docs"), which we write; `suggest` takes a seed each time, so nothing
 of a proposal is left behind. A running trial has no loss yet, which both algorithms count as infinite: a place where
 many trials run is avoided. A stopped trial is told with its best loss, an infeasible one with the worst loss known.
+
+A conditional parameter has a value only in the docs of the trials where it was active, as with `hp.choice`: both
+algorithms learn of it from these alone. HyperOpt proposes values for all parameters; those of inactive ones are left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import log
 from typing import Any, final
@@ -55,8 +58,8 @@ def _node(name: str, domain: Choice | Integer | Real) -> Any:
 class HyperoptSearcher(Searcher):
     """HyperOpt's list of trials in memory, and one of its algorithms."""
 
-    def __init__(self, *, space: Space, seed: int, sampler: str) -> None:
-        super().__init__(space=space, seed=seed)
+    def __init__(self, *, space: Space, seed: int, sampler: str, initial: Sequence[Point] = ()) -> None:
+        super().__init__(space=space, seed=seed, initial=initial)
         self._suggest = SAMPLERS[sampler]
         self._coding = Coding(space)
         nodes = {name: _node(name, domain) for name, domain in self._coding.domains.items()}
@@ -76,7 +79,9 @@ class HyperoptSearcher(Searcher):
         codes = self._coding.encode(point)
         if not codes:
             return
-        (doc,) = self._trials.new_trial_docs([number], [None], [{"status": STATUS_NEW}], [_misc(number, codes)])
+        (doc,) = self._trials.new_trial_docs(
+            [number], [None], [{"status": STATUS_NEW}], [_misc(number, codes, self._coding.domains)]
+        )
         doc["state"] = JOB_STATE_RUNNING
         self._trials.insert_trial_doc(doc)
         self._trials.refresh()
@@ -95,12 +100,12 @@ class HyperoptSearcher(Searcher):
             self._trials.refresh()
 
 
-def _misc(number: int, codes: Codes) -> dict[str, Any]:
-    """The part of a doc that holds the values, each in a list with the trial's number beside it."""
+def _misc(number: int, codes: Codes, names: Iterable[str]) -> dict[str, Any]:
+    """The part of a doc that holds the values, each in a list with the trial's number beside it; empty if inactive."""
     return {
         "tid": number,
         "cmd": None,
         "workdir": None,
-        "idxs": {name: [number] for name in codes},
-        "vals": {name: [code] for name, code in codes.items()},
+        "idxs": {name: [number] if name in codes else [] for name in names},
+        "vals": {name: [codes[name]] if name in codes else [] for name in names},
     }

@@ -9,13 +9,18 @@ asked through its public methods, so nothing of a proposal is left behind. How a
     infeasible   tpe: PRUNED without a loss, which it ranks last of all (a bad COMPLETE would rank above every stopped
                  one). gp, cmaes: COMPLETE with the worst loss known.
     dropped      FAIL, which all leave out.
+
+A conditional space is sampled by define-by-run: group after group of parameters that are active together, those that
+are inactive by what was sampled before being left out. tpe models each group jointly, from the trials where it was
+active (as its own `group=True` does). gp and cmaes know no conditions: they model the group that is always active, the
+others are drawn.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
@@ -78,14 +83,13 @@ def quiet() -> Iterator[None]:
 class OptunaSearcher(Searcher):
     """A study in memory, asked through a sampler that is made anew for each proposal."""
 
-    def __init__(self, *, space: Space, seed: int, sampler: str) -> None:
-        super().__init__(space=space, seed=seed)
+    def __init__(self, *, space: Space, seed: int, sampler: str, initial: Sequence[Point] = ()) -> None:
+        super().__init__(space=space, seed=seed, initial=initial)
         for package in PACKAGES.get(sampler, ()):
             import_module(package)
         self._sampler = sampler
         self._coding = Coding(space)
         self._distributions = distributions(self._coding)
-        self._joint = self._jointly_modelled()
         self._held_back = HeldBack()
         self._ids: dict[int, int] = {}
         self._told: set[int] = set()
@@ -107,7 +111,7 @@ class OptunaSearcher(Searcher):
         trial = create_trial(
             state=TrialState.RUNNING,
             params=codes,
-            distributions=self._distributions,
+            distributions={name: self._distributions[name] for name in codes},
             system_attrs=self._generation(number),
         )
         self._ids[number] = self._storage.create_new_trial(self._study_id, trial)
@@ -156,19 +160,26 @@ class OptunaSearcher(Searcher):
 
     def _sample_by(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> Codes:
         """What the sampler models together, by its model where it has one yet; the rest one by one."""
-        codes: Codes = sampler.sample_relative(study, trial, self._joint)
-        for name, distribution in self._distributions.items():
-            if name not in codes:
-                codes[name] = sampler.sample_independent(study, trial, name, distribution)
+        codes: Codes = {}
+        for group in self._coding.groups:
+            if not self._coding.is_active(group, codes):
+                continue
+            codes |= sampler.sample_relative(study, trial, self._jointly_modelled(group))
+            for name in group:
+                if name not in codes:
+                    codes[name] = sampler.sample_independent(study, trial, name, self._distributions[name])
         return codes
 
-    def _jointly_modelled(self) -> dict[str, BaseDistribution]:
-        """What the sampler models; CMA-ES knows ordered parameters alone, and at least two of them."""
-        if self._sampler != "cmaes":
-            return self._distributions
-        ordered = {
-            name: each for name, each in self._distributions.items() if not isinstance(each, CategoricalDistribution)
-        }
+    def _jointly_modelled(self, group: Iterable[str]) -> dict[str, BaseDistribution]:
+        """What the sampler models of a group; CMA-ES knows ordered parameters alone, and at least two of them."""
+        joint = {name: self._distributions[name] for name in group}
+        if self._sampler == "tpe":
+            return joint
+        if not self.space.conditions.keys().isdisjoint(joint):
+            return {}
+        if self._sampler == "gp":
+            return joint
+        ordered = {name: each for name, each in joint.items() if not isinstance(each, CategoricalDistribution)}
         return ordered if len(ordered) > 1 else {}
 
     def _scratch_trial(self) -> FrozenTrial:

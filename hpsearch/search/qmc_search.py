@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 from optuna.samplers import QMCSampler
@@ -16,10 +17,13 @@ from hpsearch.space import Point, Space
 
 @final
 class QmcSearcher(Searcher):
-    """Trial n gets point n of the sequence; where that is taken, a random point."""
+    """Trial n gets point n of the sequence; where that is taken or breaks a constraint, a random point.
 
-    def __init__(self, *, space: Space, seed: int) -> None:
-        super().__init__(space=space, seed=seed)
+    The sequence runs over all parameters, so that each branch gets its share; those of inactive ones are dropped.
+    """
+
+    def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
+        super().__init__(space=space, seed=seed, initial=initial)
         self._coding = Coding(space)
         self._distributions = distributions(self._coding)
         self._sequence: list[Codes] = []

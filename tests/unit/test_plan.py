@@ -175,7 +175,8 @@ def test_the_plan_as_json_has_every_field() -> None:
     tree = json.loads(json.dumps(to_dict(plan)))
     assert tree.keys() == Plan.__dataclass_fields__.keys()
     assert (tree["rungs"], tree["request"]) == ([1, 3], {"cpu": 1.0, "gpu": 0.0, "workers": 1})
-    assert tree["space"][0] == {"name": "augment", "kind": "constant", "values": "true", "size": 1, "grid_points": 1}
+    augment = {"name": "augment", "kind": "constant", "values": "true", "when": None, "size": 1, "grid_points": 1}
+    assert tree["space"][0] == augment
 
 
 def test_a_number_of_points_with_thousands_of_digits_is_rounded_in_print_and_null_in_json() -> None:
@@ -192,3 +193,20 @@ def test_nothing_that_a_terminal_obeys_is_printed() -> None:
     assert "\x9b" not in text
     assert "x[bold]" in text
     assert '"[red]"' in text
+
+
+def test_conditions_constraints_and_computed_parameters_are_shown() -> None:
+    parameters = {
+        "n": {"min": 1, "max": 1000},
+        "m": {"min": 1, "max": 1000, "when": {"n": [1, 2]}},
+        "sum": {"expr": "n + 1"},
+    }
+    plan = plan_of(parameters=parameters, constraints=["sum > 1"], initial_points=[{"n": 1, "m": 3}])
+    assert [(row.kind, row.values, row.when) for row in plan.space[1:]] == [
+        ("integer", "1 .. 1000", "when n = 1 | 2"),
+        ("computed", "= n + 1", None),
+    ]
+    assert (plan.space_size, plan.is_counted, plan.constraints, plan.initial_points) == (2998, True, ("sum > 1",), 1)
+    assert "holds       sum > 1\nfirst       initial_points of the spec: 1\n" in printed(plan)
+    large = plan_of(parameters={**parameters, "k": {"min": 1, "max": 9}}, constraints=["sum > 1"])
+    assert "Space: at most 26,982 points, grid at most 26,982\n" in printed(large)

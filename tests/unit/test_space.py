@@ -145,7 +145,7 @@ def test_sizes_multiply_and_infinity_wins() -> None:
 
 
 def test_grid_points_and_points_are_the_same_in_the_same_order() -> None:
-    grid = [SPACE.grid_point(index) for index in range(6)]
+    grid = [SPACE.on_grid.point_at(index) for index in range(6)]
     assert grid == list(SPACE.points())
     assert [point["layers"] for point in grid] == [1, 2, 3, 1, 2, 3]
     assert list(grid[0]) == list(SPACE.domains)
@@ -153,14 +153,14 @@ def test_grid_points_and_points_are_the_same_in_the_same_order() -> None:
 
 @pytest.mark.parametrize("index", [-1, 6])
 def test_a_grid_point_outside_the_grid_is_an_index_error(index: int) -> None:
-    with pytest.raises(IndexError, match=f"grid point {index} of 6"):
-        SPACE.grid_point(index)
+    with pytest.raises(IndexError, match=f"point {index} of 6"):
+        SPACE.on_grid.point_at(index)
 
 
 def test_a_huge_grid_is_counted_and_indexed_without_being_held_in_memory() -> None:
     space = Space(domains={name: Integer(min=0, max=2**53) for name in "abc"})
     assert space.grid_size == (2**53 + 1) ** 3
-    assert space.grid_point((2**53 + 1) ** 3 - 1) == {"a": 2**53, "b": 2**53, "c": 2**53}
+    assert space.on_grid.point_at((2**53 + 1) ** 3 - 1) == {"a": 2**53, "b": 2**53, "c": 2**53}
 
 
 def test_an_infinite_space_is_not_enumerated() -> None:

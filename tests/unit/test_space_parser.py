@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from hpsearch.errors import Problem
+from hpsearch.plain import shown
 from hpsearch.space import Choice, Constant, Domain, Integer, Real
-from hpsearch.space_parser import parse_space, shown
+from hpsearch.space_parser import parse_space
 
 TOO_LONG = 10**5000
 """Python refuses to spell this out."""
@@ -97,7 +98,7 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ]),
     ({"min": 1, "max": 9, "stepp": 2}, [
         "x.stepp: unknown key 'stepp'. Did you mean 'step'?"
-        " Known: values, value, min, max, log, step, count, probabilities."
+        " Known: values, value, min, max, log, step, count, probabilities, when, expr."
     ]),
     ({"values": []}, ["x.values: expected a list of at least one value, got the list []. Write for example [32, 64]."]),
     ({"values": "ab"}, [

@@ -18,8 +18,8 @@ SPEC: dict[str, Any] = {
     "parameters": {"lr": {"min": 0.1, "max": 1.0}},
 }
 TOP_KEYS = (
-    "name, trainable, metric, method, sampler, seed, parameters, early_terminate, limits, resources, precision,"
-    " data, ray"
+    "name, trainable, metric, method, sampler, seed, parameters, constraints, initial_points, early_terminate, limits,"
+    " resources, precision, data, ray"
 )
 LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, retries, failures"
 TOO_LONG = 10**5000
@@ -45,6 +45,8 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
         "sampler": None,
         "seed": 0,
         "parameters": {"lr": {"min": 0.1, "max": 1.0}},
+        "constraints": [],
+        "initial_points": [],
         "early_terminate": {"type": "none", "min_iter": 1, "eta": 3},
         "limits": {
             "trials": None, "epochs": None, "concurrent": "auto", "time": None, "trial_time": None, "retries": 1,

@@ -1,0 +1,71 @@
+"""Plain values: what a spec and the ledger can hold, and how a message shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hpsearch.errors import Problem
+
+MAX_NAME_LENGTH = 200
+MAX_DEPTH = 32
+"""Levels of nesting of a spec, the top one included."""
+
+Key = str | int
+Where = tuple[Key, ...]
+"""Keys and positions that lead from the top of a spec to a value."""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: short, and with its kind where the kind is the mistake.
+
+    Example:
+        >>> shown("small"), shown(None), shown([1, 2])
+        ("the text 'small'", 'nothing', 'the list [1, 2]')
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    kinds = {str: "the text ", Mapping: "the map ", Sequence: "the list "}
+    kind = next((text for known, text in kinds.items() if isinstance(value, known)), "")
+    try:
+        text = repr(value)
+    except ValueError:  # Python spells out no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return kind + (text if len(text) <= 60 else text[:57] + "...")
+
+
+def check_plain(value: object, where: Where, problems: list[Problem]) -> bool:
+    """Whether the ledger can keep `value`: text, finite number, true, false, null, or lists and maps of these.
+
+    Args:
+        value: At most MAX_DEPTH levels deep.
+        where: Keys that lead from the top of the spec to `value`.
+        problems: Gets one entry for each mistake.
+    """
+    before = len(problems)
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or len(key) > MAX_NAME_LENGTH:
+                expected = f"a key must be text of at most {MAX_NAME_LENGTH} characters"
+                problems.append(_problem((*where, str(key)[:60]), f"{expected}, got {shown(key)}. Put it in quotes."))
+            check_plain(inner, (*where, key), problems)
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            check_plain(inner, (*where, position), problems)
+    elif (message := _wrong_scalar(value)) is not None:
+        problems.append(_problem(where, message))
+    return len(problems) == before
+
+
+def _wrong_scalar(value: object) -> str | None:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return f"expected a whole number of at most 64 bits, got {shown(value)}. Write it as text, in quotes."
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return None
+    return f"expected text, a finite number, true, false, null or a list, got {shown(value)}."
+
+
+def _problem(where: Where, message: str) -> Problem:
+    return Problem(where=where, message=message)
