@@ -78,7 +78,9 @@ class Run:
                 if has_work or len(engine.trials) > num_known or engine.record.state in ("running", "interrupted"):
                     ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
                     if has_work:
-                        exit_code = self._run(engine, ledger, folder, trainable, is_new=is_new)
+                        exit_code = self._run(
+                            engine, ledger, folder, trainable, num_known=None if is_new else num_known
+                        )
                     else:  # the ledger answered it all, or it was killed between its last trial and its end
                         engine.finish()
                 results = Results(self.home, name)
@@ -104,7 +106,13 @@ class Run:
         return engine, known is None
 
     def _run(
-        self, engine: Engine, ledger: Ledger, folder: Path, trainable: TrainableSource | Trainable, *, is_new: bool
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        folder: Path,
+        trainable: TrainableSource | Trainable,
+        *,
+        num_known: int | None,
     ) -> int | None:
         import cloudpickle
 
@@ -114,11 +122,17 @@ class Run:
         try:
             with quiet(folder / "driver.log") as stream:
                 session = Session(
-                    engine, folder=folder, stream=stream, shipped=shipped, show=self.show, num_gpus=self.num_gpus
+                    engine,
+                    folder=folder,
+                    stream=stream,
+                    shipped=shipped,
+                    num_known=num_known or 0,
+                    show=self.show,
+                    num_gpus=self.num_gpus,
                 )
                 return session.run()
         except BaseException:
-            if is_new and not any(trial.epochs for trial in engine.trials.values()):
+            if num_known is None and not any(trial.epochs for trial in engine.trials.values()):
                 ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
                 shutil.rmtree(folder / "trials", ignore_errors=True)
             raise

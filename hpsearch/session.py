@@ -34,7 +34,15 @@ class Session:
     """Runs an engine's legs on Ray."""
 
     def __init__(
-        self, engine: Engine, *, folder: Path, stream: TextIO, shipped: bytes, show: Show, num_gpus: int | None
+        self,
+        engine: Engine,
+        *,
+        folder: Path,
+        stream: TextIO,
+        shipped: bytes,
+        num_known: int,
+        show: Show,
+        num_gpus: int | None,
     ) -> None:
         """Prepare; nothing is started.
 
@@ -43,13 +51,14 @@ class Session:
             folder: The sweep's files.
             stream: The user's console.
             shipped: The trainable, see `SlotSettings.trainable`.
+            num_known: Trials of earlier runs of the sweep.
             show: What the user is shown.
             num_gpus: GPUs that a local Ray believes in; None for the real ones.
         """
         self._engine, self._sweep = engine, engine.sweep
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._started = False
+        self._num_known, self._started = num_known, False
 
     def run(self) -> int | None:
         """Start Ray, run every leg, close the books.
@@ -131,9 +140,12 @@ class Session:
         )
 
     def _say_start(self, cluster: Cluster) -> None:
-        known = len(self._engine.trials)
+        reused = sum(1 for trial in self._engine.trials.values() if trial.state == "reused")
+        past = [f"{self._num_known} known, goes on"] if self._num_known else []
+        past += [f"{reused} answered from the ledger"] if reused else []
+        known = f" ({'; '.join(past)})" if past else ""
         self._say(
-            f"{self._sweep.name}: {self._sweep.max_trials} trials{f' ({known} known, goes on)' if known else ''},"
+            f"{self._sweep.name}: {self._sweep.max_trials} trials{known},"
             f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs;"
             f" files in {self._folder}, log {self._folder / 'driver.log'}"
         )
