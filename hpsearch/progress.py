@@ -224,7 +224,7 @@ def _table(standing: Standing) -> Table:
         table.add_column(title, no_wrap=True)
     last = standing.sweep.max_epochs
     running = list(standing.running.values())[:MAX_ROWS]
-    for trial in [*running, *reversed(standing.recent[-max(MAX_ROWS - len(running), 0) :])]:
+    for trial in [*running, *reversed(standing.recent[max(len(standing.recent) - MAX_ROWS + len(running), 0) :])]:
         table.add_row(
             Text(MARKS.get(trial.state, ">")),
             str(trial.number),
