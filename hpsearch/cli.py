@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -55,9 +56,9 @@ def main() -> NoReturn:
     except HpsearchError as error:
         print(f"Error: {error}" if "\n" not in str(error) else f"{error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(getattr(interrupt, "exit_code", 130))
     sys.exit(0)
 
 
@@ -220,6 +221,9 @@ def export(
         "json": tables.write_json,
     }
     frame = results.trials
+    if path == Path("-"):
+        _copy_to_console(lambda beside: writers[to.value](frame, beside))
+        return
     writers[to.value](frame, path)
     if as_json:
         _print_json({"path": str(path), "rows": len(frame)})
@@ -253,6 +257,14 @@ def print_end(home: Path, name: str) -> None:
     print("".join(f"  {line}\n" for line in dump_yaml(tree["parameters"]).splitlines()), end="")
     file = f"{name}-best.yaml"
     print(f"Train it again:  python -m hpsearch best {name}{at} > {file} && python -m hpsearch sweep {file}{at}")
+
+
+def _copy_to_console(write: Callable[[Path], None]) -> None:
+    """Write a file elsewhere and send its bytes to the standard output."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table"
+        write(path)
+        sys.stdout.buffer.write(path.read_bytes())
 
 
 def _ledger(home: Path | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
-from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.store import FILE_NAME, Ledger, storage_errors
 from hpsearch.quiet import quiet
 from hpsearch.results.results import Results
 from hpsearch.search import make_searcher
@@ -62,14 +63,17 @@ class Run:
             SweepExists: The ledger has a sweep of this name with another spec.
             SweepInUse: Another process runs it.
             LedgerError: The storage can't be used.
-            KeyboardInterrupt: Ctrl-C before the first trial began.
+            Interrupted: A signal came before the first trial began.
         """
         name = self.sweep.name
         assert name is not None
+        if name.startswith(FILE_NAME):
+            raise SpecError([Problem(where=("name",), message=f"'{name}' is the ledger's own file. Choose another.")])
         trainable = self.function or _locate(self.sweep, self.spec_dir)
         folder = self.home / name
         with Ledger(self.home, create=True) as ledger:
-            folder.mkdir(exist_ok=True)
+            with storage_errors(folder):
+                folder.mkdir(exist_ok=True)
             with writer_lock(folder, name):
                 code = code_of(trainable)
                 engine, is_new = self._engine(ledger, folder, code)
@@ -84,7 +88,7 @@ class Run:
                     else:  # the ledger answered it all, or it was killed between its last trial and its end
                         engine.finish()
                 results = Results(self.home, name)
-                results.write()
+                _write(results)
                 return results, _exit_code(engine) if exit_code is None else exit_code
 
     def _engine(self, ledger: Ledger, folder: Path, code: Code | None) -> tuple[Engine, bool]:
@@ -117,8 +121,11 @@ class Run:
         import cloudpickle
 
         shipped = cloudpickle.dumps(trainable)
-        (folder / "trials").mkdir(exist_ok=True)
-        (folder / "sweep.yaml").write_text(dump_yaml(self.sweep.to_dict()))
+        with storage_errors(folder):
+            (folder / "trials").mkdir(exist_ok=True)
+            beside = folder / f".sweep.yaml.{os.getpid()}"
+            beside.write_text(dump_yaml(self.sweep.to_dict()), encoding="utf-8")
+            beside.replace(folder / "sweep.yaml")  # a link in its place is replaced, not followed
         try:
             with quiet(folder / "driver.log") as stream:
                 session = Session(
@@ -194,8 +201,8 @@ def run(
             if isinstance(tree.get(key), dict) and isinstance(value, dict) and key != "parameters"
             else value
         )
-    if isinstance(trainable, str):
-        tree["trainable"] = trainable
+    if trainable is not None:
+        tree["trainable"] = trainable if isinstance(trainable, str) else None  # resume must not find another one
     sweep = _named(Sweep.from_dict(tree), function)
     ready = Run(
         sweep=sweep,
@@ -269,6 +276,14 @@ def _locate(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
         message = "'trainable' is missing. Write trainable: module:function."
         raise SpecError([Problem(where=("trainable",), message=message)])
     return locate(sweep.trainable, spec_dir=spec_dir)
+
+
+def _write(results: Results) -> None:
+    """Write the tables; that they can't be written is no reason to lose the rest: the ledger has it all."""
+    try:
+        results.write()
+    except Exception as error:
+        warnings.warn(f"the tables of '{results.name}' were not written: {type(error).__name__}: {error}", stacklevel=3)
 
 
 def _exit_code(engine: Engine) -> int:

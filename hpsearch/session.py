@@ -17,9 +17,9 @@ from rich.console import Console
 from hpsearch.cluster import Cluster, connect, ray_settings
 from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent, resolve_request
 from hpsearch.engine import Engine
-from hpsearch.errors import SpecError
+from hpsearch.errors import Interrupted, SpecError
 from hpsearch.progress import Lines, LiveTable, Standing
-from hpsearch.signals import Signals
+from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.settings import SlotSettings
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
@@ -68,7 +68,7 @@ class Session:
 
         Raises:
             SpecError: The request can never be met, or the trainable can't be used.
-            KeyboardInterrupt: Ctrl-C before the first trial began.
+            Interrupted: A signal came before the first trial began.
         """
         with Signals(self._on_signal) as signals, ray_settings():
             with connect(self._sweep, num_gpus=self._num_gpus) as cluster:
@@ -158,6 +158,6 @@ class Session:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if not self._started:
-            raise KeyboardInterrupt
+            raise Interrupted(EXIT_CODES[number])
         self._engine.stop("interrupted", f"{number.name} was received")
         self._say("Stopping: running epochs have 15 s to end and be saved. Once more stops at once.")

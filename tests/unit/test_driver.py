@@ -136,3 +136,26 @@ def test_run_says_what_is_wrong_with_its_arguments(home, name, trainable, words)
     with pytest.raises(SpecError, match=words):
         hpsearch.run({**TREE, "name": name}, trainable, home=home)
     assert not (home / "ledger.db").exists()
+
+
+def test_a_link_in_place_of_a_file_is_not_written_through(known, home, tmp_path, monkeypatch):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    (home / "other").mkdir()
+    (home / "other" / "sweep.yaml").symlink_to(victim)
+    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: None)
+    known(name="other", seed=1).start()
+    assert victim.read_text() == "precious"
+    assert not (home / "other" / "sweep.yaml").is_symlink()
+
+
+def test_the_name_of_the_ledger_is_not_a_sweeps_name(known):
+    with pytest.raises(SpecError, match="own file"):
+        known(name="ledger.db").start()
+
+
+def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
+    monkeypatch.setattr("hpsearch.results.results.Results.write", lambda self: 1 / 0)
+    with pytest.warns(UserWarning, match="tables of 'known' were not written: ZeroDivisionError"):
+        results, exit_code = known().start()
+    assert exit_code == 0 and len(results.trials) == 2
