@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -58,9 +59,9 @@ def main() -> NoReturn:
     except HpsearchError as error:
         print(f"Error: {error}" if "\n" not in str(error) else f"{error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(getattr(interrupt, "exit_code", 130))
     sys.exit(0)
 
 
@@ -244,6 +245,9 @@ def export(
         "json": tables.write_json,
     }
     frame = results.trials
+    if path == Path("-"):
+        _copy_to_console(lambda beside: writers[to.value](frame, beside))
+        return
     writers[to.value](frame, path)
     if as_json:
         _print_json({"path": str(path), "rows": len(frame)})
@@ -284,6 +288,14 @@ def _first_configs(loaded: Sweep, count: int) -> list[dict[str, Any]]:
     from hpsearch.space import to_config
 
     return [to_config(point) for point in first_points(loaded, count)]
+
+
+def _copy_to_console(write: Callable[[Path], None]) -> None:
+    """Write a file elsewhere and send its bytes to the standard output."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table"
+        write(path)
+        sys.stdout.buffer.write(path.read_bytes())
 
 
 def _ledger(home: Path | None) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.devices.inventory import host_cpus, host_gpus
-from hpsearch.errors import Problem, SpecError
+from hpsearch.errors import Interrupted, Problem, SpecError
 from hpsearch.sweep import Sweep
 
 RAY_ENVIRONMENT: Mapping[str, str] = {
@@ -79,11 +79,11 @@ def connect(sweep: Sweep, *, num_gpus: int | None = None) -> Iterator[Cluster]:
             _attach(address)
         else:
             _start(temp_dir, host_gpus() if num_gpus is None else num_gpus)
-        try:
-            yield _describe(owned=address is None)
-        finally:
-            ray.shutdown()
+        yield _describe(owned=address is None)
+    except SystemExit as error:  # while it starts, Ray's own handler answers SIGTERM
+        raise Interrupted(143) from error
     finally:
+        ray.shutdown()
         if temp_dir is not None:
             shutil.rmtree(temp_dir, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
-from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.store import FILE_NAME, Ledger, storage_errors
 from hpsearch.quiet import quiet
 from hpsearch.results.results import Results
 from hpsearch.search import make_searcher
@@ -62,14 +63,17 @@ class Run:
             SweepExists: The ledger has a sweep of this name with another spec.
             SweepInUse: Another process runs it.
             LedgerError: The storage can't be used.
-            KeyboardInterrupt: Ctrl-C before the first trial began.
+            Interrupted: A signal came before the first trial began.
         """
         name = self.sweep.name
         assert name is not None
+        if name.startswith(FILE_NAME):
+            raise SpecError([Problem(where=("name",), message=f"'{name}' is the ledger's own file. Choose another.")])
         trainable = self.function or _locate(self.sweep, self.spec_dir)
         folder = self.home / name
         with Ledger(self.home, create=True) as ledger:
-            folder.mkdir(exist_ok=True)
+            with storage_errors(folder):
+                folder.mkdir(exist_ok=True)
             with writer_lock(folder, name):
                 code = code_of(trainable)
                 engine, is_new = self._engine(ledger, folder, code)
@@ -78,11 +82,13 @@ class Run:
                 if has_work or len(engine.trials) > num_known or engine.record.state in ("running", "interrupted"):
                     ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
                     if has_work:
-                        exit_code = self._run(engine, ledger, folder, trainable, is_new=is_new)
+                        exit_code = self._run(
+                            engine, ledger, folder, trainable, num_known=None if is_new else num_known
+                        )
                     else:  # the ledger answered it all, or it was killed between its last trial and its end
                         engine.finish()
                 results = Results(self.home, name)
-                results.write()
+                _write(results)
                 return results, _exit_code(engine) if exit_code is None else exit_code
 
     def _engine(self, ledger: Ledger, folder: Path, code: Code | None) -> tuple[Engine, bool]:
@@ -104,21 +110,36 @@ class Run:
         return engine, known is None
 
     def _run(
-        self, engine: Engine, ledger: Ledger, folder: Path, trainable: TrainableSource | Trainable, *, is_new: bool
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        folder: Path,
+        trainable: TrainableSource | Trainable,
+        *,
+        num_known: int | None,
     ) -> int | None:
         import cloudpickle
 
         shipped = cloudpickle.dumps(trainable)
-        (folder / "trials").mkdir(exist_ok=True)
-        (folder / "sweep.yaml").write_text(dump_yaml(self.sweep.to_dict()))
+        with storage_errors(folder):
+            (folder / "trials").mkdir(exist_ok=True)
+            beside = folder / f".sweep.yaml.{os.getpid()}"
+            beside.write_text(dump_yaml(self.sweep.to_dict()), encoding="utf-8")
+            beside.replace(folder / "sweep.yaml")  # a link in its place is replaced, not followed
         try:
             with quiet(folder / "driver.log") as stream:
                 session = Session(
-                    engine, folder=folder, stream=stream, shipped=shipped, show=self.show, num_gpus=self.num_gpus
+                    engine,
+                    folder=folder,
+                    stream=stream,
+                    shipped=shipped,
+                    num_known=num_known or 0,
+                    show=self.show,
+                    num_gpus=self.num_gpus,
                 )
                 return session.run()
         except BaseException:
-            if is_new and not any(trial.epochs for trial in engine.trials.values()):
+            if num_known is None and not any(trial.epochs for trial in engine.trials.values()):
                 ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
                 shutil.rmtree(folder / "trials", ignore_errors=True)
             raise
@@ -180,8 +201,8 @@ def run(
             if isinstance(tree.get(key), dict) and isinstance(value, dict) and key != "parameters"
             else value
         )
-    if isinstance(trainable, str):
-        tree["trainable"] = trainable
+    if trainable is not None:
+        tree["trainable"] = trainable if isinstance(trainable, str) else None  # resume must not find another one
     sweep = _named(Sweep.from_dict(tree), function)
     ready = Run(
         sweep=sweep,
@@ -257,6 +278,14 @@ def _locate(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
     return locate(sweep.trainable, spec_dir=spec_dir)
 
 
+def _write(results: Results) -> None:
+    """Write the tables; that they can't be written is no reason to lose the rest: the ledger has it all."""
+    try:
+        results.write()
+    except Exception as error:
+        warnings.warn(f"the tables of '{results.name}' were not written: {type(error).__name__}: {error}", stacklevel=3)
+
+
 def _exit_code(engine: Engine) -> int:
     succeeded = any(trial.state in SUCCESS_STATES for trial in engine.trials.values())
     return 0 if succeeded and engine.state != "gave_up" else 1
@@ -273,7 +302,8 @@ def _check_folder_is_free(folder: Path) -> None:
 def _check_same(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
     """A sweep goes on only with the spec and the code that it began with; its limits may change."""
     old, new = (
-        {key: value for key, value in tree.items() if key != "limits"} for tree in (record.spec, sweep.to_dict())
+        {key: value for key, value in tree.items() if key != "limits"}
+        for tree in (Sweep.from_dict(record.spec).to_dict(), sweep.to_dict())
     )
     changes = [f"  {key}: {before!r} -> {after!r}" for key, before, after in _differences(old, new)]
     if changes:

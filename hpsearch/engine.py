@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class TrialRun:
     metrics: dict[str, float] = field(default_factory=dict)
     peaks: Peaks = field(default_factory=Peaks)
     checkpoint_epoch: int | None = None
+    is_final: bool = False
     told: bool = False
     fingerprint: str | None = None
     known: Known | None = None
@@ -183,6 +185,7 @@ class Engine:
             self._retries.append(trial.number)
             return
         self._tell_searcher(trial)
+        trial.is_final = trial.state == "done" and not (trial.epochs == last_epoch and goes_further)
         if trial.state in ("done", "reused") and trial.epochs == last_epoch and goes_further:
             if decision is Decision.CONTINUE:
                 self._waiting.append(trial.number)
@@ -296,12 +299,17 @@ class Engine:
         return None if self._running else self._promoted(self._rule.promote(at_end=True))
 
     def _promoted(self, number: int | None) -> TrialRun | None:
-        if number in self._running:  # after a restart a rule may name a trial that was promoted before it
-            return self._promoted(self._rule.promote())
+        """After a restart a rule may name a trial that was promoted before it, and runs or failed since: skip it."""
+        while number is not None and self._is_over(self.trials[number]):
+            number = self._rule.promote()
         return None if number is None else self._resume(self.trials[number])
 
+    def _is_over(self, trial: TrialRun) -> bool:
+        """Whether a trial must not go on, whatever the rule believes: it runs, failed, or came to its own end."""
+        return trial.number in self._running or trial.is_final or trial.state in ("running", "queued", "failed")
+
     def _resume(self, trial: TrialRun) -> TrialRun:
-        trial.state = "running"
+        trial.state, trial.cause, trial.evidence = "running", None, None
         self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts, ended_at=None)
         return trial
 
@@ -336,10 +344,13 @@ class Engine:
         )
 
     def _on_report(self, trial: TrialRun, report: Report) -> Verdict:
+        is_saved = report.checkpoint_epoch != trial.checkpoint_epoch
         trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
         decision = Decision.CONTINUE
         if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats what is known
             decision = self._learn(trial, report)
+        if is_saved and trial.trained:
+            self._ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
         if decision is Decision.STOP:
             return self._end(trial, "stopped")
         if self.sweep.max_epochs is not None and report.epoch >= self.sweep.max_epochs:
@@ -401,7 +412,9 @@ class Engine:
         kind = CAUSE_CLASSES[failure.cause]
         retries = self.sweep.limits.retries
         allowed = max(retries, INFRA_RETRIES) if kind == "infra" else retries
-        if kind == "config" or self.reason is not None or trial.failures >= allowed:
+        limit = self.sweep.limits.trial_time_s
+        is_out_of_time = limit is not None and trial.duration_s >= limit
+        if kind == "config" or is_out_of_time or self.reason is not None or trial.failures >= allowed:
             return False
         return failure.place is None or failure.place not in trial.places | self._hopeless
 
@@ -417,6 +430,10 @@ class Engine:
         self._tell_observers("on_end", trial)
 
     def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:
+        """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
+        if any(each.epochs and each.trained for each in self.trials.values()):
+            self._on_failed(trial, Failed(cause="user_error", evidence=event.evidence, place=event.evidence))
+            return
         self.mistake = self.mistake or SpecError([Problem(where=("trainable",), message=event.evidence)])
         self.stop("gave_up", event.evidence)
         self._end(trial, "interrupted")
@@ -439,7 +456,7 @@ class Engine:
             trial.row,
             state=state,
             cause=trial.cause,
-            evidence=trial.evidence,
+            evidence=trial.evidence if state == "failed" else None,
             attempts=trial.attempts,
             epochs_trained=trial.epochs,
             best_value=best,
@@ -486,8 +503,13 @@ class Engine:
         return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self.trials.values())
 
     def _tell_observers(self, method: str, trial: TrialRun) -> None:
+        """Whoever can't show a sweep any more (a closed pipe, say) is left out; the sweep goes on."""
         for observer in self.observers:
-            getattr(observer, method)(trial)
+            try:
+                getattr(observer, method)(trial)
+            except Exception:
+                traceback.print_exc()  # goes to the sweep's log
+                self.observers = tuple(each for each in self.observers if each is not observer)
 
 
 def _known(record: TrialRecord) -> TrialRun:

@@ -7,6 +7,7 @@ HpsearchError
 ├── LedgerError      the storage can't be read or written; exit code 5
 ├── SweepInUse       another process runs this sweep; exit code 6
 └── InvalidConfig    raised by a trainable: this configuration can't be trained (cause `invalid_config`)
+Interrupted          a KeyboardInterrupt: a signal came before the first trial began; exit code 130 or 143
 TrialStopped         a BaseException: raised inside a plain function's `report` when its trial is over
 """
 
@@ -91,6 +92,15 @@ class InvalidConfig(HpsearchError):
             ...
         hpsearch.errors.InvalidConfig: width 30 does not divide into 4 groups
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came before the first trial began, so there is nothing to go on with."""
+
+    def __init__(self, exit_code: int) -> None:
+        """Remember what the process should exit with: 130 after Ctrl-C, 143 after SIGTERM."""
+        super().__init__()
+        self.exit_code = exit_code
 
 
 class TrialStopped(BaseException):

@@ -224,14 +224,14 @@ def _table(standing: Standing) -> Table:
         table.add_column(title, no_wrap=True)
     last = standing.sweep.max_epochs
     running = list(standing.running.values())[:MAX_ROWS]
-    for trial in [*running, *reversed(standing.recent[-max(MAX_ROWS - len(running), 0) :])]:
+    for trial in [*running, *reversed(standing.recent[max(len(standing.recent) - MAX_ROWS + len(running), 0) :])]:
         table.add_row(
             Text(MARKS.get(trial.state, ">")),
             str(trial.number),
             Text(trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"),
             f"{trial.epochs}/{last}" if last else str(trial.epochs),
             standing.value(trial),
-            *(Text(short(trial.point.get(name))) for name in names),
+            *(Text(short(trial.point[name]) if name in trial.point else "-") for name in names),
             f"{trial.duration_s:.1f}",
             style="bold" if standing.best is not None and trial.number == standing.best.number else None,
         )

@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from hpsearch.slots.console import open_log
+
 NOISY_LOGGERS = ("ray", "ray.tune", "ray.train", "ray.air", "ray.data", "optuna", "hyperopt")
 
 
@@ -27,7 +29,7 @@ def quiet(log_path: Path) -> Iterator[TextIO]:
         file descriptor 1, the stream that was `sys.stdout`.
     """
     with ExitStack() as stack:
-        log = stack.enter_context(log_path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace"))
+        log = stack.enter_context(open_log(log_path))
         console = _console(stack)
         for number in (1, 2):
             stack.enter_context(_descriptor_to(log, number))

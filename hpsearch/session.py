@@ -17,9 +17,9 @@ from rich.console import Console
 from hpsearch.cluster import Cluster, connect, ray_settings
 from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent, resolve_request
 from hpsearch.engine import Engine
-from hpsearch.errors import SpecError
+from hpsearch.errors import Interrupted, SpecError
 from hpsearch.progress import Lines, LiveTable, Standing
-from hpsearch.signals import Signals
+from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.settings import SlotSettings
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
@@ -34,7 +34,15 @@ class Session:
     """Runs an engine's legs on Ray."""
 
     def __init__(
-        self, engine: Engine, *, folder: Path, stream: TextIO, shipped: bytes, show: Show, num_gpus: int | None
+        self,
+        engine: Engine,
+        *,
+        folder: Path,
+        stream: TextIO,
+        shipped: bytes,
+        num_known: int,
+        show: Show,
+        num_gpus: int | None,
     ) -> None:
         """Prepare; nothing is started.
 
@@ -43,13 +51,14 @@ class Session:
             folder: The sweep's files.
             stream: The user's console.
             shipped: The trainable, see `SlotSettings.trainable`.
+            num_known: Trials of earlier runs of the sweep.
             show: What the user is shown.
             num_gpus: GPUs that a local Ray believes in; None for the real ones.
         """
         self._engine, self._sweep = engine, engine.sweep
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._started = False
+        self._num_known, self._started = num_known, False
 
     def run(self) -> int | None:
         """Start Ray, run every leg, close the books.
@@ -59,7 +68,7 @@ class Session:
 
         Raises:
             SpecError: The request can never be met, or the trainable can't be used.
-            KeyboardInterrupt: Ctrl-C before the first trial began.
+            Interrupted: A signal came before the first trial began.
         """
         with Signals(self._on_signal) as signals, ray_settings():
             with connect(self._sweep, num_gpus=self._num_gpus) as cluster:
@@ -131,9 +140,12 @@ class Session:
         )
 
     def _say_start(self, cluster: Cluster) -> None:
-        known = len(self._engine.trials)
+        reused = sum(1 for trial in self._engine.trials.values() if trial.state == "reused")
+        past = [f"{self._num_known} known, goes on"] if self._num_known else []
+        past += [f"{reused} answered from the ledger"] if reused else []
+        known = f" ({'; '.join(past)})" if past else ""
         self._say(
-            f"{self._sweep.name}: {self._sweep.max_trials} trials{f' ({known} known, goes on)' if known else ''},"
+            f"{self._sweep.name}: {self._sweep.max_trials} trials{known},"
             f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs;"
             f" files in {self._folder}, log {self._folder / 'driver.log'}"
         )
@@ -146,6 +158,6 @@ class Session:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if not self._started:
-            raise KeyboardInterrupt
+            raise Interrupted(EXIT_CODES[number])
         self._engine.stop("interrupted", f"{number.name} was received")
         self._say("Stopping: running epochs have 15 s to end and be saved. Once more stops at once.")

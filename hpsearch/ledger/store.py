@@ -6,10 +6,11 @@ together, since a commit costs more than a trial's epoch may take; every state c
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,14 @@ class Ledger:
             raise UnknownSweep(
                 f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."
             )
-        with _storage_errors(self.path):
+        with storage_errors(self.path):
             if create:
                 home.mkdir(parents=True, exist_ok=True)
-            self._engine = _connect(self.path)
-            if create:
-                schema.metadata.create_all(self._engine)
-            self._check_version(create=create)
+            with _alone(home) if create else nullcontext():
+                self._engine = _connect(self.path, create=create)
+                if create:
+                    schema.metadata.create_all(self._engine)
+                self._check_version(create=create)
 
     def __enter__(self) -> Ledger:
         return self
@@ -139,7 +141,7 @@ class Ledger:
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, the newest last."""
-        with _storage_errors(self.path), self._engine.connect() as connection:
+        with storage_errors(self.path), self._engine.connect() as connection:
             rows = connection.execute(sa.select(schema.sweeps).order_by(schema.sweeps.c.id)).mappings()
             return [_sweep_record(row) for row in rows]
 
@@ -204,7 +206,7 @@ class Ledger:
         """All trials of a sweep by number."""
         columns = [schema.trials.c[name] for name in TrialRecord.__dataclass_fields__]
         query = sa.select(*columns).where(schema.trials.c.sweep_id == sweep.id).order_by(schema.trials.c.number)
-        with _storage_errors(self.path), self._engine.connect() as connection:
+        with storage_errors(self.path), self._engine.connect() as connection:
             return [_trial_record(row) for row in connection.execute(query).mappings()]
 
     def find_trained(self, fingerprint: str, *, but: int) -> tuple[SweepRecord, TrialRecord] | None:
@@ -224,7 +226,7 @@ class Ledger:
             .order_by(trials.c.epochs_trained.desc(), trials.c.id)
             .limit(1)
         )
-        with _storage_errors(self.path), self._engine.connect() as connection:
+        with storage_errors(self.path), self._engine.connect() as connection:
             row = connection.execute(query).mappings().first()
         if row is None:
             return None
@@ -255,7 +257,7 @@ class Ledger:
     def reports_of(self, trial: TrialRecord) -> list[ReportRecord]:
         """All committed reports of one trial by epoch."""
         query = sa.select(schema.reports).where(schema.reports.c.trial_id == trial.id).order_by(schema.reports.c.epoch)
-        with _storage_errors(self.path), self._engine.connect() as connection:
+        with storage_errors(self.path), self._engine.connect() as connection:
             return [_report_record(trial.number, row) for row in connection.execute(query).mappings()]
 
     def reports(self, sweep: SweepRecord) -> list[ReportRecord]:
@@ -269,7 +271,7 @@ class Ledger:
             .where(schema.trials.c.sweep_id == sweep.id)
             .order_by(schema.reports.c.id)
         )
-        with _storage_errors(self.path), self._engine.connect() as connection:
+        with storage_errors(self.path), self._engine.connect() as connection:
             rows = connection.execute(query).mappings()
             return [_report_record(row["number"], row) for row in rows]
 
@@ -278,7 +280,7 @@ class Ledger:
     @contextmanager
     def _commit(self) -> Iterator[Connection]:
         """One transaction that takes the pending reports along; they stay pending if it fails."""
-        with _storage_errors(self.path), self._engine.begin() as connection:
+        with storage_errors(self.path), self._engine.begin() as connection:
             if self._pending:
                 connection.execute(sa.insert(schema.reports), self._pending)
             yield connection
@@ -297,13 +299,22 @@ class Ledger:
                 )
 
 
-def _connect(path: Path) -> Engine:
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One process at a time makes the tables; the others wait."""
+    with (home / f".{FILE_NAME}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _connect(path: Path, *, create: bool) -> Engine:
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        if create:  # it is kept in the file; a reader need not be able to write
+            cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut
         cursor.close()
 
@@ -311,7 +322,7 @@ def _connect(path: Path) -> Engine:
 
 
 @contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Turn what the file system and the database say into one clear error."""
     try:
         yield
@@ -329,6 +340,8 @@ def _json(value: Mapping[str, Any] | None) -> str | None:
 
 
 def _sweep_record(row: sa.RowMapping) -> SweepRecord:
+    if row["folder"] != row["name"] or Path(row["name"]).name != row["name"] or row["name"] == "..":
+        raise LedgerError(f"sweep {row['name']!r} has the folder {row['folder']!r}: somebody has edited this ledger.")
     code = None if row["code"] is None else json.loads(row["code"])
     return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
 

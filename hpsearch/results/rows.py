@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,12 +62,17 @@ class TrialColumns:
     """Every metric that any trial reported, the objective first."""
 
     @property
+    def best(self) -> str:
+        """Column of the objective's best value; `metric.` before it where a fixed column has that name."""
+        return _free(f"best_{self.objective}", {EPOCHS_TRAINED, BEST_EPOCH}, prefix="metric.")
+
+    @property
     def names(self) -> list[str]:
         """All columns in order."""
         last = [f"last_{metric}" for metric in self.metrics]
         return [
             *(column.name for column in BEFORE), *self.parameters.values(), EPOCHS_TRAINED, *last,
-            f"best_{self.objective}", BEST_EPOCH, *(column.name for column in AFTER),
+            self.best, BEST_EPOCH, *(column.name for column in AFTER),
         ]  # fmt: skip
 
 
@@ -78,7 +83,9 @@ def trial_columns(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> TrialCol
     metrics = dict.fromkeys([sweep.metric, *(name for trial in trials for name in trial.last_metrics)])
     taken = {column.name for column in (*BEFORE, *AFTER)} | {EPOCHS_TRAINED, BEST_EPOCH, f"best_{sweep.metric}"}
     taken |= {f"last_{metric}" for metric in metrics}
-    names = {name: f"param.{name}" if name in taken else name for name in parameters}
+    names: dict[str, str] = {}
+    for name in parameters:
+        names[name] = _free(name, taken | (parameters.keys() - {name}) | set(names.values()), prefix="param.")
     return TrialColumns(objective=sweep.metric, parameters=names, metrics=tuple(metrics))
 
 
@@ -93,13 +100,22 @@ def history_rows(reports: Iterable[ReportRecord]) -> list[Row]:
     """One row for each trial and epoch: trial, epoch, every metric, `elapsed_s`."""
     reports = sorted(reports, key=lambda report: (report.number, report.epoch))
     metrics = dict.fromkeys(name for report in reports for name in report.metrics)
-    names = {name: f"metric.{name}" if name in HISTORY else name for name in metrics}
+    names: dict[str, str] = {}
+    for name in metrics:
+        names[name] = _free(name, {*HISTORY, *(metrics.keys() - {name}), *names.values()}, prefix="metric.")
     return [
         {"trial": report.number, "epoch": report.epoch}
         | {column: report.metrics.get(name) for name, column in names.items()}
         | {"elapsed_s": report.elapsed_s}
         for report in reports
     ]
+
+
+def _free(name: str, taken: Set[str], *, prefix: str) -> str:
+    """`name`, or with as many prefixes as it needs not to be one of `taken`."""
+    while name in taken:
+        name = prefix + name
+    return name
 
 
 def checkpoint_of(sweep: SweepRecord, trial: TrialRecord) -> str | None:
@@ -113,5 +129,5 @@ def _trial_row(sweep: SweepRecord, trial: TrialRecord, columns: TrialColumns) ->
     row |= {column: trial.point.get(name) for name, column in columns.parameters.items()}
     row[EPOCHS_TRAINED] = trial.epochs_trained
     row |= {f"last_{metric}": trial.last_metrics.get(metric) for metric in columns.metrics}
-    row |= {f"best_{columns.objective}": trial.best_value, BEST_EPOCH: trial.best_epoch}
+    row |= {columns.best: trial.best_value, BEST_EPOCH: trial.best_epoch}
     return row | {column.name: fixed[column.name] for column in AFTER}

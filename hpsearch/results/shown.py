@@ -110,8 +110,16 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
         {name: {"value": value} if isinstance(value, dict) else value for name, value in best.point.items()}
     )
     limits = {**spec["limits"], "trials": 1}
-    changes = {"name": f"{sweep.name[:59]}-best", "method": "random", "sampler": None, "parameters": parameters,
-               "early_terminate": {"type": "none"}, "limits": limits}  # fmt: skip
+    changes = {
+        "name": f"{sweep.name[:59]}-best",
+        "method": "random",
+        "sampler": None,
+        "parameters": parameters,
+        "constraints": None,
+        "initial_points": None,
+        "early_terminate": {"type": "none"},
+        "limits": limits,
+    }
     sentence = (
         f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,7 +26,7 @@ def trials_frame(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> pd.DataFr
     columns = r.trial_columns(sweep, trials)
     frame = pd.DataFrame(r.trial_rows(sweep, trials), columns=columns.names)
     dtypes = {column.name: column.dtype for column in (*r.BEFORE, *r.AFTER)}
-    dtypes |= {r.EPOCHS_TRAINED: "Int64", r.BEST_EPOCH: "Int64", f"best_{columns.objective}": "Float64"}
+    dtypes |= {r.EPOCHS_TRAINED: "Int64", r.BEST_EPOCH: "Int64", columns.best: "Float64"}
     return frame.astype(dtypes | {f"last_{metric}": "Float64" for metric in columns.metrics})
 
 
@@ -52,7 +53,9 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 def write_json(frame: pd.DataFrame, path: Path) -> None:
     """Write a JSON list of objects, one for each row; replaces the file in one step."""
-    _replace(path, lambda beside: frame.to_json(beside, orient="records", indent=2, double_precision=15))
+    rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")  # to_json rounds to decimal places
+    text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
+    _replace(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:

@@ -87,20 +87,20 @@ class Attempt:
 
     def advance(self, *, save: bool) -> Reply:
         """Train one epoch; whatever the user's code raises comes back as data."""
+        metrics: Mapping[str, float] | Failed | None = None
         with self._log.capture():
             try:
                 row = self._next_row(save=save)
+                if row is not None:
+                    metrics = check_metrics(row, objective=self._objective) if self._rank == 0 else {}
             except BaseException as error:
                 if isinstance(error, SystemExit) and not error.code:
                     return self._reply(ended=True)
                 traceback.print_exc()
                 failure = failure_of(error)
                 return self._reply(failure=failure, echo=is_echo(error), poisoned=poisons_process(error))
-        if row is None:
+        if metrics is None:
             return self._reply(ended=True)
-        if self._rank > 0:
-            return self._reply(metrics={})
-        metrics = check_metrics(row, objective=self._objective)
         return self._reply(failure=metrics) if isinstance(metrics, Failed) else self._reply(metrics=metrics)
 
     def _next_row(self, *, save: bool) -> object:

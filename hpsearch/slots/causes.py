@@ -132,7 +132,10 @@ def check_metrics(row: object, *, objective: str) -> dict[str, float] | Failed:
 def as_number(value: object) -> float | None:
     """A float of anything that is one number; None of anything else."""
     if isinstance(value, numbers.Real):  # bool, int, float, numpy scalars
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf  # an int beyond any float: as good as diverged
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-d tensors and arrays
         item = value.item()
         return float(item) if isinstance(item, numbers.Real) else None

@@ -1,4 +1,8 @@
-"""What a trial prints goes to its log: Python's streams and the file descriptors below them."""
+"""What a trial prints goes to its log: everything that this process and its children write to their descriptors.
+
+Python's streams stay the same objects for the life of a rank, so that a logging handler that one trial has set up still
+works in the next; only the descriptors below them lead to another file.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,45 @@ import faulthandler
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+
+def open_log(path: Path) -> TextIO:
+    """Open a log to append to; a symbolic link in its place is refused.
+
+    Raises:
+        OSError: It can't be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o644), "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def own_streams() -> None:
+    """Put plain line-buffered streams on descriptors 1 and 2; once in a rank, before any code of the user's runs."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        setattr(sys, name, stream)
 
 
 class TrialLog:
     """The open `log.txt` of one attempt; the ranks of a trial append to the same file."""
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        self._file = os.fdopen(
-            os.open(path, flags, 0o644), "a", buffering=1, encoding="utf-8", errors="backslashreplace"
-        )
+        """Open the log; raises OSError where it can't be."""
+        self._file = open_log(path)
         self._saved = (os.dup(1), os.dup(2))
         faulthandler.enable(file=self._file)
 
     @contextmanager
     def capture(self) -> Iterator[None]:
         """Everything that this process and its children print lands in the log."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number in (1, 2):
-            os.dup2(self._file.fileno(), number)
+        self._lead((self._file.fileno(), self._file.fileno()))
         try:
-            with redirect_stdout(self._file), redirect_stderr(self._file):
-                yield
+            yield
         finally:
-            self._file.flush()
-            for number, saved in zip((1, 2), self._saved, strict=True):
-                os.dup2(saved, number)
+            self._lead(self._saved)
 
     def note(self, text: str) -> None:
         """One line of our own."""
@@ -46,3 +60,9 @@ class TrialLog:
         for saved in self._saved:
             os.close(saved)
         self._file.close()
+
+    def _lead(self, targets: tuple[int, int]) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for number, target in zip((1, 2), targets, strict=True):
+            os.dup2(target, number)

@@ -17,7 +17,10 @@ from itertools import pairwise
 from typing import Any, cast
 
 from hpsearch.slots.attempt import Attempt, Reply, device
+from hpsearch.slots.causes import failure_of
+from hpsearch.slots.console import own_streams
 from hpsearch.slots.events import Assignment
+from hpsearch.slots.process_state import ProcessState
 from hpsearch.slots.settings import SlotSettings
 
 LEAK_BYTES = 64 * 2**20
@@ -48,6 +51,8 @@ class Rank:
         self._attempt: Attempt | None = None
         self._stray_bytes: list[int] = []
         self._in_ray_session = False
+        self._clean_state: ProcessState | None = None
+        own_streams()
         self._enter_driver_environment()
         import torch
 
@@ -107,6 +112,7 @@ class Rank:
             self._in_ray_session = uses_ray_tune(cast(Callable[..., Any], self._function))
         except BaseException as error:  # SystemExit too: a module may call sys.exit on import
             return _import_error(error)
+        self._clean_state = ProcessState.take()
         gc.collect()
         gc.freeze()  # what is alive now stays: collections between trials take a millisecond instead of 80
         return None
@@ -117,16 +123,22 @@ class Rank:
         State is written when `save` says so (the supervisor's clock, one for all ranks), at the epochs that the
         assignment names, and at the end.
         """
-        if assignment is not None:
-            self._attempt = Attempt(
-                assignment,
-                cast(Callable[..., Any], self._function),
-                settings=self.settings,
-                rank=self.rank,
-                in_ray_session=self._in_ray_session,
-            )
-        assert self._attempt is not None
-        return self._attempt.advance(save=save)
+        try:
+            if assignment is not None:
+                self._attempt = self._begin(assignment)
+            assert self._attempt is not None
+            return self._attempt.advance(save=save)
+        except Exception as error:  # the log's disk is full, say: one trial fails, not the slot
+            return Reply(failure=failure_of(error))
+
+    def _begin(self, assignment: Assignment) -> Attempt:
+        return Attempt(
+            assignment,
+            cast(Callable[..., Any], self._function),
+            settings=self.settings,
+            rank=self.rank,
+            in_ray_session=self._in_ray_session,
+        )
 
     def finish(self, save: bool = False) -> Cleaned:
         """Let go of the attempt and leave the process clean for the next; does nothing if there is none."""
@@ -137,6 +149,8 @@ class Rank:
         checkpoint_epoch = attempt.checkpoint_epoch
         notes = [] if closed else ["the trainable ignored its end and still runs"]
         del attempt
+        if self._clean_state is not None:
+            self._clean_state.put_back()
         notes += self._sweep_up()
         return Cleaned(fit=closed and not self._leaks(), notes=tuple(notes), checkpoint_epoch=checkpoint_epoch)
 
@@ -148,7 +162,7 @@ class Rank:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         stray = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
-        size = sum(tensor.untyped_storage().nbytes() for tensor in stray)
+        size = sum(tensor.untyped_storage().nbytes() for tensor in stray if tensor.layout is torch.strided)
         self._stray_bytes = [*self._stray_bytes[-LEAKS_IN_A_ROW:], size]
         return (
             [f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial"]

@@ -23,16 +23,16 @@ POLL_S = 0.25
 """How often a process is looked at besides Ray: with forked children alive Ray tells of a death after 5 s or never."""
 START_TIMEOUT_S = 300.0
 """Ranks that are not up by then (torch on a cold network disk is slow) count as lost."""
-PEER_GRACE_S = 2.0
-"""How long the other ranks may go on after the first has failed."""
+PEER_GRACE_S = {"failed": 2.0, "ended": 60.0}
+"""How long the other ranks may go on after the first has failed, or has ended: they may still write a checkpoint."""
 
 
 class RankLost(Exception):
     """A rank's process is gone."""
 
-    def __init__(self, rank: int, pid: int) -> None:
-        super().__init__(f"rank {rank} (process {pid}) is gone")
-        self.rank, self.pid = rank, pid
+    def __init__(self, rank: int, pid: int, why: str = "") -> None:
+        super().__init__(f"rank {rank} (process {pid}) is gone{f': {why}' if why else ''}")
+        self.rank, self.pid, self.why = rank, pid, why
 
 
 class RanksLate(Exception):
@@ -44,7 +44,7 @@ class RanksLate(Exception):
 
 
 class PeersLate(RanksLate):
-    """Some ranks failed, and the others hang in a collective that will never end."""
+    """Some ranks failed or ended, and the others hang in a collective that will never end."""
 
     def __init__(self, answers: dict[int, Any], behind: list[int]) -> None:
         super().__init__(behind)
@@ -100,7 +100,7 @@ class RankGroup:
         *args: Any,
         timeout_s: float | None = None,
         name: str | None = None,
-        is_failure: Callable[[Any], bool] | None = None,
+        is_last: Callable[[Any], str | None] = lambda answer: None,
     ) -> list[Any]:
         """The answer of each rank, by rank.
 
@@ -108,33 +108,33 @@ class RankGroup:
             method: A method of `Rank`.
             timeout_s: Seconds for all answers together; None for ever.
             name: What Ray's dashboard shows while the call runs.
-            is_failure: After an answer for which this is true, the others have PEER_GRACE_S.
+            is_last: Key of PEER_GRACE_S for an answer after which its rank calls no other; None for any other answer.
 
         Raises:
             RankLost: A rank's process is gone; the others are still there.
+            PeersLate: After the last answer of one rank, others did not answer within their grace.
             RanksLate: Not all answered in time.
         """
         options = {"name": name} if name else {}
         refs = [getattr(process.actor, method).options(**options).remote(*args) for process in self._processes]
         waiting = dict(zip(refs, range(len(refs)), strict=True))
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        grace_ends: float | None = None
         answers: dict[int, Any] = {}
         while waiting:
-            done, _ = ray.wait(list(waiting), timeout=_wait_s(deadline))
+            done, _ = ray.wait(list(waiting), timeout=_wait_s(deadline, grace_ends))
             for ref in done:
                 rank = waiting.pop(ref)
                 answers[rank] = self._answer(ref, rank)
-                if is_failure is not None and is_failure(answers[rank]):
-                    grace = time.monotonic() + PEER_GRACE_S
-                    deadline = grace if deadline is None else min(deadline, grace)
+                if (kind := is_last(answers[rank])) is not None:
+                    ends = time.monotonic() + PEER_GRACE_S[kind]
+                    grace_ends = ends if grace_ends is None else min(ends, grace_ends)
             if not done:
                 self._check_alive(waiting.values())
+                if grace_ends is not None and time.monotonic() >= grace_ends:
+                    raise PeersLate(answers, sorted(waiting.values()))
                 if deadline is not None and time.monotonic() >= deadline:
-                    raise (
-                        RanksLate(sorted(waiting.values()))
-                        if not answers
-                        else PeersLate(answers, sorted(waiting.values()))
-                    )
+                    raise RanksLate(sorted(waiting.values()))
         return [answers[rank] for rank in range(len(refs))]
 
     def kill(self) -> None:
@@ -172,7 +172,7 @@ class RankGroup:
         except RayTaskError:
             raise  # a defect of ours: a rank answers a trainable's mistakes with data
         except (RayError, GetTimeoutError) as error:
-            raise RankLost(rank, self._processes[rank].pid) from error
+            raise RankLost(rank, self._processes[rank].pid, _start_failure(error)) from error
 
     def _check_alive(self, ranks: Any) -> None:
         here = ray.get_runtime_context().get_node_id()
@@ -191,5 +191,12 @@ def is_dead(pid: int) -> bool:
     return state in "ZX"
 
 
-def _wait_s(deadline: float | None) -> float:
-    return POLL_S if deadline is None else max(0.0, min(POLL_S, deadline - time.monotonic()))
+def _wait_s(*deadlines: float | None) -> float:
+    left = [deadline - time.monotonic() for deadline in deadlines if deadline is not None]
+    return max(0.0, min([POLL_S, *left]))
+
+
+def _start_failure(error: BaseException) -> str:
+    """What a rank's constructor raised, which Ray hides in the end of a long text; empty if it did not raise."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1] if lines and "creation task" in str(error) else ""

@@ -1,7 +1,7 @@
 """The seam that lets an unchanged Ray Tune function run in a rank: `ray.tune.report` reaches `hpsearch.report`.
 
 Tune's functions call `get_session()`, which returns one private module variable of Ray. This is the only place that
-knows it; `tests/integration/test_ray_function.py` fails when Ray moves it. In a rank that has no use for it Ray's
+knows it; `tests/integration/test_trials.py` fails when Ray moves it. In a rank that has no use for it Ray's
 training package, which takes a second to import, stays out.
 """
 

@@ -7,14 +7,17 @@ included, raises here: it becomes an event, and the slot takes the next trial.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory, Trainable
 
 from hpsearch.slots.attempt import Reply
 from hpsearch.slots.causes import exit_evidence
+from hpsearch.slots.console import open_log
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.slots.rank_group import PeersLate, RankGroup, RankLost, RanksLate
 from hpsearch.slots.settings import SlotSettings
@@ -30,6 +33,8 @@ START_ATTEMPTS = 3
 SAVE_SHARE = 20
 """A checkpoint that nobody asked for is written when training took at least this many times as long as the last one."""
 LOG_TAIL_BYTES = 16_384
+MAX_WHY = 300
+"""Characters of an unexpected error that become evidence."""
 
 
 class Slot:
@@ -46,6 +51,7 @@ class Slot:
         self._peaks = Peaks()
         self._saved_at = 0.0
         self._save_s = 0.0
+        self._log_start = 0
 
     def assign(self, assignment: Assignment) -> None:
         """Take the next attempt; the one before is over."""
@@ -53,6 +59,8 @@ class Slot:
         self._assignment, self._fresh = assignment, True
         self._elapsed_s, self._checkpoint_epoch, self._peaks = 0.0, None, Peaks()
         self._saved_at, self._save_s = time.monotonic(), 0.0
+        log = self._trial_dir(assignment.number) / "log.txt"
+        self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
 
     def next_event(self) -> Event:
         """Train one epoch."""
@@ -67,6 +75,8 @@ class Slot:
             event = self._step(self._assignment)
         except RankLost as lost:
             event = self._lost(lost)
+        except (RanksLate, RayError) as error:
+            event = self._lost(RankLost(0, 0, " ".join(str(error).split())[-MAX_WHY:]))
         self._elapsed_s += time.monotonic() - start
         return self._with_facts(event)
 
@@ -106,13 +116,11 @@ class Slot:
                 time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_s,
                 timeout_s=self._time_left(assignment),
                 name=self._call_name(assignment),
-                is_failure=_has_failed,
+                is_last=_last_answer,
             )
         except PeersLate as late:
-            replies = [late.answers.get(rank, Reply(ended=True)) for rank in range(self.settings.request.workers)]
-            self._replace_ranks(
-                assignment.number, "one rank failed and the others waited for it: the ranks are replaced"
-            )
+            self._replace_ranks(assignment.number, "one rank was over and the others waited for it: all are replaced")
+            return self._without_late(late)
         except RanksLate as late:
             return self._hung(assignment, late)
         self._fresh = False
@@ -138,6 +146,16 @@ class Slot:
         assert replies[0].metrics is not None
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
+    def _without_late(self, late: PeersLate) -> Event:
+        """Some ranks failed or ended while the ranks behind hung."""
+        replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.echo)
+        failure = next((reply.failure for reply in replies if reply.failure is not None), None)
+        if failure is not None:
+            return failure
+        over = min(late.answers)
+        ended = f"rank {over} ended after {late.answers[over].epoch} epochs"
+        return Failed(cause="rank_lost", evidence=f"{ended}, rank {late.behind[0]} never came to an end")
+
     def _after_failure(self, assignment: Assignment, replies: list[Reply], first: Reply) -> Event:
         """The first rank's own failure; ranks in a broken process group meet anew before the next trial."""
         assert first.failure is not None
@@ -149,7 +167,7 @@ class Slot:
 
     def _lost(self, lost: RankLost) -> Event:
         number = self._assignment.number if self._assignment else 0
-        evidence = exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=self._log_tail(number))
+        evidence = lost.why or exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=self._log_tail(number))
         self._replace_ranks(number, evidence)
         return Failed(cause="killed", evidence=evidence)
 
@@ -212,20 +230,21 @@ class Slot:
     def _log_tail(self, number: int) -> str:
         try:
             with (self._trial_dir(number) / "log.txt").open("rb") as file:
-                file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, 0))
+                file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, self._log_start))
                 return file.read().decode(errors="replace")
         except OSError:
             return ""
 
     def _note(self, number: int, text: str) -> None:
         folder = self._trial_dir(number)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "log.txt").open("a") as file:
-            print(f"hpsearch: {text}", file=file)
+        with suppress(OSError):  # a note that can't be written is no reason to lose the trial
+            folder.mkdir(parents=True, exist_ok=True)
+            with open_log(folder / "log.txt") as file:
+                print(f"hpsearch: {text}", file=file)
 
 
-def _has_failed(reply: Reply) -> bool:
-    return reply.failure is not None or reply.ended
+def _last_answer(reply: Reply) -> str | None:
+    return "failed" if reply.failure is not None else "ended" if reply.ended else None
 
 
 class SlotTrainable(Trainable):

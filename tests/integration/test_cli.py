@@ -83,9 +83,9 @@ print(sorted({{"ray", "torch", "pandas"}} & set(sys.modules)))
 
     def test_json_holds_what_the_tables_hold(self, finished):
         home = str(finished[0])
-        (row,) = json.loads(hpsearch("list", "--json", "--home", home).stdout)
+        row = json.loads(hpsearch("list", "--json", "--home", home).stdout)[0]
         assert (row["name"], row["state"], row["trials"], row["failed"]) == ("mlp", "done", 6, 0)
-        trials = json.loads(hpsearch("show", "--json", "--home", home).stdout)
+        trials = json.loads(hpsearch("show", "mlp", "--json", "--home", home).stdout)
         assert len(trials) == 6 and {"trial", "state", "lr", "best_val_loss", "epochs_trained"} <= trials[0].keys()
         assert min(trial["best_val_loss"] for trial in trials) == row["best"]
         details = json.loads(hpsearch("show", "mlp", "--trial", "2", "--json", "--home", home).stdout)
@@ -117,6 +117,14 @@ print(sorted({{"ray", "torch", "pandas"}} & set(sys.modules)))
         again = hpsearch("sweep", "spaces/mlp.yaml", "-n", "6", "--home", str(home))
         assert again.returncode == 0 and "Ray dashboard" not in again.stdout
         assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+
+    def test_another_sweep_of_the_same_trials_is_answered_from_the_ledger(self, finished):
+        home = str(finished[0])
+        done = hpsearch("sweep", "spaces/mlp.yaml", "-n", "6", "--name", "again", "--home", home)
+        assert done.returncode == 0 and "Ray dashboard" not in done.stdout
+        trials = json.loads(hpsearch("show", "again", "--json", "--home", home).stdout)
+        assert [trial["state"] for trial in trials] == ["reused"] * 6
+        assert trials[0]["reused_from"] == "mlp/1"
 
     def test_another_spec_under_the_same_name_is_refused_with_the_difference(self, finished):
         done = hpsearch("sweep", "mlp", "--home", str(finished[0]), "--set", "parameters.lr.max=0.02")

@@ -43,3 +43,10 @@ def test_trouble_in_one_rank_ends_the_trial_quickly_and_the_slot_goes_on(sweep, 
     assert (found["none"]["state"], found["none"]["last_total"]) == ("done", 3.0)
     assert "1" in outcome.results.failed.iloc[0]["evidence"], "the rank is named"
     assert time.monotonic() - start < 120, "not the 30 minutes of a process group's own time-out"
+
+
+def test_a_rank_that_saves_slowly_at_the_end_is_waited_for(sweep):
+    outcome = sweep("saves_slowly", trials=1, resources={"gpu": 0, "workers": 2})
+    assert outcome.trial(1)["state"] == "done"
+    files = {path.name for path in (outcome.results.folder / "trials" / "0001" / "checkpoint").iterdir()}
+    assert {"epoch-000001.rank-0.pt", "epoch-000001.rank-1.pt"} <= files

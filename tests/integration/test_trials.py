@@ -224,3 +224,17 @@ def test_a_ray_that_runs_already_is_left_running(sweep):
 
     sweep("steady", trials=1)
     assert ray.is_initialized()
+
+
+def test_what_a_trial_sets_in_its_process_is_put_back_for_the_next(sweep):
+    found = sweep("meddles", trials=3).results.trials
+    for name in ("dtype", "grad", "threads", "variable", "folder"):
+        assert found[f"last_{name}"].nunique() == 1, name
+    assert found["last_dtype"][0] == found["last_grad"][0] == 1 and found["last_variable"][0] == 0
+
+
+def test_logging_that_the_first_trial_sets_up_works_in_every_trial(sweep):
+    outcome = sweep("logs", trials=3)
+    for number in (1, 2, 3):
+        assert outcome.log(number).count("hello from") == 1 and "printed" in outcome.log(number)
+        assert "Logging error" not in outcome.log(number)

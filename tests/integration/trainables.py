@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -86,7 +88,7 @@ def odd_numbers(config):
     import torch
 
     kinds = {"tensor": torch.tensor(0.5), "numpy": np.float32(0.5), "bool": True, "int": 1, "nested": 0.5}
-    yield {"loss": kinds[config["kind"]], "more": {"acc": np.int64(3), "name": "text"}}
+    yield {"loss": kinds[config["kind"]], "more": {"acc": np.int64(3), "name": "text", "huge": 10**400}}
 
 
 def dies_once(config):
@@ -179,3 +181,46 @@ def context(config):
     print(sys.path[0], Path.cwd(), os.environ.get("HPSEARCH_TEST_VARIABLE"))
     assert trial.data["root"] == "somewhere"
     yield {"loss": config["model"]["depth"] + config["x"], "seed": trial.seed, "number": trial.number}
+
+
+def meddles(config):
+    """Changes settings of the process in its first trial, and tells what it found."""
+    import torch
+
+    found = {
+        "dtype": float(torch.get_default_dtype() is torch.float32),
+        "grad": float(torch.is_grad_enabled()),
+        "threads": torch.get_num_threads(),
+        "variable": float("MEDDLED" in os.environ),
+        "folder": float(Path.cwd() == Path(tempfile.gettempdir())),
+    }
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(7)
+    os.environ["MEDDLED"] = "1"
+    os.chdir(tempfile.gettempdir())
+    yield {"loss": config["x"], **found}
+
+
+def logs(config):
+    """Sets logging up as most programs do, once for the process."""
+    logging.basicConfig()
+    logging.getLogger("mine").warning("hello from x=%s", config["x"])
+    print("printed", file=sys.stdout)
+    yield {"loss": config["x"]}
+
+
+class SlowState:
+    """State that takes longer to write than peers of a failed rank are given."""
+
+    def state_dict(self):
+        time.sleep(4 if hpsearch.current_trial().rank == 0 else 0)
+        return {"value": 1}
+
+    def load_state_dict(self, state_dict):
+        pass
+
+
+def saves_slowly(config):
+    hpsearch.current_trial().keep(state=SlowState())
+    yield {"loss": config["x"]}

@@ -14,7 +14,7 @@ import pytest
 
 from hpsearch.quiet import quiet
 from hpsearch.signals import Signals
-from hpsearch.slots.console import TrialLog
+from hpsearch.slots.console import TrialLog, own_streams
 
 
 def test_everything_but_the_yielded_stream_goes_to_the_log(tmp_path: Path, capfd):
@@ -44,17 +44,23 @@ def test_the_console_is_as_before_afterwards(tmp_path: Path, capfd):
     assert warnings.showwarning is shown
 
 
-def test_a_trials_log_takes_prints_and_descriptors_and_is_appended_to(tmp_path: Path, capfd):
+def test_a_trials_log_takes_prints_and_descriptors_and_is_appended_to(tmp_path: Path, capfd, monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    own_streams()
+    logger = logging.getLogger("set up by the first trial")
+    logger.addHandler(logging.StreamHandler(sys.stderr))
     path = tmp_path / "log.txt"
     for line in ("first", "second"):
         log = TrialLog(path)
         with log.capture():
             print(line)
             os.write(2, b"low\n")
+            logger.warning("logged")
         log.note("a note")
         log.close()
     print("outside")
-    assert path.read_text() == "first\nlow\nhpsearch: a note\nsecond\nlow\nhpsearch: a note\n"
+    assert path.read_text() == "first\nlow\nlogged\nhpsearch: a note\nsecond\nlow\nlogged\nhpsearch: a note\n"
     assert capfd.readouterr() == ("outside\n", "")
 
 

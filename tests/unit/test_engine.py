@@ -14,7 +14,7 @@ from hpsearch.search import make_searcher
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Failed, Report, Unusable
 from hpsearch.space import Point, Space
-from hpsearch.stopping import Decision, StoppingRule
+from hpsearch.stopping import Decision, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
 
 
@@ -383,7 +383,7 @@ def test_events_of_a_leg_that_was_given_up_change_nothing(bench):
 def test_late_reports_are_committed_by_the_clock(bench, home: Path):
     b = bench()
     b.leg()
-    b.report(1, 1)
+    b.report(1, 1, saved=False)
     with Ledger(home) as other:
         assert other.reports(b.record) == []
         b.clock.now += 0.25
@@ -410,3 +410,76 @@ def test_a_finite_space_ends_when_it_is_exhausted(home: Path):
             engine.on_event(leg.number, Report(epoch=1, metrics={"m": 1.0}, elapsed_s=1.0))
             engine.on_event(leg.number, Ended(elapsed_s=1.0))
     assert sorted(seen) == [1, 2, 3]
+
+
+def test_a_report_with_a_new_checkpoint_is_committed_at_once(bench, home: Path):
+    b = bench()
+    b.leg()
+    b.report(1, 1, saved=True)
+    with Ledger(home) as other:
+        assert len(other.reports(b.record)) == 1, "after a crash the checkpoint would be ahead of the ledger"
+
+
+def test_a_trial_without_time_left_is_not_tried_again(bench):
+    b = bench(limits={"trial_time": 100, "retries": 5})
+    b.leg()
+    b.engine.on_event(1, Failed(cause="hung", evidence="too slow", elapsed_s=100.0))
+    assert b.states() == ["failed"]
+
+
+def test_an_observer_that_raises_is_left_out_and_the_sweep_goes_on(bench):
+    class ClosedPipe:
+        def __getattr__(self, name: str) -> Any:
+            raise BrokenPipeError
+
+    b = bench()
+    b.engine.observers = (ClosedPipe(),)
+    assert (b.leg().number, b.leg().number) == (1, 2)
+    assert b.engine.observers == ()
+
+
+def test_a_trainable_that_breaks_while_the_sweep_runs_fails_trials_alone(bench):
+    b = bench(limits={"retries": 0})
+    b.leg()
+    b.report(1, 1)
+    b.engine.on_event(1, Ended(elapsed_s=1.0))
+    b.leg()
+    b.engine.on_event(2, Unusable(evidence="a half-typed edit"))
+    assert b.engine.mistake is None
+    assert b.states() == ["done", "failed"]
+    assert b.leg().number == 3
+
+
+def test_the_evidence_of_a_failed_attempt_is_gone_once_the_trial_succeeds(bench):
+    b = bench()
+    b.leg()
+    b.fail(1, "killed", place=None)
+    b.leg()
+    b.report(1, 1)
+    b.engine.on_event(1, Ended(elapsed_s=1.0))
+    trial = b.ledger.trials(b.record)[0]
+    assert (trial.state, trial.cause, trial.evidence) == ("done", None, None)
+
+
+def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
+    tree = {"early_terminate": {"type": "asha"}, "limits": {"trials": 4, "epochs": 9}}
+    first = Bench(home, concurrent=1, **tree)
+    first.engine._rule = make_stopping_rule(first.sweep, can_pause=True)
+    for number, value in enumerate([0.1, 0.5, 0.6], 1):
+        assert first.leg().number == number
+        first.report(number, 1, value)
+    assert first.leg().number == 1, "the best of three is promoted"
+    first.fail(1, "diverged")
+    first.ledger.close()
+    with Ledger(home) as ledger:
+        engine = Engine(
+            sweep=first.sweep,
+            searcher=Listening(),
+            rule=make_stopping_rule(first.sweep, can_pause=True),
+            ledger=ledger,
+            record=first.record,
+        )
+        engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=9)
+        leg = engine.next_leg()
+        assert isinstance(leg, Assignment) and leg.number == 4
+        assert ledger.trials(first.record)[0].state == "failed"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,20 @@ def test_the_best_trial_follows_the_goal_and_leaves_failures_out(home: Path, sig
             ledger.update_trial(ledger.add_trial(sweep, number, point={}, seed=0), state=state, best_value=value)
         found = best_of(ledger.trials(sweep), sign=sign)
     assert found is not None and found.number == best
+
+
+def test_a_ledger_that_somebody_edited_leads_nowhere_else(home: Path):
+    with Ledger(home, create=True) as ledger:
+        ledger.add_sweep("a", SPEC)
+    connection = sqlite3.connect(home / "ledger.db")
+    connection.execute("UPDATE sweeps SET folder = '../..'")
+    connection.commit()
+    connection.close()
+    with Ledger(home) as ledger, pytest.raises(LedgerError, match="edited"):
+        ledger.sweeps()
+
+
+def test_processes_that_open_a_fresh_home_together_all_succeed(home: Path):
+    code = "import sys, pathlib; from hpsearch.ledger.store import *; Ledger(pathlib.Path(sys.argv[1]), create=True)"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(home)]) for _ in range(6)]
+    assert [process.wait(60) for process in processes] == [0] * 6

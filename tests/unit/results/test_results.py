@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,43 @@ def test_one_trial_is_shown_with_its_epochs(home: Path):
             trial_details(sweep, ledger.trials(sweep), [], 9, home=home)
     assert [row["epoch"] for row in details["history"]] == [1, 2]
     assert details["config"] == {"lr": 0.1, "kind": "a", "fixed": 3}
+
+
+def test_columns_stay_apart_whatever_users_call_things(home: Path):
+    sweep = fill(home, [{"seed": i, "param.seed": i, "last_loss": i} for i in range(4)])
+    with Ledger(home) as ledger:
+        names = trial_columns(sweep, ledger.trials(sweep)).names
+    assert len(names) == len(set(names))
+    epoch = SweepRecord(**{**vars(sweep), "spec": {**sweep.spec, "metric": {"name": "epoch", "goal": "minimize"}}})
+    names = trial_columns(epoch, []).names
+    assert len(names) == len(set(names)) and "metric.best_epoch" in names
+
+
+def test_json_keeps_every_digit(home: Path, tmp_path: Path):
+    from hpsearch.results.tables import write_json
+
+    fill(home, [{"lr": 1.23456789012345e-12}] * 4)
+    write_json(Results(home).trials, tmp_path / "t.json")
+    rows = json.loads((tmp_path / "t.json").read_text())
+    assert rows[0]["lr"] == 1.23456789012345e-12
+    assert rows[3]["best_loss"] is None
+
+
+def test_the_best_spec_of_a_conditional_space_is_a_spec(home: Path):
+    tree = {
+        **SPEC,
+        "parameters": {
+            "kind": {"values": ["a", "b"]},
+            "lr": {"min": 0.1, "max": 1.0},
+            "momentum": {"min": 0.0, "max": 0.9, "when": {"kind": "a"}},
+            "half": {"expr": "lr / 2"},
+        },
+        "constraints": ["lr < 0.9"],
+        "initial_points": [{"kind": "b", "lr": 0.2}],
+    }
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", Sweep.from_dict(tree).to_dict())
+        row = ledger.add_trial(sweep, 1, point={"kind": "b", "lr": 0.2, "half": 0.1}, seed=0)
+        ledger.update_trial(row, state="done", best_value=1.0, best_epoch=1)
+        best, _ = best_spec(sweep, ledger.trials(sweep))
+    assert Sweep.from_dict(best).space.constants == {"kind": "b", "lr": 0.2, "half": 0.1}

@@ -1,0 +1,161 @@
+"""What the driver decides before any process starts: new or known sweep, same spec, same code, who holds it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hpsearch
+from hpsearch.driver import Run, resume
+from hpsearch.errors import SpecError, SweepExists, SweepInUse
+from hpsearch.ledger.fingerprint import code_of
+from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.store import Ledger
+from hpsearch.sweep import Sweep
+from hpsearch.trainable import locate
+
+TREE: dict[str, Any] = {
+    "name": "known",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {"x": {"values": [1, 2]}},
+    "limits": {"trials": 2, "epochs": 1},
+}
+
+
+@pytest.fixture
+def known(home: Path, tmp_path: Path) -> Callable[..., Run]:
+    """A sweep that is finished in the ledger; returns what makes it anew, with changes."""
+    file = tmp_path / "train.py"
+    file.write_text("def train(config):\n    yield {'loss': config['x']}\n")
+    tree = {**TREE, "trainable": f"{file}:train"}
+    sweep = Sweep.from_dict(tree)
+    with Ledger(home, create=True) as ledger:
+        record = ledger.add_sweep("known", sweep.to_dict(), code=code_of(locate(tree["trainable"], spec_dir=None)))
+        for number in (1, 2):
+            row = ledger.add_trial(record, number, point={"x": number}, seed=0)
+            ledger.add_report(row, epoch=1, metrics={"loss": float(number)}, elapsed_s=1.0)
+            metrics = {"loss": float(number)}
+            values = {"best_value": float(number), "best_epoch": 1, "last_metrics": metrics, "epochs_trained": 1}
+            ledger.update_trial(row, state="done", **values)
+        ledger.end_sweep(record, "done")
+
+    def make(**changes: Any) -> Run:
+        flags = {name: changes.pop(name) for name in ("accept_changes", "function") if name in changes}
+        return Run(sweep=Sweep.from_dict({**tree, **changes}), home=home, show="none", **flags)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test here that starts a Ray has missed its point."""
+    monkeypatch.setattr("hpsearch.session.connect", lambda *_, **__: pytest.fail("a Ray was started"))
+
+
+def test_a_finished_sweep_comes_back_at_once(known):
+    results, exit_code = known().start()
+    assert exit_code == 0
+    assert results.trials["best_loss"].tolist() == [1.0, 2.0]
+    assert results.sweep.state == "done"
+
+
+def test_limits_may_change(known):
+    assert known(limits={"trials": 1, "epochs": 1, "retries": 5}).start()[1] == 0
+
+
+def test_another_spec_is_refused_with_each_difference(known):
+    with pytest.raises(SweepExists) as caught:
+        known(seed=3, parameters={"x": {"values": [1, 3]}}).start()
+    assert "seed: 0 -> 3" in str(caught.value)
+    assert "parameters.x.values: [1, 2] -> [1, 3]" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_changed_code_is_refused_by_name_unless_it_is_accepted(known, tmp_path):
+    (tmp_path / "train.py").write_text("def train(config):\n    yield {'loss': 2 * config['x']}\n")
+    with pytest.raises(SweepExists, match=r"train\.py changed.*--accept-changes"):
+        known().start()
+    assert known(accept_changes=True).start()[1] == 0
+
+
+def test_a_sweep_has_one_writer_and_the_second_is_told_who(known, home):
+    (home / "known").mkdir()
+    with writer_lock(home / "known", "known"), pytest.raises(SweepInUse) as caught:
+        known().start()
+    assert f"pid {os.getpid()}" in str(caught.value) and caught.value.exit_code == 6
+    assert known().start()[1] == 0, "the lock is gone with its holder"
+
+
+def test_files_that_the_ledger_does_not_know_are_not_taken_for_checkpoints(known, home):
+    (home / "other" / "trials" / "0001").mkdir(parents=True)
+    with pytest.raises(SweepExists, match="does not know"):
+        known(name="other").start()
+
+
+def test_a_second_sweep_that_the_ledger_can_answer_needs_no_ray(known, home):
+    code = code_of(locate(known().sweep.trainable, spec_dir=None))
+    from hpsearch.ledger.memory import Memory
+
+    with Ledger(home) as ledger:
+        record = ledger.sweep("known")
+        memory = Memory(ledger, known().sweep, record, code=code)
+        for trial in ledger.trials(record):
+            ledger.update_trial(trial.id, fingerprint=memory.fingerprint(dict(trial.point)))
+    results, exit_code = known(name="second").start()
+    assert exit_code == 0
+    assert results.trials["state"].tolist() == ["reused", "reused"]
+    assert sorted(results.trials["reused_from"]) == ["known/1", "known/2"]
+    assert results.best is not None and results.best.value == 1.0
+    assert results.sweep.state == "done"
+
+
+def test_resume_without_a_function_says_what_to_do(known, home):
+    def train(config: dict[str, Any]) -> None: ...
+
+    tree = {**TREE, "name": "from-python"}
+    with Ledger(home) as ledger:
+        ledger.add_sweep("from-python", Sweep.from_dict(tree).to_dict())
+    with pytest.raises(SpecError, match=r"from-python\.trainable: its trainable is a function"):
+        resume("from-python", home=home)
+    assert resume("known", home=home)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "trainable", "words"),
+    [
+        ("a", 3, "expected a function"),
+        ("a", None, "'trainable' is missing"),
+        (None, lambda config: None, "needs a name"),
+    ],
+)
+def test_run_says_what_is_wrong_with_its_arguments(home, name, trainable, words):
+    with pytest.raises(SpecError, match=words):
+        hpsearch.run({**TREE, "name": name}, trainable, home=home)
+    assert not (home / "ledger.db").exists()
+
+
+def test_a_link_in_place_of_a_file_is_not_written_through(known, home, tmp_path, monkeypatch):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    (home / "other").mkdir()
+    (home / "other" / "sweep.yaml").symlink_to(victim)
+    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: None)
+    known(name="other", seed=1).start()
+    assert victim.read_text() == "precious"
+    assert not (home / "other" / "sweep.yaml").is_symlink()
+
+
+def test_the_name_of_the_ledger_is_not_a_sweeps_name(known):
+    with pytest.raises(SpecError, match="own file"):
+        known(name="ledger.db").start()
+
+
+def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
+    monkeypatch.setattr("hpsearch.results.results.Results.write", lambda self: 1 / 0)
+    with pytest.warns(UserWarning, match="tables of 'known' were not written: ZeroDivisionError"):
+        results, exit_code = known().start()
+    assert exit_code == 0 and len(results.trials) == 2
