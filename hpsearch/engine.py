@@ -10,26 +10,23 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal
 
 from hpsearch.errors import Problem, SpecError
-from hpsearch.ledger.memory import Known, Memory
-from hpsearch.ledger.records import CAUSE_CLASSES, Cause, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
+from hpsearch.failures import FailurePolicy
+from hpsearch.ledger.memory import Memory
+from hpsearch.ledger.records import CAUSE_CLASSES, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
-from hpsearch.space import Point, to_config
+from hpsearch.space import to_config
 from hpsearch.stopping import Decision, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
+from hpsearch.trial_run import Observer, TrialRun
 
-IDENTICAL_FAILURES = 3
-"""A sweep gives up after so many identical failures without a success."""
-INFRA_RETRIES = 3
-"""Further attempts at a trial whose machine failed it, whatever `limits.retries` says."""
 SAVE_EPOCHS_AHEAD = 64
 """Rungs that an assignment names at most; a slot saves by the clock besides."""
 
@@ -51,53 +48,6 @@ class Verdict(Enum):
     """Let go of the trial; its state is on disk as far as it ever will be."""
     SAVE_AND_END = "save and end"
     """Write a checkpoint of the epoch just reported, then let go."""
-
-
-@dataclass(kw_only=True)
-class TrialRun:
-    """What the engine knows of one trial; the ledger has the same."""
-
-    number: int
-    point: Point
-    row: int
-    state: TrialState = "running"
-    attempts: int = 1
-    epochs: int = 0
-    losses: dict[int, float] = field(default_factory=dict)
-    best_epoch: int | None = None
-    places: set[str] = field(default_factory=set)
-    past_s: float = 0.0
-    elapsed_s: float = 0.0
-    metrics: dict[str, float] = field(default_factory=dict)
-    peaks: Peaks = field(default_factory=Peaks)
-    checkpoint_epoch: int | None = None
-    is_final: bool = False
-    told: bool = False
-    fingerprint: str | None = None
-    known: Known | None = None
-    reused_from: str | None = None
-    trained: bool = False
-    failures: int = 0
-    cause: Cause | None = None
-    evidence: str | None = None
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds of training, all attempts."""
-        return self.past_s + self.elapsed_s
-
-
-class Observer(Protocol):
-    """Who is shown the sweep while it runs."""
-
-    def on_start(self, trial: TrialRun) -> None:
-        """An attempt at `trial` begins."""
-
-    def on_report(self, trial: TrialRun) -> None:
-        """`trial` has finished an epoch."""
-
-    def on_end(self, trial: TrialRun) -> None:
-        """`trial` is over, waits, or will be tried again: see its state."""
 
 
 class Engine:
@@ -132,8 +82,7 @@ class Engine:
         self._running: set[int] = set()
         self._retries: deque[int] = deque()
         self._waiting: deque[int] = deque()
-        self._failures: Counter[str] = Counter()
-        self._hopeless: set[str] = set()
+        self._policy = FailurePolicy(sweep.limits)
         self._heard: list[tuple[int, int, float]] = []
         self._exhausted = False
 
@@ -156,7 +105,7 @@ class Engine:
         if any(record.state in ("stopped", "paused") and record.checkpoint_epoch is None for record in trained):
             self._rule = make_stopping_rule(self.sweep, can_pause=False)
         for record in trials:
-            self.trials[record.number] = _known(record)
+            self.trials[record.number] = TrialRun.from_record(record)
             self._searcher.adopt(record.number, dict(record.point))
         decisions = self._hear_again(reports)
         for record in sorted(trials, key=lambda record: record.ended_at or ""):
@@ -214,7 +163,7 @@ class Engine:
         trial = self.trials[number]
         if number not in self._running:
             return Verdict.END  # it was given up while this event was on its way
-        trial.peaks = _most(trial.peaks, getattr(event, "peaks", Peaks()))
+        trial.note_peaks(getattr(event, "peaks", Peaks()))
         if isinstance(event, Report):
             return self._on_report(trial, event)
         if isinstance(event, Ended):
@@ -368,11 +317,7 @@ class Engine:
         return self._decide(trial, report)
 
     def _note_epoch(self, trial: TrialRun, epoch: int, metrics: Mapping[str, float]) -> None:
-        loss = self._sign * metrics[self.sweep.metric.name]
-        trial.epochs, trial.metrics = epoch, dict(metrics)
-        trial.losses[epoch] = loss
-        if trial.best_epoch is None or loss < trial.losses[trial.best_epoch]:
-            trial.best_epoch = epoch
+        trial.note_epoch(epoch, metrics, loss=self._sign * metrics[self.sweep.metric.name])
 
     def _decide(self, trial: TrialRun, report: Report) -> Decision:
         """Ask the stopping rule; if it wants to pause a trial whose state is not on disk, one that stops takes over."""
@@ -395,32 +340,20 @@ class Engine:
 
     def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
         trial.elapsed_s = failure.elapsed_s
-        if self._may_retry(trial, failure):
+        if self.reason is None and self._policy.may_retry(trial, failure):
             self._requeue(trial, failure)
             return
-        if failure.place in trial.places:
-            self._hopeless.add(failure.place)
         trial.cause, trial.evidence = failure.cause, failure.evidence
         if failure.cause == "diverged":
             self._heard.append((trial.number, trial.epochs + 1, math.inf))
             self._rule.report(*self._heard[-1])
         self._end(trial, "failed")
-        self._count(failure)
-
-    def _may_retry(self, trial: TrialRun, failure: Failed) -> bool:
-        """The same exception at the same line is tried again once in a sweep, not once in a trial."""
-        kind = CAUSE_CLASSES[failure.cause]
-        retries = self.sweep.limits.retries
-        allowed = max(retries, INFRA_RETRIES) if kind == "infra" else retries
-        limit = self.sweep.limits.trial_time_s
-        is_out_of_time = limit is not None and trial.duration_s >= limit
-        if kind == "config" or is_out_of_time or self.reason is not None or trial.failures >= allowed:
-            return False
-        return failure.place is None or failure.place not in trial.places | self._hopeless
+        hopeless = self._policy.failed(trial, failure, any_success=self._any_success())
+        if hopeless is not None:
+            self.stop("gave_up", hopeless)
 
     def _requeue(self, trial: TrialRun, failure: Failed) -> None:
-        trial.failures += 1
-        trial.places |= {failure.place} if failure.place else set()
+        self._policy.retried(trial, failure)
         self._running.discard(trial.number)
         self._retries.append(trial.number)
         trial.state = "queued"
@@ -484,21 +417,6 @@ class Engine:
         elif not trial.told:
             self._searcher.drop(trial.number)
 
-    def _count(self, failure: Failed) -> None:
-        """Give up where every further trial would fail too."""
-        if failure.cause in ("user_error", "invalid_config"):
-            self._failures[failure.place or failure.evidence] += 1
-        counted = sum(1 for trial in self.trials.values() if trial.state == "failed" and _is_counted(trial))
-        limit = self.sweep.limits.failures
-        if limit is not None and counted >= limit:
-            self.stop("gave_up", f"{counted} trials failed (limits.failures: {limit}); the last: {failure.evidence}")
-        elif (
-            limit is None and not self._any_success() and max(self._failures.values(), default=0) >= IDENTICAL_FAILURES
-        ):
-            self.stop(
-                "gave_up", f"{IDENTICAL_FAILURES} trials failed in the same way and none succeeded: {failure.evidence}"
-            )
-
     def _any_success(self) -> bool:
         return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self.trials.values())
 
@@ -510,33 +428,3 @@ class Engine:
             except Exception:
                 traceback.print_exc()  # goes to the sweep's log
                 self.observers = tuple(each for each in self.observers if each is not observer)
-
-
-def _known(record: TrialRecord) -> TrialRun:
-    """A trial as the ledger has it, without its reports."""
-    return TrialRun(
-        number=record.number,
-        point=dict(record.point),
-        row=record.id,
-        state=record.state,
-        attempts=record.attempts,
-        past_s=record.duration_s or 0.0,
-        peaks=Peaks(gpu_gib=record.gpu_peak_gib, host_gib=record.host_peak_gib),
-        checkpoint_epoch=record.checkpoint_epoch,
-        cause=record.cause,
-        evidence=record.evidence,
-        fingerprint=record.fingerprint,
-        reused_from=record.reused_from,
-        trained=record.reused_from is None or record.attempts > 1,
-    )
-
-
-def _is_counted(trial: TrialRun) -> bool:
-    return trial.cause is not None and CAUSE_CLASSES[trial.cause] == "unknown"
-
-
-def _most(a: Peaks, b: Peaks) -> Peaks:
-    def most(x: float | None, y: float | None) -> float | None:
-        return max((value for value in (x, y) if value is not None), default=None)
-
-    return Peaks(gpu_gib=most(a.gpu_gib, b.gpu_gib), host_gib=most(a.host_gib, b.host_gib))

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hpsearch.engine import TrialRun
 from hpsearch.space import canonical
 from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
 
 REFRESH_S = 1.0
 MAX_ROWS = 12

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from hpsearch.engine import TrialRun
 from hpsearch.progress import Lines, LiveTable, Standing, duration_text, headline
 from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
 
 SWEEP = Sweep.from_dict(
     {
