@@ -72,7 +72,9 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
         "precision": sweep.precision,
         "workers": sweep.resources.workers,
         "metric": sweep.metric.name,
-        "code": dict(code),
+        "code": sorted(
+            code.values()
+        ),  # what stands in the files, not where they lie: another checkout is the same code
         "data": data,
         "hpsearch": hpsearch.__version__,
     }
@@ -81,6 +83,8 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
 
 def changed_files(old: Code, new: Code) -> list[str]:
     """Files and functions that are not what they were, in words."""
+    if sorted(old.values()) == sorted(new.values()):
+        return []  # the same files in another place, or seen from another working directory
     words = {(True, False): "is gone", (False, True): "is new", (True, True): "changed"}
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return [f"{name} {words[name in old, name in new]}" for name in names]

@@ -83,6 +83,19 @@ def test_the_code_is_the_file_and_what_it_imports_of_the_project(tmp_path: Path,
     assert sorted(changed_files(code, new)) == ["helper.py is gone", "package/late.py is gone"]
 
 
+def test_the_same_code_in_another_place_is_the_same_code(tmp_path: Path, monkeypatch):
+    codes = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.py").write_text("x = 1\n")
+        codes.append(code_of(source(tmp_path / name / "train.py")))
+    monkeypatch.chdir(tmp_path / "one")
+    codes.append(code_of(source(tmp_path / "one" / "train.py")))
+    assert codes[0] is not None and codes[1] is not None and codes[2] is not None
+    assert changed_files(codes[0], codes[1]) == changed_files(codes[0], codes[2]) == []
+    assert len({fingerprint({"x": 1}, code=code) for code in codes}) == 1
+
+
 def test_a_trainable_without_a_file_is_never_recognised():
     assert code_of(TrainableSource(kind="module", module="m", function="f", file_path=None)) is None
     assert code_of(len) is None
