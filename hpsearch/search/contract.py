@@ -160,14 +160,11 @@ class Searcher(ABC):
         It changes nothing that a later proposal depends on: after a restart it isn't made again.
         """
 
-    @abstractmethod
-    def _begin(self, number: int, point: Point) -> None:
+    def _begin(self, number: int, point: Point) -> None:  # noqa: B027 - a method that learns nothing needs none of these
         """Trial `number` runs `point`: others should not all be drawn to the same place."""
 
-    @abstractmethod
-    def _learn(self, outcome: Outcome) -> None:
+    def _learn(self, outcome: Outcome) -> None:  # noqa: B027
         """Learn from a trial that is over."""
 
-    @abstractmethod
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int) -> None:  # noqa: B027
         """Trial `number` no longer runs and has no outcome."""

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import final
 
 from hpsearch.errors import SpecError
-from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.search.contract import Searcher
 from hpsearch.space import Point, Space
 
 NUM_ROUNDS = 6
@@ -77,12 +77,3 @@ class GridSearcher(Searcher):
     @property
     def _drawn_from(self) -> Space:
         return self.space.on_grid
-
-    def _begin(self, number: int, point: Point) -> None:
-        pass
-
-    def _learn(self, outcome: Outcome) -> None:
-        pass
-
-    def _forget(self, number: int) -> None:
-        pass

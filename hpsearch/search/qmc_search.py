@@ -10,7 +10,7 @@ from optuna.study import create_study
 from optuna.trial import TrialState, create_trial
 
 from hpsearch.search.coding import Codes, Coding
-from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.search.contract import Searcher
 from hpsearch.search.optuna_search import distributions, quiet
 from hpsearch.space import Point, Space
 
@@ -43,12 +43,3 @@ class QmcSearcher(Searcher):
         trial = create_trial(state=TrialState.RUNNING)
         codes: Codes = self._study.sampler.sample_relative(self._study, trial, self._distributions)
         return codes
-
-    def _begin(self, number: int, point: Point) -> None:
-        pass
-
-    def _learn(self, outcome: Outcome) -> None:
-        pass
-
-    def _forget(self, number: int) -> None:
-        pass

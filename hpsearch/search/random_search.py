@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.search.contract import Searcher
 from hpsearch.space import Point
 
 
@@ -14,12 +14,3 @@ class RandomSearcher(Searcher):
 
     def _propose(self, number: int, draw: int) -> Point:
         return self.space.draw(self.rng(number, draw))
-
-    def _begin(self, number: int, point: Point) -> None:
-        pass
-
-    def _learn(self, outcome: Outcome) -> None:
-        pass
-
-    def _forget(self, number: int) -> None:
-        pass

@@ -34,8 +34,6 @@ class Reply:
     """The failure only says that another rank failed first."""
     poisoned: bool = False
     """The process can't be trusted with another trial."""
-    unusable: str | None = None
-    """The trainable can't be imported."""
     epoch: int = 0
     """Epochs done, those before a checkpoint included."""
     checkpoint_epoch: int | None = None

@@ -149,11 +149,6 @@ class RankGroup:
         self._processes = []
 
     @property
-    def pids(self) -> list[int]:
-        """Process ids by rank."""
-        return [process.pid for process in self._processes]
-
-    @property
     def alive(self) -> bool:
         """Whether ranks were started and not killed since."""
         return bool(self._processes)

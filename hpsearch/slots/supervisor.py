@@ -128,9 +128,6 @@ class Slot:
 
     def _event(self, assignment: Assignment, replies: list[Reply]) -> Event:
         self._note_facts(replies)
-        unusable = next((reply.unusable for reply in replies if reply.unusable), None)
-        if unusable is not None:
-            return Unusable(evidence=unusable)
         failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.echo)
         if failed:
             return self._after_failure(assignment, replies, failed[0])

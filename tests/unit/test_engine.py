@@ -37,8 +37,6 @@ class Listening(Searcher):
     def _propose(self, number: int, draw: int) -> Point | None:
         return {"x": number / 100}
 
-    def _begin(self, number: int, point: Point) -> None: ...
-
     def _learn(self, outcome: Outcome) -> None:
         self.told.append(outcome)
 
