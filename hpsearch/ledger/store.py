@@ -10,7 +10,7 @@ import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,9 @@ class Ledger:
         with storage_errors(self.path):
             if create:
                 home.mkdir(parents=True, exist_ok=True)
-            with _alone(home) if create else nullcontext():
-                self._engine = _connect(self.path, create=create)
-                if create:
-                    schema.metadata.create_all(self._engine)
-                self._check_version(create=create)
+                _make(self.path)
+            self._engine = _connect(self.path)
+            self._check_version()
 
     def __enter__(self) -> Ledger:
         return self
@@ -286,17 +284,30 @@ class Ledger:
             yield connection
         self._pending = []
 
-    def _check_version(self, *, create: bool) -> None:
+    def _check_version(self) -> None:
         about = schema.about
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
             version = connection.execute(sa.select(about.c.value).where(about.c.key == "schema")).scalar()
-            if version is None and create:
-                connection.execute(sa.insert(about).values(key="schema", value=str(schema.SCHEMA_VERSION)))
-            elif version != str(schema.SCHEMA_VERSION):
-                raise LedgerError(
-                    f"{self.path}: written by another version of hpsearch (ledger version {version}, this one reads"
-                    f" {schema.SCHEMA_VERSION}). Use that version, or another folder with --home."
-                )
+        if version != str(schema.SCHEMA_VERSION):
+            raise LedgerError(
+                f"{self.path}: written by another version of hpsearch (ledger version {version}, this one reads"
+                f" {schema.SCHEMA_VERSION}). Use that version, or another folder with --home."
+            )
+
+
+def _make(path: Path) -> None:
+    """Make an empty ledger where there is none, in one step: whoever looks finds none, or a whole one."""
+    with _alone(path.parent):
+        if path.exists():
+            return
+        beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)
+        engine = _connect(beside, create=True)
+        schema.metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(sa.insert(schema.about).values(key="schema", value=str(schema.SCHEMA_VERSION)))
+        engine.dispose()
+        beside.replace(path)
 
 
 @contextmanager
@@ -307,7 +318,7 @@ def _alone(home: Path) -> Iterator[None]:
         yield
 
 
-def _connect(path: Path, *, create: bool) -> Engine:
+def _connect(path: Path, *, create: bool = False) -> Engine:
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
 
     @sa.event.listens_for(engine, "connect")
