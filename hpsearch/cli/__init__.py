@@ -1,0 +1,30 @@
+"""The command line: `main`, and the verbs, one file for each group of them.
+
+Each verb reads its arguments, calls one function of the package and prints what came back. Heavy packages are imported
+inside the verb that needs them: `list`, `show` and `best` work without Ray, torch, pandas. A new verb is a function in
+the file of its group, or in a file of its own that is imported below; the help lists verbs in the order of the imports.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from hpsearch.cli import exporting, reading, running, specs  # noqa: F401 - verbs, in the order of the help
+from hpsearch.cli.app import app
+from hpsearch.errors import HpsearchError
+
+__all__ = ["app", "main"]
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code; an error of ours is one message, not a traceback."""
+    try:
+        app()
+    except HpsearchError as error:
+        print(f"Error: {error}" if "\n" not in str(error) else f"{error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt as interrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(getattr(interrupt, "exit_code", 130))
+    sys.exit(0)

@@ -1,0 +1,49 @@
+"""What verbs print: tables of text, JSON; and the ledger that they read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def open_ledger(home: Path | None) -> Any:
+    """The ledger of a home folder, as `--home` names it; a context manager."""
+    import os
+
+    from hpsearch.ledger.store import Ledger
+
+    return Ledger(Path(home or os.environ.get("HPSEARCH_HOME") or "sweeps"))
+
+
+def print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows of equal keys as an aligned table, or as JSON."""
+    rows = list(rows)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        return
+    cells = [list(rows[0]), *([cell_text(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    numeric = [all(isinstance(row[key], int | float | None) for row in rows) for key in rows[0]]
+    for line in cells:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        )
+        print("  ".join(padded).rstrip())
+
+
+def cell_text(value: Any) -> str:
+    """A value as one cell: short, on one line, with nothing that a terminal obeys."""
+    if value is None:
+        return "-"
+    text = f"{value:.5g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

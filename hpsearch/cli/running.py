@@ -1,0 +1,104 @@
+"""Verbs that run a sweep, and what they say at its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli.app import Accept, Home, Name, Set, Spec, app
+from hpsearch.cli.printing import print_rows
+from hpsearch.cli.specs import first_configs
+
+END_ROWS = 10
+"""Trials that a sweep prints at its end."""
+
+
+@app.command(epilog="Example: hpsearch sweep search_spaces/resnet.yaml --set limits.trials=12")
+def sweep(
+    spec: Spec,
+    trials: Annotated[int | None, typer.Option("-n", help="Short for --set limits.trials=N.")] = None,
+    set_: Set = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default the spec's.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Train what other sweeps have trained, too.")] = False,
+    accept_changes: Accept = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the trials' configurations as JSON lines; start nothing.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Run a sweep: search, train, print the best configuration."""
+    from hpsearch.specfile import find_spec, load_sweep
+
+    path = find_spec(spec)
+    if str(path) != spec:
+        print(f"Using {path}", file=sys.stderr if dry_run else sys.stdout)
+    overrides = [
+        *(set_ or []),
+        *([f"limits.trials={trials}"] if trials is not None else []),
+        *([f"name={json.dumps(name)}"] if name else []),
+    ]
+    loaded = load_sweep(path, overrides=overrides)
+    if dry_run:
+        for config in first_configs(loaded, loaded.max_trials):
+            print(json.dumps(config, ensure_ascii=False))
+        return
+    from hpsearch.driver import Run, home_dir
+
+    run = Run(
+        sweep=loaded,
+        home=home_dir(home),
+        spec_dir=path.parent,
+        again=again,
+        accept_changes=accept_changes,
+        show="lines",
+    )
+    results, exit_code = run.start()
+    _print_end(results.home, results.name)
+    raise typer.Exit(exit_code)
+
+
+@app.command(epilog="Example: hpsearch resume resnet -n 40")
+def resume(
+    name: Name = None,
+    trials: Annotated[int | None, typer.Option("-n", help="The new total of trials.")] = None,
+    accept_changes: Accept = False,
+    home: Home = None,
+) -> None:
+    """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
+    from hpsearch import driver
+
+    results, exit_code = driver.resume(name, trials=trials, home=home, accept_changes=accept_changes, show="lines")
+    _print_end(results.home, results.name)
+    raise typer.Exit(exit_code)
+
+
+def _print_end(home: Path, name: str) -> None:
+    """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
+    from hpsearch.ledger.store import Ledger
+    from hpsearch.results.shown import best_spec, failure_lines, trial_summary
+    from hpsearch.specfile import dump_yaml
+
+    with Ledger(home) as ledger:
+        record = ledger.sweep(name)
+        trials = ledger.trials(record)
+    at = "" if home == Path("sweeps") else f" --home {home}"
+    rows, note = trial_summary(record, trials)
+    print_rows(rows[:END_ROWS], as_json=False)
+    if len(rows) > END_ROWS:
+        print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
+    for line in failure_lines(record, trials):
+        print(line)
+    print(note)
+    if record.state == "interrupted":
+        print(f"Go on with it:   python -m hpsearch resume {name}{at}")
+    if not any(trial.succeeded and trial.best_value is not None for trial in trials):
+        return
+    tree, _ = best_spec(record, trials)
+    print("Best configuration:")
+    print("".join(f"  {line}\n" for line in dump_yaml(tree["parameters"]).splitlines()), end="")
+    file = f"{name}-best.yaml"
+    print(f"Train it again:  python -m hpsearch best {name}{at} > {file} && python -m hpsearch sweep {file}{at}")

@@ -1,0 +1,54 @@
+"""Verbs that look at a spec and start nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpsearch.cli.app import Json, Set, Spec, app
+from hpsearch.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from hpsearch.sweep import Sweep
+
+
+@app.command(epilog="Example: hpsearch validate search_spaces/resnet.yaml")
+def validate(
+    spec: Spec,
+    set_: Set = None,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, max=10_000, help="Also print the first N configurations as JSON lines.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Check a spec and show what it means: the space, the rungs, how many trials run at once. Starts nothing."""
+    from hpsearch.devices.inventory import host_cpus, host_gpus
+    from hpsearch.plan import make_plan, render, to_dict
+    from hpsearch.specfile import find_spec, load_sweep
+
+    path = find_spec(spec)
+    loaded = load_sweep(path, overrides=set_ or [])
+    plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus())
+    configs = first_configs(loaded, sample) if sample else []
+    if as_json:
+        print_json(to_dict(plan) | ({"sample": configs} if sample else {}))
+        return
+    from rich.console import Console
+
+    if str(path) != spec:
+        print(f"Using {path}")
+    Console(soft_wrap=False, highlight=False).print(render(plan))
+    if configs:
+        print(f"\nFirst {len(configs)} configurations:")
+    for config in configs:
+        print(json.dumps(config, ensure_ascii=False))
+
+
+def first_configs(loaded: Sweep, count: int) -> list[dict[str, Any]]:
+    """What the first trials of a sweep would be given, as `search.first_points` says."""
+    from hpsearch.search import first_points
+    from hpsearch.space import to_config
+
+    return [to_config(point) for point in first_points(loaded, count)]
