@@ -10,9 +10,12 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from hpsearch.cli import exporting, reading, running, specs  # noqa: F401 - verbs, in the order of the help
 from hpsearch.cli.app import app
 from hpsearch.errors import HpsearchError
+
+# isort: off
+from hpsearch.cli import running, specs, reading, exporting  # noqa: F401 - verbs, in the order of the help
+# isort: on
 
 __all__ = ["app", "main"]
 
