@@ -5,15 +5,20 @@ better, whatever the goal of the metric); it knows nothing of slots, Ray or the 
 the user begins with are kept here for all methods: what a method proposes may break a constraint. After a restart it is
 made anew and hears the same adopt, tell and drop calls in the same order: a suggestion depends on these, the seed and
 the trial's number, and on nothing else, so that a resumed sweep proposes what an unbroken one would have.
+
+A method is another library's code more often than not: one that raises is left alone from then on, and points are drawn
+at random in its place. Nobody outside need know; `failure` says it.
 """
 
 from __future__ import annotations
 
+import math
 import random
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
 
 from hpsearch.space import Point, Space
 
@@ -24,6 +29,9 @@ proposes known points again and again, and each proposal costs as much as the fi
 MAX_RANDOM_DRAWS = 1000
 """Random points looked at before a finite space is enumerated: by then most of its points are taken, so the
 enumeration costs no more than a few times the trials so far."""
+
+MAX_MESSAGE = 200
+"""Characters of another library's message that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,8 @@ class Searcher(ABC):
         """
         self.space = space
         self.seed = seed
+        self.failure: str | None = None
+        """What the method raised, in one sentence; None as long as it is the one that proposes."""
         self._initial = initial
         self._taken: set[str] = set()
 
@@ -78,15 +88,18 @@ class Searcher(ABC):
         """Trial `number` tries `point`, whoever chose it: this searcher, the user, or an earlier run of this sweep."""
         if self.space.contains(point):
             self._taken.add(self.space.key(point))
-        self._begin(number, point)
+        self._pass_on(self._begin, number, point)
 
     @final
     def tell(self, outcome: Outcome) -> None:
         """Trial `outcome.number`, asked for or adopted before, is over, or waits for a promotion.
 
-        A trial that was promoted is told again, and the longer curve replaces the shorter.
+        A trial that was promoted is told again, and the longer curve replaces the shorter. Losses that are not finite
+        are left out; a trial without any other is infeasible.
         """
-        self._learn(outcome)
+        losses = {epoch: loss for epoch, loss in outcome.losses.items() if math.isfinite(loss)}
+        state = outcome.state if losses else "infeasible"
+        self._pass_on(self._learn, replace(outcome, state=state, losses=losses))
 
     @final
     def drop(self, number: int) -> None:
@@ -94,7 +107,7 @@ class Searcher(ABC):
 
         Its point stays taken: the driver tries it again under the same number, or gives it up.
         """
-        self._forget(number)
+        self._pass_on(self._forget, number)
 
     @final
     def is_taken(self, point: Point) -> bool:
@@ -112,10 +125,33 @@ class Searcher(ABC):
         if number <= len(self._initial) and (given := self._given(number)) is not None:
             return given
         for draw in range(MAX_REDRAWS):
-            point = self._propose(number, draw)
+            point = self._proposal(number, draw)
             if point is None or (self.space.admits(point) and not self.is_taken(point)):
                 return point
         return self._untried(number)
+
+    def _proposal(self, number: int, draw: int) -> Point | None:
+        """What the method proposes; a random point where it raised, now or before."""
+        if self.failure is None:
+            try:
+                return self._propose(number, draw)
+            except Exception as error:
+                self._fail(error, f"when it was asked for trial {number}")
+        return self._drawn_from.draw(self.rng(number, draw))
+
+    def _pass_on(self, hook: Callable[..., None], *args: Any) -> None:
+        """Let the method hear something, unless it raised before."""
+        if self.failure is None:
+            try:
+                hook(*args)
+            except Exception as error:
+                told = args[0].number if isinstance(args[0], Outcome) else args[0]
+                self._fail(error, f"when it heard of trial {told}")
+
+    def _fail(self, error: Exception, when: str) -> None:
+        traceback.print_exc()  # goes to the sweep's log
+        what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:MAX_MESSAGE]
+        self.failure = f"the search method raised {what} ({when}); points are drawn at random since"
 
     def _given(self, number: int) -> Point | None:
         """The user's point for this trial, the rest of it drawn; None if all that is tried was taken before."""
@@ -128,7 +164,7 @@ class Searcher(ABC):
 
     @property
     def _drawn_from(self) -> Space:
-        """Where the parameters that a user's point leaves open are drawn from."""
+        """Where random points, and the parameters that a user's point leaves open, are drawn from."""
         return self.space
 
     def _untried(self, number: int) -> Point | None:
@@ -138,15 +174,16 @@ class Searcher(ABC):
         """
         rng = self.rng(number, "untried")
         for _ in range(MAX_RANDOM_DRAWS):
-            point = self.space.draw(rng)
+            point = self._drawn_from.draw(rng)
             if not self.is_taken(point):
                 return point
-        return None if self.space.size is None or not self.space.is_counted else self._untried_of_all(rng)
+        space = self._drawn_from
+        return None if space.size is None or not space.is_counted else self._untried_of_all(rng)
 
     def _untried_of_all(self, rng: random.Random) -> Point | None:
         """An evenly drawn free point of a finite space, found in one pass with nothing held in memory."""
         chosen, num_free = None, 0
-        for point in self.space.points():
+        for point in self._drawn_from.points():
             if not self.is_taken(point):
                 num_free += 1
                 chosen = point if rng.randrange(num_free) == 0 else chosen

@@ -229,6 +229,32 @@ def test_failures_before_the_first_success_are_survived(method: str, sampler: st
     assert len({under_test.space.key(point) for point in points}) == last
 
 
+@every_method
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_losses_that_are_not_finite_are_survived_and_count_as_nothing(
+    method: str, sampler: str | None, bad: float
+) -> None:
+    plain, disturbed = searcher(method, sampler, QUADRATIC), searcher(method, sampler, QUADRATIC)
+    for number in range(1, 13):
+        point = plain.ask(number)
+        assert point is not None and disturbed.ask(number) == point
+        loss = distance(point)
+        plain.tell(infeasible(number, point) if number % 4 == 0 else done(number, point, loss))
+        curve = {1: bad, 2: bad} if number % 4 == 0 else {1: loss + 1, 2: loss, 3: bad}
+        disturbed.tell(Outcome(number=number, point=point, state="done", losses=curve))
+    assert plain.ask(13) == disturbed.ask(13)
+    assert disturbed.failure is None
+
+
+@every_method
+def test_eight_trials_at_once_are_not_all_sent_to_the_same_place(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, QUADRATIC)
+    run(under_test, range(1, 17), by_distance)
+    points = [point for number in range(17, 25) if (point := under_test.ask(number)) is not None]
+    assert max(abs(a["x"] - b["x"]) for a in points for b in points) > 0.02 * 2
+    assert max(abs(math.log10(a["y"] / b["y"])) for a in points for b in points) > 0.02 * 4
+
+
 @every_model
 def test_a_model_finds_a_better_point_than_random_search(method: str, sampler: str) -> None:
     num, seeds = (16, 2) if sampler == "gp" else (50, 9)
