@@ -12,11 +12,12 @@ from typing import Any
 
 from hpsearch.engine import Engine
 from hpsearch.errors import Problem, SpecError, SweepExists
+from hpsearch.ledger.file import FILE_NAME, storage_errors
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
-from hpsearch.ledger.store import FILE_NAME, Ledger, storage_errors
+from hpsearch.ledger.store import Ledger
 from hpsearch.quiet import quiet
 from hpsearch.results.results import Results
 from hpsearch.search import make_searcher

@@ -52,6 +52,8 @@ class SweepRecord:
     """UTC, ISO 8601."""
     ended_at: str | None
     """UTC, ISO 8601; None while it runs."""
+    can_pause: bool | None = None
+    """False once a trial should have waited at a rung and had no checkpoint; None before."""
 
     @property
     def metric(self) -> str:
@@ -108,6 +110,8 @@ class TrialRecord:
     """Epoch of the newest checkpoint; None without one."""
     reused_from: str | None
     """The trial that answered, as `sweep/number`."""
+    code_hash: str | None = None
+    """Hash of the code that it began with; None if that can't be known."""
 
     @property
     def succeeded(self) -> bool:

@@ -1,4 +1,4 @@
-"""The ledger's tables. A change here raises SCHEMA_VERSION and needs a migration of older files.
+"""The ledger's tables. A change here raises SCHEMA_VERSION and needs a step in `migrations.py`.
 
 Values that only Python reads back (points, metrics, specs) are JSON text; what a query selects or sorts by is a column.
 Times of day are UTC, ISO 8601 text with microseconds, so that they sort as text and read the same everywhere.
@@ -6,9 +6,21 @@ Times of day are UTC, ISO 8601 text with microseconds, so that they sort as text
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -32,6 +44,7 @@ sweeps = Table(
     Column("code", Text),  # JSON: file or function -> hash; NULL where it can't be known
     Column("started_at", String(32), nullable=False),
     Column("ended_at", String(32)),
+    Column("can_pause", Boolean),  # false once a trial should have waited at a rung and had no checkpoint
 )
 
 trials = Table(
@@ -58,6 +71,7 @@ trials = Table(
     Column("host_peak_gib", Float),
     Column("checkpoint_epoch", Integer),
     Column("reused_from", Text),
+    Column("code_hash", String(64)),  # hash of the code that it began with; NULL where it can't be known
     UniqueConstraint("sweep_id", "number"),
 )
 
@@ -72,4 +86,27 @@ reports = Table(
     UniqueConstraint("trial_id", "epoch"),
 )
 
+failures = Table(
+    "failures",
+    metadata,
+    Column("id", Integer, primary_key=True),  # rises in the order in which they came, which replay needs
+    Column("trial_id", Integer, ForeignKey("trials.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("cause", String(32), nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("place", Text),  # `Type at file:line` of an exception
+    Column("was_retried", Boolean, nullable=False),
+    Column("counts", Boolean, nullable=False),  # false once the user asked for another try all the same
+    Column("failed_at", String(32), nullable=False),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),  # nobody else trains this now
+    Column("sweep_id", Integer, ForeignKey("sweeps.id"), nullable=False),  # void when its writer's lock is free
+    Column("number", Integer, nullable=False),  # the trial that does
+)
+
+Index("failures_by_trial", failures.c.trial_id)
 Index("trials_by_fingerprint", trials.c.fingerprint)

@@ -6,7 +6,6 @@ together, since a commit costs more than a trial's epoch may take; every state c
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from hpsearch.errors import LedgerError, SweepExists, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
+from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.records import ReportRecord, SweepRecord, SweepState, TrialRecord
 
 REPORT_DELAY_S = 0.2
-FILE_NAME = "ledger.db"
 TRUSTED_STATES = ("done", "stopped", "paused", "interrupted", "reused")
 """Trials whose epochs count in other sweeps; one that failed may have failed for another reason than its point."""
 
@@ -42,12 +41,13 @@ class Ledger:
 
         Args:
             home: Folder that holds `ledger.db` and a folder for each sweep.
-            create: Make the folder and the file where they are missing.
+            create: Make the folder and the file where they are missing, and bring an older file to this version: for
+                whoever writes. Without it the file is only read, whatever its version.
             clock: Seconds that never go back; tests can move it.
 
         Raises:
             UnknownSweep: There is no ledger, and `create` is false.
-            LedgerError: It can't be opened, or another version of hpsearch wrote it.
+            LedgerError: It can't be opened, or a newer version of hpsearch wrote it.
         """
         self.home = home
         self.path = home / FILE_NAME
@@ -59,11 +59,7 @@ class Ledger:
                 f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."
             )
         with storage_errors(self.path):
-            if create:
-                home.mkdir(parents=True, exist_ok=True)
-                _make(self.path)
-            self._engine = _connect(self.path)
-            self._check_version()
+            self._engine = open_to_write(self.path) if create else open_to_read(self.path)
 
     def __enter__(self) -> Ledger:
         return self
@@ -283,67 +279,6 @@ class Ledger:
                 connection.execute(sa.insert(schema.reports), self._pending)
             yield connection
         self._pending = []
-
-    def _check_version(self) -> None:
-        about = schema.about
-        with self._engine.connect() as connection:
-            version = connection.execute(sa.select(about.c.value).where(about.c.key == "schema")).scalar()
-        if version != str(schema.SCHEMA_VERSION):
-            raise LedgerError(
-                f"{self.path}: written by another version of hpsearch (ledger version {version}, this one reads"
-                f" {schema.SCHEMA_VERSION}). Use that version, or another folder with --home."
-            )
-
-
-def _make(path: Path) -> None:
-    """Make an empty ledger where there is none, in one step: whoever looks finds none, or a whole one."""
-    with _alone(path.parent):
-        if path.exists():
-            return
-        beside = path.with_name(f".{path.name}.new")
-        beside.unlink(missing_ok=True)
-        engine = _connect(beside, create=True)
-        schema.metadata.create_all(engine)
-        with engine.begin() as connection:
-            connection.execute(sa.insert(schema.about).values(key="schema", value=str(schema.SCHEMA_VERSION)))
-        engine.dispose()
-        beside.replace(path)
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """One process at a time makes the tables; the others wait."""
-    with (home / f".{FILE_NAME}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _connect(path: Path, *, create: bool = False) -> Engine:
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        if create:  # it is kept in the file; a reader need not be able to write
-            cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut
-        cursor.close()
-
-    return engine
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system and the database say into one clear error."""
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except (SQLAlchemyError, OSError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise LedgerError(
-            f"{path}: the ledger can't be used: {reason}. Free space or mend the folder's permissions, then try again."
-        ) from error
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

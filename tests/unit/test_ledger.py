@@ -98,16 +98,6 @@ def test_a_file_that_is_no_ledger_is_refused(home: Path):
         Ledger(home)
 
 
-def test_a_ledger_of_another_version_is_refused(home: Path):
-    Ledger(home, create=True).close()
-    connection = sqlite3.connect(home / "ledger.db")
-    connection.execute("UPDATE about SET value = '99' WHERE key = 'schema'")
-    connection.commit()
-    connection.close()
-    with pytest.raises(LedgerError, match="version 99"):
-        Ledger(home)
-
-
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError):

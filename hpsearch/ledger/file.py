@@ -1,0 +1,153 @@
+"""The ledger's file: made, opened, brought to today's version. The one module that knows that it is SQLite.
+
+A writer brings an older file to today's version. A reader changes nothing: it reads an older file, or one on a disk
+that can't be written, as a migrated copy in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from hpsearch.errors import LedgerError
+from hpsearch.ledger import schema
+from hpsearch.ledger.migrations import migrate
+
+FILE_NAME = "ledger.db"
+
+
+def open_to_write(path: Path) -> Engine:
+    """The ledger at `path`, made if there is none, of today's version.
+
+    Raises:
+        LedgerError: A newer version of hpsearch wrote it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path)
+    engine = _connect(path)
+    _bring_up(engine, path)
+    return engine
+
+
+def open_to_read(path: Path) -> Engine:
+    """The ledger at `path`, or a copy of it in memory where it is of an older version or its disk can't be written.
+
+    Raises:
+        LedgerError: A newer version of hpsearch wrote it.
+    """
+    engine = _connect(path)
+    try:
+        if _version(engine, path) == schema.SCHEMA_VERSION:
+            return engine
+        with closing(sqlite3.connect(path)) as source:
+            copy = _in_memory(source)
+    except OperationalError:  # nobody writes it, so its files are at rest; but WAL wants to make files beside it
+        copy = _in_memory_from_elsewhere(path)
+    engine.dispose()
+    _bring_up(copy, path)
+    return copy
+
+
+def _bring_up(engine: Engine, path: Path) -> None:
+    version = _version(engine, path)
+    while version < schema.SCHEMA_VERSION:
+        with engine.begin() as connection:
+            version = migrate(connection, version)
+
+
+def _version(engine: Engine, path: Path) -> int:
+    about = schema.about
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(about.c.value).where(about.c.key == "schema")).scalar()
+    if found is None or not found.isdecimal():
+        raise LedgerError(f"{path}: this is no ledger of hpsearch. Name another folder with --home.")
+    if int(found) > schema.SCHEMA_VERSION:
+        raise LedgerError(
+            f"{path}: written by a newer version of hpsearch (ledger version {found}, this one knows"
+            f" {schema.SCHEMA_VERSION}). Upgrade hpsearch, or name another folder with --home."
+        )
+    return int(found)
+
+
+def _make(path: Path) -> None:
+    """Make an empty ledger where there is none, in one step: whoever looks finds none, or a whole one."""
+    with _alone(path.parent):
+        if path.exists():
+            return
+        beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)
+        engine = _connect(beside, create=True)
+        schema.metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(sa.insert(schema.about).values(key="schema", value=str(schema.SCHEMA_VERSION)))
+        engine.dispose()
+        beside.replace(path)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One process at a time makes the tables; the others wait."""
+    with (home / f".{FILE_NAME}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _connect(path: Path, *, create: bool = False) -> Engine:
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        if create:  # it is kept in the file; a reader need not be able to write
+            cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut
+        cursor.close()
+
+    return engine
+
+
+def _in_memory_from_elsewhere(path: Path) -> Engine:
+    """A copy of the file and of what is not in it yet, made over a folder that can be written."""
+    with tempfile.TemporaryDirectory(prefix="hps-ledger-") as folder:
+        beside = Path(folder) / path.name
+        shutil.copyfile(path, beside)
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists():
+            shutil.copyfile(log, beside.with_name(log.name))
+        with closing(sqlite3.connect(beside)) as source:
+            return _in_memory(source)
+
+
+def _in_memory(source: sqlite3.Connection) -> Engine:
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    source.backup(memory)
+    return sa.create_engine("sqlite://", creator=_always(memory), poolclass=StaticPool)
+
+
+def _always(connection: sqlite3.Connection) -> Callable[[], sqlite3.Connection]:
+    return lambda: connection
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system and the database say into one clear error."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise LedgerError(
+            f"{path}: the ledger can't be used: {reason}. Free space or mend the folder's permissions, then try again."
+        ) from error

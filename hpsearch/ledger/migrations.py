@@ -1,0 +1,73 @@
+"""Older ledgers brought to today's schema, one step for each version.
+
+Steps only add: a process of the version before that has the ledger open goes on undisturbed. A step is never edited
+once a ledger of its version exists; `tests/ledgers/` keeps one of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hpsearch.ledger.schema import SCHEMA_VERSION, about
+
+if TYPE_CHECKING:
+    from alembic.operations import Operations
+
+
+def _to_2(op: Operations) -> None:
+    """Failed attempts and claims get tables; a sweep says whether it can pause, a trial what code it began with."""
+    op.add_column("sweeps", sa.Column("can_pause", sa.Boolean))
+    op.add_column("trials", sa.Column("code_hash", sa.String(64)))
+    op.create_table(
+        "failures",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("trial_id", sa.Integer, sa.ForeignKey("trials.id"), nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("cause", sa.String(32), nullable=False),
+        sa.Column("evidence", sa.Text, nullable=False),
+        sa.Column("place", sa.Text),
+        sa.Column("was_retried", sa.Boolean, nullable=False),
+        sa.Column("counts", sa.Boolean, nullable=False),
+        sa.Column("failed_at", sa.String(32), nullable=False),
+    )
+    op.create_index("failures_by_trial", "failures", ["trial_id"])
+    op.create_table(
+        "claims",
+        sa.Column("fingerprint", sa.String(64), primary_key=True),
+        sa.Column("sweep_id", sa.Integer, sa.ForeignKey("sweeps.id"), nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+    )
+
+
+STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2}
+"""Version to the step that leads there from the version before."""
+
+
+def migrate(connection: Connection, version: int) -> int:
+    """Take one step, within the caller's transaction; a ledger that somebody else has brought further is left alone.
+
+    The first statement takes the write lock, so that of two processes one steps and the other finds it done.
+
+    Args:
+        connection: In a transaction that the caller commits.
+        version: What the ledger was seen to have; less than SCHEMA_VERSION.
+
+    Returns:
+        The version that the ledger has then; SCHEMA_VERSION or more at the latest after as many calls as steps.
+    """
+    from alembic.operations import Operations  # half a second, for an older ledger alone
+    from alembic.runtime.migration import MigrationContext
+
+    is_schema = about.c.key == "schema"
+    raised = sa.update(about).where(is_schema, about.c.value == str(version)).values(value=str(version + 1))
+    if connection.execute(raised).rowcount == 1:
+        STEPS[version + 1](Operations(MigrationContext.configure(connection)))
+        return version + 1
+    return int(connection.execute(sa.select(about.c.value).where(is_schema)).scalar_one())
+
+
+assert set(STEPS) == set(range(2, SCHEMA_VERSION + 1)), "a step for each version"

@@ -1,0 +1,106 @@
+"""Makes the ledger that the tests keep of the current schema version: a finished sweep and one that was killed.
+
+    python -m tests.ledgers.make
+
+To be run once, when SCHEMA_VERSION was raised and is about to land; files of older versions are never made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hpsearch.engine import Engine
+from hpsearch.ledger.memory import Memory
+from hpsearch.ledger.schema import SCHEMA_VERSION
+from hpsearch.ledger.store import Ledger
+from hpsearch.search import make_searcher
+from hpsearch.slots.events import Assignment, Ended, Failed, Report
+from hpsearch.stopping import make_stopping_rule
+from hpsearch.sweep import Sweep
+
+FOLDER = Path(__file__).parent
+CODE = {"train.py": "1"}
+SPEC: dict[str, Any] = {
+    "name": "finished",
+    "trainable": "train.py:train",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {"x": {"min": 0.0, "max": 1.0}, "kind": {"values": ["a", "b"]}},
+    "limits": {"trials": 4, "epochs": 9},
+}
+KILLED = {**SPEC, "name": "killed", "early_terminate": {"type": "asha"}, "limits": {"trials": 8, "epochs": 9}}
+LEGS_BEFORE_DEATH = 7
+
+
+def main() -> None:
+    """Write `version-N.db`."""
+    home = Path(tempfile.mkdtemp())
+    with Ledger(home, create=True) as ledger:
+        run(ledger, SPEC, legs=100)
+        run(ledger, KILLED, legs=LEGS_BEFORE_DEATH)
+    shutil.copyfile(home / "ledger.db", FOLDER / f"version-{SCHEMA_VERSION}.db")
+    shutil.rmtree(home)
+
+
+def run(ledger: Ledger, tree: dict[str, Any], *, legs: int) -> None:
+    """One leg after the other; trial 2 fails, and after so many legs the driver is gone."""
+    ledger.add_sweep(tree["name"], Sweep.from_dict(tree).to_dict(), code=CODE)
+    engine = engine_of(ledger, tree)
+    for _ in range(legs):
+        leg = engine.next_leg()
+        if not isinstance(leg, Assignment):
+            engine.finish()
+            return
+        train(engine, leg)
+    engine.next_leg()
+    ledger.flush()
+
+
+def go_on(ledger: Ledger, tree: dict[str, Any]) -> int:
+    """Go on with a sweep to its end; number of epochs on record that are trained again."""
+    engine, known = engine_of(ledger, tree), {}
+    for report in ledger.reports(engine.record):
+        known[report.number] = report.epoch
+    engine.replay(ledger.trials(engine.record), ledger.reports(engine.record), last_epoch=9)
+    again = 0
+    while isinstance(leg := engine.next_leg(), Assignment):
+        again += known.get(leg.number, 0) - leg.known_epochs if leg.number in known else 0
+        known.pop(leg.number, None)
+        train(engine, leg)
+    engine.finish()
+    return again
+
+
+def engine_of(ledger: Ledger, tree: dict[str, Any]) -> Engine:
+    """An engine that has heard nothing yet."""
+    sweep, record = Sweep.from_dict(tree), ledger.sweep(tree["name"])
+    return Engine(
+        sweep=sweep,
+        searcher=make_searcher(sweep),
+        rule=make_stopping_rule(sweep, can_pause=True),
+        ledger=ledger,
+        record=record,
+        memory=Memory(ledger, sweep, record, code=CODE),
+    )
+
+
+def train(engine: Engine, leg: Assignment) -> None:
+    """One leg to its end."""
+    if leg.number == 2:
+        failure = Failed(
+            cause="user_error", evidence="ValueError: two", place="ValueError at train.py:7", elapsed_s=0.5
+        )
+        engine.on_event(leg.number, failure)
+        return
+    for epoch in range(leg.known_epochs + 1, 6):
+        metrics = {"loss": leg.config["x"] + 1 / epoch, "accuracy": 0.1 * epoch}
+        report = Report(epoch=epoch, metrics=metrics, elapsed_s=float(epoch), checkpoint_epoch=epoch)
+        if engine.on_event(leg.number, report).name != "GO_ON":
+            return
+    engine.on_event(leg.number, Ended(elapsed_s=5.0, checkpoint_epoch=5))
+
+
+if __name__ == "__main__":
+    main()
