@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpsearch.driver import run as run
+    from hpsearch.errors import Diverged as Diverged
     from hpsearch.errors import HpsearchError as HpsearchError
     from hpsearch.errors import InvalidConfig as InvalidConfig
     from hpsearch.errors import LedgerError as LedgerError
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Best": "hpsearch.results.results",
+    "Diverged": "hpsearch.errors",
     "HpsearchError": "hpsearch.errors",
     "InvalidConfig": "hpsearch.errors",
     "LedgerError": "hpsearch.errors",

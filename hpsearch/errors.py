@@ -6,7 +6,8 @@ HpsearchError
 ├── UnknownSweep     no such sweep, or no sweep at all; exit code 2
 ├── LedgerError      the storage can't be read or written; exit code 5
 ├── SweepInUse       another process runs this sweep; exit code 6
-└── InvalidConfig    raised by a trainable: this configuration can't be trained (cause `invalid_config`)
+├── InvalidConfig    raised by a trainable: this configuration can't be trained (cause `invalid_config`)
+└── Diverged         raised by a trainable: its loss is not finite any more (cause `diverged`)
 Interrupted          a KeyboardInterrupt: a signal came before the first trial began; exit code 130 or 143
 TrialStopped         a BaseException: raised inside a plain function's `report` when its trial is over
 """
@@ -91,6 +92,13 @@ class InvalidConfig(HpsearchError):
         Traceback (most recent call last):
             ...
         hpsearch.errors.InvalidConfig: width 30 does not divide into 4 groups
+    """
+
+
+class Diverged(HpsearchError):
+    """Raise it in a trainable whose loss is NaN or infinite: nothing after it is worth its time.
+
+    The trial fails with cause `diverged`: it is not retried, and the searcher learns to stay away. `fit` raises it.
     """
 
 

@@ -177,7 +177,7 @@ class Sweep(_Part):
     """When to end."""
     resources: Resources = Resources()
     """What each worker gets."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Number format of the training loop."""
     data: dict[str, Any] = Field(default_factory=lambda: {"root": None})
     """Given to the trainable as `current_trial().data`."""

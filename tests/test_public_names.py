@@ -14,6 +14,7 @@ from hpsearch.sweep import Sweep
 def test_public_names():
     assert sorted(hpsearch.__all__) == [
         "Best",
+        "Diverged",
         "HpsearchError",
         "InvalidConfig",
         "LedgerError",

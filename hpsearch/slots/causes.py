@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hpsearch.errors import InvalidConfig
+from hpsearch.errors import Diverged, InvalidConfig
 from hpsearch.ledger.records import Cause
 from hpsearch.slots.events import Failed
 
@@ -146,6 +146,8 @@ def _cause_of(error: BaseException) -> Cause:
     torch: Any = sys.modules.get("torch")
     if isinstance(error, InvalidConfig):
         return "invalid_config"
+    if isinstance(error, Diverged):
+        return "diverged"
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return "oom_gpu"
     if isinstance(error, MemoryError):

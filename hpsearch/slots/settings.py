@@ -24,7 +24,7 @@ class SlotSettings:
     concurrent: int
     """Slots that share the machine."""
     precision: str
-    """fp32 | bf16 | fp16."""
+    """fp32 | tf32 | bf16 | fp16."""
     data: Mapping[str, Any]
     """The spec's `data`."""
     trials_dir: str

@@ -2,10 +2,16 @@
 
 trial.py       who am I: rank, device, seed, data; `keep` and `report`
 stepper.py     any trainable, one row at a time
-fit.py         the loop
+fit.py         what a user calls
+epochs.py      the loop: epochs, rows
+step.py        one optimizer step
+evaluation.py  loss and metrics of the validation set
+schedule.py    learning rates
+ema.py         the average of the weights
+nested.py      batches that are lists and dicts of tensors
 data.py        loaders: batches over ranks, random states, workers
 parallel.py    process groups and DistributedDataParallel
-precision.py   autocast and gradient scaling
+precision.py   autocast, gradient scaling, TF32
 metrics.py     what can be handed to `fit(metrics=...)`
 rng.py         seeds and random states
 checkpoint.py  files that survive a crash

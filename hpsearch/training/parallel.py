@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from hpsearch.errors import InvalidConfig
+
 if TYPE_CHECKING:
     from hpsearch.training.trial import TrialContext
 
@@ -61,13 +63,27 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wrap(model: nn.Module, context: TrialContext) -> nn.Module:
+def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = False) -> nn.Module:
     """The module to call in training: it averages gradients over ranks and begins with rank 0's weights everywhere.
 
     A world of one, and a model with nothing to train, get the model itself.
+
+    Args:
+        model: On its device.
+        context: World size and device.
+        sync_batch_norm: Whether the model's batch norms take their statistics over all ranks; changes the model.
+
+    Raises:
+        InvalidConfig: PyTorch synchronises batch norms on GPUs only.
     """
     if context.world_size == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
         return model
+    if sync_batch_norm:
+        if context.device.type == "cpu":
+            raise InvalidConfig(
+                "sync_batch_norm: PyTorch synchronises batch norms on GPUs only; these ranks have none."
+            )
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(
         model,
         device_ids=[context.device] if context.device.type == "cuda" else None,

@@ -42,7 +42,7 @@ class TrialContext:
         device: For example `cpu` or `cuda:0`; None for this rank's GPU if there is any, else the CPU.
         seed: Seeds shuffling and augmentation; the stepper seeds everything else with it.
         data: The spec's `data`; `root` is None where it is not given.
-        precision: fp32, bf16 or fp16.
+        precision: fp32, tf32, bf16 or fp16.
         loader_workers: DataLoader processes; None for as many as suit this process alone on the machine.
         checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
         resume_at_most: Checkpoints of later epochs are passed over; None for no limit.

@@ -104,7 +104,7 @@ def _run(function: Function, config: dict[str, Any], *, epochs: int, folder: Pat
 def _assert_close(rows: Rows, others: Rows) -> None:
     assert [row["val_accuracy"] for row in rows] == [row["val_accuracy"] for row in others], "counts are exact"
     for row, other in zip(rows, others, strict=True):
-        assert row == pytest.approx(other, rel=1e-5)
+        assert row == pytest.approx(other | {"micro_batch": row["micro_batch"]}, rel=1e-5), "a share of the same batch"
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"seed": -1}, ["seed: expected a number at least 0, got -1."]),
     ({"seed": 2**31}, ["seed: expected a number below 2147483648, got 2147483648."]),
     ({"seed": True}, ["seed: expected a whole number, got true."]),
-    ({"precision": "fp8"}, ["precision: unknown precision 'fp8'. Known: fp32, bf16, fp16."]),
+    ({"precision": "fp8"}, ["precision: unknown precision 'fp8'. Known: fp32, tf32, bf16, fp16."]),
     ({"limits": {"trials": 0}}, ["limits.trials: expected a number at least 1, got 0."]),
     ({"limits": {"trials": 5.0}}, ["limits.trials: expected a whole number, got 5.0."]),
     ({"limits": {"trials": math.inf}}, ["limits.trials: expected a whole number, got inf."]),

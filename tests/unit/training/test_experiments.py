@@ -72,7 +72,7 @@ def test_the_resnet_learns_digits(name: str, augment: bool) -> None:
     optimizer = RESNET["optimizer"] | {"name": name, "lr": 0.1 if name == "sgd" else 0.01}
     rows = list(islice(resnet.train(RESNET | {"augment": augment, "optimizer": optimizer}), 2))
     assert rows[1]["train_loss"] < rows[0]["train_loss"]
-    assert list(rows[0]) == ["train_loss", "val_loss", "val_accuracy"]
+    assert list(rows[0]) == ["train_loss", "val_loss", "val_accuracy", "micro_batch"]
 
 
 def test_the_mlp_learns_its_table() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
-from hpsearch.errors import InvalidConfig
+from hpsearch.errors import Diverged, InvalidConfig
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.stepper import make_stepper
@@ -175,7 +175,7 @@ def test_the_learning_rate_is_a_column_where_there_is_a_schedule() -> None:
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
     rows = _fit(model, optimizer=optimizer, scheduler=scheduler, epochs=3)
     assert [row["lr"] for row in rows] == [1.0, 0.5, 0.25]
-    assert list(rows[0]) == ["train_loss", "val_loss", "lr"]
+    assert list(rows[0]) == ["train_loss", "val_loss", "lr", "micro_batch"]
     assert "lr" not in _fit()[0]
 
 
@@ -203,9 +203,9 @@ def test_without_epochs_it_goes_on_until_nobody_asks() -> None:
 
 
 @pytest.mark.usefixtures("context")
-def test_a_loss_that_is_not_finite_is_yielded_like_any_other() -> None:
-    row = _fit(lr=float("inf"))[-1]
-    assert row["train_loss"] != row["train_loss"]
+def test_a_training_loss_that_is_not_finite_ends_it() -> None:
+    with pytest.raises(Diverged, match="the training loss of epoch 1 is nan"):
+        _fit(lr=float("inf"))
 
 
 @pytest.mark.usefixtures("context")
@@ -340,4 +340,4 @@ def test_fit_keeps_what_has_a_state(tmp_path: Path) -> None:
     _rows(tmp_path, 1, precision="fp16")
     found, _ = load_checkpoint(tmp_path, rank=0)
     assert found is not None
-    assert set(found.states) == {"model", "optimizer", "scheduler", "scaler"}
+    assert set(found.states) == {"model", "optimizer", "scheduler", "scaler", "progress"}

@@ -1,0 +1,189 @@
+"""One optimizer step: forward and backward in pieces, gradients over ranks, clipping, scaling, the weights' average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hpsearch.errors import InvalidConfig
+from hpsearch.training.data import Batch
+from hpsearch.training.ema import make_average
+from hpsearch.training.nested import map_tensors, split
+from hpsearch.training.parallel import without_sync, wrap
+from hpsearch.training.precision import autocast, check_precision, make_scaler
+from hpsearch.training.schedule import Rates
+from hpsearch.training.trial import Stateful, TrialContext
+
+Loss = Callable[[Any, Any], Tensor]
+"""(outputs, targets) of a batch to the mean of its samples' losses, a scalar tensor."""
+
+IMAGE_AXES = 4
+"""Axes of a batch of images: (batch, channel, height, width)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained, whatever it is and whatever on; `fit` says more of each."""
+
+    precision: str
+    """fp32 | tf32 | bf16 | fp16."""
+    clip_norm: float | None
+    """Gradients longer than this, over all parameters, are scaled down to it; None for no limit."""
+    ema_decay: float | None
+    """Share of the weights' average that each step keeps; None for no average."""
+    compile: bool | str
+    """Whether, or with which compiler, the model is compiled."""
+    channels_last: bool
+    """Whether images and their weights are laid out with channels last."""
+    sync_batch_norm: bool
+    """Whether batch norms take their statistics over all ranks."""
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise InvalidConfig(f"clip_norm must be above 0, got {self.clip_norm}. None sets no limit.")
+
+
+@final
+class Learner:
+    """A model and all that changes it, on this rank.
+
+    Args:
+        model: Moved to the context's device.
+        loss: Mean over a batch's samples; moved there too, if it is a module.
+        optimizer: Of the model's parameters.
+        recipe: How it is trained.
+        rates: Told of each step.
+        context: Rank, world size, device, seed.
+
+    Raises:
+        InvalidConfig: A value of the recipe does not fit.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, loss: Loss, optimizer: Optimizer, recipe: Recipe, rates: Rates, context: TrialContext
+    ) -> None:
+        self.device, self.precision, self.rates = context.device, recipe.precision, rates
+        self.skipped_steps = 0
+        """Steps that fp16's scaling left out since gradients overflowed; whoever tells them sets it back to 0."""
+        self._memory_format = torch.channels_last if recipe.channels_last else torch.preserve_format
+        self._model = _placed(model, context.device, self._memory_format)
+        self._average = make_average(self._model, recipe.ema_decay)
+        self._replica = wrap(self._model, context, sync_batch_norm=recipe.sync_batch_norm)
+        self.loss = loss.to(context.device) if isinstance(loss, nn.Module) else loss
+        self._optimizer, self._clip_norm = optimizer, recipe.clip_norm
+        self._world_size = context.world_size
+        self._scaler = make_scaler(recipe.precision, context.device)
+        self._scale = 0.0
+        if context.rank > 0:
+            torch.manual_seed(context.seed + context.rank)  # replicas shall not drop the same units
+        if recipe.compile:
+            _compile({self._replica, self.evaluated}, recipe.compile)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The module whose loss and metrics count: the weights' average, if there is one."""
+        return self._model if self._average is None else self._average.module
+
+    @property
+    def scales(self) -> bool:
+        """Whether steps may be skipped."""
+        return self._scaler.is_enabled()
+
+    def states(self) -> dict[str, Stateful]:
+        """Everything that a step changes, by the names that checkpoints give it."""
+        states: dict[str, Stateful | None] = {
+            "model": self._model,
+            "optimizer": self._optimizer,
+            "scheduler": self.rates.scheduler,
+            "scaler": self._scaler if self.scales else None,
+            "average": self._average,
+        }
+        return {name: state for name, state in states.items() if state is not None}
+
+    def begin(self) -> None:
+        """To be called before the first step of each epoch."""
+        self._model.train()
+        self._scale = self._scaler.get_scale()
+
+    def step(self, batch: Batch, piece_size: int) -> Tensor:
+        """Change the weights once.
+
+        Args:
+            batch: This rank's samples.
+            piece_size: Samples of one forward and backward pass, at least 1.
+
+        Returns:
+            Sum of the losses of this rank's samples, float64, (), on the device.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        loss_sum = self._backward(batch, piece_size)
+        if self._clip_norm is not None:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
+        if self._update():
+            self.rates.after_step()
+            if self._average is not None:
+                self._average.update_parameters(self._model)
+        return loss_sum
+
+    def to_device(self, batch: Batch) -> tuple[Any, Any]:
+        """Inputs and targets where the model is; returns at once where memory is pinned."""
+
+        def move(tensor: Tensor) -> Tensor:
+            layout = self._memory_format if tensor.dim() == IMAGE_AXES else torch.preserve_format
+            return tensor.to(self.device, non_blocking=True, memory_format=layout)
+
+        return map_tensors(move, batch.inputs), map_tensors(move, batch.targets)
+
+    def _backward(self, batch: Batch, piece_size: int) -> Tensor:
+        """Gradients of one step; returns the sum of the samples' losses.
+
+        DDP takes the mean over ranks of gradients of means over their samples, which is the mean over all samples only
+        if all have equally many. So each piece is weighted by its part of the step's samples.
+        """
+        pieces = self._pieces(batch, piece_size)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        for position, (inputs, targets) in enumerate(pieces):
+            num_samples = min(piece_size, batch.num_samples - position * piece_size)
+            weight = num_samples * self._world_size / batch.num_global
+            with nullcontext() if position == len(pieces) - 1 else without_sync(self._replica):
+                with autocast(self.precision, self.device):
+                    loss = self.loss(self._replica(inputs), targets)
+                self._scaler.scale(loss * weight).backward()
+            loss_sum += loss.detach() * num_samples
+        return loss_sum
+
+    def _pieces(self, batch: Batch, piece_size: int) -> list[tuple[Any, Any]]:
+        inputs, targets = self.to_device(batch)
+        if batch.num_samples <= piece_size:
+            return [(inputs, targets)]
+        return list(zip(split(inputs, piece_size), split(targets, piece_size), strict=True))
+
+    def _update(self) -> bool:
+        """Whether the optimizer made its step; fp16's scaler leaves out those with gradients that overflowed."""
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if not self._scaler.is_enabled():
+            return True
+        before, self._scale = self._scale, self._scaler.get_scale()
+        self.skipped_steps += self._scale < before
+        return self._scale >= before
+
+
+def _placed(model: nn.Module, device: torch.device, memory_format: torch.memory_format) -> nn.Module:
+    model = model.to(device)
+    return model if memory_format == torch.preserve_format else model.to(memory_format=memory_format)  # type: ignore[call-overload]
+
+
+def _compile(modules: set[nn.Module], compiler: bool | str) -> None:
+    """In place, so that names of parameters stay; a DDP wrapper as a whole, so that graphs end where its buckets do."""
+    for module in modules:
+        module.compile(backend="inductor" if compiler is True else compiler)
