@@ -21,6 +21,7 @@ check: lint
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.slots
+	$(BIN)/python -m benchmarks.shared_data
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .

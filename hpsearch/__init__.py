@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hpsearch.results.results import Results as Results
     from hpsearch.sweep import Sweep as Sweep
     from hpsearch.training.fit import fit as fit
+    from hpsearch.training.shared_data import shared_data as shared_data
     from hpsearch.training.trial import TrialContext as TrialContext
     from hpsearch.training.trial import current_trial as current_trial
     from hpsearch.training.trial import report as report
@@ -43,6 +44,7 @@ _HOMES = {
     "fit": "hpsearch.training.fit",
     "report": "hpsearch.training.trial",
     "run": "hpsearch.driver",
+    "shared_data": "hpsearch.training.shared_data",
 }
 
 __all__ = list(_HOMES)

@@ -30,6 +30,7 @@ def test_public_names():
         "fit",
         "report",
         "run",
+        "shared_data",
     ]
     assert all(getattr(hpsearch, name) is not None for name in hpsearch.__all__)
     assert set(hpsearch.__all__) <= set(dir(hpsearch))

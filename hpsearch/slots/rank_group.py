@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.slots.rank import Rank
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.training.sealed_memory import Copies
 
 POLL_S = 0.25
 """How often a process is looked at besides Ray: with forked children alive Ray tells of a death after 5 s or never."""
@@ -65,6 +66,7 @@ class RankGroup:
         self.settings = settings
         self._placement = placement
         self._processes: list[_Process] = []
+        self._shared_data = Copies()
 
     def start(self) -> str | None:
         """Bring the ranks up, join them, import the trainable.
@@ -136,6 +138,11 @@ class RankGroup:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise RanksLate(sorted(waiting.values()))
         return [answers[rank] for rank in range(len(refs))]
+
+    def hold_shared_data(self) -> None:
+        """Hold the data sets that the ranks share, so that those that take their place find them."""
+        here = ray.get_runtime_context().get_node_id()
+        self._shared_data.follow(process.pid for process in self._processes if process.node == here)
 
     def kill(self) -> None:
         """End every rank at once, with its whole process group, so that no child of its keeps a GPU."""

@@ -123,6 +123,8 @@ class Slot:
             return self._without_late(late)
         except RanksLate as late:
             return self._hung(assignment, late)
+        if self._fresh:
+            self._ranks.hold_shared_data()
         self._fresh = False
         return self._event(assignment, replies)
 

@@ -10,6 +10,8 @@ schedule.py    learning rates
 ema.py         the average of the weights
 nested.py      batches that are lists and dicts of tensors
 data.py        loaders: batches over ranks, random states, workers
+shared_data.py  a data set in memory once for all trials, with sealed_memory.py and identity.py
+user_code.py   which files are the user's
 parallel.py    process groups and DistributedDataParallel
 precision.py   autocast, gradient scaling, TF32
 metrics.py     what can be handed to `fit(metrics=...)`

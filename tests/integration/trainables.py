@@ -224,3 +224,23 @@ class SlowState:
 def saves_slowly(config):
     hpsearch.current_trial().keep(state=SlowState())
     yield {"loss": config["x"]}
+
+
+def load_ones():
+    """Leaves a note of each time that it runs."""
+    import torch
+
+    Path(os.environ["HPSEARCH_TEST_NOTES"], f"loaded-{os.getpid()}-{time.monotonic_ns()}").touch()
+    return torch.ones(1000)
+
+
+def on_shared_data(config):
+    """The second trial's rank dies after it wrote into the data; everybody must find them loaded, and whole."""
+    trial, died = hpsearch.current_trial(), Path(os.environ["HPSEARCH_TEST_NOTES"] + ".died")
+    ones = hpsearch.shared_data(load_ones)
+    yield {"loss": float(ones.sum()), "pid": os.getpid()}
+    ones.zero_()
+    if trial.number == 2 and not died.exists():
+        died.touch()
+        os._exit(1)
+    yield {"loss": config["x"], "pid": os.getpid()}

@@ -1,0 +1,25 @@
+"""Which files are the user's own, rather than Python's, a library's or hpsearch's; torch-free."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+_OWN = str(Path(__file__).resolve().parents[1])
+_LIBRARIES = tuple(
+    str(Path(path).resolve()) for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+)
+
+
+def is_users(filename: str) -> bool:
+    """Whether source of this name was written by the user; a notebook's cell was."""
+    path = str(Path(filename).resolve())
+    return not path.startswith((_OWN, *_LIBRARIES)) and not filename.startswith("<frozen")
+
+
+def shown_file(filename: str) -> str:
+    """A file as a message names it: relative to the working directory where it lies below."""
+    try:
+        return str(Path(filename).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return filename
