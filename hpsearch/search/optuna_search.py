@@ -1,7 +1,7 @@
 """Optuna's samplers that learn: tpe, gp, cmaes. (Its qmc is in `qmc_search.py`.)
 
-The study lives in memory and is filled by us; the sampler is made anew, with a seed of its own, for each proposal and
-asked through its public methods, so nothing of a proposal is left behind. How a trial is told:
+The study lives in memory and is filled by us (`optuna_trials.py`); the sampler is made anew, with a seed of its own,
+for each proposal and asked through its public methods, so nothing of a proposal is left behind. How a trial is told:
 
     done         COMPLETE with its best loss
     stopped      tpe: PRUNED with every loss, which it ranks below the finished ones, later stops first.
@@ -29,13 +29,13 @@ from typing import Any, final
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
-from optuna.storages import InMemoryStorage
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.search.coding import Codes, Coding, num_codes
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.search.held_back import HeldBack
+from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
 from hpsearch.space import Choice, Integer, Point, Real, Space
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -47,8 +47,6 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 PACKAGES = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 """What a sampler needs beyond Optuna, which would look for it at the first proposal."""
-
-_STUDY = "sweep"
 
 
 def distributions(coding: Coding) -> dict[str, BaseDistribution]:
@@ -91,70 +89,40 @@ class OptunaSearcher(Searcher):
         self._coding = Coding(space)
         self._distributions = distributions(self._coding)
         self._held_back = HeldBack()
-        self._ids: dict[int, int] = {}
-        self._told: set[int] = set()
+        self._trials: dict[int, FrozenTrial] = {}
         with quiet():
-            self._make_study()
-
-    def _make_study(self) -> None:
-        self._storage = InMemoryStorage()
-        self._study_id = self._storage.create_new_study([StudyDirection.MINIMIZE], _STUDY)
-        self._scratch_id = self._storage.create_new_study([StudyDirection.MINIMIZE])
+            self._storage = TrialsInMemory()
 
     def _propose(self, number: int, draw: int) -> Point:
-        return self._coding.decode(self._sample(number, draw, self._scratch_trial()))
+        return self._coding.decode(self._sample(number, draw, self._storage.scratch()))
 
     def _begin(self, number: int, point: Point) -> None:
         codes = self._coding.encode(point)
         if codes is None:
             return
-        trial = create_trial(
-            state=TrialState.RUNNING,
-            params=codes,
-            distributions={name: self._distributions[name] for name in codes},
-            system_attrs=self._generation(number),
-        )
-        self._ids[number] = self._storage.create_new_trial(self._study_id, trial)
+        distributions = {name: self._distributions[name] for name in codes}
+        self._trials[number] = self._storage.add(codes, distributions, self._generation(number))
 
     def _learn(self, outcome: Outcome) -> None:
         for ready, loss in self._held_back.settle(outcome):
-            if ready.number in self._told:
-                self._reopen(ready.number)
-            if ready.number in self._ids:
-                self._finish(self._ids[ready.number], ready, loss)
-                self._told.add(ready.number)
+            if ready.number in self._trials:
+                self._finish(self._trials[ready.number], ready, loss)
 
     def _forget(self, number: int) -> None:
-        if number in self._ids:
-            self._storage.set_trial_state_values(self._ids.pop(number), TrialState.FAIL)
+        if number in self._trials:
+            self._trials[number].state = TrialState.FAIL
 
-    def _reopen(self, number: int) -> None:
-        """Let a trial that was told run again; Optuna never changes a finished trial, so the study is made anew."""
-        trials = {trial._trial_id: trial for trial in self._storage.get_all_trials(self._study_id)}
-        told = trials[self._ids[number]]
-        trials[told._trial_id] = create_trial(
-            state=TrialState.RUNNING,
-            params=told.params,
-            distributions=told.distributions,
-            system_attrs=told.system_attrs,
-        )
-        with quiet():
-            self._make_study()
-        moved = {old: self._storage.create_new_trial(self._study_id, trial) for old, trial in trials.items()}
-        self._ids = {each: moved[trial_id] for each, trial_id in self._ids.items()}
-
-    def _finish(self, trial_id: int, outcome: Outcome, loss: float) -> None:
+    def _finish(self, trial: FrozenTrial, outcome: Outcome, loss: float) -> None:
+        """Tell a trial; one that was told before, and has been promoted since, is simply told anew."""
+        trial.datetime_complete = datetime.now()
         if outcome.state == "done" or self._sampler != "tpe":
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [loss])
+            trial.state, trial.value = TrialState.COMPLETE, loss
             return
-        if outcome.state == "stopped":
-            for epoch, value in outcome.losses.items():
-                self._storage.set_trial_intermediate_value(trial_id, epoch, value)
-        self._storage.set_trial_state_values(trial_id, TrialState.PRUNED)
+        trial.state, trial.intermediate_values = TrialState.PRUNED, dict(outcome.losses)
 
     def _sample(self, number: int, draw: int, trial: FrozenTrial) -> Codes:
         sampler = SAMPLERS[self._sampler](self.rng(number, draw).getrandbits(31))
-        study = optuna.load_study(study_name=_STUDY, storage=self._storage, sampler=sampler)
+        study = optuna.load_study(study_name=STUDY, storage=self._storage, sampler=sampler)
         with quiet():
             return self._sample_by(sampler, study, trial)
 
@@ -182,26 +150,10 @@ class OptunaSearcher(Searcher):
         ordered = {name: each for name, each in joint.items() if not isinstance(each, CategoricalDistribution)}
         return ordered if len(ordered) > 1 else {}
 
-    def _scratch_trial(self) -> FrozenTrial:
-        """A trial outside of the study: samplers write notes to the trial that they sample for."""
-        return FrozenTrial(
-            number=-1,
-            trial_id=self._storage.create_new_trial(self._scratch_id),
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=datetime.now(),
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={},
-        )
-
     def _generation(self, number: int) -> dict[str, Any]:
         """CMA-ES's notes: which generation a trial is of, whoever chose its point, and the state it began with."""
         if self._sampler != "cmaes":
             return {}
-        trial = self._scratch_trial()
+        trial = self._storage.scratch()
         self._sample(number, 0, trial)
         return dict(self._storage.get_trial(trial._trial_id).system_attrs)

@@ -25,7 +25,7 @@ def told(sampler: str, state: str) -> FrozenTrial:
     searcher.tell(Outcome(number=1, point={"x": 0.5, "n": 3}, state="done", losses={1: 3.0, 2: 2.0, 3: 4.0}))
     losses = {} if state == "infeasible" else {1: 1.0, 3: 1.5}
     searcher.tell(Outcome(number=2, point={"x": 0.25, "n": 4}, state=state, losses=losses))  # type: ignore[arg-type]
-    return searcher._storage.get_all_trials(searcher._study_id)[1]
+    return searcher._trials[2]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -56,14 +56,14 @@ def test_a_dropped_trial_is_left_out(sampler: str) -> None:
     searcher = OptunaSearcher(space=SPACE, seed=0, sampler=sampler)
     searcher.adopt(1, {"x": 0.5, "n": 3})
     searcher.drop(1)
-    assert [trial.state for trial in searcher._storage.get_all_trials(searcher._study_id)] == [TrialState.FAIL]
+    assert [trial.state for trial in searcher._trials.values()] == [TrialState.FAIL]
 
 
 def test_proposals_leave_no_trial_in_the_study() -> None:
     searcher = OptunaSearcher(space=SPACE, seed=0, sampler="tpe")
     searcher._propose(1, 0)
     searcher._propose(1, 1)
-    assert searcher._storage.get_all_trials(searcher._study_id) == []
+    assert searcher._trials == {}
 
 
 def test_cma_es_counts_adopted_trials_into_its_generations() -> None:
@@ -72,7 +72,7 @@ def test_cma_es_counts_adopted_trials_into_its_generations() -> None:
         point = {"x": number / 20, "n": 3}
         searcher.adopt(number, point)
         searcher.tell(Outcome(number=number, point=point, state="done", losses={1: point["x"]}))
-    last = searcher._storage.get_all_trials(searcher._study_id)[-1]
+    last = list(searcher._trials.values())[-1]
     assert last.system_attrs["cma:generation"] >= 1
 
 

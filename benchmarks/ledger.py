@@ -1,0 +1,184 @@
+"""What the ledger costs: going on with a sweep, a report, a start; and how each grows with the trials that are over.
+
+    python -m benchmarks.ledger [--profile]
+
+No Ray and no training: legs are played through the engine, the ledger is on disk as in a sweep. `resume` is the wall
+time from `Run.start` to the moment when Ray would be started, in a process that has imported everything. Starts and
+reports are CPU time of the driver, which waits for the disk besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import platform
+import pstats
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpsearch import driver
+from hpsearch.driver import Run
+from hpsearch.engine import Engine, Verdict
+from hpsearch.ledger.fingerprint import code_of
+from hpsearch.ledger.memory import Memory
+from hpsearch.ledger.store import Ledger
+from hpsearch.search import make_searcher
+from hpsearch.slots.events import Assignment, Ended, Report
+from hpsearch.stopping import make_stopping_rule
+from hpsearch.sweep import Sweep
+
+SIZES = (100, 1000)
+"""Trials that are over."""
+REPORTS = 10
+"""Of each trial, up to the first rung."""
+MORE_TRIALS = 40
+"""Trials that starts and reports are measured on."""
+
+RANDOM: dict[str, Any] = {
+    "name": "ledger",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(6)},
+    "limits": {"epochs": REPORTS},
+}
+ASHA: dict[str, Any] = {
+    **RANDOM,
+    "method": "optuna",
+    "early_terminate": {"type": "asha", "min_iter": REPORTS},
+    "limits": {"epochs": 9 * REPORTS},
+}
+
+
+def nothing(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+    """The trainable; never run."""
+    yield {"loss": config["x0"]}
+
+
+def fill(home: Path, tree: dict[str, Any], *, trials: int) -> None:
+    """A ledger with a sweep of so many trials, proposed at random: a model would take hours for the large ones."""
+    sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials}})
+    with Ledger(home, create=True) as ledger:
+        ledger.add_sweep("ledger", sweep.to_dict(), code=code_of(nothing))
+        engine = make_engine(ledger, sweep, searcher_of={**tree, "method": "random"})
+        with hurried(ledger):
+            play(engine)
+        engine.finish()
+
+
+def make_engine(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) -> Engine:
+    """An engine that has heard nothing."""
+    record = ledger.sweep("ledger")
+    return Engine(
+        sweep=sweep,
+        searcher=make_searcher(Sweep.from_dict(searcher_of)),
+        rule=make_stopping_rule(sweep, can_pause=True),
+        ledger=ledger,
+        record=record,
+        memory=Memory(ledger, sweep, record, code=code_of(nothing)),
+        concurrent=4,
+    )
+
+
+@contextmanager
+def hurried(ledger: Ledger) -> Iterator[None]:
+    """Without waiting for the disk: filling a ledger is not what is measured."""
+    with ledger._engine.connect() as connection:  # the one that the pool will hand out again
+        connection.exec_driver_sql("PRAGMA synchronous=OFF")
+    yield
+
+
+def play(engine: Engine, *, on_start: Callable[[], None] = lambda: None) -> None:
+    """Every leg to its end, one after the other."""
+    while isinstance(leg := engine.next_leg(), Assignment):
+        on_start()
+        for epoch in range(leg.known_epochs + 1, 9 * REPORTS + 1):
+            loss = leg.config["x0"] + 1 / epoch
+            report = Report(
+                epoch=epoch, metrics={"loss": loss, "accuracy": 0.5}, elapsed_s=float(epoch), checkpoint_epoch=epoch
+            )
+            if engine.on_event(leg.number, report) is not Verdict.GO_ON:
+                break
+        else:
+            engine.on_event(leg.number, Ended(elapsed_s=1.0))
+
+
+class ReadyError(BaseException):
+    """Ray would be started now."""
+
+
+def resume_s(home: Path, tree: dict[str, Any], *, trials: int) -> float:
+    """Seconds until Ray would be started, for one more trial."""
+
+    def ready(self: object) -> None:
+        raise ReadyError
+
+    session, driver.Session.run = driver.Session.run, ready  # type: ignore[method-assign, assignment]
+    sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials + 1}})
+    start = time.perf_counter()
+    try:
+        Run(sweep=sweep, home=home, function=nothing, show="none").start()
+    except ReadyError:
+        return time.perf_counter() - start
+    finally:
+        driver.Session.run = session  # type: ignore[method-assign]
+    raise AssertionError("there was nothing to do")
+
+
+def costs(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
+    """Median milliseconds of driver CPU: (start of a trial, report)."""
+    sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials + MORE_TRIALS}})
+    starts, reports = [], []
+    with Ledger(home, create=True) as ledger:
+        engine = make_engine(ledger, sweep, searcher_of=tree)
+        engine.replay(ledger.trials(engine.record), ledger.reports(engine.record), last_epoch=tree["limits"]["epochs"])
+        next_leg, on_event = engine.next_leg, engine.on_event
+        engine.next_leg = timed(next_leg, starts)  # type: ignore[method-assign]
+        engine.on_event = timed(on_event, reports)  # type: ignore[method-assign]
+        play(engine)
+    return statistics.mean(starts[1:]), statistics.mean(reports)
+
+
+def timed(call: Callable[..., Any], into: list[float]) -> Callable[..., Any]:
+    """The same call; its CPU milliseconds are added to a list."""
+
+    def measured(*args: Any) -> Any:
+        start = time.process_time()
+        try:
+            return call(*args)
+        finally:
+            into.append(1e3 * (time.process_time() - start))
+
+    return measured
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", action="store_true", help="print where the largest resume spends its time")
+    profile = parser.parse_args().profile
+    make_searcher(Sweep.from_dict({**ASHA, "trainable": "a:b"}))  # Optuna is imported
+    print(f"Python {platform.python_version()}, {platform.machine()}; {REPORTS} reports a trial")
+    print(f"{'':<16}{'trials':>8}{'resume s':>10}{'start ms':>10}{'report ms':>11}")
+    for name, tree in (("random", RANDOM), ("optuna + asha", ASHA)):
+        for trials in SIZES:
+            home = Path(tempfile.mkdtemp(prefix="hps-bench-"))
+            fill(home, tree, trials=trials)
+            profiler = cProfile.Profile()
+            if profile and trials == SIZES[-1]:
+                profiler.enable()
+            resume = resume_s(home, tree, trials=trials)
+            profiler.disable()
+            start, report = costs(home, tree, trials=trials)
+            print(f"{name:<16}{trials:>8}{resume:>10.2f}{start:>10.2f}{report:>11.3f}", flush=True)
+            if profile and trials == SIZES[-1]:
+                pstats.Stats(profiler).sort_stats("cumulative").print_stats(35)
+            shutil.rmtree(home)
+
+
+if __name__ == "__main__":
+    main()
