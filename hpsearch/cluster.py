@@ -13,6 +13,7 @@ from typing import Any
 
 from hpsearch.devices.inventory import host_cpus, host_gpus
 from hpsearch.errors import Interrupted, Problem, SpecError
+from hpsearch.heartbeat import Heartbeat
 from hpsearch.sweep import Sweep
 
 RAY_ENVIRONMENT: Mapping[str, str] = {
@@ -23,6 +24,7 @@ RAY_ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune does not put the old one back
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results carry events, not metrics
+    "TUNE_STATE_REFRESH_PERIOD": "1000000",  # Tune asks the GCS for all resources, and hangs there if it is dead
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the truth; Tune rewrites its whole state each time
     "TUNE_WARN_THRESHOLD_S": "60",
 }
@@ -41,6 +43,8 @@ class Cluster:
     """Ray's dashboard; None where it does not run."""
     owned: bool
     """Whether it ends with the sweep."""
+    heartbeat: Heartbeat
+    """Whether it still lives."""
 
 
 @contextmanager
@@ -124,6 +128,7 @@ def _describe(*, owned: bool) -> Cluster:
         gpus=int(resources.get("GPU", 0)),
         dashboard_url=f"http://{url}" if url else None,
         owned=owned,
+        heartbeat=Heartbeat.of_this_ray(),
     )
 
 

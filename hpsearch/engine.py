@@ -181,6 +181,12 @@ class Engine:
         if limit is not None and self._clock() - self._started_at >= limit:
             self.stop("done", f"the time limit of {limit:g} s was reached")
 
+    def requeue_running(self, evidence: str) -> None:
+        """Every slot is gone, through no fault of the trials: they will be tried again, from their checkpoints."""
+        for number in sorted(self._running):
+            trial = self.trials[number]
+            self._requeue(trial, evidence)
+
     def stop(self, state: SweepState, reason: str) -> None:
         """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
         if self.reason is None:
@@ -341,7 +347,8 @@ class Engine:
     def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
         trial.elapsed_s = failure.elapsed_s
         if self.reason is None and self._policy.may_retry(trial, failure):
-            self._requeue(trial, failure)
+            self._policy.retried(trial, failure)
+            self._requeue(trial, failure.evidence)
             return
         trial.cause, trial.evidence = failure.cause, failure.evidence
         if failure.cause == "diverged":
@@ -352,14 +359,13 @@ class Engine:
         if hopeless is not None:
             self.stop("gave_up", hopeless)
 
-    def _requeue(self, trial: TrialRun, failure: Failed) -> None:
-        self._policy.retried(trial, failure)
+    def _requeue(self, trial: TrialRun, evidence: str) -> None:
         self._running.discard(trial.number)
         self._retries.append(trial.number)
         trial.state = "queued"
-        trial.evidence = failure.evidence
+        trial.evidence = evidence
         trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
-        self._ledger.update_trial(trial.row, state="queued", evidence=failure.evidence, duration_s=trial.duration_s)
+        self._ledger.update_trial(trial.row, state="queued", evidence=evidence, duration_s=trial.duration_s)
         self._tell_observers("on_end", trial)
 
     def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:

@@ -6,6 +6,7 @@ HpsearchError
 ├── UnknownSweep     no such sweep, or no sweep at all; exit code 2
 ├── LedgerError      the storage can't be read or written; exit code 5
 ├── SweepInUse       another process runs this sweep; exit code 6
+├── RayGone          the Ray that the sweep ran on died and can't be started again from here; exit code 1
 ├── InvalidConfig    raised by a trainable: this configuration can't be trained (cause `invalid_config`)
 └── Diverged         raised by a trainable: its loss is not finite any more (cause `diverged`)
 Interrupted          a KeyboardInterrupt: a signal came before the first trial began; exit code 130 or 143
@@ -80,6 +81,10 @@ class SweepInUse(HpsearchError):
     """Another process runs this sweep; the message names it."""
 
     exit_code = 6
+
+
+class RayGone(HpsearchError):
+    """The Ray that the sweep ran on died and can't be started again from here; the sweep can go on later."""
 
 
 class InvalidConfig(HpsearchError):

@@ -17,13 +17,17 @@ from rich.console import Console
 from hpsearch.cluster import Cluster, connect, ray_settings
 from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent, resolve_request
 from hpsearch.engine import Engine
-from hpsearch.errors import Interrupted, SpecError
+from hpsearch.errors import Interrupted, RayGone, SpecError
+from hpsearch.heartbeat import RayDied
 from hpsearch.progress import Lines, LiveTable, Standing
 from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.settings import SlotSettings
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
 """Beginnings of environment variables that Ray sets for each worker; the driver's stay with the driver."""
+
+MAX_DEATHS = 5
+"""Deaths of our own Ray after which a sweep gives up: something on this machine kills it."""
 
 Show = Literal["auto", "lines", "none"]
 """`auto`: a live table on a terminal and in a notebook, else nothing; `lines`: instead, one line a trial in a pipe."""
@@ -58,30 +62,60 @@ class Session:
         self._engine, self._sweep = engine, engine.sweep
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._num_known, self._started = num_known, False
+        self._num_known, self._started, self._deaths = num_known, False, 0
 
     def run(self) -> int | None:
-        """Start Ray, run every leg, close the books.
+        """Start Ray, run every leg, close the books. A Ray of ours that dies is started again.
 
         Returns:
             130 or 143 after a signal, else None.
 
         Raises:
+            RayGone: A Ray that is not ours died, or ours again and again.
             SpecError: The request can never be met, or the trainable can't be used.
             Interrupted: A signal came before the first trial began.
         """
         with Signals(self._on_signal) as signals, ray_settings():
-            with connect(self._sweep, num_gpus=self._num_gpus) as cluster:
+            while self._run_on_ray(signals):
                 signals.arm()
-                request = resolve_request(self._sweep.resources, cluster.gpus)
-                self._engine.concurrent = self._concurrent(request, cluster)
-                self._say_start(cluster)
-                self._run_trials(request)
+                self._say("Ray is started again; what ran goes on from its checkpoints.")
             if self._engine.mistake is not None:
                 raise self._engine.mistake
             return signals.exit_code
 
-    def _run_trials(self, request: WorkerRequest) -> None:
+    def _run_on_ray(self, signals: Signals) -> bool:
+        """Run legs as long as there are any and Ray lives; whether Ray is to be started again."""
+        owned = False
+        try:
+            with connect(self._sweep, num_gpus=self._num_gpus) as cluster:
+                owned = cluster.owned
+                signals.arm()
+                request = resolve_request(self._sweep.resources, cluster.gpus)
+                self._engine.concurrent = self._concurrent(request, cluster)
+                if not self._started:
+                    self._say_start(cluster)
+                self._run_trials(request, cluster)
+        except RayDied as died:
+            self._say(f"{died}.")
+            if self._after_death(died, owned=owned):
+                return True
+            if signals.first is None:
+                raise RayGone(
+                    f"{died}. When it runs again, go on with: python -m hpsearch resume {self._sweep.name}"
+                ) from None
+        return False
+
+    def _after_death(self, died: RayDied, *, owned: bool) -> bool:
+        """Whether what is left is to be run on a new Ray; else the books are closed."""
+        self._deaths += 1
+        if self._engine.reason is None and owned and self._deaths < MAX_DEATHS:
+            self._engine.requeue_running(str(died))
+            return True
+        self._engine.stop("interrupted", str(died))
+        self._engine.finish()
+        return False
+
+    def _run_trials(self, request: WorkerRequest, cluster: Cluster) -> None:
         from hpsearch.slots.supervisor import make_slot_class
         from hpsearch.tuner import run_legs
 
@@ -90,15 +124,18 @@ class Session:
         self._started = True
         with self._display():
             try:
-                run_legs(self._engine, slot_class, scratch_dir=scratch_dir)
+                run_legs(self._engine, slot_class, scratch_dir=scratch_dir, heartbeat=cluster.heartbeat)
+            except RayDied:  # the books stay open
+                raise
             except KeyboardInterrupt:  # the second Ctrl-C
                 self._engine.stop("interrupted", "stopped at once by a second signal")
             except BaseException as error:
                 self._engine.stop("interrupted", f"{type(error).__name__}: {error}")
+                self._engine.finish()
                 raise
             finally:
-                self._engine.finish()
                 shutil.rmtree(scratch_dir, ignore_errors=True)
+            self._engine.finish()
 
     @contextmanager
     def _display(self) -> Iterator[None]:

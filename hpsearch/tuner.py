@@ -21,6 +21,7 @@ from ray.tune.stopper import Stopper
 
 from hpsearch.cluster import ray_settings
 from hpsearch.engine import Engine, NoLeg, Verdict
+from hpsearch.heartbeat import Heartbeat
 from hpsearch.slots.events import Assignment, Event, Failed
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
@@ -29,16 +30,25 @@ GRACE_S = 15.0
 MAX_LEGS = 2**31
 
 
-def run_legs(engine: Engine, slot_class: type[SlotTrainable], *, scratch_dir: Path, grace_s: float = GRACE_S) -> None:
+def run_legs(
+    engine: Engine,
+    slot_class: type[SlotTrainable],
+    *,
+    scratch_dir: Path,
+    heartbeat: Heartbeat,
+    grace_s: float = GRACE_S,
+) -> None:
     """Run the sweep to its end; returns when nothing runs any more.
 
     Args:
         engine: Hands out legs and takes events.
         slot_class: The trainable that `make_slot_class` made for this sweep.
         scratch_dir: Tune's state files go there; nobody reads them.
+        heartbeat: Of the Ray that this runs on.
         grace_s: Seconds that running epochs have after the engine was told to stop.
 
     Raises:
+        RayDied: Ray is gone, and the running legs with it; the engine does not know yet.
         BaseException: What went wrong in the engine, as it was raised there.
     """
     bridge = _Bridge(engine, grace_s)
@@ -56,7 +66,7 @@ def run_legs(engine: Engine, slot_class: type[SlotTrainable], *, scratch_dir: Pa
             name="legs",
             storage_path=str(scratch_dir),
             stop=_Stop(bridge),
-            callbacks=[_Tick(bridge)],
+            callbacks=[_Tick(bridge, heartbeat)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
@@ -181,8 +191,11 @@ class _Stop(Stopper):
 class _Tick(Callback):
     """Tune's loop comes by at least ten times a second."""
 
-    def __init__(self, bridge: _Bridge) -> None:
-        self._bridge = bridge
+    def __init__(self, bridge: _Bridge, heartbeat: Heartbeat) -> None:
+        self._bridge, self._heartbeat = bridge, heartbeat
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._heartbeat.beat()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.guarded(self._bridge.engine.tick, None)

@@ -197,6 +197,18 @@ def test_a_failure_of_the_machine_is_tried_again_and_teaches_nothing(bench):
     assert (b.searcher.told, b.searcher.dropped) == ([], [1])
 
 
+def test_trials_that_lose_their_slots_go_on_and_it_is_not_counted_against_them(bench):
+    b = bench(limits={"retries": 0})
+    assert (b.leg().number, b.leg().number) == (1, 2)
+    b.report(1, 1)
+    for attempt in range(2, 12):
+        b.engine.requeue_running("Ray's raylet is gone")
+        assert (b.engine.running, b.states()) == (0, ["queued", "queued"])
+        legs = [b.leg(), b.leg()]
+        assert [(leg.number, leg.attempt, leg.known_epochs) for leg in legs] == [(1, attempt, 1), (2, attempt, 0)]
+    assert (b.searcher.told, b.searcher.dropped) == ([], [])
+
+
 def test_an_unknown_failure_is_tried_again_as_often_as_the_limit_says(bench):
     b = bench(limits={"retries": 2})
     b.leg()

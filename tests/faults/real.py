@@ -1,0 +1,122 @@
+"""A sweep of the diarist on real Ray, in a process of its own that a test can hurt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.faults.checker import MARK, Watch, processes_of, wait_until_gone
+
+ROOT = Path(__file__).parents[2]
+SPEC = """
+name: victim
+trainable: diarist.py:train
+metric: {{name: loss, goal: minimize}}
+method: {method}
+parameters: {{x: {{min: 0.0, max: 1.0}}, epochs: {epochs}, epoch_s: {epoch_s}}}
+early_terminate: {{type: {stopping}}}
+limits: {{trials: {trials}, epochs: {epochs}}}
+"""
+
+
+class RealSweep:
+    """One sweep and its folder; it may be started many times."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        method: str = "random",
+        stopping: str = "none",
+        trials: int = 4,
+        epochs: int = 20,
+        epoch_s: float = 0.1,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(__file__).with_name("diarist.py"), folder / "diarist.py")
+        text = SPEC.format(method=method, stopping=stopping, trials=trials, epochs=epochs, epoch_s=epoch_s)
+        (folder / "victim.yaml").write_text(text)
+        self.folder, self.home, self.mark = folder, folder / "sweeps", uuid.uuid4().hex
+        self.watch = Watch(self.home, "victim", folder / "diary.txt")
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command line in the sweep's folder; without arguments, the sweep."""
+        command = [sys.executable, "-m", "hpsearch", *(arguments or ("sweep", "victim.yaml"))]
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), MARK: self.mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        return self.process
+
+    def wait(self, timeout_s: float = 240) -> tuple[int, str]:
+        """Its exit code and what it printed."""
+        assert self.process is not None
+        output, _ = self.process.communicate(timeout=timeout_s)
+        return self.process.returncode, output
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Start and wait."""
+        self.start(*arguments)
+        return self.wait()
+
+    def wait_for(self, condition: Callable[[], Any], what: str, timeout_s: float = 120) -> None:
+        """Until something is so, or the process ends, which is an error."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process is not None and self.process.poll() is None, f"it ended before {what}: {self.wait()}"
+            assert time.monotonic() < deadline, f"never: {what}"
+            time.sleep(0.05)
+
+    def epochs_on_record(self) -> int:
+        """Reports in the ledger."""
+        return sum(len(reports) for reports in self.watch.reports().values())
+
+    def wait_for_epochs(self, number: int) -> None:
+        """Until that many more reports are on record."""
+        wanted = self.epochs_on_record() + number
+        self.wait_for(lambda: self.epochs_on_record() >= wanted, f"{number} more epochs")
+
+    def daemon(self, name: str) -> int:
+        """Process id of a daemon of the sweep's own Ray: `raylet` or `gcs_server`."""
+        found = [pid for pid in processes_of(self.mark) if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+        assert len(found) == 1, (name, found)
+        return found[0]
+
+    def kill(self) -> None:
+        """Kill -9 of the driver alone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.communicate()
+
+    def kill_everything(self) -> None:
+        """Kill -9 of every process at once, as when the power goes."""
+        for pid in processes_of(self.mark):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        assert self.process is not None
+        self.process.communicate()
+
+    def left_over(self) -> dict[int, str]:
+        """Processes that are alive 30 s later; empty as soon as none is."""
+        return wait_until_gone(self.mark)
+
+    def close(self) -> None:
+        """For a test that fails in the middle."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill_everything()
