@@ -56,6 +56,7 @@ def trial(get: Callable[[], torch.Tensor], barrier: Barrier, facts: Any) -> None
     got_s = time.perf_counter() - start
     data.sum()  # touches every page
     barrier.wait()
+    del data
     again = time.perf_counter()
     get()
     facts.put((got_s, pss_mib() - before, time.perf_counter() - again))
