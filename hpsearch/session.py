@@ -169,6 +169,8 @@ class Session:
             request=request,
             concurrent=self._engine.concurrent,
             precision=self._sweep.precision,
+            parallel=self._sweep.parallel,
+            loaders=None if self._sweep.resources.loaders == "auto" else self._sweep.resources.loaders,
             data=self._sweep.data,
             trials_dir=str((self._folder / "trials").resolve()),
             sys_path=tuple(sys_path),

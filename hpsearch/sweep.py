@@ -141,6 +141,8 @@ class Resources(_Part):
     """GPUs of a worker: a whole number, a fraction below 1, or `auto` for 1 where there is any."""
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     """Processes of a trial; more than 1 is DistributedDataParallel."""
+    loaders: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)] = "auto"
+    """DataLoader processes of a worker; `auto` for its share of four a GPU, of this machine's threads at most."""
 
 
 class RaySettings(_Part):
@@ -179,6 +181,8 @@ class Sweep(_Part):
     """What each worker gets."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Number format of the training loop."""
+    parallel: Literal["ddp", "dp"] = "ddp"
+    """How a trial uses several GPUs: a process for each, or one process with DataParallel."""
     data: dict[str, Any] = Field(default_factory=lambda: {"root": None})
     """Given to the trainable as `current_trial().data`."""
     ray: RaySettings = RaySettings()

@@ -119,6 +119,7 @@ def check_together(tree: Mapping[str, Any], space: Space) -> list[Problem]:
         *_check_sampler(tree.get("sampler"), tree.get("method", "random")),
         *_check_epochs(_map(tree, "limits"), _map(tree, "early_terminate")),
         *_check_workers(_map(tree, "resources")),
+        *_check_parallel(tree.get("parallel"), _map(tree, "resources")),
         *(_check_grid(space) if tree.get("method") == "grid" else []),
         *_check_data(_map(tree, "data")),
         *_check_parameters(tree.get("parameters")),
@@ -165,6 +166,21 @@ def _check_workers(resources: Mapping[str, Any]) -> list[Problem]:
         return []
     message = f"{workers} workers can't share a GPU by fractions, got {gpu:g}: NCCL refuses two ranks on one GPU."
     return [Problem(where=("resources", "gpu"), message=f"{message} Write gpu: 1, or workers: 1.")]
+
+
+def _check_parallel(parallel: object, resources: Mapping[str, Any]) -> list[Problem]:
+    workers, gpu = resources.get("workers"), resources.get("gpu")
+    if parallel != "dp":
+        return []
+    if isinstance(workers, int) and workers > 1:
+        message = (
+            f"dp is one process with all GPUs, got workers: {workers}. Write workers: 1 and gpu: {workers}, or ddp."
+        )
+        return [Problem(where=("parallel",), message=message)]
+    if isinstance(gpu, int | float) and 0 < gpu < 1:
+        message = f"dp splits a batch over whole GPUs, got gpu: {gpu:g}. Write for example gpu: 2."
+        return [Problem(where=("resources", "gpu"), message=message)]
+    return []
 
 
 def _check_grid(space: Space) -> list[Problem]:

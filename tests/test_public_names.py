@@ -88,8 +88,9 @@ def test_yaml_keys():
             "retries": None,
             "failures": None,
         },
-        "resources": {"cpu": None, "gpu": None, "workers": None},
+        "resources": {"cpu": None, "gpu": None, "workers": None, "loaders": None},
         "precision": None,
+        "parallel": None,
         "data": None,
         "ray": {"address": None},
     }

@@ -70,6 +70,7 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
         "point": point,
         "seed": sweep.seed,
         "precision": sweep.precision,
+        "parallel": sweep.parallel,
         "workers": sweep.resources.workers,
         "metric": sweep.metric.name,
         "code": sorted(

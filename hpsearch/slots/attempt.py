@@ -71,6 +71,7 @@ class Attempt:
             seed=assignment.seed,
             data=dict(settings.data),
             precision=settings.precision,
+            parallel=settings.parallel,
             loader_workers=_loader_workers(settings),
             checkpoint_dir=self._trial_dir / "checkpoint",
             resume_at_most=assignment.known_epochs,
@@ -165,6 +166,8 @@ def _loader_workers(settings: SlotSettings) -> int:
     """This rank's share of the DataLoader processes that all trials of the machine may start together."""
     from hpsearch.training.data import loader_workers
 
+    if settings.loaders is not None:
+        return settings.loaders
     ranks = settings.concurrent * settings.request.workers
     return loader_workers(settings.request.gpu * ranks, host_cpus(), ranks)
 
@@ -172,20 +175,20 @@ def _loader_workers(settings: SlotSettings) -> int:
 def _reset_peaks() -> None:
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    for index in range(torch.cuda.device_count()):
+        torch.cuda.reset_peak_memory_stats(index)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak of resident memory
 
 
 def _peaks() -> tuple[float | None, float | None]:
-    """(GPU, host) GiB: most memory reserved and most memory resident since the attempt began."""
+    """(GPU, host) GiB: most memory reserved on any GPU and most memory resident since the attempt began."""
     import torch
 
-    gpu = torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None
+    gpus = [torch.cuda.max_memory_reserved(index) / 2**30 for index in range(torch.cuda.device_count())]
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         host = next(int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         host = None
-    return gpu, host
+    return max(gpus, default=None), host

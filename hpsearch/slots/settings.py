@@ -25,6 +25,10 @@ class SlotSettings:
     """Slots that share the machine."""
     precision: str
     """fp32 | tf32 | bf16 | fp16."""
+    parallel: str
+    """ddp | dp."""
+    loaders: int | None
+    """DataLoader processes of each rank; None for its share."""
     data: Mapping[str, Any]
     """The spec's `data`."""
     trials_dir: str

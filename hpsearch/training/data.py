@@ -11,9 +11,11 @@ nothing in reproducibility. It takes about 30 us a batch.
 
 from __future__ import annotations
 
+import ctypes
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol, TypeVar, final
 
 import numpy
@@ -25,6 +27,8 @@ from hpsearch.errors import InvalidConfig
 from hpsearch.training.trial import TrialContext
 
 T = TypeVar("T")
+
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 class SizedDataset(Protocol):
@@ -67,36 +71,41 @@ def loader_workers(gpus: float, cpu_threads: int, concurrent: int) -> int:
 
 
 @final
-class Loader:
-    """The batches of one rank, epoch after epoch. Iterate one epoch to its end, or `close`."""
+class LoaderProcesses:
+    """What loads the batches of one rank: processes that live for the whole trial, or this one where there are none.
 
-    def __init__(self, dataset: SizedDataset, sampler: _TrainSteps | _EvalSteps, context: TrialContext) -> None:
+    Loaders that take turns, for training and for validation, share them, so that a trial has as many as it was given
+    and not twice as many. A loader that begins an epoch ends that of another one.
+    """
+
+    def __init__(self, context: TrialContext) -> None:
         workers = context.loader_workers
-        self._steps = sampler
+        self._datasets: list[SizedDataset] = []
+        self._turn = _Turn()
         self._loader: DataLoader[Batch] = DataLoader(
-            _Batches(dataset),
+            _Batches(self._datasets),
             batch_size=None,  # an item of _Batches is a batch already
-            sampler=sampler,
+            sampler=self._turn,
             collate_fn=_as_is,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_die_with_parent,
             pin_memory=context.device.type == "cuda",
             generator=torch.Generator().manual_seed(context.seed),  # else each epoch would draw from the global state
         )
 
-    def set_epoch(self, epoch: int) -> None:
-        """Shuffle for `epoch`, counted from 0; to be called before each epoch."""
-        self._steps.epoch = epoch
+    def add(self, dataset: SizedDataset) -> int:
+        """The position of a data set; to be added before the first epoch of any."""
+        self._datasets.append(dataset)
+        return len(self._datasets) - 1
 
-    def __iter__(self) -> Iterator[Batch]:
+    def batches(self, position: int, steps: Iterable[_Step]) -> Iterator[Batch]:
+        """One epoch of the data set at `position`."""
+        self._turn.position, self._turn.steps = position, steps
         return iter(self._loader)
 
-    def __len__(self) -> int:
-        """Steps of an epoch."""
-        return len(self._steps)
-
     def close(self) -> None:
-        """End the worker processes now.
+        """End the processes now.
 
         PyTorch has no public call for it: they live as long as the iterator, and so as long as any traceback that
         mentions it.
@@ -107,7 +116,37 @@ class Loader:
             self._loader._iterator = None
 
 
-def make_loader(dataset: SizedDataset, *, batch_size: int, train: bool, context: TrialContext) -> Loader:
+@final
+class Loader:
+    """The batches of one rank, epoch after epoch. Iterate one epoch to its end, or `close`."""
+
+    def __init__(self, position: int, sampler: _TrainSteps | _EvalSteps, processes: LoaderProcesses) -> None:
+        self._position, self._steps, self._processes = position, sampler, processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle for `epoch`, counted from 0; to be called before each epoch."""
+        self._steps.epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._processes.batches(self._position, self._steps)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return len(self._steps)
+
+    def close(self) -> None:
+        """End the worker processes now, for all loaders that share them."""
+        self._processes.close()
+
+
+def make_loader(
+    dataset: SizedDataset,
+    *,
+    batch_size: int,
+    train: bool,
+    context: TrialContext,
+    processes: LoaderProcesses | None = None,
+) -> Loader:
     """The loader of this rank.
 
     Args:
@@ -115,6 +154,7 @@ def make_loader(dataset: SizedDataset, *, batch_size: int, train: bool, context:
         batch_size: Samples of a step over all ranks.
         train: Shuffled anew each epoch, every rank in every step; else in order, each sample exactly once over ranks.
         context: Rank, world size, device, seed and number of loader workers.
+        processes: Shared with other loaders of the same trial; None for some of its own.
 
     Raises:
         InvalidConfig: The batch can't be split over the ranks.
@@ -127,7 +167,8 @@ def make_loader(dataset: SizedDataset, *, batch_size: int, train: bool, context:
             f"batch_size {batch_size} can't be split over {context.world_size} workers. Use a multiple of that."
         )
     steps = _TrainSteps if train else _EvalSteps
-    return Loader(dataset, steps(len(dataset), batch_size, context), context)
+    processes = processes or LoaderProcesses(context)
+    return Loader(processes.add(dataset), steps(len(dataset), batch_size, context), processes)
 
 
 class _Step(NamedTuple):
@@ -195,18 +236,31 @@ class _EvalSteps(Sampler[_Step]):
 
 
 @final
+class _Turn(Sampler[tuple[int, _Step]]):
+    """Whose epoch it is: (position of the data set, step)."""
+
+    position = 0
+    steps: Iterable[_Step] = ()
+
+    def __iter__(self) -> Iterator[tuple[int, _Step]]:
+        return ((self.position, step) for step in self.steps)
+
+
+@final
 class _Batches(Dataset[Batch]):
-    """A data set whose items are batches; it runs in the loader workers."""
+    """Data sets, one of which an item is a batch of; it runs in the loader workers."""
 
-    def __init__(self, dataset: SizedDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, datasets: list[SizedDataset]) -> None:
+        self._datasets = datasets
 
-    def __getitem__(self, step: _Step) -> Batch:
-        if isinstance(self._dataset, TensorDataset):  # nothing random, and one lookup for all samples
-            samples = self._dataset[step.indices]
+    def __getitem__(self, item: tuple[int, _Step]) -> Batch:
+        position, step = item
+        dataset = self._datasets[position]
+        if isinstance(dataset, TensorDataset):  # nothing random, and one lookup for all samples
+            samples = dataset[step.indices]
         else:
             with _random_state(step.random_key):
-                samples = default_collate([self._dataset[index] for index in step.indices])
+                samples = default_collate([dataset[index] for index in step.indices])
         try:
             inputs, targets = samples
         except (TypeError, ValueError):
@@ -240,3 +294,9 @@ def _random_state(key: tuple[int, ...]) -> Iterator[None]:
 
 def _as_is(batch: T) -> T:
     return batch
+
+
+def _die_with_parent(worker: int) -> None:
+    """The kernel kills a loader process with its parent; PyTorch looks after its own every 5 s, between batches."""
+    with suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from hpsearch.errors import InvalidConfig
-from hpsearch.training.data import SizedDataset, make_loader
+from hpsearch.training.data import LoaderProcesses, SizedDataset, make_loader
 from hpsearch.training.epochs import OWN_COLUMNS, Data, Epochs, Length, OnStep
 from hpsearch.training.evaluation import Metric
 from hpsearch.training.precision import tensor_cores
@@ -111,8 +111,11 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
     )
     _check_metrics(metrics)
     piece_size = _piece_size(batch_size, accumulate, context.world_size)
-    train_loader = make_loader(train_set, batch_size=batch_size, train=True, context=context)
-    val_loader = make_loader(val_set, batch_size=eval_batch_size or batch_size, train=False, context=context)
+    processes = LoaderProcesses(context)
+    train_loader, val_loader = (
+        make_loader(dataset, batch_size=size, train=train, context=context, processes=processes)
+        for dataset, size, train in ((train_set, batch_size, True), (val_set, eval_batch_size or batch_size, False))
+    )
     length = Length.of(epochs=epochs, steps=steps, steps_per_epoch=len(train_loader))
     by_step = _step_schedule(optimizer, schedule, warmup_epochs, length)
     if scheduler is not None and by_step is not None:
@@ -124,7 +127,7 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
     loop = Epochs(
         learner, data, piece_size=piece_size, length=length, metrics=metrics, eval_every=every, on_step=on_step
     )
-    with tensor_cores(recipe.precision), closing(train_loader), closing(val_loader):
+    with tensor_cores(recipe.precision), closing(processes):
         yield from loop.rows(context.keep(**loop.states()))
 
 

@@ -66,7 +66,8 @@ def free_port() -> int:
 def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = False) -> nn.Module:
     """The module to call in training: it averages gradients over ranks and begins with rank 0's weights everywhere.
 
-    A world of one, and a model with nothing to train, get the model itself.
+    A world of one, and a model with nothing to train, get the model itself; under `parallel: dp` a world of one gets
+    DataParallel over the GPUs that this process sees, which on a CPU calls the model and does nothing else.
 
     Args:
         model: On its device.
@@ -76,6 +77,8 @@ def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = Fal
     Raises:
         InvalidConfig: PyTorch synchronises batch norms on GPUs only.
     """
+    if context.parallel == "dp":
+        return _data_parallel(model, context)
     if context.world_size == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     if sync_batch_norm:
@@ -89,6 +92,23 @@ def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = Fal
         device_ids=[context.device] if context.device.type == "cuda" else None,
         gradient_as_bucket_view=True,  # gradients live in the buffers that are sent: saves one copy of the model
     )
+
+
+def _data_parallel(model: nn.Module, context: TrialContext) -> nn.Module:
+    if context.world_size > 1:
+        raise InvalidConfig(f"parallel: dp is one process with all GPUs, this trial has {context.world_size} workers.")
+    return DataParallel(model)
+
+
+def gpu_peaks(context: TrialContext) -> dict[str, float]:
+    """Under `parallel: dp`, most memory reserved on each GPU so far: `gpu0_peak_gib` and so on; else nothing.
+
+    DataParallel puts every batch on GPU 0, and gathers all outputs, the loss and the gradients there.
+    """
+    if context.parallel != "dp" or context.device.type != "cuda":
+        return {}
+    count = torch.cuda.device_count()
+    return {f"gpu{index}_peak_gib": torch.cuda.max_memory_reserved(index) / 2**30 for index in range(count)}
 
 
 def unwrap(kept: T) -> T:

@@ -43,6 +43,7 @@ class TrialContext:
         seed: Seeds shuffling and augmentation; the stepper seeds everything else with it.
         data: The spec's `data`; `root` is None where it is not given.
         precision: fp32, tf32, bf16 or fp16.
+        parallel: ddp or dp: what `fit` does with several GPUs.
         loader_workers: DataLoader processes; None for as many as suit this process alone on the machine.
         checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
         resume_at_most: Checkpoints of later epochs are passed over; None for no limit.
@@ -59,6 +60,7 @@ class TrialContext:
         seed: int = 0,
         data: Mapping[str, Any] | None = None,
         precision: str = "fp32",
+        parallel: str = "ddp",
         loader_workers: int | None = None,
         checkpoint_dir: Path | None = None,
         resume_at_most: int | None = None,
@@ -70,6 +72,7 @@ class TrialContext:
         self.seed = seed
         self.data: Mapping[str, Any] = MappingProxyType({"root": None, **(data or {})})
         self.precision = precision
+        self.parallel = parallel
         self.on_report = on_report
         self.epochs_done = 0
         """Rows so far, those before a resume included; the stepper counts them."""

@@ -179,7 +179,7 @@ FORM = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes
             "limts.trials=3",
             "--set limts.trials=3: limts: unknown key 'limts'. Did you mean 'limits'? Known: name, trainable, metric,"
             " method, sampler, seed, parameters, constraints, initial_points, early_terminate, limits, resources,"
-            " precision, data, ray.",
+            " precision, parallel, data, ray.",
         ),
         (
             "parameters.new.max=3",

@@ -19,7 +19,7 @@ SPEC: dict[str, Any] = {
 }
 TOP_KEYS = (
     "name, trainable, metric, method, sampler, seed, parameters, constraints, initial_points, early_terminate, limits,"
-    " resources, precision, data, ray"
+    " resources, precision, parallel, data, ray"
 )
 LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, retries, failures"
 TOO_LONG = 10**5000
@@ -52,8 +52,9 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
             "trials": None, "epochs": None, "concurrent": "auto", "time": None, "trial_time": None, "retries": 1,
             "failures": None,
         },
-        "resources": {"cpu": 1.0, "gpu": "auto", "workers": 1},
+        "resources": {"cpu": 1.0, "gpu": "auto", "workers": 1, "loaders": "auto"},
         "precision": "fp32",
+        "parallel": "ddp",
         "data": {"root": None},
         "ray": {"address": None},
     }  # fmt: skip

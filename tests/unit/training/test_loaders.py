@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import multiprocessing
 import random
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -10,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from hpsearch.errors import InvalidConfig
-from hpsearch.training.data import Batch, loader_workers, make_loader
+from hpsearch.training.data import Batch, LoaderProcesses, loader_workers, make_loader
 from hpsearch.training.trial import TrialContext
 
 
@@ -122,7 +127,7 @@ def test_loader_workers_give_what_the_process_itself_would_and_end_with_close() 
     for epoch in range(2):
         loader.set_epoch(epoch)
         batches = list(loader)
-        processes = loader._loader._iterator._workers  # type: ignore[union-attr]
+        processes = loader._processes._loader._iterator._workers  # type: ignore[union-attr]
         expected = _epoch(Noisy(24), batch_size=8, epoch=epoch)
         assert [batch.targets.tolist() for batch in batches] == [batch.targets.tolist() for batch in expected]
         assert [batch.inputs.tolist() for batch in batches] == [batch.inputs.tolist() for batch in expected]
@@ -130,6 +135,59 @@ def test_loader_workers_give_what_the_process_itself_would_and_end_with_close() 
     loader.close()
     assert [process.is_alive() for process in processes] == [False, False]
     loader.close()
+
+
+def test_training_and_validation_share_their_processes() -> None:
+    context = TrialContext(device="cpu", seed=3, loader_workers=2)
+    processes = LoaderProcesses(context)
+    train = make_loader(Noisy(24), batch_size=8, train=True, context=context, processes=processes)
+    val = make_loader(_numbers(10), batch_size=4, train=False, context=context, processes=processes)
+    for epoch in range(2):
+        train.set_epoch(epoch)
+        expected = _epoch(Noisy(24), batch_size=8, epoch=epoch)
+        assert [batch.targets.tolist() for batch in train] == [batch.targets.tolist() for batch in expected]
+        assert [batch.targets.tolist() for batch in val] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+        next(iter(train))  # given up in the middle, as after a lack of memory
+    assert len(multiprocessing.active_children()) == 2
+    processes.close()
+    assert not multiprocessing.active_children()
+
+
+def test_loader_processes_die_with_a_process_that_is_killed() -> None:
+    script = """
+import multiprocessing, time, torch
+from torch.utils.data import Dataset
+from hpsearch.training.data import make_loader
+from hpsearch.training.trial import TrialContext
+
+class Slow(Dataset):
+    def __len__(self): return 8
+    def __getitem__(self, index):
+        if index: time.sleep(60)
+        return torch.zeros(1), torch.zeros(1)
+
+context = TrialContext(device="cpu", loader_workers=2)
+batches = iter(make_loader(Slow(), batch_size=1, train=False, context=context))
+next(batches)
+print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        children = process.stdout.readline().split()
+        assert len(children) == 2
+        process.kill()
+    deadline = time.monotonic() + 2  # well before a batch is done, or PyTorch looks after its parent
+    while any(is_running(int(pid)) for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.parametrize(("batch_size", "world_size"), [(9, 2), (1, 2), (0, 1)])
