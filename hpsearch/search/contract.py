@@ -3,8 +3,9 @@
 A searcher lives in the driver. It sees points (flat maps of dotted names, constants included) and losses (lower is
 better, whatever the goal of the metric); it knows nothing of slots, Ray or the ledger. Constraints and the points that
 the user begins with are kept here for all methods: what a method proposes may break a constraint. After a restart it is
-made anew and hears the same adopt, tell and drop calls in the same order: a suggestion depends on these, the seed and
-the trial's number, and on nothing else, so that a resumed sweep proposes what an unbroken one would have.
+made anew and hears the same priors, then the same adopt, tell and drop calls in the same order: a suggestion depends on
+these, the seed and the trial's number, and on nothing else, so that a resumed sweep proposes what an unbroken one would
+have.
 
 A method is another library's code more often than not: one that raises is left alone from then on, and points are drawn
 at random in its place. Nobody outside need know; `failure` says it.
@@ -39,7 +40,7 @@ class Outcome:
     """How a trial ended, as far as a searcher can learn from it."""
 
     number: int
-    """The trial's number, counted from 1."""
+    """The trial's number, counted from 1; that of a prior is no trial's, and 0 or less."""
     point: Point
     """Its parameters."""
     state: Literal["done", "stopped", "infeasible"]
@@ -72,6 +73,18 @@ class Searcher(ABC):
         self._taken: set[str] = set()
 
     @final
+    def learn_prior(self, outcomes: Sequence[Outcome]) -> None:
+        """Begin with what is known of this space from elsewhere; to be called before the first ask or adopt.
+
+        Priors are no trials: they take no number, and their points may be tried like all others.
+
+        Args:
+            outcomes: Their points lie in the space; their numbers don't matter.
+        """
+        for position, outcome in enumerate(outcomes):
+            self._pass_on(self._learn_from, _finite(replace(outcome, number=-position)))
+
+    @final
     def ask(self, number: int) -> Point | None:
         """The point that trial `number` shall try; None when a finite space has no point left.
 
@@ -97,9 +110,7 @@ class Searcher(ABC):
         A trial that was promoted is told again, and the longer curve replaces the shorter. Losses that are not finite
         are left out; a trial without any other is infeasible.
         """
-        losses = {epoch: loss for epoch, loss in outcome.losses.items() if math.isfinite(loss)}
-        state = outcome.state if losses else "infeasible"
-        self._pass_on(self._learn, replace(outcome, state=state, losses=losses))
+        self._pass_on(self._learn, _finite(outcome))
 
     @final
     def drop(self, number: int) -> None:
@@ -146,7 +157,7 @@ class Searcher(ABC):
                 hook(*args)
             except Exception as error:
                 told = args[0].number if isinstance(args[0], Outcome) else args[0]
-                self._fail(error, f"when it heard of trial {told}")
+                self._fail(error, f"when it heard of trial {told}" if told > 0 else "when it heard of a prior")
 
     def _fail(self, error: Exception, when: str) -> None:
         traceback.print_exc()  # goes to the sweep's log
@@ -197,6 +208,11 @@ class Searcher(ABC):
         It changes nothing that a later proposal depends on: after a restart it isn't made again.
         """
 
+    def _learn_from(self, prior: Outcome) -> None:
+        """Learn from what is no trial of this sweep."""
+        self._begin(prior.number, prior.point)
+        self._learn(prior)
+
     def _begin(self, number: int, point: Point) -> None:  # noqa: B027 - a method that learns nothing needs none of these
         """Trial `number` runs `point`: others should not all be drawn to the same place."""
 
@@ -205,3 +221,9 @@ class Searcher(ABC):
 
     def _forget(self, number: int) -> None:  # noqa: B027
         """Trial `number` no longer runs and has no outcome."""
+
+
+def _finite(outcome: Outcome) -> Outcome:
+    """The same without losses that are not finite; infeasible where that leaves none."""
+    losses = {epoch: loss for epoch, loss in outcome.losses.items() if math.isfinite(loss)}
+    return replace(outcome, state=outcome.state if losses else "infeasible", losses=losses)
