@@ -8,6 +8,9 @@ step.py        one optimizer step
 evaluation.py  loss and metrics of the validation set
 schedule.py    learning rates
 ema.py         the average of the weights
+oom.py         smaller pieces where memory is short
+snapshot.py    a copy of all state, to begin an epoch again
+exchange.py    gradients over ranks, also when one of them can't go on
 nested.py      batches that are lists and dicts of tensors
 data.py        loaders: batches over ranks, random states, workers
 shared_data.py  a data set in memory once for all trials, with sealed_memory.py and identity.py

@@ -14,7 +14,10 @@ from torch import Tensor
 from hpsearch.errors import Diverged, InvalidConfig
 from hpsearch.training.data import Loader
 from hpsearch.training.evaluation import Metric, evaluate
-from hpsearch.training.parallel import sum_over_ranks
+from hpsearch.training.oom import MicroBatch
+from hpsearch.training.parallel import any_rank, sum_over_ranks
+from hpsearch.training.rng import get_rng_states, set_rng_states
+from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.step import Learner
 from hpsearch.training.trial import Stateful
 
@@ -24,6 +27,8 @@ OnStep = Callable[[int, Tensor], None]
 
 OWN_COLUMNS = frozenset({"train_loss", "val_loss", "lr", "val_epoch", "skipped_steps", "micro_batch"})
 """Names that no metric may have."""
+FINITE_EVERY = 50
+"""Steps after which the training loss is looked at: a GPU is waited for, which costs more the more often."""
 
 
 @final
@@ -80,7 +85,8 @@ class Epochs:
     Args:
         learner: What is trained.
         data: What it is trained on.
-        piece_size: Samples of one forward pass on each rank.
+        micro_batch: Samples of one forward pass on each rank, in training.
+        eval_micro_batch: The same, in evaluation.
         length: Where to end.
         metrics: Column name to what is computed of it.
         eval_every: Epochs from one evaluation to the next.
@@ -92,15 +98,19 @@ class Epochs:
         learner: Learner,
         data: Data,
         *,
-        piece_size: int,
+        micro_batch: int,
+        eval_micro_batch: int,
         length: Length,
         metrics: Mapping[str, Metric],
         eval_every: int,
         on_step: OnStep | None,
     ) -> None:
-        self._learner, self._data, self._length, self._piece_size = learner, data, length, piece_size
+        self._learner, self._data, self._length = learner, data, length
         self._metrics, self._eval_every, self._on_step = metrics, eval_every, on_step
-        self._progress = _Progress()
+        self._micro_batch = MicroBatch(micro_batch, phase="training", is_recoverable=learner.can_stop_alone)
+        self._eval_micro_batch = MicroBatch(eval_micro_batch, phase="evaluation")
+        self._progress = _Progress(self._micro_batch, self._eval_micro_batch)
+        self._snapshot = Snapshot(learner.states(), learner.device)
 
     def states(self) -> dict[str, Stateful]:
         """Everything that a checkpoint has to hold."""
@@ -120,7 +130,7 @@ class Epochs:
         train_sum, num_train = self._train(epoch)
         is_last = epoch + 1 == self._length.epochs
         is_evaluated = epoch == 0 or (epoch + 1) % self._eval_every == 0 or is_last
-        sums = [train_sum, evaluate(self._learner, self._data.val, self._metrics)] if is_evaluated else [train_sum]
+        sums = [train_sum, self._evaluate()] if is_evaluated else [train_sum]
         train_total, *val_totals = sum_over_ranks(torch.cat(sums)).tolist()  # the epoch's one transfer to the host
         self._check_finite(train_total, epoch)
         if is_evaluated:
@@ -131,24 +141,56 @@ class Epochs:
         return {"train_loss": train_total / num_train} | self._progress.validated | lr | self._facts()
 
     def _train(self, epoch: int) -> tuple[Tensor, int]:
-        """One epoch.
+        """One epoch, from its start again with half the micro-batch for as long as memory is short.
 
         Returns:
             The sum of the losses of this rank's samples, float64, (1,), on the device; and samples over all ranks.
         """
-        learner, data = self._learner, self._data
-        data.train.set_epoch(epoch)
-        learner.begin()
+        self._snapshot.take()
+        while (trained := self._try_to_train(epoch)) is None:
+            self._micro_batch.halve()
+            self._data.train.close()
+            self._learner.restart()
+            self._snapshot.put_back()
+        self._learner.end_epoch()
+        return trained
+
+    def _try_to_train(self, epoch: int) -> tuple[Tensor, int] | None:
+        """The same; None if any rank ran out of memory, and then every rank stopped after the same step."""
+        learner, micro_batch = self._learner, self._micro_batch
+        self._data.train.set_epoch(epoch)
+        learner.begin_epoch()
         done = epoch * self._length.steps_per_epoch
         total, num_train = torch.zeros(1, dtype=torch.float64, device=learner.device), 0
-        for batch in islice(data.train, self._length.steps_of(epoch)):
-            loss_sum = learner.step(batch, self._piece_size)
-            total += loss_sum
-            num_train += batch.num_global
+        for batch in islice(self._data.train, self._length.steps_of(epoch)):
+            loss_sum = micro_batch.attempt(learner.step, batch, micro_batch.size)
+            if loss_sum is None:
+                learner.give_up_step()
+            else:
+                total += loss_sum
             done += 1
+            is_odd = done % FINITE_EVERY == 0 and not learner.scales and not math.isfinite(total.item())
+            ran_out, diverged = any_rank(micro_batch.ran_out, is_odd)
+            if ran_out:
+                return None
+            if diverged:
+                raise Diverged(f"the training loss is not finite after step {done}, in epoch {epoch + 1}")
+            num_train += batch.num_global
             if self._on_step is not None:
+                assert loss_sum is not None
                 self._on_step(done, loss_sum)
         return total, num_train
+
+    def _evaluate(self) -> Tensor:
+        """Sums of this rank's samples, with ever smaller micro-batches for as long as memory is short."""
+        rng = get_rng_states(self._learner.device)
+        while True:
+            sums = evaluate(self._learner, self._data.val, self._metrics, self._eval_micro_batch)
+            if any_rank(self._eval_micro_batch.ran_out) == [False]:
+                return sums
+            self._eval_micro_batch.halve()
+            self._data.val.close()
+            set_rng_states(rng, self._learner.device)
 
     def _check_finite(self, train_total: float, epoch: int) -> None:
         """In fp16 a batch may overflow and leave the weights unharmed, since its step is skipped; not all may."""
@@ -158,10 +200,9 @@ class Epochs:
 
     def _facts(self) -> Row:
         """What a row says beside losses and metrics."""
-        facts: Row = {"micro_batch": self._piece_size}
+        facts: Row = {"micro_batch": self._micro_batch.size}
         if self._learner.scales:
             facts["skipped_steps"] = self._learner.skipped_steps
-            self._learner.skipped_steps = 0
         if self._eval_every > 1:
             facts["val_epoch"] = self._progress.val_epoch
         return facts
@@ -169,14 +210,18 @@ class Epochs:
 
 @final
 class _Progress:
-    """What rows are made of and no model knows."""
+    """What a checkpoint holds beside the model and all that changes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *micro_batches: MicroBatch) -> None:
         self.validated: Row = {}
         self.val_epoch = 0
+        self._micro_batches = micro_batches
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        sizes = [micro_batch.size for micro_batch in self._micro_batches]
+        return {"validated": self.validated, "val_epoch": self.val_epoch, "micro_batches": sizes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        vars(self).update(state_dict)
+        self.validated, self.val_epoch = state_dict["validated"], state_dict["val_epoch"]
+        for micro_batch, size in zip(self._micro_batches, state_dict["micro_batches"], strict=True):
+            micro_batch.size = min(micro_batch.size, size)  # other ranks may be at it now, with other shares

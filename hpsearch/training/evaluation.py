@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hpsearch.training.data import Loader
-from hpsearch.training.parallel import copy_from_rank_0
+from hpsearch.training.data import Batch, Loader
+from hpsearch.training.oom import MicroBatch
 from hpsearch.training.precision import autocast
 from hpsearch.training.step import Learner
 
@@ -17,19 +17,31 @@ Metric = Callable[[Any, Any], Any]
 """(outputs, targets) of a batch to one number a sample, or to their mean."""
 
 
-def evaluate(learner: Learner, loader: Loader, metrics: Mapping[str, Metric]) -> Tensor:
-    """Sums over this rank's samples: the loss, then each metric; float64, (1 + metrics,), on the device."""
+def evaluate(learner: Learner, loader: Loader, metrics: Mapping[str, Metric], micro_batch: MicroBatch) -> Tensor:
+    """Sums over this rank's samples: the loss, then each metric; float64, (1 + metrics,), on the device.
+
+    Where `micro_batch` says afterwards that it ran out of memory, they are of no use.
+    """
     model = learner.evaluated
     model.eval()
-    copy_from_rank_0(model.buffers())
-    total = torch.zeros(1 + len(metrics), dtype=torch.float64, device=learner.device)
+    columns = [learner.loss, *metrics.values()]
+    total = torch.zeros(len(columns), dtype=torch.float64, device=learner.device)
     with torch.no_grad():  # not inference_mode: what a model caches there can't be used in training
         for batch in loader:
-            inputs, targets = learner.to_device(batch)
-            with autocast(learner.precision, learner.device):
-                outputs = model(inputs)
-                values = [of(outputs, targets) for of in (learner.loss, *metrics.values())]
-            total += torch.stack([_mean(value, learner.device) for value in values]) * batch.num_samples
+            sums = micro_batch.attempt(_sums, learner, model, columns, batch, micro_batch.size)
+            if sums is None:
+                break
+            total += sums
+    return total
+
+
+def _sums(learner: Learner, model: nn.Module, columns: list[Metric], batch: Batch, size: int) -> Tensor:
+    total = torch.zeros(len(columns), dtype=torch.float64, device=learner.device)
+    for inputs, targets, num_samples in learner.pieces(batch, size):
+        with autocast(learner.precision, learner.device):
+            outputs = model(inputs)
+            values = [of(outputs, targets) for of in columns]
+        total += torch.stack([_mean(value, learner.device) for value in values]) * num_samples
     return total
 
 

@@ -124,8 +124,16 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
     learner = Learner(model, loss=loss, optimizer=optimizer, recipe=recipe, rates=rates, context=context)
     data = Data(train=train_loader, val=val_loader, num_val=len(val_set))
     every = _at_least_1("eval_every", eval_every)
+    eval_share = max(1, (eval_batch_size or batch_size) // context.world_size)
     loop = Epochs(
-        learner, data, piece_size=piece_size, length=length, metrics=metrics, eval_every=every, on_step=on_step
+        learner,
+        data,
+        micro_batch=piece_size,
+        eval_micro_batch=eval_share,
+        length=length,
+        metrics=metrics,
+        eval_every=every,
+        on_step=on_step,
     )
     with tensor_cores(recipe.precision), closing(processes):
         yield from loop.rows(context.keep(**loop.states()))

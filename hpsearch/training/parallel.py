@@ -34,14 +34,14 @@ def join(
         world_size: Number of processes.
         address: Where rank 0 runs.
         port: Free on that machine; rank 0 listens there.
-        device: NCCL for a GPU, gloo for the CPU.
+        device: NCCL for tensors on a GPU, gloo for those on the host.
         timeout_s: After so long without an answer of a peer, here and in every collective call, an error is raised.
     """
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
-        backend="nccl" if device.type == "cuda" else "gloo",
+        backend="cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",  # ranks agree on the host, see `any_rank`
         init_method=f"tcp://{f'[{address}]' if ':' in address else address}:{port}",
         rank=rank,
         world_size=world_size,
@@ -91,6 +91,7 @@ def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = Fal
         model,
         device_ids=[context.device] if context.device.type == "cuda" else None,
         gradient_as_bucket_view=True,  # gradients live in the buffers that are sent: saves one copy of the model
+        forward_sync_buffers=False,  # rank 0's are copied once an epoch, see `copy_from_rank_0`
     )
 
 
@@ -132,8 +133,33 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def any_rank(*facts: bool) -> list[bool]:
+    """For each fact whether it holds on any rank; a message of a few bytes between hosts, no GPU is waited for."""
+    if not dist.is_initialized():
+        return list(facts)
+    flags = torch.tensor(facts, dtype=torch.uint8)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in flags.tolist()]
+
+
+def first_of_ranks(text: str | None) -> str | None:
+    """The text of the first rank that has one, on every rank; None if none has."""
+    if not dist.is_initialized():
+        return text
+    texts: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(texts, text)
+    return next((one for one in texts if one is not None), None)
+
+
 def copy_from_rank_0(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors with rank 0's, for example running means, which DDP does not average."""
-    if dist.is_initialized():
-        for tensor in tensors:
-            dist.broadcast(tensor, src=0)
+    """Overwrite tensors with rank 0's, for example running means, which DDP does not average; one message a type."""
+    if not dist.is_initialized():
+        return
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    for group in groups.values():
+        flat = torch.cat([tensor.flatten() for tensor in group])
+        dist.broadcast(flat, src=0)
+        for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
+            tensor.copy_(part.view_as(tensor))

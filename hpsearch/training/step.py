@@ -9,13 +9,15 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from hpsearch.errors import InvalidConfig
 from hpsearch.training.data import Batch
 from hpsearch.training.ema import make_average
+from hpsearch.training.exchange import Exchange
 from hpsearch.training.nested import map_tensors, split
-from hpsearch.training.parallel import without_sync, wrap
+from hpsearch.training.parallel import copy_from_rank_0, without_sync, wrap
 from hpsearch.training.precision import autocast, check_precision, make_scaler
 from hpsearch.training.schedule import Rates
 from hpsearch.training.trial import Stateful, TrialContext
@@ -72,20 +74,20 @@ class Learner:
     ) -> None:
         self.device, self.precision, self.rates = context.device, recipe.precision, rates
         self.skipped_steps = 0
-        """Steps that fp16's scaling left out since gradients overflowed; whoever tells them sets it back to 0."""
+        """Steps of this epoch that fp16's scaling left out since gradients overflowed."""
         self._memory_format = torch.channels_last if recipe.channels_last else torch.preserve_format
         self._model = _placed(model, context.device, self._memory_format)
         self._average = make_average(self._model, recipe.ema_decay)
-        self._replica = wrap(self._model, context, sync_batch_norm=recipe.sync_batch_norm)
         self.loss = loss.to(context.device) if isinstance(loss, nn.Module) else loss
         self._optimizer, self._clip_norm = optimizer, recipe.clip_norm
-        self._world_size = context.world_size
+        self._recipe, self._context = recipe, context
         self._scaler = make_scaler(recipe.precision, context.device)
         self._scale = 0.0
         if context.rank > 0:
             torch.manual_seed(context.seed + context.rank)  # replicas shall not drop the same units
+        self._wrap()
         if recipe.compile:
-            _compile({self._replica, self.evaluated}, recipe.compile)
+            _compile(self.evaluated, recipe.compile)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -108,10 +110,37 @@ class Learner:
         }
         return {name: state for name, state in states.items() if state is not None}
 
-    def begin(self) -> None:
-        """To be called before the first step of each epoch."""
+    @property
+    def can_stop_alone(self) -> bool:
+        """Whether a rank can leave a step halfway without a word to the others: the model itself sends nothing."""
+        return self._context.world_size == 1 or not self._recipe.sync_batch_norm
+
+    def begin_epoch(self) -> None:
+        """To be called before the first step of an epoch."""
         self._model.train()
-        self._scale = self._scaler.get_scale()
+        self._scale, self.skipped_steps = self._scaler.get_scale(), 0
+
+    def end_epoch(self) -> None:
+        """To be called after an epoch's last step: buffers become rank 0's everywhere, as nobody averages them."""
+        copy_from_rank_0(self._model.buffers())
+        if self._average is not None:
+            copy_from_rank_0(self._average.module.buffers())
+
+    def give_up_step(self) -> None:
+        """Send what the other ranks wait for in a step that this rank could not end; `restart` has to follow."""
+        self._exchange.send_rest(self._replica)
+
+    def restart(self) -> None:
+        """Forget a step that was not ended; states that it changed are for the caller to put back."""
+        self._optimizer.zero_grad(set_to_none=True)
+        if isinstance(self._replica, DistributedDataParallel):
+            del (
+                self._replica
+            )  # halfway through a reduction, and its hooks are on the parameters for as long as it lives
+            self._wrap()
+        if self._scaler.is_enabled():
+            self._scaler.scale(torch.zeros((), device=self.device))  # its scale is made at the first use
+            self._scaler.update(self._scaler.get_scale())  # forgets which gradients were unscaled
 
     def step(self, batch: Batch, piece_size: int) -> Tensor:
         """Change the weights once.
@@ -123,6 +152,7 @@ class Learner:
         Returns:
             Sum of the losses of this rank's samples, float64, (), on the device.
         """
+        self._exchange.begin_step()
         self._optimizer.zero_grad(set_to_none=True)
         loss_sum = self._backward(batch, piece_size)
         if self._clip_norm is not None:
@@ -134,26 +164,29 @@ class Learner:
                 self._average.update_parameters(self._model)
         return loss_sum
 
-    def to_device(self, batch: Batch) -> tuple[Any, Any]:
-        """Inputs and targets where the model is; returns at once where memory is pinned."""
+    def pieces(self, batch: Batch, size: int) -> list[tuple[Any, Any, int]]:
+        """(inputs, targets, samples that count) of a batch, where the model is; `size` samples in all but the last."""
 
         def move(tensor: Tensor) -> Tensor:
             layout = self._memory_format if tensor.dim() == IMAGE_AXES else torch.preserve_format
             return tensor.to(self.device, non_blocking=True, memory_format=layout)
 
-        return map_tensors(move, batch.inputs), map_tensors(move, batch.targets)
+        inputs, targets = map_tensors(move, batch.inputs), map_tensors(move, batch.targets)  # at once, if it is pinned
+        if batch.num_samples <= size:
+            return [(inputs, targets, batch.num_samples)]
+        sizes = [min(size, batch.num_samples - start) for start in range(0, batch.num_samples, size)]
+        return list(zip(split(inputs, size), split(targets, size), sizes, strict=True))
 
     def _backward(self, batch: Batch, piece_size: int) -> Tensor:
         """Gradients of one step; returns the sum of the samples' losses.
 
-        DDP takes the mean over ranks of gradients of means over their samples, which is the mean over all samples only
-        if all have equally many. So each piece is weighted by its part of the step's samples.
+        The gradients of pieces and ranks are summed. So that the sum is the gradient of the mean over all samples, each
+        piece is weighted by its part of the step's samples, of which ranks may have different numbers.
         """
-        pieces = self._pieces(batch, piece_size)
+        pieces = self.pieces(batch, piece_size)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        for position, (inputs, targets) in enumerate(pieces):
-            num_samples = min(piece_size, batch.num_samples - position * piece_size)
-            weight = num_samples * self._world_size / batch.num_global
+        for position, (inputs, targets, num_samples) in enumerate(pieces):
+            weight = num_samples / batch.num_global
             with nullcontext() if position == len(pieces) - 1 else without_sync(self._replica):
                 with autocast(self.precision, self.device):
                     loss = self.loss(self._replica(inputs), targets)
@@ -161,11 +194,11 @@ class Learner:
             loss_sum += loss.detach() * num_samples
         return loss_sum
 
-    def _pieces(self, batch: Batch, piece_size: int) -> list[tuple[Any, Any]]:
-        inputs, targets = self.to_device(batch)
-        if batch.num_samples <= piece_size:
-            return [(inputs, targets)]
-        return list(zip(split(inputs, piece_size), split(targets, piece_size), strict=True))
+    def _wrap(self) -> None:
+        self._replica = wrap(self._model, self._context, sync_batch_norm=self._recipe.sync_batch_norm)
+        self._exchange = Exchange(self._replica)
+        if self._recipe.compile:
+            _compile(self._replica, self._recipe.compile)
 
     def _update(self) -> bool:
         """Whether the optimizer made its step; fp16's scaler leaves out those with gradients that overflowed."""
@@ -183,7 +216,6 @@ def _placed(model: nn.Module, device: torch.device, memory_format: torch.memory_
     return model if memory_format == torch.preserve_format else model.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 
-def _compile(modules: set[nn.Module], compiler: bool | str) -> None:
+def _compile(module: nn.Module, compiler: bool | str) -> None:
     """In place, so that names of parameters stay; a DDP wrapper as a whole, so that graphs end where its buckets do."""
-    for module in modules:
-        module.compile(backend="inductor" if compiler is True else compiler)
+    module.compile(backend="inductor" if compiler is True else compiler)
