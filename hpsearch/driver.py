@@ -18,9 +18,12 @@ from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
+from hpsearch.priors.fitting import Prior
+from hpsearch.priors.kept import load_prior, save_prior
+from hpsearch.priors.sources import describe, find_prior
 from hpsearch.quiet import quiet
 from hpsearch.results.results import Results
-from hpsearch.search import make_searcher
+from hpsearch.search import Searcher, make_searcher
 from hpsearch.session import Session, Show
 from hpsearch.specfile import dump_yaml, find_spec, load_sweep
 from hpsearch.stopping import make_stopping_rule
@@ -95,20 +98,31 @@ class Run:
     def _engine(self, ledger: Ledger, folder: Path, code: Code | None) -> tuple[Engine, bool]:
         """The engine, its past replayed if there is one, and whether the sweep is new."""
         sweep, name = self.sweep, folder.name
-        searcher, rule = make_searcher(sweep), make_stopping_rule(sweep, can_pause=True)
         known = ledger.find_sweep(name)
         if known is None:
             _check_folder_is_free(folder)
+            searcher = self._searcher(find_prior(sweep, ledger, code=code, spec_dir=self.spec_dir), folder)
             record = ledger.add_sweep(name, sweep.to_dict(), spec_dir=self.spec_dir, code=code)
         else:
             _check_same(known, sweep, code, accept_changes=self.accept_changes)
+            searcher = self._searcher(Prior() if sweep.prior == "none" else load_prior(folder))
             record = known
+        rule = make_stopping_rule(sweep, can_pause=True)
         memory = Memory(ledger, sweep, record, code=code, again=self.again)
         engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, memory=memory)
         if known is not None:
             trials, reports = ledger.trials(record), ledger.reports(record)
             engine.replay(trials, reports, last_epoch=known.spec["limits"]["epochs"])
         return engine, known is None
+
+    def _searcher(self, prior: Prior, folder: Path | None = None) -> Searcher:
+        """The searcher, which has heard of the priors; they are kept in `folder` for later runs of the sweep."""
+        searcher = make_searcher(self.sweep)
+        if folder is not None and self.sweep.prior != "none":
+            with storage_errors(folder):
+                save_prior(folder, prior)
+        searcher.learn_prior(prior.outcomes)
+        return searcher
 
     def _run(
         self,
@@ -122,6 +136,8 @@ class Run:
         import cloudpickle
 
         shipped = cloudpickle.dumps(trainable)
+        kept = None if self.sweep.prior == "none" else load_prior(folder)
+        prior = describe(self.sweep, kept, ledger, code=engine.record.code)
         with storage_errors(folder):
             (folder / "trials").mkdir(exist_ok=True)
             beside = folder / f".sweep.yaml.{os.getpid()}"
@@ -137,6 +153,7 @@ class Run:
                     num_known=num_known or 0,
                     show=self.show,
                     num_gpus=self.num_gpus,
+                    note=prior,
                 )
                 return session.run()
         except BaseException:

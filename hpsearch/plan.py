@@ -90,11 +90,15 @@ class Plan:
     """Trials at once; 0 if the request does not fit here and another machine is asked."""
     concurrent_reasons: tuple[str, ...]
     """Why so many: a sum for each kind of device, then what else holds them down."""
+    prior: str | None
+    """What the search begins with, in one sentence; None where it begins with nothing."""
     notes: tuple[str, ...]
     """What a user may not expect, in sentences."""
 
 
-def make_plan(sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this machine") -> Plan:
+def make_plan(
+    sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this machine", prior: str | None = None
+) -> Plan:
     """Work out what a sweep would do.
 
     Args:
@@ -102,6 +106,7 @@ def make_plan(sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this m
         cpus: CPUs that there are.
         gpus: GPUs that there are.
         cpu_source: Where these numbers are from, for the reader.
+        prior: What `priors.sources.plan_prior` says.
 
     Raises:
         SpecError: A trial asks for more than there is, so that it could never start. Not where `ray.address` names
@@ -138,7 +143,8 @@ def make_plan(sweep: Sweep, *, cpus: float, gpus: int, cpu_source: str = "this m
         request=request,
         concurrent=concurrent,
         concurrent_reasons=reasons,
-        notes=tuple(_notes(sweep, rungs, gpus=gpus)),
+        prior=None if sweep.prior == "none" or prior is None else prior.removeprefix("prior: "),
+        notes=(*_notes(sweep, rungs, gpus=gpus), *([f"{prior}."] if prior and sweep.prior == "none" else [])),
     )
 
 
@@ -219,6 +225,8 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "holds", "; ".join(plan.constraints)
     if plan.initial_points:
         yield "first", f"initial_points of the spec: {plan.initial_points}"
+    if plan.prior:
+        yield "prior", plan.prior
     yield "trials", f"{plan.trials} ({plan.trials_reason})" + _epochs(plan)
     yield "stopping", _stopping(plan)
     yield "a trial", _trial(plan.request)

@@ -47,6 +47,7 @@ class Session:
         num_known: int,
         show: Show,
         num_gpus: int | None,
+        note: str | None = None,
     ) -> None:
         """Prepare; nothing is started.
 
@@ -58,7 +59,9 @@ class Session:
             num_known: Trials of earlier runs of the sweep.
             show: What the user is shown.
             num_gpus: GPUs that a local Ray believes in; None for the real ones.
+            note: What else is said at the start.
         """
+        self._note = note
         self._engine, self._sweep = engine, engine.sweep
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
@@ -188,6 +191,8 @@ class Session:
             f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs;"
             f" files in {self._folder}, log {self._folder / 'driver.log'}"
         )
+        if self._note is not None:
+            self._say(self._note)
         if cluster.dashboard_url is not None:
             self._say(f"Ray dashboard: {cluster.dashboard_url} (asks for a token: `ray get-auth-token`)")
 

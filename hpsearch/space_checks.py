@@ -100,7 +100,7 @@ def _initial_point(
 ) -> Iterator[Problem | tuple[str, Any]]:
     good: Point = {}
     is_good = True
-    for path, value in _flat(entry, (), space):
+    for path, value in flat(entry, (), space):
         name = ".".join(path)
         message = _wrong_value(name, value, space, is_grid=is_grid)
         if message is not None:
@@ -116,11 +116,12 @@ def _initial_point(
     yield from good.items()
 
 
-def _flat(entry: Mapping[Any, Any], prefix: tuple[str, ...], space: Space) -> Iterator[tuple[tuple[str, ...], Any]]:
+def flat(entry: Mapping[Any, Any], prefix: tuple[str, ...], space: Space) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(keys, value) of what is set in maps that nest; a map that is a parameter's value stays one."""
     for key, value in entry.items():
         path = (*prefix, str(key))
         if isinstance(value, Mapping) and ".".join(path) not in space.domains and value:
-            yield from _flat(value, path, space)
+            yield from flat(value, path, space)
         else:
             yield path, value
 

@@ -19,7 +19,7 @@ from hpsearch.plain import MAX_DEPTH, shown
 from hpsearch.space import Point, Space
 from hpsearch.space_checks import check_draws, parse_initial_points
 from hpsearch.space_parser import parse_space
-from hpsearch.sweep_checks import NAME_PATTERN, SAMPLERS, check_together, explain
+from hpsearch.sweep_checks import NAME_PATTERN, NO_MODEL, SAMPLERS, check_together, explain
 
 __all__ = [
     "DEFAULT_TRIALS",
@@ -72,6 +72,15 @@ def _parse_gpu(value: object) -> object:
         whole = int(value)
         raise _wrong(f"more than one GPU must be a whole number, got {value}. Write {whole} or {whole + 1}.")
     return float(value)
+
+
+def _parse_prior(value: object) -> object:
+    if isinstance(value, str) and 0 < len(value) <= 1000:
+        return value
+    if isinstance(value, Mapping) and value.keys() == {"points"} and isinstance(value["points"], list | tuple):
+        return {"points": list(value["points"])}
+    expected = "expected none, auto, a sweep's name, a file that ends in .csv or a map with points"
+    raise _wrong(f"{expected}, got {shown(value)}. Write for example prior: auto.")
 
 
 def _parse_method(value: object) -> object:
@@ -173,6 +182,8 @@ class Sweep(_Part):
     """Expressions that hold at every point."""
     initial_points: list[dict[str, Any]] = []
     """What is tried first, as it was written; `first_points` is what it means."""
+    prior: Annotated[str | dict[str, list[dict[str, Any]]], BeforeValidator(_parse_prior)] = "none"
+    """What a method that learns knows before the first trial: `none`, `auto`, a sweep's name, a CSV file, or points."""
     early_terminate: EarlyTerminate = EarlyTerminate()
     """The stopping rule."""
     limits: Limits = Limits()
@@ -248,6 +259,11 @@ class Sweep(_Part):
     def first_points(self) -> tuple[Point, ...]:
         """The values that `initial_points` sets, by dotted names."""
         return tuple(parse_initial_points(self.initial_points, self.space, [], is_grid=self.method == "grid"))
+
+    @property
+    def learns(self) -> bool:
+        """Whether the method learns from outcomes, so that priors are of use to it."""
+        return (self.method, self.sampler) not in NO_MODEL and (self.method, None) not in NO_MODEL
 
     @property
     def max_epochs(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,6 +22,9 @@ SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "hyperopt": ("tpe", "anneal"),
 }
 """Method to its algorithms, the default first."""
+
+NO_MODEL = {("grid", None), ("random", None), ("optuna", "qmc")}
+"""Methods, and samplers of methods, that learn nothing from outcomes."""
 
 _EXPECTED = {
     "string_type": "text",
@@ -123,6 +127,7 @@ def check_together(tree: Mapping[str, Any], space: Space) -> list[Problem]:
         *(_check_grid(space) if tree.get("method") == "grid" else []),
         *_check_data(_map(tree, "data")),
         *_check_parameters(tree.get("parameters")),
+        *_check_prior(tree.get("prior"), _map(tree, "metric").get("name")),
     ]
 
 
@@ -206,3 +211,24 @@ def _check_parameters(parameters: object) -> list[Problem]:
     if isinstance(parameters, Mapping) and not parameters:
         return [Problem(where=("parameters",), message="there is no parameter. Write at least one.")]
     return []
+
+
+def _check_prior(prior: object, metric: object) -> list[Problem]:
+    """What is wrong with points written by hand; other priors are looked at where they are."""
+    points = prior.get("points") if isinstance(prior, Mapping) else None
+    found: list[Problem] = []
+    for position, point in enumerate(points if isinstance(points, list | tuple) else ()):
+        where: Where = ("prior", "points", position)
+        if not isinstance(point, Mapping) or metric not in point:
+            message = f"expected a map of parameters with the metric's value, got {shown(point)}"
+            found.append(Problem(where=where, message=f"{message}. Write for example {{lr: 0.1, {metric}: 0.52}}."))
+        elif not _is_outcome(point[metric]):
+            message = f"expected a number, the list of every epoch's or null, got {shown(point[metric])}."
+            found.append(Problem(where=(*where, str(metric)), message=message))
+    return found
+
+
+def _is_outcome(value: object) -> bool:
+    values = value if isinstance(value, list | tuple) and value else [value]
+    numbers = [each for each in values if isinstance(each, int | float) and not isinstance(each, bool)]
+    return value is None or (len(numbers) == len(values) and all(map(math.isfinite, numbers)))

@@ -36,6 +36,7 @@ NEVER = [
     ("hpsearch.training", {"ray", "hpsearch.slots", "hpsearch.driver", "hpsearch.ledger", "hpsearch.engine"}),
     ("hpsearch.results", {"ray", "torch"}),
     ("hpsearch.ledger", {"ray", "torch", "pandas"}),
+    ("hpsearch.priors", {"ray", "torch", "pandas", "optuna", "hyperopt"}),
     ("hpsearch.engine", {"ray", "torch", "pandas", "optuna", "hyperopt"}),
     ("hpsearch.search", {"ray", "hpsearch.ledger", "hpsearch.slots"}),
     ("hpsearch.stopping", {"ray", "torch", "hpsearch.ledger", "hpsearch.slots"}),

@@ -43,9 +43,9 @@ def test_verbs_and_flags():
         for name, command in group.commands.items()
     }
     assert found == {
-        "sweep": ["--accept-changes", "--again", "--dry-run", "--home", "--name", "--set", "-n"],
+        "sweep": ["--accept-changes", "--again", "--dry-run", "--home", "--name", "--prior", "--set", "-n"],
         "resume": ["--accept-changes", "--home", "-n"],
-        "validate": ["--json", "--sample", "--set"],
+        "validate": ["--home", "--json", "--prior", "--sample", "--set"],
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],
         "best": ["--home", "--json"],
@@ -78,6 +78,7 @@ def test_yaml_keys():
         "parameters": None,
         "constraints": None,
         "initial_points": None,
+        "prior": None,
         "early_terminate": {"type": None, "min_iter": None, "max_iter": None, "eta": None},
         "limits": {
             "trials": None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hpsearch.cli.app import Accept, Home, Name, Set, Spec, app
+from hpsearch.cli.app import Accept, Home, Name, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_rows
 from hpsearch.cli.specs import first_configs
 
@@ -23,6 +23,7 @@ def sweep(
     trials: Annotated[int | None, typer.Option("-n", help="Short for --set limits.trials=N.")] = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default the spec's.")] = None,
+    prior: Prior = None,
     again: Annotated[bool, typer.Option("--again", help="Train what other sweeps have trained, too.")] = False,
     accept_changes: Accept = False,
     dry_run: Annotated[
@@ -40,6 +41,7 @@ def sweep(
         *(set_ or []),
         *([f"limits.trials={trials}"] if trials is not None else []),
         *([f"name={json.dumps(name)}"] if name else []),
+        *([f"prior={json.dumps(prior)}"] if prior else []),
     ]
     loaded = load_sweep(path, overrides=overrides)
     if dry_run:

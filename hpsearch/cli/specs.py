@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsearch.cli.app import Json, Set, Spec, app
+from hpsearch.cli.app import Home, Json, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_json
 
 if TYPE_CHECKING:
@@ -21,16 +21,21 @@ def validate(
     sample: Annotated[
         int, typer.Option("--sample", min=0, max=10_000, help="Also print the first N configurations as JSON lines.")
     ] = 0,
+    prior: Prior = None,
     as_json: Json = False,
+    home: Home = None,
 ) -> None:
     """Check a spec and show what it means: the space, the rungs, how many trials run at once. Starts nothing."""
     from hpsearch.devices.inventory import host_cpus, host_gpus
+    from hpsearch.driver import home_dir
     from hpsearch.plan import make_plan, render, to_dict
+    from hpsearch.priors.sources import plan_prior
     from hpsearch.specfile import find_spec, load_sweep
 
     path = find_spec(spec)
-    loaded = load_sweep(path, overrides=set_ or [])
-    plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus())
+    loaded = load_sweep(path, overrides=[*(set_ or []), *([f"prior={json.dumps(prior)}"] if prior else [])])
+    known = plan_prior(loaded, home_dir(home), spec_dir=path.parent)
+    plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus(), prior=known)
     configs = first_configs(loaded, sample) if sample else []
     if as_json:
         print_json(to_dict(plan) | ({"sample": configs} if sample else {}))

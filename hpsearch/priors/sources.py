@@ -1,0 +1,155 @@
+"""Where priors come from, by the spec's `prior`: the whole ledger, one sweep of it, a table, points written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hpsearch.errors import Problem, SpecError
+from hpsearch.ledger.file import FILE_NAME as LEDGER_NAME
+from hpsearch.ledger.fingerprint import Code, changed_files, code_of
+from hpsearch.ledger.records import CAUSE_CLASSES, SweepRecord, TrialRecord
+from hpsearch.ledger.store import Ledger
+from hpsearch.priors.fitting import Earlier, Prior, fit
+from hpsearch.priors.tables import find_table, looks_like_table, read_table
+from hpsearch.space_checks import flat
+from hpsearch.sweep import Metric, Sweep
+from hpsearch.trainable import locate
+
+
+def find_prior(sweep: Sweep, ledger: Ledger | None, *, code: Code | None, spec_dir: Path | None = None) -> Prior:
+    """What a sweep begins with, as its `prior` says.
+
+    Args:
+        sweep: Not in the ledger yet; one of its name there doesn't count.
+        ledger: Where earlier sweeps are; None where there is none.
+        code: The trainable's source; None if it can't be read, and then `auto` finds nothing.
+        spec_dir: The spec's folder, where a table may be.
+
+    Raises:
+        SpecError: The table, or a point, can't be used; the sweep has another metric.
+        UnknownSweep: The ledger has no sweep of the name given.
+    """
+    prior = sweep.prior
+    if isinstance(prior, Mapping):
+        return fit(_by_hand(prior["points"], sweep), sweep.space)
+    if prior == "none":
+        return Prior()
+    if prior == "auto":
+        return _of_ledger(sweep, ledger, code)
+    if looks_like_table(prior):
+        return fit(read_table(find_table(prior, spec_dir), space=sweep.space, metric=sweep.metric), sweep.space)
+    if ledger is None:
+        message = (
+            f"there is no ledger with a sweep '{prior}'. Name its folder with --home, or a file that ends in .csv."
+        )
+        raise SpecError([Problem(where=("prior",), message=message)])
+    return fit(_of_sweep(ledger, _with_metric(ledger.sweep(prior), sweep.metric)), sweep.space)
+
+
+def describe(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, code: Code | None) -> str | None:
+    """What a plan says of priors, in one sentence; None where there is nothing to say.
+
+    Args:
+        sweep: What is planned.
+        prior: What it begins with; None if it shall begin with nothing, and then it is told what there would be.
+        ledger: Where earlier sweeps are; None where there is none.
+        code: The trainable's source.
+    """
+    if prior is not None:
+        return f"prior: {prior}" + ("" if sweep.learns else f"; {sweep.method} learns nothing from them")
+    found = len(_of_ledger(sweep, ledger, code).outcomes) if sweep.learns else 0
+    return f"{found} earlier trials fit: --prior auto" if found else None
+
+
+def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> str | None:
+    """What a plan says of priors before anything is started; reads the ledger of `home` where there is one.
+
+    Raises:
+        SpecError, UnknownSweep: As `find_prior`.
+        LedgerError: The ledger can't be read.
+    """
+    code = None if sweep.trainable is None else code_of(locate(sweep.trainable, spec_dir=spec_dir))
+    with Ledger(home) if (home / LEDGER_NAME).exists() else nullcontext() as ledger:
+        prior = None if sweep.prior == "none" else find_prior(sweep, ledger, code=code, spec_dir=spec_dir)
+        return describe(sweep, prior, ledger, code=code)
+
+
+def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None) -> Prior:
+    """Everything that the same code has trained on the same data for the same metric.
+
+    Another version of the code doesn't count: what it reached may be out of reach now. Whoever knows better names the
+    sweep. Of a trial that stands in several sweeps, the one that went furthest counts.
+    """
+    earlier: dict[str, Earlier] = {}
+    left_out: dict[str, int] = {}
+    for record in ledger.sweeps() if ledger is not None else ():
+        if record.name == sweep.name or not _is_alike(record, sweep):
+            continue
+        assert ledger is not None
+        if code is None or record.code is None or changed_files(record.code, code):
+            if record.spec["trainable"] == sweep.trainable:
+                reason = f"the code of '{record.name}' is not this; --prior {record.name} takes them all the same"
+                left_out[reason] = len(ledger.trials(record))
+            continue
+        for key, each in _keyed(ledger, record):
+            if key not in earlier or len(earlier[key].losses) < len(each.losses):
+                earlier.pop(key, None)
+                earlier[key] = each
+    return fit(earlier.values(), sweep.space, left_out=left_out)
+
+
+def _is_alike(record: SweepRecord, sweep: Sweep) -> bool:
+    spec = record.spec
+    return bool(spec["metric"] == sweep.metric.model_dump() and spec["data"] == sweep.data)
+
+
+def _with_metric(record: SweepRecord, metric: Metric) -> SweepRecord:
+    if record.spec["metric"] != metric.model_dump():
+        there = f"{record.spec['metric']['goal']} {record.metric}"
+        message = (
+            f"sweep '{record.name}' had to {there}, this one to {metric.goal} {metric.name}. Choose another sweep."
+        )
+        raise SpecError([Problem(where=("prior",), message=message)])
+    return record
+
+
+def _of_sweep(ledger: Ledger, record: SweepRecord) -> list[Earlier]:
+    return [each for _, each in _keyed(ledger, record)]
+
+
+def _keyed(ledger: Ledger, record: SweepRecord) -> Iterable[tuple[str, Earlier]]:
+    """The outcomes of a sweep, by the fingerprint of each trial, else by its number."""
+    curves: dict[int, dict[int, float]] = {}
+    for report in ledger.reports(record):
+        curves.setdefault(report.number, {})[report.epoch] = record.sign * report.metrics[record.metric]
+    for trial in ledger.trials(record):
+        earlier = _outcome(record, trial, curves.get(trial.number, {}))
+        if earlier is not None:
+            yield trial.fingerprint or f"{record.name}/{trial.number}", earlier
+
+
+def _outcome(record: SweepRecord, trial: TrialRecord, losses: Mapping[int, float]) -> Earlier | None:
+    """How a trial ended; None where it runs, or failed for a reason that its configuration did not give."""
+    if trial.state == "failed":
+        is_its_own = trial.cause is not None and CAUSE_CLASSES[trial.cause] == "config"
+        return Earlier(source=record.name, point=trial.point, state="infeasible", losses=losses) if is_its_own else None
+    if trial.state in ("queued", "running") or not losses:
+        return None
+    is_whole = trial.state == "done" or (
+        trial.state == "reused" and trial.epochs_trained == record.spec["limits"]["epochs"]
+    )
+    return Earlier(source=record.name, point=trial.point, state="done" if is_whole else "stopped", losses=losses)
+
+
+def _by_hand(points: Iterable[Mapping[str, Any]], sweep: Sweep) -> Iterable[Earlier]:
+    """The points of a spec, each with the metric's value, those of its epochs, or null where it can't be trained."""
+    metric = sweep.metric
+    for entry in points:
+        point = {".".join(path): value for path, value in flat(entry, (), sweep.space) if path != (metric.name,)}
+        value = entry[metric.name]
+        values = [] if value is None else value if isinstance(value, list) else [value]
+        losses = {epoch: metric.sign * float(each) for epoch, each in enumerate(values, start=1)}
+        yield Earlier(source="the spec", point=point, state="done" if losses else "infeasible", losses=losses)

@@ -1,0 +1,123 @@
+"""Priors from a CSV file: our own `trials.csv`, or any table with columns of parameters and one of the metric."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpsearch.errors import Problem, SpecError
+from hpsearch.plain import shown
+from hpsearch.priors.fitting import Earlier
+from hpsearch.space import Space
+from hpsearch.sweep import Metric
+
+Row = Mapping[str, str]
+
+MAX_BYTES = 256 * 2**20
+FORMULA_STARTS = ("'=", "'+", "'-", "'@")
+"""Beginnings of cells that our own CSV files protect from spreadsheets."""
+NO_OUTCOME = ("queued", "running")
+CONFIG_CAUSES = ("invalid_config", "oom_gpu", "diverged", "bad_metric")
+"""Failures that are the configuration's own; others may be gone by now."""
+
+
+def read_table(path: Path, *, space: Space, metric: Metric) -> list[Earlier]:
+    """The outcomes in a table, in its order.
+
+    Args:
+        path: A CSV file with a head. The columns `state`, `cause` and `epochs_trained` of our own tables are
+            understood; without them every row is a finished trial.
+        space: Its parameters are looked for by their dotted names, or by `param.NAME`.
+        metric: Looked for as `best_NAME`, `NAME` or `last_NAME`, the first that is there.
+
+    Raises:
+        SpecError: The file can't be read, or has no column of the metric or of any parameter.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _wrong(f"{path} is larger than {MAX_BYTES // 2**20} MiB. Keep the rows that matter.")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = [_plain(name) for name in reader.fieldnames or ()]
+            objective = _objective(path, columns, metric.name)
+            names = _parameters(path, columns, space)
+            rows = [dict(zip(columns, map(_plain, row.values()), strict=False)) for row in reader if None not in row]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise _wrong(f"{path} can't be read: {error}.") from error
+    found = (_earlier(row, source=path.name, objective=objective, names=names, sign=metric.sign) for row in rows)
+    return [each for each in found if each is not None]
+
+
+def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str], sign: int) -> Earlier | None:
+    """The outcome of a row; None where it has none: a trial that ran, or one that a machine failed."""
+    point = {name: row[column] for name, column in names.items() if row[column]}
+    state = row.get("state") or "done"
+    value = _number(row[objective])
+    if state in NO_OUTCOME or (state == "failed" and row.get("cause") not in CONFIG_CAUSES):
+        return None
+    if state == "failed" or value is None:
+        is_bad = state == "failed" or row[objective]  # a text such as nan or inf; an empty cell says nothing
+        return Earlier(source=source, point=point, state="infeasible", losses={}) if is_bad else None
+    epoch = int(_number(row.get("epochs_trained", "")) or 1)
+    is_whole = state in ("done", "reused") or "state" not in row
+    return Earlier(
+        source=source, point=point, state="done" if is_whole else "stopped", losses={max(epoch, 1): sign * value}
+    )
+
+
+def _objective(path: Path, columns: list[str], metric: str) -> str:
+    wanted = (f"best_{metric}", metric, f"last_{metric}")
+    found = next((name for name in wanted if name in columns), None)
+    if found is None:
+        raise _wrong(f"{path} has no column {' or '.join(wanted)}. Its columns: {', '.join(columns)[:300]}.")
+    return found
+
+
+def _parameters(path: Path, columns: list[str], space: Space) -> dict[str, str]:
+    """Parameter to its column."""
+    found = {
+        name: next(column for column in (f"param.{name}", name) if column in columns)
+        for name in space.domains
+        if name in columns or f"param.{name}" in columns
+    }
+    if not found.keys() & space.searched.keys():
+        raise _wrong(f"{path} has no column of any searched parameter. Wanted: {', '.join(space.searched)[:300]}.")
+    return found
+
+
+def _plain(cell: str | None) -> str:
+    text = cell or ""
+    return text[1:] if text.startswith(FORMULA_STARTS) else text
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _wrong(message: str) -> SpecError:
+    return SpecError([Problem(where=("prior",), message=message)])
+
+
+def looks_like_table(word: str) -> bool:
+    """Whether a `prior` names a file rather than a sweep."""
+    return word.endswith(".csv") or "/" in word
+
+
+def find_table(word: str, spec_dir: Path | None) -> Path:
+    """The file that a `prior` names: from the working directory, else from the spec's folder.
+
+    Raises:
+        SpecError: There is none.
+    """
+    tried = list(dict.fromkeys(folder / word for folder in (Path(), spec_dir) if folder is not None))
+    found = next((path for path in tried if path.is_file()), None)
+    if found is None:
+        looked = " nor ".join(map(str, tried))
+        raise _wrong(f"there is no file {looked}, got {shown(word)}.")
+    return found
