@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hpsearch
+from hpsearch.ledger.functions import UNKNOWN, functions_from
 from hpsearch.space import Point, canonical
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import TrainableSource
@@ -30,11 +31,11 @@ def code_of(trainable: TrainableSource | Callable[..., Any]) -> Code | None:
     """The source that a trainable is made of: its file and the project's files that it imports, or its own functions.
 
     Args:
-        trainable: A place that was found, or a function. A function of a script or a notebook counts with the
-            `__main__` functions that it names and the values that it closes over.
+        trainable: A place that was found, or a function. A function of a script or a notebook counts as
+            `functions_from` says.
 
     Returns:
-        None where the source can't be read, or values that it closes over can't be compared.
+        None where the source can't be read.
     """
     if isinstance(trainable, TrainableSource):
         return None if trainable.file_path is None else _files_from(trainable.file_path)
@@ -42,7 +43,7 @@ def code_of(trainable: TrainableSource | Callable[..., Any]) -> Code | None:
     if path is not None and Path(path).is_file() and trainable.__module__ != "__main__" and not trainable.__closure__:
         return {**_files_from(Path(path)), "function": trainable.__qualname__}
     try:
-        return dict(_functions_from(trainable, set()))
+        return functions_from(trainable)
     except (OSError, TypeError, ValueError):
         return None
 
@@ -64,7 +65,7 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
 
     The length of the training is left out: a trial that went further answers for one that shall go less far.
     """
-    if code is None or data is None:
+    if code is None or data is None or UNKNOWN in code.values():
         return None
     parts = {
         "point": point,
@@ -138,31 +139,6 @@ def _module_file(name: str, root: Path) -> Path | None:
         if path.is_file():
             return path.resolve()
     return _module_file(".".join(parts[:-1]), root) if len(parts) > 1 else None
-
-
-def _functions_from(function: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """(name, hash) of a function, what it closes over, and the functions of `__main__` that it names."""
-    if id(function) in seen:
-        return
-    seen.add(id(function))
-    source = inspect.getsource(function)
-    extra = canonical([function.__defaults__ or [], function.__kwdefaults__ or {}])
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    for name, cell in cells:
-        value = cell.cell_contents
-        if inspect.isfunction(value):
-            yield from _functions_from(value, seen)
-        else:
-            extra += f"{name}={canonical(value)}"
-    yield function.__qualname__, hashlib.sha256((source + extra).encode()).hexdigest()
-    for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
-        if getattr(value, "__module__", None) == "__main__" and (inspect.isfunction(value) or inspect.isclass(value)):
-            yield from _functions_from(value, seen) if inspect.isfunction(value) else _class_from(value)
-
-
-def _class_from(value: type) -> Iterator[tuple[str, str]]:
-    yield value.__qualname__, hashlib.sha256(inspect.getsource(value).encode()).hexdigest()
 
 
 def _names_and_sizes(root: Path) -> Iterator[str]:

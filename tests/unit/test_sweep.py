@@ -18,7 +18,7 @@ SPEC: dict[str, Any] = {
     "parameters": {"lr": {"min": 0.1, "max": 1.0}},
 }
 TOP_KEYS = (
-    "name, trainable, metric, method, sampler, seed, parameters, constraints, initial_points, early_terminate, limits,"
+    "name, trainable, metric, method, sampler, seed, parameters, constraints, initial_points, prior, early_terminate, limits,"
     " resources, precision, parallel, data, ray"
 )
 LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, retries, failures"
@@ -47,6 +47,7 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
         "parameters": {"lr": {"min": 0.1, "max": 1.0}},
         "constraints": [],
         "initial_points": [],
+        "prior": "none",
         "early_terminate": {"type": "none", "min_iter": 1, "eta": 3},
         "limits": {
             "trials": None, "epochs": None, "concurrent": "auto", "time": None, "trial_time": None, "retries": 1,
