@@ -50,6 +50,8 @@ class Run:
     """Train everything, whatever the ledger knows of other sweeps."""
     accept_changes: bool = False
     """Go on although the code is not what it was when the sweep began."""
+    retry_failed: bool = False
+    """Try failed trials again, as if for the first time."""
     show: Show = "auto"
     """What is shown while it runs."""
     num_gpus: int | None = None
@@ -111,8 +113,13 @@ class Run:
         memory = Memory(ledger, sweep, record, code=code, again=self.again)
         engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, memory=memory)
         if known is not None:
-            trials, reports = ledger.trials(record), ledger.reports(record)
-            engine.replay(trials, reports, last_epoch=known.spec["limits"]["epochs"])
+            engine.replay(
+                ledger.trials(record),
+                ledger.reports(record),
+                ledger.failures(record),
+                last_epoch=known.spec["limits"]["epochs"],
+                retry_failed=self.retry_failed,
+            )
         return engine, known is None
 
     def _searcher(self, prior: Prior, folder: Path | None = None) -> Searcher:
@@ -240,6 +247,7 @@ def resume(
     function: Trainable | None = None,
     home: str | Path | None = None,
     accept_changes: bool = False,
+    retry_failed: bool = False,
     show: Show = "auto",
 ) -> tuple[Results, int]:
     """Go on with a sweep of the ledger, as its spec stands there.
@@ -250,6 +258,7 @@ def resume(
         function: The trainable, where the sweep was given a function.
         home: Folder of the ledger, as for `run`.
         accept_changes: Go on although the code has changed.
+        retry_failed: Try failed trials again, from their checkpoints, as if for the first time.
         show: What is shown while it runs.
 
     Returns:
@@ -269,7 +278,13 @@ def resume(
     sweep = Sweep.from_dict({**record.spec, "limits": limits})
     spec_dir = None if record.spec_dir is None else Path(record.spec_dir)
     ready = Run(
-        sweep=sweep, home=folder, function=function, spec_dir=spec_dir, accept_changes=accept_changes, show=show
+        sweep=sweep,
+        home=folder,
+        function=function,
+        spec_dir=spec_dir,
+        accept_changes=accept_changes,
+        retry_failed=retry_failed,
+        show=show,
     )
     return ready.start()
 

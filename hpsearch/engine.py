@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Literal
@@ -18,8 +17,17 @@ from typing import Literal
 from hpsearch.errors import Problem, SpecError
 from hpsearch.failures import FailurePolicy
 from hpsearch.ledger.memory import Memory
-from hpsearch.ledger.records import CAUSE_CLASSES, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
+from hpsearch.ledger.records import (
+    CAUSE_CLASSES,
+    FailureRecord,
+    ReportRecord,
+    SweepRecord,
+    SweepState,
+    TrialRecord,
+    TrialState,
+)
 from hpsearch.ledger.store import Ledger, now
+from hpsearch.lineup import LineUp
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.space import to_config
@@ -74,21 +82,34 @@ class Engine:
         self.state: SweepState = "done"
         self.mistake: SpecError | None = None
         self.record, self.observers = record, tuple(observers)
-        self._searcher, self._rule, self._ledger, self._clock = searcher, rule, ledger, clock
+        self._searcher, self._ledger, self._clock = searcher, ledger, clock
         self._memory = memory
         self._found: TrialRun | None = None
         self._sign = sweep.metric.sign
         self._started_at = clock()
         self._running: set[int] = set()
-        self._retries: deque[int] = deque()
-        self._waiting: deque[int] = deque()
         self._policy = FailurePolicy(sweep.limits)
         self._heard: list[tuple[int, int, float]] = []
-        self._exhausted = False
+        self._line_up = LineUp(
+            searcher=searcher,
+            rule=rule,
+            trials=self.trials,
+            running=self._running,
+            max_trials=self.max_trials,
+            clock=clock,
+        )
 
     # -- after a restart ---------------------------------------------------------------------------------------------
 
-    def replay(self, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], *, last_epoch: int | None) -> None:
+    def replay(
+        self,
+        trials: Iterable[TrialRecord],
+        reports: Iterable[ReportRecord],
+        failures: Iterable[FailureRecord] = (),
+        *,
+        last_epoch: int | None,
+        retry_failed: bool = False,
+    ) -> None:
         """Take over what an earlier run of this sweep left in the ledger; to be called once, before anything else.
 
         The searcher and the stopping rule hear everything again, in its order. Trials that ran, or waited for another
@@ -98,46 +119,65 @@ class Engine:
         Args:
             trials: By number.
             reports: In the order in which they came.
+            failures: In the order in which they came.
             last_epoch: `limits.epochs` of the earlier run.
+            retry_failed: Failed trials are tried again too, as if for the first time.
         """
         trials = list(trials)
-        trained = [record for record in trials if record.reused_from is None]
-        if any(record.state in ("stopped", "paused") and record.checkpoint_epoch is None for record in trained):
-            self._rule = make_stopping_rule(self.sweep, can_pause=False)
+        if self.record.can_pause is False or (self.record.can_pause is None and _never_paused(trials)):
+            self._stop_from_now_on()
         for record in trials:
             self.trials[record.number] = TrialRun.from_record(record)
             self._searcher.adopt(record.number, dict(record.point))
         decisions = self._hear_again(reports)
+        if retry_failed:
+            self._ledger.forgive(record.id for record in trials if record.state == "failed")
+        self._remember(failures, retry_failed=retry_failed)
         for record in sorted(trials, key=lambda record: record.ended_at or ""):
-            self._take_over(self.trials[record.number], decisions.get(record.number), last_epoch)
+            trial = self.trials[record.number]
+            if retry_failed and trial.state == "failed":
+                trial.state, trial.cause, trial.evidence = "queued", None, None
+            self._take_over(trial, decisions.get(record.number), last_epoch)
 
     def find_work(self) -> bool:
         """Whether a leg will come; trials that the ledger can answer are answered on the way. To be called once."""
         self._found = self._next_trial()
-        return self._found is not None
+        return self._found is not None or self._line_up.any_elsewhere
 
     def _hear_again(self, reports: Iterable[ReportRecord]) -> dict[int, Decision]:
         """Replay the reports; the last decision on each trial."""
         decisions: dict[int, Decision] = {}
+        metric, sign, rule = self.sweep.metric.name, self._sign, self._line_up.rule
         for report in reports:
-            trial = self.trials[report.number]
-            self._note_epoch(trial, report.epoch, report.metrics)
+            trial, loss = self.trials[report.number], sign * report.metrics[metric]
+            trial.note_epoch(report.epoch, report.metrics, loss=loss)
             trial.past_s = max(trial.past_s, report.elapsed_s)
-            self._heard.append((trial.number, report.epoch, trial.losses[report.epoch]))
-            decisions[trial.number] = self._rule.report(*self._heard[-1])
+            self._heard.append((report.number, report.epoch, loss))
+            decisions[report.number] = rule.report(report.number, report.epoch, loss)
         return decisions
+
+    def _remember(self, failures: Iterable[FailureRecord], *, retry_failed: bool) -> None:
+        """Retries are used up, and identical failures add up, over restarts."""
+        for failure in failures:
+            trial = self.trials[failure.number]
+            if failure.counts and not (retry_failed and trial.state == "failed"):
+                event = Failed(cause=failure.cause, evidence=failure.evidence, place=failure.place)
+                if failure.was_retried:
+                    self._policy.retried(trial, event)
+                else:
+                    self._policy.failed(trial, event, any_success=True)
 
     def _take_over(self, trial: TrialRun, decision: Decision | None, last_epoch: int | None) -> None:
         goes_further = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
         if trial.state in ("queued", "running", "interrupted"):
             trial.state = "queued"
-            self._retries.append(trial.number)
+            self._line_up.try_again(trial.number)
             return
         self._tell_searcher(trial)
         trial.is_final = trial.state == "done" and not (trial.epochs == last_epoch and goes_further)
         if trial.state in ("done", "reused") and trial.epochs == last_epoch and goes_further:
             if decision is Decision.CONTINUE:
-                self._waiting.append(trial.number)
+                self._line_up.go_further(trial.number)
             elif decision is Decision.PAUSE:
                 trial.state = "paused"
 
@@ -156,7 +196,7 @@ class Engine:
             self._running.add(trial.number)
             self._tell_observers("on_start", trial)
             return self._assignment(trial)
-        return NoLeg.WAIT if self._running else NoLeg.OVER
+        return NoLeg.WAIT if self._running or self._line_up.any_elsewhere else NoLeg.OVER
 
     def on_event(self, number: int, event: Event) -> Verdict:
         """Take in what a slot says of the leg of trial `number`."""
@@ -214,77 +254,75 @@ class Engine:
         if self._found is not None:
             found, self._found = self._found, None
             return found
-        while (trial := self._again() or self._new() or self._last_chance()) is not None:
-            if not self._is_answered(trial):
+        while (trial := self._line_up.next(is_idle=not self._running)) is not None:
+            if self._is_ours(trial) and not self._is_answered(trial):
                 return trial
         return None
 
+    def _is_ours(self, trial: TrialRun) -> bool:
+        """Begin a trial, in the ledger first; false while another process trains the same: others go before it then."""
+        memory = self._memory
+        if memory is not None and trial.state == "queued" and trial.row and memory.is_busy(trial.fingerprint):
+            self._line_up.look_later(trial.number)
+            return False
+        if trial.row == 0 and memory is not None:
+            trial.fingerprint = memory.fingerprint(trial.point)
+        with self._ledger.together():
+            self._write_start(trial)
+            holder = None if memory is None else memory.claim(trial.fingerprint, trial.number)
+            if holder is not None:
+                trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
+                evidence = f"waits for {holder}, which trains the same now"
+                self._ledger.update_trial(trial.row, state="queued", attempts=trial.attempts, evidence=evidence)
+        self.trials[trial.number] = trial
+        if holder is not None:
+            self._line_up.look_later(trial.number)
+        return holder is None
+
+    def _write_start(self, trial: TrialRun) -> None:
+        trial.state, trial.cause, trial.evidence = "running", None, None
+        trial.attempts = max(trial.attempts, 1)
+        if trial.row:
+            self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts, evidence=None, ended_at=None)
+            return
+        trial.row = self._ledger.add_trial(
+            self.record,
+            trial.number,
+            point=trial.point,
+            seed=self.sweep.seed,
+            fingerprint=trial.fingerprint,
+            code_hash=None if self._memory is None else self._memory.code_hash,
+        )
+
     def _is_answered(self, trial: TrialRun) -> bool:
         """Give a trial the epochs that an equal one has on record; whether it needs no slot any more."""
-        if self._memory is None or trial.trained:
+        if self._memory is None:
             return False
-        if trial.known is None:
-            trial.known = self._memory.recall(trial.fingerprint, row=trial.row)
-        if trial.known is None:
-            return False
-        trial.reused_from, trial.past_s = trial.known.name, 0.0
-        for known in trial.known.reports[trial.epochs :]:
-            report = Report(
-                epoch=known.epoch, metrics=known.metrics, elapsed_s=known.elapsed_s, checkpoint_epoch=known.epoch
-            )
-            if self._on_report(trial, report) is not Verdict.GO_ON:
+        known = self._memory.recall(trial.fingerprint, row=trial.row, beyond=trial.epochs)
+        if known is not None:
+            trial.reused_from, trial.past_s = known.name, 0.0
+            for each in known.reports[trial.epochs :]:
+                report = Report(
+                    epoch=each.epoch, metrics=each.metrics, elapsed_s=each.elapsed_s, checkpoint_epoch=each.epoch
+                )
+                trial.elapsed_s = report.elapsed_s
+                if self._take_in(trial, report) is not Verdict.GO_ON:
+                    return True
+            if known.complete:
+                self._end(trial, "done")
                 return True
-        if trial.known.complete:
-            self._end(trial, "done")
-            return True
-        self._memory.take_checkpoint(trial.known, trial.number)
-        trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
+            trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
+        if trial.epochs > (trial.checkpoint_epoch or 0):
+            lender = self._memory.borrow_checkpoint(
+                trial.fingerprint, row=trial.row, number=trial.number, at_most=trial.epochs
+            )
+            trial.reused_from = lender or trial.reused_from
         return False
-
-    def _again(self) -> TrialRun | None:
-        """A trial that was tried before and goes on: a retry, or a paused one that the stopping rule promotes."""
-        if self._retries:
-            trial = self.trials[self._retries.popleft()]
-            trial.attempts += 1
-            return self._resume(trial)
-        return self._promoted(self._waiting.popleft() if self._waiting else self._rule.promote())
-
-    def _last_chance(self) -> TrialRun | None:
-        """When nothing runs and nothing is left to start, the rule may be generous, so that someone reaches the end."""
-        return None if self._running else self._promoted(self._rule.promote(at_end=True))
-
-    def _promoted(self, number: int | None) -> TrialRun | None:
-        """After a restart a rule may name a trial that was promoted before it, and runs or failed since: skip it."""
-        while number is not None and self._is_over(self.trials[number]):
-            number = self._rule.promote()
-        return None if number is None else self._resume(self.trials[number])
-
-    def _is_over(self, trial: TrialRun) -> bool:
-        """Whether a trial must not go on, whatever the rule believes: it runs, failed, or came to its own end."""
-        return trial.number in self._running or trial.is_final or trial.state in ("running", "queued", "failed")
-
-    def _resume(self, trial: TrialRun) -> TrialRun:
-        trial.state, trial.cause, trial.evidence = "running", None, None
-        self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts, ended_at=None)
-        return trial
-
-    def _new(self) -> TrialRun | None:
-        number = len(self.trials) + 1
-        if self._exhausted or number > self.max_trials:
-            return None
-        point = self._searcher.ask(number)
-        if point is None:
-            self._exhausted = True
-            return None
-        fingerprint = None if self._memory is None else self._memory.fingerprint(point)
-        row = self._ledger.add_trial(self.record, number, point=point, seed=self.sweep.seed, fingerprint=fingerprint)
-        self.trials[number] = TrialRun(number=number, point=point, row=row, fingerprint=fingerprint)
-        return self.trials[number]
 
     def _assignment(self, trial: TrialRun) -> Assignment:
         last = self.sweep.max_epochs
         limit = self.sweep.limits.trial_time_s
-        epochs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | (
+        epochs = {epoch for epoch in self._line_up.rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | (
             {last} if last else set()
         )
         return Assignment(
@@ -301,10 +339,13 @@ class Engine:
     def _on_report(self, trial: TrialRun, report: Report) -> Verdict:
         is_saved = report.checkpoint_epoch != trial.checkpoint_epoch
         trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
+        return self._take_in(trial, report, is_saved=is_saved)
+
+    def _take_in(self, trial: TrialRun, report: Report, *, is_saved: bool = False) -> Verdict:
         decision = Decision.CONTINUE
         if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats what is known
             decision = self._learn(trial, report)
-        if is_saved and trial.trained:
+        if is_saved:
             self._ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
         if decision is Decision.STOP:
             return self._end(trial, "stopped")
@@ -328,11 +369,18 @@ class Engine:
     def _decide(self, trial: TrialRun, report: Report) -> Decision:
         """Ask the stopping rule; if it wants to pause a trial whose state is not on disk, one that stops takes over."""
         self._heard.append((trial.number, report.epoch, trial.losses[report.epoch]))
-        decision = self._rule.report(*self._heard[-1])
+        decision = self._line_up.rule.report(*self._heard[-1])
         if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:
-            self._rule = make_stopping_rule(self.sweep, can_pause=False)
-            for heard in self._heard:
-                decision = self._rule.report(*heard)
+            self._ledger.cannot_pause(self.record)
+            decision = self._stop_from_now_on()
+        return decision
+
+    def _stop_from_now_on(self) -> Decision:
+        """A rule that stops takes over from one that pauses; what it says of the last report."""
+        self._line_up.rule = make_stopping_rule(self.sweep, can_pause=False)
+        decision = Decision.CONTINUE
+        for heard in self._heard:
+            decision = self._line_up.rule.report(*heard)
         return decision
 
     def _on_ended(self, trial: TrialRun, event: Ended) -> None:
@@ -348,25 +396,38 @@ class Engine:
         trial.elapsed_s = failure.elapsed_s
         if self.reason is None and self._policy.may_retry(trial, failure):
             self._policy.retried(trial, failure)
-            self._requeue(trial, failure.evidence)
+            failed = self._failure(trial, failure, was_retried=True)
+            self._requeue(trial, failure.evidence, failure=failed)
             return
         trial.cause, trial.evidence = failure.cause, failure.evidence
         if failure.cause == "diverged":
             self._heard.append((trial.number, trial.epochs + 1, math.inf))
-            self._rule.report(*self._heard[-1])
-        self._end(trial, "failed")
+            self._line_up.rule.report(*self._heard[-1])
+        self._end(trial, "failed", failure=self._failure(trial, failure, was_retried=False))
         hopeless = self._policy.failed(trial, failure, any_success=self._any_success())
         if hopeless is not None:
             self.stop("gave_up", hopeless)
 
-    def _requeue(self, trial: TrialRun, evidence: str) -> None:
+    def _requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
         self._running.discard(trial.number)
-        self._retries.append(trial.number)
+        self._line_up.try_again(trial.number)
         trial.state = "queued"
         trial.evidence = evidence
         trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
-        self._ledger.update_trial(trial.row, state="queued", evidence=evidence, duration_s=trial.duration_s)
+        self._ledger.update_trial(
+            trial.row, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
+        )
         self._tell_observers("on_end", trial)
+
+    def _failure(self, trial: TrialRun, failure: Failed, *, was_retried: bool) -> FailureRecord:
+        return FailureRecord(
+            number=trial.number,
+            attempt=trial.attempts,
+            cause=failure.cause,
+            evidence=failure.evidence,
+            place=failure.place,
+            was_retried=was_retried,
+        )
 
     def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:
         """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
@@ -377,9 +438,16 @@ class Engine:
         self.stop("gave_up", event.evidence)
         self._end(trial, "interrupted")
 
-    def _end(self, trial: TrialRun, state: TrialState, *, verdict: Verdict = Verdict.END) -> Verdict:
+    def _end(
+        self,
+        trial: TrialRun,
+        state: TrialState,
+        *,
+        verdict: Verdict = Verdict.END,
+        failure: FailureRecord | None = None,
+    ) -> Verdict:
         self._running.discard(trial.number)
-        self._close(trial, self._shown_state(trial, state))
+        self._close(trial, self._shown_state(trial, state), failure=failure)
         self._tell_searcher(trial)
         self._tell_observers("on_end", trial)
         return verdict
@@ -388,15 +456,17 @@ class Engine:
         """`reused` for a trial that is over without having had a slot."""
         return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.trained else state
 
-    def _close(self, trial: TrialRun, state: TrialState) -> None:
+    def _close(self, trial: TrialRun, state: TrialState, *, failure: FailureRecord | None = None) -> None:
         trial.state = state
+        attempts = trial.attempts if trial.trained else 0
         best = trial.losses[trial.best_epoch] * self._sign if trial.best_epoch else None
         self._ledger.update_trial(
             trial.row,
+            failure=failure,
             state=state,
             cause=trial.cause,
             evidence=trial.evidence if state == "failed" else None,
-            attempts=trial.attempts,
+            attempts=attempts,
             epochs_trained=trial.epochs,
             best_value=best,
             best_epoch=trial.best_epoch,
@@ -405,7 +475,7 @@ class Engine:
             duration_s=trial.duration_s,
             gpu_peak_gib=trial.peaks.gpu_gib,
             host_peak_gib=trial.peaks.host_gib,
-            checkpoint_epoch=trial.checkpoint_epoch if trial.trained else None,
+            checkpoint_epoch=trial.checkpoint_epoch,
             reused_from=trial.reused_from,
         )
         trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
@@ -434,3 +504,9 @@ class Engine:
             except Exception:
                 traceback.print_exc()  # goes to the sweep's log
                 self.observers = tuple(each for each in self.observers if each is not observer)
+
+
+def _never_paused(trials: Iterable[TrialRecord]) -> bool:
+    """For a sweep whose ledger does not say so: it stopped a trial where it would have paused one with a checkpoint."""
+    trained = [trial for trial in trials if trial.reused_from is None]
+    return any(trial.state in ("stopped", "paused") and trial.checkpoint_epoch is None for trial in trained)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpsearch.ledger.memory import Known
 from hpsearch.ledger.records import Cause, TrialRecord, TrialState
 from hpsearch.slots.events import Peaks
 from hpsearch.space import Point
@@ -33,7 +32,6 @@ class TrialRun:
     is_final: bool = False
     told: bool = False
     fingerprint: str | None = None
-    known: Known | None = None
     reused_from: str | None = None
     trained: bool = False
     failures: int = 0
@@ -61,7 +59,7 @@ class TrialRun:
             evidence=record.evidence,
             fingerprint=record.fingerprint,
             reused_from=record.reused_from,
-            trained=record.reused_from is None or record.attempts > 1,
+            trained=record.attempts > 0,
         )
 
     def note_epoch(self, epoch: int, metrics: Mapping[str, float], *, loss: float) -> None:

@@ -67,13 +67,16 @@ def sweep(
 def resume(
     name: Name = None,
     trials: Annotated[int | None, typer.Option("-n", help="The new total of trials.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
     accept_changes: Accept = False,
     home: Home = None,
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
     from hpsearch import driver
 
-    results, exit_code = driver.resume(name, trials=trials, home=home, accept_changes=accept_changes, show="lines")
+    results, exit_code = driver.resume(
+        name, trials=trials, home=home, accept_changes=accept_changes, retry_failed=retry_failed, show="lines"
+    )
     _print_end(results.home, results.name)
     raise typer.Exit(exit_code)
 

@@ -83,6 +83,11 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
     return hashlib.sha256(canonical(parts).encode()).hexdigest()
 
 
+def code_hash(code: Code) -> str:
+    """One text for the same code, wherever its files lie."""
+    return hashlib.sha256(canonical(sorted(code.values())).encode()).hexdigest()
+
+
 def changed_files(old: Code, new: Code) -> list[str]:
     """Files and functions that are not what they were, in words."""
     if sorted(old.values()) == sorted(new.values()):

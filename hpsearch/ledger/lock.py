@@ -1,16 +1,23 @@
-"""One writer for each sweep: a lock that the operating system drops when its holder dies, however it dies."""
+"""One writer for each sweep: a lock that the operating system drops when its holder dies, however it dies.
+
+Over NFS it holds between hosts that share the folder (Linux passes `flock` on as a lock of the whole file).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from hpsearch.errors import LedgerError, SweepInUse
+
+TRIES, TRY_S = 6, 0.1
 
 
 @contextmanager
@@ -29,14 +36,38 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
             f"{path}: the lock can't be made: {error.strerror}. Mend the folder's permissions."
         ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(file):
             holder = file.read(200).strip() or "another process"
-            raise SweepInUse(f"sweep '{name}' is in use by {holder}. Wait for it, or choose another --name.") from None
+            raise SweepInUse(f"sweep '{name}' is in use by {holder}. Wait for it, or choose another --name.")
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
         file.flush()
         yield
         file.seek(0)
         file.truncate()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process, this one included, holds the lock of the sweep in `folder`."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for an instant: whoever wants to write tries again
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _locked(file: IO[str]) -> bool:
+    """Try for half a second: a look by `is_held` is no holder."""
+    for attempt in range(TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.0 if attempt == TRIES - 1 else TRY_S)
+    return False

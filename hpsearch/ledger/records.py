@@ -133,6 +133,40 @@ class ReportRecord:
     """Seconds of training of this trial up to here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailureRecord:
+    """One attempt that failed."""
+
+    number: int
+    """The trial's number."""
+    attempt: int
+    """Counted from 1."""
+    cause: Cause
+    """Out of the closed list."""
+    evidence: str
+    """One sentence."""
+    place: str | None
+    """`Type at file:line` of an exception."""
+    was_retried: bool
+    """Whether another attempt followed, or was to follow."""
+    counts: bool = True
+    """False once the user asked for another try all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A trial that is being trained, and that no other sweep trains meanwhile."""
+
+    sweep_id: int
+    """Whose trial."""
+    name: str
+    """The sweep's name."""
+    folder: str
+    """The sweep's files, relative to the ledger's folder; the claim is void when nobody holds the lock there."""
+    number: int
+    """The trial's number."""
+
+
 def best_of(trials: list[TrialRecord], *, sign: int) -> TrialRecord | None:
     """The successful trial with the best value of its objective, the earlier one of two equals; None without any."""
     ranked = [trial for trial in trials if trial.succeeded and trial.best_value is not None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +18,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from hpsearch.errors import LedgerError, SweepExists, UnknownSweep, did_you_mean
+from hpsearch.errors import SweepExists, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
 from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
-from hpsearch.ledger.records import ReportRecord, SweepRecord, SweepState, TrialRecord
+from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
+from hpsearch.ledger.rows import report_record, sweep_record, trial_record
 
 REPORT_DELAY_S = 0.2
-TRUSTED_STATES = ("done", "stopped", "paused", "interrupted", "reused")
-"""Trials whose epochs count in other sweeps; one that failed may have failed for another reason than its point."""
 
 
 def now() -> str:
@@ -54,6 +53,7 @@ class Ledger:
         self._clock = clock
         self._pending: list[dict[str, Any]] = []
         self._pending_since = 0.0
+        self._together: Connection | None = None
         if not create and not self.path.exists():
             raise UnknownSweep(
                 f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."
@@ -78,7 +78,10 @@ class Ledger:
 
     def find_sweep(self, name: str) -> SweepRecord | None:
         """The sweep of that name, if there is one."""
-        return next((sweep for sweep in self.sweeps() if sweep.name == name), None)
+        query = sa.select(schema.sweeps).where(schema.sweeps.c.name == name)
+        with self.reading() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else sweep_record(row)
 
     def add_sweep(
         self, name: str, spec: Mapping[str, Any], *, spec_dir: Path | None = None, code: Mapping[str, str] | None = None
@@ -102,6 +105,7 @@ class Ledger:
             "spec_dir": None if spec_dir is None else str(spec_dir.resolve()),
             "code": _json(code),
             "started_at": now(),
+            "can_pause": True,
         }
         try:
             with self._commit() as connection:
@@ -121,23 +125,32 @@ class Ledger:
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
         return self.sweep(sweep.name)
 
+    def cannot_pause(self, sweep: SweepRecord) -> None:
+        """A trial should have waited at a rung and had no checkpoint: this sweep stops trials instead, from now on."""
+        with self._commit() as connection:
+            connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(can_pause=False))
+
     def forget_sweep(self, sweep: SweepRecord) -> None:
         """Take a sweep out of the ledger that never trained an epoch, so that its name is free."""
+        ours = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)
         with self._commit() as connection:
+            connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
+            connection.execute(sa.delete(schema.failures).where(schema.failures.c.trial_id.in_(ours)))
             connection.execute(sa.delete(schema.trials).where(schema.trials.c.sweep_id == sweep.id))
             connection.execute(sa.delete(schema.sweeps).where(schema.sweeps.c.id == sweep.id))
 
     def end_sweep(self, sweep: SweepRecord, state: SweepState, reason: str | None = None) -> None:
-        """Record how a sweep ended."""
+        """Record how a sweep ended; it claims nothing any more."""
         with self._commit() as connection:
             values = {"state": state, "reason": reason, "ended_at": now()}
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
+            connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, the newest last."""
-        with storage_errors(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(schema.sweeps).order_by(schema.sweeps.c.id)).mappings()
-            return [_sweep_record(row) for row in rows]
+            return [sweep_record(row) for row in rows]
 
     def sweep(self, name: str | None = None) -> SweepRecord:
         """The sweep of that name; the newest one without a name.
@@ -145,21 +158,29 @@ class Ledger:
         Raises:
             UnknownSweep: There is none; the message offers the nearest name.
         """
+        found = None if name is None else self.find_sweep(name)
+        if found is not None:
+            return found
         known = {sweep.name: sweep for sweep in self.sweeps()}
         if not known:
             raise UnknownSweep(f"{self.path}: there is no sweep yet. Run one with `hpsearch sweep SPEC`.")
         if name is None:
             return list(known.values())[-1]
-        if name not in known:
-            raise UnknownSweep(
-                f"{self.path}: there is no sweep '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
-            )
-        return known[name]
+        raise UnknownSweep(
+            f"{self.path}: there is no sweep '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
+        )
 
     # -- trials ------------------------------------------------------------------------------------------------------
 
     def add_trial(
-        self, sweep: SweepRecord, number: int, *, point: Mapping[str, Any], seed: int, fingerprint: str | None = None
+        self,
+        sweep: SweepRecord,
+        number: int,
+        *,
+        point: Mapping[str, Any],
+        seed: int,
+        fingerprint: str | None = None,
+        code_hash: str | None = None,
     ) -> int:
         """Begin a trial; it is `running` from here.
 
@@ -169,6 +190,7 @@ class Ledger:
             point: Dotted name to value.
             seed: Of its random numbers.
             fingerprint: What it is recognised by in later sweeps.
+            code_hash: Of the code that it begins with.
 
         Returns:
             The key of its row, which the other methods take.
@@ -180,6 +202,7 @@ class Ledger:
             "point": json.dumps(point),
             "seed": seed,
             "fingerprint": fingerprint,
+            "code_hash": code_hash,
             "attempts": 1,
             "epochs_trained": 0,
             "started_at": now(),
@@ -189,42 +212,59 @@ class Ledger:
             assert key is not None
             return int(key[0])
 
-    def update_trial(self, trial_id: int, **values: Any) -> None:
-        """Set columns of a trial; committed on return, together with all reports so far."""
+    def update_trial(
+        self, trial_id: int, *, failure: FailureRecord | None = None, freed: Iterable[int] = (), **values: Any
+    ) -> None:
+        """Set columns of a trial; committed on return, together with all reports so far.
+
+        A trial that neither runs nor is tried again claims nothing any more.
+
+        Args:
+            trial_id: Key of its row.
+            failure: An attempt that failed.
+            freed: Rows of trials whose checkpoints will be removed: nobody goes on from these.
+            values: Column to value.
+        """
         if isinstance(values.get("last_metrics"), Mapping):
             values["last_metrics"] = json.dumps(values["last_metrics"])
+        trials, claims = schema.trials, schema.claims
         with self._commit() as connection:
-            connection.execute(sa.update(schema.trials).where(schema.trials.c.id == trial_id).values(values))
+            connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(values))
+            if values.get("state", "running") not in ("running", "queued"):
+                its = sa.and_(trials.c.sweep_id == claims.c.sweep_id, trials.c.number == claims.c.number)
+                connection.execute(sa.delete(claims).where(sa.exists().where(trials.c.id == trial_id, its)))
+            if failure is not None:
+                row = {name: value for name, value in vars(failure).items() if name != "number"}
+                row |= {"trial_id": trial_id, "failed_at": now()}
+                connection.execute(sa.insert(schema.failures).values(row))
+            if freed := list(freed):
+                connection.execute(sa.update(trials).where(trials.c.id.in_(freed)).values(checkpoint_epoch=None))
 
     def trials(self, sweep: SweepRecord) -> list[TrialRecord]:
         """All trials of a sweep by number."""
         columns = [schema.trials.c[name] for name in TrialRecord.__dataclass_fields__]
         query = sa.select(*columns).where(schema.trials.c.sweep_id == sweep.id).order_by(schema.trials.c.number)
-        with storage_errors(self.path), self._engine.connect() as connection:
-            return [_trial_record(row) for row in connection.execute(query).mappings()]
+        with self.reading() as connection:
+            return [trial_record(row) for row in connection.execute(query).mappings()]
 
-    def find_trained(self, fingerprint: str, *, but: int) -> tuple[SweepRecord, TrialRecord] | None:
-        """The trial of any sweep that went furthest with this fingerprint and does not run now; None without one.
-
-        Args:
-            fingerprint: As `add_trial` was given it.
-            but: A row that does not count.
-        """
-        trials = schema.trials
-        columns = [trials.c[name] for name in TrialRecord.__dataclass_fields__]
+    def failures(self, sweep: SweepRecord) -> list[FailureRecord]:
+        """All failed attempts of a sweep in the order in which they came."""
+        failures, trials = schema.failures, schema.trials
+        names = [name for name in FailureRecord.__dataclass_fields__ if name != "number"]
         query = (
-            sa.select(*columns, schema.sweeps.c.name.label("sweep_name"))
-            .join(schema.sweeps, schema.sweeps.c.id == trials.c.sweep_id)
-            .where(trials.c.fingerprint == fingerprint, trials.c.id != but, trials.c.epochs_trained > 0)
-            .where(trials.c.state.in_(TRUSTED_STATES))
-            .order_by(trials.c.epochs_trained.desc(), trials.c.id)
-            .limit(1)
+            sa.select(trials.c.number, *(failures.c[name] for name in names))
+            .join(trials, trials.c.id == failures.c.trial_id)
+            .where(trials.c.sweep_id == sweep.id)
+            .order_by(failures.c.id)
         )
-        with storage_errors(self.path), self._engine.connect() as connection:
-            row = connection.execute(query).mappings().first()
-        if row is None:
-            return None
-        return self.sweep(row["sweep_name"]), _trial_record(row)
+        with self.reading() as connection:
+            return [FailureRecord(**row) for row in connection.execute(query).mappings()]
+
+    def forgive(self, trial_ids: Iterable[int]) -> None:
+        """The failures of these trials so far count no more: the user wants them tried again."""
+        with self._commit() as connection:
+            theirs = schema.failures.c.trial_id.in_(list(trial_ids))
+            connection.execute(sa.update(schema.failures).where(theirs).values(counts=False))
 
     # -- reports -----------------------------------------------------------------------------------------------------
 
@@ -251,8 +291,8 @@ class Ledger:
     def reports_of(self, trial: TrialRecord) -> list[ReportRecord]:
         """All committed reports of one trial by epoch."""
         query = sa.select(schema.reports).where(schema.reports.c.trial_id == trial.id).order_by(schema.reports.c.epoch)
-        with storage_errors(self.path), self._engine.connect() as connection:
-            return [_report_record(trial.number, row) for row in connection.execute(query).mappings()]
+        with self.reading() as connection:
+            return [report_record(trial.number, row) for row in connection.execute(query).mappings()]
 
     def reports(self, sweep: SweepRecord) -> list[ReportRecord]:
         """All committed reports of a sweep in the order in which they came."""
@@ -265,15 +305,39 @@ class Ledger:
             .where(schema.trials.c.sweep_id == sweep.id)
             .order_by(schema.reports.c.id)
         )
-        with storage_errors(self.path), self._engine.connect() as connection:
-            rows = connection.execute(query).mappings()
-            return [_report_record(row["number"], row) for row in rows]
+        with self.reading() as connection:
+            return [
+                ReportRecord(number=number, epoch=epoch, metrics=json.loads(metrics), elapsed_s=elapsed_s)
+                for number, epoch, metrics, elapsed_s in connection.execute(query)
+            ]
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def together(self) -> Iterator[Connection]:
+        """What is written in the block is committed at its end, all of it or nothing."""
+        with self._commit() as connection:
+            outer, self._together = self._together, connection
+            try:
+                yield connection
+            finally:
+                self._together = outer
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees what is committed, and what the block of `together` has written."""
+        if self._together is not None:
+            yield self._together
+            return
+        with storage_errors(self.path), self._engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def _commit(self) -> Iterator[Connection]:
         """One transaction that takes the pending reports along; they stay pending if it fails."""
+        if self._together is not None:
+            yield self._together
+            return
         with storage_errors(self.path), self._engine.begin() as connection:
             if self._pending:
                 connection.execute(sa.insert(schema.reports), self._pending)
@@ -283,21 +347,3 @@ class Ledger:
 
 def _json(value: Mapping[str, Any] | None) -> str | None:
     return None if value is None else json.dumps(dict(value))
-
-
-def _sweep_record(row: sa.RowMapping) -> SweepRecord:
-    if row["folder"] != row["name"] or Path(row["name"]).name != row["name"] or row["name"] == "..":
-        raise LedgerError(f"sweep {row['name']!r} has the folder {row['folder']!r}: somebody has edited this ledger.")
-    code = None if row["code"] is None else json.loads(row["code"])
-    return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
-
-
-def _trial_record(row: sa.RowMapping) -> TrialRecord:
-    values = {name: row[name] for name in TrialRecord.__dataclass_fields__}
-    decoded = {"point": json.loads(row["point"]), "last_metrics": json.loads(row["last_metrics"] or "{}")}
-    return TrialRecord(**{**values, **decoded})
-
-
-def _report_record(number: int, row: sa.RowMapping) -> ReportRecord:
-    metrics = json.loads(row["metrics"])
-    return ReportRecord(number=number, epoch=row["epoch"], metrics=metrics, elapsed_s=row["elapsed_s"])

@@ -113,12 +113,19 @@ class Results:
             checkpoint=None if row["checkpoint"] is None else str(self.home / row["checkpoint"]),
         )
 
-    def resume(self, trials: int | None = None, *, function: Callable[[dict[str, Any]], Any] | None = None) -> Results:
+    def resume(
+        self,
+        trials: int | None = None,
+        *,
+        function: Callable[[dict[str, Any]], Any] | None = None,
+        retry_failed: bool = False,
+    ) -> Results:
         """Go on with the sweep: trials that were cut short go on from their checkpoints, nothing is trained twice.
 
         Args:
             trials: The new total; None leaves it.
             function: The trainable, where the sweep was given a function.
+            retry_failed: Try failed trials again, as if for the first time.
 
         Returns:
             The same results, read again.
@@ -129,7 +136,7 @@ class Results:
         """
         from hpsearch import driver
 
-        return driver.resume(self.name, trials=trials, function=function, home=self.home)[0]
+        return driver.resume(self.name, trials=trials, function=function, home=self.home, retry_failed=retry_failed)[0]
 
     def write(self) -> None:
         """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder."""

@@ -73,11 +73,12 @@ class Driver:
     @contextmanager
     def _commit(self) -> Iterator[Any]:
         self.writes += 1
-        if self.dies_at == self.writes:
+        this = self.writes  # one write may have others inside, which are committed with it
+        if self.dies_at == this:
             raise KilledError
         with self._real_commit() as connection:
             yield connection
-        if self.dies_at == self.writes + 0.5:
+        if self.dies_at == this + 0.5:
             raise KilledError
 
     def live(self) -> bool:
@@ -104,7 +105,8 @@ class Driver:
         )
         if known:
             last_epoch = record.spec["limits"]["epochs"]
-            self.engine.replay(self.ledger.trials(record), self.ledger.reports(record), last_epoch=last_epoch)
+            past = self.ledger.trials(record), self.ledger.reports(record), self.ledger.failures(record)
+            self.engine.replay(*past, last_epoch=last_epoch)
         num_known = len(self.engine.trials)
         if not self.engine.find_work():
             if record.state == "running" or len(self.engine.trials) > num_known:

@@ -63,7 +63,8 @@ def go_on(ledger: Ledger, tree: dict[str, Any]) -> int:
     engine, known = engine_of(ledger, tree), {}
     for report in ledger.reports(engine.record):
         known[report.number] = report.epoch
-    engine.replay(ledger.trials(engine.record), ledger.reports(engine.record), last_epoch=9)
+    past = ledger.trials(engine.record), ledger.reports(engine.record), ledger.failures(engine.record)
+    engine.replay(*past, last_epoch=9)
     again = 0
     while isinstance(leg := engine.next_leg(), Assignment):
         again += known.get(leg.number, 0) - leg.known_epochs if leg.number in known else 0

@@ -474,7 +474,7 @@ def test_the_evidence_of_a_failed_attempt_is_gone_once_the_trial_succeeds(bench)
 def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
     tree = {"early_terminate": {"type": "asha"}, "limits": {"trials": 4, "epochs": 9}}
     first = Bench(home, concurrent=1, **tree)
-    first.engine._rule = make_stopping_rule(first.sweep, can_pause=True)
+    first.engine._line_up.rule = make_stopping_rule(first.sweep, can_pause=True)
     for number, value in enumerate([0.1, 0.5, 0.6], 1):
         assert first.leg().number == number
         first.report(number, 1, value)

@@ -1,0 +1,92 @@
+"""The same trial in several sweeps: who has trained it, and who trains it now.
+
+A claim is a row that only one sweep can have. It outlives a process that was killed, so it counts only as long as
+somebody holds the lock of its sweep; see `lock.py`.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import sqlalchemy as sa
+
+from hpsearch.ledger import schema
+from hpsearch.ledger.records import Claim, SweepRecord, TrialRecord
+from hpsearch.ledger.rows import sweep_record, trial_record
+from hpsearch.ledger.store import Ledger
+
+TRUSTED_STATES = ("done", "stopped", "paused", "interrupted", "reused")
+"""Trials whose epochs count in other sweeps; one that failed may have failed for another reason than its point."""
+UNFINISHED_STATES = ("queued", "running")
+"""Trials whose epochs count once their process is dead; until then they are claimed."""
+
+
+@final
+class Claims:
+    """Trials of all sweeps of a ledger by fingerprint."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def find_trained(self, fingerprint: str, *, but: int, beyond: int = 0) -> list[tuple[SweepRecord, TrialRecord]]:
+        """The trials of all sweeps with this fingerprint, furthest first, `epochs_trained` as the reports have it.
+
+        Args:
+            fingerprint: As `add_trial` was given it.
+            but: A row that does not count.
+            beyond: Those that trained no more epochs than that are left out.
+
+        Returns:
+            Those in one of TRUSTED_STATES, and those that run, or ran when their process died.
+        """
+        trials, reports = schema.trials, schema.reports
+        epochs = sa.select(sa.func.max(reports.c.epoch)).where(reports.c.trial_id == trials.c.id).scalar_subquery()
+        columns = [trials.c[name] for name in TrialRecord.__dataclass_fields__ if name != "epochs_trained"]
+        query = (
+            sa.select(*columns, epochs.label("epochs_trained"), trials.c.sweep_id)
+            .where(trials.c.fingerprint == fingerprint, trials.c.id != but, epochs > beyond)
+            .where(trials.c.state.in_((*TRUSTED_STATES, *UNFINISHED_STATES)))
+            .order_by(epochs.desc(), trials.c.id)
+        )
+        with self._ledger.reading() as connection:
+            rows = connection.execute(query).mappings().all()
+            sweeps = schema.sweeps
+            theirs = sa.select(sweeps).where(sweeps.c.id.in_({row["sweep_id"] for row in rows}))
+            found = {row["id"]: sweep_record(row) for row in connection.execute(theirs).mappings()} if rows else {}
+        return [(found[row["sweep_id"]], trial_record(row)) for row in rows]
+
+    def claim(self, fingerprint: str, sweep: SweepRecord, number: int) -> Claim | None:
+        """Claim a fingerprint for a trial.
+
+        Returns:
+            None if it is claimed for this sweep now; else who has it, perhaps in a process that is dead.
+        """
+        claims = schema.claims
+        with self._ledger.together() as connection:
+            ours = sa.update(claims).where(claims.c.fingerprint == fingerprint, claims.c.sweep_id == sweep.id)
+            if connection.execute(ours.values(number=number)).rowcount == 1:
+                return None
+            holder = self.holder(fingerprint)
+            if holder is None:
+                row = {"fingerprint": fingerprint, "sweep_id": sweep.id, "number": number}
+                connection.execute(sa.insert(claims).values(row))
+            return holder
+
+    def holder(self, fingerprint: str) -> Claim | None:
+        """Who has claimed a fingerprint."""
+        claims, sweeps = schema.claims, schema.sweeps
+        query = (
+            sa.select(sweeps.c.id.label("sweep_id"), sweeps.c.name, sweeps.c.folder, claims.c.number)
+            .join(sweeps, sweeps.c.id == claims.c.sweep_id)
+            .where(claims.c.fingerprint == fingerprint)
+        )
+        with self._ledger.reading() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else Claim(**row)
+
+    def void(self, fingerprint: str, claim: Claim) -> None:
+        """Take a claim away whose holder is dead."""
+        claims = schema.claims
+        with self._ledger.together() as connection:
+            its = (claims.c.fingerprint == fingerprint, claims.c.sweep_id == claim.sweep_id)
+            connection.execute(sa.delete(claims).where(*its))

@@ -1,0 +1,32 @@
+"""Rows of the ledger's tables as records: what is JSON there is decoded here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sqlalchemy import RowMapping
+
+from hpsearch.errors import LedgerError
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+
+
+def sweep_record(row: RowMapping) -> SweepRecord:
+    """A sweep; its files are below its own name, whatever the row says."""
+    if row["folder"] != row["name"] or Path(row["name"]).name != row["name"] or row["name"] == "..":
+        raise LedgerError(f"sweep {row['name']!r} has the folder {row['folder']!r}: somebody has edited this ledger.")
+    code = None if row["code"] is None else json.loads(row["code"])
+    return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
+
+
+def trial_record(row: RowMapping) -> TrialRecord:
+    """A trial."""
+    values = {name: row[name] for name in TrialRecord.__dataclass_fields__}
+    decoded = {"point": json.loads(row["point"]), "last_metrics": json.loads(row["last_metrics"] or "{}")}
+    return TrialRecord(**{**values, **decoded})
+
+
+def report_record(number: int, row: RowMapping) -> ReportRecord:
+    """A report of trial `number`."""
+    metrics = json.loads(row["metrics"])
+    return ReportRecord(number=number, epoch=row["epoch"], metrics=metrics, elapsed_s=row["elapsed_s"])

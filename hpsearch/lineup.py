@@ -1,0 +1,107 @@
+"""Who is next for a slot: a retry, a promotion, a new trial, or one that had to wait for another process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Mapping
+from typing import final
+
+from hpsearch.search.contract import Searcher
+from hpsearch.space import Point
+from hpsearch.stopping import StoppingRule
+from hpsearch.trial_run import TrialRun
+
+LOOK_AGAIN_S = 1.0
+"""A trial that another process trains is looked at again after so long."""
+
+
+@final
+class LineUp:
+    """Names the next trial; starts nothing and writes nothing."""
+
+    def __init__(
+        self,
+        *,
+        searcher: Searcher,
+        rule: StoppingRule,
+        trials: Mapping[int, TrialRun],
+        running: Container[int],
+        max_trials: int,
+        clock: Callable[[], float],
+    ) -> None:
+        """Nobody has tried anything yet.
+
+        Args:
+            searcher: Proposes points.
+            rule: Promotes paused trials; may be replaced.
+            trials: Every trial so far; the caller adds to it.
+            running: Numbers of trials that have a slot, or are about to get one.
+            max_trials: Trials in all.
+            clock: Seconds that never go back.
+        """
+        self.rule = rule
+        self._searcher, self._trials, self._running = searcher, trials, running
+        self._max_trials, self._clock = max_trials, clock
+        self._retries: deque[int] = deque()
+        self._further: deque[int] = deque()
+        self._elsewhere: dict[int, float] = {}
+        self._exhausted = False
+
+    def try_again(self, number: int) -> None:
+        """Trial `number` gets another attempt."""
+        self._retries.append(number)
+
+    def go_further(self, number: int) -> None:
+        """Trial `number` was done, and now the sweep goes further."""
+        self._further.append(number)
+
+    def look_later(self, number: int) -> None:
+        """Another process trains what trial `number` would: others go first."""
+        self._elsewhere[number] = self._clock() + LOOK_AGAIN_S
+
+    @property
+    def any_elsewhere(self) -> bool:
+        """Whether a trial waits for another process."""
+        return bool(self._elsewhere)
+
+    def next(self, *, is_idle: bool) -> TrialRun | None:
+        """The next trial, new ones with a row of 0; None if none is ready.
+
+        Args:
+            is_idle: Nothing runs. If nothing is left either, the rule may be generous, so that someone reaches the end.
+        """
+        if self._retries:
+            trial = self._trials[self._retries.popleft()]
+            trial.attempts += 1
+            return trial
+        number = self._further.popleft() if self._further else self.rule.promote()
+        trial_or_none = self._promoted(number) or self._new() or self._due()
+        if trial_or_none is None and is_idle and not self._elsewhere:
+            return self._promoted(self.rule.promote(at_end=True))
+        return trial_or_none
+
+    def _promoted(self, number: int | None) -> TrialRun | None:
+        """After a restart a rule may name a trial that was promoted before it, and runs or failed since: skip it."""
+        while number is not None and self._is_over(self._trials[number]):
+            number = self.rule.promote()
+        return None if number is None else self._trials[number]
+
+    def _is_over(self, trial: TrialRun) -> bool:
+        """Whether a trial must not go on, whatever the rule believes: it runs, failed, or came to its own end."""
+        return trial.number in self._running or trial.is_final or trial.state in ("running", "queued", "failed")
+
+    def _new(self) -> TrialRun | None:
+        number = len(self._trials) + 1
+        if self._exhausted or number > self._max_trials:
+            return None
+        point: Point | None = self._searcher.ask(number)
+        self._exhausted = point is None
+        return None if point is None else TrialRun(number=number, point=point, row=0)
+
+    def _due(self) -> TrialRun | None:
+        now = self._clock()
+        number = next((number for number, due in self._elsewhere.items() if due <= now), None)
+        if number is None:
+            return None
+        del self._elsewhere[number]
+        return self._trials[number]
