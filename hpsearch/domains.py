@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpsearch.distributions import Shaped
 from hpsearch.expressions import Expression
 
 Point = dict[str, Any]
@@ -221,7 +222,9 @@ class Computed:
         return f"= {self.expression.text}"
 
 
-Drawn = Constant | Choice | Real | Integer
+Searched = Choice | Real | Integer | Shaped
+"""What is searched."""
+Drawn = Constant | Searched
 """What has values of its own."""
 Domain = Drawn | Computed
 """What a parameter may be."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from hpsearch.conditions import Condition, links
+from hpsearch.distributions import Shaped
 from hpsearch.domains import Choice, Constant, Drawn, Point, Real, canonical
 
 MAX_CASES = 20_000
@@ -160,7 +161,7 @@ class _Without(Sequence[Any]):
 
 def all_values(domain: Drawn) -> Values:
     """Every value of a domain, whatever its `count`."""
-    if isinstance(domain, Choice | Constant):
+    if isinstance(domain, Choice | Constant | Shaped):
         return domain.grid()
     if isinstance(domain, Real):
         return Real(min=domain.min, max=domain.max, step=domain.step).grid()

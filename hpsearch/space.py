@@ -17,12 +17,26 @@ from functools import cached_property
 from typing import Any
 
 from hpsearch.conditions import Condition, in_order, requirements
-from hpsearch.domains import Choice, Computed, Constant, Domain, Integer, Point, Real, canonical
+from hpsearch.distributions import Shaped
+from hpsearch.domains import Choice, Computed, Constant, Domain, Integer, Point, Real, Searched, canonical
 from hpsearch.errors import SpecError
 from hpsearch.expressions import Expression, ExpressionError
 from hpsearch.lattice import Lattice
 
-__all__ = ["Choice", "Computed", "Constant", "Domain", "Integer", "Point", "Real", "Space", "canonical", "to_config"]
+__all__ = [
+    "Choice",
+    "Computed",
+    "Constant",
+    "Domain",
+    "Integer",
+    "Point",
+    "Real",
+    "Searched",
+    "Shaped",
+    "Space",
+    "canonical",
+    "to_config",
+]
 
 MAX_COUNTED = 10_000
 """Points of a space with constraints that are looked at one by one to count those that meet them."""
@@ -47,7 +61,7 @@ class Space:
         return {name: domain.value for name, domain in self.domains.items() if isinstance(domain, Constant)}
 
     @cached_property
-    def searched(self) -> dict[str, Choice | Real | Integer]:
+    def searched(self) -> dict[str, Searched]:
         """The parameters that are searched."""
         return {name: domain for name, domain in self.domains.items() if not isinstance(domain, Constant | Computed)}
 
@@ -226,7 +240,7 @@ class Space:
 
     def _nearest(self, name: str, value: Any) -> Any:
         domain = self.domains.get(name)
-        return domain.clip(value) if isinstance(domain, Real) and isinstance(value, int | float) else value
+        return domain.clip(value) if isinstance(domain, Real | Shaped) and isinstance(value, int | float) else value
 
 
 def to_config(point: Point) -> dict[str, Any]:

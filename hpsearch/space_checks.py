@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpsearch.conditions import requirements
+from hpsearch.distributions import Shaped
 from hpsearch.domains import Computed, Point, Real, canonical
 from hpsearch.errors import Problem
 from hpsearch.expressions import ExpressionError
@@ -108,7 +109,7 @@ def _initial_point(
             yield Problem(where=(*where, *path), message=message)
         else:
             domain = space.domains[name]
-            good[name] = domain.clip(value) if isinstance(domain, Real) else value
+            good[name] = domain.clip(value) if isinstance(domain, Real | Shaped) else value
     if is_good:
         message = _wrong_together(good, space.on_grid if is_grid else space)
         if message is not None:
@@ -136,7 +137,7 @@ def _wrong_value(name: str, value: Any, space: Space, *, is_grid: bool) -> str |
         return f"expected {str(domain)[:200]}, got {shown(value)}."
     on_grid = space.on_grid.domains[name]
     if is_grid and not isinstance(on_grid, Computed):
-        value = domain.clip(value) if isinstance(domain, Real) else value
+        value = domain.clip(value) if isinstance(domain, Real | Shaped) else value
         if not on_grid.contains(value):
             return f"a grid runs only its own points, here {str(on_grid)[:200]}, got {shown(value)}."
     return None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from hpsearch.distributions import Beta, Even, Normal, Shaped
 from hpsearch.domains import Choice, Computed, Constant, Domain, Integer, Real, canonical
 from hpsearch.errors import Problem, did_you_mean
 from hpsearch.expressions import Expression, ExpressionError
@@ -22,6 +23,15 @@ MAX_STEPS = 1_000_000
 """Values of a range of floats with a step; a grid holds them in memory."""
 DOMAIN_KEYS = ("values", "value", "min", "max", "log", "step", "count", "probabilities", "when", "expr")
 DOMAIN_KEYS_SET = frozenset(DOMAIN_KEYS)
+"""Each makes a domain of a map, and so does `distribution: TEXT`."""
+SHAPE_KEYS = ("distribution", "mu", "sigma", "a", "b", "q")
+"""Words of a domain that are short enough to name parameters too: alone they make no domain of a map."""
+DISTRIBUTIONS: Mapping[str, Mapping[str, float]] = {
+    "normal": {"mu": 0.0, "sigma": 1.0},
+    "log_normal": {"mu": 0.0, "sigma": 1.0},
+    "beta": {"a": 1.0, "b": 1.0},
+}
+"""Name to the two numbers that shape it, and their defaults."""
 
 
 def parse_space(
@@ -30,7 +40,7 @@ def parse_space(
     """The space that `tree` describes; what is wrong with it is appended to `problems`.
 
     Args:
-        tree: Nested dicts; a dict with a key of DOMAIN_KEYS is a domain, another dict is a level of nesting, and
+        tree: Nested dicts; a dict that `is_domain` is a domain, another dict is a level of nesting, and
             anything else is a constant.
         problems: Gets one entry for each mistake; the space holds only the parameters without one.
         constraints: The spec's list of texts.
@@ -43,6 +53,11 @@ def parse_space(
         example = "Write for example lr: {min: 1e-4, max: 1e-1}."
         problems.append(_problem(where, f"expected a map of names, got {shown(tree)}. {example}"))
     return link(parser.written, constraints, problems)
+
+
+def is_domain(tree: Mapping[Any, Any]) -> bool:
+    """Whether a map says what one parameter may be, rather than holding parameters."""
+    return not DOMAIN_KEYS_SET.isdisjoint(tree) or isinstance(tree.get("distribution"), str)
 
 
 class _Parser:
@@ -60,7 +75,7 @@ class _Parser:
         for name, value in tree.items():
             if not self._name_is_good(name, (*where, name)):
                 continue
-            if isinstance(value, Mapping) and DOMAIN_KEYS_SET.isdisjoint(value):
+            if isinstance(value, Mapping) and not is_domain(value):
                 self._nested(value, (*where, name), f"{prefix}{name}.")
             else:
                 self._parameter(value, (*where, name), prefix + name)
@@ -100,7 +115,7 @@ class _Parser:
 
 
 class _DomainParser:
-    """One domain: `{values: ...}`, `{min: ..., max: ...}`, `{value: ...}` or `{expr: ...}`, each with `when` or not."""
+    """One domain: `{values: ...}`, `{min: ..., max: ...}`, `{value: ...}`, `{expr: ...}` or `{distribution: ...}`."""
 
     def __init__(self, problems: list[Problem], where: Where) -> None:
         self.problems = problems
@@ -109,11 +124,11 @@ class _DomainParser:
     def parse(self, tree: Mapping[Any, Any]) -> Domain | None:
         """The domain; None after a mistake."""
         before = len(self.problems)
-        if not tree.keys() & {"values", "value", "min", "max", "expr"}:
+        if not tree.keys() & {"values", "value", "min", "max", "expr", "distribution"}:
             self._not_a_domain(tree)
             return None
         for key in tree:
-            if key not in DOMAIN_KEYS_SET:
+            if key not in (*DOMAIN_KEYS, *SHAPE_KEYS):
                 known = ", ".join(DOMAIN_KEYS)
                 self._wrong(f"unknown key '{key}'.{did_you_mean(str(key), DOMAIN_KEYS)} Known: {known}.", key)
         domain = self._choose(tree)
@@ -134,7 +149,7 @@ class _DomainParser:
 
     def _choose(self, tree: Mapping[Any, Any]) -> Domain | None:
         is_range = not tree.keys().isdisjoint(("min", "max"))
-        kinds = [key for key in ("values", "value", "expr") if key in tree] + ["min and max"] * is_range
+        kinds = [key for key in ("values", "value", "expr", "distribution") if key in tree] + ["min and max"] * is_range
         if len(kinds) > 1:
             self._wrong(f"{' and '.join(kinds)} exclude each other. Keep one of them.")
             return None
@@ -142,7 +157,34 @@ class _DomainParser:
             return self._values(tree)
         if kinds == ["expr"]:
             return self._computed(tree)
+        if kinds == ["distribution"]:
+            return self._distribution(tree)
         return self._range(tree) if is_range else self._constant(tree)
+
+    def _distribution(self, tree: Mapping[Any, Any]) -> Shaped | None:
+        name = tree["distribution"]
+        if name not in DISTRIBUTIONS:
+            expected = f"expected one of {', '.join(DISTRIBUTIONS)}, got {shown(name)}"
+            self._wrong(f"{expected}. A parameter of that name needs {{value: ...}}.", "distribution")
+            return None
+        defaults = DISTRIBUTIONS[name]
+        self._only(tree, ("distribution", *defaults, "q"))
+        found = {key: self._number(tree, key) if key in tree else default for key, default in defaults.items()}
+        shape = {key: float(number) for key, number in found.items() if number is not None}
+        for key, number in shape.items():
+            if number <= 0 and key != "mu":
+                self._wrong(f"expected a number above 0, got {number:g}.", key)
+        q = self._quantum(tree)
+        if len(shape) < len(defaults) or any(number <= 0 for key, number in shape.items() if key != "mu"):
+            return None
+        return Shaped(curve=Beta(**shape) if name == "beta" else Normal(**shape, log=name == "log_normal"), q=q)
+
+    def _quantum(self, tree: Mapping[Any, Any]) -> int | float | None:
+        q = self._number(tree, "q") if "q" in tree else None
+        if q is not None and q <= 0:
+            self._wrong(f"expected a number above 0, got {q:g}.", "q")
+            return None
+        return q
 
     def _computed(self, tree: Mapping[Any, Any]) -> Computed | None:
         self._only(tree, ("expr",))
@@ -186,17 +228,27 @@ class _DomainParser:
         self._wrong(f"expected {length} positive numbers that sum to 1, got {shown(weights)}.", "probabilities")
         return None
 
-    def _range(self, tree: Mapping[Any, Any]) -> Real | Integer | None:
-        self._only(tree, ("min", "max", "log", "step", "count"))
+    def _range(self, tree: Mapping[Any, Any]) -> Real | Integer | Shaped | None:
+        self._only(tree, ("min", "max", "log", "step", "count") if "q" not in tree else ("min", "max", "log", "q"))
         low, high = self._number(tree, "min"), self._number(tree, "max")
         step = self._number(tree, "step") if "step" in tree else None
         log, count = self._log(tree), self._count(tree)
         if low is None or high is None:
             return None
         self._check_range(low, high, step, log=log)
+        if "q" in tree:
+            return self._rounded(float(low), float(high), self._quantum(tree), log=log)
         if isinstance(low, int) and isinstance(high, int) and (step is None or isinstance(step, int)):
             return Integer(min=low, max=high, log=log, step=1 if step is None else step, count=count)
         return Real(min=float(low), max=float(high), log=log, step=None if step is None else float(step), count=count)
+
+    def _rounded(self, low: float, high: float, q: int | float | None, *, log: bool) -> Shaped | None:
+        if q is None or low > high or (log and low <= 0):
+            return None
+        if (high - low) / q > MAX_STEPS:
+            self._wrong(f"q {q:g} makes more than {MAX_STEPS} values. Write a larger one, or none.", "q")
+            return None
+        return Shaped(curve=Even(min=low, max=high, log=log), q=q)
 
     def _check_range(self, low: float, high: float, step: float | None, *, log: bool) -> None:
         if low > high:
@@ -247,7 +299,7 @@ class _DomainParser:
         return None
 
     def _only(self, tree: Mapping[Any, Any], known: Sequence[str]) -> None:
-        for key in DOMAIN_KEYS:
+        for key in (*DOMAIN_KEYS, *SHAPE_KEYS):
             if key in tree and key not in known and key != "when":
                 self._wrong(f"'{key}' says nothing beside '{known[0]}'. Remove it.", key)
 

@@ -3,6 +3,7 @@
     Choice          its index, without order
     Integer         its step's index; with log, the number itself
     Real            the number itself; with a step, its step's index
+    Shaped          the share of draws below it, in [0, 1]
 
 Indices keep lists, None and look-alikes (True, 1, 1.0) apart, and spare the libraries ranges that their step does not
 divide. Parameters with a single value are constants to a model, and not coded; nor are inactive ones.
@@ -13,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-from hpsearch.space import Choice, Integer, Point, Real, Space
+from hpsearch.space import Choice, Integer, Point, Real, Searched, Shaped, Space
 
 Codes = dict[str, int | float]
 """Dotted name to code, of the modelled parameters alone."""
 
 
-def num_codes(domain: Choice | Integer | Real) -> int | None:
+def num_codes(domain: Searched) -> int | None:
     """How many indices a domain is coded by; None if it is coded by its own numbers."""
     if isinstance(domain, Choice) or (isinstance(domain, Integer) and not domain.log):
         return domain.size
@@ -61,17 +62,21 @@ class Coding:
         return self._space.is_active(group[0], self.decode(codes))
 
 
-def _encode(domain: Choice | Integer | Real, value: Any) -> int | float:
+def _encode(domain: Searched, value: Any) -> int | float:
     if isinstance(domain, Choice):
         return domain.index(value)
+    if isinstance(domain, Shaped):
+        return domain.share(value)
     if isinstance(domain, Integer):
         return int(value) if domain.log else (value - domain.min) // domain.step
     return float(value) if domain.step is None else round((value - domain.min) / domain.step)
 
 
-def _decode(domain: Choice | Integer | Real, code: float) -> Any:
+def _decode(domain: Searched, code: float) -> Any:
     if isinstance(domain, Choice):
         return domain.values[min(max(round(code), 0), domain.size - 1)]
+    if isinstance(domain, Shaped):
+        return domain.at(code)
     if num_codes(domain) is not None:
         code = domain.min + round(code) * (domain.step or 1)
     return domain.clip(float(code))

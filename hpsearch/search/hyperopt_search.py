@@ -32,7 +32,7 @@ from hyperopt import (
 from hpsearch.search.coding import Codes, Coding, num_codes
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.search.held_back import HeldBack
-from hpsearch.space import Choice, Integer, Point, Real, Space
+from hpsearch.space import Choice, Integer, Point, Searched, Shaped, Space
 
 SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
     "tpe": partial(tpe.suggest, verbose=False, n_startup_jobs=10),
@@ -41,13 +41,15 @@ SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
 """Name to HyperOpt's function that suggests the next trial."""
 
 
-def _node(name: str, domain: Choice | Integer | Real) -> Any:
+def _node(name: str, domain: Searched) -> Any:
     """A parameter in HyperOpt's words; half a unit on each side gives both ends of a range their full share."""
     size = num_codes(domain)
     if isinstance(domain, Choice):
         return hp.randint(name, domain.size)
     if size is not None:
         return hp.quniform(name, -0.5, size - 0.5, 1)
+    if isinstance(domain, Shaped):
+        return hp.uniform(name, 0, 1)
     margin = 0.5 if isinstance(domain, Integer) else 0.0
     if domain.log:
         return hp.loguniform(name, log(domain.min - margin), log(domain.max + margin))

@@ -39,7 +39,7 @@ from hpsearch.search.coding import Codes, Coding, num_codes
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.search.held_back import HeldBack
 from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
-from hpsearch.space import Choice, Integer, Point, Real, Space
+from hpsearch.space import Choice, Integer, Point, Searched, Shaped, Space
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
@@ -57,11 +57,13 @@ def distributions(coding: Coding) -> dict[str, BaseDistribution]:
     return {name: _distribution(domain) for name, domain in coding.domains.items()}
 
 
-def _distribution(domain: Choice | Integer | Real) -> BaseDistribution:
+def _distribution(domain: Searched) -> BaseDistribution:
     if isinstance(domain, Choice):
         return CategoricalDistribution(range(domain.size))
     if (size := num_codes(domain)) is not None:
         return IntDistribution(0, size - 1)
+    if isinstance(domain, Shaped):
+        return FloatDistribution(0.0, 1.0)
     if isinstance(domain, Integer):
         return IntDistribution(domain.min, domain.max, log=True)
     return FloatDistribution(domain.min, domain.max, log=domain.log)
