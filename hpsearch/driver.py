@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpsearch.dialect_command import DEFAULT as DEFAULT_ARGUMENTS
+from hpsearch.dialect_ray import holds_ray_words
+from hpsearch.dialects import translate
 from hpsearch.engine import Engine
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.file import FILE_NAME, storage_errors
@@ -213,7 +216,7 @@ def run(
         spec_dir = path.parent
         tree = load_sweep(path).to_dict()
     else:
-        tree = space.to_dict() if isinstance(space, Sweep) else dict(space)
+        tree = space.to_dict() if isinstance(space, Sweep) else _spec_of(space)
     given: object = trainable
     if not (given is None or isinstance(given, str) or callable(given)):
         message = f"expected a function or its name, got {type(given).__name__}."
@@ -289,6 +292,15 @@ def resume(
     return ready.start()
 
 
+def _spec_of(space: Mapping[str, Any]) -> dict[str, Any]:
+    """A dict that the user gave, in our words; one of Ray Tune's search objects without a spec around it is a space."""
+    tree = space if "parameters" in space or not holds_ray_words(space) else {"parameters": space}
+    translation = translate(tree)
+    if translation.problems:
+        raise SpecError(translation.problems)
+    return translation.tree
+
+
 def home_dir(home: str | Path | None) -> Path:
     """The folder of the ledger: as given, else HPSEARCH_HOME, else `./sweeps`."""
     return Path(home or os.environ.get("HPSEARCH_HOME") or DEFAULT_HOME)
@@ -308,7 +320,7 @@ def _locate(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
     if sweep.trainable is None:
         message = "'trainable' is missing. Write trainable: module:function."
         raise SpecError([Problem(where=("trainable",), message=message)])
-    return locate(sweep.trainable, spec_dir=spec_dir)
+    return locate(sweep.trainable, spec_dir=spec_dir, arguments=sweep.arguments or DEFAULT_ARGUMENTS)
 
 
 def _write(results: Results) -> None:
@@ -335,7 +347,7 @@ def _check_folder_is_free(folder: Path) -> None:
 def _check_same(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
     """A sweep goes on only with the spec and the code that it began with; its limits may change."""
     old, new = (
-        {key: value for key, value in tree.items() if key != "limits"}
+        {key: value for key, value in tree.items() if key not in ("limits", "notes")}
         for tree in (Sweep.from_dict(record.spec).to_dict(), sweep.to_dict())
     )
     changes = [f"  {key}: {before!r} -> {after!r}" for key, before, after in _differences(old, new)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from hpsearch.errors import Problem
 
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Of a sweep."""
 MAX_NAME_LENGTH = 200
 MAX_DEPTH = 32
 """Levels of nesting of a spec, the top one included."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpsearch.dialects import same_thing, translate
 from hpsearch.errors import Problem, SpecError, did_you_mean
 from hpsearch.plain import MAX_DEPTH, Where, shown
 from hpsearch.sweep import NAME_PATTERN, Sweep
@@ -110,11 +111,13 @@ def _checked(spec: Located, path: Path, problems: list[Problem]) -> Sweep | None
         sweep = Sweep.from_dict(spec.value)
     except SpecError as error:
         found += error.problems
+    translation = translate(spec.value)
     try:
-        if isinstance(spec.value.get("trainable"), str):
-            locate(spec.value["trainable"], spec_dir=path.parent)
+        trainable = translation.tree.get("trainable")
+        if isinstance(trainable, str):
+            locate(trainable, spec_dir=path.parent)
     except SpecError as error:
-        found += error.problems
+        found += (replace(problem, where=translation.written(problem.where)) for problem in error.problems)
     if spec.value.get("name") is None:
         found += _check_stem(path.stem)
         sweep = sweep and sweep.with_values(name=path.stem)
@@ -152,7 +155,25 @@ def _overridden(spec: Located, override: str, problems: list[Problem]) -> Locate
         problems.append(Problem(where=where, message="the value is too long.", file=argument))
         return spec
     value = read_yaml(text, file=argument, problems=problems, where=where, numbered=False)
-    return spec if value is None else _put(spec, where, value, problems)
+    if value is None:
+        return spec
+    for other in same_thing(where):
+        spec = _without(spec, other)
+    return _put(spec, where, value, problems)
+
+
+def _without(spec: Located, where: Where) -> Located:
+    """A copy of `spec` without what stands at `where`, if anything does."""
+    key = where[0]
+    if key not in spec.inner or not isinstance(spec.value, dict):
+        return spec
+    value, inner = dict(spec.value), dict(spec.inner)
+    if len(where) == 1:
+        del value[key], inner[key]
+    else:
+        inner[key] = _without(inner[key], where[1:])
+        value[key] = inner[key].value
+    return replace(spec, value=value, inner=inner)
 
 
 def _put(spec: Located, where: Where, value: Located, problems: list[Problem], depth: int = 0) -> Located:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from hpsearch.dialects import needs_map, translate
 from hpsearch.errors import Problem, SpecError
-from hpsearch.plain import MAX_DEPTH, shown
+from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, shown
 from hpsearch.space import Point, Space
 from hpsearch.space_checks import check_draws, parse_initial_points
 from hpsearch.space_parser import parse_space
-from hpsearch.sweep_checks import NAME_PATTERN, NO_MODEL, SAMPLERS, check_together, explain
+from hpsearch.sweep_checks import NO_MODEL, SAMPLERS, check_together, explain
 
 __all__ = [
     "DEFAULT_TRIALS",
@@ -167,7 +169,10 @@ class Sweep(_Part):
     name: str | None = None
     """Unique in a ledger; None until the driver names it after its file or function."""
     trainable: Annotated[str, Field(min_length=1)] | None = None
-    """`module:function`, `path/file.py:function`, or an entry point; None when `run` is given a function."""
+    """`module:function`, `path/file.py:function`, a script `path/file.py`, or an entry point; None when `run` is given
+    a function."""
+    arguments: list[str] | None = None
+    """Command line of a script; `${args}` and its relatives stand for the parameters. None for `${args}` alone."""
     metric: Metric
     """What is optimised."""
     method: Annotated[Literal["grid", "random", "optuna", "hyperopt"], BeforeValidator(_parse_method)] = "random"
@@ -198,20 +203,23 @@ class Sweep(_Part):
     """Given to the trainable as `current_trial().data`."""
     ray: RaySettings = RaySettings()
     """Which Ray."""
+    notes: dict[str, Any] | None = None
+    """For people; nothing here reads it."""
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Sweep:
         """Check a spec.
 
         Args:
-            tree: The YAML's content as plain dicts, lists and scalars.
+            tree: The YAML's content as plain dicts, lists and scalars; in our words, W&B's or Ray Tune's.
 
         Raises:
             SpecError: With every mistake that was found; `Problem.where` leads to each.
         """
         if not isinstance(tree, Mapping):
-            raise SpecError(f"expected a map with metric and parameters, got {shown(tree)}.")
-        spec = _copied(tree)
+            raise SpecError(needs_map(tree))
+        translation = translate(_copied(tree))
+        spec = translation.tree
         problems: list[Problem] = []
         space = Space()
         if "parameters" in spec:
@@ -222,13 +230,15 @@ class Sweep(_Part):
         except ValidationError as error:
             problems += explain(error.errors(), cls)
         problems += check_together(spec, space)
+        problems += translation.problems
         if not problems:
             is_grid = spec.get("method") == "grid"
             problems += check_draws(space.on_grid if is_grid else space)
         if not problems:
             parse_initial_points(spec.get("initial_points", ()), space, problems, is_grid=is_grid)
         if problems or sweep is None:
-            raise SpecError(dict.fromkeys(problems))
+            written = [replace(each, where=translation.written(each.where)) for each in problems]
+            raise SpecError(dict.fromkeys(written))
         return sweep._with_one_length()
 
     def to_dict(self) -> dict[str, Any]:
@@ -237,6 +247,11 @@ class Sweep(_Part):
         tree["early_terminate"].pop("max_iter")
         tree["limits"]["epochs"] = self.max_epochs
         return {**tree, "parameters": self.parameters, "initial_points": self.initial_points}
+
+    def to_short_dict(self) -> dict[str, Any]:
+        """The spec in our own spelling, without what has its default; `from_dict` gives the same sweep again."""
+        smallest = Sweep(metric=Metric(name="-", goal="minimize"), parameters={}).to_dict()
+        return {key: _unlike(value, smallest[key]) for key, value in self.to_dict().items() if value != smallest[key]}
 
     def with_values(self, **changes: Any) -> Sweep:
         """A copy with other top-level values; they are taken as they are."""
@@ -277,6 +292,13 @@ class Sweep(_Part):
         points = space.grid_size if self.method == "grid" else space.size
         wanted = self.limits.trials or (points if self.method == "grid" and points else DEFAULT_TRIALS)
         return min(wanted, points) if points else wanted
+
+
+def _unlike(value: Any, default: Any) -> Any:
+    """A part of a spec without the keys that have their default; metric and parameters have none."""
+    if not isinstance(value, dict) or not isinstance(default, dict) or "goal" in value:
+        return value
+    return {key: inner for key, inner in value.items() if key not in default or inner != default[key]}
 
 
 def _copied(tree: Any, depth: int = 0) -> Any:

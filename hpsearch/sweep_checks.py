@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from hpsearch.dialect_command import wrong_macros
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import Where, check_plain, shown
-from hpsearch.space import Real, Space
+from hpsearch.plain import NAME_PATTERN, Where, check_plain, shown
+from hpsearch.space import Real, Shaped, Space
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "grid": (),
     "random": (),
@@ -120,6 +120,7 @@ def check_together(tree: Mapping[str, Any], space: Space) -> list[Problem]:
     """
     return [
         *_check_name(tree.get("name")),
+        *_check_arguments(tree.get("arguments"), tree.get("trainable")),
         *_check_sampler(tree.get("sampler"), tree.get("method", "random")),
         *_check_epochs(_map(tree, "limits"), _map(tree, "early_terminate")),
         *_check_workers(_map(tree, "resources")),
@@ -141,6 +142,17 @@ def _check_name(name: object) -> list[Problem]:
         return []
     expected = "letters, digits, '.', '_' or '-', a letter or digit first, at most 64 in all"
     return [Problem(where=("name",), message=f"expected {expected}, got {shown(name)}.")]
+
+
+def _check_arguments(arguments: object, trainable: object) -> list[Problem]:
+    if not isinstance(arguments, list):
+        return []
+    where = ("arguments",)
+    if isinstance(trainable, str) and not trainable.endswith(".py"):
+        message = f"only a script has a command line, and {trainable[:60]} is a function. Remove them."
+        return [Problem(where=where, message=message)]
+    wrong = wrong_macros([word for word in arguments if isinstance(word, str)])
+    return [Problem(where=where, message=f"{wrong}.")] if wrong else []
 
 
 def _check_sampler(sampler: object, method: object) -> list[Problem]:
@@ -191,9 +203,11 @@ def _check_parallel(parallel: object, resources: Mapping[str, Any]) -> list[Prob
 def _check_grid(space: Space) -> list[Problem]:
     found = []
     for name, domain in space.domains.items():
-        if isinstance(domain, Real) and domain.grid() is None:
-            message = f"grid needs a list, a step or a count, got {{min: {domain.min:g}, max: {domain.max:g}}}."
-            hint = "Add for example count: 5, or use method: random."
+        if isinstance(domain, Real | Shaped) and domain.grid() is None:
+            is_range = isinstance(domain, Real)
+            got = f"{{min: {domain.min:g}, max: {domain.max:g}}}" if isinstance(domain, Real) else str(domain)
+            message = f"grid needs a list, a step or a count, got {got}."
+            hint = f"{'Add for example count: 5' if is_range else 'List values'}, or use method: random."
             found.append(Problem(where=("parameters", *name.split(".")), message=f"{message} {hint}"))
     return found
 

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
@@ -19,7 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from hpsearch.dialect_command import DEFAULT
 from hpsearch.errors import Problem, SpecError, did_you_mean
+from hpsearch.script import Script
 
 ENTRY_POINT_GROUP = "hpsearch.trainables"
 
@@ -28,28 +30,34 @@ ENTRY_POINT_GROUP = "hpsearch.trainables"
 class TrainableSource:
     """A trainable that was found and not yet imported; can be pickled."""
 
-    kind: Literal["module", "file"]
-    """Whether it is imported by its module's name, or as the script in a file."""
+    kind: Literal["module", "file", "script"]
+    """Whether it is imported by its module's name, imported from a file, or a file that is run."""
     module: str
-    """Name under which it is imported: dotted, or the file's name without suffix."""
+    """Name under which it is imported: dotted, or the file's name without suffix; `__main__` for a script."""
     function: str
-    """Its name in the module."""
+    """Its name in the module; empty for a script."""
     file_path: Path | None
     """Absolute path of its source; None for a module without one, such as an extension."""
+    arguments: tuple[str, ...] = ()
+    """A script's command line, see `script.Script`."""
 
 
-def locate(text: str, *, spec_dir: Path | None) -> TrainableSource:
+def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAULT) -> TrainableSource:
     """Find a trainable without importing it.
 
     Args:
         text: `module:function`, looked for in the working directory, then on `sys.path`; `path/file.py:function`,
-            relative to the working directory, then to `spec_dir`; or the name of an entry point.
+            relative to the working directory, then to `spec_dir`; `path/file.py`, which is a script; or the name of an
+            entry point.
         spec_dir: The spec's folder; None without a file.
+        arguments: Of a script.
 
     Raises:
         SpecError: There is no such trainable; says what there is.
     """
     place, colon, function = text.rpartition(":")
+    if not colon and text.endswith(".py"):
+        return _locate_script(text, spec_dir, tuple(arguments))
     if not colon:
         return _locate_entry_point(text)
     is_file = place.endswith(".py") or "/" in place
@@ -63,8 +71,9 @@ def locate(text: str, *, spec_dir: Path | None) -> TrainableSource:
 def load(source: TrainableSource) -> Callable[..., Any]:
     """Import a trainable; runs the user's code.
 
-    A file is imported as `python file.py` would see its neighbours: its folder is first on `sys.path`. It is known by
-    its own name, not `__main__`, so that what it defines can be pickled to DataLoader workers.
+    A script is not run before it is called. Another file is imported as `python file.py` would see its neighbours: its
+    folder is first on `sys.path`. It is known by its own name, not `__main__`, so that what it defines can be pickled
+    to DataLoader workers.
 
     Raises:
         ImportError: The file's name is that of another module which is loaded already.
@@ -72,6 +81,9 @@ def load(source: TrainableSource) -> Callable[..., Any]:
         TypeError: What has the name can't be called.
         BaseException: Whatever the user's module raises.
     """
+    if source.kind == "script":
+        assert source.file_path is not None
+        return Script(source.file_path, source.arguments)
     module = importlib.import_module(source.module) if source.kind == "module" else _import_file(source)
     try:
         function = getattr(module, source.function)
@@ -95,13 +107,28 @@ def _locate_entry_point(name: str) -> TrainableSource:
     known = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name in known:
         return _locate_in_module(known[name].module, known[name].attr)
-    if name.endswith(".py"):
-        raise _wrong(f"expected {_FORMS}, got '{name}'. Write for example {name}:train.")
     listed = f" Installed trainables: {', '.join(sorted(known))}." if known else ""
     raise _wrong(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
 
 
 def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> TrainableSource:
+    path, source = _read_file(place, spec_dir)
+    _check_function(function, source, str(path))
+    name = path.stem.replace(".", "_")
+    return TrainableSource(kind="file", module=name, function=function, file_path=path.resolve())
+
+
+def _locate_script(place: str, spec_dir: Path | None, arguments: tuple[str, ...]) -> TrainableSource:
+    path, source = _read_file(place, spec_dir)
+    if all(map(_does_nothing, _parsed(source, str(path)).body)):
+        functions = [name for name, kind in _names_in(source, str(path)).kinds.items() if kind == "function"]
+        hint = f"Name one, {place}:{functions[0]}" if functions else "Write what it shall do"
+        raise _wrong(f"running {path} does nothing: it only defines things. {hint}.")
+    return TrainableSource(kind="script", module="__main__", function="", file_path=path.resolve(), arguments=arguments)
+
+
+def _read_file(place: str, spec_dir: Path | None) -> tuple[Path, str]:
+    """(path, source) of a file that is looked for in the working directory, then beside the spec."""
     tried = list(dict.fromkeys(folder / place for folder in (Path(), spec_dir) if folder is not None))
     path = next((path for path in tried if os.path.isfile(path)), None)  # noqa: PTH113 - is_file raises on long names
     if path is None:
@@ -111,12 +138,9 @@ def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> Trainab
         looked = " nor ".join(str(path) for path in tried)
         raise _wrong(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
     try:
-        source = importlib.util.decode_source(path.read_bytes())
+        return path, importlib.util.decode_source(path.read_bytes())
     except (OSError, SyntaxError, UnicodeError) as error:
         raise _wrong(f"{path} can't be read: {error}.") from error
-    _check_function(function, source, str(path))
-    name = path.stem.replace(".", "_")
-    return TrainableSource(kind="file", module=name, function=function, file_path=path.resolve())
 
 
 def _locate_in_module(name: str, function: str) -> TrainableSource:
@@ -195,19 +219,30 @@ def _check_function(name: str, source: str, path: str) -> None:
     raise _wrong(f"there is no function '{name}' in {path}.{did_you_mean(name, functions)} Functions there: {listed}.")
 
 
+def _does_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement at top level only defines something."""
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr):
+        return not any(isinstance(node, ast.Call | ast.Await) for node in ast.walk(statement))
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Pass)
+    return isinstance(statement, kinds)
+
+
 def _names_in(source: str, path: str) -> _Names:
+    names = _Names()
+    for statement in _top_level(_parsed(source, path).body):
+        names.add(statement)
+    return names
+
+
+def _parsed(source: str, path: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an unknown escape in a string is for the import to complain about
-            tree = ast.parse(source)
+            return ast.parse(source)
     except SyntaxError as error:
         raise _wrong(f"{path}:{error.lineno} is not Python: {error.msg}.") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise _wrong(f"{path} is not Python: {error}.") from error
-    names = _Names()
-    for statement in _top_level(tree.body):
-        names.add(statement)
-    return names
 
 
 @dataclass(kw_only=True)

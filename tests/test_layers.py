@@ -27,6 +27,12 @@ RULES = [
     ("hpsearch.expressions", {"simpleeval"}),
     ("hpsearch.space_parser", set()),
     ("hpsearch.space_references", set()),
+    ("hpsearch.distributions", set()),
+    ("hpsearch.dialects", set()),
+    ("hpsearch.dialect_parameters", set()),
+    ("hpsearch.dialect_ray", set()),
+    ("hpsearch.dialect_command", set()),
+    ("hpsearch.script", set()),
     ("hpsearch.space_checks", set()),
     ("hpsearch.sweep", {"pydantic", "pydantic_core"}),
 ]

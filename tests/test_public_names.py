@@ -45,7 +45,7 @@ def test_verbs_and_flags():
     assert found == {
         "sweep": ["--accept-changes", "--again", "--dry-run", "--home", "--name", "--prior", "--set", "-n"],
         "resume": ["--accept-changes", "--home", "--retry-failed", "-n"],
-        "validate": ["--home", "--json", "--prior", "--sample", "--set"],
+        "validate": ["--canonical", "--home", "--json", "--prior", "--sample", "--set"],
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],
         "best": ["--home", "--json"],
@@ -71,6 +71,7 @@ def test_yaml_keys():
     assert keys_of(Sweep) == {
         "name": None,
         "trainable": None,
+        "arguments": None,
         "metric": {"name": None, "goal": None},
         "method": None,
         "sampler": None,
@@ -94,6 +95,7 @@ def test_yaml_keys():
         "parallel": None,
         "data": None,
         "ray": {"address": None},
+        "notes": None,
     }
 
 

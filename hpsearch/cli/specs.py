@@ -22,6 +22,9 @@ def validate(
         int, typer.Option("--sample", min=0, max=10_000, help="Also print the first N configurations as JSON lines.")
     ] = 0,
     prior: Prior = None,
+    canonical: Annotated[
+        bool, typer.Option("--canonical", help="Print the spec in hpsearch's own spelling, whoever's words it is in.")
+    ] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
@@ -30,10 +33,13 @@ def validate(
     from hpsearch.driver import home_dir
     from hpsearch.plan import make_plan, render, to_dict
     from hpsearch.priors.sources import plan_prior
-    from hpsearch.specfile import find_spec, load_sweep
+    from hpsearch.specfile import dump_yaml, find_spec, load_sweep
 
     path = find_spec(spec)
     loaded = load_sweep(path, overrides=[*(set_ or []), *([f"prior={json.dumps(prior)}"] if prior else [])])
+    if canonical:
+        print(dump_yaml(loaded.to_short_dict()), end="")
+        return
     known = plan_prior(loaded, home_dir(home), spec_dir=path.parent)
     plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus(), prior=known)
     configs = first_configs(loaded, sample) if sample else []

@@ -38,7 +38,10 @@ def code_of(trainable: TrainableSource | Callable[..., Any]) -> Code | None:
         None where the source can't be read.
     """
     if isinstance(trainable, TrainableSource):
-        return None if trainable.file_path is None else _files_from(trainable.file_path)
+        if trainable.file_path is None:
+            return None
+        called = trainable.function or canonical(trainable.arguments)
+        return {**_files_from(trainable.file_path), "function": called}
     path = inspect.getsourcefile(trainable) if inspect.isfunction(trainable) else None
     if path is not None and Path(path).is_file() and trainable.__module__ != "__main__" and not trainable.__closure__:
         return {**_files_from(Path(path)), "function": trainable.__qualname__}

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hpsearch.domains import Choice, Computed, Constant, Domain, Integer, Real, canonical
+from hpsearch.distributions import Shaped
+from hpsearch.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real, canonical
 from hpsearch.search.contract import Outcome
 from hpsearch.space import Point, Space
 
@@ -110,7 +111,7 @@ def fitted(point: Mapping[str, Any], space: Space) -> Point:
     return whole
 
 
-def _value(name: str, domain: Constant | Choice | Real | Integer, point: Mapping[str, Any]) -> Any:
+def _value(name: str, domain: Drawn, point: Mapping[str, Any]) -> Any:
     if name not in point:
         if domain.size == 1:
             return (domain.grid() or ())[0]
@@ -118,7 +119,7 @@ def _value(name: str, domain: Constant | Choice | Real | Integer, point: Mapping
     value = _in_kind(domain, point[name])
     if not domain.contains(value):
         raise Misfit(f"{name} was not in {str(domain)[:100]}")
-    return domain.clip(value) if isinstance(domain, Real) else value
+    return domain.clip(value) if isinstance(domain, Real | Shaped) else value
 
 
 def _in_kind(domain: Domain, value: Any) -> Any:
@@ -128,9 +129,10 @@ def _in_kind(domain: Domain, value: Any) -> Any:
         exact = [each for each in known if canonical(each) == canonical(value)]
         return next(iter([*exact, *(each for each in known if _same(value, each))]), value)
     number = _number(value)
-    if number is None or (isinstance(domain, Integer) and not number.is_integer()):
+    is_whole = isinstance(domain, Integer) or (isinstance(domain, Shaped) and isinstance(domain.q, int))
+    if number is None or (is_whole and not number.is_integer()):
         return value
-    return int(number) if isinstance(domain, Integer) else number
+    return int(number) if is_whole else number
 
 
 def _same(value: Any, known: Any) -> bool:

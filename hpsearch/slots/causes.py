@@ -167,8 +167,24 @@ def _flat(row: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _message(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return _exit_message(error)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}" if text else type(error).__name__
+
+
+def _exit_message(error: SystemExit) -> str:
+    """How a script left, and argparse's message where that made it leave."""
+    if not isinstance(error.code, int):
+        return f"the script left with: {' '.join(str(error.code).split())[:MAX_EVIDENCE]}"
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    messages = (
+        frame.f_locals.get("message")
+        for frame in frames
+        if frame.f_globals.get("__name__") == "argparse" and frame.f_code.co_name == "error"
+    )
+    said = next((f": {message}" for message in messages), "")
+    return f"the script left with exit code {error.code}{said[:MAX_EVIDENCE]}"
 
 
 def _shown(value: object) -> str:

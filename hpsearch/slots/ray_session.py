@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
+from hpsearch.script import Script
 from hpsearch.training.trial import TrialContext, report
 
 
@@ -24,7 +25,10 @@ def uses_ray_tune(function: Callable[..., Any]) -> bool:
     if "ray.tune" in sys.modules:
         return True
     try:
-        source = inspect.getsource(inspect.getmodule(function) or function)
+        if isinstance(function, Script):
+            source = function.path.read_text()
+        else:
+            source = inspect.getsource(inspect.getmodule(function) or function)
     except (OSError, TypeError):
         return False
     return "ray.tune" in source or "ray import" in source or "import ray" in source

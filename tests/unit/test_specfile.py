@@ -177,9 +177,9 @@ FORM = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes
         ),
         (
             "limts.trials=3",
-            "--set limts.trials=3: limts: unknown key 'limts'. Did you mean 'limits'? Known: name, trainable, metric,"
-            " method, sampler, seed, parameters, constraints, initial_points, prior, early_terminate, limits, resources,"
-            " precision, parallel, data, ray.",
+            "--set limts.trials=3: limts: unknown key 'limts'. Did you mean 'limits'? Known: "
+            + ", ".join(field.alias or name for name, field in Sweep.model_fields.items())
+            + ".",
         ),
         (
             "parameters.new.max=3",

@@ -17,10 +17,7 @@ SPEC: dict[str, Any] = {
     "metric": {"name": "loss", "goal": "minimize"},
     "parameters": {"lr": {"min": 0.1, "max": 1.0}},
 }
-TOP_KEYS = (
-    "name, trainable, metric, method, sampler, seed, parameters, constraints, initial_points, prior, early_terminate, limits,"
-    " resources, precision, parallel, data, ray"
-)
+TOP_KEYS = ", ".join(field.alias or name for name, field in Sweep.model_fields.items())
 LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, retries, failures"
 TOO_LONG = 10**5000
 """Python refuses to spell this out."""
@@ -40,6 +37,7 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
     assert Sweep.from_dict(SPEC).to_dict() == {
         "name": None,
         "trainable": None,
+        "arguments": None,
         "metric": {"name": "loss", "goal": "minimize"},
         "method": "random",
         "sampler": None,
@@ -58,6 +56,7 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
         "parallel": "ddp",
         "data": {"root": None},
         "ray": {"address": None},
+        "notes": None,
     }  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def test_a_name_that_is_not_at_top_level_does_not_count(source: str) -> None:
         ("kinds:Net", "'Net' in kinds.py is a class. Write a function, def train(config), that makes and runs it."),
         ("kinds:later", "'later' in kinds.py is an async function. Write def in place of async def."),
         ("net", "expected module:function or path/file.py:function, got 'net'."),
-        ("net.py", "expected module:function or path/file.py:function, got 'net.py'. Write for example net.py:train."),
+        ("net.py", "running net.py does nothing: it only defines things. Name one, net.py:train."),
         ("net:", "expected module:function or path/file.py:function, got 'net:'."),
         (":train", "expected module:function or path/file.py:function, got ':train'."),
         ("net:Net.train", "expected module:function or path/file.py:function, got 'net:Net.train'."),

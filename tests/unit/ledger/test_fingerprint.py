@@ -10,7 +10,7 @@ import pytest
 
 from hpsearch.ledger.fingerprint import changed_files, code_of, data_hash, trial_fingerprint
 from hpsearch.sweep import Sweep
-from hpsearch.trainable import TrainableSource
+from hpsearch.trainable import TrainableSource, locate
 
 TREE: dict[str, Any] = {"metric": {"name": "m", "goal": "minimize"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 
@@ -75,7 +75,7 @@ def test_the_code_is_the_file_and_what_it_imports_of_the_project(tmp_path: Path,
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     code = code_of(source(tmp_path / "train.py"))
-    assert code is not None and set(code) == set(files) - {"unrelated.py"}
+    assert code is not None and set(code) == {*files, "function"} - {"unrelated.py"}
     (tmp_path / "package" / "late.py").write_text("x = 1\n")
     (tmp_path / "helper.py").unlink()
     new = code_of(source(tmp_path / "train.py"))
@@ -173,3 +173,19 @@ def test_data_count_by_name_and_size(tmp_path: Path):
     (root / "deep" / "a.bin").write_bytes(b"1234")
     assert data_hash({"root": str(root)}) != before
     assert data_hash({"root": None, "kind": "a"}) != data_hash({"root": None, "kind": "b"})
+
+
+def test_two_functions_of_one_file_are_not_the_same_trainable(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("def one(config): ...\ndef two(config): ...\nprint()\n")
+    codes = [code_of(locate(text, spec_dir=None)) for text in ("train.py:one", "train.py:two", "train.py")]
+    assert len({tuple(sorted((code or {}).values())) for code in codes}) == 3
+
+
+def test_a_scripts_command_line_is_part_of_its_code(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("import helper\nprint(helper)\n")
+    (tmp_path / "helper.py").write_text("")
+    plain, other = (code_of(locate("train.py", spec_dir=None, arguments=[word])) for word in ("${args}", "--deep"))
+    assert plain is not None and set(plain) == {"train.py", "helper.py", "function"}
+    assert plain != other

@@ -1,0 +1,53 @@
+"""A W&B sweep file and its script, unchanged but for `hpsearch.report`, in a real sweep."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from hpsearch.driver import Run
+from hpsearch.specfile import load_sweep
+
+pytestmark = pytest.mark.ray
+
+SCRIPT = """
+    import argparse, os
+    import hpsearch
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--optimizer.name", dest="optimizer", choices=["sgd", "adam"])
+    parser.add_argument("--broken", action="store_true")
+    settings = parser.parse_args()
+    if settings.optimizer == "adam":
+        parser.error("adam is out of order")
+    for epoch in range(4):
+        hpsearch.report({"val/loss": settings.lr, "pid": os.getpid()})
+"""
+SPEC = """
+    program: train.py
+    method: grid
+    metric: {name: val/loss}
+    project: vision
+    parameters:
+      lr: {distribution: categorical, values: [0.5, 0.25]}
+      optimizer: {parameters: {name: {values: [sgd, adam]}}}
+    early_terminate: {type: hyperband, min_iter: 2, eta: 2}
+    command: ["${env}", "${interpreter}", "${program}", "${args}"]
+"""
+
+
+def test_a_wandb_sweep_runs_as_it_is(ray_session: None, tmp_path: Path, home: Path) -> None:
+    (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT))
+    (tmp_path / "sweep.yaml").write_text(textwrap.dedent(SPEC))
+    sweep = load_sweep(tmp_path / "sweep.yaml", overrides=["resources.gpu=0", "limits.concurrent=1"])
+    results, exit_code = Run(sweep=sweep, home=home, spec_dir=tmp_path, show="none").start()
+    trials = results.trials.set_index("optimizer.name")
+    assert exit_code == 0
+    assert set(trials.loc["sgd", "state"]) <= {"done", "stopped"}
+    assert set(trials.loc["adam", "state"]) == {"failed"}
+    assert trials.loc["sgd", "best_val/loss"].min() == 0.25
+    assert trials.loc["sgd", "last_pid"].nunique() == 1  # one process trains them all
+    assert "adam is out of order" in results.failed["evidence"].iloc[0]
