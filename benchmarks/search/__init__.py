@@ -1,0 +1,1 @@
+"""Searchers and stopping rules against their peers on real tables: `python -m benchmarks.search`."""

@@ -1,0 +1,128 @@
+"""hpsearch against its peers on real tables, by a simulated clock.
+
+    python -m benchmarks.search --seeds 20 --jobs 2 --minutes 60
+    python -m benchmarks.search --part stopping
+
+Every method is the library's own object; one epoch costs one unit of time, or what the table says. Results are kept in
+.bench/cells.jsonl by code, versions and arguments: only what changed is computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.search.cells import Cache, Cell, Found
+from benchmarks.search.figures import Block, Standing, standings
+from benchmarks.search.methods import METHODS
+from benchmarks.search.tables import data_dir, table_names
+
+SEARCHERS = (
+    "hpsearch bayes", "hpsearch random + asha", "hpsearch tpe", "hpsearch random",
+    "Ray OptunaSearch + ASHA", "Ray random + ASHA", "Optuna TPE", "Optuna TPE + SuccessiveHalving", "Optuna TPE + Hyperband",
+    "Optuna TPE + Median", "HyperOpt TPE", "Syne Tune ASHA", "Syne Tune BOHB",
+)  # fmt: skip
+RULES = (
+    "hpsearch random + asha", "hpsearch random + asha_stop", "hpsearch random", "Ray random + ASHA",
+    "Ray random + ASHA, NaN as 1e9", "Syne Tune ASHA",
+)  # fmt: skip
+PARTS = {
+    "searchers": (SEARCHERS, (1, 4), (5, 10, 20, 50), "taskset- lcbench- hpolib-"),
+    "stopping": (RULES, (1, 4, 16, 64), (4, 10, 20), "taskset-rows-"),
+}
+"""Methods (the first is what the others are tested against), workers, budgets in full trainings, tables."""
+
+
+def main() -> int:
+    """Compute what is missing and print; 1 where the tables aren't there."""
+    given = _parse()
+    tables = table_names(given.data)
+    if not tables:
+        print(f"no tables in {given.data}: set HPSEARCH_BENCH_DATA to their folder", file=sys.stderr)
+        return 1
+    cache = Cache(given.cache, given.data)
+    print(_versions(), flush=True)
+    for part in given.part:
+        methods, workers, budgets, families = PARTS[part]
+        methods = tuple(given.methods or methods)
+        budgets = tuple(budget for budget in budgets if budget <= given.trainings)
+        chosen = [name for name in tables if _family(name) in families.split() and (not given.tables or name in given.tables)]
+        cells = [
+            Cell(method=method, table=table, workers=count, seed=seed, trainings=min(budgets[-1], METHODS[method].trainings))
+            for seed in given.seeds
+            for count in (given.workers or workers)
+            for table in chosen
+            for method in methods
+            if seed < METHODS[method].seeds
+        ]
+        for left in cache.fill(cells, jobs=given.jobs, minutes=given.minutes):
+            if left % 100 == 0:
+                print(f"{part}: {left} cells left", file=sys.stderr, flush=True)
+        found = {cell: each for cell in cells if (each := cache.get(cell)) is not None}
+        for count in given.workers or workers:
+            _print(part, count, budgets, methods, {cell: each for cell, each in found.items() if cell.workers == count})
+    return 0
+
+
+def _family(table: str) -> str:
+    for family in ("taskset-rows-", "taskset-", "lcbench-", "hpolib-"):
+        if table.startswith(family):
+            return family
+    raise ValueError(table)
+
+
+def _print(part: str, workers: int, budgets: tuple[int, ...], methods: tuple[str, ...], found: dict[Cell, Found]) -> None:
+    ran = [method for method in methods if any(cell.method == method for cell in found)]
+    if not ran:
+        return
+    columns = [standings(_regrets(found, ran, budget), ran[0]) for budget in budgets]
+    seeds = len({cell.seed for cell in found})
+    print(f"\n{part}, {workers} workers, {len({c.table for c in found})} tables, {seeds} seeds")
+    print(f"{'':32}" + "".join(f"{f'{budget} trainings':>36}" for budget in budgets))
+    for method in ran:
+        print(f"{method:32}" + "".join(_column(each[method]) for each in columns), flush=True)
+
+
+def _column(standing: Standing) -> str:
+    p_value = "" if standing.p_value is None else f"p {standing.p_value:.0e}"
+    return f"{standing.mean:8.3f} [{standing.low:.3f} {standing.high:.3f}] {standing.rank:5.2f} {p_value:>7}"
+
+
+def _regrets(found: dict[Cell, Found], methods: list[str], budget: int) -> dict[str, dict[Block, float]]:
+    regrets: dict[str, dict[Block, float]] = {method: {} for method in methods}
+    for cell, each in found.items():
+        if cell.method in regrets:
+            regrets[cell.method][cell.table, cell.seed] = each.regrets[budget - 1]
+    return regrets
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("optuna", "hyperopt", "ray", "syne-tune", "numpy"))
+    return f"Python {platform.python_version()}, {packages}, {platform.machine()}"
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--data", type=Path, default=data_dir(), help="folder of the tables")
+    parser.add_argument("--cache", type=Path, default=Path(".bench/cells.jsonl"))
+    parser.add_argument("--seeds", type=_numbers, default=range(20), help="20, or 5:10")
+    parser.add_argument("--trainings", type=int, default=50)
+    parser.add_argument("--workers", type=int, nargs="*")
+    parser.add_argument("--tables", nargs="*")
+    parser.add_argument("--methods", nargs="*", choices=METHODS)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=60.0, help="for each part; what is missing is left out")
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> range:
+    first, _, last = text.rpartition(":")
+    return range(int(first or 0), int(last))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

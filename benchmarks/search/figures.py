@@ -1,0 +1,74 @@
+"""From cells to figures: means with intervals, ranks, paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata, wilcoxon
+
+NUM_RESAMPLES = 1000
+
+Block = tuple[str, int]
+"""Table and seed: what all methods are compared on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One method at one budget."""
+
+    mean: float
+    """Mean normalised regret, every table weighing the same."""
+    low: float
+    high: float
+    """95 % interval of the mean: seeds are drawn again within each table."""
+    rank: float
+    """Mean rank among the methods; 1 is best, ties share theirs."""
+    p_value: float | None
+    """Two-sided Wilcoxon signed-rank test against the reference on the same tables and seeds; None for itself."""
+
+
+def standings(regrets: Mapping[str, Mapping[Block, float]], reference: str) -> dict[str, Standing]:
+    """All methods at one budget.
+
+    Args:
+        regrets: Method to block to regret; only blocks that every method has are looked at.
+        reference: The method that the others are tested against.
+    """
+    blocks = sorted(set.intersection(*(set(each) for each in regrets.values())))
+    table = np.array([[each[block] for block in blocks] for each in regrets.values()])  # (method, block)
+    weights = _weights(blocks)
+    ranks = (np.apply_along_axis(rankdata, 0, table) * weights).sum(1)
+    row = list(regrets).index(reference)
+    found = {}
+    for number, name in enumerate(regrets):
+        low, high = _interval(table[number], blocks)
+        found[name] = Standing(
+            mean=float((table[number] * weights).sum()),
+            low=low,
+            high=high,
+            rank=float(ranks[number]),
+            p_value=None if number == row else _p_value(table[number], table[row]),
+        )
+    return found
+
+
+def _weights(blocks: Sequence[Block]) -> np.ndarray:
+    names = [name for name, _ in blocks]
+    weights = np.array([1 / names.count(name) for name in names])
+    return weights / weights.sum()
+
+
+def _interval(values: np.ndarray, blocks: Sequence[Block]) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    names = np.array([name for name, _ in blocks])
+    means = [
+        rng.choice(values[names == name], (NUM_RESAMPLES, int((names == name).sum()))).mean(1) for name in sorted(set(names))
+    ]
+    low, high = np.percentile(np.mean(means, axis=0), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _p_value(values: np.ndarray, others: np.ndarray) -> float:
+    return 1.0 if np.allclose(values, others) else float(wilcoxon(values, others, zero_method="zsplit").pvalue)

@@ -1,0 +1,113 @@
+"""Everything that takes part, by the name that it has in the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.search.simulator import Contestant
+from benchmarks.search.tables import Table
+
+Make = Callable[[Table, int, int], Contestant]
+"""Table, seed, workers."""
+MAX_TRIALS = 1_000_000
+ASHA = {"early_terminate": {"type": "asha", "eta": 3}}
+ASHA_STOP = {"early_terminate": {"type": "asha_stop", "eta": 3}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One contestant."""
+
+    make: Make
+    settings: str
+    """All that it was made with: a result that was kept is of this method only if this is the same."""
+    modules: tuple[str, ...]
+    """Files beside this one that it depends on."""
+    packages: tuple[str, ...] = ()
+    """Whose versions its results depend on."""
+    is_ours: bool = False
+    """Whether it depends on the code of hpsearch."""
+    seeds: int = 20
+    """Seeds that it runs at most."""
+    trainings: int = 50
+    """Budget that it runs at most; both spare the hour that a few peers would take alone."""
+
+
+def _ours(**spec: Any) -> Method:
+    def make(table: Table, seed: int, workers: int) -> Contestant:
+        from benchmarks.search.ours import Ours
+
+        return Ours(table, seed=seed, workers=workers, trials=MAX_TRIALS, spec=spec)
+
+    return Method(
+        make=make, settings=repr(spec), modules=("ours.py",), packages=("optuna", "hyperopt"), is_ours=True
+    )
+
+
+def _optuna(pruner: str, *arguments: Any, **settings: Any) -> Method:
+    def make(table: Table, seed: int, workers: int) -> Contestant:
+        import optuna
+
+        from benchmarks.search.optuna_peers import OptunaPeer
+
+        given = {key: table.max_epochs if value == "max_epochs" else value for key, value in settings.items()}
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        return OptunaPeer(table, sampler=sampler, pruner=getattr(optuna.pruners, pruner)(*arguments, **given))
+
+    return Method(
+        make=make, settings=repr((pruner, arguments, settings)), modules=("optuna_peers.py",), packages=("optuna",)
+    )
+
+
+def _hyperopt(table: Table, seed: int, workers: int) -> Contestant:
+    from benchmarks.search.optuna_peers import HyperoptPeer
+
+    return HyperoptPeer(table, seed=seed)
+
+
+def _ray(search: str, **settings: Any) -> Method:
+    def make(table: Table, seed: int, workers: int) -> Contestant:
+        from benchmarks.search.ray_peers import RandomSearch, RayPeer, optuna_search
+
+        chosen = RandomSearch(table.parameters, seed) if search == "random" else optuna_search(table, seed)
+        return RayPeer(table, search=chosen, seed=seed, **settings)
+
+    return Method(
+        make=make, settings=repr((search, settings)), modules=("ray_peers.py",), packages=("ray", "optuna")
+    )
+
+
+def _syne(scheduler: str, **most: int) -> Method:
+    def make(table: Table, seed: int, workers: int) -> Contestant:
+        from syne_tune.optimizer import baselines
+
+        from benchmarks.search.syne_peers import SynePeer
+
+        return SynePeer(table, make=getattr(baselines, scheduler), seed=seed)
+
+    return Method(
+        make=make, settings=scheduler, modules=("syne_peers.py",), packages=("syne-tune",), **most
+    )
+
+
+METHODS: Mapping[str, Method] = {
+    "hpsearch bayes": _ours(method="bayes"),
+    "hpsearch tpe + asha": _ours(method="optuna", sampler="tpe", **ASHA),
+    "hpsearch random + asha": _ours(method="random", **ASHA),
+    "hpsearch random + asha_stop": _ours(method="random", **ASHA_STOP),
+    "hpsearch random": _ours(method="random"),
+    "hpsearch tpe": _ours(method="optuna", sampler="tpe"),
+    "Ray OptunaSearch + ASHA": _ray("optuna"),
+    "Ray random + ASHA": _ray("random"),
+    "Ray random + ASHA, NaN as 1e9": _ray("random", nan_as=1e9),
+    "Optuna TPE": _optuna("NopPruner"),
+    "Optuna TPE + SuccessiveHalving": _optuna("SuccessiveHalvingPruner", min_resource=1, reduction_factor=3),
+    "Optuna TPE + Hyperband": _optuna("HyperbandPruner", min_resource=1, max_resource="max_epochs", reduction_factor=3),
+    "Optuna TPE + Median": _optuna("MedianPruner"),
+    "HyperOpt TPE": Method(make=_hyperopt, settings="", modules=("optuna_peers.py",), packages=("hyperopt",)),
+    "Syne Tune ASHA": _syne("ASHA"),
+    "Syne Tune BOHB": _syne("BOHB", seeds=5, trainings=20),
+    "Syne Tune ASHA + CQR": _syne("ASHACQR", seeds=1, trainings=5),
+}
