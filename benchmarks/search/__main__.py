@@ -15,8 +15,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.search.cells import Cache, Cell, Found
-from benchmarks.search.figures import Block, Standing, standings
+from benchmarks.search.cells import Cache, Cell
+from benchmarks.search.pages import plot, text_table
 from benchmarks.search.methods import METHODS
 from benchmarks.search.tables import data_dir, table_names
 
@@ -29,6 +29,7 @@ RULES = (
     "hpsearch random + asha", "hpsearch random + asha_stop", "hpsearch random", "Ray random + ASHA",
     "Ray random + ASHA, NaN as 1e9", "Syne Tune ASHA",
 )  # fmt: skip
+TABLE_HEAD = "mean normalised regret [95 % interval], mean rank, p of a paired test against the first"
 PARTS = {
     "searchers": (SEARCHERS, (1, 4), (5, 10, 20, 50), "taskset- lcbench- hpolib-"),
     "stopping": (RULES, (1, 4, 16, 64), (4, 10, 20), "taskset-rows-"),
@@ -51,7 +52,7 @@ def main() -> int:
         budgets = tuple(budget for budget in budgets if budget <= given.trainings)
         chosen = [name for name in tables if _family(name) in families.split() and (not given.tables or name in given.tables)]
         cells = [
-            Cell(method=method, table=table, workers=count, seed=seed, trainings=min(budgets[-1], METHODS[method].trainings))
+            Cell(method=method, table=table, workers=count, seed=seed, trainings=_trainings(method, seed, budgets, given))
             for seed in given.seeds
             for count in (given.workers or workers)
             for table in chosen
@@ -63,8 +64,18 @@ def main() -> int:
                 print(f"{part}: {left} cells left", file=sys.stderr, flush=True)
         found = {cell: each for cell in cells if (each := cache.get(cell)) is not None}
         for count in given.workers or workers:
-            _print(part, count, budgets, methods, {cell: each for cell, each in found.items() if cell.workers == count})
+            some = {cell: each for cell, each in found.items() if cell.workers == count}
+            print(f"\n{part}, {count} workers: {TABLE_HEAD}")
+            print(text_table(some, methods, budgets), flush=True)
+        if given.plot is not None and part == "searchers":
+            plot(found, methods, given.plot)
     return 0
+
+
+def _trainings(method: str, seed: int, budgets: tuple[int, ...], given: argparse.Namespace) -> int:
+    """How far a cell runs: the last budget takes longer than all others, and is for the first seeds alone."""
+    last = budgets[-1] if seed < given.deep_seeds else max(budget for budget in budgets if budget <= 20)
+    return min(last, METHODS[method].trainings)
 
 
 def _family(table: str) -> str:
@@ -72,31 +83,6 @@ def _family(table: str) -> str:
         if table.startswith(family):
             return family
     raise ValueError(table)
-
-
-def _print(part: str, workers: int, budgets: tuple[int, ...], methods: tuple[str, ...], found: dict[Cell, Found]) -> None:
-    ran = [method for method in methods if any(cell.method == method for cell in found)]
-    if not ran:
-        return
-    columns = [standings(_regrets(found, ran, budget), ran[0]) for budget in budgets]
-    seeds = len({cell.seed for cell in found})
-    print(f"\n{part}, {workers} workers, {len({c.table for c in found})} tables, {seeds} seeds")
-    print(f"{'':32}" + "".join(f"{f'{budget} trainings':>36}" for budget in budgets))
-    for method in ran:
-        print(f"{method:32}" + "".join(_column(each[method]) for each in columns), flush=True)
-
-
-def _column(standing: Standing) -> str:
-    p_value = "" if standing.p_value is None else f"p {standing.p_value:.0e}"
-    return f"{standing.mean:8.3f} [{standing.low:.3f} {standing.high:.3f}] {standing.rank:5.2f} {p_value:>7}"
-
-
-def _regrets(found: dict[Cell, Found], methods: list[str], budget: int) -> dict[str, dict[Block, float]]:
-    regrets: dict[str, dict[Block, float]] = {method: {} for method in methods}
-    for cell, each in found.items():
-        if cell.method in regrets:
-            regrets[cell.method][cell.table, cell.seed] = each.regrets[budget - 1]
-    return regrets
 
 
 def _versions() -> str:
@@ -111,10 +97,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path(".bench/cells.jsonl"))
     parser.add_argument("--seeds", type=_numbers, default=range(20), help="20, or 5:10")
     parser.add_argument("--trainings", type=int, default=50)
+    parser.add_argument("--deep-seeds", type=int, default=5, help="seeds that run to 50 trainings; the others to 20")
     parser.add_argument("--workers", type=int, nargs="*")
     parser.add_argument("--tables", nargs="*")
     parser.add_argument("--methods", nargs="*", choices=METHODS)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--plot", type=Path, help="where to draw the searchers, .svg or .png")
     parser.add_argument("--minutes", type=float, default=60.0, help="for each part; what is missing is left out")
     return parser.parse_args()
 

@@ -25,6 +25,8 @@ class Standing:
     """95 % interval of the mean: seeds are drawn again within each table."""
     rank: float
     """Mean rank among the methods; 1 is best, ties share theirs."""
+    num_blocks: int
+    """Tables times seeds."""
     p_value: float | None
     """Two-sided Wilcoxon signed-rank test against the reference on the same tables and seeds; None for itself."""
 
@@ -49,6 +51,7 @@ def standings(regrets: Mapping[str, Mapping[Block, float]], reference: str) -> d
             low=low,
             high=high,
             rank=float(ranks[number]),
+            num_blocks=len(blocks),
             p_value=None if number == row else _p_value(table[number], table[row]),
         )
     return found

@@ -109,5 +109,4 @@ METHODS: Mapping[str, Method] = {
     "HyperOpt TPE": Method(make=_hyperopt, settings="", modules=("optuna_peers.py",), packages=("hyperopt",)),
     "Syne Tune ASHA": _syne("ASHA"),
     "Syne Tune BOHB": _syne("BOHB", seeds=5, trainings=20),
-    "Syne Tune ASHA + CQR": _syne("ASHACQR", seeds=1, trainings=5),
 }

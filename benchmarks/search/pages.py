@@ -1,0 +1,86 @@
+"""What is shown of the cells: a table for each number of workers, and one plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.search.cells import Cell, Found
+from benchmarks.search.figures import Block, Standing, standings
+
+FEW = 0.5
+"""A method with less than this share of the cells is compared with the first one alone, on the cells that it has."""
+
+Regrets = dict[str, dict[Block, float]]
+
+
+def text_table(found: Mapping[Cell, Found], methods: Sequence[str], budgets: Sequence[int]) -> str:
+    """Methods down, budgets across; the first method is the one that the others are tested against.
+
+    Args:
+        found: Of one number of workers.
+        methods: In the order of the rows.
+        budgets: In full trainings.
+    """
+    columns = [_column(_regrets(found, methods, budget), budget) for budget in budgets]
+    ran = [method for method in methods if any(method in column for column in columns)]
+    rows = [["", *(column[""] for column in columns)]]
+    rows += [[method, *(column.get(method, "-") for column in columns)] for method in ran]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = ("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows)
+    head, *rest = lines
+    return "\n".join([head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rest])
+
+
+def plot(found: Mapping[Cell, Found], methods: Sequence[str], path: Path) -> None:
+    """Mean regret over the budget, one worker: a panel for each family of tables."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    cells = [cell for cell in found if cell.workers == 1]
+    families = sorted({cell.table.split("-")[0] for cell in cells})
+    figure, panels = pyplot.subplots(1, len(families), figsize=(4.2 * len(families), 4.2), squeeze=False)
+    for panel, family in zip(panels[0], families, strict=True):
+        for number, method in enumerate(methods):
+            curves = [found[c].regrets[:20] for c in cells if c.method == method and c.table.startswith(family)]
+            if curves:
+                style = {"lw": 2.5} if number == 0 else {"lw": 1, "ls": "--" if method.startswith("hpsearch") else "-"}
+                panel.plot(np.arange(1, 21), np.mean(curves, axis=0), label=method, **style)
+        panel.set(title=family, xlabel="full trainings", yscale="log")
+    panels[0][0].set_ylabel("mean normalised regret")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=7, frameon=False)
+    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _regrets(found: Mapping[Cell, Found], methods: Sequence[str], budget: int) -> Regrets:
+    regrets: Regrets = {method: {} for method in methods}
+    for cell, each in found.items():
+        if cell.method in regrets and len(each.regrets) >= budget:
+            regrets[cell.method][cell.table, cell.seed] = each.regrets[budget - 1]
+    return {method: each for method, each in regrets.items() if each}
+
+
+def _column(regrets: Regrets, budget: int) -> dict[str, str]:
+    """Method to text, and "" to the head."""
+    if not regrets:
+        return {"": f"{budget} trainings"}
+    first, most = next(iter(regrets)), max(map(len, regrets.values()))
+    many = {method: each for method, each in regrets.items() if len(each) >= FEW * most}
+    table = standings(many, first)
+    column = {method: _text(each) for method, each in table.items()}
+    for method, each in regrets.items():
+        if method not in many:
+            pair = standings({first: regrets[first], method: each}, first)
+            column[method] = f"{_text(pair[method], ranked=False)}, {pair[method].num_blocks} runs: {pair[first].mean:.3f}"
+    return column | {"": f"{budget} trainings, {table[first].num_blocks} runs"}
+
+
+def _text(standing: Standing, *, ranked: bool = True) -> str:
+    text = f"{standing.mean:.3f} [{standing.low:.3f} {standing.high:.3f}]"
+    text += f" {standing.rank:5.2f}" if ranked else ""
+    return text + ("" if standing.p_value is None else f" p={standing.p_value:.1g}")
