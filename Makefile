@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint check bench format clean
+.PHONY: sweep test lint check bench bench-search format clean
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m hpsearch sweep spaces/resnet.yaml $(SWEEP_ARGS)
@@ -22,6 +22,11 @@ check: lint
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.slots
 	$(BIN)/python -m benchmarks.shared_data
+
+bench-search: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m benchmarks.search --plot benchmarks/search/regret.svg $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.ask_tell
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .

@@ -16,13 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.search.cells import Cache, Cell
-from benchmarks.search.pages import plot, text_table
 from benchmarks.search.methods import METHODS
+from benchmarks.search.pages import plot, text_table
 from benchmarks.search.tables import data_dir, table_names
 
 SEARCHERS = (
     "hpsearch bayes", "hpsearch random + asha", "hpsearch tpe", "hpsearch random",
-    "Ray OptunaSearch + ASHA", "Ray random + ASHA", "Optuna TPE", "Optuna TPE + SuccessiveHalving", "Optuna TPE + Hyperband",
+    "Ray OptunaSearch + ASHA", "Ray random + ASHA", "Optuna TPE", "Optuna TPE + SuccessiveHalving",
+    "Optuna TPE + Hyperband",
     "Optuna TPE + Median", "HyperOpt TPE", "Syne Tune ASHA", "Syne Tune BOHB",
 )  # fmt: skip
 RULES = (
@@ -50,9 +51,13 @@ def main() -> int:
         methods, workers, budgets, families = PARTS[part]
         methods = tuple(given.methods or methods)
         budgets = tuple(budget for budget in budgets if budget <= given.trainings)
-        chosen = [name for name in tables if _family(name) in families.split() and (not given.tables or name in given.tables)]
+        chosen = [
+            name for name in tables if _family(name) in families.split() and (not given.tables or name in given.tables)
+        ]
         cells = [
-            Cell(method=method, table=table, workers=count, seed=seed, trainings=_trainings(method, seed, budgets, given))
+            Cell(
+                method=method, table=table, workers=count, seed=seed, trainings=_trainings(method, seed, budgets, given)
+            )
             for seed in given.seeds
             for count in (given.workers or workers)
             for table in chosen

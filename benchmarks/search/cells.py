@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -57,7 +58,7 @@ def run_cell(folder: Path, cell: Cell) -> Found:
         trace = Simulation(contestant, table, workers=cell.workers, trainings=cell.trainings).run()
     regrets = (trace.regret_at(count * table.max_epochs) for count in range(1, cell.trainings + 1))
     return Found(
-        regrets=tuple(1.0 if regret != regret else round(regret, 6) for regret in regrets),
+        regrets=tuple(1.0 if math.isnan(regret) else round(regret, 6) for regret in regrets),
         num_trials=trace.num_trials,
         own_s=round(trace.own_s, 3),
     )
@@ -84,7 +85,10 @@ class Cache:
         missing = [cell for cell in cells if self.get(cell) is None]
         deadline = time.monotonic() + 60 * minutes
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=500) as pool, self._path.open("a") as file:
+        with (
+            multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=500) as pool,
+            self._path.open("a") as file,
+        ):
             tasks = [(self._folder, cell) for cell in missing]
             for left, (cell, found) in zip(range(len(missing) - 1, -1, -1), pool.imap(_run, tasks), strict=True):
                 self._known[self._key(cell)] = found

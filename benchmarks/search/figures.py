@@ -67,7 +67,8 @@ def _interval(values: np.ndarray, blocks: Sequence[Block]) -> tuple[float, float
     rng = np.random.default_rng(0)
     names = np.array([name for name, _ in blocks])
     means = [
-        rng.choice(values[names == name], (NUM_RESAMPLES, int((names == name).sum()))).mean(1) for name in sorted(set(names))
+        rng.choice(values[names == name], (NUM_RESAMPLES, int((names == name).sum()))).mean(1)
+        for name in sorted(set(names))
     ]
     low, high = np.percentile(np.mean(means, axis=0), (2.5, 97.5))
     return float(low), float(high)

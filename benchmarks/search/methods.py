@@ -41,9 +41,7 @@ def _ours(**spec: Any) -> Method:
 
         return Ours(table, seed=seed, workers=workers, trials=MAX_TRIALS, spec=spec)
 
-    return Method(
-        make=make, settings=repr(spec), modules=("ours.py",), packages=("optuna", "hyperopt"), is_ours=True
-    )
+    return Method(make=make, settings=repr(spec), modules=("ours.py",), packages=("optuna", "hyperopt"), is_ours=True)
 
 
 def _optuna(pruner: str, *arguments: Any, **settings: Any) -> Method:
@@ -74,9 +72,7 @@ def _ray(search: str, **settings: Any) -> Method:
         chosen = RandomSearch(table.parameters, seed) if search == "random" else optuna_search(table, seed)
         return RayPeer(table, search=chosen, seed=seed, **settings)
 
-    return Method(
-        make=make, settings=repr((search, settings)), modules=("ray_peers.py",), packages=("ray", "optuna")
-    )
+    return Method(make=make, settings=repr((search, settings)), modules=("ray_peers.py",), packages=("ray", "optuna"))
 
 
 def _syne(scheduler: str, **most: int) -> Method:
@@ -87,9 +83,7 @@ def _syne(scheduler: str, **most: int) -> Method:
 
         return SynePeer(table, make=getattr(baselines, scheduler), seed=seed)
 
-    return Method(
-        make=make, settings=scheduler, modules=("syne_peers.py",), packages=("syne-tune",), **most
-    )
+    return Method(make=make, settings=scheduler, modules=("syne_peers.py",), packages=("syne-tune",), **most)
 
 
 METHODS: Mapping[str, Method] = {

@@ -80,7 +80,9 @@ class HyperoptPeer(Contestant):
         """One suggestion."""
         (number,) = self._trials.new_trial_ids(1)
         self._trials.refresh()
-        (doc,) = hyperopt.tpe.suggest([number], self._domain, self._trials, self._rng.integers(2**31 - 1), verbose=False)
+        (doc,) = hyperopt.tpe.suggest(
+            [number], self._domain, self._trials, self._rng.integers(2**31 - 1), verbose=False
+        )
         doc["state"] = hyperopt.JOB_STATE_RUNNING
         self._trials.insert_trial_doc(doc)
         self._trials.refresh()
@@ -104,9 +106,7 @@ class HyperoptPeer(Contestant):
         return False
 
 
-def _node(
-    name: str, values: list[Any] | None = None, min: float = 0, max: float = 0, log: bool = False
-) -> Any:
+def _node(name: str, values: list[Any] | None = None, min: float = 0, max: float = 0, log: bool = False) -> Any:
     if values is not None:
         return hyperopt.hp.choice(name, values)
     if isinstance(min, int) and log:

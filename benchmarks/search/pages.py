@@ -29,7 +29,9 @@ def text_table(found: Mapping[Cell, Found], methods: Sequence[str], budgets: Seq
     rows = [["", *(column[""] for column in columns)]]
     rows += [[method, *(column.get(method, "-") for column in columns)] for method in ran]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = ("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows)
+    lines = (
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows
+    )
     head, *rest = lines
     return "\n".join([head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rest])
 
@@ -76,7 +78,9 @@ def _column(regrets: Regrets, budget: int) -> dict[str, str]:
     for method, each in regrets.items():
         if method not in many:
             pair = standings({first: regrets[first], method: each}, first)
-            column[method] = f"{_text(pair[method], ranked=False)}, {pair[method].num_blocks} runs: {pair[first].mean:.3f}"
+            column[method] = (
+                f"{_text(pair[method], ranked=False)}, {pair[method].num_blocks} runs: {pair[first].mean:.3f}"
+            )
     return column | {"": f"{budget} trainings, {table[first].num_blocks} runs"}
 
 

@@ -63,7 +63,9 @@ class RandomSearch:
 class RayPeer(Contestant):
     """A search algorithm and ASHA, `reduction_factor` 3 as everywhere here."""
 
-    def __init__(self, table: Table, *, search: Searcher | RandomSearch, seed: int, nan_as: float | None = None) -> None:
+    def __init__(
+        self, table: Table, *, search: Searcher | RandomSearch, seed: int, nan_as: float | None = None
+    ) -> None:
         np.random.seed(seed)  # its brackets are drawn from the global generator
         self._search, self._max_epochs, self._nan_as = search, table.max_epochs, nan_as
         self._scheduler = AsyncHyperBandScheduler(
@@ -82,7 +84,7 @@ class RayPeer(Contestant):
         return Job(trial=number, point=point)
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """As `TuneController._process_trial_result` does: the report that stops a trial reaches the search as its last."""
+        """As `TuneController._process_trial_result`: the report that stops a trial reaches the search as its last."""
         stub = self._trials[trial]
         loss = self._nan_as if self._nan_as is not None and not np.isfinite(loss) else loss
         result = {"training_iteration": epoch, "loss": loss, "trial_id": stub.trial_id}

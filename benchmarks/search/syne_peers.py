@@ -54,9 +54,7 @@ class SynePeer(Contestant):
         return False
 
 
-def _domain(
-    values: list[Any] | None = None, min: float = 0, max: float = 0, log: bool = False
-) -> Any:
+def _domain(values: list[Any] | None = None, min: float = 0, max: float = 0, log: bool = False) -> Any:
     if values is not None:
         return choice(values)
     if isinstance(min, int):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class TaskSet(Table):
     """
 
     family = "taskset"
-    parameters: Parameters = {
+    parameters: ClassVar[Parameters] = {
         "learning_rate": {"min": 1e-8, "max": 10.0, "log": True},
         "one_minus_beta1": {"min": 1e-4, "max": 1.0, "log": True},
         "one_minus_beta2": {"min": 1e-6, "max": 1.0, "log": True},
@@ -143,14 +143,19 @@ class LcBench(Table):
     """A surrogate of LCBench: error of validation in % of networks on a table of data, 50 epochs.
 
     Source:
-        Zimmer et al., "Auto-PyTorch Tabular", arXiv:2006.13799; surrogate: Pfisterer et al., "YAHPO Gym", arXiv:2109.03670.
+        Zimmer et al., "Auto-PyTorch Tabular", arXiv:2006.13799. The surrogate: Pfisterer et al., "YAHPO Gym",
+        arXiv:2109.03670.
     """
 
     family = "lcbench"
     max_epochs = 50
-    tasks: Mapping[str, tuple[int, float]] = {"3945": (34, 99.66), "189906": (30, 94.96), "168868": (21, 99.76)}
+    tasks: ClassVar[Mapping[str, tuple[int, float]]] = {
+        "3945": (34, 99.66),
+        "189906": (30, 94.96),
+        "168868": (21, 99.76),
+    }
     """OpenML task to its number in the model and the best known accuracy in %."""
-    parameters: Parameters = {
+    parameters: ClassVar[Parameters] = {
         "batch_size": {"min": 16, "max": 512, "log": True},
         "learning_rate": {"min": 1e-4, "max": 1e-1, "log": True},
         "momentum": {"min": 0.1, "max": 0.99},
@@ -212,7 +217,9 @@ def table_names(folder: Path) -> list[str]:
     if (folder / "lcbench.onnx").exists():
         names += [f"lcbench-{task}" for task in LcBench.tasks]
     if (folder / "hpolib.npz").exists():
-        names += [f"hpolib-{key[: -len('/val_loss')]}" for key in np.load(folder / "hpolib.npz") if key.endswith("loss")]
+        names += [
+            f"hpolib-{key[: -len('/val_loss')]}" for key in np.load(folder / "hpolib.npz") if key.endswith("loss")
+        ]
     return names
 
 
@@ -223,7 +230,11 @@ def load_table(folder: Path, name: str) -> Table:
     if family in ("taskset", "taskset-rows"):
         file = np.load(folder / "taskset.npz")
         curves = _diverged_for_good(file["valid"][int(rest), :, 1:].astype(float))
-        return TaskSet(name=name, curves=curves, hp=file["hp"]) if family == "taskset" else TaskSetRows(name=name, curves=curves)
+        return (
+            TaskSet(name=name, curves=curves, hp=file["hp"])
+            if family == "taskset"
+            else TaskSetRows(name=name, curves=curves)
+        )
     if family == "lcbench":
         return LcBench(task=rest, model=_session(folder / "lcbench.onnx"))
     file = np.load(folder / "hpolib.npz")
@@ -244,5 +255,3 @@ def _session(path: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
