@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from benchmarks.search.simulator import Contestant, Job
@@ -26,6 +27,10 @@ class NoLedger:
         """A new key."""
         self._rows += 1
         return self._rows
+
+    def together(self) -> AbstractContextManager[None]:
+        """One commit."""
+        return nullcontext()
 
     def __getattr__(self, name: str) -> Any:
         """Any other write."""
