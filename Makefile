@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint check bench bench-search format clean
+.PHONY: sweep test lint check bench bench-search faults format clean
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m hpsearch sweep spaces/resnet.yaml $(SWEEP_ARGS)
@@ -27,6 +27,9 @@ bench-search: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m benchmarks.search --plot benchmarks/search/regret.svg $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.ask_tell
+
+faults: $(VENV)/installed
+	$(BIN)/python -m tests.faults.campaign --seeds 1000 --real 10
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .

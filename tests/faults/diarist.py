@@ -37,4 +37,4 @@ def train(config):
         with torch.no_grad():
             weight.weight += 1
         write(f"{trial.number} epoch {epoch}")
-        yield {"loss": loss(config["x"], epoch), "carried": float(weight.weight)}
+        yield {"loss": loss(config["x"], epoch), "carried": weight.weight.item()}

@@ -1,0 +1,251 @@
+"""Lives of a driver without Ray: real processes, a real ledger and real files; simulated slots and a fake clock.
+
+`hpsearch.driver` runs as it is, lock, ledger, replay, tables and all; only its `Session` is replaced by one that trains
+trials as numbers on a clock of its own. Every life is a forked process. A *fail point* is passed before each statement
+that writes the ledger, at each commit, at each epoch and around each file that is replaced; at a chosen one the process
+kills itself with signal 9, which no `finally` survives.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import sqlalchemy as sa
+
+from hpsearch import driver
+from hpsearch.engine import Engine, Verdict
+from hpsearch.ledger.store import Ledger
+from hpsearch.results import tables
+from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report
+from hpsearch.sweep import Sweep
+
+TRAINABLE = "def train(config):\n    yield {'loss': config['x']}\n"
+KILLED, BROKEN, FINE = -signal.SIGKILL, 3, 0
+EPOCH_S = 0.1
+"""Simulated; two epochs reach the ledger in one commit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What a sweep is like; two of equal scenario differ by the instants of their deaths alone."""
+
+    method: str = "random"
+    sampler: str | None = None
+    stopping: str = "none"
+    concurrent: int = 2
+    trials: int = 7
+    epochs: int = 9
+    ends_at: int | None = None
+    """Epoch at which the trainable ends by itself; None for `epochs`."""
+    save_every: int | None = 1
+    """Epochs between checkpoints; None for a trainable that keeps nothing."""
+    failing: bool = False
+    """Whether some trials fail, each in its own way."""
+    finite: bool = False
+    """Whether x has five values, so that a method runs into points that it has tried."""
+    seed: int = 0
+
+    def tree(self, name: str) -> dict[str, Any]:
+        """The spec."""
+        x: dict[str, Any] = {"values": [0.1, 0.2, 0.3, 0.4, 0.5]} if self.finite else {"min": 0.0, "max": 1.0}
+        if self.method == "grid" and not self.finite:
+            x = {"min": 0.0, "max": 1.0, "count": self.trials}
+        return {
+            "name": name,
+            "trainable": "train.py:train",
+            "metric": {"name": "loss", "goal": "minimize"},
+            "method": self.method,
+            **({"sampler": self.sampler} if self.sampler else {}),
+            "parameters": {"x": x},
+            "early_terminate": {"type": self.stopping},
+            "limits": {"trials": self.trials, "epochs": self.epochs, "concurrent": self.concurrent},
+            "seed": self.seed,
+        }
+
+
+class FailPoints:
+    """Counts the instants at which a driver may die, and dies at one of them."""
+
+    def __init__(self, dies_at: int | None) -> None:
+        self.passed, self.dies_at = 0, dies_at
+
+    def hit(self, *_: Any, **__: Any) -> None:
+        """One more instant."""
+        self.passed += 1
+        if self.passed == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def install(self) -> None:
+        """Into the ledger's connections and the tables' files, for the rest of this process."""
+
+        def on_statement(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+            if statement.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE")):
+                self.hit()
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", on_statement)
+        sa.event.listen(sa.Engine, "commit", self.hit)
+        real = tables._replace
+
+        def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+            self.hit()
+            real(path, lambda beside: (write(beside), self.hit()))
+
+        tables._replace = replace_file
+
+
+class SimulatedSession:
+    """Stands in for `hpsearch.session.Session`: legs take turns in an order of the seed, one epoch at a time."""
+
+    def __init__(self, engine: Engine, *, folder: Path, points: FailPoints, scenario: Scenario, clock: Any, **_: Any):
+        self._engine, self._folder, self._points, self._scenario, self._clock = engine, folder, points, scenario, clock
+        self._random = random.Random(scenario.seed)
+        self._legs: dict[int, tuple[Assignment, int, int | None]] = {}
+
+    def run(self) -> None:
+        """Every leg to its end."""
+        self._engine.concurrent = self._scenario.concurrent
+        while self._start_legs():
+            self._step(self._random.choice(sorted(self._legs)))
+        self._engine.finish()
+
+    def _start_legs(self) -> bool:
+        while isinstance(leg := self._engine.next_leg(), Assignment):
+            saved = max((epoch for epoch in self._saved(leg.number) if epoch <= leg.known_epochs), default=None)
+            self._legs[leg.number] = (leg, saved or 0, saved)
+            self._write(f"{leg.number} begin {saved or 0}")
+        return bool(self._legs)
+
+    def _step(self, number: int) -> None:
+        leg, epoch, saved = self._legs[number]
+        self._clock.now += EPOCH_S
+        self._engine.tick()
+        event = self._failure(leg, epoch) or self._next(leg, epoch, saved)
+        if isinstance(event, Report):
+            epoch, saved = event.epoch, event.checkpoint_epoch
+        self._legs[number] = (leg, epoch, saved)
+        self._points.hit()
+        if self._engine.on_event(number, event) is not Verdict.GO_ON:
+            del self._legs[number]
+
+    def _next(self, leg: Assignment, epoch: int, saved: int | None) -> Event:
+        if epoch >= (self._scenario.ends_at or self._scenario.epochs):
+            return Ended(elapsed_s=EPOCH_S * epoch, checkpoint_epoch=saved)
+        epoch += 1
+        self._write(f"{leg.number} epoch {epoch}")
+        every = self._scenario.save_every
+        if every is not None and (epoch % every == 0 or epoch in leg.save_epochs):
+            self._points.hit()
+            saved = self._save(leg.number, epoch)
+        loss = leg.config["x"] + 1 / epoch
+        return Report(epoch=epoch, metrics={"loss": loss}, elapsed_s=EPOCH_S * epoch, checkpoint_epoch=saved)
+
+    def _failure(self, leg: Assignment, epoch: int) -> Failed | None:
+        if not self._scenario.failing or epoch != 2:
+            return None
+        kind = leg.number % 6
+        if kind == 1:
+            return Failed(cause="diverged", evidence="loss is nan")
+        if kind == 2 and leg.attempt == 1:
+            return Failed(cause="killed", evidence="gone")
+        if kind == 3 and leg.attempt <= 2:
+            return Failed(cause="node_lost", evidence="the node is gone")
+        if kind == 4:
+            return Failed(cause="user_error", evidence="KeyError", place=f"KeyError at f:{leg.number}")
+        return None
+
+    def _folder_of(self, number: int) -> Path:
+        return self._folder / "trials" / f"{number:04d}" / "checkpoint"
+
+    def _saved(self, number: int) -> list[int]:
+        folder = self._folder_of(number)
+        return sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
+
+    def _save(self, number: int, epoch: int) -> int:
+        folder = self._folder_of(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / str(epoch)).touch()
+        for older in self._saved(number)[:-2]:
+            (folder / str(older)).unlink()
+        return epoch
+
+    def _write(self, line: str) -> None:
+        with (self._folder.parent.parent / "diary.txt").open("a") as file:
+            file.write(f"{line}\n")
+
+
+class Clock:
+    """Seconds that the simulation moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def live(folder: Path, scenario: Scenario, *, dies_at: int | None = None, name: str = "victim") -> tuple[int, int]:
+    """One life of a driver, in a forked process.
+
+    Args:
+        folder: Holds `train.py`, the diary and the ledger's folder `sweeps`.
+        scenario: Of the sweep; the same in every life.
+        dies_at: The fail point at which it dies, counted from 1; None to live.
+        name: Of the sweep.
+
+    Returns:
+        KILLED, FINE or BROKEN (then `broken.txt` has the traceback), and how many fail points it passed if it lived.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.py").write_text(TRAINABLE)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os._exit(_child(folder, scenario, dies_at, name, writer))
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        passed = int(answer.read() or 0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), passed
+
+
+def warm_up(folder: Path) -> None:
+    """Import and compile in this process what every life would do anew; no table is written, and no thread started."""
+    import pyarrow.parquet  # noqa: F401
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.py").write_text(TRAINABLE)
+    with mock.patch.object(driver, "_write"):
+        for method in ("optuna", "hyperopt"):
+            _run(folder, Scenario(method=method, stopping="asha"), FailPoints(None), method)
+
+
+def _run(folder: Path, scenario: Scenario, points: FailPoints, name: str) -> None:
+    clock = Clock()
+    session = functools.partial(SimulatedSession, points=points, scenario=scenario, clock=clock)
+    ledger = functools.partial(Ledger, clock=clock)
+    with mock.patch.object(driver, "Session", session), mock.patch.object(driver, "Ledger", ledger):
+        sweep = Sweep.from_dict(scenario.tree(name))
+        driver.Run(sweep=sweep, home=folder / "sweeps", spec_dir=folder, show="none").start()
+
+
+def _child(folder: Path, scenario: Scenario, dies_at: int | None, name: str, writer: int) -> int:
+    try:
+        points = FailPoints(dies_at)
+        points.install()
+        _run(folder, scenario, points, name)
+        os.write(writer, str(points.passed).encode())
+        return FINE
+    except BaseException:
+        (folder / "broken.txt").write_text(traceback.format_exc())
+        return BROKEN

@@ -1,0 +1,81 @@
+"""Faults 1 and 2: kills at random instants, a slice of what `make faults` does; and one kill of a sweep on real Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.checker import Reader
+from tests.faults.real import ROOT, RealSweep
+
+SEEDS = 45
+
+
+@pytest.mark.slow
+def test_sweeps_killed_at_random_fail_points_lose_nothing_and_train_nothing_twice():
+    """In a process of its own, which has a single thread and can fork."""
+    command = [sys.executable, "-m", "tests.faults.campaign", "--seeds", str(SEEDS), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
+    tally = json.loads(done.stdout)
+    assert tally["problems"] == []
+    assert (tally["finished_lost"], tally["trained_twice"], tally["other_configurations"]) == (0, 0, 0)
+    assert tally["sweeps"] == SEEDS and tally["kills"] > SEEDS / 2, "most of the deaths came before the end"
+    assert tally["acknowledged"] > SEEDS, "and after something was finished"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_kill_of_everything_on_real_ray_and_a_damaged_checkpoint_cost_a_few_epochs(victim):
+    """Faults 2, 28, 29: everything dies at once, a checkpoint is flipped on disk, and the sweep goes on."""
+    sweep = victim(trials=3, epochs=60)
+    sweep.start()
+    with Reader(sweep.watch):
+        sweep.wait_for_epochs(12)
+        in_use, output = second_driver(sweep)
+        assert in_use == 6 and f"in use by pid {sweep.process.pid}" in output
+        sweep.kill_everything()
+        assert sweep.left_over() == {}
+        number, epoch = flip_newest_checkpoint(sweep)
+        code, output = sweep.run("resume")
+    assert code == 0, output
+    assert "known, goes on)" in output
+    sweep.watch.check_end(interruptions=1)
+    assert sweep.watch.figures.problems == []
+    assert sweep.left_over() == {}
+    log = (sweep.home / "victim" / "trials" / f"{number:04d}" / "log.txt").read_text()
+    found = re.search(rf"checkpoint of epoch {epoch} is damaged \(checksum\), went back to epoch (\d+)", log)
+    assert found, log
+    assert f"{number} begin {found[1]}\n" in (sweep.folder / "diary.txt").read_text()
+
+
+def second_driver(sweep) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "hpsearch", "sweep", "victim.yaml"],
+        cwd=sweep.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def flip_newest_checkpoint(sweep: RealSweep) -> tuple[int, int]:
+    """One bit in the middle of the newest checkpoint on record of a trial that ran; trial and epoch."""
+    for row in sweep.watch.rows():
+        epochs = len(sweep.watch.reports().get(row.number, []))
+        files = sorted((sweep.home / "victim" / "trials" / f"{row.number:04d}").glob("checkpoint/epoch-*.rank-0.pt"))
+        saved = {int(path.name.split(".")[0].removeprefix("epoch-")): path for path in files}
+        usable = [epoch for epoch in saved if epoch <= epochs]
+        if row.state == "running" and len(usable) == 2:
+            data = bytearray(saved[max(usable)].read_bytes())
+            data[len(data) // 2] ^= 1
+            saved[max(usable)].write_bytes(data)
+            return row.number, max(usable)
+    raise AssertionError("no trial has two checkpoints")
