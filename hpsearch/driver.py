@@ -19,6 +19,7 @@ from hpsearch.ledger.file import FILE_NAME, storage_errors
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
+from hpsearch.ledger.rebuild import check_agrees, check_whole
 from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Prior
@@ -84,6 +85,7 @@ class Run:
             with storage_errors(folder):
                 folder.mkdir(exist_ok=True)
             with writer_lock(folder, name):
+                check_whole(ledger.path)
                 code = code_of(trainable)
                 engine, is_new = self._engine(ledger, folder, code)
                 num_known, exit_code = len(engine.trials), None
@@ -116,9 +118,11 @@ class Run:
         memory = Memory(ledger, sweep, record, code=code, again=self.again)
         engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, memory=memory)
         if known is not None:
+            trials, reports = ledger.trials(record), ledger.reports(record)
+            check_agrees(folder, trials, reports)
             engine.replay(
-                ledger.trials(record),
-                ledger.reports(record),
+                trials,
+                reports,
                 ledger.failures(record),
                 last_epoch=known.spec["limits"]["epochs"],
                 retry_failed=self.retry_failed,
@@ -340,7 +344,8 @@ def _check_folder_is_free(folder: Path) -> None:
     """A new sweep must not find checkpoints of another one in its folder."""
     if any((folder / "trials").glob("*")):
         raise SweepExists(
-            f"{folder} holds the files of a sweep that the ledger does not know. Move them, or choose another --name."
+            f"{folder} holds the files of a sweep that the ledger does not know. Make the ledger anew from"
+            " it by `python -m hpsearch resume --rebuild`, move it, or choose another --name."
         )
 
 

@@ -44,7 +44,7 @@ def test_verbs_and_flags():
     }
     assert found == {
         "sweep": ["--accept-changes", "--again", "--dry-run", "--home", "--name", "--prior", "--set", "-n"],
-        "resume": ["--accept-changes", "--home", "--retry-failed", "-n"],
+        "resume": ["--accept-changes", "--home", "--rebuild", "--retry-failed", "-n"],
         "validate": ["--canonical", "--home", "--json", "--prior", "--sample", "--set"],
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],

@@ -69,16 +69,31 @@ def resume(
     trials: Annotated[int | None, typer.Option("-n", help="The new total of trials.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
     accept_changes: Accept = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="First make a damaged ledger anew from the journals of its sweeps.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
     from hpsearch import driver
 
+    if rebuild:
+        _rebuild(driver.home_dir(home))
     results, exit_code = driver.resume(
         name, trials=trials, home=home, accept_changes=accept_changes, retry_failed=retry_failed, show="lines"
     )
     _print_end(results.home, results.name)
     raise typer.Exit(exit_code)
+
+
+def _rebuild(home: Path) -> None:
+    from hpsearch.ledger.rebuild import rebuild
+
+    done = rebuild(home)
+    lines = f", {done.damaged_lines} damaged lines left out" if done.damaged_lines else ""
+    print(f"Rebuilt the ledger: {done.sweeps} sweeps, {done.trials} trials, {done.reports} reports{lines}.")
+    if done.kept is not None:
+        print(f"The damaged one is kept: {done.kept}")
 
 
 def _print_end(home: Path, name: str) -> None:

@@ -25,6 +25,8 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.migrations import migrate
 
 FILE_NAME = "ledger.db"
+DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""What SQLite answers when the file is not what it wrote; our queries are sound: an ERROR is a table that is gone."""
 
 
 def open_to_write(path: Path) -> Engine:
@@ -146,8 +148,18 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except IntegrityError:
         raise
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:
         reason = getattr(error, "orig", None) or error
+        if isinstance(error, ValueError) or getattr(reason, "sqlite_errorcode", None) in DAMAGE:
+            raise damaged(path, str(reason)) from error
         raise LedgerError(
             f"{path}: the ledger can't be used: {reason}. Free space or mend the folder's permissions, then try again."
         ) from error
+
+
+def damaged(path: Path, what: str) -> LedgerError:
+    """The error for a file that is not what was written to it."""
+    return LedgerError(
+        f"{path}: the ledger is damaged: {what}. Nothing was changed. Restore a backup, or make it anew from the"
+        " journals of its sweeps: python -m hpsearch resume --rebuild (the damaged file is kept)."
+    )

@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from hpsearch.errors import SweepExists, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
 from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
+from hpsearch.ledger.journal import Journal
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
 from hpsearch.ledger.rows import report_record, sweep_record, trial_record
 
@@ -54,6 +55,8 @@ class Ledger:
         self._pending: list[dict[str, Any]] = []
         self._pending_since = 0.0
         self._together: Connection | None = None
+        self._journal = Journal(home)
+        self._places: dict[int, tuple[str, int]] = {}
         if not create and not self.path.exists():
             raise UnknownSweep(
                 f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."
@@ -72,6 +75,7 @@ class Ledger:
         try:
             self.flush()
         finally:
+            self._journal.close()
             self._engine.dispose()
 
     # -- sweeps ------------------------------------------------------------------------------------------------------
@@ -110,6 +114,7 @@ class Ledger:
         try:
             with self._commit() as connection:
                 connection.execute(sa.insert(schema.sweeps).values(row))
+                self._journal.tell(name, "sweep", row)
         except IntegrityError as error:
             raise SweepExists(
                 f"a sweep named '{name}' is in {self.path} already. Choose another with --name."
@@ -123,12 +128,14 @@ class Ledger:
         values = {"state": "running", "reason": None, "ended_at": None, "spec": json.dumps(spec), "code": _json(code)}
         with self._commit() as connection:
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
+            self._journal.tell(sweep.folder, "sweep", values)
         return self.sweep(sweep.name)
 
     def cannot_pause(self, sweep: SweepRecord) -> None:
         """A trial should have waited at a rung and had no checkpoint: this sweep stops trials instead, from now on."""
         with self._commit() as connection:
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(can_pause=False))
+            self._journal.tell(sweep.folder, "sweep", {"can_pause": False})
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
         """Take a sweep out of the ledger that never trained an epoch, so that its name is free."""
@@ -138,6 +145,7 @@ class Ledger:
             connection.execute(sa.delete(schema.failures).where(schema.failures.c.trial_id.in_(ours)))
             connection.execute(sa.delete(schema.trials).where(schema.trials.c.sweep_id == sweep.id))
             connection.execute(sa.delete(schema.sweeps).where(schema.sweeps.c.id == sweep.id))
+        self._journal.forget(sweep.folder)
 
     def end_sweep(self, sweep: SweepRecord, state: SweepState, reason: str | None = None) -> None:
         """Record how a sweep ended; it claims nothing any more."""
@@ -145,6 +153,7 @@ class Ledger:
             values = {"state": state, "reason": reason, "ended_at": now()}
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
+            self._journal.tell(sweep.folder, "sweep", values)
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, the newest last."""
@@ -210,6 +219,8 @@ class Ledger:
         with self._commit() as connection:
             key = connection.execute(sa.insert(schema.trials).values(row)).inserted_primary_key
             assert key is not None
+            self._places[int(key[0])] = (sweep.folder, number)
+            self._journal.tell(sweep.folder, "trial", number, row)
             return int(key[0])
 
     def update_trial(
@@ -230,6 +241,7 @@ class Ledger:
         trials, claims = schema.trials, schema.claims
         with self._commit() as connection:
             connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(values))
+            self._tell(trial_id, "trial", values)
             if values.get("state", "running") not in ("running", "queued"):
                 its = sa.and_(trials.c.sweep_id == claims.c.sweep_id, trials.c.number == claims.c.number)
                 connection.execute(sa.delete(claims).where(sa.exists().where(trials.c.id == trial_id, its)))
@@ -237,8 +249,11 @@ class Ledger:
                 row = {name: value for name, value in vars(failure).items() if name != "number"}
                 row |= {"trial_id": trial_id, "failed_at": now()}
                 connection.execute(sa.insert(schema.failures).values(row))
+                self._tell(trial_id, "failure", row)
             if freed := list(freed):
                 connection.execute(sa.update(trials).where(trials.c.id.in_(freed)).values(checkpoint_epoch=None))
+                for each in freed:
+                    self._tell(each, "trial", {"checkpoint_epoch": None})
 
     def trials(self, sweep: SweepRecord) -> list[TrialRecord]:
         """All trials of a sweep by number."""
@@ -262,9 +277,12 @@ class Ledger:
 
     def forgive(self, trial_ids: Iterable[int]) -> None:
         """The failures of these trials so far count no more: the user wants them tried again."""
+        trial_ids = list(trial_ids)
         with self._commit() as connection:
-            theirs = schema.failures.c.trial_id.in_(list(trial_ids))
+            theirs = schema.failures.c.trial_id.in_(trial_ids)
             connection.execute(sa.update(schema.failures).where(theirs).values(counts=False))
+            for trial_id in trial_ids:
+                self._tell(trial_id, "forgiven")
 
     # -- reports -----------------------------------------------------------------------------------------------------
 
@@ -339,10 +357,28 @@ class Ledger:
             yield self._together
             return
         with storage_errors(self.path), self._engine.begin() as connection:
+            self._journal.discard()  # of a transaction that failed
             if self._pending:
                 connection.execute(sa.insert(schema.reports), self._pending)
+                for report in self._pending:
+                    self._tell(report["trial_id"], "report", report["epoch"], report["metrics"], report["elapsed_s"])
             yield connection
+            self._journal.write()
         self._pending = []
+
+    def _tell(self, trial_id: int, kind: str, *values: Any) -> None:
+        """The journal of the sweep that a trial belongs to."""
+        if trial_id not in self._places:
+            query = (
+                sa.select(schema.sweeps.c.folder, schema.trials.c.number)
+                .join(schema.trials, schema.trials.c.sweep_id == schema.sweeps.c.id)
+                .where(schema.trials.c.id == trial_id)
+            )
+            with self.reading() as connection:
+                folder, number = connection.execute(query).one()
+            self._places[trial_id] = (folder, number)
+        folder, number = self._places[trial_id]
+        self._journal.tell(folder, kind, number, *values)
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

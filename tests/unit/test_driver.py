@@ -83,7 +83,7 @@ def test_changed_code_is_refused_by_name_unless_it_is_accepted(known, tmp_path):
 
 
 def test_a_sweep_has_one_writer_and_the_second_is_told_who(known, home):
-    (home / "known").mkdir()
+    (home / "known").mkdir(exist_ok=True)
     with writer_lock(home / "known", "known"), pytest.raises(SweepInUse) as caught:
         known().start()
     assert f"pid {os.getpid()}" in str(caught.value) and caught.value.exit_code == 6

@@ -94,7 +94,7 @@ def test_reading_makes_no_ledger(home: Path):
 def test_a_file_that_is_no_ledger_is_refused(home: Path):
     home.mkdir()
     (home / "ledger.db").write_bytes(b"not a database, but long enough to look like a file with content" * 20)
-    with pytest.raises(LedgerError, match="can't be used"):
+    with pytest.raises(LedgerError, match="damaged: file is not a database"):
         Ledger(home)
 
 

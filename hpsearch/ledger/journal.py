@@ -1,0 +1,135 @@
+"""What the ledger is told about a sweep, once more, as text: `NAME/journal.jsonl`; a damaged ledger is rebuilt from it.
+
+One line for each transaction, with a checksum, written before the ledger commits it: so the journal holds everything
+that the ledger does, and at most one transaction more, whose commit a crash prevented. The system writes it to the disk
+when it likes: a power cut may cost its last seconds, though not those of the ledger at the same time.
+
+    5d1f0c2a [["trial", 7, {"state": "running", "attempts": 2}], ["report", 7, 4, "{\\"val_loss\\": 0.31}", 12.5]]
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, final
+
+FILE_NAME = "journal.jsonl"
+Entry = list[Any]
+"""`["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
+`["failure", number, columns]`, `["forgiven", number]`; values as the ledger's columns have them."""
+Transaction = list[Entry]
+
+
+@final
+class Journal:
+    """The journals of all sweeps that one process writes; a file is made with its first line."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._told: dict[str, Transaction] = {}
+        self._files: dict[str, int] = {}
+
+    def tell(self, folder: str, kind: str, *values: Any) -> None:
+        """One change, which is part of the transaction that `write` writes."""
+        self._told.setdefault(folder, []).append([kind, *values])
+
+    def write(self) -> None:
+        """Write what was told; to be called before the ledger commits the same.
+
+        Raises:
+            OSError: It can't be written; the disk is full, say.
+        """
+        for folder, transaction in self._told.items():
+            text = json.dumps(transaction).encode()
+            line = b"%08x %s\n" % (zlib.crc32(text), text)
+            if os.write(self._open(folder), line) < len(line):  # a torn line is told from others by its checksum
+                self._close(folder)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._home / folder / FILE_NAME))
+        self._told = {}
+
+    def discard(self) -> None:
+        """Forget what was told and not written."""
+        self._told = {}
+
+    def forget(self, folder: str) -> None:
+        """A sweep is taken out of the ledger, and its journal goes."""
+        self._close(folder)
+        (self._home / folder / FILE_NAME).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for folder in list(self._files):
+            self._close(folder)
+
+    def _open(self, folder: str) -> int:
+        if folder not in self._files:
+            path = self._home / folder / FILE_NAME
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._files[folder] = file = os.open(path, flags, 0o644)
+            size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":  # the last writer was killed in the middle of a line
+                os.write(file, b"\n")
+        return self._files[folder]
+
+    def _close(self, folder: str) -> None:
+        if folder in self._files:
+            os.close(self._files.pop(folder))
+
+
+def read_journal(folder: Path) -> tuple[list[Transaction], int]:
+    """A journal's whole transactions in their order, and how many lines are damaged; none where there is no journal."""
+    transactions: list[Transaction] = []
+    damaged = 0
+    try:
+        content = (folder / FILE_NAME).read_bytes()
+    except FileNotFoundError:
+        return [], 0
+    for line in content.split(b"\n"):
+        checksum, _, text = line.partition(b" ")
+        if line and checksum == b"%08x" % zlib.crc32(text):
+            transactions.append(json.loads(text))
+        else:
+            damaged += bool(line)
+    return transactions, damaged
+
+
+class SweepCopy:
+    """What a journal says, put together: the newest value of each column, each epoch's last report."""
+
+    def __init__(self, transactions: Iterable[Transaction]) -> None:
+        self.sweep: dict[str, Any] = {}
+        self.trials: dict[int, dict[str, Any]] = {}
+        self.failures: dict[int, list[dict[str, Any]]] = {}
+        self.reports: dict[int, dict[int, tuple[int, str, float]]] = {}
+        """Trial to epoch to (place among all reports, metrics as JSON, elapsed_s)."""
+        self._place = 0
+        for transaction in transactions:
+            for kind, *values in transaction:
+                getattr(self, f"_take_{kind}")(*values)
+
+    def _take_sweep(self, values: Mapping[str, Any]) -> None:
+        self.sweep |= values
+
+    def _take_trial(self, number: int, values: Mapping[str, Any]) -> None:
+        if "point" in values:  # a trial whose first line was never committed begins again
+            self.trials[number], self.reports[number], self.failures[number] = {}, {}, []
+        self.trials.setdefault(number, {}).update(values)
+        if "epochs_trained" in values:  # reports beyond were never committed
+            known, last = self.reports.get(number, {}), values["epochs_trained"]
+            self.reports[number] = {epoch: report for epoch, report in known.items() if epoch <= last}
+
+    def _take_report(self, number: int, epoch: int, metrics: str, elapsed_s: float) -> None:
+        self._place += 1
+        self.reports.setdefault(number, {})[epoch] = (self._place, metrics, elapsed_s)
+
+    def _take_failure(self, number: int, values: dict[str, Any]) -> None:
+        self.failures.setdefault(number, []).append(values)
+
+    def _take_forgiven(self, number: int) -> None:
+        for failure in self.failures.get(number, []):
+            failure["counts"] = False

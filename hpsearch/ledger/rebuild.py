@@ -1,0 +1,175 @@
+"""A damaged ledger: how it is noticed before anything is written to it, and how it is made anew from the journals."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hpsearch.errors import LedgerError
+from hpsearch.ledger import schema
+from hpsearch.ledger.file import FILE_NAME, damaged, open_to_write, storage_errors
+from hpsearch.ledger.journal import FILE_NAME as JOURNAL
+from hpsearch.ledger.journal import SweepCopy, read_journal
+from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.records import ReportRecord, TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """What was made of the journals."""
+
+    sweeps: int
+    trials: int
+    reports: int
+    damaged_lines: int
+    """Lines of journals that could not be used."""
+    kept: Path | None
+    """Where the damaged file is now; None if there was none."""
+
+
+def check_whole(path: Path) -> None:
+    """Let SQLite look at every page of the file: 5 ms for 1000 trials of 10 reports, 50 ms for 10,000.
+
+    Raises:
+        LedgerError: It is damaged.
+    """
+    with storage_errors(path), closing(sqlite3.connect(path)) as connection:
+        (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        raise damaged(path, " ".join(str(answer).split()))
+
+
+def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> None:
+    """Compare what the ledger says of a sweep with its journal; a sweep without a journal is taken as it is.
+
+    A flipped digit, or commits that vanished with a damaged write-ahead log, are damage that SQLite does not notice.
+    Takes 90 ms for 1000 trials of 10 reports, 1.7 s for 10,000.
+
+    Raises:
+        LedgerError: The ledger lacks, or has otherwise, what it was told.
+    """
+    transactions, _ = read_journal(folder)
+    committed, told = SweepCopy(transactions[:-1]), SweepCopy(transactions)  # the last one's commit may have failed
+    by_number = {trial.number: trial for trial in trials}
+    found = {(report.number, report.epoch): dict(report.metrics) for report in reports}
+    for number, values in committed.trials.items():
+        trial = by_number.get(number)
+        if trial is None:
+            raise _disagrees(folder, f"trial {number} is missing")
+        if values == told.trials[number]:  # nothing was on its way
+            _check_trial(folder, trial, values)
+        for epoch, (_, metrics, _) in committed.reports.get(number, {}).items():
+            is_last = told.reports[number].get(epoch, (0, ""))[1] == metrics
+            if is_last and found.get((number, epoch)) != json.loads(metrics):
+                raise _disagrees(folder, f"epoch {epoch} of trial {number} is missing or another one")
+
+
+def rebuild(home: Path) -> Rebuilt:
+    """Make the ledger of a home folder anew from the journals of its sweeps; the old file is kept beside it.
+
+    Raises:
+        LedgerError: There is no journal, or the disk can't be written.
+        SweepInUse: A process runs one of the sweeps.
+    """
+    path = home / FILE_NAME
+    folders = sorted(entry.parent for entry in home.glob(f"*/{JOURNAL}"))
+    if not folders:
+        raise LedgerError(f"{home}: no sweep here has a journal ({JOURNAL}), so that nothing can be rebuilt.")
+    with ExitStack() as stack, storage_errors(path):
+        for folder in folders:
+            stack.enter_context(writer_lock(folder, folder.name))
+        beside = home / f".{FILE_NAME}.rebuilt"
+        _remove(beside)
+        done = _fill(beside, folders)
+        kept = _put_aside(path)
+        beside.replace(path)
+    return Rebuilt(**done, kept=kept)
+
+
+def _fill(path: Path, folders: list[Path]) -> dict[str, int]:
+    copies, lines = {}, 0
+    for folder in folders:
+        transactions, damaged_lines = read_journal(folder)
+        copies[folder.name], lines = SweepCopy(transactions), lines + damaged_lines
+    engine = open_to_write(path)
+    began = sorted(copies.items(), key=lambda item: str(item[1].sweep.get("started_at")))
+    with engine.begin() as connection:
+        for name, copy in began:
+            _insert_sweep(connection, name, copy)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return {
+        "sweeps": len(copies),
+        "trials": sum(len(copy.trials) for copy in copies.values()),
+        "reports": sum(len(epochs) for copy in copies.values() for epochs in copy.reports.values()),
+        "damaged_lines": lines,
+    }
+
+
+def _insert_sweep(connection: Connection, name: str, copy: SweepCopy) -> None:
+    if "spec" not in copy.sweep:
+        raise LedgerError(f"{name}/{JOURNAL}: its first line is damaged, which says what the sweep is.")
+    sweep_id = _insert(connection, schema.sweeps, copy.sweep | {"name": name, "folder": name})
+    keys = {
+        number: _insert(connection, schema.trials, values | {"sweep_id": sweep_id, "number": number})
+        for number, values in sorted(copy.trials.items())
+        if "point" in values
+    }
+    for number, failures in copy.failures.items():
+        for failure in failures:
+            _insert(connection, schema.failures, failure | {"trial_id": keys[number]})
+    rows = [
+        (place, {"trial_id": keys[number], "epoch": epoch, "metrics": metrics, "elapsed_s": elapsed_s})
+        for number, epochs in copy.reports.items()
+        if number in keys
+        for epoch, (place, metrics, elapsed_s) in epochs.items()
+    ]
+    if rows:
+        connection.execute(sa.insert(schema.reports), [row for _, row in sorted(rows, key=lambda pair: pair[0])])
+
+
+def _insert(connection: Connection, table: sa.Table, values: dict[str, Any]) -> int:
+    """Columns that this version does not know are left out."""
+    row = {name: value for name, value in values.items() if name in table.c}
+    key = connection.execute(sa.insert(table).values(row)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _put_aside(path: Path) -> Path | None:
+    """Rename the old ledger with its write-ahead log; it may still be of use to somebody."""
+    kept = path.with_name(f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S}")
+    found = path.exists()
+    for suffix in ("", "-wal", "-shm"):
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.replace(kept.with_name(kept.name + suffix))
+    return kept if found else None
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _check_trial(folder: Path, trial: TrialRecord, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if name not in TrialRecord.__dataclass_fields__:
+            continue
+        expected = json.loads(value) if name in ("point", "last_metrics") and value is not None else value
+        if getattr(trial, name) != expected:
+            raise _disagrees(folder, f"{name} of trial {trial.number} is {getattr(trial, name)!r}, was {expected!r}")
+
+
+def _disagrees(folder: Path, what: str) -> LedgerError:
+    return damaged(folder.parent / FILE_NAME, f"sweep '{folder.name}': {what}")

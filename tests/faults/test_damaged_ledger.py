@@ -1,0 +1,172 @@
+"""Fault 27: the ledger, or its write-ahead log, is cut or flipped. Nothing starts over in silence."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from hpsearch.cli import app
+from hpsearch.driver import resume
+from hpsearch.errors import LedgerError
+from tests.faults.checker import Row, Watch
+from tests.faults.real import ROOT
+
+LIVES = """
+import sys
+from pathlib import Path
+from tests.faults.simulated import Scenario, live
+folder = Path(sys.argv[1])
+finished = live(folder / "finished", Scenario(method="random", stopping="asha", trials=7, failing=True))
+killed = live(folder / "killed", Scenario(method="random", trials=7), dies_at=100)
+sys.exit(finished[0] != 0 or killed[0] != -9)
+"""
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep that has ended, and one whose driver was killed, so that its newest commits are in the log alone."""
+    folder = tmp_path_factory.mktemp("lives")
+    subprocess.run([sys.executable, "-c", LIVES, str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture
+def finished(lives: Path, tmp_path: Path) -> Watch:
+    return copy_of(lives / "finished", tmp_path / "copy")
+
+
+@pytest.fixture
+def killed(lives: Path, tmp_path: Path) -> Watch:
+    return copy_of(lives / "killed", tmp_path / "copy")
+
+
+def copy_of(source: Path, target: Path) -> Watch:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    return Watch(target / "sweeps", "victim", target / "diary.txt")
+
+
+def flip(path: Path, place: int, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def everything(watch: Watch) -> tuple[list[Row], object]:
+    return watch.rows(), watch.reports()
+
+
+def test_a_cut_ledger_is_refused_with_what_to_do_and_stays_as_it_is(finished):
+    path = finished.home / "ledger.db"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    before = path.read_bytes()
+    spec = [str(finished.home / "victim/sweep.yaml"), "--set", f"trainable={finished.home.parent}/train.py:train"]
+    for arguments in (["list"], ["show"], ["best"], ["resume"], ["sweep", *spec]):
+        with pytest.raises(LedgerError, match="resume --rebuild") as caught:
+            app([*arguments, "--home", str(finished.home)], standalone_mode=False)
+        assert caught.value.exit_code == 5 and str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_ledger_is_damaged_and_not_new(finished):
+    (finished.home / "ledger.db").write_bytes(b"")
+    with pytest.raises(LedgerError, match="damaged"):
+        resume(home=finished.home)
+
+
+def test_a_rebuilt_ledger_has_every_number_of_the_old_one(finished):
+    before = everything(finished)
+    path = finished.home / "ledger.db"
+    path.write_bytes(b"nothing of it is left")
+    done = subprocess.run(
+        [sys.executable, "-m", "hpsearch", "resume", "--rebuild", "--home", str(finished.home)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Rebuilt the ledger: 1 sweeps, 7 trials, " in done.stdout and "Ray" not in done.stdout
+    assert everything(finished) == before
+    (kept,) = finished.home.glob("ledger.db.damaged-*")
+    assert kept.read_bytes() == b"nothing of it is left"
+
+
+def test_a_killed_sweep_is_rebuilt_with_all_that_was_acknowledged(killed):
+    rows, reports = everything(killed)
+    assert any(row.state == "done" for row in rows) and any(row.state == "running" for row in rows)
+    (killed.home / "ledger.db").unlink()
+    from hpsearch.ledger.rebuild import rebuild
+
+    rebuild(killed.home)
+    again = {row.number: row for row in killed.rows()}
+    for row in rows:
+        assert row.state == "running" or again[row.number] == row
+        found = dict(killed.reports().get(row.number, []))
+        assert dict(reports.get(row.number, [])).items() <= found.items(), (
+            "at most the reports of the last instant more"
+        )
+
+
+def test_a_lost_write_ahead_log_is_noticed(killed, lives, tmp_path):
+    log = killed.home / "ledger.db-wal"
+    whole = copy_of(lives / "killed", tmp_path / "whole").rows()
+    log.write_bytes(log.read_bytes()[: log.stat().st_size // 3])
+    with closing(sqlite3.connect(killed.home / "ledger.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), "SQLite itself sees nothing"
+    assert killed.rows() != whole
+    with pytest.raises(LedgerError, match="the ledger is damaged: sweep 'victim'"):
+        resume(home=killed.home)
+
+
+def test_a_flipped_digit_is_noticed_when_the_sweep_goes_on(finished):
+    with closing(sqlite3.connect(finished.home / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE reports SET metrics = replace(metrics, '5', '6') WHERE id = 9")
+    with pytest.raises(LedgerError, match="is missing or another one"):
+        resume(home=finished.home)
+
+
+def test_no_flip_at_a_random_place_changes_a_table_unnoticed(lives, tmp_path):
+    dice, noticed = random.Random(0), 0
+    for number in range(40):
+        watch = copy_of(lives / "finished", tmp_path / f"{number}")
+        before, path = everything(watch), watch.home / "ledger.db"
+        flip(path, dice.randrange(path.stat().st_size), dice.randrange(8))
+        try:
+            resume(home=watch.home)
+        except Exception:
+            noticed += 1
+            continue
+        assert everything(watch) == before
+    assert noticed > 3
+
+
+def test_damaged_lines_of_a_journal_are_left_out_and_counted(finished):
+    from hpsearch.ledger.rebuild import rebuild
+
+    before = finished.rows()
+    journal = finished.home / "victim" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    last = next(place for place, line in enumerate(lines) if '"report"' in line and '"trial"' not in line)
+    flip(journal, sum(map(len, lines[:last])) + 20)
+    with journal.open("a") as file:
+        file.write("torn")
+    assert rebuild(finished.home).damaged_lines == 2
+    assert finished.rows() == before
+
+
+def test_a_rebuild_is_refused_while_a_sweep_runs(finished):
+    from hpsearch.errors import SweepInUse
+    from hpsearch.ledger.lock import writer_lock
+    from hpsearch.ledger.rebuild import rebuild
+
+    with writer_lock(finished.home / "victim", "victim"), pytest.raises(SweepInUse):
+        rebuild(finished.home)
+    assert (finished.home / "ledger.db").exists()
