@@ -6,7 +6,9 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,22 @@ class Run:
                 results = Results(self.home, name)
                 _write(results)
                 return results, _exit_code(engine) if exit_code is None else exit_code
+
+    def with_free_name(self) -> Run:
+        """The same under the first of its name, name-2, name-3, ... that is free, or is this very sweep."""
+        if not (self.home / FILE_NAME).exists():
+            return self
+        code = code_of(self.function or _locate(self.sweep, self.spec_dir))
+        with Ledger(self.home) as ledger:
+            known = {record.name: record for record in ledger.sweeps()}
+        for number in count(1):
+            sweep = self.sweep if number == 1 else self.sweep.with_values(name=f"{self.sweep.name}-{number}")
+            record = known.get(sweep.name or "")
+            with suppress(SweepExists):
+                if record is not None:
+                    _check_same(record, sweep, code, accept_changes=self.accept_changes)
+                return replace(self, sweep=sweep)
+        raise AssertionError("there is no end of numbers")
 
     def _engine(self, ledger: Ledger, folder: Path, code: Code | None) -> tuple[Engine, bool]:
         """The engine, its past replayed if there is one, and whether the sweep is new."""
@@ -202,7 +220,8 @@ def run(
 
     Returns:
         The results; after the first Ctrl-C, those so far. A sweep that is in the ledger goes on; one that has nothing
-        left to do comes back at once.
+        left to do comes back at once. A sweep without a name is called after its function; where the ledger has that
+        name with another spec or other code, `-2`, `-3` and so on is put behind it.
 
     Raises:
         SpecError: With every mistake in the spec.
@@ -235,16 +254,16 @@ def run(
         )
     if trainable is not None:
         tree["trainable"] = trainable if isinstance(trainable, str) else None  # resume must not find another one
-    sweep = _named(Sweep.from_dict(tree), function)
+    sweep = Sweep.from_dict(tree)
     ready = Run(
-        sweep=sweep,
+        sweep=_named(sweep, function),
         home=home_dir(home),
         function=function,
         spec_dir=spec_dir,
         again=again,
         accept_changes=accept_changes,
     )
-    return ready.start()[0]
+    return (ready if sweep.name is not None else ready.with_free_name()).start()[0]
 
 
 def resume(

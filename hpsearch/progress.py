@@ -1,10 +1,12 @@
-"""What is shown while a sweep runs: one live table on a terminal, one line for each finished trial in a pipe."""
+"""What is shown while a sweep runs: one live table on a terminal or in a notebook, one line a trial in a pipe."""
 
 from __future__ import annotations
 
+import html
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -127,7 +129,7 @@ class Lines:
 
 
 class LiveTable:
-    """For a terminal or a notebook: one table that is drawn anew at most once a second."""
+    """For a terminal: one table that is drawn anew at most once a second."""
 
     def __init__(self, standing: Standing, console: Console) -> None:
         self._standing = standing
@@ -160,6 +162,49 @@ class LiveTable:
 
     def _render(self) -> RenderableType:
         return Group(headline(self._standing), _table(self._standing))
+
+
+class NotebookTable:
+    """For a notebook: one display, drawn anew at most once a second; what it showed last stays below the cell."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._drawn_at = 0.0
+        self._handle: Any = None
+
+    def __enter__(self) -> NotebookTable:
+        from IPython.display import display  # who runs in a notebook has it
+
+        self._handle = display(self._rendered(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._update()
+
+    def on_start(self, trial: TrialRun) -> None:
+        """Draw."""
+        self._draw()
+
+    def on_report(self, trial: TrialRun) -> None:
+        """Draw."""
+        self._draw()
+
+    def on_end(self, trial: TrialRun) -> None:
+        """Draw."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if time.monotonic() - self._drawn_at >= REFRESH_S:
+            self._update()
+
+    def _update(self) -> None:
+        self._drawn_at = time.monotonic()
+        self._handle.update(self._rendered(), raw=True)
+
+    def _rendered(self) -> dict[str, str]:
+        """The same as text, for front ends and converters without HTML."""
+        line = f"{self._standing.sweep.name}: {headline(self._standing)}"
+        return {"text/plain": line, "text/html": f"<p>{html.escape(line)}</p>{_html_table(self._standing)}"}
 
 
 def headline(standing: Standing) -> Text:
@@ -209,30 +254,57 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _table(standing: Standing) -> Table:
+@dataclass(frozen=True)
+class _Row:
+    """One trial of the table."""
+
+    cells: tuple[str, ...]
+    """As many as there are titles."""
+    is_best: bool
+    """Whether no trial is better so far."""
+
+
+def _titles(standing: Standing) -> tuple[str, ...]:
     names = list(standing.sweep.space.searched)[:MAX_PARAMETERS]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (
-        "",
-        "trial",
-        "state",
-        "epoch",
-        standing.sweep.metric.name,
-        *(name.rpartition(".")[2] for name in names),
-        "s",
-    ):
-        table.add_column(title, no_wrap=True)
-    last = standing.sweep.max_epochs
+    metric = standing.sweep.metric.name
+    return ("", "trial", "state", "epoch", metric, *(name.rpartition(".")[2] for name in names), "s")
+
+
+def _rows(standing: Standing) -> list[_Row]:
+    """What runs, then what has ended lately, the latest first."""
     running = list(standing.running.values())[:MAX_ROWS]
-    for trial in [*running, *reversed(standing.recent[max(len(standing.recent) - MAX_ROWS + len(running), 0) :])]:
-        table.add_row(
-            Text(MARKS.get(trial.state, ">")),
-            str(trial.number),
-            Text(trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"),
-            f"{trial.epochs}/{last}" if last else str(trial.epochs),
-            standing.value(trial),
-            *(Text(short(trial.point[name]) if name in trial.point else "-") for name in names),
-            f"{trial.duration_s:.1f}",
-            style="bold" if standing.best is not None and trial.number == standing.best.number else None,
-        )
+    recent = standing.recent[max(len(standing.recent) - MAX_ROWS + len(running), 0) :]
+    return [_row(standing, trial) for trial in [*running, *reversed(recent)]]
+
+
+def _row(standing: Standing, trial: TrialRun) -> _Row:
+    names = list(standing.sweep.space.searched)[:MAX_PARAMETERS]
+    last = standing.sweep.max_epochs
+    cells = (
+        MARKS.get(trial.state, ">"),
+        str(trial.number),
+        trial.state if trial.cause is None else f"{trial.state}: {trial.cause}",
+        f"{trial.epochs}/{last}" if last else str(trial.epochs),
+        standing.value(trial),
+        *(short(trial.point[name]) if name in trial.point else "-" for name in names),
+        f"{trial.duration_s:.1f}",
+    )
+    return _Row(cells, standing.best is not None and trial.number == standing.best.number)
+
+
+def _table(standing: Standing) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in _titles(standing):
+        table.add_column(title, no_wrap=True)
+    for row in _rows(standing):
+        table.add_row(*map(Text, row.cells), style="bold" if row.is_best else None)
     return table
+
+
+def _html_table(standing: Standing) -> str:
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in _titles(standing))
+    lines = []
+    for row in _rows(standing):
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row.cells)
+        lines.append(f'<tr style="font-weight: bold">{cells}</tr>' if row.is_best else f"<tr>{cells}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
@@ -33,6 +33,9 @@ def quiet(log_path: Path) -> Iterator[TextIO]:
         console = _console(stack)
         for number in (1, 2):
             stack.enter_context(_descriptor_to(log, number))
+        if console is sys.stdout:  # a notebook's own stream, which no descriptor leads to
+            stack.enter_context(redirect_stdout(log))
+            stack.enter_context(redirect_stderr(log))
         stack.enter_context(_loggers_to(log))
         stack.enter_context(_warnings_to(log))
         yield console

@@ -19,7 +19,7 @@ from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent,
 from hpsearch.engine import Engine
 from hpsearch.errors import Interrupted, RayGone, SpecError
 from hpsearch.heartbeat import RayDied
-from hpsearch.progress import Lines, LiveTable, Standing
+from hpsearch.progress import Lines, LiveTable, NotebookTable, Standing
 from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.settings import SlotSettings
 
@@ -145,7 +145,8 @@ class Session:
         standing = Standing(self._sweep, past=self._engine.trials.values())
         self._engine.observers = (standing,)
         if self._show != "none" and (self._console.is_terminal or self._console.is_jupyter):
-            with LiveTable(standing, self._console) as table:
+            live = NotebookTable(standing) if self._console.is_jupyter else LiveTable(standing, self._console)
+            with live as table:
                 self._engine.observers = (standing, table)
                 yield
         else:

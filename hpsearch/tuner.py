@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback
+from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -70,6 +70,7 @@ def run_legs(
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
+            progress_reporter=_Silent(),
         ),
     )
     # Tune brings up one actor at a time unless it is told how many it may wait for
@@ -186,6 +187,16 @@ class _Stop(Stopper):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class _Silent(ProgressReporter):
+    """In a notebook Tune makes a display of its own, whatever `verbose` says."""
+
+    def should_report(self, trials: list[Trial], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Trial], done: bool, *sys_info: Any) -> None:
+        """Nothing: what the user sees is in `progress.py`."""
 
 
 class _Tick(Callback):

@@ -1,0 +1,143 @@
+"""`hpsearch.run` in a real Jupyter kernel: what a user sees below their cells."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from hpsearch.errors import HpsearchError
+from hpsearch.results.results import Results
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Jupyter's own packages
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+TIMEOUT_S = 200
+TREE = (
+    '{"metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": {"values": [1, 2, 3]}},'
+    ' "resources": {"gpu": 0}}'
+)
+
+
+class Kernel:
+    """A kernel that runs cells one after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.notebook = nbformat.v4.new_notebook()
+        self.client = NotebookClient(
+            self.notebook, timeout=TIMEOUT_S, allow_errors=True, resources={"metadata": {"path": str(folder)}}
+        )
+
+    def run(self, source: str) -> Any:
+        """Run a cell; what stands below it."""
+        self.notebook.cells.append(nbformat.v4.new_code_cell(source))
+        self.client.execute_cell(self.notebook.cells[-1], len(self.notebook.cells) - 1)
+        return self.notebook.cells[-1]["outputs"]
+
+    def value(self, source: str) -> str:
+        """What an expression is, as text."""
+        outputs = self.run(source)
+        assert [output["output_type"] for output in outputs] == ["execute_result"], outputs
+        return str(outputs[0]["data"]["text/plain"])
+
+    def interrupt_when(self, condition: Any) -> threading.Thread:
+        """Press the stop button of the kernel as soon as the condition holds."""
+
+        def wait() -> None:
+            deadline = time.monotonic() + TIMEOUT_S
+            while not condition() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            self.client.km.provisioner.process.send_signal(2)  # type: ignore[union-attr]
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        return thread
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    made = Kernel(tmp_path_factory.mktemp("notebook"))
+    with made.client.setup_kernel():
+        yield made
+
+
+def folder(kernel: Kernel) -> Path:
+    return Path(kernel.client.resources["metadata"]["path"])
+
+
+def has_epochs(home: Path, name: str) -> bool:
+    try:
+        return bool(len(Results(home, name).history))
+    except HpsearchError:
+        return False
+
+
+CELL = f"""
+import hpsearch
+SCALE = 1
+def train(config):
+    print("a line of the trial")
+    for epoch in range(2):
+        yield {{"loss": SCALE * config["x"] / (epoch + 1)}}
+results = hpsearch.run({TREE}, train)
+"""
+
+
+def test_a_function_of_a_cell_runs_with_one_display_that_is_updated_and_nothing_else(kernel):
+    outputs = kernel.run(CELL)
+    assert [output["output_type"] for output in outputs] == ["display_data"], outputs
+    assert "train: 3/3 trials (3 done) | 0 running | best loss 0.5" in outputs[0]["data"]["text/plain"]
+    assert "<td>done</td>" in outputs[0]["data"]["text/html"]
+    assert kernel.value("results.trials['state'].tolist()") == "['done', 'done', 'done']"
+    assert kernel.value("import ray; ray.is_initialized()") == "False", "a Ray of our own ends with the sweep"
+
+
+def test_the_same_cell_again_comes_back_at_once_with_the_same_trials(kernel):
+    assert kernel.run(CELL) == []
+    assert kernel.value("results.name, len(results.trials)") == "('train', 3)"
+
+
+def test_a_ray_that_runs_is_used_and_left_and_an_edited_cell_is_another_sweep(kernel):
+    kernel.run("info = ray.init(num_cpus=2, include_dashboard=False)")
+    outputs = kernel.run(CELL.replace("SCALE = 1", "SCALE = 2"))
+    assert [output["output_type"] for output in outputs] == ["display_data"], outputs
+    assert kernel.value("results.name, results.best.value") == "('train-2', 1.0)"
+    assert kernel.value("ray.is_initialized()") == "True"
+    assert kernel.run(CELL) == [], "the cell as it was before finds its own sweep"
+    assert kernel.value("results.name") == "'train'"
+
+
+def test_a_spec_by_its_path_runs_with_a_function_of_a_cell(kernel):
+    (folder(kernel) / "small.yaml").write_text(f"{TREE[:-1]}, 'limits': {{trials: 2}}}}")
+    assert kernel.run("by_path = hpsearch.run('small.yaml', train)") == [], "the ledger knows it all"
+    assert kernel.value("by_path.name, set(by_path.trials['state'])") == "('small', {'reused'})"
+
+
+def test_a_kernel_interrupt_returns_the_results_so_far(kernel):
+    home = folder(kernel) / "sweeps"
+    stop = kernel.interrupt_when(lambda: has_epochs(home, "slow"))
+    outputs = kernel.run(
+        f"""
+import time
+def slow(config):
+    for epoch in range(100_000):
+        time.sleep(0.05)
+        yield {{"loss": config["x"] / (epoch + 1)}}
+so_far = hpsearch.run({TREE}, slow)
+"""
+    )
+    stop.join()
+    assert [output["output_type"] for output in outputs] == ["display_data"], outputs
+    assert kernel.value("so_far.sweep.state, bool(len(so_far.history))") == "('interrupted', True)"
+    assert kernel.value("ray.is_initialized()") == "True"
+    assert kernel.run("still = 'usable'") == []
