@@ -1,8 +1,9 @@
 """Checkpoints on disk: a crash at any instant leaves the one before, and a damaged one is noticed.
 
-Each rank writes `epoch-000004.rank-0.pt`, a plain `torch.save` file of `{epoch, states, rng}`, then a small JSON beside
-it with its checksum. Rank 0 writes the states, since replicas are equal; random states are each rank's own. It counts
-once every rank's JSON is there. All ranks look at the same files and come to the same verdict without talking.
+Each rank writes `epoch-000004.rank-0.pt`, a plain `torch.save` file of `{epoch, states, own, rng}`, then a small JSON
+beside it with its checksum. Rank 0 writes the states of replicas, since they are equal; random states and what was
+given to `keep_own` are each rank's own. It counts once every rank's JSON is there. All ranks look at the same files and
+come to the same verdict without talking.
 The newest two are kept: the older one is what a damaged newest falls back to.
 
 Nothing in the folder is ever executed (`weights_only=True`), and no symbolic link in it is followed.
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import torch
@@ -40,6 +42,10 @@ class Checkpoint:
     """Epochs that were done when it was written."""
     states: dict[str, Any]
     """Name to `state_dict`, tensors on the CPU."""
+    own: dict[str, Any]
+    """The same, of what each rank keeps for itself; empty if the writers had no such rank."""
+    world_size: int
+    """Ranks that wrote it."""
     rng: RngStates | None
     """This rank's random states; None if the writers had no such rank."""
 
@@ -64,6 +70,7 @@ def save_checkpoint(
     rank: int,
     world_size: int,
     objects: Mapping[str, Stateful],
+    own: Mapping[str, Stateful] = MappingProxyType({}),
     device: torch.device,
     previous: int | None = None,
 ) -> None:
@@ -75,6 +82,7 @@ def save_checkpoint(
         rank: This rank.
         world_size: Ranks that write, each of them.
         objects: What has a state; empty but on rank 0.
+        own: What has a state that no other rank has.
         device: This rank's, whose random state is taken.
         previous: Epoch of the checkpoint to fall back to; None for the first of a trial, which is also read
             back at once, so that a state that can't be read is an error now and not after a crash.
@@ -85,8 +93,10 @@ def save_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _file_name(epoch, rank)
-    states = {name: unwrap(kept).state_dict() for name, kept in objects.items()}
-    content = {"epoch": epoch, "states": states, "rng": get_rng_states(device)}
+    states, own_states = (
+        {name: unwrap(kept).state_dict() for name, kept in things.items()} for things in (objects, own)
+    )
+    content = {"epoch": epoch, "states": states, "own": own_states, "rng": get_rng_states(device)}
     with _replacing(path) as file:
         torch.save(content, file)
         if previous is None:
@@ -138,7 +148,13 @@ def _read(folder: Path, epoch: int, rank: int) -> Checkpoint:
             if writer == rank:
                 file.seek(0)
                 own = shared if writer == 0 else _load(file)
-    return Checkpoint(epoch=epoch, states=shared["states"], rng=own.get("rng"))
+    return Checkpoint(
+        epoch=epoch,
+        states=shared["states"],
+        own=own.get("own", {}),
+        world_size=world_size,
+        rng=own.get("rng"),
+    )
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
+    from hpsearch.training.checkpoint import Checkpoint
+
 
 @runtime_checkable
 class Stateful(Protocol):
@@ -85,8 +87,9 @@ class TrialContext:
         self._checkpoint_dir = checkpoint_dir
         self._resume_at_most = resume_at_most
         self._kept: dict[str, Stateful] = {}
-        self._restored: dict[str, Any] | None = None  # states of the checkpoint that nobody has asked for yet
-        self._rng: dict[str, Any] | None = None
+        self._own: dict[str, Stateful] = {}
+        self._restored: Checkpoint | None = None  # its states are handed out one by one
+        self._loaded = False
         self._saved_epoch: int | None = None
 
     @property
@@ -112,7 +115,7 @@ class TrialContext:
     @property
     def kept(self) -> bool:
         """Whether a checkpoint would hold anything: something was registered, and there is a folder."""
-        return bool(self._kept)
+        return bool(self._kept or self._own)
 
     def keep(self, **objects: Stateful) -> int:
         """Register what belongs into a checkpoint, and restore it at once if there is one.
@@ -133,15 +136,32 @@ class TrialContext:
         Example:
             >>> start = current_trial().keep(model=model, optimizer=optimizer)  # doctest: +SKIP
         """
+        return self._keep(objects, self._kept)
+
+    def keep_own(self, **objects: Stateful) -> int:
+        """Like `keep`, for what differs from rank to rank: the stages of a pipeline, the shards of a model.
+
+        Each rank writes its own objects and reads them again, so a trial goes on with as many ranks as it had.
+
+        Raises:
+            TypeError: An object has no state.
+            ValueError: As `keep`, or the checkpoint was written by another number of ranks.
+
+        Example:
+            >>> start = current_trial().keep_own(stage=stage, optimizer=optimizer)  # doctest: +SKIP
+        """
+        return self._keep(objects, self._own)
+
+    def _keep(self, objects: Mapping[str, Stateful], held: dict[str, Stateful]) -> int:
         for name, kept in objects.items():
             self._check(name, kept)
         if self._checkpoint_dir is None:
             return 0  # and hold nothing: by hand one context serves training after training
-        self._kept |= objects
-        if self._restored is None:
-            self._restored = self._load(self._checkpoint_dir)
-        if self.resumed_from:
-            self._restore(objects)
+        held |= objects
+        if not self._loaded:
+            self._load(self._checkpoint_dir)
+        if self._restored is not None:
+            self._restore(objects, self._restored, of_rank=held is self._own)
         return self.resumed_from
 
     def save(self) -> int | None:
@@ -150,7 +170,7 @@ class TrialContext:
         Returns:
             `epochs_done`; None where nothing is kept or there is no folder for it.
         """
-        if not self._kept or self._checkpoint_dir is None:
+        if not self.kept or self._checkpoint_dir is None:
             return None
         if self._saved_epoch != self.epochs_done:
             from hpsearch.training.checkpoint import save_checkpoint
@@ -161,6 +181,7 @@ class TrialContext:
                 rank=self.rank,
                 world_size=self.world_size,
                 objects=self._kept if self.rank == 0 else {},
+                own=self._own,
                 device=self.device,
                 previous=self._saved_epoch,
             )
@@ -172,34 +193,37 @@ class TrialContext:
             raise TypeError(
                 f"keep({name}=...): expected an object with state_dict and load_state_dict, got {type(kept).__name__}."
             )
-        if name in self._kept:
+        if name in self._kept or name in self._own:
             raise ValueError(f"keep({name}=...): there is a '{name}' already. Each object needs a name of its own.")
 
-    def _load(self, folder: Path) -> dict[str, Any]:
-        """States of the newest intact checkpoint; empty for a fresh trial."""
+    def _load(self, folder: Path) -> None:
+        """The newest intact checkpoint, if there is any."""
         from hpsearch.training.checkpoint import load_checkpoint
 
-        found, self.checkpoint_warning = load_checkpoint(folder, rank=self.rank, at_most=self._resume_at_most)
-        if found is None:
-            return {}
-        self.epochs_done = self.resumed_from = self._saved_epoch = found.epoch
-        self._rng = found.rng
-        return found.states
+        self._loaded = True
+        self._restored, self.checkpoint_warning = load_checkpoint(folder, rank=self.rank, at_most=self._resume_at_most)
+        if self._restored is not None:
+            self.epochs_done = self.resumed_from = self._saved_epoch = self._restored.epoch
 
-    def _restore(self, objects: Mapping[str, Stateful]) -> None:
+    def _restore(self, objects: Mapping[str, Stateful], found: Checkpoint, *, of_rank: bool) -> None:
         from hpsearch.training.parallel import unwrap
         from hpsearch.training.rng import set_rng_states
 
-        assert self._restored is not None
+        states, call = (found.own, "keep_own") if of_rank else (found.states, "keep")
+        if of_rank and found.world_size != self.world_size:
+            raise ValueError(
+                f"keep_own: the checkpoint of epoch {found.epoch} was written by {found.world_size} ranks, each its own"
+                f" part; this trial has {self.world_size}. Go on with as many."
+            )
         for name, kept in objects.items():
-            if name not in self._restored:
-                known = ", ".join(self._restored) or "nothing else"
+            if name not in states:
+                known = ", ".join(states) or "nothing else"
                 raise ValueError(
-                    f"keep({name}=...): the checkpoint of epoch {self.resumed_from} has no '{name}', only {known}."
+                    f"{call}({name}=...): the checkpoint of epoch {found.epoch} has no '{name}', only {known}."
                 )
-            unwrap(kept).load_state_dict(self._restored.pop(name))
-        if self._rng is not None:
-            set_rng_states(self._rng, self.device)
+            unwrap(kept).load_state_dict(states.pop(name))
+        if found.rng is not None:
+            set_rng_states(found.rng, self.device)
 
 
 _active: TrialContext | None = None
