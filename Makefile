@@ -22,6 +22,7 @@ check: lint
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.slots
 	$(BIN)/python -m benchmarks.shared_data
+	$(BIN)/python -m benchmarks.sentinel
 
 bench-search: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"

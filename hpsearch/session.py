@@ -174,6 +174,7 @@ class Session:
             concurrent=self._engine.concurrent,
             precision=self._sweep.precision,
             parallel=self._sweep.parallel,
+            leak_warnings=self._sweep.leak_warnings,
             loaders=None if self._sweep.resources.loaders == "auto" else self._sweep.resources.loaders,
             data=self._sweep.data,
             trials_dir=str((self._folder / "trials").resolve()),

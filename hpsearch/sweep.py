@@ -199,6 +199,8 @@ class Sweep(_Part):
     """Number format of the training loop."""
     parallel: Literal["ddp", "dp"] = "ddp"
     """How a trial uses several GPUs: a process for each, or one process with DataParallel."""
+    leak_warnings: bool = True
+    """Whether a trial's log says who keeps tensors that pile up from epoch to epoch."""
     data: dict[str, Any] = Field(default_factory=lambda: {"root": None})
     """Given to the trainable as `current_trial().data`."""
     ray: RaySettings = RaySettings()

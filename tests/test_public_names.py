@@ -93,6 +93,7 @@ def test_yaml_keys():
         "resources": {"cpu": None, "gpu": None, "workers": None, "loaders": None},
         "precision": None,
         "parallel": None,
+        "leak_warnings": None,
         "data": None,
         "ray": {"address": None},
         "notes": None,

@@ -72,6 +72,7 @@ class Attempt:
             data=dict(settings.data),
             precision=settings.precision,
             parallel=settings.parallel,
+            leak_warnings=settings.leak_warnings,
             loader_workers=_loader_workers(settings),
             checkpoint_dir=self._trial_dir / "checkpoint",
             resume_at_most=assignment.known_epochs,

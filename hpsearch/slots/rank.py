@@ -158,17 +158,21 @@ class Rank:
         """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""
         import torch
 
+        from hpsearch.training.live_tensors import describe, keeper_of, live_tensors, size_of
+
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        stray = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
-        size = sum(tensor.untyped_storage().nbytes() for tensor in stray if tensor.layout is torch.strided)
+        stray = live_tensors()
+        size = size_of(stray)
         self._stray_bytes = [*self._stray_bytes[-LEAKS_IN_A_ROW:], size]
-        return (
-            [f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial"]
-            if size > LEAK_BYTES
-            else []
-        )
+        if size <= LEAK_BYTES:
+            return []
+        largest = max(stray, key=lambda tensor: tensor.nbytes)
+        return [
+            f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial;"
+            f" the largest, {describe(largest)}, is kept in {keeper_of(largest) or 'what has no name in Python'}"
+        ]
 
     def _leaks(self) -> bool:
         sizes = self._stray_bytes

@@ -27,6 +27,8 @@ class SlotSettings:
     """fp32 | tf32 | bf16 | fp16."""
     parallel: str
     """ddp | dp."""
+    leak_warnings: bool
+    """Whether ranks look for memory that keeps growing."""
     loaders: int | None
     """DataLoader processes of each rank; None for its share."""
     data: Mapping[str, Any]

@@ -14,6 +14,7 @@ exchange.py    gradients over ranks, also when one of them can't go on
 nested.py      batches that are lists and dicts of tensors
 data.py        loaders: batches over ranks, random states, workers
 shared_data.py  a data set in memory once for all trials, with sealed_memory.py and identity.py
+sentinel.py    who lets tensors pile up; live_tensors.py knows whose they are
 user_code.py   which files are the user's
 parallel.py    process groups and DistributedDataParallel
 precision.py   autocast, gradient scaling, TF32

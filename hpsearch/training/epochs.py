@@ -15,11 +15,11 @@ from hpsearch.errors import Diverged, InvalidConfig
 from hpsearch.training.data import Loader
 from hpsearch.training.evaluation import Metric, evaluate
 from hpsearch.training.oom import MicroBatch
-from hpsearch.training.parallel import any_rank, sum_over_ranks
+from hpsearch.training.parallel import any_rank, gpu_peaks, sum_over_ranks
 from hpsearch.training.rng import get_rng_states, set_rng_states
 from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.step import Learner
-from hpsearch.training.trial import Stateful
+from hpsearch.training.trial import Stateful, current_trial
 
 Row = dict[str, float]
 OnStep = Callable[[int, Tensor], None]
@@ -200,7 +200,7 @@ class Epochs:
 
     def _facts(self) -> Row:
         """What a row says beside losses and metrics."""
-        facts: Row = {"micro_batch": self._micro_batch.size}
+        facts: Row = gpu_peaks(current_trial()) | {"micro_batch": self._micro_batch.size}
         if self._learner.scales:
             facts["skipped_steps"] = self._learner.skipped_steps
         if self._eval_every > 1:

@@ -14,10 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from hpsearch.errors import TrialStopped
 from hpsearch.training.trial import TrialContext
+
+if TYPE_CHECKING:
+    from hpsearch.training.sentinel import Sentinel
 
 Row = dict[str, Any]
 """Metric names to whatever the trainable gave; nothing is checked here but that it is a mapping."""
@@ -46,6 +49,7 @@ class Stepper(ABC):
         self._function = function
         self._config = config
         self._context = context
+        self._sentinel: Sentinel | None = None
 
     @final
     def advance(self) -> Row | None:
@@ -58,6 +62,7 @@ class Stepper(ABC):
         row = self._next_row()
         if row is not None:
             self._context.epochs_done += 1
+            self._watch()
         return row
 
     @abstractmethod
@@ -73,6 +78,16 @@ class Stepper(ABC):
 
     @abstractmethod
     def _next_row(self) -> Row | None: ...
+
+    def _watch(self) -> None:
+        """Look for leaks, at the one point of an epoch that all trainables share."""
+        if not self._context.leak_warnings:
+            return
+        if self._sentinel is None:
+            from hpsearch.training.sentinel import Sentinel
+
+            self._sentinel = Sentinel()
+        self._sentinel.after_epoch()
 
     def _prepare(self) -> None:
         """Random states and the CUDA device, which is each thread's own, for the thread that runs the function."""

@@ -47,6 +47,7 @@ class TrialContext:
         precision: fp32, tf32, bf16 or fp16.
         parallel: ddp or dp: what `fit` does with several GPUs.
         loader_workers: DataLoader processes; None for as many as suit this process alone on the machine.
+        leak_warnings: Whether to warn of memory that keeps growing from epoch to epoch.
         checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
         resume_at_most: Checkpoints of later epochs are passed over; None for no limit.
         on_report: Takes each row that `report` is given; None prints it.
@@ -64,6 +65,7 @@ class TrialContext:
         precision: str = "fp32",
         parallel: str = "ddp",
         loader_workers: int | None = None,
+        leak_warnings: bool = True,
         checkpoint_dir: Path | None = None,
         resume_at_most: int | None = None,
         on_report: Callable[[dict[str, Any]], None] | None = None,
@@ -75,6 +77,7 @@ class TrialContext:
         self.data: Mapping[str, Any] = MappingProxyType({"root": None, **(data or {})})
         self.precision = precision
         self.parallel = parallel
+        self.leak_warnings = leak_warnings
         self.on_report = on_report
         self.epochs_done = 0
         """Rows so far, those before a resume included; the stepper counts them."""

@@ -54,6 +54,7 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
         "resources": {"cpu": 1.0, "gpu": "auto", "workers": 1, "loaders": "auto"},
         "precision": "fp32",
         "parallel": "ddp",
+        "leak_warnings": True,
         "data": {"root": None},
         "ray": {"address": None},
         "notes": None,

@@ -1,0 +1,193 @@
+"""Which tensors are alive, and who keeps one: the variable, attribute or container that it hangs on, and where.
+
+Python says who refers to an object (`gc.get_referrers`) and nothing of names; these are found by looking for the object
+in the variables of frames, generators, modules and instances. The line is where the source changes that variable.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import linecache
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import CellType, CodeType, FrameType, FunctionType, GeneratorType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hpsearch.training.user_code import is_users, shown_file
+
+MAX_DEPTH = 6
+"""Containers within containers that are looked through for a name."""
+_CHANGES = (
+    r"\b{}(\[.*\])?\s*\.\s*(append|extend|add|insert|update|setdefault|appendleft)\b",
+    r"\b{}\s*([-+*/|]=|\[.*\]\s*[-+*/|]?=(?!=))",
+    r"\b{}\s*(:[^=]+)?=(?!=)",
+)
+"""What a line that keeps something in a variable looks like, the likelier first."""
+
+
+def live_tensors() -> list[Tensor]:
+    """Every tensor that Python can reach, but for those that were there when `gc.freeze` was called."""
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+
+
+def size_of(tensors: list[Tensor]) -> int:
+    """Bytes of the memory behind them, each piece counted once."""
+    storages = {}
+    for tensor in tensors:
+        if tensor.layout is torch.strided:
+            storage = tensor.untyped_storage()
+            storages[storage._cdata] = storage.nbytes()
+    return sum(storages.values())
+
+
+def has_graph(tensor: Tensor) -> bool:
+    """Whether it keeps what was computed on the way to it."""
+    return tensor.grad_fn is not None
+
+
+def describe(tensor: Tensor) -> str:
+    """What it is, in words.
+
+    Example:
+        >>> describe(torch.zeros(2, 3))
+        'a float32 tensor (2, 3)'
+    """
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    text = f"a {dtype} tensor {tuple(tensor.shape)}" if tensor.ndim else f"a {dtype} scalar tensor"
+    return f"{text} with its graph ({type(tensor.grad_fn).__name__})" if has_graph(tensor) else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeper:
+    """What keeps an object alive."""
+
+    what: str
+    """For example "list `losses`"."""
+    place: str | None
+    """`file:line`, where there is one."""
+    is_container: bool
+    """Whether the variable is a container that it lies in, rather than the object's own name."""
+
+    def __str__(self) -> str:
+        return self.what if self.place is None else f"{self.what} of {self.place}"
+
+
+def keeper_of(thing: object) -> Keeper | None:
+    """The variable or attribute of the user's that keeps `thing` alive; None where none is found."""
+    seen, layer = {id(thing)}, [thing]
+    for _ in range(MAX_DEPTH):
+        outer: list[object] = []
+        for held in layer:
+            keeper = _named(held, is_kept=held is thing)
+            if keeper is not None:
+                return keeper
+            outer += [holder for holder in gc.get_referrers(held) if _is_container(holder) and id(holder) not in seen]
+            seen.update(map(id, outer))
+        layer = outer
+    return None
+
+
+def _named(held: object, *, is_kept: bool) -> Keeper | None:
+    """The variable that `held` is the value of."""
+    kind = "variable" if is_kept else type(held).__name__
+    for name, code, first_line in _variables_of(held):
+        return Keeper(what=f"{kind} `{name}`", place=_place(code, first_line, name), is_container=not is_kept)
+    return None
+
+
+def _variables_of(held: object) -> Iterator[tuple[str, CodeType | str, int]]:
+    """(name, code or file that it stands in, first line to look at): locals, closures, globals, attributes."""
+    for frame in _frames():
+        if is_users(frame.f_code.co_filename):
+            yield from ((name, frame.f_code, 0) for name, value in frame.f_locals.items() if value is held)
+    for holder in gc.get_referrers(held):
+        if isinstance(holder, GeneratorType) and holder.gi_frame is not None and is_users(holder.gi_code.co_filename):
+            variables = holder.gi_frame.f_locals
+            yield from ((name, holder.gi_code, 0) for name, value in variables.items() if value is held)
+        elif isinstance(holder, CellType):
+            yield from _closures(holder)
+        elif isinstance(holder, dict):
+            yield from _globals_or_attributes(holder, held)
+        elif not isinstance(holder, FrameType | ModuleType) and is_users_object(holder):
+            yield from _attributes(holder, held)
+
+
+def _closures(cell: CellType) -> Iterator[tuple[str, CodeType, int]]:
+    for cells in gc.get_referrers(cell):
+        if not isinstance(cells, tuple):
+            continue
+        for function in gc.get_referrers(cells):
+            if isinstance(function, FunctionType) and function.__closure__ is cells:
+                name = function.__code__.co_freevars[next(at for at, one in enumerate(cells) if one is cell)]
+                yield name, function.__code__, 0
+
+
+def _globals_or_attributes(holder: dict[Any, Any], held: object) -> Iterator[tuple[str, CodeType | str, int]]:
+    name = next((key for key, value in holder.items() if value is held), None)
+    if not isinstance(name, str):
+        return
+    file = holder.get("__file__")
+    if isinstance(file, str) and "__name__" in holder:
+        if is_users(file):
+            yield name, file, 0
+        return
+    for owner in gc.get_referrers(holder):
+        if getattr(owner, "__dict__", None) is holder and is_users_object(owner):
+            yield from _attribute(owner, name)
+
+
+def _attributes(owner: object, held: object) -> Iterator[tuple[str, CodeType | str, int]]:
+    for name, value in getattr(owner, "__dict__", {}).items():
+        if value is held:
+            yield from _attribute(owner, name)
+
+
+def _attribute(owner: object, name: str) -> Iterator[tuple[str, CodeType | str, int]]:
+    kind = owner if isinstance(owner, type) else type(owner)
+    try:
+        file, line = inspect.getsourcefile(kind) or "", inspect.getsourcelines(kind)[1]
+    except (OSError, TypeError):
+        file, line = "", 0
+    yield f"self.{name}", file, line
+
+
+def is_users_object(thing: object) -> bool:
+    """Whether its class is the user's."""
+    module = sys.modules.get(getattr(type(thing), "__module__", ""))
+    file = getattr(module, "__file__", None)
+    return (file is not None and is_users(file)) or getattr(module, "__name__", "") == "__main__"
+
+
+def _is_container(holder: object) -> bool:
+    if isinstance(holder, Mapping) and "__name__" in holder:
+        return False  # a module's globals are a place, not a container
+    return isinstance(holder, list | tuple | dict | set) or type(holder).__name__ in ("deque", "defaultdict")
+
+
+def _frames() -> Iterator[FrameType]:
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+
+
+def _place(code: CodeType | str, first_line: int, name: str) -> str | None:
+    """Where the source changes the variable, `file:line`."""
+    file = code if isinstance(code, str) else code.co_filename
+    start = first_line if isinstance(code, str) else code.co_firstlineno
+    lines = linecache.getlines(file)
+    if not isinstance(code, str):
+        end = max((line for _, _, line in code.co_lines() if line is not None), default=start)
+        lines = lines[:end]
+    for pattern in _CHANGES:
+        for number, line in enumerate(lines, start=1):
+            if number >= start and re.search(pattern.format(re.escape(name)), line):
+                return f"{shown_file(file)}:{number}"
+    return shown_file(file) or None
