@@ -1,14 +1,15 @@
 """A small network on a small table: 569 tumours, 30 measurements each, benign or malignant. A trial takes a blink.
 
-By hand:   python -m experiments.mlp
+By hand:   python experiments/mlp.py --set lr=0.01
 Searched:  hpsearch sweep mlp
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -67,7 +68,4 @@ def load_table() -> tuple[TensorDataset, TensorDataset]:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    by_hand = {"hidden": 32, "layers": 2, "dropout": 0.1, "batch_size": 32, "lr": 3e-3, "weight_decay": 1e-2}
-    for row in islice(train(by_hand), 5):
-        print(row)
+    hpsearch.trial("mlp", train, ["--set", "limits.epochs=5", *sys.argv[1:]])

@@ -1,6 +1,7 @@
 """Residual networks for small images: CIFAR-10 where its files are at hand, else scikit-learn's digits.
 
-By hand:   python -m experiments.resnet
+By hand:   python experiments/resnet.py --set optimizer.lr=0.1
+Two ranks: torchrun --nproc-per-node 2 experiments/resnet.py --set optimizer.lr=0.1
 Searched:  hpsearch sweep resnet
 CIFAR-10:  hpsearch sweep resnet --set data.root=DIR, with the files of its binary version in DIR
 
@@ -9,9 +10,9 @@ The learning rate is constant, so that a trial does not depend on how long it wi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -197,12 +198,4 @@ def _read_cifar(path: Path) -> tuple[Tensor, Tensor]:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    by_hand = {
-        "model": {"width": 8, "depth": 8},
-        "batch_size": 64,
-        "augment": True,
-        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
-    }
-    for row in islice(train(by_hand), 3):
-        print(row)
+    hpsearch.trial("resnet", train, ["--set", "limits.epochs=3", *sys.argv[1:]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpsearch.by_hand import trial as trial
     from hpsearch.driver import run as run
     from hpsearch.errors import Diverged as Diverged
     from hpsearch.errors import HpsearchError as HpsearchError
@@ -44,6 +45,7 @@ _HOMES = {
     "fit": "hpsearch.training.fit",
     "report": "hpsearch.training.trial",
     "run": "hpsearch.driver",
+    "trial": "hpsearch.by_hand",
     "shared_data": "hpsearch.training.shared_data",
 }
 

@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hpsearch.dialect_command import DEFAULT as DEFAULT_ARGUMENTS
 from hpsearch.dialect_ray import holds_ray_words
 from hpsearch.dialects import translate
 from hpsearch.engine import Engine
@@ -94,6 +93,7 @@ class Run:
                 has_work = engine.find_work()
                 if has_work or len(engine.trials) > num_known or engine.record.state in ("running", "interrupted"):
                     ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
+                    self._write_spec(folder)
                     if has_work:
                         exit_code = self._run(
                             engine, ledger, folder, trainable, num_known=None if is_new else num_known
@@ -156,6 +156,12 @@ class Run:
         searcher.learn_prior(prior.outcomes)
         return searcher
 
+    def _write_spec(self, folder: Path) -> None:
+        with storage_errors(folder):
+            beside = folder / f".sweep.yaml.{os.getpid()}"
+            beside.write_text(dump_yaml(self.sweep.to_dict()), encoding="utf-8")
+            beside.replace(folder / "sweep.yaml")  # a link in its place is replaced, not followed
+
     def _run(
         self,
         engine: Engine,
@@ -172,9 +178,6 @@ class Run:
         prior = describe(self.sweep, kept, ledger, code=engine.record.code)
         with storage_errors(folder):
             (folder / "trials").mkdir(exist_ok=True)
-            beside = folder / f".sweep.yaml.{os.getpid()}"
-            beside.write_text(dump_yaml(self.sweep.to_dict()), encoding="utf-8")
-            beside.replace(folder / "sweep.yaml")  # a link in its place is replaced, not followed
         try:
             with quiet(folder / "driver.log") as stream:
                 session = Session(
@@ -343,7 +346,7 @@ def _locate(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
     if sweep.trainable is None:
         message = "'trainable' is missing. Write trainable: module:function."
         raise SpecError([Problem(where=("trainable",), message=message)])
-    return locate(sweep.trainable, spec_dir=spec_dir, arguments=sweep.arguments or DEFAULT_ARGUMENTS)
+    return locate(sweep.trainable, spec_dir=spec_dir, **sweep.script_arguments)
 
 
 def _write(results: Results) -> None:

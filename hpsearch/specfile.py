@@ -19,7 +19,7 @@ from hpsearch.trainable import locate
 from hpsearch.yaml_reader import Located, Place, read_yaml
 from hpsearch.yaml_writer import dump_yaml
 
-__all__ = ["dump_yaml", "find_spec", "load_sweep"]
+__all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override"]
 
 MAX_BYTES = 128 * 1024
 """Size of a spec. The most hostile file of this size is refused in 0.3 s; a megabyte would take 17 s."""
@@ -142,21 +142,35 @@ def _at_most(problems: list[Problem], count: int) -> list[Problem]:
     return [*problems[:count], Problem(where=(), message=f"and {len(problems) - count} more mistakes.")]
 
 
-def _overridden(spec: Located, override: str, problems: list[Problem]) -> Located:
-    """The spec with one `KEY=VALUE` in place; as it was after a mistake."""
+def is_key(name: str) -> bool:
+    """Whether an override `NAME=VALUE` is of a key of the spec, in any spelling, and not of a parameter by its name."""
+    first = name.strip().partition(".")[0]
+    ours = {field.alias or key for key, field in Sweep.model_fields.items()} - {"parameters"}
+    return first in ours or bool(same_thing((first,)))
+
+
+def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ...], Located] | None:
+    """(keys, value) of one `KEY=VALUE`; None after a mistake, which is told in `problems`."""
     argument = f"--set {override if len(override) <= 80 else override[:77] + '...'}"
     key, equals, text = override.partition("=")
     where = tuple(key.strip().split("."))
     if not equals or not all(where) or not text.strip() or len(where) >= MAX_DEPTH:
         message = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes a value away."
         problems.append(Problem(where=(), message=message, file=argument))
-        return spec
+        return None
     if len(override) > MAX_BYTES:
         problems.append(Problem(where=where, message="the value is too long.", file=argument))
-        return spec
+        return None
     value = read_yaml(text, file=argument, problems=problems, where=where, numbered=False)
-    if value is None:
+    return None if value is None else (where, value)
+
+
+def _overridden(spec: Located, override: str, problems: list[Problem]) -> Located:
+    """The spec with one `KEY=VALUE` in place; as it was after a mistake."""
+    found = read_override(override, problems)
+    if found is None:
         return spec
+    where, value = found
     for other in same_thing(where):
         spec = _without(spec, other)
     return _put(spec, where, value, problems)

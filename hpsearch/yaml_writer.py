@@ -39,7 +39,7 @@ def dump_yaml(tree: Mapping[str, Any]) -> str:
 
 def _map_lines(tree: Mapping[str, Any]) -> Iterator[str]:
     for key, value in tree.items():
-        line = f"{_text(key)}: {_flow(value)}"
+        line = f"{_text(key)}: {flow(value)}"
         if _fits(value, line):
             yield line
         else:
@@ -49,7 +49,7 @@ def _map_lines(tree: Mapping[str, Any]) -> Iterator[str]:
 
 def _list_lines(items: Sequence[Any]) -> Iterator[str]:
     for item in items:
-        line = f"- {_flow(item)}"
+        line = f"- {flow(item)}"
         if _fits(item, line):
             yield line
         else:
@@ -74,11 +74,12 @@ def _parts(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
+    """A value on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(key)}: {_flow(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_text(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     return _scalar(value)
 
 

@@ -31,6 +31,7 @@ def test_public_names():
         "report",
         "run",
         "shared_data",
+        "trial",
     ]
     assert all(getattr(hpsearch, name) is not None for name in hpsearch.__all__)
     assert set(hpsearch.__all__) <= set(dir(hpsearch))
@@ -45,6 +46,7 @@ def test_verbs_and_flags():
     assert found == {
         "sweep": ["--accept-changes", "--again", "--dry-run", "--home", "--name", "--prior", "--set", "-n"],
         "resume": ["--accept-changes", "--home", "--rebuild", "--retry-failed", "-n"],
+        "trial": ["--set"],
         "validate": ["--canonical", "--home", "--json", "--prior", "--sample", "--set"],
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],

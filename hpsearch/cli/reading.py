@@ -62,15 +62,19 @@ def show(
 @app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")
 def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
     """Print the best configuration as a spec that `hpsearch sweep` takes, every parameter a constant."""
-    from hpsearch.results.shown import best_spec
+    from hpsearch.results.shown import best_spec, trial_command
 
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
-        tree, note = best_spec(record, ledger.trials(record))
+        trials = ledger.trials(record)
+        tree, note = best_spec(record, trials)
+        by_hand = trial_command(record, trials, home=ledger.home)
     if as_json:
         print_json(tree)
         return
     from hpsearch.specfile import dump_yaml
 
     print(f"# {note}")
+    if by_hand is not None:
+        print(f"# by hand: {by_hand}")
     print(dump_yaml(tree), end="")

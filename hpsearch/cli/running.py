@@ -99,7 +99,7 @@ def _rebuild(home: Path) -> None:
 def _print_end(home: Path, name: str) -> None:
     """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
     from hpsearch.ledger.store import Ledger
-    from hpsearch.results.shown import best_spec, failure_lines, trial_summary
+    from hpsearch.results.shown import best_spec, failure_lines, trial_command, trial_summary
     from hpsearch.specfile import dump_yaml
 
     with Ledger(home) as ledger:
@@ -120,5 +120,8 @@ def _print_end(home: Path, name: str) -> None:
     tree, _ = best_spec(record, trials)
     print("Best configuration:")
     print("".join(f"  {line}\n" for line in dump_yaml(tree["parameters"]).splitlines()), end="")
+    by_hand = trial_command(record, trials, home=home)
+    if by_hand is not None:
+        print(f"Train it by hand: {by_hand}")
     file = f"{name}-best.yaml"
-    print(f"Train it again:  python -m hpsearch best {name}{at} > {file} && python -m hpsearch sweep {file}{at}")
+    print(f"Train it again:   python -m hpsearch best {name}{at} > {file} && python -m hpsearch sweep {file}{at}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.space import canonical, to_config
+from hpsearch.yaml_writer import flow
 
 MAX_CELL = 40
 
@@ -124,6 +126,34 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
         f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
     )
     return _without_nothing({**spec, **changes}), sentence
+
+
+def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> str | None:
+    """The command line that trains the best configuration by hand; None without one, or without a named trainable."""
+    best = best_of(list(trials), sign=sweep.sign)
+    trainable = sweep.spec.get("trainable")
+    if best is None or trainable is None:
+        return None
+    from hpsearch.specfile import is_key  # here: it brings pydantic along
+
+    place, colon, function = trainable.rpartition(":") if ":" in trainable else (trainable, "", "")
+    beside = Path(sweep.spec_dir or ".", place)
+    moved = place.endswith(".py") and not Path(place).is_file() and beside.is_file()
+    searched = [name for name in best.point if _is_searched(sweep.spec["parameters"], name)]
+    settings = [(f"parameters.{name}" if is_key(name) else name, best.point[name]) for name in searched]
+    words = [f"trainable={beside}{colon}{function}"] if moved else []
+    words += [f"{name}={flow(value)}" for name, value in settings]
+    workers = sweep.spec["resources"]["workers"]
+    starter = f"torchrun --nproc-per-node {workers}" if workers > 1 else "python"
+    spec = shlex.quote(str(home / sweep.folder / "sweep.yaml"))
+    return f"{starter} -m hpsearch trial {spec}" + "".join(f" --set {shlex.quote(word)}" for word in words)
+
+
+def _is_searched(tree: Any, name: str) -> bool:
+    """Whether a parameter of a spec is neither a constant nor computed."""
+    for key in name.split("."):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return isinstance(tree, dict) and tree.keys().isdisjoint(("value", "expr"))
 
 
 def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:

@@ -246,8 +246,17 @@ def current_trial() -> TrialContext:
         return _active
     with _by_hand_lock:
         if _by_hand is None:
-            _by_hand = _join_torchrun() if _under_torchrun() else TrialContext()
+            _by_hand = context_by_hand()
         return _by_hand
+
+
+def context_by_hand(**settings: Any) -> TrialContext:
+    """A trial outside of any sweep; under `torchrun` this rank of it, and its process group is joined.
+
+    Args:
+        settings: As `TrialContext` takes them, but for who this process is.
+    """
+    return _join_torchrun(**settings) if _under_torchrun() else TrialContext(**settings)
 
 
 @contextmanager
@@ -288,7 +297,12 @@ def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         return
     context.epochs_done += 1
     if context.rank == 0:
-        print(f"epoch {context.epochs_done}: " + ", ".join(f"{name} {_shown(value)}" for name, value in row.items()))
+        print(row_text(context.epochs_done, row))
+
+
+def row_text(epoch: int, row: Mapping[str, Any]) -> str:
+    """One epoch as a line."""
+    return f"epoch {epoch}: " + ", ".join(f"{name} {_shown(value)}" for name, value in row.items())
 
 
 def _shown(value: Any) -> str:
@@ -302,11 +316,11 @@ def _under_torchrun() -> bool:
     return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
-def _join_torchrun() -> TrialContext:
+def _join_torchrun(**settings: Any) -> TrialContext:
     from hpsearch.training.parallel import join, leave
 
     context = TrialContext(
-        rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]), device=_local_device()
+        rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]), device=_local_device(), **settings
     )
     if context.world_size > 1:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

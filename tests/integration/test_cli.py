@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -68,6 +69,18 @@ class TestFinished:
         assert lines[2].startswith("Ray dashboard: http://127.0.0.1:")
         assert sum(line.startswith("[") for line in lines) == 6
         assert any(line.startswith("Train it again:") for line in lines)
+
+    def test_the_command_that_best_prints_trains_the_same_numbers_by_hand(self, finished):
+        home, done = finished
+        best = hpsearch("best", "--home", str(home)).stdout.splitlines()
+        command = best[1].removeprefix("# by hand: ")
+        assert f"Train it by hand: {command}" in done.stdout.splitlines()
+        words = shlex.split(command)
+        assert words[:4] == ["python", "-m", "hpsearch", "trial"]
+        rows = hpsearch(*words[3:]).stdout
+        told = float(best[0].partition("val_loss ")[2].split()[0])
+        found = [float(line.partition("val_loss ")[2].split(",")[0]) for line in rows.splitlines()[1:]]
+        assert min(found) == pytest.approx(told, rel=1e-3)
 
     def test_reading_verbs_load_neither_ray_nor_torch_nor_pandas(self, finished):
         home, _ = finished

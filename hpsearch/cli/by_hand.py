@@ -1,0 +1,37 @@
+"""The verb that trains one configuration outside of any sweep."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli.app import Spec, app
+from hpsearch.errors import HpsearchError
+
+
+@app.command(epilog="Example: hpsearch trial resnet --set optimizer.lr=0.1")
+def trial(
+    spec: Spec,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter's value, or a key of the spec. May be repeated."),
+    ] = None,
+) -> None:
+    """Train one configuration here, outside of any sweep: no Ray, breakpoints work, errors come with their traceback.
+
+    What isn't set is as in the sweep's first trial. With several processes: torchrun --nproc-per-node 2 -m
+    hpsearch trial ...
+    """
+    from hpsearch.by_hand import function_of, load_by_hand, train_by_hand
+    from hpsearch.specfile import find_spec
+
+    path = find_spec(spec)
+    sweep, point = load_by_hand(path, set_ or [])
+    function = function_of(sweep, path)
+    try:
+        train_by_hand(sweep, function, point)
+    except HpsearchError as error:  # InvalidConfig, Diverged: the function's own, not a mistake in the spec
+        traceback.print_exc()
+        raise typer.Exit(1) from error
