@@ -134,9 +134,8 @@ class Learner:
         """Forget a step that was not ended; states that it changed are for the caller to put back."""
         self._optimizer.zero_grad(set_to_none=True)
         if isinstance(self._replica, DistributedDataParallel):
-            del (
-                self._replica
-            )  # halfway through a reduction, and its hooks are on the parameters for as long as it lives
+            # it stands halfway through a reduction, and its hooks are on the parameters for as long as it lives
+            del self._replica
             self._wrap()
         if self._scaler.is_enabled():
             self._scaler.scale(torch.zeros((), device=self.device))  # its scale is made at the first use

@@ -244,3 +244,32 @@ def on_shared_data(config):
         died.touch()
         os._exit(1)
     yield {"loss": config["x"], "pid": os.getpid()}
+
+
+def fits_in_pieces(config):
+    """A GPU of 24 units, of which a forward pass takes `width` for each sample and a model of that width 4."""
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.utils.data import TensorDataset
+
+    from hpsearch.training.metrics import accuracy
+    from tests.hungry import Hungry
+
+    width, generator = config["width"], torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 4, generator=generator)
+    table = TensorDataset(inputs, (inputs.sum(dim=1) > 0).long())
+    model = Hungry(lambda call, samples: 4 + width * samples <= 24, "forward")
+    steps = []
+    rows = hpsearch.fit(
+        model,
+        table,
+        table,
+        loss=cross_entropy,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        batch_size=config["batch_size"],
+        metrics={"accuracy": accuracy},
+        on_step=lambda step, loss: steps.append(step),
+        epochs=2,
+    )
+    for row in rows:
+        yield {"loss": row["val_loss"], "micro_batch": row["micro_batch"], "steps": steps[-1]}

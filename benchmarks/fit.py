@@ -1,0 +1,157 @@
+"""What `hpsearch.fit` costs beside a loop written by hand: the same ResNet, data and optimizer, epochs in turn.
+
+    python -m benchmarks.fit [--pairs 11] [--width 8] [--depth 8] [--batch 64]
+
+Both train in the same processes, an epoch of one after an epoch of the other, in changing order, after one epoch each
+to warm up. A pair's ratio is the time of the hand-written epoch by that of fit's: above 1, fit is the faster one. CPU
+time is that of all ranks, and says more than wall time where other programs share the machine.
+
+Hand-written is what a good tutorial shows: DataLoader, `zero_grad`, forward, backward, step, the loss summed on the
+device, an evaluation without gradients; with two ranks DistributedSampler and DistributedDataParallel as they come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.multiprocessing.spawn import start_processes
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
+
+import hpsearch
+from experiments.resnet import Augmented, Normalise, ResNet, load_images
+from hpsearch.training.metrics import accuracy
+from hpsearch.training.parallel import free_port, join, leave
+from hpsearch.training.trial import TrialContext, activate
+
+SETTINGS = {"lr": 0.05, "momentum": 0.9}
+
+
+def by_hand(model: nn.Module, train_set: Dataset[Any], val_set: Dataset[Any], batch_size: int) -> Iterator[None]:
+    """One epoch for each `next`."""
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
+    sampler = DistributedSampler(train_set) if world_size > 1 else None
+    train_loader = DataLoader(train_set, batch_size // world_size, shuffle=sampler is None, sampler=sampler)
+    val_sampler = DistributedSampler(val_set, shuffle=False) if world_size > 1 else None
+    val_loader = DataLoader(val_set, batch_size // world_size, sampler=val_sampler)
+    replica = DistributedDataParallel(model) if world_size > 1 else model
+    optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
+    epoch = 0
+    while True:
+        if sampler is not None:
+            sampler.set_epoch(epoch)
+        model.train()
+        total, correct = torch.zeros(1), torch.zeros(1)
+        for inputs, targets in train_loader:
+            optimizer.zero_grad()
+            loss = cross_entropy(replica(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(targets)
+        model.eval()
+        val_total = torch.zeros(1)
+        with torch.no_grad():
+            for inputs, targets in val_loader:
+                outputs = model(inputs)
+                val_total += cross_entropy(outputs, targets) * len(targets)
+                correct += (outputs.argmax(1) == targets).sum()
+        sums = torch.cat([total, val_total, correct])
+        if world_size > 1:
+            dist.all_reduce(sums)
+        sums.tolist()
+        epoch += 1
+        yield
+
+
+def by_fit(model: nn.Module, train_set: Any, val_set: Any, batch_size: int) -> Iterator[Any]:
+    """The same with fit."""
+    optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
+    metrics = {"val_accuracy": accuracy}
+    yield from hpsearch.fit(
+        model, train_set, val_set, loss=cross_entropy, optimizer=optimizer, batch_size=batch_size, metrics=metrics
+    )
+
+
+def timed(epochs: Iterator[Any]) -> torch.Tensor:
+    """(wall, CPU) seconds of one epoch; the CPU's summed over ranks."""
+    if dist.is_initialized():
+        dist.barrier()
+    start = time.perf_counter(), time.process_time()
+    next(epochs)
+    wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
+    costs = torch.tensor([wall, cpu], dtype=torch.float64)
+    if dist.is_initialized():
+        dist.all_reduce(costs)
+        costs[0] /= dist.get_world_size()
+    return costs
+
+
+def compare(options: argparse.Namespace, *, augment: bool) -> list[torch.Tensor]:
+    """For each pair (hand-written, fit) x (wall, CPU), seconds."""
+    images, labels, val_images, val_labels = load_images(None)
+    train_set = Augmented(images, labels) if augment else TensorDataset(images, labels)
+    sets = train_set, TensorDataset(val_images, val_labels)
+
+    def made() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(Normalise(images), ResNet(1, options.width, options.depth))
+
+    loops = [by_hand(made(), *sets, options.batch), by_fit(made(), *sets, options.batch)]
+    for loop in loops:
+        timed(loop)
+    pairs = []
+    for number in range(options.pairs):
+        order = (0, 1) if number % 2 == 0 else (1, 0)
+        costs = {which: timed(loops[which]) for which in order}
+        pairs.append(torch.stack([costs[0], costs[1]]))
+    return pairs
+
+
+def show(title: str, pairs: list[torch.Tensor]) -> None:
+    """One line: medians."""
+    hand, fit = (statistics.median(float(pair[which, 0]) for pair in pairs) for which in (0, 1))
+    wall, cpu = (statistics.median(float(pair[0, axis] / pair[1, axis]) for pair in pairs) for axis in (0, 1))
+    print(
+        f"{title:34} by hand {hand:6.3f} s  fit {fit:6.3f} s  throughput {wall:.3f}  by CPU time {cpu:.3f}", flush=True
+    )
+
+
+def run_rank(rank: int, options: argparse.Namespace, port: int) -> None:
+    """One of two gloo processes."""
+    torch.set_num_threads(1)
+    join(rank, 2, address="127.0.0.1", port=port, device="cpu")
+    with activate(TrialContext(rank=rank, world_size=2, device="cpu")):
+        pairs = compare(options, augment=False)
+    if rank == 0:
+        show("two gloo ranks", pairs)
+    leave()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=11)
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--depth", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args()
+    print(
+        f"ResNet-{options.depth}, width {options.width}, digits, batch {options.batch}, {options.pairs} pairs",
+        flush=True,
+    )
+    torch.set_num_threads(1)  # threads that wait for each other would measure the machine's other programs
+    with activate(TrialContext(device="cpu")):
+        show("one process", compare(options, augment=False))
+        show("one process, augmented", compare(options, augment=True))
+    start_processes(run_rank, (options, free_port()), nprocs=2, start_method="spawn")
+
+
+if __name__ == "__main__":
+    main()
