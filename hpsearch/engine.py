@@ -14,18 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Literal
 
+from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.errors import Problem, SpecError
 from hpsearch.failures import FailurePolicy
 from hpsearch.ledger.memory import Memory
-from hpsearch.ledger.records import (
-    CAUSE_CLASSES,
-    FailureRecord,
-    ReportRecord,
-    SweepRecord,
-    SweepState,
-    TrialRecord,
-    TrialState,
-)
+from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.lineup import LineUp
 from hpsearch.search.contract import Outcome, Searcher
@@ -489,7 +482,10 @@ class Engine:
             state = "infeasible"
         if state is not None:
             trial.told = True
-            self._searcher.tell(Outcome(number=trial.number, point=trial.point, state=state, losses=dict(trial.losses)))
+            outcome = Outcome(
+                number=trial.number, point=trial.point, state=state, losses=dict(trial.losses), cause=trial.cause
+            )
+            self._searcher.tell(outcome)
         elif not trial.told:
             self._searcher.drop(trial.number)
 

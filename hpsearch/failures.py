@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import final
 
-from hpsearch.ledger.records import CAUSE_CLASSES
+from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.slots.events import Failed
 from hpsearch.sweep import Limits
 from hpsearch.trial_run import TrialRun

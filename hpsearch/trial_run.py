@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpsearch.ledger.records import Cause, TrialRecord, TrialState
+from hpsearch.causes import Cause
+from hpsearch.ledger.records import TrialRecord, TrialState
 from hpsearch.slots.events import Peaks
 from hpsearch.space import Point
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from hpsearch.ledger.records import CAUSE_CLASSES
+from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.results.rows import AFTER, BEFORE
 from hpsearch.sweep import SAMPLERS, Sweep
 from tests.test_public_names import keys_of

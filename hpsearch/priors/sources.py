@@ -7,10 +7,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.file import FILE_NAME as LEDGER_NAME
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
-from hpsearch.ledger.records import CAUSE_CLASSES, SweepRecord, TrialRecord
+from hpsearch.ledger.records import SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Earlier, Prior, fit
 from hpsearch.priors.tables import find_table, looks_like_table, read_table

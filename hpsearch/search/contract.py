@@ -17,19 +17,26 @@ import math
 import random
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal, final
 
+from hpsearch.causes import CAUSE_CLASSES, Cause
+from hpsearch.search.fence import Fence
 from hpsearch.space import Point, Space
 
 MAX_REDRAWS = 8
 """Proposals of one method for one trial before a point is drawn at random; a model near the end of a finite space
-proposes known points again and again, and each proposal costs as much as the first."""
+proposes known points again and again, one that wants what can't be had wants it again and again, and each proposal
+costs as much as the first."""
 
 MAX_RANDOM_DRAWS = 1000
 """Random points looked at before a finite space is enumerated: by then most of its points are taken, so the
 enumeration costs no more than a few times the trials so far."""
+
+MAX_SCREENED = 50
+"""Random points of which one that is not likely to fail is chosen; where none is, the least likely to."""
 
 MAX_MESSAGE = 200
 """Characters of another library's message that are shown."""
@@ -47,6 +54,13 @@ class Outcome:
     """`stopped` by the stopping rule; `infeasible` when its own configuration made it fail."""
     losses: Mapping[int, float]
     """Epoch (from 1, rising) to loss, all finite, lower is better; may be empty only if infeasible."""
+    cause: Cause | None = None
+    """Why an infeasible trial failed; None where that isn't known, which counts as by its configuration."""
+
+    @property
+    def fails_by_config(self) -> bool:
+        """Whether its configuration made it fail, so that its neighbours may, too."""
+        return self.state == "infeasible" and (self.cause is None or CAUSE_CLASSES[self.cause] == "config")
 
     @property
     def loss(self) -> float | None:
@@ -71,6 +85,7 @@ class Searcher(ABC):
         """What the method raised, in one sentence; None as long as it is the one that proposes."""
         self._initial = initial
         self._taken: set[str] = set()
+        self._fence = Fence(space)
 
     @final
     def learn_prior(self, outcomes: Sequence[Outcome]) -> None:
@@ -82,7 +97,7 @@ class Searcher(ABC):
             outcomes: Their points lie in the space; their numbers don't matter.
         """
         for position, outcome in enumerate(outcomes):
-            self._pass_on(self._learn_from, _finite(replace(outcome, number=-position)))
+            self._hear(self._learn_from, replace(outcome, number=-position))
 
     @final
     def ask(self, number: int) -> Point | None:
@@ -110,7 +125,7 @@ class Searcher(ABC):
         A trial that was promoted is told again, and the longer curve replaces the shorter. Losses that are not finite
         are left out; a trial without any other is infeasible.
         """
-        self._pass_on(self._learn, _finite(outcome))
+        self._hear(self._learn, outcome)
 
     @final
     def drop(self, number: int) -> None:
@@ -137,9 +152,12 @@ class Searcher(ABC):
             return given
         for draw in range(MAX_REDRAWS):
             point = self._proposal(number, draw)
-            if point is None or (self.space.admits(point) and not self.is_taken(point)):
+            if point is None or not (self._is_ruled_out(point) or self._fence.is_beyond(point)):
                 return point
         return self._untried(number)
+
+    def _is_ruled_out(self, point: Point) -> bool:
+        return not self.space.admits(point) or self.is_taken(point)
 
     def _proposal(self, number: int, draw: int) -> Point | None:
         """What the method proposes; a random point where it raised, now or before."""
@@ -149,6 +167,13 @@ class Searcher(ABC):
             except Exception as error:
                 self._fail(error, f"when it was asked for trial {number}")
         return self._drawn_from.draw(self.rng(number, draw))
+
+    def _hear(self, hook: Callable[[Outcome], None], outcome: Outcome) -> None:
+        """Let the fence and the method learn from an outcome."""
+        outcome = _finite(outcome)
+        if (outcome.state != "infeasible" or outcome.fails_by_config) and self.space.contains(outcome.point):
+            self._fence.note(outcome.number, outcome.point, failed=outcome.fails_by_config)
+        self._pass_on(hook, outcome)
 
     def _pass_on(self, hook: Callable[..., None], *args: Any) -> None:
         """Let the method hear something, unless it raised before."""
@@ -179,17 +204,26 @@ class Searcher(ABC):
         return self.space
 
     def _untried(self, number: int) -> Point | None:
-        """A random point that was never taken; None when a finite space has none.
+        """A random point that was never taken, and is not likely to fail; None when a finite space has none left.
 
         In a space too large to be counted under its constraints, MAX_RANDOM_DRAWS taken points in a row are the end.
         """
         rng = self.rng(number, "untried")
-        for _ in range(MAX_RANDOM_DRAWS):
-            point = self._drawn_from.draw(rng)
-            if not self.is_taken(point):
-                return point
+        drawn = (self._drawn_from.draw(rng) for _ in range(MAX_RANDOM_DRAWS))
+        point = self._safest(point for point in drawn if not self.is_taken(point))
         space = self._drawn_from
-        return None if space.size is None or not space.is_counted else self._untried_of_all(rng)
+        if point is not None or space.size is None or not space.is_counted:
+            return point
+        return self._untried_of_all(rng)
+
+    def _safest(self, points: Iterable[Point]) -> Point | None:
+        """The first that is not likely to fail, else the least likely to, of MAX_SCREENED; None of none."""
+        looked_at = []
+        for point in islice(points, MAX_SCREENED):
+            if not self._fence.is_beyond(point):
+                return point
+            looked_at.append(point)
+        return min(looked_at, key=self._fence.risk, default=None)
 
     def _untried_of_all(self, rng: random.Random) -> Point | None:
         """An evenly drawn free point of a finite space, found in one pass with nothing held in memory."""

@@ -51,8 +51,8 @@ def _feistel(index: int, *, half_bits: int, seed: int) -> int:
 class GridSearcher(Searcher):
     """Trial n gets point n of the shuffled grid, so that any first part of a grid is spread over the whole of it.
 
-    Where that point is taken (the user began with it) or breaks a constraint, the trial gets the first point that no
-    other trial took.
+    Where that point is taken (the user began with it), breaks a constraint or is likely to fail, the trial gets a later
+    one; points that are likely to fail are left for the end.
     """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
@@ -63,7 +63,7 @@ class GridSearcher(Searcher):
         self._first_free = 0
 
     def _propose(self, number: int, draw: int) -> Point | None:
-        point = self._free(number - 1) if number <= self._size else None
+        point = self._free(number - 1 + draw) if number + draw <= self._size else None
         while point is None and self._first_free < self._size:
             point = self._free(self._first_free)
             self._first_free += point is None

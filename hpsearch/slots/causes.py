@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from hpsearch.causes import Cause
 from hpsearch.errors import Diverged, InvalidConfig
-from hpsearch.ledger.records import Cause
 from hpsearch.slots.events import Failed
 
 MAX_EVIDENCE = 500

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hpsearch.ledger.records import Cause
+from hpsearch.causes import Cause
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.errors import InvalidConfig
-from hpsearch.ledger.records import CAUSE_CLASSES
 from hpsearch.slots.causes import as_number, check_metrics, exit_evidence, failure_of, is_echo, poisons_process
 from hpsearch.slots.events import Failed
 
@@ -118,6 +118,6 @@ def test_bad_metrics_say_what_was_found(row, cause, words):
 def test_every_cause_has_a_class():
     from typing import get_args
 
-    from hpsearch.ledger.records import Cause
+    from hpsearch.causes import Cause
 
     assert set(CAUSE_CLASSES) == set(get_args(Cause))

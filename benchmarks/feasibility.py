@@ -1,0 +1,153 @@
+"""Half of a space fails: how many of 60 trials go there, and how good is the best of the others?
+
+    python -m benchmarks.feasibility                     # every method, 20 seeds; gp: 5
+    python -m benchmarks.feasibility --methods random,optuna:tpe --seeds 5 --cases beside
+
+The production searchers, one trial at once. Each cell is `failed best`: medians over seeds of the number of failed
+trials, and of the best loss above the best that does not fail. Three ways to handle a failure:
+
+    forgotten   the trial is dropped, as other tools do
+    told        as infeasible, without a fence
+    fence       as infeasible, and points that are likely to fail are drawn again: what `hpsearch` does
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpsearch.search import Outcome, fence, make_searcher
+from hpsearch.space import Point
+from hpsearch.sweep import Sweep
+
+NUM_TRIALS = 60
+SEEDS = {"optuna:gp": 5}
+"""Of the slow methods; 20 of all others."""
+METHODS = ("random", "optuna:tpe", "optuna:gp", "optuna:cmaes", "optuna:qmc", "hyperopt:tpe", "hyperopt:anneal")
+WAYS = ("forgotten", "told", "fence")
+
+PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": 1e-5, "max": 1e-1, "log": True}}
+NET = {
+    "batch_size": {"values": [16, 32, 64, 128, 256, 512]},
+    "width": {"min": 16, "max": 256, "step": 16},
+    "depth": {"min": 1, "max": 16, "log": True},
+    "lr": {"min": 1e-4, "max": 1.0, "log": True},
+    "momentum": {"min": 0.5, "max": 0.99},
+    "optimizer": {"values": ["sgd", "adamw", "rmsprop"]},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A space, where it fails, and what is lost elsewhere."""
+
+    parameters: Mapping[str, Any]
+    """As in a spec."""
+    fails: Callable[[Point], bool]
+    """Whether a point fails."""
+    loss: Callable[[Point], float]
+    """Loss of a point that does not."""
+    best: float = 0.0
+    """Lowest loss of any point that does not fail."""
+
+
+def _off(point: Point) -> float:
+    """Distance of y from its best, squared, in units of half its range."""
+    return float((math.log10(point["y"]) / 2 + 1.5) ** 2)
+
+
+def _memory(point: Point) -> float:
+    """Binary logarithm of what a net needs."""
+    return math.log2(point["batch_size"] * point["width"] / 16 * point["depth"])
+
+
+def _net_loss(point: Point) -> float:
+    """Larger is better, up to four times what there is room for."""
+    optimizer = {"sgd": 0.0, "adamw": 0.1, "rmsprop": 0.2}[point["optimizer"]]
+    tuned = 0.3 * (math.log10(point["lr"]) + 2) ** 2 + (point["momentum"] - 0.9) ** 2 + optimizer
+    return float(0.2 * max(12 - _memory(point), 0.0) + tuned)
+
+
+CASES: dict[str, Case] = {
+    "beside": Case(parameters=PLANE, fails=lambda p: p["x"] > 0, loss=lambda p: float((p["x"] + 0.02) ** 2 + _off(p))),
+    "inside": Case(
+        parameters=PLANE, fails=lambda p: p["x"] > 0, loss=lambda p: float((p["x"] - 0.5) ** 2 + _off(p)), best=0.25
+    ),
+    "memory": Case(parameters=NET, fails=lambda p: _memory(p) > 10, loss=_net_loss, best=0.4),
+    "stripes": Case(
+        parameters=PLANE,
+        fails=lambda p: int((p["x"] + 1) * 3) % 2 == 1,
+        loss=lambda p: float((p["x"] - 0.3) ** 2 + _off(p)),
+        best=0.03**2,
+    ),
+    "chance": Case(
+        parameters=PLANE,
+        fails=lambda p: random.Random(repr(p)).random() < 0.3,
+        loss=lambda p: float((p["x"] - 0.5) ** 2 + _off(p)),
+    ),
+}
+"""The best value right beside the fence; the best of all beyond it; a net that may need too much memory; three stripes
+of six; three of ten by chance, wherever they are."""
+
+
+def run(method: str, case: Case, way: str, seed: int) -> tuple[int, float]:
+    """(failed trials, best loss above the best there is) of one search."""
+    name, _, sampler = method.partition(":")
+    tree = {"method": name, "seed": seed, "metric": {"name": "loss", "goal": "minimize"}, "parameters": case.parameters}
+    searcher = make_searcher(Sweep.from_dict({**tree, "sampler": sampler or None}))
+    num_failed, best = 0, math.inf
+    for number in range(1, NUM_TRIALS + 1):
+        point = searcher.ask(number)
+        assert point is not None
+        if not case.fails(point):
+            loss = case.loss(point)
+            best = min(best, loss)
+            searcher.tell(Outcome(number=number, point=point, state="done", losses={1: loss}))
+            continue
+        num_failed += 1
+        if way == "forgotten":
+            searcher.drop(number)
+        else:
+            searcher.tell(Outcome(number=number, point=point, state="infeasible", losses={}, cause="oom_gpu"))
+    return num_failed, best - case.best
+
+
+def cell(method: str, case: Case, way: str, seeds: int) -> str:
+    """Medians over seeds."""
+    limit = fence.MAX_RISK
+    fence.MAX_RISK = limit if way == "fence" else 1.0  # no risk is above 1
+    try:
+        runs = [run(method, case, way, seed) for seed in range(seeds)]
+    finally:
+        fence.MAX_RISK = limit
+    return f"{statistics.median(n for n, _ in runs):.4g} {statistics.median(best for _, best in runs):.4f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--seeds", type=int)
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    cases = options.cases.split(",")
+    print(f"{'':16}{'':10}" + "".join(f"{case:>13}" for case in cases))
+    for method in options.methods.split(","):
+        seeds = options.seeds or SEEDS.get(method, 20)
+        for way in WAYS:
+            began = time.monotonic()
+            cells = [cell(method, CASES[case], way, seeds) for case in cases]
+            took = f"  {seeds} seeds, {time.monotonic() - began:.0f} s"
+            print(f"{method:16}{way:10}" + "".join(f"{text:>13}" for text in cells) + took, flush=True)
+
+
+if __name__ == "__main__":
+    main()
