@@ -28,6 +28,7 @@ from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
 from hpsearch.quiet import quiet
 from hpsearch.results.results import Results
+from hpsearch.retention import Checkpoints
 from hpsearch.search import Searcher, make_searcher
 from hpsearch.session import Session, Show
 from hpsearch.specfile import dump_yaml, find_spec, load_sweep
@@ -134,7 +135,15 @@ class Run:
             record = known
         rule = make_stopping_rule(sweep, can_pause=True)
         memory = Memory(ledger, sweep, record, code=code, again=self.again)
-        engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, memory=memory)
+        engine = Engine(
+            sweep=sweep,
+            searcher=searcher,
+            rule=rule,
+            ledger=ledger,
+            record=record,
+            memory=memory,
+            checkpoints=Checkpoints(sweep, folder),
+        )
         if known is not None:
             trials, reports = ledger.trials(record), ledger.reports(record)
             check_agrees(folder, trials, reports)

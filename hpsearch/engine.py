@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Literal
 
@@ -21,6 +22,7 @@ from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.lineup import LineUp
+from hpsearch.retention import OVER, Checkpoints
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.space import to_config
@@ -63,6 +65,7 @@ class Engine:
         ledger: Ledger,
         record: SweepRecord,
         memory: Memory | None = None,
+        checkpoints: Checkpoints | None = None,
         concurrent: int = 1,
         observers: Iterable[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -76,7 +79,7 @@ class Engine:
         self.mistake: SpecError | None = None
         self.record, self.observers = record, tuple(observers)
         self._searcher, self._ledger, self._clock = searcher, ledger, clock
-        self._memory = memory
+        self._memory, self._checkpoints = memory, checkpoints
         self._found: TrialRun | None = None
         self._sign = sweep.metric.sign
         self._started_at = clock()
@@ -130,6 +133,7 @@ class Engine:
             trial = self.trials[record.number]
             if retry_failed and trial.state == "failed":
                 trial.state, trial.cause, trial.evidence = "queued", None, None
+            self._of_no_use(trial, trial.state)
             self._take_over(trial, decisions.get(record.number), last_epoch)
 
     def find_work(self) -> bool:
@@ -230,7 +234,9 @@ class Engine:
         for trial in self.trials.values():
             if trial.state == "paused" and self.state == "done":
                 trial.state = self._shown_state(trial, "stopped")
-                self._ledger.update_trial(trial.row, state=trial.state)
+                with self._freeing(trial, trial.state):
+                    saved = trial.checkpoint_epoch
+                    self._ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=saved)
             elif trial.state in ("running", "queued"):
                 self._close(trial, "interrupted")
         self._ledger.end_sweep(self.record, self.state, self.reason)
@@ -451,27 +457,53 @@ class Engine:
 
     def _close(self, trial: TrialRun, state: TrialState, *, failure: FailureRecord | None = None) -> None:
         trial.state = state
-        attempts = trial.attempts if trial.trained else 0
         best = trial.losses[trial.best_epoch] * self._sign if trial.best_epoch else None
-        self._ledger.update_trial(
-            trial.row,
-            failure=failure,
-            state=state,
-            cause=trial.cause,
-            evidence=trial.evidence if state == "failed" else None,
-            attempts=attempts,
-            epochs_trained=trial.epochs,
-            best_value=best,
-            best_epoch=trial.best_epoch,
-            last_metrics=trial.metrics,
-            ended_at=now(),
-            duration_s=trial.duration_s,
-            gpu_peak_gib=trial.peaks.gpu_gib,
-            host_peak_gib=trial.peaks.host_gib,
-            checkpoint_epoch=trial.checkpoint_epoch,
-            reused_from=trial.reused_from,
-        )
+        with self._freeing(trial, state):
+            self._ledger.update_trial(
+                trial.row,
+                failure=failure,
+                state=state,
+                cause=trial.cause,
+                evidence=trial.evidence if state == "failed" else None,
+                attempts=trial.attempts if trial.trained else 0,
+                epochs_trained=trial.epochs,
+                best_value=best,
+                best_epoch=trial.best_epoch,
+                last_metrics=trial.metrics,
+                ended_at=now(),
+                duration_s=trial.duration_s,
+                gpu_peak_gib=trial.peaks.gpu_gib,
+                host_peak_gib=trial.peaks.host_gib,
+                checkpoint_epoch=trial.checkpoint_epoch,
+                reused_from=trial.reused_from,
+            )
         trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
+
+    @contextmanager
+    def _freeing(self, trial: TrialRun, state: TrialState) -> Iterator[None]:
+        """What is written in the block says too which checkpoints are gone; they are removed after it."""
+        gone = self._of_no_use(trial, state)
+        for each in gone:
+            each.checkpoint_epoch = None
+        with self._ledger.together():
+            yield
+            if others := [each.row for each in gone if each is not trial]:
+                self._ledger.free(others)
+        if self._checkpoints is not None:
+            self._checkpoints.remove(each.number for each in gone)
+
+    def _of_no_use(self, trial: TrialRun, state: TrialState) -> list[TrialRun]:
+        """Trials whose checkpoints nobody will go on from, now that this one is over."""
+        if self._checkpoints is None or state not in OVER:
+            return []
+        if state == "failed":
+            mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
+            return [] if mends or trial.checkpoint_epoch is None else [trial]
+        found = (self.trials[number] for number in self._checkpoints.of_no_use(trial.number, trial.losses))
+        return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
+
+    def _goes_on(self, trial: TrialRun) -> bool:
+        return trial.state not in OVER or self._line_up.shall_go_further(trial.number)
 
     def _tell_searcher(self, trial: TrialRun) -> None:
         """A paused trial is told as stopped; should it go on, it is told again with its longer curve."""

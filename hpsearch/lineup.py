@@ -43,7 +43,7 @@ class LineUp:
         self._searcher, self._trials, self._running = searcher, trials, running
         self._max_trials, self._clock = max_trials, clock
         self._retries: deque[int] = deque()
-        self._further: deque[int] = deque()
+        self._further: dict[int, None] = {}
         self._elsewhere: dict[int, float] = {}
         self._exhausted = False
 
@@ -53,7 +53,11 @@ class LineUp:
 
     def go_further(self, number: int) -> None:
         """Trial `number` was done, and now the sweep goes further."""
-        self._further.append(number)
+        self._further[number] = None
+
+    def shall_go_further(self, number: int) -> bool:
+        """Whether trial `number` waits for that."""
+        return number in self._further
 
     def look_later(self, number: int) -> None:
         """Another process trains what trial `number` would: others go first."""
@@ -74,7 +78,11 @@ class LineUp:
             trial = self._trials[self._retries.popleft()]
             trial.attempts += 1
             return trial
-        number = self._further.popleft() if self._further else self.rule.promote()
+        number = next(iter(self._further), None)
+        if number is None:
+            number = self.rule.promote()
+        else:
+            del self._further[number]
         trial_or_none = self._promoted(number) or self._new() or self._due()
         if trial_or_none is None and is_idle and not self._elsewhere:
             return self._promoted(self.rule.promote(at_end=True))

@@ -160,24 +160,26 @@ class Asha(StoppingRule):
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
         """Stops a trial that diverged; pauses one that is not among the best at a rung."""
-        if self._paused.get(number, epoch) < epoch:
-            del self._paused[number]  # a replayed report: it was promoted before the restart
+        if self._paused.get(number, epoch) < epoch:  # a replayed report: it was promoted before the restart
+            self._rungs[self._paused.pop(number)].leave(number)
         if not math.isfinite(loss):
             return Decision.STOP
         rung = self._rungs.get(epoch)
         if rung is not None and number not in rung:
             rung.enter(number, loss)
-            if number not in rung.best():
+            if not rung.is_best(number):
+                rung.wait(number)
                 self._paused[number] = epoch
         return Decision.PAUSE if self._paused.get(number) == epoch else Decision.CONTINUE
 
     def promote(self, *, at_end: bool = False) -> int | None:
         """The best trial that waits at the highest rung where one may pass; at the end, one may pass at each."""
-        for epoch, rung in reversed(self._rungs.items()):
-            for number in rung.best(at_least=1 if at_end else 0):
-                if self._paused.get(number) == epoch:
-                    del self._paused[number]
-                    return number
+        for rung in reversed(self._rungs.values()):
+            number = rung.best_waiting(at_least=1 if at_end else 0)
+            if number is not None:
+                rung.leave(number)
+                del self._paused[number]
+                return number
         return None
 
     def rungs(self) -> tuple[int, ...]:
@@ -195,24 +197,39 @@ class _Rung:
     """The finite losses of the trials that finished one epoch.
 
     Only ranks count. A trial that diverged never enters: it is worse than all others and changes no verdict on them.
+    Nothing here takes longer with more trials but the shift of a list.
     """
 
     def __init__(self, eta: int) -> None:
         self._eta = eta
-        self._numbers: set[int] = set()
-        self._ranking: list[tuple[float, int, int]] = []  # loss, order of arrival, number
+        self._entries: dict[int, tuple[float, int, int]] = {}  # number to loss, order of arrival, number
+        self._ranking: list[tuple[float, int, int]] = []
+        self._waiting: list[tuple[float, int, int]] = []
 
     def __contains__(self, number: int) -> bool:
-        return number in self._numbers
+        return number in self._entries
 
     def enter(self, number: int, loss: float) -> bool:
         """Add a trial; whether it is among the best 1 in eta, and at least the best, or as good as one of these."""
         num_better = bisect_left(self._ranking, (loss,))
-        insort(self._ranking, (loss, len(self._ranking), number))
-        self._numbers.add(number)
+        self._entries[number] = (loss, len(self._ranking), number)
+        insort(self._ranking, self._entries[number])
         return num_better < max(len(self._ranking) // self._eta, 1)
 
-    def best(self, *, at_least: int = 0) -> list[int]:
-        """The best 1 in eta, best first, and not fewer than `at_least` where there are so many."""
-        quota = max(len(self._ranking) // self._eta, at_least)
-        return [number for _, _, number in self._ranking[:quota]]
+    def is_best(self, number: int, *, at_least: int = 0) -> bool:
+        """Whether a trial is among the best 1 in eta, or `at_least` so many; the earlier of two equals is better."""
+        rank = bisect_left(self._ranking, self._entries[number])
+        return rank < max(len(self._ranking) // self._eta, at_least)
+
+    def wait(self, number: int) -> None:
+        """A trial of the rung waits to pass it."""
+        insort(self._waiting, self._entries[number])
+
+    def leave(self, number: int) -> None:
+        """It waits no more."""
+        del self._waiting[bisect_left(self._waiting, self._entries[number])]
+
+    def best_waiting(self, *, at_least: int) -> int | None:
+        """The best trial that waits, if it is among the rung's best."""
+        number = self._waiting[0][-1] if self._waiting else None
+        return number if number is not None and self.is_best(number, at_least=at_least) else None

@@ -141,6 +141,8 @@ class Limits(_Part):
     """Further attempts at a trial that failed for an unknown cause."""
     failures: Count | None = None
     """Counted failures that end the sweep; None for 3 identical ones without a success."""
+    checkpoints: Literal["all"] | Count = 3
+    """Finished trials, the best, whose checkpoints are kept beside those that are needed to go on."""
 
 
 class Resources(_Part):

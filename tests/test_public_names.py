@@ -51,6 +51,7 @@ def test_verbs_and_flags():
         "list": ["--home", "--json"],
         "show": ["--home", "--json", "--trial"],
         "best": ["--home", "--json"],
+        "clean": ["--dry-run", "--home", "--json"],
         "export": ["--home", "--json", "--to", "-o"],
     }
 
@@ -91,6 +92,7 @@ def test_yaml_keys():
             "trial_time": None,
             "retries": None,
             "failures": None,
+            "checkpoints": None,
         },
         "resources": {"cpu": None, "gpu": None, "workers": None, "loaders": None},
         "precision": None,

@@ -223,9 +223,7 @@ class Ledger:
             self._journal.tell(sweep.folder, "trial", number, row)
             return int(key[0])
 
-    def update_trial(
-        self, trial_id: int, *, failure: FailureRecord | None = None, freed: Iterable[int] = (), **values: Any
-    ) -> None:
+    def update_trial(self, trial_id: int, *, failure: FailureRecord | None = None, **values: Any) -> None:
         """Set columns of a trial; committed on return, together with all reports so far.
 
         A trial that neither runs nor is tried again claims nothing any more.
@@ -233,7 +231,6 @@ class Ledger:
         Args:
             trial_id: Key of its row.
             failure: An attempt that failed.
-            freed: Rows of trials whose checkpoints will be removed: nobody goes on from these.
             values: Column to value.
         """
         if isinstance(values.get("last_metrics"), Mapping):
@@ -250,10 +247,16 @@ class Ledger:
                 row |= {"trial_id": trial_id, "failed_at": now()}
                 connection.execute(sa.insert(schema.failures).values(row))
                 self._tell(trial_id, "failure", row)
-            if freed := list(freed):
-                connection.execute(sa.update(trials).where(trials.c.id.in_(freed)).values(checkpoint_epoch=None))
-                for each in freed:
-                    self._tell(each, "trial", {"checkpoint_epoch": None})
+
+    def free(self, trial_ids: Iterable[int]) -> None:
+        """The checkpoints of these trials are about to be removed."""
+        freed = list(trial_ids)
+        with self._commit() as connection:
+            connection.execute(
+                sa.update(schema.trials).where(schema.trials.c.id.in_(freed)).values(checkpoint_epoch=None)
+            )
+            for each in freed:
+                self._tell(each, "trial", {"checkpoint_epoch": None})
 
     def trials(self, sweep: SweepRecord) -> list[TrialRecord]:
         """All trials of a sweep by number."""

@@ -1,0 +1,44 @@
+"""The verb that frees room on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli.app import Home, Json, Name, app
+from hpsearch.cli.printing import print_json
+
+UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
+
+
+@app.command(epilog="Example: hpsearch clean resnet --dry-run")
+def clean(
+    name: Name = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")] = False,
+    as_json: Json = False,
+    home: Home = None,
+) -> None:
+    """Remove the checkpoints that a finished sweep no longer needs: all but those of its best trials."""
+    from hpsearch.driver import home_dir
+    from hpsearch.retention import clean as clean_up
+
+    cleaned = clean_up(home_dir(home), name, dry_run=dry_run)
+    if as_json:
+        print_json({**asdict(cleaned), "dry_run": dry_run})
+        return
+    verb = "would free" if dry_run else "freed"
+    kept = f"; kept those of {_numbers(cleaned.kept)}" if cleaned.kept else ""
+    what = f"the checkpoints of {_numbers(cleaned.trials)}" if cleaned.trials else "there was nothing to remove"
+    print(f"{cleaned.sweep}: {verb} {_size(cleaned.freed_bytes)}: {what}{kept}")
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
+    return f"trial {shown}" if len(numbers) == 1 else f"{len(numbers)} trials ({shown})"
+
+
+def _size(num_bytes: int) -> str:
+    unit, scale = next((unit, scale) for unit, scale in UNITS if num_bytes >= scale or scale == 1)
+    return f"{num_bytes / scale:.1f} {unit}" if scale > 1 else f"{num_bytes} {unit}"

@@ -1,0 +1,171 @@
+"""Which checkpoints are of use: the driver removes the others, as soon as they are of none.
+
+Of use are those of trials that run, wait, or may be tried again; of the best trials of the sweep; and of the best 1 in
+eta of each rung, the last epoch being one, since these go on should the sweep go further. Where a checkpoint is gone,
+the trial's column `checkpoint` is empty, and should it go on after all it trains from 0.
+"""
+
+from __future__ import annotations
+
+import shutil
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.memory import checkpoint_dir
+from hpsearch.ledger.records import SweepRecord, TrialRecord
+from hpsearch.ledger.store import Ledger
+from hpsearch.stopping import make_stopping_rule
+from hpsearch.sweep import Sweep
+
+OVER = ("done", "stopped", "failed", "reused")
+"""States of trials that nobody is about to go on with."""
+
+
+@final
+class Checkpoints:
+    """The checkpoints of one running sweep; no step takes longer with more trials but the shift of a list."""
+
+    def __init__(self, sweep: Sweep, folder: Path) -> None:
+        """Nothing is over yet.
+
+        Args:
+            sweep: Its `limits.checkpoints` and its rungs count.
+            folder: The sweep's files.
+        """
+        keep = sweep.limits.checkpoints
+        self._folder, self._keeps_all = folder, keep == "all"
+        rungs = [*make_stopping_rule(sweep).rungs(), *([sweep.max_epochs] if sweep.max_epochs else [])]
+        eta = sweep.early_terminate.eta
+        self._rungs = {
+            epoch: _Top(places=max(sweep.max_trials // eta**rung, 1), share=eta) for rung, epoch in enumerate(rungs, 1)
+        }
+        self._best = _Top(places=0 if keep == "all" else keep)
+        self._tops: Counter[int] = Counter()
+
+    def of_no_use(self, number: int, losses: Mapping[int, float]) -> list[int]:
+        """Trial `number` has succeeded with these losses; trials, it among them or not, that are in no top any more."""
+        if self._keeps_all or not losses:
+            return []
+        left = self._enter(self._best, number, min(losses.values()))
+        for epoch in self._rungs.keys() & losses.keys():
+            left |= self._enter(self._rungs[epoch], number, losses[epoch])
+        return [each for each in left | {number} if self._tops[each] == 0]
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Remove the checkpoints of these trials, which the ledger does not name any more."""
+        for number in numbers:
+            shutil.rmtree(checkpoint_dir(self._folder, number), ignore_errors=True)
+
+    def _enter(self, top: _Top, number: int, loss: float) -> set[int]:
+        entered, left = top.enter(number, loss)
+        self._tops.update(entered)
+        self._tops.subtract(left)
+        return left
+
+
+@final
+class _Top:
+    """The best of a ranking: `places` of it, or one in `share` where that is more.
+
+    A rung begins with the places that it will have at the end of the sweep: what is removed early would be missed then.
+    """
+
+    def __init__(self, *, places: int, share: int | None = None) -> None:
+        self._places, self._share = places, share
+        self._losses: dict[int, float] = {}
+        self._ranking: list[tuple[float, int]] = []
+        self._members: set[int] = set()
+
+    def enter(self, number: int, loss: float) -> tuple[set[int], set[int]]:
+        """Rank a trial, anew if it was ranked; (who is among the best now and was not, who was and is not)."""
+        if number in self._losses:
+            del self._ranking[self._rank(number)]
+        self._losses[number] = loss
+        insort(self._ranking, (loss, number))
+        edge = max(self._places, len(self._ranking) // self._share if self._share else 0)
+        near = {number, *(each for _, each in self._ranking[max(edge - 2, 0) : edge + 2])}  # no other has changed sides
+        best = {each for each in near if self._rank(each) < edge}
+        entered, left = best - self._members, (near - best) & self._members
+        self._members |= entered
+        self._members -= left
+        return entered, left
+
+    def _rank(self, number: int) -> int:
+        return bisect_left(self._ranking, (self._losses[number], number))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What `clean` did, or would do."""
+
+    sweep: str
+    """The sweep's name."""
+    freed_bytes: int
+    """Room on disk; files that another sweep shares are not counted."""
+    trials: tuple[int, ...]
+    """Whose checkpoints are removed."""
+    kept: tuple[int, ...]
+    """Whose checkpoints stay."""
+
+
+def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Cleaned:
+    """Remove the checkpoints that a sweep no longer needs.
+
+    A sweep that ended keeps those of its best `limits.checkpoints` trials alone; should it be given more epochs later,
+    the others train from 0. One that was interrupted keeps all that it goes on from.
+
+    Args:
+        home: Folder of the ledger.
+        name: The sweep; None for the newest.
+        dry_run: Remove nothing.
+
+    Raises:
+        UnknownSweep: There is none.
+        SweepInUse: It runs.
+    """
+    with Ledger(home) as reader:
+        name = reader.sweep(name).name
+    with Ledger(home, create=True) as ledger, writer_lock(home / name, name):
+        sweep = ledger.sweep(name)
+        trials = ledger.trials(sweep)
+        sizes = {
+            trial.number: size for trial in trials if (size := _size(home / sweep.folder, trial.number)) is not None
+        }
+        needed = _needed(sweep, trials)
+        dropped = [trial for trial in trials if trial.number in sizes and trial.number not in needed]
+        if dropped and not dry_run:
+            ledger.free(trial.id for trial in dropped)
+            for trial in dropped:
+                shutil.rmtree(checkpoint_dir(home / sweep.folder, trial.number), ignore_errors=True)
+    return Cleaned(
+        sweep=name,
+        freed_bytes=sum(sizes[trial.number] for trial in dropped),
+        trials=tuple(trial.number for trial in dropped),
+        kept=tuple(number for number in sizes if number in needed),
+    )
+
+
+def _needed(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> set[int]:
+    """Numbers of the trials whose checkpoints stay."""
+    if sweep.state not in ("done", "gave_up"):
+        return {trial.number for trial in trials if trial.state not in OVER or trial.checkpoint_epoch is not None}
+    keep = Sweep.from_dict(sweep.spec).limits.checkpoints
+    ranked = sorted(
+        (trial for trial in trials if trial.succeeded and trial.best_value is not None),
+        key=lambda trial: (sweep.sign * (trial.best_value or 0.0), trial.number),
+    )
+    return {trial.number for trial in (ranked if keep == "all" else ranked[:keep])}
+
+
+def _size(folder: Path, number: int) -> int | None:
+    """Bytes that a trial's checkpoints alone take; None without any."""
+    path = checkpoint_dir(folder, number)
+    if not path.is_dir() or path.is_symlink():
+        return None
+    stats = (each.lstat() for each in path.rglob("*") if not each.is_dir())
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
