@@ -33,7 +33,7 @@ from hpsearch.slots.events import Assignment, Ended, Report
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
 
-SIZES = (100, 1000)
+SIZES = (100, 1000, 10_000)
 """Trials that are over."""
 REPORTS = 10
 """Of each trial, up to the first rung."""

@@ -92,7 +92,8 @@ class Run:
                 engine, is_new = self._engine(ledger, folder, code)
                 num_known, exit_code = len(engine.trials), None
                 has_work = engine.find_work()
-                if has_work or len(engine.trials) > num_known or engine.record.state in ("running", "interrupted"):
+                is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
+                if has_work or is_news or engine.record.state in ("running", "interrupted"):
                     ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
                     self._write_spec(folder)
                     if has_work:

@@ -239,7 +239,14 @@ class Engine:
                     self._ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=saved)
             elif trial.state in ("running", "queued"):
                 self._close(trial, "interrupted")
-        self._ledger.end_sweep(self.record, self.state, self.reason)
+        self._ledger.end_sweep(self.record, self.state, self.reason or self.exhaustion())
+
+    def exhaustion(self) -> str | None:
+        """That a finite space has no point left though more trials were asked for, in words; None otherwise."""
+        asked_for, num_trials = self.sweep.limits.trials, len(self.trials)
+        space = self.sweep.space.on_grid if self.sweep.method == "grid" else self.sweep.space
+        is_all = self._line_up.is_exhausted or (space.size is not None and num_trials >= space.size)
+        return f"every point of the space was tried: {num_trials}" if is_all and asked_for != num_trials else None
 
     @property
     def running(self) -> int:

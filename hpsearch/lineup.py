@@ -64,6 +64,11 @@ class LineUp:
         self._elsewhere[number] = self._clock() + LOOK_AGAIN_S
 
     @property
+    def is_exhausted(self) -> bool:
+        """Whether the searcher has no point left."""
+        return self._exhausted
+
+    @property
     def any_elsewhere(self) -> bool:
         """Whether a trial waits for another process."""
         return bool(self._elsewhere)

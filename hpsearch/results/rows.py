@@ -41,7 +41,11 @@ AFTER: tuple[Column, ...] = (
     Column("seed", "Int64", "Seed of the trial's random numbers."),
     Column("attempts", "Int64", "Tries at the trial."),
     Column("reused_from", "string", "The trial that answered without training, as sweep/number."),
-    Column("checkpoint", "string", "Folder of the newest checkpoint, relative to the ledger's folder."),
+    Column(
+        "checkpoint",
+        "string",
+        "Folder of the newest checkpoint, relative to the ledger's folder; empty once it is gone.",
+    ),
 )
 """Columns after the metrics."""
 

@@ -22,6 +22,8 @@ def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[li
     trials = list(trials)
     ranked = sorted(trials, key=lambda t: (t.best_value is None, sweep.sign * (t.best_value or 0.0), t.number))
     varying = varying_parameters(trials)
+    any_reused = any(trial.reused_from for trial in trials)
+    codes = {trial.code_hash for trial in trials} - {None}
     rows = [
         {"trial": trial.number, "state": trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"}
         | {name: _short(trial.point.get(name)) for name in varying}
@@ -30,6 +32,8 @@ def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[li
             f"best_{sweep.metric}": trial.best_value,
             "duration_s": _rounded(trial.duration_s),
         }
+        | ({"reused_from": trial.reused_from} if any_reused else {})
+        | ({"code": trial.code_hash and trial.code_hash[:8]} if len(codes) > 1 else {})
         for trial in ranked
     ]
     return rows, headline(sweep, trials)

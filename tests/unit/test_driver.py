@@ -159,3 +159,10 @@ def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
     with pytest.warns(UserWarning, match="tables of 'known' were not written: ZeroDivisionError"):
         results, exit_code = known().start()
     assert exit_code == 0 and len(results.trials) == 2
+
+
+def test_more_trials_of_an_exhausted_space_are_answered_in_words(known):
+    results, exit_code = known(limits={"trials": 5, "epochs": 1}).start()
+    assert exit_code == 0 and len(results.trials) == 2
+    assert results.sweep.reason == "every point of the space was tried: 2"
+    assert "every point of the space was tried: 2" in repr(results)

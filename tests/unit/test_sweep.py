@@ -18,7 +18,7 @@ SPEC: dict[str, Any] = {
     "parameters": {"lr": {"min": 0.1, "max": 1.0}},
 }
 TOP_KEYS = ", ".join(field.alias or name for name, field in Sweep.model_fields.items())
-LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, retries, failures"
+LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, retries, failures, checkpoints"
 TOO_LONG = 10**5000
 """Python refuses to spell this out."""
 
@@ -49,7 +49,7 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
         "early_terminate": {"type": "none", "min_iter": 1, "eta": 3},
         "limits": {
             "trials": None, "epochs": None, "concurrent": "auto", "time": None, "trial_time": None, "retries": 1,
-            "failures": None,
+            "failures": None, "checkpoints": 3,
         },
         "resources": {"cpu": 1.0, "gpu": "auto", "workers": 1, "loaders": "auto"},
         "precision": "fp32",

@@ -257,3 +257,16 @@ def test_the_best_spec_of_a_conditional_space_is_a_spec(home: Path):
         ledger.update_trial(row, state="done", best_value=1.0, best_epoch=1)
         best, _ = best_spec(sweep, ledger.trials(sweep))
     assert Sweep.from_dict(best).space.constants == {"kind": "b", "lr": 0.2, "half": 0.1}
+
+
+def test_the_summary_says_what_was_reused_and_what_ran_with_other_code(home: Path):
+    record = fill(home)
+    with Ledger(home) as ledger:
+        plain, _ = trial_summary(record, ledger.trials(record))
+        assert not {"reused_from", "code"} & plain[0].keys(), "as long as there is nothing to say"
+        rows = {trial.number: trial.id for trial in ledger.trials(record)}
+        ledger.update_trial(rows[1], reused_from="other/7", code_hash="1" * 64)
+        ledger.update_trial(rows[2], code_hash="2" * 64)
+        shown = {row["trial"]: row for row in trial_summary(record, ledger.trials(record))[0]}
+    assert (shown[1]["reused_from"], shown[1]["code"]) == ("other/7", "11111111")
+    assert (shown[2]["reused_from"], shown[2]["code"]) == (None, "22222222")
