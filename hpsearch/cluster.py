@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpsearch.devices.inventory import host_cpus, host_gpus
 from hpsearch.errors import Interrupted, Problem, SpecError
 from hpsearch.heartbeat import Heartbeat
+from hpsearch.nodes import Files, Node, check_home, live_nodes
 from hpsearch.sweep import Sweep
 
 RAY_ENVIRONMENT: Mapping[str, str] = {
@@ -31,20 +33,39 @@ RAY_ENVIRONMENT: Mapping[str, str] = {
 """Ray reads its settings from the environment, some of them when it is imported."""
 
 
+NOT_SHIPPED = (".git", ".venv", "venv", "__pycache__", "*.pyc")
+"""What of a working directory no node needs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """The Ray that a sweep runs on."""
 
-    cpus: float
-    """CPUs that Ray manages."""
-    gpus: int
-    """GPUs that Ray manages."""
+    nodes: tuple[Node, ...]
+    """Its machines."""
+    ships_code: bool
+    """Whether Ray brings the working directory to its nodes, which don't see it."""
     dashboard_url: str | None
     """Ray's dashboard; None where it does not run."""
     owned: bool
     """Whether it ends with the sweep."""
     heartbeat: Heartbeat
     """Whether it still lives."""
+
+    @property
+    def cpus(self) -> float:
+        """CPUs that Ray manages."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that Ray manages."""
+        return sum(node.gpus for node in self.nodes)
+
+    @property
+    def machines(self) -> list[tuple[float, int]]:
+        """(CPUs, GPUs) of each node."""
+        return [(node.cpus, node.gpus) for node in self.nodes]
 
 
 @contextmanager
@@ -59,31 +80,39 @@ def ray_settings(settings: Mapping[str, str] = RAY_ENVIRONMENT) -> Iterator[None
             os.environ.pop(name, None)
 
 
+def address_of(sweep: Sweep) -> str | None:
+    """The running Ray that a sweep shall use, by its spec, else by RAY_ADDRESS; None for a local one."""
+    address = sweep.ray.address or os.environ.get("RAY_ADDRESS")
+    return None if address in ("", "local") else address
+
+
 @contextmanager
-def connect(sweep: Sweep, *, num_gpus: int | None = None) -> Iterator[Cluster]:
+def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Iterator[Cluster]:
     """Start a Ray, or use the one that runs.
 
     Args:
-        sweep: Its `ray.address` names a running Ray; without one, a Ray of this process that runs already is used, and
-            else a local one is started with the CPUs and GPUs of this machine.
+        sweep: Its `ray.address`, or RAY_ADDRESS, names a running Ray; without one, a Ray of this process that runs
+            already is used, and else a local one is started with the CPUs and GPUs of this machine.
+        files: What all nodes must see, where there are several.
         num_gpus: GPUs that a local Ray believes in; None for those that there are. For tests.
 
     Raises:
-        SpecError: No Ray answers at the address.
+        SpecError: No Ray answers at the address, or its nodes don't share the home folder.
     """
     import ray
 
     if ray.is_initialized():
-        yield _describe(owned=False)
+        yield _describe(owned=False, ships_code=_check_own_ray(files))
         return
-    address = sweep.ray.address
+    address = address_of(sweep)
     temp_dir = None if address else tempfile.mkdtemp(prefix="hps-", dir=_short_temp_dir())
     try:
         if address:
-            _attach(address)
+            ships_code = _attach(address, files)
         else:
             _start(temp_dir, host_gpus() if num_gpus is None else num_gpus)
-        yield _describe(owned=address is None)
+            ships_code = False
+        yield _describe(owned=address is None, ships_code=ships_code)
     except SystemExit as error:  # while it starts, Ray's own handler answers SIGTERM
         raise Interrupted(143) from error
     finally:
@@ -107,25 +136,63 @@ def _start(temp_dir: str | None, gpus: int) -> None:
     )
 
 
-def _attach(address: str) -> None:
+def _attach(address: str, files: Files) -> bool:
+    """Connect to a running Ray; whether it has to bring the working directory to its nodes."""
+    import ray
+
+    if address.startswith("ray://"):
+        message = f"'{address}' is Ray's client port, through which no sweep can run. Start hpsearch on a node of it."
+        raise SpecError([Problem(where=("ray", "address"), message=message)])
+    _init(address)
+    nodes = live_nodes()
+    if len(nodes) == 1 or check_home(nodes, files):
+        return False
+    ray.shutdown()
+    home = files.home.resolve()
+    outside = [name for name in files.code if Path(name).is_file() and not _is_below(name, Path.cwd())]
+    if outside:
+        message = f"{', '.join(outside)}: not all nodes have it, and it lies outside of the working directory. Start"
+        raise SpecError([Problem(where=("trainable",), message=f"{message} hpsearch in a folder that holds all code.")])
+    excluded = [*NOT_SHIPPED, *([f"/{home.relative_to(Path.cwd())}"] if _is_below(str(home), Path.cwd()) else [])]
+    _init(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": excluded})
+    return True
+
+
+def _init(address: str, **more: Any) -> None:
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
     except (ConnectionError, ValueError, RuntimeError) as error:
         message = f"no Ray answers at '{address}': {error}. Start one, or remove the address for a local Ray."
         raise SpecError([Problem(where=("ray", "address"), message=message)]) from error
 
 
-def _describe(*, owned: bool) -> Cluster:
+def _check_own_ray(files: Files) -> bool:
+    """Look at the nodes of a Ray that the user has connected to; whether it brings the code to them."""
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()
+    nodes = live_nodes()
+    if len(nodes) == 1 or check_home(nodes, files):
+        return False
+    if not ray.get_runtime_context().runtime_env.get("working_dir"):
+        message = "not all nodes have the code. Write ray.init(address=..., runtime_env={'working_dir': '.'}), or let"
+        raise SpecError([Problem(where=("trainable",), message=f"{message} hpsearch connect: --address, ray.address.")])
+    return True
+
+
+def _is_below(name: str, folder: Path) -> bool:
+    return Path(name).resolve().is_relative_to(folder.resolve())
+
+
+def _describe(*, owned: bool, ships_code: bool) -> Cluster:
+    import ray
+
     node: Any = ray._private.worker._global_node
     url = None if node is None else node.webui_url
     return Cluster(
-        cpus=float(resources.get("CPU", 0.0)),
-        gpus=int(resources.get("GPU", 0)),
+        nodes=live_nodes(),
+        ships_code=ships_code,
         dashboard_url=f"http://{url}" if url else None,
         owned=owned,
         heartbeat=Heartbeat.of_this_ray(),

@@ -215,6 +215,7 @@ def run(
     trials: int | None = None,
     epochs: int | None = None,
     home: str | Path | None = None,
+    address: str | None = None,
     again: bool = False,
     accept_changes: bool = False,
     **keys: Any,
@@ -227,6 +228,8 @@ def run(
         trials: Short for `limits={"trials": ...}`.
         epochs: Short for `limits={"epochs": ...}`.
         home: Folder of the ledger; None for the environment variable HPSEARCH_HOME, else `./sweeps`.
+        address: Short for `ray={"address": ...}`, a Ray that runs already. One that this process is connected to is
+            used in any case.
         again: Train everything; without it, a trial that any sweep of the ledger has trained is answered from there.
         accept_changes: Go on with a known sweep although its code has changed.
         keys: Any top-level key of the YAML; maps such as `limits` are merged into the spec's, others replace it.
@@ -259,6 +262,8 @@ def run(
         raise SpecError([Problem(where=("trainable",), message=message)])
     function = None if trainable is None or isinstance(trainable, str) else trainable
     limits = {name: value for name, value in (("trials", trials), ("epochs", epochs)) if value is not None}
+    if address is not None:
+        keys["ray"] = {"address": address}
     for key, value in {**keys, "limits": {**keys.get("limits", {}), **limits}}.items():
         tree[key] = (
             {**tree[key], **value}
@@ -283,6 +288,7 @@ def resume(
     name: str | None = None,
     *,
     trials: int | None = None,
+    address: str | None = None,
     function: Trainable | None = None,
     home: str | Path | None = None,
     accept_changes: bool = False,
@@ -294,6 +300,7 @@ def resume(
     Args:
         name: None for the newest.
         trials: The new total; None leaves it.
+        address: A Ray that runs already; None for the one of its spec.
         function: The trainable, where the sweep was given a function.
         home: Folder of the ledger, as for `run`.
         accept_changes: Go on although the code has changed.
@@ -314,7 +321,8 @@ def resume(
         message = "its trainable is a function, which only Python has. Call hpsearch.run or Results.resume with it."
         raise SpecError([Problem(where=(record.name, "trainable"), message=message)])
     limits = {**record.spec["limits"], **({} if trials is None else {"trials": trials})}
-    sweep = Sweep.from_dict({**record.spec, "limits": limits})
+    ray = record.spec["ray"] if address is None else {"address": address}
+    sweep = Sweep.from_dict({**record.spec, "limits": limits, "ray": ray})
     spec_dir = None if record.spec_dir is None else Path(record.spec_dir)
     ready = Run(
         sweep=sweep,

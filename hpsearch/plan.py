@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpsearch.cluster import address_of
 from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
 from hpsearch.errors import SpecError
 from hpsearch.space import Computed, Domain, Space
@@ -109,11 +110,11 @@ def make_plan(
         prior: What `priors.sources.plan_prior` says.
 
     Raises:
-        SpecError: A trial asks for more than there is, so that it could never start. Not where `ray.address` names
-            another machine.
+        SpecError: A trial asks for more than there is, so that it could never start. Not where `ray.address` (or
+            RAY_ADDRESS) names another machine.
     """
     request = resolve_request(sweep.resources, gpus)
-    if sweep.ray.address is None and (problems := check_fits(request, cpus, gpus)):
+    if address_of(sweep) is None and (problems := check_fits(request, cpus, gpus)):
         raise SpecError(problems)
     space = sweep.space
     concurrent, reasons = _concurrent(sweep, request, cpus, gpus)
@@ -212,8 +213,8 @@ def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:
         yield "limits.epochs is not set: rungs go on for as long as the trainable yields."
     if sweep.resources.gpu == "auto" and gpus == 0:
         yield "there is no GPU here: trials run on the CPU."
-    if sweep.ray.address is not None:
-        yield f"the sweep runs on the Ray at {sweep.ray.address}; what fits at once is counted again there."
+    if (address := address_of(sweep)) is not None:
+        yield f"the sweep runs on the Ray at {address}; what fits at once is counted again there."
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -15,10 +15,11 @@ from typing import Literal, TextIO, final
 from rich.console import Console
 
 from hpsearch.cluster import Cluster, connect, ray_settings
-from hpsearch.devices.requests import WorkerRequest, check_fits, max_concurrent, resolve_request
+from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, resolve_request
 from hpsearch.engine import Engine
 from hpsearch.errors import Interrupted, RayGone, SpecError
 from hpsearch.heartbeat import RayDied
+from hpsearch.nodes import Files, Node, NodeWatch
 from hpsearch.progress import Lines, LiveTable, NotebookTable, Standing
 from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.settings import SlotSettings
@@ -90,7 +91,7 @@ class Session:
         """Run legs as long as there are any and Ray lives; whether Ray is to be started again."""
         owned = False
         try:
-            with connect(self._sweep, num_gpus=self._num_gpus) as cluster:
+            with connect(self._sweep, files=self._files, num_gpus=self._num_gpus) as cluster:
                 owned = cluster.owned
                 signals.arm()
                 request = resolve_request(self._sweep.resources, cluster.gpus)
@@ -122,12 +123,19 @@ class Session:
         from hpsearch.slots.supervisor import make_slot_class
         from hpsearch.tuner import run_legs
 
-        slot_class = make_slot_class(self._settings(request))
+        slot_class = make_slot_class(self._settings(request, ships_code=cluster.ships_code))
+        watch = NodeWatch(cluster.nodes, lambda nodes, words: self._on_nodes(request, nodes, words))
         scratch_dir = Path(tempfile.mkdtemp(prefix="hps-tune-"))
         self._started = True
         with self._display():
             try:
-                run_legs(self._engine, slot_class, scratch_dir=scratch_dir, heartbeat=cluster.heartbeat)
+                run_legs(
+                    self._engine,
+                    slot_class,
+                    scratch_dir=scratch_dir,
+                    heartbeat=cluster.heartbeat,
+                    watch=None if cluster.owned else watch,
+                )
             except RayDied:  # the books stay open
                 raise
             except KeyboardInterrupt:  # the second Ctrl-C
@@ -155,14 +163,26 @@ class Session:
             yield
 
     def _concurrent(self, request: WorkerRequest, cluster: Cluster) -> int:
-        problems = check_fits(request, cluster.cpus, cluster.gpus)
+        problems = check_fits_on(request, cluster.machines)
         if problems:
             raise SpecError(problems)
-        fits = max_concurrent(request, cluster.cpus, cluster.gpus)
+        return self._at_most(fits_on(request, cluster.machines))
+
+    def _at_most(self, fits: int) -> int:
         wanted = self._sweep.limits.concurrent
         return min(fits, self._sweep.max_trials, fits if wanted == "auto" else wanted)
 
-    def _settings(self, request: WorkerRequest) -> SlotSettings:
+    @property
+    def _files(self) -> Files:
+        return Files(home=self._folder, code=self._engine.record.code or {})
+
+    def _on_nodes(self, request: WorkerRequest, nodes: tuple[Node, ...], words: str) -> None:
+        """Nodes have come or gone: as many trials at once as fit now."""
+        fits = fits_on(request, [(node.cpus, node.gpus) for node in nodes])
+        self._engine.concurrent = max(self._at_most(fits), 1)  # with no place left, a trial waits for a node
+        self._say(f"{words}: {self._engine.concurrent} trials at once")
+
+    def _settings(self, request: WorkerRequest, *, ships_code: bool) -> SlotSettings:
         working_dir = str(Path.cwd())
         sys_path = dict.fromkeys([working_dir, *(path for path in sys.path if path)])
         environment = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_RANKS)}
@@ -180,6 +200,7 @@ class Session:
             trials_dir=str((self._folder / "trials").resolve()),
             sys_path=tuple(sys_path),
             working_dir=working_dir,
+            ships_code=ships_code,
             environment=environment,
         )
 
@@ -188,9 +209,10 @@ class Session:
         past = [f"{self._num_known} known, goes on"] if self._num_known else []
         past += [f"{reused} answered from the ledger"] if reused else []
         known = f" ({'; '.join(past)})" if past else ""
+        nodes = f" of {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else ""
         self._say(
             f"{self._sweep.name}: {self._sweep.max_trials} trials{known},"
-            f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs;"
+            f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs{nodes};"
             f" files in {self._folder}, log {self._folder / 'driver.log'}"
         )
         if self._note is not None:

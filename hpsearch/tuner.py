@@ -22,6 +22,7 @@ from ray.tune.stopper import Stopper
 from hpsearch.cluster import ray_settings
 from hpsearch.engine import Engine, NoLeg, Verdict
 from hpsearch.heartbeat import Heartbeat
+from hpsearch.nodes import NodeWatch
 from hpsearch.slots.events import Assignment, Event, Failed
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
@@ -36,6 +37,7 @@ def run_legs(
     *,
     scratch_dir: Path,
     heartbeat: Heartbeat,
+    watch: NodeWatch | None = None,
     grace_s: float = GRACE_S,
 ) -> None:
     """Run the sweep to its end; returns when nothing runs any more.
@@ -45,6 +47,7 @@ def run_legs(
         slot_class: The trainable that `make_slot_class` made for this sweep.
         scratch_dir: Tune's state files go there; nobody reads them.
         heartbeat: Of the Ray that this runs on.
+        watch: Of its nodes; None where they don't change.
         grace_s: Seconds that running epochs have after the engine was told to stop.
 
     Raises:
@@ -66,7 +69,7 @@ def run_legs(
             name="legs",
             storage_path=str(scratch_dir),
             stop=_Stop(bridge),
-            callbacks=[_Tick(bridge, heartbeat)],
+            callbacks=[_Tick(bridge, heartbeat, watch)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
@@ -135,7 +138,7 @@ class _Legs(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         leg = self._bridge.legs.pop(trial_id, None)
         if error and leg is not None:
-            lost = Failed(cause="node_lost", evidence="the slot's supervisor is gone, with its node or its process")
+            lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that holds its ranks")
             self._bridge.guarded(lambda: self._bridge.engine.on_event(leg.number, lost), None)
 
     def save(self, checkpoint_path: str) -> None:
@@ -202,14 +205,16 @@ class _Silent(ProgressReporter):
 class _Tick(Callback):
     """Tune's loop comes by at least ten times a second."""
 
-    def __init__(self, bridge: _Bridge, heartbeat: Heartbeat) -> None:
-        self._bridge, self._heartbeat = bridge, heartbeat
+    def __init__(self, bridge: _Bridge, heartbeat: Heartbeat, watch: NodeWatch | None) -> None:
+        self._bridge, self._heartbeat, self._watch = bridge, heartbeat, watch
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._heartbeat.beat()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.guarded(self._bridge.engine.tick, None)
+        if self._watch is not None:
+            self._bridge.guarded(self._watch.tick, None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

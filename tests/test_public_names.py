@@ -44,8 +44,18 @@ def test_verbs_and_flags():
         for name, command in group.commands.items()
     }
     assert found == {
-        "sweep": ["--accept-changes", "--again", "--dry-run", "--home", "--name", "--prior", "--set", "-n"],
-        "resume": ["--accept-changes", "--home", "--rebuild", "--retry-failed", "-n"],
+        "sweep": [
+            "--accept-changes",
+            "--address",
+            "--again",
+            "--dry-run",
+            "--home",
+            "--name",
+            "--prior",
+            "--set",
+            "-n",
+        ],
+        "resume": ["--accept-changes", "--address", "--home", "--rebuild", "--retry-failed", "-n"],
         "trial": ["--set"],
         "validate": ["--canonical", "--home", "--json", "--prior", "--sample", "--set"],
         "list": ["--home", "--json"],

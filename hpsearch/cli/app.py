@@ -21,6 +21,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str | None, typer.Argument(help="The sweep; default the newest.", show_default=False)]
 Spec = Annotated[str, typer.Argument(help="A YAML file, or the name of one in search_spaces/.")]
 Accept = Annotated[bool, typer.Option("--accept-changes", help="Go on although the trainable's code has changed.")]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="A Ray that runs already; default the spec's ray.address, else RAY_ADDRESS."),
+]
 Prior = Annotated[
     str | None,
     typer.Option("--prior", help="What the search begins with: none, auto, a sweep's name or a CSV file."),

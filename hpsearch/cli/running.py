@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hpsearch.cli.app import Accept, Home, Name, Prior, Set, Spec, app
+from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_rows
 from hpsearch.cli.specs import first_configs
 
@@ -24,6 +24,7 @@ def sweep(
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default the spec's.")] = None,
     prior: Prior = None,
+    address: Address = None,
     again: Annotated[bool, typer.Option("--again", help="Train what other sweeps have trained, too.")] = False,
     accept_changes: Accept = False,
     dry_run: Annotated[
@@ -42,6 +43,7 @@ def sweep(
         *([f"limits.trials={trials}"] if trials is not None else []),
         *([f"name={json.dumps(name)}"] if name else []),
         *([f"prior={json.dumps(prior)}"] if prior else []),
+        *([f"ray.address={json.dumps(address)}"] if address else []),
     ]
     loaded = load_sweep(path, overrides=overrides)
     if dry_run:
@@ -68,6 +70,7 @@ def resume(
     name: Name = None,
     trials: Annotated[int | None, typer.Option("-n", help="The new total of trials.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
+    address: Address = None,
     accept_changes: Accept = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="First make a damaged ledger anew from the journals of its sweeps.")
@@ -80,7 +83,13 @@ def resume(
     if rebuild:
         _rebuild(driver.home_dir(home))
     results, exit_code = driver.resume(
-        name, trials=trials, home=home, accept_changes=accept_changes, retry_failed=retry_failed, show="lines"
+        name,
+        trials=trials,
+        address=address,
+        home=home,
+        accept_changes=accept_changes,
+        retry_failed=retry_failed,
+        show="lines",
     )
     _print_end(results.home, results.name)
     raise typer.Exit(exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpsearch.errors import Problem
@@ -44,6 +45,40 @@ def max_concurrent(request: WorkerRequest, cpus: float, gpus: int) -> int:
     if request.gpu == 0:
         return by_cpu
     return min(by_cpu, _gpu_workers(request.gpu, gpus) // request.workers)
+
+
+def fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]]) -> int:
+    """Trials that fit at once on several machines; the workers of one trial may lie on several of them.
+
+    Args:
+        request: What a trial asks for.
+        machines: (CPUs, GPUs) of each.
+
+    Example:
+        >>> fits_on(WorkerRequest(cpu=3, gpu=0, workers=1), [(4, 0), (4, 0)])
+        2
+    """
+    return sum(workers_on(request, cpus, gpus) for cpus, gpus in machines) // request.workers
+
+
+def workers_on(request: WorkerRequest, cpus: float, gpus: int) -> int:
+    """Workers, of whichever trials, that fit at once on one machine."""
+    by_cpu = _whole(cpus / request.cpu)
+    return min(by_cpu, _gpu_workers(request.gpu, gpus)) if request.gpu else by_cpu
+
+
+def check_fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]]) -> list[Problem]:
+    """What keeps even a single trial from ever starting on several machines; empty if one fits."""
+    machines = list(machines)
+    if fits_on(request, machines):
+        return []
+    cpus, gpus = sum(cpus for cpus, _ in machines), sum(gpus for _, gpus in machines)
+    listed = "; ".join(f"{cpus:g} CPUs and {gpus} GPUs" for cpus, gpus in machines)
+    message = (
+        f"{request.workers} workers with {request.cpu:g} CPUs and {request.gpu:g} GPUs each find no place on"
+        f" {len(machines)} nodes ({listed}): a worker does not span two. Ask for less."
+    )
+    return check_fits(request, cpus, gpus) or [Problem(where=("resources",), message=message)]
 
 
 def explain(request: WorkerRequest, cpus: float, gpus: int) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class Attempt:
         *,
         settings: SlotSettings,
         rank: int,
+        ranks_here: int,
         in_ray_session: bool,
     ) -> None:
         self._assignment, self._rank, self._objective = assignment, rank, settings.metric
@@ -73,7 +74,7 @@ class Attempt:
             precision=settings.precision,
             parallel=settings.parallel,
             leak_warnings=settings.leak_warnings,
-            loader_workers=_loader_workers(settings),
+            loader_workers=_loader_workers(settings, ranks_here),
             checkpoint_dir=self._trial_dir / "checkpoint",
             resume_at_most=assignment.known_epochs,
         )
@@ -163,13 +164,18 @@ def device() -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def _loader_workers(settings: SlotSettings) -> int:
-    """This rank's share of the DataLoader processes that all trials of the machine may start together."""
+def _loader_workers(settings: SlotSettings, ranks_here: int) -> int:
+    """This rank's share of the DataLoader processes that all trials of the machine may start together.
+
+    Args:
+        settings: Of the sweep.
+        ranks_here: Ranks that find a place on this machine.
+    """
     from hpsearch.training.data import loader_workers
 
     if settings.loaders is not None:
         return settings.loaders
-    ranks = settings.concurrent * settings.request.workers
+    ranks = max(min(settings.concurrent * settings.request.workers, ranks_here), 1)
     return loader_workers(settings.request.gpu * ranks, host_cpus(), ranks)
 
 

@@ -12,16 +12,22 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
+from hpsearch.devices.requests import workers_on
+from hpsearch.nodes import moved, this_node
 from hpsearch.slots.attempt import Attempt, Reply, device
 from hpsearch.slots.causes import failure_of
 from hpsearch.slots.console import own_streams
 from hpsearch.slots.events import Assignment
 from hpsearch.slots.process_state import ProcessState
 from hpsearch.slots.settings import SlotSettings
+
+if TYPE_CHECKING:
+    from hpsearch.trainable import TrainableSource
 
 LEAK_BYTES = 64 * 2**20
 """Tensors that a trial leaves behind below this size never cost a restart."""
@@ -51,6 +57,7 @@ class Rank:
         self._attempt: Attempt | None = None
         self._stray_bytes: list[int] = []
         self._in_ray_session = False
+        self._ranks_here = settings.concurrent * settings.request.workers
         self._clean_state: ProcessState | None = None
         own_streams()
         self._enter_driver_environment()
@@ -64,17 +71,26 @@ class Rank:
         os.environ.update(self.settings.environment)
         if not self.settings.request.gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves every GPU visible to who asked for none
-        os.chdir(self.settings.working_dir)
-        sys.path[:] = [*self.settings.sys_path, *(path for path in sys.path if path not in self.settings.sys_path)]
+        self._here = os.getcwd() if self.settings.ships_code else self.settings.working_dir  # noqa: PTH109
+        os.chdir(self._here)
+        found = [self._moved(path) for path in self.settings.sys_path]
+        sys.path[:] = [*found, *(path for path in sys.path if path not in found)]
+
+    def _moved(self, path: str) -> str:
+        """Where a path of the driver is here."""
+        return moved(path, old=self.settings.working_dir, new=self._here)
 
     def describe(self) -> dict[str, Any]:
         """Process id, node and the GPUs that this process sees."""
         import ray
 
-        node = ray.get_runtime_context().get_node_id()
+        node = this_node()
+        if node is not None:
+            self._ranks_here = workers_on(self.settings.request, node.cpus, node.gpus)
         return {
             "pid": os.getpid(),
-            "node": node,
+            "node": ray.get_runtime_context().get_node_id(),
+            "sees_trials": os.path.isdir(self.settings.trials_dir),  # noqa: PTH112
             "address": ray.util.get_node_ip_address(),
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         }
@@ -108,7 +124,7 @@ class Rank:
 
         try:
             found = cloudpickle.loads(self.settings.trainable)
-            self._function = load(found) if isinstance(found, TrainableSource) else found
+            self._function = load(self._here_is(found)) if isinstance(found, TrainableSource) else found
             self._in_ray_session = uses_ray_tune(cast(Callable[..., Any], self._function))
         except BaseException as error:  # SystemExit too: a module may call sys.exit on import
             return _import_error(error)
@@ -131,12 +147,17 @@ class Rank:
         except Exception as error:  # the log's disk is full, say: one trial fails, not the slot
             return Reply(failure=failure_of(error))
 
+    def _here_is(self, source: TrainableSource) -> TrainableSource:
+        path = source.file_path
+        return source if path is None else replace(source, file_path=Path(self._moved(str(path))))
+
     def _begin(self, assignment: Assignment) -> Attempt:
         return Attempt(
             assignment,
             cast(Callable[..., Any], self._function),
             settings=self.settings,
             rank=self.rank,
+            ranks_here=self._ranks_here,
             in_ray_session=self._in_ray_session,
         )
 

@@ -16,6 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from hpsearch.nodes import is_alive
 from hpsearch.slots.rank import Rank
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.training.sealed_memory import Copies
@@ -34,6 +35,10 @@ class RankLost(Exception):
     def __init__(self, rank: int, pid: int, why: str = "") -> None:
         super().__init__(f"rank {rank} (process {pid}) is gone{f': {why}' if why else ''}")
         self.rank, self.pid, self.why = rank, pid, why
+
+
+class NodeGone(RankLost):
+    """A rank's process is gone with its machine, or its machine can't be used."""
 
 
 class RanksLate(Exception):
@@ -76,6 +81,7 @@ class RankGroup:
 
         Raises:
             RankLost: A rank died on the way.
+            NodeGone: So did its node; or the node does not see the sweep's folder.
             RanksLate: A rank was not up within START_TIMEOUT_S.
         """
         request = self.settings.request
@@ -85,6 +91,10 @@ class RankGroup:
         self._processes = [
             _Process(actor, fact["pid"], fact["node"]) for actor, fact in zip(actors, facts, strict=True)
         ]
+        for rank, fact in enumerate(facts):
+            if not fact["sees_trials"]:
+                blind = f"node {fact['address']} does not see {self.settings.trials_dir}: it needs the same disk"
+                raise NodeGone(rank, fact["pid"], blind)
         self.join()
         return next((mistake for mistake in self.call("load", timeout_s=START_TIMEOUT_S) if mistake is not None), None)
 
@@ -174,7 +184,10 @@ class RankGroup:
         except RayTaskError:
             raise  # a defect of ours: a rank answers a trainable's mistakes with data
         except (RayError, GetTimeoutError) as error:
-            raise RankLost(rank, self._processes[rank].pid, _start_failure(error)) from error
+            process = self._processes[rank]
+            if process.node and not is_alive(process.node):
+                raise NodeGone(rank, process.pid, f"the node of rank {rank} is gone") from error
+            raise RankLost(rank, process.pid, _start_failure(error)) from error
 
     def _check_alive(self, ranks: Any) -> None:
         here = ray.get_runtime_context().get_node_id()

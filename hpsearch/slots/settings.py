@@ -39,5 +39,7 @@ class SlotSettings:
     """The driver's module search path, its working directory first."""
     working_dir: str
     """The driver's working directory."""
+    ships_code: bool = False
+    """Whether a rank finds it not there but in the folder that Ray starts it in."""
     environment: Mapping[str, str]
     """The driver's environment variables, without those that Ray sets for each worker."""

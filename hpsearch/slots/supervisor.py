@@ -19,7 +19,7 @@ from hpsearch.slots.attempt import Reply
 from hpsearch.slots.causes import exit_evidence
 from hpsearch.slots.console import open_log
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
-from hpsearch.slots.rank_group import PeersLate, RankGroup, RankLost, RanksLate
+from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
 from hpsearch.slots.settings import SlotSettings
 
 ASSIGNMENT_KEY = "assignment"
@@ -46,6 +46,7 @@ class Slot:
         self._assignment: Assignment | None = None
         self._fresh = True
         self._rejoin = False
+        self._gone: NodeGone | None = None
         self._elapsed_s = 0.0
         self._checkpoint_epoch: int | None = None
         self._peaks = Peaks()
@@ -63,16 +64,25 @@ class Slot:
         self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
 
     def next_event(self) -> Event:
-        """Train one epoch."""
+        """Train one epoch.
+
+        Raises:
+            NodeGone: A machine of this slot is gone, and its place with it: Ray must find the trial another one.
+        """
         assert self._assignment is not None
         start = time.monotonic()
         try:
+            if self._gone is not None:
+                raise self._gone
             mistake = self._start_ranks() if not self._ranks.alive else None
             if mistake is not None:
                 return Unusable(evidence=mistake)
             self._rejoin_ranks()
             start = time.monotonic()  # a warm slot costs nothing; a cold one is not the trial's time
             event = self._step(self._assignment)
+        except NodeGone as gone:
+            self._replace_ranks(self._assignment.number, f"this slot is given up: {gone.why}")
+            raise
         except RankLost as lost:
             event = self._lost(lost)
         except (RanksLate, RayError) as error:
@@ -93,6 +103,7 @@ class Slot:
         try:
             cleaned = self._ranks.call("finish", save, timeout_s=FINISH_TIMEOUT_S)
         except (RankLost, RanksLate) as error:
+            self._gone = error if isinstance(error, NodeGone) else None
             self._replace_ranks(number, f"the ranks are replaced: {error}")
             return self._checkpoint_epoch
         notes = [f"rank {rank}: {note}" for rank, answer in enumerate(cleaned) for note in answer.notes]
@@ -183,6 +194,8 @@ class Slot:
         for attempt in range(START_ATTEMPTS):
             try:
                 return self._ranks.start()
+            except NodeGone:
+                raise
             except (RankLost, RanksLate):
                 self._ranks.kill()
                 if attempt == START_ATTEMPTS - 1:

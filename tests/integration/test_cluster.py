@@ -1,0 +1,226 @@
+"""Sweeps on a Ray of several nodes that runs already; the nodes are raylets of this machine.
+
+Every sweep is a process of its own, as a user starts it, so that the Ray of the other tests is not in its way. What
+a node doesn't see is made by a mount of its own: the process of the sweep has a folder that the nodes find empty.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsearch.cluster import ray_settings
+from hpsearch.errors import HpsearchError
+from hpsearch.results.results import Results
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.ddp,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's test cluster leaves a socket open
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+CHECKOUT = Path(__file__).parents[2]
+TIMEOUT_S = 240
+HEALTH = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
+"""A lost node is noticed within seconds; with Ray's own values it takes half a minute."""
+
+TRAIN = '''
+import itertools
+import os
+import time
+import ray
+import torch.distributed as dist
+
+def where(config):
+    """Two epochs, or as many as there are until a file says that it is enough."""
+    for epoch in itertools.count(1):
+        time.sleep(0.1 * config["waits"])
+        node = int(ray.get_runtime_context().get_node_id()[:8], 16)
+        nodes = [node]
+        if dist.is_initialized():
+            nodes = [None] * dist.get_world_size()
+            dist.all_gather_object(nodes, node)
+        print("here is", os.getcwd(), flush=True)
+        yield {"loss": config["x"] / epoch, "nodes": len(set(nodes)), "node": node}
+        if epoch >= 2 and (not config["waits"] or os.path.exists("enough")):
+            return
+'''
+SPEC = """
+name: {name}
+trainable: train.py:where
+metric: {{name: loss, goal: minimize}}
+method: grid
+parameters: {{x: {{values: [{values}]}}, waits: {waits}}}
+resources: {{gpu: 0, workers: {workers}}}
+limits: {{retries: 0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes with one CPU each; the first is the head."""
+    from ray.cluster_utils import Cluster
+
+    folder = tempfile.mkdtemp(prefix="hps-", dir="/tmp")
+    with ray_settings():
+        made = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "num_gpus": 0,
+                "include_dashboard": False,
+                "temp_dir": folder,
+                "_system_config": HEALTH,
+            },
+        )
+        made.add_node(num_cpus=1, num_gpus=0)
+        made.wait_for_nodes()
+        yield made
+        made.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    """A folder with a trainable and a spec."""
+
+    def make(name: str, *, values: str = "1, 2", waits: int = 0, workers: int = 1) -> Path:
+        folder = tmp_path / "project"
+        folder.mkdir()
+        (folder / "train.py").write_text(textwrap.dedent(TRAIN))
+        spec = SPEC.format(name=name, values=values, waits=waits, workers=workers)
+        (folder / f"{name}.yaml").write_text(spec)
+        return folder
+
+    return make
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "hpsearch", *args]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command in a folder; what still runs at the end of the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(folder: Path, *args: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            args,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=TIMEOUT_S)
+    return output
+
+
+def hidden(path: Path, *args: str) -> list[str]:
+    """A command that alone sees what is in the folder `path`: for all others it is empty."""
+    script = 'cp -a "$0" "$0.copy" && rm -r "$0"/* && mount -t tmpfs none "$0" && cp -a "$0.copy/." "$0"'
+    script += ' && cd "$0" && exec "$@"'
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(path), *args]
+
+
+def can_hide() -> bool:
+    try:
+        probe = "mount -t tmpfs none /mnt"
+        return subprocess.run(["unshare", "-rm", "sh", "-c", probe], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def nodes_seen(home: Path, name: str) -> set[int]:
+    """Nodes that any epoch so far was trained on."""
+    try:
+        return set(Results(home, name).history["node"])
+    except (HpsearchError, KeyError):
+        return set()
+
+
+def test_the_ranks_of_a_trial_may_lie_on_two_nodes_and_ray_is_left(cluster, project, start):
+    folder = project("spread", workers=2)
+    process = start(folder, *command("sweep", "spread.yaml"), RAY_ADDRESS=cluster.address)
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert "1 at once on 2 CPUs and 0 GPUs of 2 nodes" in output
+    trials = Results(folder / "sweeps", "spread").trials
+    assert trials["state"].tolist() == ["done", "done"]
+    assert set(trials["last_nodes"]) == {2}
+    assert len(cluster.list_all_nodes()) == 2 and all(node.any_processes_alive() for node in cluster.list_all_nodes())
+
+
+def test_a_node_that_joins_is_used_and_one_that_leaves_costs_no_trial(cluster, project, start):
+    folder = project("moving", values="1, 2, 3", waits=1)
+    home = folder / "sweeps"
+    process = start(folder, *command("sweep", "moving.yaml", "--address", cluster.address))
+    wait_until(lambda: len(nodes_seen(home, "moving")) == 2, process)
+    cluster.add_node(num_cpus=1, num_gpus=0)
+    wait_until(lambda: len(nodes_seen(home, "moving")) == 3, process)
+    cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
+    wait_until(lambda: 2 in set(Results(home, "moving").trials["attempts"]), process)
+    (folder / "enough").touch()
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert "has joined: 3 trials at once" in output and "is gone: 2 trials at once" in output
+    trials = Results(home, "moving").trials
+    assert trials["state"].tolist() == ["done"] * 3, "limits.retries is 0: the lost node was not counted"
+    assert sorted(trials["attempts"]) == [1, 1, 2]
+    assert "a node of its slot is gone" in output
+
+
+@pytest.mark.skipif(not can_hide(), reason="this system gives no process mounts of its own")
+def test_a_home_that_not_all_nodes_share_is_refused_before_anything_runs(cluster, project, start):
+    folder = project("private")
+    process = start(folder, *hidden(folder, *command("sweep", "private.yaml", "--address", cluster.address)))
+    output = finish(process)
+    assert process.returncode == 2, output
+    assert "is not the same on all nodes" in output and "--home" in output
+
+
+@pytest.mark.skipif(not can_hide(), reason="this system gives no process mounts of its own")
+def test_code_that_the_nodes_do_not_see_is_brought_to_them(cluster, project, start, tmp_path):
+    folder, home = project("carried"), tmp_path / "shared"
+    sweep = command("sweep", "carried.yaml", "--address", cluster.address, "--home", str(home))
+    process = start(folder, *hidden(folder, *sweep))
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert "working_dir_files" in (home / "carried" / "trials" / "0001" / "log.txt").read_text()
