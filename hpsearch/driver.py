@@ -185,7 +185,8 @@ class Run:
 
         shipped = cloudpickle.dumps(trainable)
         kept = None if self.sweep.prior == "none" else load_prior(folder)
-        prior = describe(self.sweep, kept, ledger, code=engine.record.code)
+        is_old = kept is None and num_known is not None  # too late to begin with anything
+        prior = None if is_old else describe(self.sweep, kept, ledger, code=engine.record.code)
         with storage_errors(folder):
             (folder / "trials").mkdir(exist_ok=True)
         try:

@@ -62,7 +62,7 @@ def describe(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, code: 
     """
     if prior is not None:
         return f"prior: {prior}" + ("" if sweep.learns else f"; {sweep.method} learns nothing from them")
-    found = len(_of_ledger(sweep, ledger, code).outcomes) if sweep.learns else 0
+    found = len(_of_ledger(sweep, ledger, code, with_curves=False).outcomes) if sweep.learns else 0
     return f"{found} earlier trials fit: --prior auto" if found else None
 
 
@@ -83,8 +83,10 @@ def _located(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
     return locate(sweep.trainable or "", spec_dir=spec_dir, arguments=sweep.arguments or DEFAULT_ARGUMENTS)
 
 
-def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None) -> Prior:
+def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None, *, with_curves: bool = True) -> Prior:
     """Everything that the same code has trained on the same data for the same metric.
+
+    To count them the curves need not be read.
 
     Another version of the code doesn't count: what it reached may be out of reach now. Whoever knows better names the
     sweep. Of a trial that stands in several sweeps, the one that went furthest counts.
@@ -100,7 +102,7 @@ def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None) -> Prior:
                 reason = f"the code of '{record.name}' is not this; --prior {record.name} takes them all the same"
                 left_out[reason] = len(ledger.trials(record))
             continue
-        for key, each in _keyed(ledger, record):
+        for key, each in _keyed(ledger, record, with_curves=with_curves):
             if key not in earlier or len(earlier[key].losses) < len(each.losses):
                 earlier.pop(key, None)
                 earlier[key] = each
@@ -126,13 +128,14 @@ def _of_sweep(ledger: Ledger, record: SweepRecord) -> list[Earlier]:
     return [each for _, each in _keyed(ledger, record)]
 
 
-def _keyed(ledger: Ledger, record: SweepRecord) -> Iterable[tuple[str, Earlier]]:
-    """The outcomes of a sweep, by the fingerprint of each trial, else by its number."""
+def _keyed(ledger: Ledger, record: SweepRecord, *, with_curves: bool = True) -> Iterable[tuple[str, Earlier]]:
+    """The outcomes of a sweep by fingerprint, else by number; without curves, each with its best epoch alone."""
     curves: dict[int, dict[int, float]] = {}
-    for report in ledger.reports(record):
+    for report in ledger.reports(record) if with_curves else ():
         curves.setdefault(report.number, {})[report.epoch] = record.sign * report.metrics[record.metric]
     for trial in ledger.trials(record):
-        earlier = _outcome(record, trial, curves.get(trial.number, {}))
+        best = {trial.best_epoch or 1: record.sign * trial.best_value} if trial.best_value is not None else {}
+        earlier = _outcome(record, trial, curves.get(trial.number, {}) if with_curves else best)
         if earlier is not None:
             yield trial.fingerprint or f"{record.name}/{trial.number}", earlier
 

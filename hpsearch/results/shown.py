@@ -123,6 +123,7 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
         "parameters": parameters,
         "constraints": None,
         "initial_points": None,
+        "prior": None,
         "early_terminate": {"type": "none"},
         "limits": limits,
     }

@@ -19,6 +19,7 @@ from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import find_prior
 from hpsearch.results.results import Results
+from hpsearch.results.shown import best_spec
 from hpsearch.search import Searcher
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import locate
@@ -163,7 +164,7 @@ def test_a_prior_that_says_nothing_is_the_users_mistake(make, prior, words):
 def test_our_own_table_gives_the_same_priors_as_the_ledger(home, make, old, tmp_path):
     old("first", [(0.1, [3.0, 1.0]), (0.2, [2.0]), (0.3, "diverged"), (0.4, "user_error")])
     results = Results(home, "first")
-    results.folder.mkdir()
+    results.folder.mkdir(exist_ok=True)
     results.write()
     table = found(make(prior=str(results.folder / "trials.csv")), home)
     assert [(each.point, each.state, each.loss) for each in table.outcomes] == [
@@ -226,6 +227,13 @@ def test_a_sweep_goes_on_with_the_priors_that_it_began_with_whatever_came_since(
     with pytest.raises(LedgerError, match=r"prior.json: the priors that this sweep began with can't be read") as caught:
         run.start()
     assert caught.value.exit_code == 5
+
+
+def test_the_best_configuration_is_trained_without_priors(home, make, old):
+    old("first", [(0.1, [3.0, 1.0])], prior="auto")
+    with Ledger(home) as ledger:
+        tree, _ = best_spec(ledger.sweep("first"), ledger.trials(ledger.sweep("first")))
+    assert "prior" not in tree
 
 
 def test_another_prior_is_another_spec(home, make, old, monkeypatch):
