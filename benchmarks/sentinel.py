@@ -17,7 +17,7 @@ import torch
 import torch._dynamo  # what any optimizer imports
 
 from experiments.resnet import train
-from hpsearch.training.sentinel import COST_SHARE, Sentinel
+from hpsearch.training.sentinel import COST_SHARE, Pace, Sentinel
 from hpsearch.training.stepper import make_stepper
 from hpsearch.training.trial import TrialContext, activate
 
@@ -36,7 +36,7 @@ def look_ms() -> float:
     """Median milliseconds of a look, of CPU time: it waits for nothing, and other programs shall not count."""
     times = []
     for _ in range(5):
-        sentinel = Sentinel()
+        sentinel = Sentinel(pace=Pace())
         start = time.process_time()
         sentinel.after_epoch()
         times.append(time.process_time() - start)

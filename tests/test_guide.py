@@ -12,9 +12,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.mark.ray
+@pytest.mark.ddp
 @pytest.mark.slow
-def test_the_page_on_several_gpus_runs(tmp_path: Path):
+@pytest.mark.timeout(900)
+def test_the_page_on_several_gpus_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # else torchrun says that it sets it
     printed = run_page(DOCS / "several-gpus.md", tmp_path)
-    assert printed.count("Best configuration:") == 4
-    folders = {path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()}
-    assert folders == {"rings-dp", "rings-ddp", "alexnet", "fsdp"}
+    assert printed.count("Best configuration:") == 2
+    assert {path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()} == {"rings-dp", "rings-ddp"}
+    assert printed.count("epoch 3: train_loss") == 2, "of the two that were trained by hand"

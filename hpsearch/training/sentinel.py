@@ -9,10 +9,12 @@ A look costs some 10 ms, and takes at most one part in a hundred of the time: af
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -53,32 +55,54 @@ class Look:
 
 
 @final
+class Pace:
+    """When the next look may be taken, so that looks take their share of the time and no more."""
+
+    def __init__(self) -> None:
+        self._looked_at, self._cost_s = -math.inf, 0.0
+
+    def is_due(self) -> bool:
+        """Whether enough time has gone by."""
+        return time.perf_counter() - self._looked_at >= COST_SHARE * self._cost_s
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """To be taken within the block."""
+        start = time.perf_counter()
+        yield
+        self._looked_at = time.perf_counter()
+        self._cost_s = self._looked_at - start
+
+
+_PACE = Pace()
+"""One for the process: trials of a few milliseconds in a warm slot shall not each pay for a look."""
+
+
+@final
 class Sentinel:
     """Watches one attempt at a trial.
 
     Args:
         stream: Where the warning goes; None for stderr, which a trial's log takes.
+        pace: Shared with the trials before and after.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None, *, pace: Pace = _PACE) -> None:
+        self._stream, self._pace = stream, pace
         self._looks: list[Look] = []
-        self._looked_at, self._cost_s = 0.0, 0.0
         self.warning: str | None = None
         """What was said; there is one warning, and nothing is looked at after it."""
 
     def after_epoch(self) -> None:
         """To be called at the same point of each epoch."""
-        start = time.perf_counter()
-        if self.warning is not None or start - self._looked_at < COST_SHARE * self._cost_s:
+        if self.warning is not None or not self._pace.is_due():
             return
-        tensors = live_tensors()
-        self._looks = [*self._looks[-GROWTHS:], _look(tensors)]
-        suspicion = self._suspicion(tensors)
-        if suspicion is not None:
-            self._say(suspicion)
-        self._looked_at = time.perf_counter()
-        self._cost_s = self._looked_at - start
+        with self._pace.look():
+            tensors = live_tensors()
+            self._looks = [*self._looks[-GROWTHS:], _look(tensors)]
+            suspicion = self._suspicion(tensors)
+            if suspicion is not None:
+                self._say(suspicion)
 
     def _suspicion(self, tensors: list[Tensor]) -> str | None:
         graphs = [tensor for tensor in tensors if has_graph(tensor)]

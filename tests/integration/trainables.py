@@ -273,3 +273,14 @@ def fits_in_pieces(config):
     )
     for row in rows:
         yield {"loss": row["val_loss"], "micro_batch": row["micro_batch"], "steps": steps[-1]}
+
+
+def sums_losses(config):
+    """The graph of every step hangs on one sum."""
+    import torch
+
+    weight = torch.ones(1, requires_grad=True)
+    total = 0.0
+    for _ in range(20):
+        total = total + (weight * config["x"]).sum()
+    yield {"loss": total.item()}
