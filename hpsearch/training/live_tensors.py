@@ -11,8 +11,10 @@ import inspect
 import linecache
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import CellType, CodeType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
@@ -23,6 +25,8 @@ from hpsearch.training.user_code import is_users, shown_file
 
 MAX_DEPTH = 6
 """Containers within containers that are looked through for a name."""
+MAX_MEMBERS = 200_000
+"""Things in one global that are looked at."""
 _CHANGES = (
     r"\b{}(\[.*\])?\s*\.\s*(append|extend|add|insert|update|setdefault|appendleft)\b",
     r"\b{}\s*([-+*/|]=|\[.*\]\s*[-+*/|]?=(?!=))",
@@ -90,7 +94,33 @@ def keeper_of(thing: object) -> Keeper | None:
             outer += [holder for holder in gc.get_referrers(held) if _is_container(holder) and id(holder) not in seen]
             seen.update(map(id, outer))
         layer = outer
+    return _in_globals(thing)
+
+
+def _in_globals(thing: object) -> Keeper | None:
+    """The global of the user's that holds `thing`: `gc` does not look into what was there at `gc.freeze`."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and is_users(file):
+            for name, value in list(vars(module).items()):
+                if any(member is thing for member in islice(_members(value, MAX_DEPTH), MAX_MEMBERS)):
+                    what = f"{type(value).__name__} `{name}`"
+                    return Keeper(what=what, place=_place(file, 0, name), is_container=value is not thing)
     return None
+
+
+def _members(value: object, depth: int) -> Iterator[object]:
+    """`value`, and what is in it, however deep."""
+    yield value
+    inner: Iterable[object] = ()
+    if isinstance(value, dict):
+        inner = value.values()
+    elif isinstance(value, list | tuple | set | deque):
+        inner = value
+    elif is_users_object(value):
+        inner = getattr(value, "__dict__", {}).values()
+    for member in list(inner) if depth else ():
+        yield from _members(member, depth - 1)
 
 
 def _named(held: object, *, is_kept: bool) -> Keeper | None:

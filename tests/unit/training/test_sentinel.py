@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import io
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from torch.utils.data import TensorDataset
 
 from hpsearch.training import sentinel as module
 from hpsearch.training.fit import fit
+from hpsearch.training.live_tensors import keeper_of
 from hpsearch.training.sentinel import Sentinel
 from hpsearch.training.stepper import make_stepper
 from hpsearch.training.trial import TrialContext, activate
@@ -176,6 +178,19 @@ def test_a_mistake_is_named_once_with_its_variable_and_line(
     assert lines[0].startswith("hpsearch: memory leak: ")
     assert expected.format(here=f"bad.py:{line}") in lines[0]
     assert said(bad.train, capsys, leak_warnings=False) == ""
+
+
+def test_a_global_that_was_there_before_the_first_trial_is_named_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "frozen_of_the_user.py").write_text("import torch\nKEPT = {'all': []}\n\nKEPT['all'].append(1)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    imported = importlib.import_module("frozen_of_the_user")
+    gc.freeze()  # a rank does so when all is imported; `gc` then finds neither the list nor the dict
+    imported.KEPT["all"].append(torch.zeros(3))
+    found = str(keeper_of(imported.KEPT["all"][1]))
+    assert found == "dict `KEPT` of frozen_of_the_user.py:4"
 
 
 def in_order(config: dict[str, Any]) -> Iterator[dict[str, float]]:
