@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint check bench bench-search faults format clean
+.PHONY: sweep test lint check bench bench-priors bench-search faults format clean
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m hpsearch sweep spaces/resnet.yaml $(SWEEP_ARGS)
@@ -24,6 +24,9 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.fit
 	$(BIN)/python -m benchmarks.shared_data
 	$(BIN)/python -m benchmarks.sentinel
+
+bench-priors: $(VENV)/installed
+	$(BIN)/python -m benchmarks.priors
 
 bench-search: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"

@@ -15,7 +15,7 @@ from typing import Any
 from hpsearch.devices.inventory import host_cpus, host_gpus
 from hpsearch.errors import Interrupted, Problem, SpecError
 from hpsearch.heartbeat import Heartbeat
-from hpsearch.nodes import Files, Node, check_home, live_nodes
+from hpsearch.nodes import Files, Node, check_files, live_nodes
 from hpsearch.sweep import Sweep
 
 RAY_ENVIRONMENT: Mapping[str, str] = {
@@ -145,7 +145,7 @@ def _attach(address: str, files: Files) -> bool:
         raise SpecError([Problem(where=("ray", "address"), message=message)])
     _init(address)
     nodes = live_nodes()
-    if len(nodes) == 1 or check_home(nodes, files):
+    if len(nodes) == 1 or check_files(nodes, files):
         return False
     ray.shutdown()
     home = files.home.resolve()
@@ -173,7 +173,7 @@ def _check_own_ray(files: Files) -> bool:
     import ray
 
     nodes = live_nodes()
-    if len(nodes) == 1 or check_home(nodes, files):
+    if len(nodes) == 1 or check_files(nodes, files):
         return False
     if not ray.get_runtime_context().runtime_env.get("working_dir"):
         message = "not all nodes have the code. Write ray.init(address=..., runtime_env={'working_dir': '.'}), or let"

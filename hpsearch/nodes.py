@@ -64,7 +64,7 @@ def is_alive(node_id: str) -> bool:
     return any(each["Alive"] for each in _listed() if each["NodeID"] == node_id)
 
 
-def check_home(nodes: Sequence[Node], files: Files) -> bool:
+def check_files(nodes: Sequence[Node], files: Files) -> bool:
     """Prove that all nodes can write the home folder, and see whether they have the code.
 
     A file of this process is read on every node, and one that every node writes is looked for here.

@@ -12,9 +12,12 @@ from hpsearch.distributions import Shaped
 from hpsearch.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real, canonical
 from hpsearch.search.contract import Outcome
 from hpsearch.space import Point, Space
+from hpsearch.sweep import Sweep
 
 MAX_TOLD = 1000
 """Priors that a searcher hears of, the newest ones; at so many a proposal of TPE takes some 30 ms (Optuna 5.0)."""
+MAX_TOLD_GP = 100
+"""The same for Gaussian processes, where a proposal takes 1.7 s at 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,26 +58,27 @@ class Misfit(ValueError):
     """A point has no place in a space; the message says why, without the value, so that equal ones can be counted."""
 
 
-def fit(earlier: Iterable[Earlier], space: Space, *, left_out: Mapping[str, int] | None = None) -> Prior:
+def fit(earlier: Iterable[Earlier], sweep: Sweep, *, left_out: Mapping[str, int] | None = None) -> Prior:
     """What of earlier outcomes a sweep can begin with.
 
     Args:
         earlier: The newest last.
-        space: Of the sweep.
+        sweep: Which space they shall lie in, and which method hears of them.
         left_out: Reasons and numbers of those that were no candidates.
     """
     fitting: list[tuple[str, Outcome]] = []
     misfits: Counter[str] = Counter()
     for each in earlier:
         try:
-            point = fitted(each.point, space)
+            point = fitted(each.point, sweep.space)
         except Misfit as misfit:
             misfits[str(misfit)] += 1
             continue
         fitting.append((each.source, Outcome(number=0, point=point, state=each.state, losses=each.losses)))
-    if len(fitting) > MAX_TOLD:
-        misfits[f"older than the newest {MAX_TOLD}"] = len(fitting) - MAX_TOLD
-    told = fitting[-MAX_TOLD:]
+    at_most = MAX_TOLD_GP if sweep.sampler == "gp" else MAX_TOLD
+    if len(fitting) > at_most:
+        misfits[f"older than the newest {at_most}"] = len(fitting) - at_most
+    told = fitting[-at_most:]
     sources = Counter(source for source, _ in told)
     return Prior(
         outcomes=tuple(outcome for _, outcome in told),

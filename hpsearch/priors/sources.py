@@ -36,19 +36,19 @@ def find_prior(sweep: Sweep, ledger: Ledger | None, *, code: Code | None, spec_d
     """
     prior = sweep.prior
     if isinstance(prior, Mapping):
-        return fit(_by_hand(prior["points"], sweep), sweep.space)
+        return fit(_by_hand(prior["points"], sweep), sweep)
     if prior == "none":
         return Prior()
     if prior == "auto":
         return _of_ledger(sweep, ledger, code)
     if looks_like_table(prior):
-        return fit(read_table(find_table(prior, spec_dir), space=sweep.space, metric=sweep.metric), sweep.space)
+        return fit(read_table(find_table(prior, spec_dir), space=sweep.space, metric=sweep.metric), sweep)
     if ledger is None:
         message = (
             f"there is no ledger with a sweep '{prior}'. Name its folder with --home, or a file that ends in .csv."
         )
         raise SpecError([Problem(where=("prior",), message=message)])
-    return fit(_of_sweep(ledger, _with_metric(ledger.sweep(prior), sweep.metric)), sweep.space)
+    return fit(_of_sweep(ledger, _with_metric(ledger.sweep(prior), sweep.metric)), sweep)
 
 
 def describe(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, code: Code | None) -> str | None:
@@ -61,7 +61,7 @@ def describe(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, code: 
         code: The trainable's source.
     """
     if prior is not None:
-        return f"prior: {prior}" + ("" if sweep.learns else f"; {sweep.method} learns nothing from them")
+        return f"prior: {prior}" + ("" if sweep.learns else f"; {sweep.method} learns from failed ones alone")
     found = len(_of_ledger(sweep, ledger, code, with_curves=False).outcomes) if sweep.learns else 0
     return f"{found} earlier trials fit: --prior auto" if found else None
 
@@ -106,7 +106,7 @@ def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None, *, with_c
             if key not in earlier or len(earlier[key].losses) < len(each.losses):
                 earlier.pop(key, None)
                 earlier[key] = each
-    return fit(earlier.values(), sweep.space, left_out=left_out)
+    return fit(earlier.values(), sweep, left_out=left_out)
 
 
 def _is_alike(record: SweepRecord, sweep: Sweep) -> bool:

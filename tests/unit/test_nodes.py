@@ -7,6 +7,8 @@ import pytest
 from hpsearch.cluster import address_of
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, max_concurrent, workers_on
 from hpsearch.nodes import LOOK_EVERY_S, Node, NodeWatch, moved
+from hpsearch.slots.attempt import _loader_workers
+from hpsearch.slots.settings import SlotSettings
 from hpsearch.sweep import Sweep
 
 
@@ -89,3 +91,14 @@ def test_the_spec_names_the_ray_before_the_environment_does(monkeypatch, written
         monkeypatch.setenv("RAY_ADDRESS", variable)
     tree = {"metric": {"name": "m", "goal": "minimize"}, "parameters": {"x": 1}, "ray": {"address": written}}
     assert address_of(Sweep.from_dict(tree)) == used
+
+
+@pytest.mark.parametrize(("ranks_here", "share"), [(2, 4), (4, 2)])
+def test_a_rank_gets_its_share_of_the_loaders_of_its_own_machine(monkeypatch, ranks_here, share):
+    monkeypatch.setattr("hpsearch.slots.attempt.host_cpus", lambda: 8)
+    asked = request(gpu=1)
+    settings = SlotSettings(
+        sweep="s", trainable=b"", metric="m", request=asked, concurrent=4, precision="fp32", parallel="ddp",
+        loaders=None, data={}, trials_dir="", sys_path=(), working_dir="", environment={}, leak_warnings=True,
+    )  # fmt: skip
+    assert _loader_workers(settings, ranks_here) == share

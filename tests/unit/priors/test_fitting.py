@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.priors.fitting import MAX_TOLD, Earlier, Misfit, fit, fitted
+from hpsearch.priors.fitting import MAX_TOLD, MAX_TOLD_GP, Earlier, Misfit, fit, fitted
+from hpsearch.space import Space
 from hpsearch.sweep import Sweep
 
 PARAMETERS: dict[str, Any] = {
@@ -33,9 +34,12 @@ POINT = {
 }
 
 
-def space(**keys: Any) -> Any:
-    tree = {"metric": {"name": "loss", "goal": "minimize"}, "parameters": PARAMETERS, **keys}
-    return Sweep.from_dict(tree).space
+def sweep(**keys: Any) -> Sweep:
+    return Sweep.from_dict({"metric": {"name": "loss", "goal": "minimize"}, "parameters": PARAMETERS, **keys})
+
+
+def space(**keys: Any) -> Space:
+    return sweep(**keys).space
 
 
 def test_a_point_of_the_same_space_is_that_point():
@@ -93,13 +97,15 @@ def earlier(source: str, loss: float, **changes: Any) -> Earlier:
 
 def test_the_report_counts_sources_and_equal_reasons():
     prior = fit(
-        [earlier("a", 1), earlier("b", 2), earlier("b", 3), earlier("a", 4, lr=1), earlier("a", 5, lr=2)], space()
+        [earlier("a", 1), earlier("b", 2), earlier("b", 3), earlier("a", 4, lr=1), earlier("a", 5, lr=2)], sweep()
     )
     assert [outcome.loss for outcome in prior.outcomes] == [1, 2, 3]
     assert str(prior) == "3 earlier trials of a (1), b (2); 2 left out: lr was not in 0.0001 .. 0.1 log"
 
 
 def test_of_too_many_the_newest_are_told():
-    prior = fit([earlier("a", loss) for loss in range(MAX_TOLD + 5)], space())
+    prior = fit([earlier("a", loss) for loss in range(MAX_TOLD + 5)], sweep())
     assert len(prior.outcomes) == MAX_TOLD and prior.outcomes[0].loss == 5
     assert "5 left out: older than the newest 1000" in str(prior)
+    slow = sweep(method="optuna", sampler="gp")
+    assert len(fit([earlier("a", loss) for loss in range(MAX_TOLD_GP + 5)], slow).outcomes) == MAX_TOLD_GP

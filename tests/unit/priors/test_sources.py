@@ -244,6 +244,18 @@ def test_another_prior_is_another_spec(home, make, old, monkeypatch):
         Run(sweep=make(prior="auto"), home=home, show="none").start()
 
 
+@pytest.mark.parametrize(
+    ("prior", "said"),
+    [("auto", "prior: 2 earlier trials of first"), ("none", "2 earlier trials fit: --prior auto")],
+)
+def test_a_sweep_says_at_its_start_what_it_begins_with(home, make, old, monkeypatch, prior, said):
+    old("first", [(0.1, [3.0, 1.0]), (0.2, [2.0])])
+    notes: list[str | None] = []
+    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: notes.append(self._note))
+    Run(sweep=make(prior=prior), home=home, show="none").start()
+    assert notes == [said]
+
+
 def spec_file(sweep: Sweep, tmp_path: Path) -> str:
     path = tmp_path / "new.yaml"
     path.write_text(json.dumps(sweep.to_dict()))
@@ -261,10 +273,10 @@ def test_validate_says_how_many_fit_and_from_where(home, make, old, tmp_path):
     assert nothing.exit_code == 0 and "earlier" not in nothing.output
 
 
-def test_a_method_that_learns_nothing_says_so_and_offers_nothing(home, make, old, tmp_path):
+def test_a_method_without_a_model_says_so_and_offers_nothing(home, make, old, tmp_path):
     old("first", [(0.1, [3.0, 1.0])])
     file = spec_file(make(method="random"), tmp_path)
     plain = CliRunner().invoke(app, ["validate", file, "--home", str(home), "--json"])
     assert "earlier" not in plain.output
     warm = CliRunner().invoke(app, ["validate", file, "--home", str(home), "--json", "--prior", "first"])
-    assert "random learns nothing from them" in json.loads(warm.output)["prior"]
+    assert "random learns from failed ones alone" in json.loads(warm.output)["prior"]
