@@ -23,7 +23,7 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.journal import Journal
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
-from hpsearch.ledger.rows import report_record, sweep_record, trial_record
+from hpsearch.ledger.rows import decode_all, report_record, sweep_record, trial_record
 
 REPORT_DELAY_S = 0.2
 
@@ -327,10 +327,12 @@ class Ledger:
             .order_by(schema.reports.c.id)
         )
         with self.reading() as connection:
-            return [
-                ReportRecord(number=number, epoch=epoch, metrics=json.loads(metrics), elapsed_s=elapsed_s)
-                for number, epoch, metrics, elapsed_s in connection.execute(query)
-            ]
+            rows = connection.execute(query).all()
+        decoded = decode_all(row.metrics for row in rows)
+        return [
+            ReportRecord(number=number, epoch=epoch, metrics=metrics, elapsed_s=elapsed_s)
+            for (number, epoch, _, elapsed_s), metrics in zip(rows, decoded, strict=True)
+        ]
 
     # -- transactions ------------------------------------------------------------------------------------------------
 

@@ -284,3 +284,26 @@ def sums_losses(config):
     for _ in range(20):
         total = total + (weight * config["x"]).sum()
     yield {"loss": total.item()}
+
+
+class Counted:
+    """A state of one number."""
+
+    def __init__(self):
+        self.epochs = 0
+
+    def state_dict(self):
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state):
+        self.epochs = state["epochs"]
+
+
+def keeps(config):
+    """As many epochs as it is let; says where it began."""
+    counted = Counted()
+    start = hpsearch.current_trial().keep(counted=counted)
+    for epoch in range(start, 1000):
+        counted.epochs += 1
+        assert counted.epochs == epoch + 1
+        yield {"loss": config["x"] + 1 / (epoch + 1), "began_at": start}
