@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint check bench bench-priors bench-search faults format clean
+.PHONY: sweep test lint check bench bench-priors bench-search faults examples format clean
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m hpsearch sweep spaces/resnet.yaml $(SWEEP_ARGS)
@@ -36,6 +36,9 @@ bench-search: $(VENV)/installed
 
 faults: $(VENV)/installed
 	$(BIN)/python -m tests.faults.campaign --seeds 1000 --real 10
+
+examples: $(VENV)/installed
+	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_ray_examples.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .

@@ -49,7 +49,7 @@ class RaySession:
         self._checkpoints = trial_dir / "checkpoint"
         self.checkpoint_epoch: int | None = None
         self.trial_dir = str(trial_dir)
-        self.trial_id = self.trial_name = f"{context.number:04d}"
+        self.trial_id = self.trial_name = f"{context.number or 0:04d}"
         self.experiment_name = self.run_id = trial_dir.parent.parent.name
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:

@@ -148,6 +148,18 @@ def test_a_script_gets_its_arguments_and_leaves_as_in_a_shell(spec: Path) -> Non
     assert str(caught.value).startswith("--lr=0.25 --seed=")
 
 
+def test_a_function_of_ray_tune_finds_its_session_and_no_ray_is_started(spec: Path) -> None:
+    tune = pytest.importorskip("ray.tune")
+
+    def objective(config: dict[str, Any]) -> None:
+        assert tune.get_checkpoint() is None
+        for _ in range(9):
+            tune.report({"loss": config["lr"]})
+
+    assert hpsearch.trial(spec, objective, settings(lr=0.5, parameters__seed=1)) == [{"loss": 0.5}] * 3
+    assert not pytest.importorskip("ray").is_initialized()
+
+
 def test_no_ray_is_imported_for_a_function_that_does_not_ask_for_it(spec: Path) -> None:
     import subprocess
 
