@@ -11,8 +11,9 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
+from pathlib import Path
 from typing import Literal
 
 from hpsearch.causes import CAUSE_CLASSES
@@ -23,6 +24,7 @@ from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, Sw
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.lineup import LineUp
 from hpsearch.retention import OVER, Checkpoints
+from hpsearch.room import Room
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.space import to_config
@@ -84,6 +86,8 @@ class Engine:
         self._sign = sweep.metric.sign
         self._started_at = clock()
         self._running: set[int] = set()
+        self._room: Room | None = None
+        self._trials_dir = Path()
         self._policy = FailurePolicy(sweep.limits)
         self._heard: list[tuple[int, int, float]] = []
         self._line_up = LineUp(
@@ -185,7 +189,7 @@ class Engine:
         self.tick()
         if self.reason is not None:
             return NoLeg.OVER
-        if len(self._running) >= self.concurrent:
+        if len(self._running) >= self.concurrent or (self._room is not None and not self._room.allows_start()):
             return NoLeg.WAIT
         trial = self._next_trial()
         if trial is not None:
@@ -223,6 +227,11 @@ class Engine:
         for number in sorted(self._running):
             trial = self.trials[number]
             self._requeue(trial, evidence)
+
+    def keep_room(self, room: Room, trials_dir: Path) -> None:
+        """Begin no trial and commit nothing while the disk is full."""
+        self._room, self._trials_dir = room, trials_dir
+        self._ledger.before_commit = room.wait_to_commit
 
     def stop(self, state: SweepState, reason: str) -> None:
         """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
@@ -400,6 +409,8 @@ class Engine:
 
     def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
         trial.elapsed_s = failure.elapsed_s
+        if failure.cause == "disk_full" and self._room is not None:
+            self._room.ran_out(self._trials_dir / f"{trial.number:04d}")
         if self.reason is None and self._policy.may_retry(trial, failure):
             self._policy.retried(trial, failure)
             failed = self._failure(trial, failure, was_retried=True)
@@ -537,7 +548,8 @@ class Engine:
             try:
                 getattr(observer, method)(trial)
             except Exception:
-                traceback.print_exc()  # goes to the sweep's log
+                with suppress(OSError):
+                    traceback.print_exc()  # goes to the sweep's log
                 self.observers = tuple(each for each in self.observers if each is not observer)
 
 

@@ -21,6 +21,7 @@ from hpsearch.errors import Interrupted, RayGone, SpecError
 from hpsearch.heartbeat import RayDied
 from hpsearch.nodes import Files, Node, NodeWatch
 from hpsearch.progress import Lines, LiveTable, NotebookTable, Standing
+from hpsearch.room import Room
 from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.settings import SlotSettings
 
@@ -67,6 +68,7 @@ class Session:
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._num_known, self._started, self._deaths = num_known, False, 0
+        engine.keep_room(Room(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
 
     def run(self) -> int | None:
         """Start Ray, run every leg, close the books. A Ray of ours that dies is started again.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ class _Bridge:
         try:
             return call()
         except BaseException as error:
-            traceback.print_exc()
+            with suppress(OSError):  # the log's disk is full
+                traceback.print_exc()
             self.error = error
             return otherwise
 

@@ -56,6 +56,7 @@ class Ledger:
         self._pending_since = 0.0
         self._together: Connection | None = None
         self._journal = Journal(home)
+        self.before_commit: Callable[[], None] = lambda: None
         self._places: dict[int, tuple[str, int]] = {}
         if not create and not self.path.exists():
             raise UnknownSweep(
@@ -361,6 +362,7 @@ class Ledger:
         if self._together is not None:
             yield self._together
             return
+        self.before_commit()
         with storage_errors(self.path), self._engine.begin() as connection:
             self._journal.discard()  # of a transaction that failed
             if self._pending:

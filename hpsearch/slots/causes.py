@@ -152,11 +152,18 @@ def _cause_of(error: BaseException) -> Cause:
         return "oom_gpu"
     if isinstance(error, MemoryError):
         return "oom_host"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if _is_disk_full(error):
         return "disk_full"
     if poisons_process(error) and any(words in str(error).lower() for words in GPU_FAULTS):
         return "gpu_fault"
     return "user_error"
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Also where it hides behind another error: torch's writer answers a full disk with "unexpected pos"."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return error is not None and _is_disk_full(error.__cause__ or error.__context__)
 
 
 def _flat(row: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

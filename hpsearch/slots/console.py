@@ -10,7 +10,7 @@ import faulthandler
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -59,10 +59,12 @@ class TrialLog:
         faulthandler.enable()
         for saved in self._saved:
             os.close(saved)
-        self._file.close()
+        with suppress(OSError):  # what is left in its buffer has no room on the disk
+            self._file.close()
 
     def _lead(self, targets: tuple[int, int]) -> None:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):  # the disk is full
+                stream.flush()
         for number, target in zip((1, 2), targets, strict=True):
             os.dup2(target, number)

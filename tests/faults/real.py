@@ -62,7 +62,7 @@ class RealSweep:
         )
         return self.process
 
-    def wait(self, timeout_s: float = 240) -> tuple[int, str]:
+    def wait(self, timeout_s: float = 600) -> tuple[int, str]:
         """Its exit code and what it printed."""
         assert self.process is not None
         output, _ = self.process.communicate(timeout=timeout_s)
@@ -73,7 +73,7 @@ class RealSweep:
         self.start(*arguments)
         return self.wait()
 
-    def wait_for(self, condition: Callable[[], Any], what: str, timeout_s: float = 120) -> None:
+    def wait_for(self, condition: Callable[[], Any], what: str, timeout_s: float = 300) -> None:
         """Until something is so, or the process ends, which is an error."""
         deadline = time.monotonic() + timeout_s
         while not condition():

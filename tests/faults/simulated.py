@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from unittest import mock
 import sqlalchemy as sa
 
 from hpsearch import driver
-from hpsearch.engine import Engine, Verdict
+from hpsearch.engine import Engine, NoLeg, Verdict
 from hpsearch.ledger.store import Ledger
 from hpsearch.results import tables
+from hpsearch.room import Room
+from hpsearch.slots.causes import failure_of
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report
 from hpsearch.sweep import Sweep
 
@@ -54,6 +57,9 @@ class Scenario:
     finite: bool = False
     """Whether x has five values, so that a method runs into points that it has tried."""
     seed: int = 0
+    epoch_s: float = 0.0
+    """Seconds that an epoch really takes, for a test that does something meanwhile."""
+    checkpoint_bytes: int = 0
 
     def tree(self, name: str) -> dict[str, Any]:
         """The spec."""
@@ -110,24 +116,32 @@ class SimulatedSession:
         self._engine, self._folder, self._points, self._scenario, self._clock = engine, folder, points, scenario, clock
         self._random = random.Random(scenario.seed)
         self._legs: dict[int, tuple[Assignment, int, int | None]] = {}
+        engine.keep_room(Room(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
 
     def run(self) -> None:
         """Every leg to its end."""
         self._engine.concurrent = self._scenario.concurrent
         while self._start_legs():
-            self._step(self._random.choice(sorted(self._legs)))
+            if self._legs:
+                self._step(self._random.choice(sorted(self._legs)))
         self._engine.finish()
 
+    def _say(self, text: str) -> None:
+        with (self._folder.parent.parent / "said.txt").open("a") as file:
+            file.write(f"{text}\n")
+
     def _start_legs(self) -> bool:
+        """Whether it is not over."""
         while isinstance(leg := self._engine.next_leg(), Assignment):
             saved = max((epoch for epoch in self._saved(leg.number) if epoch <= leg.known_epochs), default=None)
             self._legs[leg.number] = (leg, saved or 0, saved)
             self._write(f"{leg.number} begin {saved or 0}")
-        return bool(self._legs)
+        return bool(self._legs) or leg is NoLeg.WAIT
 
     def _step(self, number: int) -> None:
         leg, epoch, saved = self._legs[number]
         self._clock.now += EPOCH_S
+        time.sleep(self._scenario.epoch_s)
         self._engine.tick()
         event = self._failure(leg, epoch) or self._next(leg, epoch, saved)
         if isinstance(event, Report):
@@ -145,7 +159,10 @@ class SimulatedSession:
         every = self._scenario.save_every
         if every is not None and (epoch % every == 0 or epoch in leg.save_epochs):
             self._points.hit()
-            saved = self._save(leg.number, epoch)
+            try:
+                saved = self._save(leg.number, epoch)
+            except OSError as error:
+                return failure_of(error)
         loss = leg.config["x"] + 1 / epoch
         return Report(epoch=epoch, metrics={"loss": loss}, elapsed_s=EPOCH_S * epoch, checkpoint_epoch=saved)
 
@@ -168,12 +185,13 @@ class SimulatedSession:
 
     def _saved(self, number: int) -> list[int]:
         folder = self._folder_of(number)
-        return sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
 
     def _save(self, number: int, epoch: int) -> int:
         folder = self._folder_of(number)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / str(epoch)).touch()
+        (folder / ".new").write_bytes(bytes(self._scenario.checkpoint_bytes))
+        (folder / ".new").rename(folder / str(epoch))
         for older in self._saved(number)[:-2]:
             (folder / str(older)).unlink()
         return epoch

@@ -30,6 +30,7 @@ def test_sweeps_killed_at_random_fail_points_lose_nothing_and_train_nothing_twic
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_kill_of_everything_on_real_ray_and_a_damaged_checkpoint_cost_a_few_epochs(victim):
     """Faults 2, 28, 29: everything dies at once, a checkpoint is flipped on disk, and the sweep goes on."""
     sweep = victim(trials=3, epochs=60)

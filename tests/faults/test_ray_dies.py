@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.checker import Reader
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_a_dead_gcs_costs_a_restart_of_ray_and_nothing_else(victim):
