@@ -1,8 +1,9 @@
 """What the ledger is told about a sweep, once more, as text: `NAME/journal.jsonl`; a damaged ledger is rebuilt from it.
 
 One line for each transaction, with a checksum, written before the ledger commits it: so the journal holds everything
-that the ledger does, and at most one transaction more, whose commit a crash prevented. The system writes it to the disk
-when it likes: a power cut may cost its last seconds, though not those of the ledger at the same time.
+that the ledger does, and at most one transaction more, whose commit a crash prevented; once that is noticed, a line
+after it takes it back. The system writes the file to the disk when it likes: a power cut may cost its last seconds,
+though not those of the ledger at the same time.
 
     5d1f0c2a [["trial", 7, {"state": "running", "attempts": 2}], ["report", 7, 4, "{\\"val_loss\\": 0.31}", 12.5]]
 """
@@ -20,7 +21,8 @@ from typing import Any, final
 FILE_NAME = "journal.jsonl"
 Entry = list[Any]
 """`["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
-`["failure", number, columns]`, `["forgiven", number]`; values as the ledger's columns have them."""
+`["failure", number, columns]`, `["forgiven", number]`; values as the ledger's columns have them. Alone in its line,
+`["undone", checksum]` takes the transaction before it back."""
 Transaction = list[Entry]
 
 
@@ -32,6 +34,7 @@ class Journal:
         self._home = home
         self._told: dict[str, Transaction] = {}
         self._files: dict[str, int] = {}
+        self._undecided: dict[str, Transaction] = {}
 
     def tell(self, folder: str, kind: str, *values: Any) -> None:
         """One change, which is part of the transaction that `write` writes."""
@@ -43,17 +46,30 @@ class Journal:
         Raises:
             OSError: It can't be written; the disk is full, say.
         """
-        for folder, transaction in self._told.items():
-            text = json.dumps(transaction).encode()
-            line = b"%08x %s\n" % (zlib.crc32(text), text)
-            if os.write(self._open(folder), line) < len(line):  # a torn line is told from others by its checksum
-                self._close(folder)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._home / folder / FILE_NAME))
-        self._told = {}
+        while self._told:
+            folder, transaction = next(iter(self._told.items()))
+            self._append(folder, transaction)
+            self._undecided[folder] = self._told.pop(folder)
 
-    def discard(self) -> None:
-        """Forget what was told and not written."""
+    def committed(self) -> None:
+        """The ledger has committed what was written."""
+        self._undecided = {}
+
+    def take_back(self) -> None:
+        """The ledger has not committed what was told or written.
+
+        Raises:
+            OSError: It can't be written; it is then still to be taken back.
+        """
         self._told = {}
+        while self._undecided:
+            folder, transaction = next(iter(self._undecided.items()))
+            self.undo(folder, transaction)
+            del self._undecided[folder]
+
+    def undo(self, folder: str, transaction: Transaction) -> None:
+        """Say of a sweep's last transaction that it never took place."""
+        self._append(folder, [["undone", checksum(transaction)]])
 
     def forget(self, folder: str) -> None:
         """A sweep is taken out of the ledger, and its journal goes."""
@@ -64,6 +80,12 @@ class Journal:
         """Let go of the files."""
         for folder in list(self._files):
             self._close(folder)
+
+    def _append(self, folder: str, transaction: Transaction) -> None:
+        line = b"%s %s\n" % (checksum(transaction).encode(), json.dumps(transaction).encode())
+        if os.write(self._open(folder), line) < len(line):  # a torn line is told from others by its checksum
+            self._close(folder)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._home / folder / FILE_NAME))
 
     def _open(self, folder: str) -> int:
         if folder not in self._files:
@@ -81,8 +103,13 @@ class Journal:
             os.close(self._files.pop(folder))
 
 
+def checksum(transaction: Transaction) -> str:
+    """Of a transaction's text: eight hexadecimal digits."""
+    return f"{zlib.crc32(json.dumps(transaction).encode()):08x}"
+
+
 def read_journal(folder: Path) -> tuple[list[Transaction], int]:
-    """A journal's whole transactions in their order, and how many lines are damaged; none where there is no journal."""
+    """A journal's whole transactions in their order, without those taken back, and how many lines are damaged."""
     transactions: list[Transaction] = []
     damaged = 0
     try:
@@ -90,11 +117,15 @@ def read_journal(folder: Path) -> tuple[list[Transaction], int]:
     except FileNotFoundError:
         return [], 0
     for line in content.split(b"\n"):
-        checksum, _, text = line.partition(b" ")
-        if line and checksum == b"%08x" % zlib.crc32(text):
-            transactions.append(json.loads(text))
-        else:
+        told, _, text = line.partition(b" ")
+        if told != b"%08x" % zlib.crc32(text):
             damaged += bool(line)
+        elif text.startswith(b'[["undone"'):
+            ((_, undone),) = json.loads(text)
+            if transactions and checksum(transactions[-1]) == undone:
+                transactions.pop()
+        else:
+            transactions.append(json.loads(text))
     return transactions, damaged
 
 
@@ -128,7 +159,7 @@ class SweepCopy:
         self.reports.setdefault(number, {})[epoch] = (self._place, metrics, elapsed_s)
 
     def _take_failure(self, number: int, values: dict[str, Any]) -> None:
-        self.failures.setdefault(number, []).append(values)
+        self.failures.setdefault(number, []).append(dict(values))
 
     def _take_forgiven(self, number: int) -> None:
         for failure in self.failures.get(number, []):

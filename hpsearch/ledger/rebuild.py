@@ -18,7 +18,7 @@ from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
 from hpsearch.ledger.file import FILE_NAME, damaged, open_to_write, storage_errors
 from hpsearch.ledger.journal import FILE_NAME as JOURNAL
-from hpsearch.ledger.journal import SweepCopy, read_journal
+from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import ReportRecord, TrialRecord
 
@@ -49,28 +49,27 @@ def check_whole(path: Path) -> None:
 
 
 def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> None:
-    """Compare what the ledger says of a sweep with its journal; a sweep without a journal is taken as it is.
+    """Compare what the ledger says of a sweep with its journal; for the sweep's one writer, before it writes.
 
     A flipped digit, or commits that vanished with a damaged write-ahead log, are damage that SQLite does not notice.
+    A last transaction whose commit a crash prevented is taken back. A sweep without a journal is taken as it is, and so
+    is what the ledger has beyond a journal that lost its end.
     Takes 90 ms for 1000 trials of 10 reports, 1.7 s for 10,000.
 
     Raises:
         LedgerError: The ledger lacks, or has otherwise, what it was told.
     """
     transactions, _ = read_journal(folder)
-    committed, told = SweepCopy(transactions[:-1]), SweepCopy(transactions)  # the last one's commit may have failed
     by_number = {trial.number: trial for trial in trials}
     found = {(report.number, report.epoch): dict(report.metrics) for report in reports}
-    for number, values in committed.trials.items():
-        trial = by_number.get(number)
-        if trial is None:
-            raise _disagrees(folder, f"trial {number} is missing")
-        if values == told.trials[number]:  # nothing was on its way
-            _check_trial(folder, trial, values)
-        for epoch, (_, metrics, _) in committed.reports.get(number, {}).items():
-            is_last = told.reports[number].get(epoch, (0, ""))[1] == metrics
-            if is_last and found.get((number, epoch)) != json.loads(metrics):
-                raise _disagrees(folder, f"epoch {epoch} of trial {number} is missing or another one")
+    complaint = _complaint(SweepCopy(transactions), by_number, found)
+    if complaint is None:
+        return
+    if _complaint(SweepCopy(transactions[:-1]), by_number, found) is not None:
+        raise damaged(folder.parent / FILE_NAME, f"sweep '{folder.name}': {complaint}")
+    journal = Journal(folder.parent)
+    journal.undo(folder.name, transactions[-1])
+    journal.close()
 
 
 def rebuild(home: Path) -> Rebuilt:
@@ -162,14 +161,28 @@ def _remove(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _check_trial(folder: Path, trial: TrialRecord, values: Mapping[str, Any]) -> None:
+def _complaint(
+    copy: SweepCopy, trials: Mapping[int, TrialRecord], reports: Mapping[tuple[int, int], dict[str, float]]
+) -> str | None:
+    """The first thing that the ledger lacks or has otherwise; None if there is nothing."""
+    for number, values in copy.trials.items():
+        if number not in trials:
+            return f"trial {number} is missing"
+        if (difference := _difference(trials[number], values)) is not None:
+            return difference
+        for epoch, (_, metrics, _) in copy.reports.get(number, {}).items():
+            if reports.get((number, epoch)) != json.loads(metrics):
+                return f"epoch {epoch} of trial {number} is missing or another one"
+    return None
+
+
+def _difference(trial: TrialRecord, values: Mapping[str, Any]) -> str | None:
+    """Of a trial that is over, every column counts; one that runs may be further than the journal."""
+    is_over = values.get("state") in ("done", "stopped", "failed", "reused")
     for name, value in values.items():
-        if name not in TrialRecord.__dataclass_fields__:
+        if name not in TrialRecord.__dataclass_fields__ or not (is_over or name == "point"):
             continue
         expected = json.loads(value) if name in ("point", "last_metrics") and value is not None else value
         if getattr(trial, name) != expected:
-            raise _disagrees(folder, f"{name} of trial {trial.number} is {getattr(trial, name)!r}, was {expected!r}")
-
-
-def _disagrees(folder: Path, what: str) -> LedgerError:
-    return damaged(folder.parent / FILE_NAME, f"sweep '{folder.name}': {what}")
+            return f"{name} of trial {trial.number} is {getattr(trial, name)!r}, was {expected!r}"
+    return None

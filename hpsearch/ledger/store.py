@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -363,8 +363,7 @@ class Ledger:
             yield self._together
             return
         self.before_commit()
-        with storage_errors(self.path), self._engine.begin() as connection:
-            self._journal.discard()  # of a transaction that failed
+        with storage_errors(self.path), self._journaled(), self._engine.begin() as connection:
             if self._pending:
                 connection.execute(sa.insert(schema.reports), self._pending)
                 for report in self._pending:
@@ -372,6 +371,18 @@ class Ledger:
             yield connection
             self._journal.write()
         self._pending = []
+
+    @contextmanager
+    def _journaled(self) -> Iterator[None]:
+        """What was told to the journal stays there if the block ends well, and is taken back if not."""
+        self._journal.take_back()  # where it could not be said when it failed
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                self._journal.take_back()
+            raise
+        self._journal.committed()
 
     def _tell(self, trial_id: int, kind: str, *values: Any) -> None:
         """The journal of the sweep that a trial belongs to."""

@@ -21,7 +21,7 @@ name: victim
 trainable: diarist.py:train
 metric: {{name: loss, goal: minimize}}
 method: {method}
-parameters: {{x: {{min: 0.0, max: 1.0}}, epochs: {epochs}, epoch_s: {epoch_s}}}
+parameters: {{x: {x}, epochs: {epochs}, epoch_s: {epoch_s}}}
 early_terminate: {{type: {stopping}}}
 limits: {{trials: {trials}, epochs: {epochs}}}
 """
@@ -42,7 +42,8 @@ class RealSweep:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(__file__).with_name("diarist.py"), folder / "diarist.py")
-        text = SPEC.format(method=method, stopping=stopping, trials=trials, epochs=epochs, epoch_s=epoch_s)
+        x = f"{{min: 0.0, max: 1.0, count: {trials}}}" if method == "grid" else "{min: 0.0, max: 1.0}"
+        text = SPEC.format(x=x, method=method, stopping=stopping, trials=trials, epochs=epochs, epoch_s=epoch_s)
         (folder / "victim.yaml").write_text(text)
         self.folder, self.home, self.mark = folder, folder / "sweeps", uuid.uuid4().hex
         self.watch = Watch(self.home, "victim", folder / "diary.txt")

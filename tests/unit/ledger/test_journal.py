@@ -1,0 +1,115 @@
+"""The journal beside the ledger: what is noticed, and what is no damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpsearch.errors import LedgerError
+from hpsearch.ledger.journal import Journal, read_journal
+from hpsearch.ledger.rebuild import check_agrees, rebuild
+from hpsearch.ledger.store import Ledger
+
+SPEC = {"limits": {"epochs": 3}}
+
+
+@pytest.fixture
+def ledger(home: Path):
+    """A sweep with a finished trial of two epochs and one that runs."""
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("s", SPEC)
+        for number in (1, 2):
+            row = ledger.add_trial(sweep, number, point={"x": number / 7}, seed=0)
+            ledger.add_report(row, epoch=1, metrics={"loss": 1.0 / 3}, elapsed_s=0.1)
+        ledger.update_trial(row - 1, state="done", epochs_trained=1, last_metrics={"loss": 1.0 / 3}, duration_s=0.1)
+        yield ledger
+
+
+def check(ledger: Ledger) -> None:
+    sweep = ledger.sweep("s")
+    check_agrees(ledger.home / "s", ledger.trials(sweep), ledger.reports(sweep))
+
+
+def write_and_die(home: Path, *entries: tuple) -> None:
+    """What a driver leaves that is killed after it wrote the journal and before the ledger committed."""
+    journal = Journal(home)
+    for entry in entries:
+        journal.tell("s", *entry)
+    journal.write()
+    journal.close()
+
+
+def test_ledger_and_journal_agree(ledger):
+    check(ledger)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ("trial", 2, {"state": "done", "epochs_trained": 1, "duration_s": 9.0}),
+        ("trial", 3, {"state": "running", "point": '{"x": 0.5}'}),
+        ("report", 2, 2, '{"loss": 0.25}', 0.2),
+    ],
+)
+def test_a_commit_that_a_kill_prevented_is_no_damage_in_this_life_or_a_later_one(ledger, entry):
+    write_and_die(ledger.home, entry)
+    check(ledger)
+    ledger.update_trial(2, state="running", attempts=2)
+    check(ledger)
+    ledger.update_trial(2, state="done", epochs_trained=1, last_metrics={"loss": 1.0 / 3})
+    check(ledger)
+
+
+def test_what_never_happened_is_not_rebuilt(ledger):
+    write_and_die(ledger.home, ("report", 2, 2, '{"loss": 0.25}', 0.2))
+    check(ledger)
+    before = ledger.trials(ledger.sweep("s")), ledger.reports(ledger.sweep("s"))
+    ledger.close()
+    rebuild(ledger.home)
+    with Ledger(ledger.home) as again:
+        assert (again.trials(again.sweep("s")), again.reports(again.sweep("s"))) == before
+
+
+def test_two_missing_commits_are_damage(ledger):
+    write_and_die(ledger.home, ("report", 2, 2, '{"loss": 0.25}', 0.2))
+    write_and_die(ledger.home, ("report", 2, 3, '{"loss": 0.2}', 0.3))
+    with pytest.raises(LedgerError, match="epoch 2 of trial 2 is missing"):
+        check(ledger)
+
+
+def test_a_transaction_that_failed_is_taken_back(ledger):
+    class Full(Exception):
+        pass
+
+    transactions = len(read_journal(ledger.home / "s")[0])
+    with pytest.raises(Full), ledger.together():
+        ledger.update_trial(2, state="done", epochs_trained=1)
+        ledger._journal.write()
+        raise Full
+    assert len(read_journal(ledger.home / "s")[0]) == transactions
+    ledger.update_trial(2, state="failed", epochs_trained=1)
+    check(ledger)
+
+
+def test_a_journal_that_lost_its_end_in_a_power_cut_is_no_damage(ledger):
+    path = ledger.home / "s" / "journal.jsonl"
+    ledger.update_trial(2, state="done", epochs_trained=1, last_metrics={"loss": 1.0 / 3})
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    check(ledger)
+
+
+def test_a_torn_line_does_not_spoil_the_next(ledger):
+    path = ledger.home / "s" / "journal.jsonl"
+    transactions = len(read_journal(ledger.home / "s")[0])
+    ledger.close()
+    with path.open("a") as file:
+        file.write("0000abcd [[")
+    write_and_die(ledger.home, ("sweep", {"state": "done"}))
+    assert (len(read_journal(ledger.home / "s")[0]), read_journal(ledger.home / "s")[1]) == (transactions + 1, 1)
+
+
+def test_a_sweep_that_is_forgotten_has_no_journal(ledger):
+    ledger.forget_sweep(ledger.sweep("s"))
+    assert not (ledger.home / "s" / "journal.jsonl").exists()
