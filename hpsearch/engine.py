@@ -248,7 +248,8 @@ class Engine:
                     self._ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=saved)
             elif trial.state in ("running", "queued"):
                 self._close(trial, "interrupted")
-        self._ledger.end_sweep(self.record, self.state, self.reason or self.exhaustion())
+        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), self._searcher.failure)))
+        self._ledger.end_sweep(self.record, self.state, remarks or None)
 
     def exhaustion(self) -> str | None:
         """That a finite space has no point left though more trials were asked for, in words; None otherwise."""

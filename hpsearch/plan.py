@@ -205,11 +205,12 @@ def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:
     if sweep.method == "grid" and points is not None and points > sweep.max_trials:
         runs = f"limits.trials runs {sweep.max_trials} of them, in an order shuffled by the seed"
         yield f"the grid has {_count(points)} points; {runs}."
-    if rule.type == "asha" and rungs:
-        yield "asha pauses trials whose state is kept (hpsearch.fit and keep do); others it stops, as asha_stop does."
-    if rule.type != "none" and not rungs:
+    if rule.type in ("asha", "hyperband") and rungs:
+        kept = "pauses trials whose state is kept (hpsearch.fit and keep do); others it stops, as asha_stop does"
+        yield f"{rule.type} {kept}."
+    if rule.type not in ("none", "median") and not rungs:
         yield f"{rule.type} stops nobody: its first rung, min_iter {rule.min_iter}, is the last epoch."
-    if rule.type != "none" and sweep.max_epochs is None:
+    if rule.type in ("asha", "asha_stop") and sweep.max_epochs is None:
         yield "limits.epochs is not set: rungs go on for as long as the trainable yields."
     if sweep.resources.gpu == "auto" and gpus == 0:
         yield "there is no GPU here: trials run on the CPU."

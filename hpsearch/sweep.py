@@ -114,14 +114,19 @@ class Metric(_Part):
 class EarlyTerminate(_Part):
     """The stopping rule."""
 
-    type: Literal["none", "asha", "asha_stop"] = "none"
-    """`asha` pauses at a rung and promotes the best; `asha_stop` stops the rest at once; `none` stops nobody."""
+    type: Literal["none", "asha", "asha_stop", "hyperband", "median"] = "none"
+    """`asha` pauses at a rung and promotes the best; `asha_stop` stops the rest at once; `hyperband` is several ASHAs
+    with later and later first rungs; `median` stops who is worse than half of the others; `none` stops nobody."""
     min_iter: Count = 1
     """Reports that no trial is stopped before: the first rung."""
     max_iter: Count | None = None
     """The same as `limits.epochs`."""
     eta: Annotated[int, Field(ge=2, le=1000)] = 3
     """One trial in this many passes a rung."""
+    brackets: Annotated[int, Field(ge=1, le=100)] | None = None
+    """ASHAs of `hyperband`; None for one for each rung, and one without."""
+    min_trials: Count = 3
+    """Others that `median` compares a trial with, at least."""
 
 
 class Limits(_Part):

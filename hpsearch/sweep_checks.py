@@ -170,6 +170,9 @@ def _check_epochs(limits: Mapping[str, Any], rule: Mapping[str, Any]) -> list[Pr
     if isinstance(epochs, int) and isinstance(max_iter, int) and epochs != max_iter:
         message = f"max_iter {max_iter} and limits.epochs {epochs} mean the same thing. Keep one of them."
         found.append(Problem(where=("early_terminate", "max_iter"), message=message))
+    if rule.get("type") == "hyperband" and epochs is None and max_iter is None:
+        message = "hyperband deals out trials by how far they may go. Write for example limits: {epochs: 27}."
+        found.append(Problem(where=("early_terminate", "type"), message=message))
     last = epochs if isinstance(epochs, int) else max_iter
     if isinstance(last, int) and isinstance(min_iter, int) and min_iter > last:
         message = f"min_iter {min_iter} is beyond the last epoch {last}: no trial would ever be stopped. Lower it."

@@ -93,7 +93,14 @@ def test_yaml_keys():
         "constraints": None,
         "initial_points": None,
         "prior": None,
-        "early_terminate": {"type": None, "min_iter": None, "max_iter": None, "eta": None},
+        "early_terminate": {
+            "type": None,
+            "min_iter": None,
+            "max_iter": None,
+            "eta": None,
+            "brackets": None,
+            "min_trials": None,
+        },
         "limits": {
             "trials": None,
             "epochs": None,

@@ -23,7 +23,7 @@ from benchmarks.search.tables import load_table
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHARED = ("tables.py", "simulator.py")
-OURS = ("engine.py", "stopping.py", "trial_run.py", "failures.py", "sweep.py", "space.py", "domains.py")
+OURS = ("engine.py", "lineup.py", "trial_run.py", "failures.py", "sweep.py", "space.py", "domains.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,8 @@ class Cache:
         parts += [_digest(HERE / name) for name in SHARED] + [_digest(HERE / name) for name in method.modules]
         if method.is_ours:
             parts += [_digest(ROOT / "hpsearch" / name) for name in OURS]
-            parts += [_digest(path) for path in sorted((ROOT / "hpsearch" / "search").glob("*.py"))]
+            for package in ("search", "stopping"):
+                parts += [_digest(path) for path in sorted((ROOT / "hpsearch" / package).glob("*.py"))]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

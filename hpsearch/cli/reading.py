@@ -35,7 +35,7 @@ def show(
     home: Home = None,
 ) -> None:
     """Show the trials of a sweep, best first, or one trial."""
-    from hpsearch.results.shown import trial_details, trial_summary
+    from hpsearch.results.shown import remark_lines, trial_details, trial_summary
 
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
@@ -46,7 +46,7 @@ def show(
 
                 rows = trial_rows(record, ledger.trials(record))
             else:
-                print(note)
+                print("\n".join([note, *remark_lines(record, ledger.trials(record))]))
             print_rows(rows, as_json=as_json)
             return
         details = trial_details(record, ledger.trials(record), ledger.reports(record), trial, home=ledger.home)

@@ -108,7 +108,7 @@ def _rebuild(home: Path) -> None:
 def _print_end(home: Path, name: str) -> None:
     """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
     from hpsearch.ledger.store import Ledger
-    from hpsearch.results.shown import best_spec, failure_lines, trial_command, trial_summary
+    from hpsearch.results.shown import best_spec, failure_lines, remark_lines, trial_command, trial_summary
     from hpsearch.specfile import dump_yaml
 
     with Ledger(home) as ledger:
@@ -119,7 +119,7 @@ def _print_end(home: Path, name: str) -> None:
     print_rows(rows[:END_ROWS], as_json=False)
     if len(rows) > END_ROWS:
         print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
-    for line in failure_lines(record, trials):
+    for line in [*failure_lines(record, trials), *remark_lines(record, trials)]:
         print(line)
     print(note)
     if record.state == "interrupted":

@@ -25,7 +25,7 @@ class SweepRecord:
     state: SweepState
     """`running` also for a sweep whose process was killed."""
     reason: str | None
-    """Why it ended early, in one sentence."""
+    """Why it ended early, and what failed on the way without ending it, in sentences; None where all went well."""
     spec: Mapping[str, Any]
     """The resolved spec."""
     folder: str

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.results.fences import fence_lines
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.space import canonical, to_config
 from hpsearch.yaml_writer import flow
@@ -37,6 +38,16 @@ def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[li
         for trial in ranked
     ]
     return rows, headline(sweep, trials)
+
+
+def remark_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
+    """Where configurations fail, one line for each place; and a stopping rule that could not pause."""
+    lines = fence_lines(trials)
+    rule = sweep.spec["early_terminate"]["type"]
+    if sweep.can_pause is False and rule in ("asha", "hyperband"):
+        kept = "Keep it (hpsearch.fit does, or current_trial().keep) and trials are paused and promoted instead."
+        lines.append(f"{rule} stopped trials for good, as asha_stop does: they kept no state at a rung. {kept}")
+    return lines
 
 
 def headline(sweep: SweepRecord, trials: list[TrialRecord]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hpsearch.stopping import Asha, AshaStop, Decision, NoStopping, StoppingRule
+from hpsearch.stopping import Asha, AshaStop, Decision, Hyperband, Median, NoStopping, StoppingRule
 
 MAX_EPOCHS = 9
 MakeRule = Callable[[], StoppingRule]
@@ -16,6 +16,11 @@ RULES: dict[str, MakeRule] = {
     "none": NoStopping,
     "asha_stop": lambda: AshaStop(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
     "asha": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
+    "hyperband": lambda: Hyperband(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
+    "hyperband of two that stop": lambda: Hyperband(
+        min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, brackets=2, can_pause=False
+    ),
+    "median": lambda: Median(min_epochs=2, min_trials=3),
 }
 every_rule = pytest.mark.parametrize("make_rule", RULES.values(), ids=RULES)
 
@@ -60,7 +65,7 @@ def test_the_same_reports_give_the_same_decisions(make_rule: MakeRule, seed: int
 def test_a_trial_is_ended_or_paused_at_a_rung_alone_unless_it_diverged(make_rule: MakeRule) -> None:
     rule = make_rule()
     for (_, epoch, loss), decision in zip(*sweep(rule, seed=1)[:2], strict=True):
-        assert decision is Decision.CONTINUE or epoch in rule.rungs() or loss == math.inf
+        assert decision is Decision.CONTINUE or epoch in rule.rungs() or loss == math.inf or isinstance(rule, Median)
 
 
 @every_rule

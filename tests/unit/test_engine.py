@@ -13,7 +13,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Failed, Report, Unusable
-from hpsearch.space import Point, Space
+from hpsearch.space import Point, Real, Space
 from hpsearch.stopping import Decision, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
 
@@ -493,3 +493,22 @@ def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
         leg = engine.next_leg()
         assert isinstance(leg, Assignment) and leg.number == 4
         assert ledger.trials(first.record)[0].state == "failed"
+
+
+def test_a_search_method_that_raised_is_named_in_the_record_of_the_sweep(bench, monkeypatch, capsys):
+    b = bench(limits={"trials": 2, "epochs": 1}, concurrent=1)
+
+    def raises(number: int, draw: int) -> Point:
+        raise RuntimeError("singular matrix")
+
+    monkeypatch.setattr(b.searcher, "_propose", raises)
+    monkeypatch.setattr(b.searcher, "space", Space(domains={"x": Real(min=0.0, max=1.0)}))
+    for number in (1, 2):
+        assert b.leg().number == number
+        b.report(number, 1)
+    assert b.engine.next_leg() is NoLeg.OVER
+    b.engine.finish()
+    record = b.ledger.sweep("bench")
+    assert (record.state, b.states()) == ("done", ["done", "done"])
+    assert "the search method raised RuntimeError: singular matrix (when it was asked for trial 1)" in record.reason
+    assert capsys.readouterr().err.count("RuntimeError: singular matrix") == 1

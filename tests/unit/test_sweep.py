@@ -46,7 +46,7 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
         "constraints": [],
         "initial_points": [],
         "prior": "none",
-        "early_terminate": {"type": "none", "min_iter": 1, "eta": 3},
+        "early_terminate": {"type": "none", "min_iter": 1, "eta": 3, "brackets": None, "min_trials": 3},
         "limits": {
             "trials": None, "epochs": None, "concurrent": "auto", "time": None, "trial_time": None, "retries": 1,
             "failures": None, "checkpoints": 3,
@@ -125,7 +125,8 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         " Write gpu: 1, or workers: 1.",
     ]),
     ({"early_terminate": {"type": "asha2"}}, [
-        "early_terminate.type: unknown type 'asha2'. Did you mean 'asha'? Known: none, asha, asha_stop."
+        "early_terminate.type: unknown type 'asha2'. Did you mean 'asha'?"
+        " Known: none, asha, asha_stop, hyperband, median."
     ]),
     ({"early_terminate": {"max_iter": 9}, "limits": {"epochs": 27}}, [
         "early_terminate.max_iter: max_iter 9 and limits.epochs 27 mean the same thing. Keep one of them."

@@ -1,0 +1,43 @@
+"""Stopping rules, one file for each: which trial goes on after a report, which waits, which is over."""
+
+from __future__ import annotations
+
+from hpsearch.stopping.asha import Asha, AshaStop
+from hpsearch.stopping.contract import Decision, NoStopping, StoppingRule
+from hpsearch.stopping.hyperband import Hyperband
+from hpsearch.stopping.median import Median
+from hpsearch.stopping.rungs import rung_epochs
+from hpsearch.sweep import Sweep
+
+__all__ = [
+    "Asha",
+    "AshaStop",
+    "Decision",
+    "Hyperband",
+    "Median",
+    "NoStopping",
+    "StoppingRule",
+    "make_stopping_rule",
+    "rung_epochs",
+]
+
+
+def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False) -> StoppingRule:
+    """The stopping rule of a sweep, which has heard no report yet.
+
+    Args:
+        sweep: Its `early_terminate` and its number of epochs.
+        can_pause: Whether PAUSE can be obeyed; if not, `asha` and `hyperband` stop what they would pause.
+    """
+    rule, last = sweep.early_terminate, sweep.max_epochs
+    if rule.type == "none":
+        return NoStopping()
+    if rule.type == "median":
+        return Median(min_epochs=rule.min_iter, min_trials=rule.min_trials)
+    if rule.type == "hyperband":
+        assert last is not None, "a sweep without a last epoch is refused"
+        return Hyperband(
+            min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, brackets=rule.brackets, can_pause=can_pause
+        )
+    make = Asha if rule.type == "asha" and can_pause else AshaStop
+    return make(min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta)
