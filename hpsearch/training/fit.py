@@ -58,7 +58,8 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
         model: Moved to the trial's device. The optimizer was made of its parameters, on whatever device.
         train_set: Samples are pairs of inputs and targets: tensors, or lists and dicts of tensors.
         val_set: The same.
-        loss: Mean over a batch's samples; a module is moved to the device too.
+        loss: Mean over a batch's samples; a module is moved to the device too. With several workers it must have no
+            parameters to train.
         optimizer: Any of `torch.optim`'s that needs no closure.
         batch_size: Samples of one optimizer step, over all workers: what it means does not change with their number.
         epochs: None goes on until nobody asks for another row, which a sweep does at `limits.epochs`. By hand, take a

@@ -24,6 +24,15 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+ALLOCATION_FAILURES = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED")
+"""What CUDA's libraries say when there is no room for their own workspaces; PyTorch makes plain RuntimeErrors of it."""
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a smaller batch may help."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in ALLOCATION_FAILURES)
+
+
 @final
 class MicroBatch:
     """Samples of one forward pass of one phase on each rank.
@@ -48,8 +57,8 @@ class MicroBatch:
         """What `work` returns; None if it ran out of memory, and then nothing holds what its frames held."""
         try:
             return work(*arguments)
-        except torch.OutOfMemoryError as error:
-            if not self._is_recoverable:
+        except RuntimeError as error:
+            if not self._is_recoverable or not is_out_of_memory(error):
                 raise
             self._error = " ".join(str(error).split()) or "out of memory"
         return None  # here the error is gone, and with its traceback the frames that held activations

@@ -59,7 +59,7 @@ class Learner:
 
     Args:
         model: Moved to the context's device.
-        loss: Mean over a batch's samples; moved there too, if it is a module.
+        loss: Mean over a batch's samples; a module is moved there too, and kept if it has a state.
         optimizer: Of the model's parameters.
         recipe: How it is trained.
         rates: Told of each step.
@@ -67,6 +67,7 @@ class Learner:
 
     Raises:
         InvalidConfig: A value of the recipe does not fit.
+        ValueError: There are several ranks, and the loss has parameters to train.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Learner:
         self._memory_format = torch.channels_last if recipe.channels_last else torch.preserve_format
         self._model = _placed(model, context.device, self._memory_format)
         self._average = make_average(self._model, recipe.ema_decay)
-        self.loss = loss.to(context.device) if isinstance(loss, nn.Module) else loss
+        self.loss = _placed_loss(loss, context)
         self._optimizer, self._clip_norm = optimizer, recipe.clip_norm
         self._recipe, self._context = recipe, context
         self._scaler = make_scaler(recipe.precision, context.device)
@@ -107,6 +108,7 @@ class Learner:
             "scheduler": self.rates.scheduler,
             "scaler": self._scaler if self.scales else None,
             "average": self._average,
+            "loss": self.loss if isinstance(self.loss, nn.Module) and self.loss.state_dict() else None,
         }
         return {name: state for name, state in states.items() if state is not None}
 
@@ -189,7 +191,7 @@ class Learner:
             with nullcontext() if position == len(pieces) - 1 else without_sync(self._replica):
                 with autocast(self.precision, self.device):
                     loss = self.loss(self._replica(inputs), targets)
-                self._scaler.scale(loss * weight).backward()
+                self._scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.detach() * num_samples
         return loss_sum
 
@@ -213,6 +215,17 @@ class Learner:
 def _placed(model: nn.Module, device: torch.device, memory_format: torch.memory_format) -> nn.Module:
     model = model.to(device)
     return model if memory_format == torch.preserve_format else model.to(memory_format=memory_format)  # type: ignore[call-overload]
+
+
+def _placed_loss(loss: Loss, context: TrialContext) -> Loss:
+    if not isinstance(loss, nn.Module):
+        return loss
+    if context.world_size > 1 and any(parameter.requires_grad for parameter in loss.parameters()):
+        raise ValueError(
+            "the loss has parameters to train, whose gradients nobody would sum over workers."
+            " Make them a part of the model, or train with one worker."
+        )
+    return loss.to(context.device)
 
 
 def _compile(module: nn.Module, compiler: bool | str) -> None:

@@ -201,6 +201,41 @@ def test_a_scheduler_and_a_schedule_are_one_too_many() -> None:
         _fit(model, optimizer=optimizer, scheduler=StepLR(optimizer, 1), schedule="cosine")
 
 
+class Tempered(nn.Module):
+    """A loss that learns its temperature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(outputs / self.temperature, targets)
+
+
+def test_a_loss_with_parameters_is_kept_too(tmp_path: Path) -> None:
+    with activate(TrialContext(device="cpu", checkpoint_dir=tmp_path)) as context:
+        _fit(loss=(loss := Tempered()), optimizer=torch.optim.SGD([*_model().parameters(), *loss.parameters()], lr=0.1))
+        context.epochs_done = 2
+        context.save()
+    assert torch.load(tmp_path / "epoch-000002.rank-0.pt", weights_only=True)["states"]["loss"] == {
+        "temperature": loss.temperature
+    }
+    assert loss.temperature != 1
+
+
+def test_several_ranks_refuse_a_loss_with_parameters() -> None:
+    with activate(TrialContext(device="cpu", world_size=2)), pytest.raises(ValueError, match="a part of the model"):
+        _fit(loss=Tempered())
+
+
+def test_synchronised_batch_norms_need_gpus() -> None:
+    with (
+        activate(TrialContext(device="cpu", world_size=2)),
+        pytest.raises(InvalidConfig, match="PyTorch synchronises batch norms on GPUs only"),
+    ):
+        _fit(sync_batch_norm=True)
+
+
 OPTIONS: dict[str, Any] = {
     "schedule": "cosine",
     "warmup_epochs": 1,

@@ -136,6 +136,29 @@ def test_what_the_failed_pass_held_is_free_before_it_is_tried_again() -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("error", "is_halved"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_what_is_out_of_gpu_memory_is_told_from_other_errors(error: Exception, is_halved: bool) -> None:
+    def work() -> None:
+        raise error
+
+    micro_batch = MicroBatch(4, phase="training")
+    if is_halved:
+        micro_batch.attempt(work)
+        micro_batch.halve()
+        assert micro_batch.size == 2
+    else:
+        with pytest.raises(type(error)):
+            micro_batch.attempt(work)
+
+
 def test_loader_workers_begin_again_with_the_epoch() -> None:
     rows = []
     for limit in (8, 99):
