@@ -134,7 +134,13 @@ def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> l
     from hpsearch.training.rng import seed_everything
 
     config = to_config(point)
-    context = context_by_hand(seed=sweep.seed, data=sweep.data, precision=sweep.precision, parallel=sweep.parallel)
+    context = context_by_hand(
+        seed=sweep.seed,
+        data=sweep.data,
+        precision=sweep.precision,
+        parallel=sweep.parallel,
+        loader_workers=sweep.resources.num_loaders,
+    )
     rows: list[Row] = []
 
     def keep(row: Row) -> None:

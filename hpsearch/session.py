@@ -197,7 +197,7 @@ class Session:
             precision=self._sweep.precision,
             parallel=self._sweep.parallel,
             leak_warnings=self._sweep.leak_warnings,
-            loaders=None if self._sweep.resources.loaders == "auto" else self._sweep.resources.loaders,
+            loaders=self._sweep.resources.num_loaders,
             data=self._sweep.data,
             trials_dir=str((self._folder / "trials").resolve()),
             sys_path=tuple(sys_path),

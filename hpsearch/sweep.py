@@ -162,6 +162,11 @@ class Resources(_Part):
     loaders: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)] = "auto"
     """DataLoader processes of a worker; `auto` for its share of four a GPU, of this machine's threads at most."""
 
+    @property
+    def num_loaders(self) -> int | None:
+        """`loaders`; None where it is `auto`."""
+        return None if self.loaders == "auto" else self.loaders
+
 
 class RaySettings(_Part):
     """Which Ray."""
