@@ -3,12 +3,14 @@
 The study lives in memory and is filled by us (`optuna_trials.py`); the sampler is made anew, with a seed of its own,
 for each proposal and asked through its public methods, so nothing of a proposal is left behind. How a trial is told:
 
-    done         COMPLETE with its best loss
-    stopped      tpe: PRUNED with every loss, which it ranks below the finished ones, later stops first.
-                 gp and cmaes leave PRUNED out, and a stopping rule stops most trials: COMPLETE with its best loss.
-    infeasible   tpe: PRUNED without a loss, which it ranks last of all (a bad COMPLETE would rank above every stopped
-                 one). gp, cmaes: COMPLETE with the worst loss known.
-    dropped      FAIL, which all leave out.
+    done         COMPLETE with its best loss, up to where it is compared with stopped ones
+    stopped      the same; FAIL, which all leave out, where it was stopped below that height (`comparable.py`). cmaes,
+                 which counts trials into generations: COMPLETE with its best loss.
+    infeasible   tpe: PRUNED without a loss, which it ranks last of all. gp, cmaes: COMPLETE with the worst loss known.
+    dropped      FAIL
+
+Once a trial was stopped, RANDOM_SHARE of the proposals are random: a model of early losses alone is misled by whatever
+learns fast and ends badly, and would never find out.
 
 Priors are told in the same way, before all trials. To cmaes, which learns from its own generations alone, they say
 where and how widely its first generation is drawn.
@@ -27,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
+from math import inf
 from typing import Any, final
 
 import optuna
@@ -36,6 +39,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.search.coding import Codes, Coding, num_codes
+from hpsearch.search.comparable import Comparable
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.search.held_back import HeldBack
 from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
@@ -47,6 +51,9 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
 }
 """Name to a sampler with a seed below 2**31."""
+
+RANDOM_SHARE = 1 / 3
+"""Of the proposals under a stopping rule, as in BOHB; measured in docs/decisions/0031."""
 
 PACKAGES = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 """What a sampler needs beyond Optuna, which would look for it at the first proposal."""
@@ -94,12 +101,16 @@ class OptunaSearcher(Searcher):
         self._coding = Coding(space)
         self._distributions = distributions(self._coding)
         self._held_back = HeldBack()
+        self._comparable = Comparable()
+        self._compared_at = inf
         self._trials: dict[int, FrozenTrial] = {}
         self._sources: list[FrozenTrial] = []
         with quiet():
             self._storage = TrialsInMemory()
 
     def _propose(self, number: int, draw: int) -> Point:
+        if self._comparable.any_stopped and self.rng(number, f"share/{draw}").random() < RANDOM_SHARE:
+            return self.space.draw(self.rng(number, draw))
         return self._coding.decode(self._sample(number, draw, self._storage.scratch()))
 
     def _begin(self, number: int, point: Point) -> None:
@@ -129,10 +140,22 @@ class OptunaSearcher(Searcher):
     def _finish(self, trial: FrozenTrial, outcome: Outcome, loss: float) -> None:
         """Tell a trial; one that was told before, and has been promoted since, is simply told anew."""
         trial.datetime_complete = datetime.now()
-        if outcome.state == "done" or self._sampler != "tpe":
+        if outcome.state == "infeasible" and self._sampler == "tpe":
+            trial.state = TrialState.PRUNED
+        elif outcome.state == "infeasible" or self._sampler == "cmaes":
             trial.state, trial.value = TrialState.COMPLETE, loss
-            return
-        trial.state, trial.intermediate_values = TrialState.PRUNED, dict(outcome.losses)
+        else:
+            self._comparable.add(outcome)
+            self._compare(outcome.number)
+
+    def _compare(self, number: int) -> None:
+        """Show the sampler what it may compare: trial `number` anew, and all others if the height has changed."""
+        height = self._comparable.height
+        losses = {number: self._comparable.loss(number)} if height == self._compared_at else self._comparable.losses()
+        self._compared_at = height
+        for each, loss in losses.items():
+            trial = self._trials[each]
+            trial.state, trial.value = (TrialState.FAIL, None) if loss is None else (TrialState.COMPLETE, loss)
 
     def _sample(self, number: int, draw: int, trial: FrozenTrial) -> Codes:
         seed = self.rng(number, draw).getrandbits(31)

@@ -34,9 +34,32 @@ def test_a_finished_trial_is_told_with_its_best_loss(sampler: str) -> None:
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 1.0)
 
 
-def test_tpe_hears_a_stopped_trial_as_pruned_with_every_loss() -> None:
-    trial = told("tpe", "stopped")
-    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 1.0, 3: 1.5})
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_model_sees_no_trial_that_was_stopped_below_the_height_that_ten_have_reached(sampler: str) -> None:
+    searcher = OptunaSearcher(space=SPACE, seed=0, sampler=sampler)
+    for number in range(1, 13):
+        searcher.adopt(number, point := {"x": number / 20, "n": 3})
+        losses = {1: 1.0, 3: 0.5} if number > 2 else {1: 1.0}
+        searcher.tell(Outcome(number=number, point=point, state="stopped", losses=losses))
+    seen = [(trial.state, trial.value) for trial in searcher._trials.values()]
+    assert seen == [(TrialState.FAIL, None)] * 2 + [(TrialState.COMPLETE, 0.5)] * 10
+
+
+def test_a_trial_that_went_on_is_shown_with_its_longer_curve() -> None:
+    searcher = OptunaSearcher(space=SPACE, seed=0, sampler="tpe")
+    searcher.adopt(1, {"x": 0.5, "n": 3})
+    for losses in ({1: 2.0}, {1: 2.0, 3: 1.0}):
+        searcher.tell(Outcome(number=1, point={"x": 0.5, "n": 3}, state="stopped", losses=losses))
+    assert searcher._trials[1].value == 1.0
+
+
+def test_a_third_of_the_proposals_is_random_once_a_trial_was_stopped() -> None:
+    searcher = OptunaSearcher(space=SPACE, seed=0, sampler="tpe")
+    for number in range(1, 60):
+        searcher.adopt(number, point := {"x": 0.001 * number, "n": 3})
+        searcher.tell(Outcome(number=number, point=point, state="stopped", losses={1: point["x"]}))
+    far = [searcher._propose(number, 0)["x"] > 0.3 for number in range(60, 120)]
+    assert 8 <= sum(far) <= 30
 
 
 def test_tpe_ranks_an_infeasible_trial_below_a_stopped_one() -> None:
