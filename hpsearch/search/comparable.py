@@ -16,9 +16,9 @@ from typing import final
 
 from hpsearch.search.contract import Outcome
 
-MIN_COMPARED = 10
-"""Trials that must have reached a height before a model looks at it instead of a lower one: as many as Optuna's TPE
-begins with."""
+MIN_COMPARED = 16
+"""Trials that must have reached a height before a model looks at it instead of a lower one. Compared with 6 and 10 on
+tables of learning curves: docs/decisions/0031."""
 
 
 @final
@@ -28,8 +28,6 @@ class Comparable:
     def __init__(self) -> None:
         self._outcomes: dict[int, Outcome] = {}
         self._heights: list[float] = []  # ascending
-        self.any_stopped = False
-        """Whether a trial was ever stopped or paused: without one, the model sees whole trainings alone."""
 
     def add(self, outcome: Outcome) -> None:
         """A trial that has losses; one that was told before, and went on since, is told anew."""
@@ -38,7 +36,11 @@ class Comparable:
             self._heights.remove(_height(before))
         insort(self._heights, _height(outcome))
         self._outcomes[outcome.number] = outcome
-        self.any_stopped |= outcome.state == "stopped"
+
+    @property
+    def any_stopped(self) -> bool:
+        """Whether a trial was stopped or waits: without one, a model sees whole trainings alone."""
+        return bool(self._heights) and self._heights[0] < math.inf
 
     @property
     def height(self) -> float:

@@ -9,7 +9,7 @@ for each proposal and asked through its public methods, so nothing of a proposal
     infeasible   tpe: PRUNED without a loss, which it ranks last of all. gp, cmaes: COMPLETE with the worst loss known.
     dropped      FAIL
 
-Once a trial was stopped, RANDOM_SHARE of the proposals are random: a model of early losses alone is misled by whatever
+Once a trial was stopped, RANDOM_SHARE of tpe's proposals are random: a model of early losses alone is misled by whatever
 learns fast and ends badly, and would never find out.
 
 Priors are told in the same way, before all trials. To cmaes, which learns from its own generations alone, they say
@@ -109,9 +109,15 @@ class OptunaSearcher(Searcher):
             self._storage = TrialsInMemory()
 
     def _propose(self, number: int, draw: int) -> Point:
-        if self._comparable.any_stopped and self.rng(number, f"share/{draw}").random() < RANDOM_SHARE:
+        if self._is_random(number, draw):
             return self.space.draw(self.rng(number, draw))
         return self._coding.decode(self._sample(number, draw, self._storage.scratch()))
+
+    def _is_random(self, number: int, draw: int) -> bool:
+        """Whether this proposal is none of the model's; gp explores by itself, cmaes counts what it proposed."""
+        if self._sampler != "tpe" or not self._comparable.any_stopped:
+            return False
+        return self.rng(number, f"share/{draw}").random() < RANDOM_SHARE
 
     def _begin(self, number: int, point: Point) -> None:
         codes = self._coding.encode(point)

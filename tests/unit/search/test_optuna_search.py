@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from hpsearch.search.comparable import MIN_COMPARED
 from hpsearch.search.contract import Outcome
 from hpsearch.search.optuna_search import SAMPLERS, OptunaSearcher
 from hpsearch.search.qmc_search import QmcSearcher
@@ -35,14 +36,14 @@ def test_a_finished_trial_is_told_with_its_best_loss(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_a_model_sees_no_trial_that_was_stopped_below_the_height_that_ten_have_reached(sampler: str) -> None:
+def test_a_model_sees_no_trial_that_was_stopped_below_the_height_that_enough_have_reached(sampler: str) -> None:
     searcher = OptunaSearcher(space=SPACE, seed=0, sampler=sampler)
-    for number in range(1, 13):
+    for number in range(1, MIN_COMPARED + 3):
         searcher.adopt(number, point := {"x": number / 20, "n": 3})
         losses = {1: 1.0, 3: 0.5} if number > 2 else {1: 1.0}
         searcher.tell(Outcome(number=number, point=point, state="stopped", losses=losses))
     seen = [(trial.state, trial.value) for trial in searcher._trials.values()]
-    assert seen == [(TrialState.FAIL, None)] * 2 + [(TrialState.COMPLETE, 0.5)] * 10
+    assert seen == [(TrialState.FAIL, None)] * 2 + [(TrialState.COMPLETE, 0.5)] * MIN_COMPARED
 
 
 def test_a_trial_that_went_on_is_shown_with_its_longer_curve() -> None:
