@@ -21,7 +21,7 @@ from benchmarks.search.pages import plot, text_table
 from benchmarks.search.tables import data_dir, table_names
 
 SEARCHERS = (
-    "hpsearch bayes", "hpsearch random + asha", "hpsearch tpe", "hpsearch random",
+    "hpsearch bayes + asha", "hpsearch random + asha", "hpsearch bayes", "hpsearch random",
     "Ray OptunaSearch + ASHA", "Ray random + ASHA", "Optuna TPE", "Optuna TPE + SuccessiveHalving",
     "Optuna TPE + Hyperband",
     "Optuna TPE + Median", "HyperOpt TPE", "Syne Tune ASHA", "Syne Tune BOHB",

@@ -87,12 +87,11 @@ def _syne(scheduler: str, **most: int) -> Method:
 
 
 METHODS: Mapping[str, Method] = {
-    "hpsearch bayes": _ours(method="bayes"),
-    "hpsearch tpe + asha": _ours(method="optuna", sampler="tpe", **ASHA),
+    "hpsearch bayes + asha": _ours(method="bayes", **ASHA),
     "hpsearch random + asha": _ours(method="random", **ASHA),
     "hpsearch random + asha_stop": _ours(method="random", **ASHA_STOP),
     "hpsearch random": _ours(method="random"),
-    "hpsearch tpe": _ours(method="optuna", sampler="tpe"),
+    "hpsearch bayes": _ours(method="bayes"),
     "Ray OptunaSearch + ASHA": _ray("optuna"),
     "Ray random + ASHA": _ray("random"),
     "Ray random + ASHA, NaN as 1e9": _ray("random", nan_as=1e9),
