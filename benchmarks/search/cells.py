@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import multiprocessing
-import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -116,7 +116,12 @@ def _digest(path: Path) -> str:
 
 
 def _run(task: tuple[Path, Cell]) -> tuple[Cell, Found]:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    """In a process of its own, where the libraries may be told to be quiet."""
+    import optuna
+
+    optuna.logging.set_verbosity(logging.ERROR)
+    for name in ("ray.tune", "syne_tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return task[1], run_cell(*task)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any, final
 
@@ -16,8 +15,6 @@ from optuna.trial import Trial, TrialState
 
 from benchmarks.search.simulator import Contestant, Job
 from benchmarks.search.tables import Parameters, Table
-
-optuna.logging.set_verbosity(logging.ERROR)
 
 
 def distributions(parameters: Parameters) -> dict[str, BaseDistribution]:

@@ -5,7 +5,6 @@ A loss that is not finite is handed on as it is, which is what an unguarded trai
 
 from __future__ import annotations
 
-import logging
 import random
 from dataclasses import dataclass
 from typing import Any, final
@@ -18,8 +17,6 @@ from ray.tune.search.optuna import OptunaSearch
 from benchmarks.search.optuna_peers import distributions
 from benchmarks.search.simulator import Contestant, Job
 from benchmarks.search.tables import Parameters, Table
-
-logging.getLogger("ray.tune").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)

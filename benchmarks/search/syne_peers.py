@@ -5,7 +5,6 @@ A loss that is not finite is told as the worst so far: its models can't take NaN
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from datetime import datetime
@@ -17,8 +16,6 @@ from syne_tune.optimizer.scheduler import SchedulerDecision, TrialScheduler
 
 from benchmarks.search.simulator import Contestant, Job
 from benchmarks.search.tables import Table
-
-logging.getLogger("syne_tune").setLevel(logging.ERROR)
 
 
 @final

@@ -9,8 +9,8 @@ for each proposal and asked through its public methods, so nothing of a proposal
     infeasible   tpe: PRUNED without a loss, which it ranks last of all. gp, cmaes: COMPLETE with the worst loss known.
     dropped      FAIL
 
-Once a trial was stopped, RANDOM_SHARE of tpe's proposals are random: a model of early losses alone is misled by whatever
-learns fast and ends badly, and would never find out.
+Once a trial was stopped, RANDOM_SHARE of tpe's proposals are random: a model of early losses alone is misled by
+whatever learns fast and ends badly, and would never find out.
 
 Priors are told in the same way, before all trials. To cmaes, which learns from its own generations alone, they say
 where and how widely its first generation is drawn.
