@@ -15,8 +15,8 @@ from hpsearch.space import Choice, Integer, Point, Real, Searched, Shaped, Space
 if TYPE_CHECKING:
     from hpsearch.search.fence_model import FenceModel, Lengths
 
-MAX_RISK = 0.75
-"""A point with more than this chance to fail is drawn again. Half would do, and keep the search from the fence itself,
+MAX_RISK = 0.9
+"""A point with more than this chance to fail is drawn again. Less would do, and keep the search from the fence itself,
 where the best value often is."""
 MAX_TRIALS = 256
 """Trials that are looked at, the last ones: the time grows with their cube."""
