@@ -115,14 +115,14 @@ def test_an_empty_sweep_has_empty_tables(home: Path):
     assert len(results.trials) == len(results.history) == len(results.failed) == 0
     assert results.best is None
     assert "best_loss" in results.trials.columns
-    results.folder.mkdir()
+    results.folder.mkdir(exist_ok=True)
     results.write()
 
 
 def test_files_come_back_as_they_were(home: Path):
     fill(home)
     results = Results(home)
-    results.folder.mkdir()
+    results.folder.mkdir(exist_ok=True)
     results.write()
     parquet = pd.read_parquet(results.folder / "trials.parquet")
     assert parquet["lr"].tolist() == results.trials["lr"].tolist()
@@ -136,7 +136,7 @@ def test_files_come_back_as_they_were(home: Path):
 def test_a_formula_in_a_csv_is_text(home: Path, text: str):
     fill(home, [{"note": text}] * 4)
     results = Results(home)
-    results.folder.mkdir()
+    results.folder.mkdir(exist_ok=True)
     results.write()
     assert pd.read_csv(results.folder / "trials.csv")["note"].tolist() == [f"'{text}"] * 4
 
