@@ -62,9 +62,12 @@ class Room:
             self._sleep(LOOK_S)
 
     def ran_out(self, trial_dir: Path) -> None:
-        """A trial could not write its files: the next one begins when there is more room than there was."""
+        """A trial could not write its files: the next one begins when there is room for twice as many.
+
+        What is free now says nothing: the failure may be heard of long after it, when there is room again.
+        """
         own = sum(path.stat().st_size for path in trial_dir.rglob("*") if path.is_file())
-        self._needed = max(self._needed, self._free() + max(own, START_BYTES))
+        self._needed = max(self._needed, START_BYTES + 2 * own)
 
     def _has(self, needed: int, what_waits: str) -> bool:
         short = needed - self._free()

@@ -56,13 +56,22 @@ def test_a_sweep_that_is_to_end_does_not_wait_for_room(disk):
     assert disk.slept == 0
 
 
-def test_after_a_trial_ran_out_of_room_the_next_needs_more_than_there_was(disk, tmp_path):
-    (tmp_path / "checkpoint").mkdir()
-    disk.free = 500 * MIB
+def test_after_a_trial_ran_out_of_room_the_next_needs_room_for_twice_its_files(disk, tmp_path):
+    (tmp_path / "checkpoint").write_bytes(bytes(3 * MIB))
+    disk.free = START_BYTES + 6 * MIB - 1
     assert disk.room.allows_start()
     disk.room.ran_out(tmp_path)
     assert not disk.room.allows_start()
-    disk.free = 500 * MIB + START_BYTES
+    disk.free += 1
+    assert disk.room.allows_start()
+
+
+def test_a_failure_that_is_heard_of_when_there_is_room_again_makes_nobody_wait(disk, tmp_path):
+    """The engine waits for room to write one failure down; those behind it come when all is well."""
+    for _ in range(5):
+        disk.room.ran_out(tmp_path)
+        assert disk.room.allows_start()
+    disk.free = START_BYTES
     assert disk.room.allows_start()
 
 
