@@ -203,8 +203,10 @@ def kill_daemons() -> Tally:
             with Reader(sweep.watch):
                 for daemon in ("raylet", "gcs_server"):
                     sweep.wait_for_epochs(9)
+                    begun = sweep.attempts_begun()
                     os.kill(sweep.daemon(daemon), signal.SIGKILL)
                     tally.kills += 1
+                    sweep.wait_for(lambda begun=begun: sweep.attempts_begun() > begun, "trials begin again")
                 code, output = sweep.wait()
             if code != 0 or output.count("Ray is started again") != 2:
                 sweep.watch.figures.add(f"exit code {code}: {output}")

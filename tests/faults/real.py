@@ -86,6 +86,10 @@ class RealSweep:
         """Reports in the ledger."""
         return sum(len(reports) for reports in self.watch.reports().values())
 
+    def attempts_begun(self) -> int:
+        """Attempts in the diary."""
+        return sum(kind == "begin" for _, kind, _ in self.watch.diary_lines())
+
     def wait_for_epochs(self, number: int) -> None:
         """Until that many more reports are on record."""
         wanted = self.epochs_on_record() + number
