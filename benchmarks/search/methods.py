@@ -52,7 +52,9 @@ def _optuna(pruner: str, *arguments: Any, **settings: Any) -> Method:
 
         given = {key: table.max_epochs if value == "max_epochs" else value for key, value in settings.items()}
         sampler = optuna.samplers.TPESampler(seed=seed)
-        return OptunaPeer(table, sampler=sampler, pruner=getattr(optuna.pruners, pruner)(*arguments, **given))
+        return OptunaPeer(
+            table, sampler=sampler, pruner=getattr(optuna.pruners, pruner)(*arguments, **given), seed=seed
+        )
 
     return Method(
         make=make, settings=repr((pruner, arguments, settings)), modules=("optuna_peers.py",), packages=("optuna",)

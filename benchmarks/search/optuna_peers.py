@@ -36,9 +36,10 @@ def _distribution(
 class OptunaPeer(Contestant):
     """A sampler and a pruner; a trial that diverges is pruned, one that ends is told with its best loss."""
 
-    def __init__(self, table: Table, *, sampler: BaseSampler, pruner: BasePruner) -> None:
+    def __init__(self, table: Table, *, sampler: BaseSampler, pruner: BasePruner, seed: int = 0) -> None:
         self._space, self._max_epochs = distributions(table.parameters), table.max_epochs
-        self._study = optuna.create_study(sampler=sampler, pruner=pruner)
+        # Hyperband chooses a trial's bracket by the study's name, which is random where none is given
+        self._study = optuna.create_study(study_name=f"seed-{seed}", sampler=sampler, pruner=pruner)
         self._trials: dict[int, tuple[Trial, float]] = {}
 
     def next_job(self) -> Job:

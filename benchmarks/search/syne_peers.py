@@ -6,10 +6,12 @@ A loss that is not finite is told as the worst so far: its models can't take NaN
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, final
 
+import numpy as np
 from syne_tune.backend.trial_status import Trial
 from syne_tune.config_space import choice, lograndint, loguniform, randint, uniform
 from syne_tune.optimizer.scheduler import SchedulerDecision, TrialScheduler
@@ -23,6 +25,10 @@ class SynePeer(Contestant):
     """One scheduler, `reduction_factor` 3 as everywhere here."""
 
     def __init__(self, table: Table, *, make: Callable[..., TrialScheduler], seed: int) -> None:
+        np.random.seed(
+            seed
+        )  # its random draws and brackets come from the global generators, whatever `random_seed` says
+        random.seed(seed)
         space = {name: _domain(**domain) for name, domain in table.parameters.items()}
         self._scheduler = make(
             space, metric="loss", time_attr="epoch", max_t=table.max_epochs, do_minimize=True, random_seed=seed
