@@ -38,7 +38,7 @@ faults: $(VENV)/installed
 	$(BIN)/python -m tests.faults.campaign --seeds 1000 --real 10
 
 examples: $(VENV)/installed
-	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_ray_examples.py
+	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_ray_examples.py tests/test_guide.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .

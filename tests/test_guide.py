@@ -1,7 +1,8 @@
-"""Pages of the guide whose blocks run as they are."""
+"""Pages of the guide whose blocks run as they are: `make examples`, since it takes a minute and a half."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.blocks import run_page
 DOCS = Path(__file__).parents[1] / "docs"
 
 
+@pytest.mark.skipif("HPSEARCH_TEST_ALL_EXAMPLES" not in os.environ, reason="make examples runs it")
 @pytest.mark.ray
 @pytest.mark.ddp
 @pytest.mark.slow

@@ -186,6 +186,7 @@ def test_a_rank_that_leaks_in_trial_after_trial_is_replaced_and_says_so(sweep):
     outcome = sweep("leaks", trials=6)
     assert outcome.results.trials["last_pid"].nunique() == 2
     assert "still alive after the trial" in outcome.log(1)
+    assert "is kept in list `KEPT` of tests/integration/trainables.py:" in outcome.log(1)
     assert "did not come clean" in "".join(outcome.log(number) for number in range(1, 7))
 
 
