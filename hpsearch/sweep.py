@@ -187,7 +187,9 @@ class Sweep(_Part):
     """Command line of a script; `${args}` and its relatives stand for the parameters. None for `${args}` alone."""
     metric: Metric
     """What is optimised."""
-    method: Annotated[Literal["grid", "random", "optuna", "hyperopt"], BeforeValidator(_parse_method)] = "random"
+    method: Annotated[Literal["grid", "random", "optuna", "hyperopt", "controller"], BeforeValidator(_parse_method)] = (
+        "random"
+    )
     """Who proposes configurations."""
     sampler: str | None = None
     """The method's own algorithm; None for its default."""

@@ -20,6 +20,7 @@ SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "random": (),
     "optuna": ("tpe", "gp", "cmaes", "qmc"),
     "hyperopt": ("tpe", "anneal"),
+    "controller": ("reinforce", "evolution"),
 }
 """Method to its algorithms, the default first."""
 

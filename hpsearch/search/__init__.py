@@ -54,6 +54,14 @@ def _make(sweep: Sweep) -> Searcher:
         from hpsearch.search.hyperopt_search import HyperoptSearcher
 
         return HyperoptSearcher(space=space, seed=seed, sampler=sampler, initial=initial)
+    if sweep.method == "controller" and sampler == "evolution":
+        from hpsearch.search.evolution import EvolutionSearcher
+
+        return EvolutionSearcher(space=space, seed=seed, initial=initial)
+    if sweep.method == "controller":
+        from hpsearch.search.controller import ControllerSearcher
+
+        return ControllerSearcher(space=space, seed=seed, initial=initial)
     from hpsearch.search.random_search import RandomSearcher
 
     return RandomSearcher(space=space, seed=seed, initial=initial)

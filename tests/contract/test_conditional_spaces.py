@@ -17,7 +17,15 @@ from hpsearch.space import Point
 from hpsearch.sweep import SAMPLERS, Sweep
 
 METHODS = [(method, sampler) for method, samplers in SAMPLERS.items() for sampler in samplers or (None,)]
-MODELS = [("optuna", "tpe"), ("optuna", "gp"), ("optuna", "cmaes"), ("hyperopt", "tpe"), ("hyperopt", "anneal")]
+MODELS = [
+    ("optuna", "tpe"),
+    ("optuna", "gp"),
+    ("optuna", "cmaes"),
+    ("hyperopt", "tpe"),
+    ("hyperopt", "anneal"),
+    ("controller", "reinforce"),
+    ("controller", "evolution"),
+]
 NUM_SUGGESTIONS = {"gp": 16, "cmaes": 200}
 """Of the slow samplers; 500 of all others."""
 

@@ -1,0 +1,86 @@
+"""Parameters as short lists of tokens, for methods that choose one word at a time.
+
+A parameter with few values has one token for each. A range with more values than MAX_TOKENS is cut into NUM_BINS parts
+that random search would draw equally often; a token is then a part, in which the value is drawn.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, final
+
+from hpsearch.distributions import Even
+from hpsearch.domains import Searched
+from hpsearch.space import Choice, Integer, Point, Real, Shaped, Space
+
+MAX_TOKENS = 32
+"""Values of a range up to which each is a token of its own; a list of values always has a token for each."""
+NUM_BINS = 16
+"""Tokens of a longer range."""
+
+Tokens = dict[str, int]
+"""Dotted name to token, of the active parameters that have more than one."""
+
+
+@final
+class Vocabulary:
+    """The tokens of a space, and the way from points to them and back."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._values = {name: _values(domain) for name, domain in space.searched.items()}
+        sizes = {name: NUM_BINS if values is None else len(values) for name, values in self._values.items()}
+        self.sizes = {name: sizes[name] for name in space.order if sizes.get(name, 1) > 1}
+        """Parameter to number of tokens, at least 2; each parameter after those that its condition refers to."""
+
+    def is_active(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether a parameter is to be chosen, by the values of those before it."""
+        return self._space.is_active(name, self._space.complete(values))
+
+    def encode(self, point: Point) -> Tokens | None:
+        """The tokens of a point; None if it lies outside of the space."""
+        if not self._space.contains(point):
+            return None
+        return {name: self._token(name, point[name]) for name in self.sizes if name in point}
+
+    def value(self, name: str, token: int, rng: random.Random) -> Any:
+        """A value of that token."""
+        values, domain = self._values[name], self._space.searched[name]
+        if values is not None:
+            return values[token]
+        assert not isinstance(domain, Choice)
+        return _at(domain, (token + rng.random()) / NUM_BINS)
+
+    def _token(self, name: str, value: Any) -> int:
+        values, domain = self._values[name], self._space.searched[name]
+        if isinstance(domain, Choice):
+            return domain.index(value)
+        if values is not None:
+            return min(range(len(values)), key=lambda token: abs(values[token] - value))
+        return min(int(_share(domain, value) * NUM_BINS), NUM_BINS - 1)
+
+
+def _values(domain: Searched) -> tuple[Any, ...] | None:
+    """What a domain's tokens stand for; None if it is cut into parts."""
+    if isinstance(domain, Choice):
+        return domain.values
+    if domain.size is None or domain.size > MAX_TOKENS:
+        return None
+    every = domain if isinstance(domain, Shaped) else replace(domain, count=None)
+    return tuple(every.grid() or ())
+
+
+def _share(domain: Real | Integer | Shaped, value: float) -> float:
+    """The part of all draws below a value."""
+    return domain.share(value) if isinstance(domain, Shaped) else _even(domain).share(value)
+
+
+def _at(domain: Real | Integer | Shaped, share: float) -> float:
+    """The value that this part of all draws lies below."""
+    return domain.at(share) if isinstance(domain, Shaped) else domain.clip(_even(domain).value(share))
+
+
+def _even(domain: Real | Integer) -> Even:
+    return Even(min=domain.min, max=domain.max, log=domain.log)
