@@ -62,13 +62,14 @@ def show(
 @app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")
 def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
     """Print the best configuration as a spec that `hpsearch sweep` takes, every parameter a constant."""
-    from hpsearch.results.shown import best_spec, trial_command
+    from hpsearch.results.shown import architecture_lines, best_spec, trial_command
 
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
         trials = ledger.trials(record)
         tree, note = best_spec(record, trials)
         by_hand = trial_command(record, trials, home=ledger.home)
+        words = architecture_lines(record, trials)
     if as_json:
         print_json(tree)
         return
@@ -77,4 +78,6 @@ def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
     print(f"# {note}")
     if by_hand is not None:
         print(f"# by hand: {by_hand}")
+    for line in words:
+        print(f"# {line}")
     print(dump_yaml(tree), end="")

@@ -12,6 +12,7 @@ from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.results.fences import fence_lines
 from hpsearch.results.rows import checkpoint_of, history_rows
+from hpsearch.results.words import in_words
 from hpsearch.space import canonical, to_config
 from hpsearch.yaml_writer import flow
 
@@ -142,6 +143,12 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
         f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
     )
     return _without_nothing({**spec, **changes}), sentence
+
+
+def architecture_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
+    """The best configuration of an architecture search in words, one line for each layer; of other sweeps, none."""
+    best = best_of(list(trials), sign=sweep.sign)
+    return in_words(to_config(dict(best.point))) if best is not None and sweep.spec["method"] == "controller" else []
 
 
 def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> str | None:

@@ -59,7 +59,7 @@ def run(method: Searcher, loss: Any, num: int) -> list[float]:
 
 def test_the_reward_of_the_controller_rises_until_it_writes_the_best_words():
     losses = run(searcher("reinforce", WORDS), distance_in_words, 150)
-    assert statistics.fmean(losses[:30]) > 5.0  # at random 5.6
+    assert statistics.fmean(losses[:10]) > 5.0  # at random 5.6
     assert statistics.fmean(losses[-50:]) < 3.5
     assert min(losses) <= 1.0
 
@@ -113,9 +113,9 @@ def test_one_enormous_loss_does_not_drown_the_others():
     def loss(point: Point) -> float:
         return 1e30 if point["word0"] == "a" else distance_in_words(point)
 
-    losses = run(searcher("reinforce", WORDS, seed=1), loss, 150)
-    assert sum(each > 10 for each in losses[-50:]) <= 3
-    assert statistics.fmean(each for each in losses[-30:] if each < 10) < 3.0
+    losses = run(searcher("reinforce", WORDS), loss, 150)
+    assert sum(each > 10 for each in losses[-100:]) <= 5  # at random 20
+    assert statistics.fmean(each for each in losses[-50:] if each < 10) < 4.5  # at random 4.8 of six words
 
 
 def test_evolution_changes_one_word_of_a_recent_trial_and_forgets_the_old():
