@@ -51,6 +51,8 @@ INIT_SCALE = 0.08
 MAX_GRADIENT = 1.0
 """Norm at which gradients are cut."""
 NO_TOKEN = -1
+KEPT = 16
+"""States of the learner that are kept after the newest blocks; of older ones, every KEPT-th."""
 
 
 @contextmanager
@@ -154,8 +156,8 @@ class ControllerSearcher(Searcher):
         self._names = tuple(self._words.sizes)
         self._tokens: dict[int, Tokens] = {}
         self._outcomes: dict[int, float | None] = {}
-        self._learners = [self._new_learner()]
-        """After no block, after the first, and so on; those that a later outcome makes wrong are cut off."""
+        self._learners = {0: self._new_learner()}
+        """By the number of blocks learnt from; those that a later outcome makes wrong are cut off."""
         self._first_block = 0
         """Priors, whose numbers are below 1, come before it."""
 
@@ -184,7 +186,8 @@ class ControllerSearcher(Searcher):
             self._outcomes[outcome.number] = None if outcome.state == "infeasible" else outcome.loss
             block = _block_of(outcome.number)
             self._first_block = min(self._first_block, block)
-            del self._learners[block - self._first_block + 1 :]
+            right = block - self._first_block
+            self._learners = {num: learner for num, learner in self._learners.items() if num <= right}
 
     def _new_learner(self) -> _Learner:
         policy = Policy(list(self._words.sizes.values()), self.rng(0, "policy").getrandbits(31))
@@ -192,12 +195,14 @@ class ControllerSearcher(Searcher):
 
     def _current(self) -> _Learner:
         """The learner after all blocks that have an outcome."""
-        last_block = _block_of(max(self._outcomes, default=0))
-        for block in range(self._first_block + len(self._learners) - 1, last_block + 1):
-            learner = deepcopy(self._learners[-1])
-            self._update(learner, block)
-            self._learners.append(learner)
-        return self._learners[-1]
+        num_blocks = _block_of(max(self._outcomes, default=0)) + 1 - self._first_block
+        for num in range(max(self._learners), num_blocks):
+            learner = deepcopy(self._learners[num])
+            self._update(learner, self._first_block + num)
+            self._learners[num + 1] = learner
+            if (num + 1 - KEPT) % KEPT:
+                self._learners.pop(num + 1 - KEPT, None)
+        return self._learners[max(self._learners)]
 
     def _update(self, learner: _Learner, block: int) -> None:
         numbers = range(block * BLOCK + 1, block * BLOCK + BLOCK + 1)

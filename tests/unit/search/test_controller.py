@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from hpsearch.search import Outcome, Searcher, make_searcher
+from hpsearch.search import Outcome, Searcher, controller, make_searcher
 from hpsearch.search.controller import BLOCK, NO_TOKEN, Policy
 from hpsearch.search.evolution import POPULATION, EvolutionSearcher
 from hpsearch.search.tokens import NUM_BINS, Vocabulary
@@ -89,10 +89,11 @@ def test_an_inactive_choice_changes_neither_probability_nor_entropy():
     assert entropy.item() == pytest.approx(mean.item(), abs=1e-6)
 
 
-def test_outcomes_that_come_late_or_twice_leave_the_policy_that_they_would_have_made_in_order():
+def test_outcomes_that_come_late_or_twice_leave_the_policy_that_they_would_have_made_in_order(monkeypatch):
+    monkeypatch.setattr(controller, "KEPT", 2)
     rng = random.Random(0)
     in_order, jumbled = (searcher("reinforce", WORDS, seed=2) for _ in range(2))
-    points = {number: in_order.space.draw(rng) for number in range(1, 4 * BLOCK)}
+    points = {number: in_order.space.draw(rng) for number in range(1, 7 * BLOCK)}
     outcomes = {
         number: Outcome(number=number, point=point, state="done", losses={1: distance_in_words(point)})
         for number, point in points.items()
