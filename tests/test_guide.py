@@ -23,3 +23,12 @@ def test_the_page_on_several_gpus_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert printed.count("Best configuration:") == 2
     assert {path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()} == {"rings-dp", "rings-ddp"}
     assert printed.count("epoch 3: train_loss") == 2, "of the two that were trained by hand"
+
+
+@pytest.mark.skipif("HPSEARCH_TEST_ALL_EXAMPLES" not in os.environ, reason="make examples runs it")
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_page_on_architecture_search_runs(tmp_path: Path):
+    printed = run_page(DOCS / "architecture-search.md", tmp_path)
+    assert "Best configuration:" in printed
+    assert "# layer2: kind " in printed

@@ -79,10 +79,10 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"metric": "loss"}, ["metric: expected a map, got the text 'loss'."]),
     ({"mtric": 3}, [f"mtric: unknown key 'mtric'. Did you mean 'metric'? Known: {TOP_KEYS}."]),
     ({"method": "optunna"}, [
-        "method: unknown method 'optunna'. Did you mean 'optuna'? Known: grid, random, optuna, hyperopt."
+        "method: unknown method 'optunna'. Did you mean 'optuna'? Known: grid, random, optuna, hyperopt, controller."
     ]),
-    ({"method": ["grid"]}, ["method: expected one of grid, random, optuna, hyperopt, got the list ['grid']."]),
-    ({"method": None}, ["method: expected one of grid, random, optuna, hyperopt, got nothing."]),
+    ({"method": ["grid"]}, ["method: expected one of grid, random, optuna, hyperopt, controller, got the list ['grid']."]),
+    ({"method": None}, ["method: expected one of grid, random, optuna, hyperopt, controller, got nothing."]),
     ({"sampler": "tpe"}, ["sampler: method random has no sampler 'tpe'. Remove it."]),
     ({"method": "bayes", "sampler": "tpee"}, [
         "sampler: method optuna has no sampler 'tpee'. Did you mean 'tpe'? Known: tpe, gp, cmaes, qmc."
