@@ -81,7 +81,9 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"method": "optunna"}, [
         "method: unknown method 'optunna'. Did you mean 'optuna'? Known: grid, random, optuna, hyperopt, controller."
     ]),
-    ({"method": ["grid"]}, ["method: expected one of grid, random, optuna, hyperopt, controller, got the list ['grid']."]),
+    ({"method": ["grid"]}, [
+        "method: expected one of grid, random, optuna, hyperopt, controller, got the list ['grid']."
+    ]),
     ({"method": None}, ["method: expected one of grid, random, optuna, hyperopt, controller, got nothing."]),
     ({"sampler": "tpe"}, ["sampler: method random has no sampler 'tpe'. Remove it."]),
     ({"method": "bayes", "sampler": "tpee"}, [
