@@ -62,6 +62,8 @@ def test_verbs_and_flags():
         "show": ["--home", "--json", "--trial"],
         "best": ["--home", "--json"],
         "clean": ["--dry-run", "--home", "--json"],
+        "logs": ["--home", "-f"],
+        "stop": ["--home", "--now"],
         "export": ["--home", "--json", "--to", "-o"],
     }
 

@@ -44,6 +44,12 @@ def cell_text(value: Any) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def terminal_text(text: str) -> str:
+    """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(character if character.isprintable() or character in "\n\t" else "?" for character in lines)
+
+
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

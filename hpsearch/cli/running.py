@@ -11,7 +11,6 @@ import typer
 
 from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_rows
-from hpsearch.cli.specs import first_configs
 
 END_ROWS = 10
 """Trials that a sweep prints at its end."""
@@ -47,6 +46,8 @@ def sweep(
     ]
     loaded = load_sweep(path, overrides=overrides)
     if dry_run:
+        from hpsearch.cli.specs import first_configs
+
         for config in first_configs(loaded, loaded.max_trials):
             print(json.dumps(config, ensure_ascii=False))
         return

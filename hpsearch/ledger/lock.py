@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -18,6 +20,21 @@ from typing import IO
 from hpsearch.errors import LedgerError, SweepInUse
 
 TRIES, TRY_S = 6, 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who runs a sweep."""
+
+    pid: int
+    """Process on `host`."""
+    host: str
+    """Its name for itself."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this host."""
+        return self.host == socket.gethostname()
 
 
 @contextmanager
@@ -60,6 +77,14 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Who holds the lock of the sweep in `folder`; None if nobody does, or who does has not written its name yet."""
+    if not is_held(folder):
+        return None
+    found = re.match(r"pid (\d+) on (\S+) since", (folder / "lock").read_text(errors="replace")[:200])
+    return None if found is None else Holder(pid=int(found[1]), host=found[2])
 
 
 def _locked(file: IO[str]) -> bool:

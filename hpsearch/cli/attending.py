@@ -1,0 +1,112 @@
+"""Verbs for a sweep that runs elsewhere: read a trial's log as it grows, stop the sweep."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli.app import Home, Name, app
+from hpsearch.cli.printing import open_ledger, terminal_text
+from hpsearch.errors import SweepInUse, UnknownSweep
+
+LOOK_S = 0.2
+"""Between two looks at a log, or at whether a sweep has ended."""
+SECOND_SIGNAL_S = 0.5
+"""What a driver needs to take in the first signal before it gets the second."""
+STOP_TIMEOUT_S = 45.0
+"""Running epochs have 15 s, and the processes of a sweep some seconds more."""
+
+
+@app.command(epilog="Example: hpsearch logs resnet 7 -f")
+def logs(
+    words: Annotated[
+        list[str], typer.Argument(metavar="[NAME] TRIAL", help="The sweep; default the newest. The trial.")
+    ],
+    follow: Annotated[bool, typer.Option("-f", help="Go on until the trial, or the sweep, is over.")] = False,
+    home: Home = None,
+) -> None:
+    """Print what a trial has printed."""
+    from hpsearch.ledger.lock import is_held
+
+    *names, word = words
+    if len(names) > 1 or not word.isdecimal():
+        raise typer.BadParameter(f"expected [NAME] TRIAL, got {' '.join(words)!r}. Write for example: resnet 7.")
+    number = int(word)
+    with open_ledger(home) as ledger:
+        record = ledger.sweep(names[0] if names else None)
+        folder = ledger.home / record.folder
+        path = folder / "trials" / f"{number:04d}" / "log.txt"
+
+        def may_grow() -> bool:
+            states = {trial.number: trial.state for trial in ledger.trials(record)}
+            if number not in states and not path.exists():
+                raise UnknownSweep(f"sweep '{record.name}' has no trial {number}. See `hpsearch show {record.name}`.")
+            return states.get(number, "queued") in ("queued", "running", "paused") and is_held(folder)
+
+        _print_growing(path, may_grow, follow=follow)
+
+
+@app.command(epilog="Example: hpsearch stop resnet")
+def stop(
+    name: Name = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for the running epochs.")] = False,
+    home: Home = None,
+) -> None:
+    """Stop a sweep that runs on this machine, as Ctrl-C would: it can go on later."""
+    from hpsearch.ledger.lock import holder_of, is_held
+
+    with open_ledger(home) as ledger:
+        record = ledger.sweep(name)
+        folder = ledger.home / record.folder
+        at = "" if ledger.home == Path("sweeps") else f" --home {ledger.home}"
+    holder = holder_of(folder)
+    if holder is None and not is_held(folder):
+        print(f"{record.name} does not run.")
+        return
+    if holder is None or not holder.is_here:
+        where = "is just beginning. Try again" if holder is None else f"runs on {holder.host}. Stop it there"
+        raise SweepInUse(f"sweep '{record.name}' {where}: hpsearch stop {record.name}.")
+    _interrupt(holder.pid, twice=now)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while is_held(folder):
+        if time.monotonic() > deadline:
+            raise SweepInUse(f"sweep '{record.name}' has not ended in {STOP_TIMEOUT_S:g} s. Try hpsearch stop --now.")
+        time.sleep(LOOK_S)
+    print(f"{record.name} has stopped. Go on with it: python -m hpsearch resume {record.name}{at}")
+
+
+def _interrupt(pid: int, *, twice: bool) -> None:
+    try:
+        os.kill(pid, signal.SIGINT)
+        if twice:
+            time.sleep(SECOND_SIGNAL_S)
+            os.kill(pid, signal.SIGINT)
+    except ProcessLookupError:  # it came to its end by itself
+        return
+    except PermissionError:
+        raise SweepInUse(f"process {pid} is another user's. Ask them to stop it.") from None
+
+
+def _print_growing(path: Path, may_grow: Callable[[], bool], *, follow: bool) -> None:
+    """Print a file; with `follow`, also what is added to it while it may grow."""
+    position, decoder = 0, codecs.getincrementaldecoder("utf-8")(errors="replace")
+    while True:
+        goes_on = may_grow() and follow  # before the file is read, so that its last words are not missed
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                added = file.read()
+                position += len(added)
+            text = decoder.decode(added)
+            print(terminal_text(text) if sys.stdout.isatty() else text, end="", flush=True)
+        if not goes_on:
+            return
+        time.sleep(LOOK_S)
