@@ -143,8 +143,8 @@ class Attempt:
     def _reply(self, **values: Any) -> Reply:
         if self.checkpoint_epoch is None:
             self.checkpoint_epoch = self._context.resumed_from or None
-        warning = self._context.checkpoint_warning
-        if warning:
+        warning, self._context.checkpoint_warning = self._context.checkpoint_warning, None
+        if warning and self._rank == 0:  # every rank has come to the same verdict
             self._log.note(warning)
         gpu_gib, host_gib = _peaks()
         return Reply(

@@ -84,7 +84,7 @@ class TrialContext:
         self.resumed_from = 0
         """Epoch of the checkpoint that this attempt went on from; 0 for none."""
         self.checkpoint_warning: str | None = None
-        """One sentence when a damaged checkpoint was passed over."""
+        """One sentence when a damaged checkpoint was passed over; whoever tells it takes it away."""
         self._device = device
         self._loader_workers = loader_workers
         self._checkpoint_dir = checkpoint_dir
