@@ -29,6 +29,16 @@ pytestmark = pytest.mark.ddp
 
 Rows = list[dict[str, float]]
 
+OPTIONS = {
+    "epochs": 3,
+    "schedule": "cosine",
+    "warmup_epochs": 1.5,  # the interruption is in the middle of it
+    "ema_decay": 0.9,
+    "clip_norm": 0.5,
+    "eval_every": 2,
+}
+"""All of fit's that have a state or change the steps."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _ranks_are_forked_from_a_process_that_has_torch() -> None:
@@ -47,6 +57,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     """No batch norm: over ranks it is another model."""
     model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(config.get("dropout", 0.0)), nn.Linear(16, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    by_epoch = None if "options" in config else torch.optim.lr_scheduler.StepLR(optimizer, step_size=2)
     yield from fit(
         model,
         _table(config["num_train"], seed=1),
@@ -55,8 +66,9 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         optimizer=optimizer,
         batch_size=16,
         accumulate=config.get("accumulate", 1),
-        scheduler=torch.optim.lr_scheduler.StepLR(optimizer, step_size=2),
+        scheduler=by_epoch,
         metrics={"val_accuracy": accuracy},
+        **config.get("options", {}),
     )
 
 
@@ -136,8 +148,15 @@ def test_one_rank_goes_on_from_the_checkpoint_of_two_and_two_from_that_of_one(tm
     assert next(iter(found.states["model"])) == "0.weight", "no 'module.' of a wrapper"
 
 
-def test_two_ranks_resume_bit_for_bit_with_random_states_of_their_own(tmp_path: Path) -> None:
-    config = {"num_train": 53, "num_val": 23, "dropout": 0.5}
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"accumulate": 2, "options": OPTIONS}, id="accumulated, with a schedule, an average and clipping"),
+    ],
+)
+def test_two_ranks_resume_bit_for_bit_with_random_states_of_their_own(tmp_path: Path, config: dict[str, Any]) -> None:
+    config = {"num_train": 53, "num_val": 23, "dropout": 0.5, **config}
     whole = _run(train, config, epochs=3, folder=tmp_path / "whole", world_size=2)
     parts = _run(train, config, epochs=1, folder=tmp_path / "parts", world_size=2)
     parts += _run(train, config, epochs=2, folder=tmp_path / "parts", world_size=2)
