@@ -33,3 +33,20 @@ def test_every_trial_that_fits_in_smaller_pieces_finishes_with_its_own_batch_siz
     assert "out of GPU memory in training, it goes on with a micro-batch of 8" in outcome.log(
         int(fitted.index[(fitted["width"] == 2) & (fitted["batch_size"] == 16)][0])
     )
+
+
+@pytest.mark.ddp
+def test_where_one_of_two_workers_runs_out_both_go_on_with_half_the_micro_batch(sweep: Callable[..., Any]) -> None:
+    outcome = sweep(
+        "fits_in_pieces",
+        trials=1,
+        parameters={"width": 4, "batch_size": 16, "small": 1},
+        resources={"gpu": 0, "workers": 2},
+        limits={"retries": 0},
+    )
+    trial = outcome.trial(1)
+    assert (trial["state"], trial["attempts"]) == ("done", 1)
+    assert trial["last_micro_batch"] == 4, "of rank 0, which had room for 8"
+    assert trial["last_steps"] == 2 * 64 / 16, "the same steps as if it had fitted"
+    told = "out of GPU memory in training, it goes on with a micro-batch of 4: CUDA out of memory."
+    assert outcome.log(1).count(told) == 2, "each rank says so"
