@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+import hpsearch
 from experiments import alexnet, fsdp
+from hpsearch.specfile import load_sweep
 from tests.integration.test_ddp_fit import Function, _run
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
@@ -45,3 +47,25 @@ def test_two_ranks_train_to_the_losses_of_one_and_go_on_from_their_own_states(
     assert parts == two, "bit for bit"
     with pytest.raises(ValueError, match=r"was written by 2 ranks, each its own part; this trial has 1. Go on with as"):
         _run(train, config, epochs=1, folder=tmp_path / "two", world_size=1)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("name", "small"),
+    [
+        pytest.param("alexnet", {"width": 0.125, "batch_size": 128}, id="alexnet"),
+        pytest.param("fsdp", {"width": 16, "depth": 2, "patch": 4, "batch_size": 128}, id="fsdp"),
+    ],
+)
+def test_the_shipped_sweep_pauses_two_trials_and_goes_on_with_the_better_from_the_states_of_its_two_ranks(
+    ray_session: None, home: Path, name: str, small: dict[str, Any]
+) -> None:
+    constants = [f"parameters.{key}={value}" for key, value in small.items()]
+    path = Path(__file__).parents[2] / "search_spaces" / f"{name}.yaml"
+    results = hpsearch.run(load_sweep(path, overrides=[*constants, "resources.gpu=0"]), trials=2, epochs=2, home=home)
+    trials = results.trials.set_index("state")
+    assert trials["epochs_trained"].to_dict() == {"done": 2, "stopped": 1}
+    first, second = results.history[results.history["trial"] == trials.loc["done", "trial"]]["train_loss"]
+    assert second < first
+    files = {path.name for path in (home / trials.loc["done", "checkpoint"]).iterdir()}
+    assert {"epoch-000002.rank-0.pt", "epoch-000002.rank-1.pt"} <= files
