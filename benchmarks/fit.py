@@ -8,6 +8,10 @@ time is that of all ranks, and says more than wall time where other programs sha
 
 Hand-written is what a good tutorial shows: DataLoader, `zero_grad`, forward, backward, step, the loss summed on the
 device, an evaluation without gradients; with two ranks DistributedSampler and DistributedDataParallel as they come.
+
+Then what it costs that a rank may run out of memory alone (docs/decisions/0017): CPU time of one step on two ranks, by
+DistributedDataParallel alone, by fit without the flag that ranks exchange, and by fit, in turn; and the copy of all
+state that is taken on the host once an epoch.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -28,11 +32,24 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorData
 
 import hpsearch
 from experiments.resnet import Augmented, Normalise, ResNet, load_images
+from hpsearch.training.data import Batch
 from hpsearch.training.metrics import accuracy
-from hpsearch.training.parallel import free_port, join, leave
-from hpsearch.training.trial import TrialContext, activate
+from hpsearch.training.parallel import any_rank, free_port, join, leave
+from hpsearch.training.schedule import Rates
+from hpsearch.training.snapshot import Snapshot
+from hpsearch.training.step import Learner, Recipe
+from hpsearch.training.trial import TrialContext, activate, current_trial
 
 SETTINGS = {"lr": 0.05, "momentum": 0.9}
+NUM_STEPS = 150
+LARGE = {"width": 64, "depth": 20}
+"""Of a second network whose copy is timed."""
+
+
+def make_model(images: torch.Tensor, *, width: int, depth: int) -> nn.Module:
+    """Every call gives the same weights."""
+    torch.manual_seed(0)
+    return nn.Sequential(Normalise(images), ResNet(1, width, depth))
 
 
 def by_hand(model: nn.Module, train_set: Dataset[Any], val_set: Dataset[Any], batch_size: int) -> Iterator[None]:
@@ -100,11 +117,8 @@ def compare(options: argparse.Namespace, *, augment: bool) -> list[torch.Tensor]
     train_set = Augmented(images, labels) if augment else TensorDataset(images, labels)
     sets = train_set, TensorDataset(val_images, val_labels)
 
-    def made() -> nn.Module:
-        torch.manual_seed(0)
-        return nn.Sequential(Normalise(images), ResNet(1, options.width, options.depth))
-
-    loops = [by_hand(made(), *sets, options.batch), by_fit(made(), *sets, options.batch)]
+    models = [make_model(images, width=options.width, depth=options.depth) for _ in range(2)]
+    loops = [by_hand(models[0], *sets, options.batch), by_fit(models[1], *sets, options.batch)]
     for loop in loops:
         timed(loop)
     pairs = []
@@ -124,14 +138,74 @@ def show(title: str, pairs: list[torch.Tensor]) -> None:
     )
 
 
+def make_learner(images: torch.Tensor, *, width: int, depth: int) -> Learner:
+    """What fit makes of the same model and optimizer."""
+    model = make_model(images, width=width, depth=depth)
+    optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
+    recipe = Recipe(
+        precision="fp32", clip_norm=None, ema_decay=None, compile=False, channels_last=False, sync_batch_norm=False
+    )
+    rates = Rates(optimizer, scheduler=None, schedule=None)
+    return Learner(model, loss=cross_entropy, optimizer=optimizer, recipe=recipe, rates=rates, context=current_trial())
+
+
+def compare_steps(options: argparse.Namespace) -> dict[str, float]:
+    """CPU milliseconds of one step on one of two ranks, medians of steps that are made in turn."""
+    images, labels, _, _ = load_images(None)
+    share = options.batch // 2
+    batch = Batch(images[:share], labels[:share], share, options.batch)
+    replica = DistributedDataParallel(make_model(images, width=options.width, depth=options.depth))
+    optimizer = torch.optim.SGD(replica.parameters(), **SETTINGS)
+    learners = [make_learner(images, width=options.width, depth=options.depth) for _ in range(2)]
+
+    def plain() -> None:
+        optimizer.zero_grad()
+        cross_entropy(replica(batch.inputs), batch.targets).backward()
+        optimizer.step()
+
+    def with_flag() -> None:
+        learners[1].step(batch, share)
+        any_rank(False, False)
+
+    loops = {
+        "DDP alone": forever(plain),
+        "fit without the flag": forever(lambda: learners[0].step(batch, share)),
+        "fit": forever(with_flag),
+    }
+    turns = [{name: float(timed(loop)[1]) / 2 for name, loop in loops.items()} for _ in range(NUM_STEPS)]
+    return {name: statistics.median(turn[name] for turn in turns) * 1000 for name in loops}
+
+
+def forever(step: Callable[[], object]) -> Iterator[None]:
+    """One step for each `next`."""
+    while True:
+        step()
+        yield
+
+
+def show_snapshot(width: int, depth: int) -> None:
+    """One line: the copy of all state on the host, after a first one that finds the memory for it."""
+    images, labels, _, _ = load_images(None)
+    learner = make_learner(images, width=width, depth=depth)
+    learner.step(Batch(images[:8], labels[:8], 8, 8), 8)  # the optimizer has a state after it
+    snapshot = Snapshot(learner.states(), learner.device)
+    snapshot.take()
+    seconds = statistics.median(float(timed(forever(snapshot.take))[0]) for _ in range(21))
+    parameters = list(learner.evaluated.parameters())
+    megabytes = 2 * sum(one.nbytes for one in parameters) / 1e6  # with their momentum
+    print(f"copy of the state, {megabytes:.1f} MB".ljust(34), f"{seconds * 1000:.1f} ms an epoch", flush=True)
+
+
 def run_rank(rank: int, options: argparse.Namespace, port: int) -> None:
     """One of two gloo processes."""
     torch.set_num_threads(1)
     join(rank, 2, address="127.0.0.1", port=port, device="cpu")
     with activate(TrialContext(rank=rank, world_size=2, device="cpu")):
         pairs = compare(options, augment=False)
+        steps = compare_steps(options)
     if rank == 0:
         show("two gloo ranks", pairs)
+        print("CPU time of a step on each rank   ", ", ".join(f"{name} {ms:.2f} ms" for name, ms in steps.items()))
     leave()
 
 
@@ -150,6 +224,8 @@ def main() -> None:
     with activate(TrialContext(device="cpu")):
         show("one process", compare(options, augment=False))
         show("one process, augmented", compare(options, augment=True))
+        show_snapshot(options.width, options.depth)
+        show_snapshot(**LARGE)
     start_processes(run_rank, (options, free_port()), nprocs=2, start_method="spawn")
 
 

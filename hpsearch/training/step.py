@@ -185,15 +185,15 @@ class Learner:
         piece is weighted by its part of the step's samples, of which ranks may have different numbers.
         """
         pieces = self.pieces(batch, piece_size)
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        loss_sums: list[Tensor] = []
         for position, (inputs, targets, num_samples) in enumerate(pieces):
             weight = num_samples / batch.num_global
             with nullcontext() if position == len(pieces) - 1 else without_sync(self._replica):
                 with autocast(self.precision, self.device):
                     loss = self.loss(self._replica(inputs), targets)
-                self._scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.detach() * num_samples
-        return loss_sum
+                self._scaler.scale(loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+            loss_sums.append(loss.detach().double() * num_samples)
+        return sum(loss_sums[1:], start=loss_sums[0])
 
     def _wrap(self) -> None:
         self._replica = wrap(self._model, self._context, sync_batch_norm=self._recipe.sync_batch_norm)
