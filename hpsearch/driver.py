@@ -15,7 +15,7 @@ from typing import Any
 from hpsearch.dialect_ray import holds_ray_words
 from hpsearch.dialects import translate
 from hpsearch.engine import Engine
-from hpsearch.errors import Problem, SpecError, SweepExists
+from hpsearch.errors import Problem, SpecError, SweepExists, in_short
 from hpsearch.ledger.file import FILE_NAME, storage_errors
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.lock import writer_lock
@@ -103,7 +103,7 @@ class Run:
                     else:  # the ledger answered it all, or it was killed between its last trial and its end
                         engine.finish()
                 results = Results(self.home, name)
-                _write(results)
+                _write(results, ledger)
                 return results, _exit_code(engine) if exit_code is None else exit_code
 
     def with_free_name(self) -> Run:
@@ -368,12 +368,13 @@ def _locate(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
     return locate(sweep.trainable, spec_dir=spec_dir, **sweep.script_arguments)
 
 
-def _write(results: Results) -> None:
+def _write(results: Results, ledger: Ledger) -> None:
     """Write the tables; that they can't be written is no reason to lose the rest: the ledger has it all."""
     try:
         results.write()
     except Exception as error:
-        warnings.warn(f"the tables of '{results.name}' were not written: {type(error).__name__}: {error}", stacklevel=3)
+        warnings.warn(f"the tables of '{results.name}' were not written: {in_short(error)}", stacklevel=3)
+        ledger.remark(ledger.sweep(results.name), f"the tables were not written: {in_short(error)}")
 
 
 def _exit_code(engine: Engine) -> int:

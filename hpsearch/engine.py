@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpsearch.causes import CAUSE_CLASSES
-from hpsearch.errors import Problem, SpecError
+from hpsearch.errors import Problem, SpecError, in_short
 from hpsearch.failures import FailurePolicy
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
@@ -28,7 +28,7 @@ from hpsearch.room import Room
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.space import to_config
-from hpsearch.stopping import Decision, StoppingRule, make_stopping_rule
+from hpsearch.stopping import Decision, Guarded, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import Observer, TrialRun
 
@@ -90,9 +90,10 @@ class Engine:
         self._trials_dir = Path()
         self._policy = FailurePolicy(sweep.limits)
         self._heard: list[tuple[int, int, float]] = []
+        self._left_out: list[str] = []
         self._line_up = LineUp(
             searcher=searcher,
-            rule=rule,
+            rule=Guarded(rule),
             trials=self.trials,
             running=self._running,
             max_trials=self.max_trials,
@@ -248,7 +249,8 @@ class Engine:
                     self._ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=saved)
             elif trial.state in ("running", "queued"):
                 self._close(trial, "interrupted")
-        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), self._searcher.failure)))
+        broken = (self._searcher.failure, self._line_up.rule.failure, *self._left_out)
+        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *broken)))
         self._ledger.end_sweep(self.record, self.state, remarks or None)
 
     def exhaustion(self) -> str | None:
@@ -393,7 +395,7 @@ class Engine:
 
     def _stop_from_now_on(self) -> Decision:
         """A rule that stops takes over from one that pauses; what it says of the last report."""
-        self._line_up.rule = make_stopping_rule(self.sweep, can_pause=False)
+        self._line_up.rule = Guarded(make_stopping_rule(self.sweep, can_pause=False))
         decision = Decision.CONTINUE
         for heard in self._heard:
             decision = self._line_up.rule.report(*heard)
@@ -548,9 +550,10 @@ class Engine:
         for observer in self.observers:
             try:
                 getattr(observer, method)(trial)
-            except Exception:
+            except Exception as error:
                 with suppress(OSError):
                     traceback.print_exc()  # goes to the sweep's log
+                self._left_out.append(f"{type(observer).__name__} raised {in_short(error)}; it shows nothing since")
                 self.observers = tuple(each for each in self.observers if each is not observer)
 
 

@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+MAX_MESSAGE = 200
+"""Characters of another library's message that are shown."""
+
 
 class HpsearchError(Exception):
     """The root: `except hpsearch.HpsearchError` catches all that hpsearch raises on purpose."""
@@ -121,6 +124,16 @@ class TrialStopped(BaseException):
 
     A BaseException, because training loops tend to catch `Exception`.
     """
+
+
+def in_short(error: BaseException) -> str:
+    """Kind and first line of what somebody else's code raised.
+
+    Example:
+        >>> in_short(RuntimeError("singular matrix"))
+        'RuntimeError: singular matrix'
+    """
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:MAX_MESSAGE].rstrip(": ")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -156,6 +156,15 @@ class Ledger:
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
             self._journal.tell(sweep.folder, "sweep", values)
 
+    def remark(self, sweep: SweepRecord, text: str) -> None:
+        """Add to the reason for which a sweep ended, unless it says so already."""
+        known = self.sweep(sweep.name).reason
+        if known is None or text not in known:
+            values = {"reason": "; ".join(filter(None, (known, text)))}
+            with self._commit() as connection:
+                connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
+                self._journal.tell(sweep.folder, "sweep", values)
+
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, the newest last."""
         with self.reading() as connection:

@@ -23,6 +23,7 @@ from itertools import islice
 from typing import Any, Literal, final
 
 from hpsearch.causes import CAUSE_CLASSES, Cause
+from hpsearch.errors import in_short
 from hpsearch.search.fence import Fence
 from hpsearch.space import Point, Space
 
@@ -37,9 +38,6 @@ enumeration costs no more than a few times the trials so far."""
 
 MAX_SCREENED = 50
 """Random points of which one that is not likely to fail is chosen; where none is, the least likely to."""
-
-MAX_MESSAGE = 200
-"""Characters of another library's message that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +184,7 @@ class Searcher(ABC):
 
     def _fail(self, error: Exception, when: str) -> None:
         traceback.print_exc()  # goes to the sweep's log
-        what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:MAX_MESSAGE]
-        self.failure = f"the search method raised {what} ({when}); points are drawn at random since"
+        self.failure = f"the search method raised {in_short(error)} ({when}); points are drawn at random since"
 
     def _given(self, number: int) -> Point | None:
         """The user's point for this trial, the rest of it drawn; None if all that is tried was taken before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hpsearch.stopping.asha import Asha, AshaStop
 from hpsearch.stopping.contract import Decision, NoStopping, StoppingRule
+from hpsearch.stopping.guarded import Guarded
 from hpsearch.stopping.hyperband import Hyperband
 from hpsearch.stopping.median import Median
 from hpsearch.stopping.rungs import rung_epochs
@@ -13,6 +14,7 @@ __all__ = [
     "Asha",
     "AshaStop",
     "Decision",
+    "Guarded",
     "Hyperband",
     "Median",
     "NoStopping",

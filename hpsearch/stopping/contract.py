@@ -23,6 +23,9 @@ class Decision(Enum):
 class StoppingRule(ABC):
     """Decides after each report; not safe for threads."""
 
+    failure: str | None = None
+    """What the rule raised, in one sentence; None as long as it is the one that decides."""
+
     @abstractmethod
     def report(self, number: int, epoch: int, loss: float) -> Decision:
         """Trial `number` has finished `epoch` (from 1, rising by one) with `loss`; infinity if it diverged there."""

@@ -159,6 +159,7 @@ def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
     with pytest.warns(UserWarning, match="tables of 'known' were not written: ZeroDivisionError"):
         results, exit_code = known().start()
     assert exit_code == 0 and len(results.trials) == 2
+    assert results.sweep.reason == "the tables were not written: ZeroDivisionError: division by zero"
 
 
 def test_more_trials_of_an_exhausted_space_are_answered_in_words(known):

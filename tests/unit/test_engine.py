@@ -68,7 +68,9 @@ class Scripted(StoppingRule):
 class Bench:
     """One engine with everything around it."""
 
-    def __init__(self, home: Path, *, concurrent: int = 2, goal: str = "minimize", **keys: Any) -> None:
+    def __init__(
+        self, home: Path, *, concurrent: int = 2, goal: str = "minimize", rule: Scripted | None = None, **keys: Any
+    ) -> None:
         tree = {
             "name": "bench",
             "trainable": "a:b",
@@ -77,7 +79,7 @@ class Bench:
             **keys,
         }
         self.sweep = Sweep.from_dict(tree)
-        self.clock, self.searcher, self.rule = Clock(), Listening(), Scripted()
+        self.clock, self.searcher, self.rule = Clock(), Listening(), rule or Scripted()
         self.ledger = Ledger(home, create=True, clock=self.clock)
         self.record = self.ledger.add_sweep("bench", self.sweep.to_dict())
         self.engine = Engine(
@@ -446,6 +448,8 @@ def test_an_observer_that_raises_is_left_out_and_the_sweep_goes_on(bench):
     b.engine.observers = (ClosedPipe(),)
     assert (b.leg().number, b.leg().number) == (1, 2)
     assert b.engine.observers == ()
+    b.engine.finish()
+    assert b.ledger.sweep("bench").reason == "ClosedPipe raised BrokenPipeError; it shows nothing since"
 
 
 def test_a_trainable_that_breaks_while_the_sweep_runs_fails_trials_alone(bench):
@@ -512,3 +516,82 @@ def test_a_search_method_that_raised_is_named_in_the_record_of_the_sweep(bench, 
     assert (record.state, b.states()) == ("done", ["done", "done"])
     assert "the search method raised RuntimeError: singular matrix (when it was asked for trial 1)" in record.reason
     assert capsys.readouterr().err.count("RuntimeError: singular matrix") == 1
+
+
+class Raising(Scripted):
+    """Decides as written down until it hears of `at`, or is asked `asked`; then it raises, once and for all."""
+
+    def __init__(self, *, at: tuple[int, int] | None = None, asked: str | None = None) -> None:
+        super().__init__()
+        self.at, self.asked, self.raised = at, asked, 0
+
+    def report(self, number: int, epoch: int, loss: float) -> Decision:
+        return self._raise() if (number, epoch) == self.at else super().report(number, epoch, loss)
+
+    def rungs(self) -> tuple[int, ...]:
+        return self._raise() if self.asked == "rungs" else super().rungs()
+
+    def promote(self, *, at_end: bool = False) -> int | None:
+        return self._raise() if self.asked == "promote" else super().promote(at_end=at_end)
+
+    def _raise(self) -> Any:
+        self.raised += 1
+        raise ZeroDivisionError("no rung has a trial")
+
+
+def run_to_the_end(b: Bench) -> None:
+    """Train every leg until the engine lets go of it."""
+    while isinstance(leg := b.engine.next_leg(), Assignment):
+        epoch = leg.known_epochs + 1
+        while b.report(leg.number, epoch) is Verdict.GO_ON:
+            epoch += 1
+    assert leg is NoLeg.OVER
+    b.engine.finish()
+
+
+@pytest.mark.parametrize(
+    ("at", "asked", "when"),
+    [
+        ((2, 2), None, "at epoch 2 of trial 2"),
+        (None, "rungs", "when it was asked for its rungs"),
+        (None, "promote", "when it was asked for a promotion"),
+    ],
+)
+def test_after_a_stopping_rule_raised_every_trial_goes_to_its_end_and_the_sweep_says_so(home, capsys, at, asked, when):
+    rule = Raising(at=at, asked=asked)
+    rule.decisions = {(3, 1): Decision.STOP}
+    b = Bench(home, concurrent=1, rule=rule, limits={"trials": 3, "epochs": 3})
+    run_to_the_end(b)
+    assert [trial.epochs_trained for trial in b.ledger.trials(b.record)] == [3, 3, 3]
+    record = b.ledger.sweep("bench")
+    said = f"the stopping rule raised ZeroDivisionError: no rung has a trial ({when}); no trial is stopped since"
+    assert (record.state, record.reason, b.states()) == ("done", said, ["done"] * 3)
+    assert rule.raised == 1, "it is not asked again"
+    assert capsys.readouterr().err.count("ZeroDivisionError: no rung") == 1, "one traceback, for the log"
+
+
+def test_trials_that_a_stopping_rule_paused_go_on_after_it_raised(home):
+    rule = Raising(at=(2, 2))
+    rule.decisions = {(1, 1): Decision.PAUSE}
+    b = Bench(home, concurrent=1, rule=rule, limits={"trials": 3, "epochs": 3})
+    run_to_the_end(b)
+    assert b.states() == ["done"] * 3
+    epochs = [(report.number, report.epoch) for report in b.ledger.reports(b.record)]
+    assert sorted(epochs) == [(number, epoch) for number in (1, 2, 3) for epoch in (1, 2, 3)], "none of them twice"
+
+
+def test_a_stopping_rule_that_raises_in_the_replay_ends_no_sweep_either(home):
+    limits = {"trials": 2, "epochs": 3}
+    first = Bench(home, concurrent=1, limits=limits)
+    first.leg()
+    first.report(1, 1)
+    first.ledger.close()
+    with Ledger(home) as ledger:
+        engine = Engine(
+            sweep=first.sweep, searcher=Listening(), rule=Raising(at=(1, 1)), ledger=ledger, record=first.record
+        )
+        engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=3)
+        leg = engine.next_leg()
+        assert isinstance(leg, Assignment) and (leg.number, leg.known_epochs) == (1, 1)
+        engine.finish()
+        assert "the stopping rule raised ZeroDivisionError" in (ledger.sweep("bench").reason or "")
