@@ -31,31 +31,51 @@ MACROS = (
 _MACRO = re.compile(r"\$\{([A-Za-z_]+)(?::([^}]*))?\}")
 
 
-def arguments_of(command: object, *, program: object) -> list[str] | str:
-    """What a `command` passes to its script; a sentence where that can't be said.
+def script_and_arguments(command: object, *, program: object) -> tuple[object, list[str]] | str:
+    """The script that a `command` runs and what it passes to it; a sentence where that can't be said.
 
     Args:
         command: The list of a W&B sweep file.
-        program: The script that the file names; the command may name it itself.
+        program: The script that the file names; the command may name it itself, as a path or as `-m` and a module, or
+            name another one, which is what runs.
     """
     if not isinstance(command, list) or not all(isinstance(word, str | int | float) for word in command):
         return "expected a list of words. Write for example [python, ${program}, ${args}]."
     words = [str(word) for word in command]
-    scripts = [i for i, word in enumerate(words) if word in ("${program}", program)]
-    if not scripts:
+    place = _place_of_script(words, program)
+    if place is None:
         return "it doesn't run the program. Write ${program} where the script's name belongs."
-    before, after = words[: scripts[0]], words[scripts[0] + 1 :]
+    before, after = words[:place], words[place + 1 :]
+    if before[-1:] == ["-m"]:
+        script: object = f"{words[place].replace('.', '/')}.py"
+        before = before[:-1]
+    else:
+        script = program if words[place] == "${program}" else words[place]
     if foreign := [word for word in before if word not in STARTERS]:
         hint = "for several processes, write resources: {workers: 2}"
         return f"'{foreign[0]}' can't start the script, which runs in a process of the sweep. Remove it; {hint}."
     if wrong := wrong_macros(after):
         return f"{wrong}."
-    return after
+    return script, after
+
+
+def _place_of_script(words: Sequence[str], program: object) -> int | None:
+    """Where the program stands; else the first word after the starters, if it is a script or a module to run."""
+    named = [i for i, word in enumerate(words) if word in ("${program}", program)]
+    first = next((i for i, word in enumerate(words) if word not in STARTERS), None)
+    if named or first is None:
+        return named[0] if named else None
+    if words[first] == "-m":
+        return first + 1 if len(words) > first + 1 else None
+    return first if words[first].endswith(".py") else None
 
 
 def wrong_macros(arguments: Sequence[str]) -> str | None:
-    """A sentence on the first macro that nobody knows, without its full stop; None if all are known."""
-    for name, argument in (found for word in arguments for found in _MACRO.findall(word)):
+    """A sentence on the first macro that nobody knows, without its full stop; None if all are known.
+
+    Within a longer word, `${...}` is left to the script, such as Hydra's `run.dir=out/${now:%H-%M}`.
+    """
+    for name, argument in (found.groups() for word in arguments if (found := _MACRO.fullmatch(word))):
         if name not in MACROS and not (name == "envvar" and argument):
             return f"unknown macro '${{{name}}}'. Known: {', '.join(MACROS)}, envvar:NAME"
     return None
@@ -79,7 +99,7 @@ def command_line(config: Mapping[str, Any], arguments: Sequence[str] = DEFAULT) 
         if macro and macro[1] in MACROS:
             words += _expanded(macro[1], flat, config)
         else:
-            words.append(_MACRO.sub(lambda found: os.environ.get(found[2] or "", found[2] or found[0]), word))
+            words.append(_MACRO.sub(_variable, word))
     return words
 
 
@@ -95,6 +115,11 @@ def _expanded(macro: str, flat: Mapping[str, Any], config: Mapping[str, Any]) ->
         return [f"--{name}" if value is True else f"--{name}={_word(value)}" for name, value in kept.items()]
     prefix = {"args": "--", "args_append_hydra": "+", "args_override_hydra": "++"}.get(macro, "")
     return [f"{prefix}{name}={_word(value)}" for name, value in flat.items()]
+
+
+def _variable(found: re.Match[str]) -> str:
+    """`${envvar:NAME}`'s value; NAME where there is none, and any other macro as it is."""
+    return os.environ.get(found[2], found[2]) if found[1] == "envvar" and found[2] else found[0]
 
 
 def _json_file(config: Mapping[str, Any]) -> str:

@@ -130,7 +130,7 @@ def has_foreign_words(tree: object) -> bool:
         return False
     return any(
         (isinstance(value.get("distribution"), str) and value["distribution"] not in DISTRIBUTIONS)
-        or _nested(value) is not None
+        or nested(value) is not None
         or has_foreign_words(value)
         for value in tree.values()
         if isinstance(value, Mapping)
@@ -151,7 +151,7 @@ def translate_parameters(tree: Mapping[Any, Any], *, written: Where, dotted: boo
     return translator.found
 
 
-def _nested(value: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+def nested(value: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
     """The parameters of W&B's `{parameters: {...}}`."""
     inner = value.get("parameters") if len(value) == 1 else None
     nests = isinstance(inner, Mapping) and inner and all(isinstance(each, Mapping) for each in inner.values())
@@ -183,6 +183,9 @@ class _Translator:
             found = self._value(value, (*new, *path), (*old, name))
             for outer in reversed(path[1:]):
                 found = {outer: found}
+                if is_domain(found):
+                    self._wrong((*old, name), f"a name that ends in .{outer} reads as a parameter's own. Rename it.")
+                    found = {"value": None}
             if not _merge(out, path[0], found):
                 self._wrong((*old, name), "the name stands twice, nested and with dots. Keep one.")
         return out
@@ -194,7 +197,7 @@ class _Translator:
             return self._ray(value, old)
         if not isinstance(value, Mapping):
             return value
-        if (inner := _nested(value)) is not None:
+        if (inner := nested(value)) is not None:
             return self.level(inner, new, (*old, "parameters"))
         if not is_domain(value):
             return self.level(value, new, old)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from hpsearch.dialect_command import DEFAULT, arguments_of
+from hpsearch.dialect_command import DEFAULT, script_and_arguments
 from hpsearch.dialect_parameters import has_foreign_words, translate_parameters
 from hpsearch.errors import Problem
 from hpsearch.plain import NAME_PATTERN, Where, shown
@@ -196,7 +196,12 @@ class _Draft:
                 self.tree.setdefault("notes", {})["name"] = name
 
     def wandb_metric(self) -> None:
-        """A goal that isn't given is to minimise; failed runs always count as the worst."""
+        """A goal that isn't given is to minimise, and a search that needs no metric ranks by `loss`.
+
+        Failed runs always count as the worst.
+        """
+        if "metric" not in self.tree and self.tree.get("method") in ("grid", "random") and not self.has_rule():
+            self.tree["metric"] = {"name": "loss"}
         metric = self.tree.get("metric")
         if not isinstance(metric, dict):
             return
@@ -210,6 +215,10 @@ class _Draft:
         for key in ("target", "impute", "impute_while_running"):
             metric.pop(key, None)
 
+    def has_rule(self) -> bool:
+        """Whether trials are stopped early, which no file can ask for without a metric."""
+        return self.tree.get("early_terminate") is not None
+
     def wandb_rule(self) -> None:
         """W&B's `hyperband` stops, at each of its bands, what isn't among the best 1 in eta there: our `asha_stop`."""
         rule = self.tree.get("early_terminate")
@@ -219,20 +228,31 @@ class _Draft:
         rule.pop("strict", None)
         if "eta" in rule:
             rule["eta"] = _whole(rule["eta"])
+            if isinstance(rule["eta"], float):
+                upwards = max(2, math.ceil(rule["eta"])) if math.isfinite(rule["eta"]) else 3
+                message = f"rungs lie a whole number of times apart, got {rule['eta']}. Write eta: {upwards}."
+                self._wrong(("early_terminate", "eta"), message)
+                rule["eta"] = upwards
         last, num_bands, eta = rule.get("max_iter"), _whole(rule.pop("s", None)), rule.get("eta", 3)
         if "min_iter" not in rule and all(isinstance(each, int) and each > 0 for each in (last, num_bands, eta)):
             rule["min_iter"] = max(1, math.ceil(last / eta ** min(num_bands, 64)))
             self.moved[("early_terminate", "min_iter")] = ("early_terminate", "s")
 
     def wandb_command(self) -> None:
-        """`command`: what it passes to the script besides the parameters."""
+        """`command`: the script that it runs, and what it passes to it besides the parameters."""
         if "command" not in self.tree:
             return
-        found = arguments_of(self.tree.pop("command"), program=self.tree.get("trainable"))
+        program = self.tree.get("trainable")
+        found = script_and_arguments(self.tree.pop("command"), program=program)
         if isinstance(found, str):
             self._wrong(("command",), found)
-        elif tuple(found) != DEFAULT:
-            self.tree.setdefault("arguments", found)
+            return
+        script, arguments = found
+        if script is not None and script != program:
+            self.tree["trainable"] = script
+            self.moved[("trainable",)] = ("command",)
+        if tuple(arguments) != DEFAULT:
+            self.tree.setdefault("arguments", arguments)
             self.moved[("arguments",)] = ("command",)
 
     def wandb_only(self) -> None:

@@ -7,10 +7,12 @@ read and written, and the bounds on hostile text, are in `yaml_reader.py` and `y
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from hpsearch.dialect_parameters import nested
 from hpsearch.dialects import same_thing, translate
 from hpsearch.errors import Problem, SpecError, did_you_mean
 from hpsearch.plain import MAX_DEPTH, Where, shown
@@ -170,10 +172,28 @@ def _overridden(spec: Located, override: str, problems: list[Problem]) -> Locate
     found = read_override(override, problems)
     if found is None:
         return spec
-    where, value = found
+    key, value = found
+    where = _as_written(spec.value, key)
     for other in same_thing(where):
         spec = _without(spec, other)
     return _put(spec, where, value, problems)
+
+
+def _as_written(tree: Any, where: Where) -> Where:
+    """The keys under which the file has a parameter, which W&B's may nest by `parameters` or name with dots."""
+    if where[:1] != ("parameters",):
+        return where
+    found, rest = where[:1], list(where[1:])
+    level = tree.get("parameters")
+    while rest and isinstance(level, Mapping):
+        names = (".".join(map(str, rest[:length])) for length in range(len(rest), 0, -1))
+        if name := next((name for name in names if name in level), None):
+            found, level, rest = (*found, name), level[name], rest[name.count(".") + 1 :]
+        elif len(found) > 1 and nested(level) is not None:
+            found, level = (*found, "parameters"), level["parameters"]
+        else:
+            break
+    return (*found, *rest)
 
 
 def _without(spec: Located, where: Where) -> Located:

@@ -35,6 +35,8 @@ MAX_NODES = 10_000
 """Keys, items and values, aliases expanded."""
 MAX_DIGITS = 100
 """Characters of a number; Python refuses to read some thousands of digits, and no parameter needs them."""
+FLOAT = "!!float"
+"""The one tag that is read; it can't make anything of a number but a number."""
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -46,6 +48,11 @@ _WORDS: Mapping[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+
+
+def _tag_of(event: Event) -> str | None:
+    tag = getattr(event, "ctag", None)
+    return None if tag is None else str(tag)[:80].replace("tag:yaml.org,2002:", "!!")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +166,7 @@ class _Reader:
             found = self._list(event, where)
         else:
             assert isinstance(event, ScalarEvent)
-            found = Located(value=self._scalar(event, where), place=self._place(event))
+            found = Located(value=self._tagged(event, where), place=self._place(event))
         if event.anchor is not None:
             self.anchors[event.anchor] = found
         return found
@@ -220,10 +227,19 @@ class _Reader:
             self._fatal(f"values nest deeper than {MAX_DEPTH} levels. Write it flatter.", where[:1], event)
 
     def _refuse_tag(self, event: Event, where: Where) -> None:
-        tag = getattr(event, "ctag", None)
-        if tag is not None:
-            tag = str(tag)[:80].replace("tag:yaml.org,2002:", "!!")
+        tag = _tag_of(event)
+        if tag is not None and not (tag == FLOAT and isinstance(event, ScalarEvent)):
             self._tell(f"tags are not read, got {tag}. Remove it; for text, use quotes.", where, event)
+
+    def _tagged(self, event: ScalarEvent, where: Where) -> Any:
+        """A scalar; with `!!float`, which W&B's pages advise for 1e-5, a number is one with a fraction."""
+        value = self._scalar(event, where)
+        if _tag_of(event) != FLOAT:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self._tell(f"expected a number behind {FLOAT}, got {event.value[:80] or 'nothing'}.", where, event)
+            return 0.0
+        return float(value)
 
     def _scalar(self, event: ScalarEvent, where: Where) -> Any:
         text = event.value

@@ -11,9 +11,10 @@ import numpy
 import pytest
 from scipy import stats
 
+from hpsearch.dialect_command import DEFAULT, command_line
 from hpsearch.dialects import same_thing, translate
 from hpsearch.errors import SpecError
-from hpsearch.sweep import Sweep
+from hpsearch.sweep import Metric, Sweep
 from hpsearch.yaml_writer import dump_yaml
 
 NUM_DRAWS = 2000
@@ -210,12 +211,52 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
             {"parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}}},
             "parameters.x.q: expected a number above 0, got 0.",
         ),
-        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2.5}}, "early_terminate.eta: "),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2.5}}, "early_terminate.eta: rungs lie"),
     ],
 )  # fmt: skip
 def test_what_cant_be_carried_over_is_told_where_it_was_written(changes: dict[str, Any], sentence: str) -> None:
     (found,) = mistakes(**changes)
     assert found.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "arguments"),
+    [
+        (["python", "-m", "jobs.train", "--tiny"], "jobs/train.py", ("--tiny",)),
+        (["${env}", "python3", "other.py", "${args}"], "other.py", ("${args}",)),
+        (["${program}", "out=runs/${now:%H-%M}_${oc.env:USER}"], "train.py", ("out=runs/${now:%H-%M}_${oc.env:USER}",)),
+    ],
+)
+def test_a_command_may_name_the_script_itself(command: list[str], script: str, arguments: tuple[str, ...]) -> None:
+    sweep = sweep_of(command=command)
+    assert (sweep.trainable, tuple(sweep.arguments or DEFAULT)) == (script, arguments)
+    alone = {key: value for key, value in WANDB.items() if key != "program"}
+    if "${program}" not in command:
+        assert Sweep.from_dict({**alone, "command": command}).trainable == script
+
+
+def test_what_is_no_macro_of_ours_reaches_the_script_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN", "yes")
+    assert command_line({}, ["a=${now:%H}", "b=${envvar:SEEN}"]) == ["a=${now:%H}", "b=yes"]
+
+
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_a_search_that_needs_no_metric_ranks_by_loss(method: str) -> None:
+    tree = {"program": "train.py", "method": method, "parameters": {"seed": {"values": [1, 2]}}}
+    assert Sweep.from_dict(tree).metric == Metric(name="loss", goal="minimize")
+    for needs_one in ({"method": "bayes"}, {"early_terminate": {"type": "hyperband", "min_iter": 3}}):
+        with pytest.raises(SpecError, match="'metric' is missing"):
+            Sweep.from_dict({**tree, **needs_one})
+
+
+def test_a_fractional_eta_is_told_with_the_next_whole_one() -> None:
+    (found,) = mistakes(early_terminate={"type": "hyperband", "min_iter": 1, "eta": 2.5})
+    assert found.endswith("got 2.5. Write eta: 3.")
+
+
+def test_a_name_that_would_become_a_parameters_own_word_is_a_mistake() -> None:
+    (found,) = mistakes(parameters={"warm.value": {"values": [1, 2]}})
+    assert found == "parameters.warm.value: a name that ends in .value reads as a parameter's own. Rename it."
 
 
 RAY: dict[str, Any] = {

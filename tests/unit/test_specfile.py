@@ -147,6 +147,29 @@ def test_of_two_overrides_of_a_key_the_later_one_holds() -> None:
     assert load_sweep(write(GOOD), overrides=["seed=1", "seed=2"]).seed == 2
 
 
+@pytest.mark.parametrize(
+    ("override", "size"),
+    [
+        ("parameters.model.width=64", 4),
+        ("parameters.model.width={value: 64}", 4),
+        ("parameters.model.head.drop.values=[0.1]", 4),
+        ("parameters.model.extra.values=[1, 2, 3]", 24),
+        ("parameters.optim.lr.values=[0.1]", 4),
+        ("parameters.model={parameters: {width: {value: 3}}}", 2),
+        ("parameters.model.parameters.width.values=[64]", 4),
+    ],
+)
+def test_an_override_reaches_into_wandbs_nested_parameters_and_dotted_names(override: str, size: int) -> None:
+    text = """method: grid
+metric: {name: loss, goal: minimize}
+parameters:
+  model: {parameters: {width: {values: [16, 32]}, head: {parameters: {drop: {values: [0.1, 0.2]}}}}}
+  optim.lr: {values: [0.1, 0.2]}
+"""
+    assert load_sweep(write(text)).space.size == 8
+    assert load_sweep(write(text), overrides=[override]).space.size == size
+
+
 def test_an_override_leaves_alone_what_an_alias_shares() -> None:
     text = GOOD.replace("parameters:\n", "parameters:\n  a: &a {min: 1, max: 9}\n  b: *a\n")
     sweep = load_sweep(write(text), overrides=["parameters.a.max=5"])

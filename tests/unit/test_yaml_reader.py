@@ -127,6 +127,8 @@ def test_a_place_is_the_line_of_the_key_or_of_the_nearest_one_around_it(
             "f:1: a: tags are not read, got !foo. Remove it; for text, use quotes.",
             "f:2: a.b: tags are not read, got !. Remove it; for text, use quotes.",
         ]),
+        ("a: !!float x", ["f:1: a: expected a number behind !!float, got x."]),
+        ("a: !!float [1]", ["f:1: a: tags are not read, got !!float. Remove it; for text, use quotes."]),
         ("a: !!str 5", ["f:1: a: tags are not read, got !!str. Remove it; for text, use quotes."]),
         ("1: a\ntrue: b", [
             "f:1: a key must be text, got 1. Put it in quotes.",
@@ -211,3 +213,10 @@ def test_the_largest_hostile_file_is_done_with_in_a_second(text: str) -> None:
     start = time.process_time()
     read(text[:MAX_BYTES])
     assert time.process_time() - start < 1.0
+
+
+def test_a_number_behind_float_is_one_with_a_fraction() -> None:
+    problems: list[Problem] = []
+    found = read_yaml("{a: !!float 1e-5, b: !!float 3}", file="f", problems=problems)
+    assert found is not None and problems == []
+    assert [repr(value) for value in found.value.values()] == ["1e-05", "3.0"]

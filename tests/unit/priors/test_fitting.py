@@ -109,3 +109,16 @@ def test_of_too_many_the_newest_are_told():
     assert "5 left out: older than the newest 1000" in str(prior)
     slow = sweep(method="optuna", sampler="gp")
     assert len(fit([earlier("a", loss) for loss in range(MAX_TOLD_GP + 5)], slow).outcomes) == MAX_TOLD_GP
+
+
+def test_a_distribution_takes_text_and_floats_in_its_kind_and_moves_a_value_to_its_multiple():
+    shaped = {
+        "units": {"distribution": "normal", "mu": 32, "sigma": 8, "q": 4},
+        "share": {"distribution": "beta", "a": 2, "b": 2, "q": 0.1},
+    }
+    here = space(parameters=shaped)
+    found = fitted({"units": "32.0", "share": "0.30000000000000004"}, here)
+    assert (repr(found["units"]), repr(found["share"])) == ("32", repr(here.domains["share"].clip(0.3)))
+    assert fitted({"units": 36.0, "share": 0.5}, here)["units"] == 36
+    with pytest.raises(Misfit, match="units was not in"):
+        fitted({"units": 32.5, "share": 0.5}, here)
