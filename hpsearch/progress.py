@@ -44,7 +44,7 @@ class Standing:
         self.states: Counter[str] = Counter()
         self.best: TrialRun | None = None
         self.recent: list[TrialRun] = []
-        self._waiting: set[int] = set()
+        self._left_as: dict[int, str] = {}
         self._clock = clock
         self._began = clock()
         for trial in past:
@@ -57,9 +57,8 @@ class Standing:
     def on_start(self, trial: TrialRun) -> None:
         """An attempt begins."""
         self.running[trial.number] = trial
-        if trial.number in self._waiting:
-            self._waiting.discard(trial.number)
-            self.states["paused"] -= 1
+        if (before := self._left_as.pop(trial.number, None)) is not None:  # promoted, or the sweep goes further now
+            self.states[before] -= 1
 
     def on_report(self, trial: TrialRun) -> None:
         """An epoch is done."""
@@ -72,8 +71,7 @@ class Standing:
         if trial.state == "queued":
             return
         self.states[trial.state] += 1
-        if trial.state == "paused":
-            self._waiting.add(trial.number)
+        self._left_as[trial.number] = trial.state
         self.recent = [*self.recent[-MAX_ROWS:], trial]
 
     def loss(self, trial: TrialRun) -> float:

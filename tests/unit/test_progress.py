@@ -61,6 +61,17 @@ def test_a_paused_trial_that_is_promoted_is_counted_once():
     assert (standing.ended, str(headline(standing)).startswith("1/4 trials (1 done)")) == (1, True)
 
 
+def test_trials_that_go_further_after_the_end_are_counted_once():
+    past = [trial(number, 0.5, state="done") for number in (1, 2, 3, 4)]
+    standing = Standing(SWEEP, past=past)
+    assert standing.ended == 4
+    for each in past:
+        standing.on_start(each)
+        assert standing.ended == 3
+        standing.on_end(each)
+    assert (standing.ended, standing.states["done"]) == (4, 4)
+
+
 def test_a_pipe_gets_one_line_for_each_trial():
     lines: list[str] = []
     standing = Standing(SWEEP)
