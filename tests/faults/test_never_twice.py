@@ -84,3 +84,11 @@ def test_a_finished_sweep_stays_as_it_is_when_others_reuse_it(tmp_path: Path):
     run(tmp_path, Disk(), {**SPEC, "name": "second"})
     assert rows(tmp_path, "victim") == before
     assert len(table(tmp_path)) == 14
+
+
+def test_more_trials_train_the_new_ones_alone_and_the_same_again_trains_none(tmp_path: Path):
+    disk = Disk()
+    for total, trained in ((12, 12), (12, 0), (20, 8), (20, 0)):
+        tree = {**SPEC, "limits": {**SPEC["limits"], "trials": total}}
+        assert run(tmp_path, disk, tree) == set(range(total - trained + 1, total + 1))
+    assert [row[1] for row in rows(tmp_path, "victim")] == ["done"] * 20

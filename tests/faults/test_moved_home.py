@@ -1,0 +1,79 @@
+"""A sweep's folder that was moved or copied, and is opened from elsewhere: it reads as before and goes on.
+
+Real command line, ledger and files, in processes of their own; slots are simulated, and no Ray is started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hpsearch.ledger.store import Ledger
+from tests.faults.simulated import FINE, KILLED, Scenario, live
+
+ROOT = Path(__file__).parents[2]
+SCENARIO = Scenario(trials=4, epochs=6)
+KILLED_AT = 40
+"""The fail point in the middle of the sweep."""
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """The folder of a project whose sweep was killed: its trainable, its diary and `sweeps`."""
+    folder = tmp_path / "before"
+    assert live(folder, SCENARIO, dies_at=KILLED_AT)[0] == KILLED
+    return folder
+
+
+def hpsearch(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "hpsearch", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def assert_it_goes_on(folder: Path) -> None:
+    """To its end, every epoch once on record."""
+    before = reports(folder)
+    assert before, "it was killed too early to show anything"
+    assert live(folder, SCENARIO)[0] == FINE, (folder / "broken.txt").read_text()
+    after = reports(folder)
+    assert Counter(after) == Counter((number, epoch) for number in range(1, 5) for epoch in range(1, 7))
+    assert before <= after, "nothing on record was lost"
+    repeated = Counter(line for line in (folder / "diary.txt").read_text().splitlines() if " epoch " in line)
+    assert sum(repeated.values()) < 4 * 6 + 6, "they went on from their checkpoints"
+
+
+def reports(folder: Path) -> set[tuple[int, int]]:
+    with Ledger(folder / "sweeps") as ledger:
+        return {(report.number, report.epoch) for report in ledger.reports(ledger.sweep("victim"))}
+
+
+def test_a_moved_sweep_reads_the_same_from_any_working_directory_and_goes_on(killed: Path, tmp_path: Path):
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    verbs = (["list"], ["show"], ["show", "--trial", "1"])
+    said = [hpsearch(*verb, "--home", "sweeps", "--json", cwd=killed) for verb in verbs]
+    moved = killed.rename(tmp_path / "after")
+    again = [hpsearch(*verb, "--home", "../after/sweeps", "--json", cwd=elsewhere) for verb in verbs]
+    assert [text.replace("../after/sweeps", "sweeps") for text in again] == said
+    assert_it_goes_on(moved)
+    assert not killed.exists(), "nothing was written where it used to be"
+
+
+def test_a_copy_goes_on_and_so_does_the_original(killed: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(killed, tmp_path / "copy"))
+    original = {path: path.read_bytes() for path in sorted(killed.rglob("*")) if path.is_file()}
+    assert_it_goes_on(copy)
+    assert {path: path.read_bytes() for path in sorted(killed.rglob("*")) if path.is_file()} == original
+    assert_it_goes_on(killed)
