@@ -1,6 +1,7 @@
 """What a suggestion costs after many trials: hpsearch's searchers against the same library used by itself, in one run.
 
     python -m benchmarks.ask_tell
+    python -m benchmarks.ask_tell --fence    # our trials with a momentum above 0.9 fail; the best is right beside
 
 Six parameters, 1000 told trials, then ask and tell in turns, ours and theirs, so that both see the same machine.
 Times are CPU milliseconds for one ask and one tell: of a busy machine, wall time says little.
@@ -8,6 +9,7 @@ Times are CPU milliseconds for one ask and one tell: of a busy machine, wall tim
 
 from __future__ import annotations
 
+import argparse
 import platform
 import random
 import statistics
@@ -20,6 +22,7 @@ from benchmarks.search.optuna_peers import HyperoptPeer, OptunaPeer
 from benchmarks.search.simulator import Contestant
 from benchmarks.search.tables import Curve, Table
 from hpsearch.search import Outcome, make_searcher
+from hpsearch.space import Point
 from hpsearch.sweep import Sweep
 
 NUM_TOLD = 1000
@@ -52,7 +55,8 @@ def loss_of(point: Mapping[str, Any]) -> float:
 class Ours:
     """Asks and tells one of our searchers."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, max_momentum: float) -> None:
+        self._max_momentum = max_momentum
         parameters = {name: dict(domain) for name, domain in PARAMETERS.items()}
         metric = {"name": "loss", "goal": "minimize"}
         tree = {"metric": metric, "method": method, "sampler": "tpe", "parameters": parameters}
@@ -65,7 +69,15 @@ class Ours:
         self._number += 1
         point = self._searcher.ask(self._number)
         assert point is not None
-        self._searcher.tell(Outcome(number=self._number, point=point, state="done", losses={1: loss_of(point)}))
+        self._tell(point)
+
+    def _tell(self, point: Point) -> None:
+        if point["momentum"] > self._max_momentum:
+            self._searcher.tell(
+                Outcome(number=self._number, point=point, state="infeasible", losses={}, cause="oom_gpu")
+            )
+        else:
+            self._searcher.tell(Outcome(number=self._number, point=point, state="done", losses={1: loss_of(point)}))
 
     def fill(self, count: int) -> None:
         """Tell random trials without asking."""
@@ -74,7 +86,7 @@ class Ours:
             self._number += 1
             point = self._sweep.space.draw(rng)
             self._searcher.adopt(self._number, point)
-            self._searcher.tell(Outcome(number=self._number, point=point, state="done", losses={1: loss_of(point)}))
+            self._tell(point)
 
 
 def library_alone(contestant: Contestant) -> Callable[[], None]:
@@ -130,10 +142,13 @@ def filled_hyperopt() -> Callable[[], None]:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fence", action="store_true")
+    max_momentum = 0.9 if parser.parse_args().fence else 1.0
     print(f"Python {platform.python_version()}, optuna {version('optuna')}, hyperopt {version('hyperopt')}")
     print(f"ask + tell after {NUM_TOLD} trials, median of {NUM_TIMED}, CPU ms")
     for name, filled in (("optuna", filled_optuna), ("hyperopt", filled_hyperopt)):
-        theirs, ours = filled(), Ours(name)
+        theirs, ours = filled(), Ours(name, max_momentum)
         ours.fill(NUM_TOLD)
         pairs = [(cpu_ms(theirs), cpu_ms(ours)) for _ in range(NUM_TIMED)]
         alone, here = (statistics.median(each) for each in zip(*pairs, strict=True))

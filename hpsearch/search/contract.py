@@ -160,7 +160,9 @@ class Searcher(ABC):
     def _proposal(self, number: int, draw: int) -> Point | None:
         """What the method proposes; a random point where it raised, now or before."""
         if self.failure is None:
+            beyond = self._fence.beyond()
             try:
+                self._shun(beyond)
                 return self._propose(number, draw)
             except Exception as error:
                 self._fail(error, f"when it was asked for trial {number}")
@@ -237,6 +239,13 @@ class Searcher(ABC):
 
         It has the parameters that are active by its values; whether it meets the constraints is checked by `ask`.
         It changes nothing that a later proposal depends on: after a restart it isn't made again.
+        """
+
+    def _shun(self, points: tuple[Point, ...]) -> None:  # noqa: B027
+        """Count these points, instead of those before, as trials that failed just now.
+
+        What the fence keeps out is never tried, and a model wants most what it knows least: without these it would
+        propose the same place again and again.
         """
 
     def _learn_from(self, prior: Outcome) -> None:

@@ -6,8 +6,10 @@ One for all methods, asked by the contract beside the constraints. What is model
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
 from hpsearch.space import Choice, Integer, Point, Real, Searched, Shaped, Space, canonical
@@ -22,6 +24,11 @@ MAX_TRIALS = 256
 """Trials that are looked at, the last ones: the time grows with their cube."""
 MAX_TRIALS_FOR_LENGTHS = 128
 """Trials that the model's lengths are chosen by, the last ones."""
+SHOWN_PER_TRIAL, MAX_SHOWN = 2, 128
+"""Points of an even sample of the space that are looked at to show a method what is beyond; measured in
+docs/decisions/0028."""
+MIN_TRIALS_SHOWN = 10
+"""Trials before anything is shown: libraries begin with as many random ones, and would count these among them."""
 GROWTH = 1.25
 """Lengths are chosen anew whenever there are so many times more trials."""
 
@@ -37,12 +44,15 @@ class Fence:
     """The trials that failed by their configuration, among all that teach something."""
 
     def __init__(self, space: Space) -> None:
+        self._space = space
         domains = {name: domain for name, domain in space.searched.items() if domain.size != 1}
         self._axes = [_axis(name, domain) for name, domain in domains.items()]
         self._failed: dict[int, bool] = {}
         self._places: dict[int, list[float]] = {}
         self._model: FenceModel | None = None
         self._lengths: tuple[Trials, Lengths] | None = None
+        self._beyond: tuple[Point, ...] = ()
+        self._beyond_of: FenceModel | None = None
 
     def note(self, number: int, point: Point, *, failed: bool) -> None:
         """Trial `number`, at a point of the space, failed by its configuration or did not; the last word counts."""
@@ -64,9 +74,33 @@ class Fence:
         """How likely a point is to fail, in [0, 1]; depends on what was noted, not on the order of the notes."""
         if not self.is_known:
             return 0.0
+        return self._current_model().risk(self._place(point))
+
+    def beyond(self) -> tuple[Point, ...]:
+        """Points that are very likely to fail, of an even sample of the space; the same object until they change.
+
+        As with `risk`, the order of the notes does not matter.
+        """
+        if not self.is_known or len(self._failed) < MIN_TRIALS_SHOWN:
+            return ()
+        if self._model is None or self._beyond_of is not self._model:
+            self._beyond_of = self._current_model()
+            looked_at = self._sample[: SHOWN_PER_TRIAL * len(self._failed)]
+            risks = self._beyond_of.risks([self._place(point) for point in looked_at]) if looked_at else ()
+            beyond = tuple(point for point, risk in zip(looked_at, risks, strict=True) if risk > MAX_RISK)
+            self._beyond = self._beyond if beyond == self._beyond else beyond
+        return self._beyond
+
+    @cached_property
+    def _sample(self) -> list[Point]:
+        rng = random.Random("fence")
+        drawn = (self._space.try_draw(rng) for _ in range(MAX_SHOWN))
+        return [point for point in drawn if point is not None]
+
+    def _current_model(self) -> FenceModel:
         if self._model is None:
             self._model = self._make_model()
-        return self._model.risk(self._place(point))
+        return self._model
 
     def _make_model(self) -> FenceModel:
         from hpsearch.search.fence_model import FenceModel, choose_lengths

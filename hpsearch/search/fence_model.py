@@ -46,9 +46,13 @@ class FenceModel:
 
     def risk(self, place: Sequence[float]) -> float:
         """How likely a place is to fail, in [0, 1]."""
-        squares = _squares(self._places, np.array(place), self._unordered)
-        risk = self._mean + SIGNAL * np.exp(-0.5 * squares @ self._lengths**-2) @ self._weights
-        return min(max(float(risk), 0.0), 1.0)
+        return float(self.risks([place])[0])
+
+    def risks(self, places: Places) -> Array:
+        """(place,): how likely each is to fail, in [0, 1]."""
+        squares = _squares(np.array(places)[:, None], self._places, self._unordered)
+        risks = self._mean + SIGNAL * np.exp(-0.5 * squares @ self._lengths**-2) @ self._weights
+        return np.asarray(np.clip(risks, 0.0, 1.0))
 
 
 def choose_lengths(places: Places, labels: Sequence[float], unordered: Sequence[bool]) -> Lengths:

@@ -17,12 +17,13 @@ class HeldBack:
 
     def __init__(self) -> None:
         self._waiting: list[Outcome] = []
-        self._worst: float | None = None
+        self.worst: float | None = None
+        """The worst loss known."""
 
     @property
     def any_success(self) -> bool:
         """Whether a loss is known."""
-        return self._worst is not None
+        return self.worst is not None
 
     def settle(self, outcome: Outcome) -> list[tuple[Outcome, float]]:
         """The outcomes that can be told now, each with the loss to tell; empty while this one has to wait."""
@@ -32,10 +33,10 @@ class HeldBack:
         else:
             loss = outcome.loss
             assert loss is not None, "a trial that did not fail has a loss"
-            self._worst = loss if self._worst is None else max(self._worst, loss)
+            self.worst = loss if self.worst is None else max(self.worst, loss)
             ready = [(outcome, loss)]
-        if self._worst is None:
+        if self.worst is None:
             return []
-        ready += [(failed, self._worst) for failed in self._waiting]
+        ready += [(failed, self.worst) for failed in self._waiting]
         self._waiting.clear()
         return ready

@@ -40,6 +40,9 @@ SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
 }
 """Name to HyperOpt's function that suggests the next trial."""
 
+NEWEST = 10**9
+"""Number of the first trial that never ran: tpe forgets old ones little by little."""
+
 
 def _node(name: str, domain: Searched) -> Any:
     """A parameter in HyperOpt's words; half a unit on each side gives both ends of a range their full share."""
@@ -62,6 +65,7 @@ class HyperoptSearcher(Searcher):
 
     def __init__(self, *, space: Space, seed: int, sampler: str, initial: Sequence[Point] = ()) -> None:
         super().__init__(space=space, seed=seed, initial=initial)
+        self._sampler = sampler
         self._suggest = SAMPLERS[sampler]
         self._coding = Coding(space)
         nodes = {name: _node(name, domain) for name, domain in self._coding.domains.items()}
@@ -69,6 +73,7 @@ class HyperoptSearcher(Searcher):
         self._trials = Trials()
         self._docs: dict[int, dict[str, Any]] = {}
         self._held_back = HeldBack()
+        self._shunned: tuple[Point, ...] = ()
 
     def _propose(self, number: int, draw: int) -> Point:
         if self._domain is None:
@@ -95,6 +100,22 @@ class HyperoptSearcher(Searcher):
                 doc = self._docs[ready.number]
                 doc["state"] = JOB_STATE_DONE
                 doc["result"] = {"status": STATUS_OK, "loss": loss}
+
+    def _shun(self, points: tuple[Point, ...]) -> None:
+        if self._sampler != "tpe" or self._domain is None:
+            return
+        held = self._trials._dynamic_trials
+        if points is not self._shunned:
+            held[: len(self._shunned)] = [self._failed(n, point) for n, point in enumerate(points, start=NEWEST)]
+            self._shunned = points
+            self._trials.refresh()
+        for doc in held[: len(points)]:
+            doc["result"]["loss"] = self._held_back.worst
+
+    def _failed(self, number: int, point: Point) -> dict[str, Any]:
+        misc = _misc(number, self._coding.encode(point) or {}, self._coding.domains)
+        (doc,) = self._trials.new_trial_docs([number], [None], [{"status": STATUS_OK}], [misc])
+        return {**doc, "state": JOB_STATE_DONE}
 
     def _forget(self, number: int) -> None:
         if number in self._docs:

@@ -8,6 +8,7 @@ for each proposal and asked through its public methods, so nothing of a proposal
                  which counts trials into generations: COMPLETE with its best loss.
     infeasible   tpe: PRUNED without a loss, which it ranks last of all. gp, cmaes: COMPLETE with the worst loss known.
     dropped      FAIL
+    shunned      tpe: as infeasible; the others don't hear of them
 
 Once a trial was stopped, RANDOM_SHARE of tpe's proposals are random: a model of early losses alone is misled by
 whatever learns fast and ends badly, and would never find out.
@@ -54,6 +55,9 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 RANDOM_SHARE = 1 / 3
 """Of the proposals under a stopping rule, as in BOHB; measured in docs/decisions/0031."""
+
+NEWEST = 10**9
+"""Number of the first trial that never ran: tpe forgets old ones little by little."""
 
 PACKAGES = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 """What a sampler needs beyond Optuna, which would look for it at the first proposal."""
@@ -103,6 +107,7 @@ class OptunaSearcher(Searcher):
         self._held_back = HeldBack()
         self._comparable = Comparable()
         self._compared_at = inf
+        self._shunned: tuple[Point, ...] = ()
         self._trials: dict[int, FrozenTrial] = {}
         self._sources: list[FrozenTrial] = []
         with quiet():
@@ -130,6 +135,18 @@ class OptunaSearcher(Searcher):
         for ready, loss in self._held_back.settle(outcome):
             if ready.number in self._trials:
                 self._finish(self._trials[ready.number], ready, loss)
+
+    def _shun(self, points: tuple[Point, ...]) -> None:
+        if self._sampler == "tpe" and points is not self._shunned:
+            self._shunned = points
+            self._storage.shunned = [self._pruned(number, point) for number, point in enumerate(points, start=NEWEST)]
+
+    def _pruned(self, number: int, point: Point) -> FrozenTrial:
+        codes = self._coding.encode(point) or {}
+        joint = {name: self._distributions[name] for name in codes}
+        trial = create_trial(state=TrialState.PRUNED, params=dict(codes), distributions=joint)
+        trial.number = number
+        return trial
 
     def _learn_from(self, prior: Outcome) -> None:
         if self._sampler != "cmaes":

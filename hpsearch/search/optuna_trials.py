@@ -30,6 +30,8 @@ class TrialsInMemory(InMemoryStorage):
         self._study = self.create_new_study([StudyDirection.MINIMIZE], STUDY)
         self._scratch = self.create_new_study([StudyDirection.MINIMIZE])
         self._trials: list[FrozenTrial] = []
+        self.shunned: list[FrozenTrial] = []
+        """What a sampler sees beside the sweep's own trials."""
 
     def add(
         self, codes: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], notes: Mapping[str, Any]
@@ -52,10 +54,10 @@ class TrialsInMemory(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """The trials in the order in which they began."""
+        """The trials in the order in which they began; behind them, those that never ran."""
         if study_id != self._study:
             return super().get_all_trials(study_id, deepcopy, states)
-        found = [trial for trial in self._trials if states is None or trial.state in states]
+        found = [trial for trial in (*self._trials, *self.shunned) if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
     def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:

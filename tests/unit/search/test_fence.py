@@ -8,10 +8,12 @@ import pytest
 
 from hpsearch.conditions import Condition
 from hpsearch.search import fence as fence_module
+from hpsearch.search import make_searcher
 from hpsearch.search.contract import Outcome
 from hpsearch.search.fence import Fence, _milestone
 from hpsearch.search.random_search import RandomSearcher
 from hpsearch.space import Choice, Integer, Point, Real, Space
+from hpsearch.sweep import Sweep
 
 WIDE = Space(
     domains={
@@ -142,3 +144,33 @@ def test_a_finite_space_is_tried_whole_though_most_of_it_fails() -> None:
 
 def test_lengths_are_chosen_anew_when_there_is_a_quarter_more_to_choose_by() -> None:
     assert [_milestone(count) for count in (1, 3, 4, 5, 6, 7, 9, 11, 12)] == [1, 3, 4, 5, 5, 7, 9, 9, 12]
+
+
+@pytest.mark.parametrize("method", ["optuna", "hyperopt"])
+def test_near_a_fence_a_model_is_asked_less_than_twice_for_a_trial(method: str) -> None:
+    """It hears what lies beyond; told of its own failures alone, HyperOpt's tpe was asked six times, Optuna's four."""
+    parameters = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": -1.0, "max": 1.0}}
+    metric = {"name": "loss", "goal": "minimize"}
+    tree = {"metric": metric, "method": method, "sampler": "tpe", "parameters": parameters}
+    searcher = make_searcher(Sweep.from_dict(tree))
+    asked, propose = [], searcher._propose
+    searcher._propose = lambda number, draw: asked.append(number) or propose(number, draw)  # type: ignore[method-assign, func-returns-value]
+    for number in range(1, 61):
+        point = searcher.ask(number) or {}
+        bad = point["x"] > 0
+        state, losses = ("infeasible", {}) if bad else ("done", {1: (point["x"] - 0.5) ** 2 + point["y"] ** 2})
+        searcher.tell(Outcome(number=number, point=point, state=state, losses=losses))
+    assert searcher.failure is None
+    assert len(asked) < 2 * 60
+
+
+def test_what_is_shown_beyond_the_fence_depends_on_no_order_and_stays_until_it_changes() -> None:
+    points = drawn(WIDE, 40)
+    failed = [point["lr"] > 3e-3 for point in points]
+    fence, reverse = fence_of(WIDE, points, failed), Fence(WIDE)
+    for number in range(40, 0, -1):
+        reverse.note(number, points[number - 1], failed=failed[number - 1])
+        reverse.beyond()
+    assert fence.beyond() == reverse.beyond() != ()
+    assert all(map(fence.is_beyond, fence.beyond()))
+    assert fence.beyond() is fence.beyond()
