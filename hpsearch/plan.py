@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 MAX_RUNGS_SHOWN = 8
 
 
+WORTH_STOPPING = 9
+"""Trials, and epochs of each, from which the plan recommends a stopping rule: two rungs of ASHA, eta 3."""
+STOPPING_PAYS = (
+    "a stopping rule finds as much with a part of them: early_terminate: {type: asha}, see docs/which-method.md"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpaceRow:
     """One parameter."""
@@ -205,6 +212,8 @@ def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:
     if sweep.method == "grid" and points is not None and points > sweep.max_trials:
         runs = f"limits.trials runs {sweep.max_trials} of them, in an order shuffled by the seed"
         yield f"the grid has {_count(points)} points; {runs}."
+    if rule.type == "none" and sweep.max_trials >= WORTH_STOPPING and (sweep.max_epochs or 0) >= WORTH_STOPPING:
+        yield f"all {sweep.max_trials} trials train {sweep.max_epochs} epochs; {STOPPING_PAYS}."
     if rule.type in ("asha", "hyperband") and rungs:
         kept = "pauses trials whose state is kept (hpsearch.fit and keep do); others it stops, as asha_stop does"
         yield f"{rule.type} {kept}."

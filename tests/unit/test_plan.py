@@ -210,3 +210,21 @@ def test_conditions_constraints_and_computed_parameters_are_shown() -> None:
     assert "holds       sum > 1\nfirst       initial_points of the spec: 1\n" in printed(plan)
     large = plan_of(parameters={**parameters, "k": {"min": 1, "max": 9}}, constraints=["sum > 1"])
     assert "Space: at most 26,982 points, grid at most 26,982\n" in printed(large)
+
+
+@pytest.mark.parametrize(
+    ("limits", "rule", "is_recommended"),
+    [
+        ({"trials": 9, "epochs": 9}, {"type": "none"}, True),
+        ({"trials": 9, "epochs": 9}, {"type": "asha"}, False),
+        ({"trials": 8, "epochs": 9}, {"type": "none"}, False),
+        ({"trials": 9, "epochs": 8}, {"type": "none"}, False),
+        ({"trials": 9}, {"type": "none"}, False),
+    ],
+)
+def test_a_stopping_rule_is_recommended_where_it_would_save_much(
+    limits: dict[str, int], rule: dict[str, Any], is_recommended: bool
+) -> None:
+    advice = [note for note in plan_of(limits=limits, early_terminate=rule).notes if "a stopping rule" in note]
+    assert bool(advice) is is_recommended
+    assert not advice or advice[0].startswith("all 9 trials train 9 epochs; a stopping rule finds as much")
