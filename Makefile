@@ -39,7 +39,7 @@ faults: $(VENV)/installed
 
 examples: $(VENV)/installed
 	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_ray_examples.py tests/test_guide.py
-	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/contract/test_conditional_spaces.py -k hundreds
+	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest --timeout 0 tests/contract/test_conditional_spaces.py -k hundreds
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .
