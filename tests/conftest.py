@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.browser import chromium, chromium_path
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder for a ledger that no other test sees."""
     return tmp_path / "sweeps"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; for tests marked `browser`."""
+    if chromium_path() is None:
+        pytest.skip("there is no chromium on the path")
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(autouse=True)

@@ -80,6 +80,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="hps-", dir="/tmp")
+    Path("/tmp/ray").mkdir(exist_ok=True)  # Ray's test cluster writes its address there, wherever its files are
     with ray_settings():
         made = Cluster(
             initialize_head=True,
