@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint check bench bench-priors bench-search faults examples format clean
+.PHONY: sweep test lint check bench bench-priors bench-search faults examples screenshots format clean
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m hpsearch sweep spaces/resnet.yaml $(SWEEP_ARGS)
@@ -40,6 +40,9 @@ faults: $(VENV)/installed
 examples: $(VENV)/installed
 	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_ray_examples.py tests/test_guide.py
 	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest --timeout 0 tests/contract/test_conditional_spaces.py -k hundreds
+
+screenshots: $(VENV)/installed
+	$(BIN)/python docs/screenshots/make.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .

@@ -1,0 +1,102 @@
+"""Makes the pictures of the guide: `python docs/screenshots/make.py [NAME ...]`, all of them without a name.
+
+Needs the extra `dev` and a Chromium on the path. A picture is one function below that returns a PNG; it is kept as
+`docs/screenshots/NAME.png`. What it shows is real: a sweep of formulas (`tests/curves.py`) or one that trains.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parents[1]))
+
+from tests import curves  # noqa: E402 - found by the line above
+from tests.browser import chromium  # noqa: E402
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+MAX_BYTES = 300_000
+"""A picture is no larger: the repository carries every version of it for ever."""
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What a picture is made with."""
+
+    browser: Browser
+    """Headless Chromium."""
+    folder: Path
+    """Empty at the start and gone at the end; a place for a ledger."""
+
+    @contextmanager
+    def page(self, *, width: int = 1200, height: int = 750, scale: float = 1.0, **options: Any) -> Iterator[Page]:
+        """A page in a browser of its own; sizes in CSS pixels, `scale` in pixels of the picture for each."""
+        viewport: Any = {"width": width, "height": height}
+        context = self.browser.new_context(viewport=viewport, device_scale_factor=scale, **options)
+        yield context.new_page()
+        context.close()
+
+    def of_html(self, html: str, **page: Any) -> bytes:
+        """A picture of a whole HTML text."""
+        with self.page(**page) as shown:
+            shown.set_content(html, wait_until="load")
+            return shown.screenshot(full_page=True)
+
+    def of_terminal(self, *printed: Any, columns: int = 110) -> bytes:
+        """A picture of what rich prints on a terminal: texts, tables, anything that it can render."""
+        from rich.console import Console
+
+        with open("/dev/null", "w") as nowhere:
+            console = Console(record=True, width=columns, file=nowhere, force_terminal=True, highlight=False)
+            console.print(*printed, sep="\n")
+        style = '<pre style="font: 14px/1.35 monospace; display: inline-block; margin: 12px">{code}</pre>'
+        with self.page(width=columns * 9 + 24, height=100) as shown:
+            shown.set_content(console.export_html(inline_styles=True, code_format=style))
+            return shown.locator("pre").screenshot()
+
+
+Picture = Callable[[Studio], bytes]
+PICTURES: dict[str, Picture] = {}
+
+
+def picture(function: Picture) -> Picture:
+    """Register a function as the picture of its name."""
+    PICTURES[function.__name__.replace("_", "-")] = function
+    return function
+
+
+@picture
+def results_in_a_notebook(studio: Studio) -> bytes:
+    """What a cell shows that ends with a sweep's results."""
+    from hpsearch.results.results import Results
+
+    results = Results(studio.folder, curves.run(studio.folder))
+    style = "<style>body {font: 13px sans-serif} td, th {padding: 3px 8px; text-align: right}</style>"
+    return studio.of_html(style + results._repr_html_(), width=900, height=100)
+
+
+def make(names: list[str]) -> None:
+    """Make pictures; one that is too large, or has no function, ends the program."""
+    unknown = [name for name in names if name not in PICTURES]
+    if unknown:
+        sys.exit(f"no such picture: {', '.join(unknown)}. There are: {', '.join(PICTURES)}.")
+    with chromium() as browser:
+        for name in names or PICTURES:
+            with tempfile.TemporaryDirectory() as folder:
+                png = PICTURES[name](Studio(browser, Path(folder)))
+            if len(png) > MAX_BYTES:
+                sys.exit(f"{name}: {len(png):,} bytes, {MAX_BYTES:,} are allowed. Make the page smaller.")
+            (FOLDER / f"{name}.png").write_bytes(png)
+            print(f"docs/screenshots/{name}.png: {len(png):,} bytes")
+
+
+if __name__ == "__main__":
+    make(sys.argv[1:])
