@@ -25,6 +25,7 @@ GOALS = {"min": "minimize", "max": "maximize"}
 SCHEDULERS = {
     **dict.fromkeys(("asha", "async_hyperband", "asynchyperband", "ASHAScheduler", "AsyncHyperBandScheduler"), "asha"),
     **dict.fromkeys(("fifo", "FIFOScheduler"), "none"),
+    **dict.fromkeys(("hyperband", "HyperBandScheduler"), "hyperband"),
     **dict.fromkeys(("median_stopping_rule", "medianstopping", "MedianStoppingRule"), "median"),
 }
 """Ray's names of what we have."""
@@ -220,9 +221,13 @@ class _Draft:
         return self.tree.get("early_terminate") is not None
 
     def wandb_rule(self) -> None:
-        """W&B's `hyperband` stops, at each of its bands, what isn't among the best 1 in eta there: our `asha_stop`."""
+        """W&B's `hyperband` stops, at each of its bands, what isn't among the best 1 in eta there: our `asha_stop`.
+
+        Ray's, which a file can name by its key `scheduler` alone, is the one that we have.
+        """
         rule = self.tree.get("early_terminate")
-        if not isinstance(rule, dict) or rule.get("type") != "hyperband":
+        is_rays = self.moved.get(("early_terminate",)) == ("scheduler",)
+        if is_rays or not isinstance(rule, dict) or rule.get("type") != "hyperband":
             return
         rule["type"] = "asha_stop"
         rule.pop("strict", None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from typing import final
 
 import pytest
 
@@ -26,6 +27,36 @@ every_rule = pytest.mark.parametrize("make_rule", RULES.values(), ids=RULES)
 
 Report = tuple[int, int, float]
 """Trial's number, epoch, loss."""
+
+
+@final
+class Logged(StoppingRule):
+    """Another rule, and all that it was told and answered."""
+
+    def __init__(self, rule: StoppingRule) -> None:
+        self._rule = rule
+        self.events: list[tuple[Report, Decision] | int | None] = []
+        """A report and its verdict, or an answer to "whom to promote?"."""
+
+    def report(self, number: int, epoch: int, loss: float) -> Decision:
+        decision = self._rule.report(number, epoch, loss)
+        self.events.append(((number, epoch, loss), decision))
+        return decision
+
+    def promote(self, *, at_end: bool = False) -> int | None:
+        number = self._rule.promote(at_end=at_end)
+        self.events.append(number)
+        return number
+
+    def rungs(self) -> tuple[int, ...]:
+        return self._rule.rungs()
+
+
+def promotion(rule: StoppingRule, runs_already: Container[int | None]) -> int | None:
+    """The first that it names of those that don't run already, as the driver asks."""
+    while (number := rule.promote()) in runs_already and number is not None:
+        pass
+    return number
 
 
 def sweep(
@@ -59,6 +90,28 @@ def test_the_same_reports_give_the_same_decisions(make_rule: MakeRule, seed: int
     reports, decisions, _ = sweep(unbroken, seed=seed)
     assert [replayed.report(*report) for report in reports] == decisions
     assert replayed.promote() is unbroken.promote() is None
+
+
+@every_rule
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rule_that_is_replayed_after_any_event_goes_on_as_the_unbroken_one(make_rule: MakeRule, seed: int) -> None:
+    """Whom it promoted before the cut, without a report since, it may name once more: that trial runs already."""
+    logged = Logged(make_rule())
+    sweep(logged, seed=seed)
+    for cut in range(len(logged.events)):
+        replayed, runs_already = make_rule(), set[int | None]()
+        for event in logged.events[:cut]:
+            if isinstance(event, tuple):
+                assert replayed.report(*event[0]) is event[1]
+                runs_already.discard(event[0][0])
+            elif event is not None:
+                runs_already.add(event)
+        for event in logged.events[cut:]:
+            if isinstance(event, tuple):
+                assert replayed.report(*event[0]) is event[1]
+                runs_already.discard(event[0][0])
+            else:
+                assert promotion(replayed, runs_already) == event
 
 
 @every_rule

@@ -172,6 +172,19 @@ def test_wandbs_hyperband_is_the_rule_that_stops_at_its_bands(rule: dict[str, An
     assert (found.type, found.min_iter, found.eta, sweep.max_epochs) == ("asha_stop", *expected)
 
 
+@pytest.mark.parametrize("name", ["hyperband", "HyperBandScheduler"])
+@pytest.mark.parametrize("program", [{}, {"program": "train.py"}])
+def test_rays_hyperband_is_hyperband_beside_words_of_wandb_too(name: str, program: dict[str, str]) -> None:
+    ray = {
+        "metric": "loss",
+        "mode": "min",
+        "scheduler": name,
+        "max_t": 27,
+        "parameters": {"x": {"min": 0.0, "max": 1.0}},
+    }
+    assert Sweep.from_dict({**ray, **program}).early_terminate.type == "hyperband"
+
+
 def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it() -> None:
     assert sweep_of().metric.goal == "minimize"
     with pytest.raises(SpecError, match="'goal' is missing"):
