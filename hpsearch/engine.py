@@ -10,27 +10,27 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import Literal
 
-from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.errors import Problem, SpecError, in_short
 from hpsearch.failures import FailurePolicy
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
-from hpsearch.ledger.store import Ledger, now
+from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
-from hpsearch.retention import OVER, Checkpoints
+from hpsearch.replay import Replay
+from hpsearch.retention import Checkpoints
 from hpsearch.room import Room
-from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.search.contract import Searcher
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.space import to_config
-from hpsearch.stopping import Decision, Guarded, StoppingRule, make_stopping_rule
+from hpsearch.stopping import Decision, Replaceable, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import Observer, TrialRun
+from hpsearch.trial_writer import TrialWriter
 
 SAVE_EPOCHS_AHEAD = 64
 """Rungs that an assignment names at most; a slot saves by the clock besides."""
@@ -81,23 +81,31 @@ class Engine:
         self.mistake: SpecError | None = None
         self.record, self.observers = record, tuple(observers)
         self._searcher, self._ledger, self._clock = searcher, ledger, clock
-        self._memory, self._checkpoints = memory, checkpoints
+        self._memory = memory
         self._found: TrialRun | None = None
-        self._sign = sweep.metric.sign
         self._started_at = clock()
         self._running: set[int] = set()
         self._room: Room | None = None
         self._trials_dir = Path()
         self._policy = FailurePolicy(sweep.limits)
-        self._heard: list[tuple[int, int, float]] = []
         self._left_out: list[str] = []
+        self._rule = Replaceable(rule, otherwise=lambda: make_stopping_rule(sweep, can_pause=False))
         self._line_up = LineUp(
             searcher=searcher,
-            rule=Guarded(rule),
+            rule=self._rule,
             trials=self.trials,
             running=self._running,
             max_trials=self.max_trials,
             clock=clock,
+        )
+        self._writer = TrialWriter(
+            sweep=sweep,
+            ledger=ledger,
+            record=record,
+            trials=self.trials,
+            line_up=self._line_up,
+            checkpoints=checkpoints,
+            code_hash=None if memory is None else memory.code_hash,
         )
 
     # -- after a restart ---------------------------------------------------------------------------------------------
@@ -124,64 +132,23 @@ class Engine:
             last_epoch: `limits.epochs` of the earlier run.
             retry_failed: Failed trials are tried again too, as if for the first time.
         """
-        trials = list(trials)
-        if self.record.can_pause is False or (self.record.can_pause is None and _never_paused(trials)):
-            self._stop_from_now_on()
-        for record in trials:
-            self.trials[record.number] = TrialRun.from_record(record)
-            self._searcher.adopt(record.number, dict(record.point))
-        decisions = self._hear_again(reports)
-        if retry_failed:
-            self._ledger.forgive(record.id for record in trials if record.state == "failed")
-        self._remember(failures, retry_failed=retry_failed)
-        for record in sorted(trials, key=lambda record: record.ended_at or ""):
-            trial = self.trials[record.number]
-            if retry_failed and trial.state == "failed":
-                trial.state, trial.cause, trial.evidence = "queued", None, None
-            self._of_no_use(trial, trial.state)
-            self._take_over(trial, decisions.get(record.number), last_epoch)
+        Replay(
+            sweep=self.sweep,
+            record=self.record,
+            ledger=self._ledger,
+            trials=self.trials,
+            rule=self._rule,
+            line_up=self._line_up,
+            policy=self._policy,
+            writer=self._writer,
+            last_epoch=last_epoch,
+            retry_failed=retry_failed,
+        ).run(trials, reports, failures)
 
     def find_work(self) -> bool:
         """Whether a leg will come; trials that the ledger can answer are answered on the way. To be called once."""
         self._found = self._next_trial()
         return self._found is not None or self._line_up.any_elsewhere
-
-    def _hear_again(self, reports: Iterable[ReportRecord]) -> dict[int, Decision]:
-        """Replay the reports; the last decision on each trial."""
-        decisions: dict[int, Decision] = {}
-        metric, sign, rule = self.sweep.metric.name, self._sign, self._line_up.rule
-        for report in reports:
-            trial, loss = self.trials[report.number], sign * report.metrics[metric]
-            trial.note_epoch(report.epoch, report.metrics, loss=loss)
-            trial.past_s = max(trial.past_s, report.elapsed_s)
-            self._heard.append((report.number, report.epoch, loss))
-            decisions[report.number] = rule.report(report.number, report.epoch, loss)
-        return decisions
-
-    def _remember(self, failures: Iterable[FailureRecord], *, retry_failed: bool) -> None:
-        """Retries are used up, and identical failures add up, over restarts."""
-        for failure in failures:
-            trial = self.trials[failure.number]
-            if failure.counts and not (retry_failed and trial.state == "failed"):
-                event = Failed(cause=failure.cause, evidence=failure.evidence, place=failure.place)
-                if failure.was_retried:
-                    self._policy.retried(trial, event)
-                else:
-                    self._policy.failed(trial, event, any_success=True)
-
-    def _take_over(self, trial: TrialRun, decision: Decision | None, last_epoch: int | None) -> None:
-        goes_further = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
-        if trial.state in ("queued", "running", "interrupted"):
-            trial.state = "queued"
-            self._line_up.try_again(trial.number)
-            return
-        self._tell_searcher(trial)
-        trial.is_final = trial.state == "done" and not (trial.epochs == last_epoch and goes_further)
-        if trial.state in ("done", "reused") and trial.epochs == last_epoch and goes_further:
-            if decision is Decision.CONTINUE:
-                self._line_up.go_further(trial.number)
-            elif decision is Decision.PAUSE:
-                trial.state = "paused"
 
     # -- legs --------------------------------------------------------------------------------------------------------
 
@@ -226,8 +193,7 @@ class Engine:
     def requeue_running(self, evidence: str) -> None:
         """Every slot is gone, through no fault of the trials: they will be tried again, from their checkpoints."""
         for number in sorted(self._running):
-            trial = self.trials[number]
-            self._requeue(trial, evidence)
+            self._requeue(self.trials[number], evidence)
 
     def keep_room(self, room: Room, trials_dir: Path) -> None:
         """Begin no trial and commit nothing while the disk is full."""
@@ -243,13 +209,10 @@ class Engine:
         """Close the books: whatever still runs is interrupted, whatever waits is stopped."""
         for trial in self.trials.values():
             if trial.state == "paused" and self.state == "done":
-                trial.state = self._shown_state(trial, "stopped")
-                with self._freeing(trial, trial.state):
-                    saved = trial.checkpoint_epoch
-                    self._ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=saved)
+                self._writer.give_up(trial)
             elif trial.state in ("running", "queued"):
-                self._close(trial, "interrupted")
-        broken = (self._searcher.failure, self._line_up.rule.failure, *self._left_out)
+                self._writer.close(trial, "interrupted")
+        broken = (self._searcher.failure, self._rule.failure, *self._left_out)
         remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *broken)))
         self._ledger.end_sweep(self.record, self.state, remarks or None)
 
@@ -286,31 +249,14 @@ class Engine:
         if trial.row == 0 and memory is not None:
             trial.fingerprint = memory.fingerprint(trial.point)
         with self._ledger.together():
-            self._write_start(trial)
+            self._writer.begin(trial)
             holder = None if memory is None else memory.claim(trial.fingerprint, trial.number)
             if holder is not None:
-                trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
-                evidence = f"waits for {holder}, which trains the same now"
-                self._ledger.update_trial(trial.row, state="queued", attempts=trial.attempts, evidence=evidence)
+                self._writer.wait_for(trial, holder)
         self.trials[trial.number] = trial
         if holder is not None:
             self._line_up.look_later(trial.number)
         return holder is None
-
-    def _write_start(self, trial: TrialRun) -> None:
-        trial.state, trial.cause, trial.evidence = "running", None, None
-        trial.attempts = max(trial.attempts, 1)
-        if trial.row:
-            self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts, evidence=None, ended_at=None)
-            return
-        trial.row = self._ledger.add_trial(
-            self.record,
-            trial.number,
-            point=trial.point,
-            seed=self.sweep.seed,
-            fingerprint=trial.fingerprint,
-            code_hash=None if self._memory is None else self._memory.code_hash,
-        )
 
     def _is_answered(self, trial: TrialRun) -> bool:
         """Give a trial the epochs that an equal one has on record; whether it needs no slot any more."""
@@ -329,7 +275,7 @@ class Engine:
             if known.complete:
                 self._end(trial, "done")
                 return True
-            trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
+            trial.fold_time()
         if trial.epochs > (trial.checkpoint_epoch or 0):
             lender = self._memory.borrow_checkpoint(
                 trial.fingerprint, row=trial.row, number=trial.number, at_most=trial.epochs
@@ -340,7 +286,7 @@ class Engine:
     def _assignment(self, trial: TrialRun) -> Assignment:
         last = self.sweep.max_epochs
         limit = self.sweep.limits.trial_time_s
-        epochs = {epoch for epoch in self._line_up.rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | (
+        epochs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | (
             {last} if last else set()
         )
         return Assignment(
@@ -376,29 +322,14 @@ class Engine:
         return Verdict.GO_ON
 
     def _learn(self, trial: TrialRun, report: Report) -> Decision:
-        self._note_epoch(trial, report.epoch, report.metrics)
+        loss = self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
+        trial.note_epoch(report.epoch, report.metrics, loss=loss)
         self._ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
         self._tell_observers("on_report", trial)
-        return self._decide(trial, report)
-
-    def _note_epoch(self, trial: TrialRun, epoch: int, metrics: Mapping[str, float]) -> None:
-        trial.note_epoch(epoch, metrics, loss=self._sign * metrics[self.sweep.metric.name])
-
-    def _decide(self, trial: TrialRun, report: Report) -> Decision:
-        """Ask the stopping rule; if it wants to pause a trial whose state is not on disk, one that stops takes over."""
-        self._heard.append((trial.number, report.epoch, trial.losses[report.epoch]))
-        decision = self._line_up.rule.report(*self._heard[-1])
-        if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:
+        decision = self._rule.report(trial.number, report.epoch, loss)
+        if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:  # its state is not on disk
             self._ledger.cannot_pause(self.record)
-            decision = self._stop_from_now_on()
-        return decision
-
-    def _stop_from_now_on(self) -> Decision:
-        """A rule that stops takes over from one that pauses; what it says of the last report."""
-        self._line_up.rule = Guarded(make_stopping_rule(self.sweep, can_pause=False))
-        decision = Decision.CONTINUE
-        for heard in self._heard:
-            decision = self._line_up.rule.report(*heard)
+            decision = self._rule.stop_from_now_on()
         return decision
 
     def _on_ended(self, trial: TrialRun, event: Ended) -> None:
@@ -416,14 +347,12 @@ class Engine:
             self._room.ran_out(self._trials_dir / f"{trial.number:04d}")
         if self.reason is None and self._policy.may_retry(trial, failure):
             self._policy.retried(trial, failure)
-            failed = self._failure(trial, failure, was_retried=True)
-            self._requeue(trial, failure.evidence, failure=failed)
+            self._requeue(trial, failure.evidence, failure=_record(trial, failure, was_retried=True))
             return
         trial.cause, trial.evidence = failure.cause, failure.evidence
         if failure.cause == "diverged":
-            self._heard.append((trial.number, trial.epochs + 1, math.inf))
-            self._line_up.rule.report(*self._heard[-1])
-        self._end(trial, "failed", failure=self._failure(trial, failure, was_retried=False))
+            self._rule.report(trial.number, trial.epochs + 1, math.inf)
+        self._end(trial, "failed", failure=_record(trial, failure, was_retried=False))
         hopeless = self._policy.failed(trial, failure, any_success=self._any_success())
         if hopeless is not None:
             self.stop("gave_up", hopeless)
@@ -431,23 +360,8 @@ class Engine:
     def _requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
         self._running.discard(trial.number)
         self._line_up.try_again(trial.number)
-        trial.state = "queued"
-        trial.evidence = evidence
-        trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
-        self._ledger.update_trial(
-            trial.row, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
-        )
+        self._writer.requeue(trial, evidence, failure=failure)
         self._tell_observers("on_end", trial)
-
-    def _failure(self, trial: TrialRun, failure: Failed, *, was_retried: bool) -> FailureRecord:
-        return FailureRecord(
-            number=trial.number,
-            attempt=trial.attempts,
-            cause=failure.cause,
-            evidence=failure.evidence,
-            place=failure.place,
-            was_retried=was_retried,
-        )
 
     def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:
         """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
@@ -467,80 +381,10 @@ class Engine:
         failure: FailureRecord | None = None,
     ) -> Verdict:
         self._running.discard(trial.number)
-        self._close(trial, self._shown_state(trial, state), failure=failure)
-        self._tell_searcher(trial)
+        self._writer.close(trial, state, failure=failure)
+        self._line_up.learn(trial)
         self._tell_observers("on_end", trial)
         return verdict
-
-    def _shown_state(self, trial: TrialRun, state: TrialState) -> TrialState:
-        """`reused` for a trial that is over without having had a slot."""
-        return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.trained else state
-
-    def _close(self, trial: TrialRun, state: TrialState, *, failure: FailureRecord | None = None) -> None:
-        trial.state = state
-        best = trial.losses[trial.best_epoch] * self._sign if trial.best_epoch else None
-        with self._freeing(trial, state):
-            self._ledger.update_trial(
-                trial.row,
-                failure=failure,
-                state=state,
-                cause=trial.cause,
-                evidence=trial.evidence if state == "failed" else None,
-                attempts=trial.attempts if trial.trained else 0,
-                epochs_trained=trial.epochs,
-                best_value=best,
-                best_epoch=trial.best_epoch,
-                last_metrics=trial.metrics,
-                ended_at=now(),
-                duration_s=trial.duration_s,
-                gpu_peak_gib=trial.peaks.gpu_gib,
-                host_peak_gib=trial.peaks.host_gib,
-                checkpoint_epoch=trial.checkpoint_epoch,
-                reused_from=trial.reused_from,
-            )
-        trial.past_s, trial.elapsed_s = trial.duration_s, 0.0
-
-    @contextmanager
-    def _freeing(self, trial: TrialRun, state: TrialState) -> Iterator[None]:
-        """What is written in the block says too which checkpoints are gone; they are removed after it."""
-        gone = self._of_no_use(trial, state)
-        for each in gone:
-            each.checkpoint_epoch = None
-        with self._ledger.together():
-            yield
-            if others := [each.row for each in gone if each is not trial]:
-                self._ledger.free(others)
-        if self._checkpoints is not None:
-            self._checkpoints.remove(each.number for each in gone)
-
-    def _of_no_use(self, trial: TrialRun, state: TrialState) -> list[TrialRun]:
-        """Trials whose checkpoints nobody will go on from, now that this one is over."""
-        if self._checkpoints is None or state not in OVER:
-            return []
-        if state == "failed":
-            mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
-            return [] if mends or trial.checkpoint_epoch is None else [trial]
-        found = (self.trials[number] for number in self._checkpoints.of_no_use(trial.number, trial.losses))
-        return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
-
-    def _goes_on(self, trial: TrialRun) -> bool:
-        return trial.state not in OVER or self._line_up.shall_go_further(trial.number)
-
-    def _tell_searcher(self, trial: TrialRun) -> None:
-        """A paused trial is told as stopped; should it go on, it is told again with its longer curve."""
-        state: Literal["done", "stopped", "infeasible"] | None = None
-        if trial.state in ("done", "stopped", "paused", "reused"):
-            state = "done" if trial.state in ("done", "reused") else "stopped"
-        elif trial.state == "failed" and trial.cause is not None and CAUSE_CLASSES[trial.cause] != "infra":
-            state = "infeasible"
-        if state is not None:
-            trial.told = True
-            outcome = Outcome(
-                number=trial.number, point=trial.point, state=state, losses=dict(trial.losses), cause=trial.cause
-            )
-            self._searcher.tell(outcome)
-        elif not trial.told:
-            self._searcher.drop(trial.number)
 
     def _any_success(self) -> bool:
         return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self.trials.values())
@@ -557,7 +401,12 @@ class Engine:
                 self.observers = tuple(each for each in self.observers if each is not observer)
 
 
-def _never_paused(trials: Iterable[TrialRecord]) -> bool:
-    """For a sweep whose ledger does not say so: it stopped a trial where it would have paused one with a checkpoint."""
-    trained = [trial for trial in trials if trial.reused_from is None]
-    return any(trial.state in ("stopped", "paused") and trial.checkpoint_epoch is None for trial in trained)
+def _record(trial: TrialRun, failure: Failed, *, was_retried: bool) -> FailureRecord:
+    return FailureRecord(
+        number=trial.number,
+        attempt=trial.attempts,
+        cause=failure.cause,
+        evidence=failure.evidence,
+        place=failure.place,
+        was_retried=was_retried,
+    )

@@ -33,19 +33,31 @@ class LineUp:
 
         Args:
             searcher: Proposes points.
-            rule: Promotes paused trials; may be replaced.
+            rule: Promotes paused trials.
             trials: Every trial so far; the caller adds to it.
             running: Numbers of trials that have a slot, or are about to get one.
             max_trials: Trials in all.
             clock: Seconds that never go back.
         """
-        self.rule = rule
-        self._searcher, self._trials, self._running = searcher, trials, running
+        self._searcher, self._rule, self._trials, self._running = searcher, rule, trials, running
         self._max_trials, self._clock = max_trials, clock
         self._retries: deque[int] = deque()
         self._further: dict[int, None] = {}
         self._elsewhere: dict[int, float] = {}
         self._exhausted = False
+
+    def adopt(self, number: int, point: Point) -> None:
+        """Trial `number` of an earlier run of this sweep tries `point`, which is not to be proposed again."""
+        self._searcher.adopt(number, point)
+
+    def learn(self, trial: TrialRun) -> None:
+        """Let the searcher learn from a trial that is over, or waits; should that go on, it is told again."""
+        outcome = trial.outcome
+        if outcome is not None:
+            trial.told = True
+            self._searcher.tell(outcome)
+        elif not trial.told:
+            self._searcher.drop(trial.number)
 
     def try_again(self, number: int) -> None:
         """Trial `number` gets another attempt."""
@@ -85,18 +97,18 @@ class LineUp:
             return trial
         number = next(iter(self._further), None)
         if number is None:
-            number = self.rule.promote()
+            number = self._rule.promote()
         else:
             del self._further[number]
         trial_or_none = self._promoted(number) or self._new() or self._due()
         if trial_or_none is None and is_idle and not self._elsewhere:
-            return self._promoted(self.rule.promote(at_end=True))
+            return self._promoted(self._rule.promote(at_end=True))
         return trial_or_none
 
     def _promoted(self, number: int | None) -> TrialRun | None:
         """After a restart a rule may name a trial that was promoted before it, and runs or failed since: skip it."""
         while number is not None and self._is_over(self._trials[number]):
-            number = self.rule.promote()
+            number = self._rule.promote()
         return None if number is None else self._trials[number]
 
     def _is_over(self, trial: TrialRun) -> bool:

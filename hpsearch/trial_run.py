@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from hpsearch.causes import Cause
+from hpsearch.causes import CAUSE_CLASSES, Cause
 from hpsearch.ledger.records import TrialRecord, TrialState
+from hpsearch.search.contract import Outcome
 from hpsearch.slots.events import Peaks
 from hpsearch.space import Point
 
@@ -44,6 +45,20 @@ class TrialRun:
         """Seconds of training, all attempts."""
         return self.past_s + self.elapsed_s
 
+    @property
+    def outcome(self) -> Outcome | None:
+        """What a searcher can learn from it as it stands, a paused trial being stopped; None for nothing."""
+        state: Literal["done", "stopped", "infeasible"]
+        if self.state in ("done", "reused"):
+            state = "done"
+        elif self.state in ("stopped", "paused"):
+            state = "stopped"
+        elif self.state == "failed" and self.cause is not None and CAUSE_CLASSES[self.cause] != "infra":
+            state = "infeasible"
+        else:
+            return None
+        return Outcome(number=self.number, point=self.point, state=state, losses=dict(self.losses), cause=self.cause)
+
     @classmethod
     def from_record(cls, record: TrialRecord) -> TrialRun:
         """A trial as the ledger has it, without its reports."""
@@ -69,6 +84,10 @@ class TrialRun:
         self.losses[epoch] = loss
         if self.best_epoch is None or loss < self.losses[self.best_epoch]:
             self.best_epoch = epoch
+
+    def fold_time(self) -> None:
+        """The attempt is over: its seconds count among those of earlier ones."""
+        self.past_s, self.elapsed_s = self.duration_s, 0.0
 
     def note_peaks(self, peaks: Peaks) -> None:
         """Memory of an attempt; the most of all attempts counts."""

@@ -7,6 +7,7 @@ from hpsearch.stopping.contract import Decision, NoStopping, StoppingRule
 from hpsearch.stopping.guarded import Guarded
 from hpsearch.stopping.hyperband import Hyperband
 from hpsearch.stopping.median import Median
+from hpsearch.stopping.replaceable import Replaceable
 from hpsearch.stopping.rungs import rung_epochs
 from hpsearch.sweep import Sweep
 
@@ -18,6 +19,7 @@ __all__ = [
     "Hyperband",
     "Median",
     "NoStopping",
+    "Replaceable",
     "StoppingRule",
     "make_stopping_rule",
     "rung_epochs",

@@ -14,7 +14,7 @@ from hpsearch.search import make_searcher
 from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.slots.events import Assignment, Ended, Failed, Report, Unusable
 from hpsearch.space import Point, Real, Space
-from hpsearch.stopping import Decision, StoppingRule, make_stopping_rule
+from hpsearch.stopping import Asha, Decision, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep
 
 
@@ -69,7 +69,7 @@ class Bench:
     """One engine with everything around it."""
 
     def __init__(
-        self, home: Path, *, concurrent: int = 2, goal: str = "minimize", rule: Scripted | None = None, **keys: Any
+        self, home: Path, *, concurrent: int = 2, goal: str = "minimize", rule: StoppingRule | None = None, **keys: Any
     ) -> None:
         tree = {
             "name": "bench",
@@ -477,8 +477,7 @@ def test_the_evidence_of_a_failed_attempt_is_gone_once_the_trial_succeeds(bench)
 
 def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
     tree = {"early_terminate": {"type": "asha"}, "limits": {"trials": 4, "epochs": 9}}
-    first = Bench(home, concurrent=1, **tree)
-    first.engine._line_up.rule = make_stopping_rule(first.sweep, can_pause=True)
+    first = Bench(home, concurrent=1, rule=Asha(min_epochs=1, max_epochs=9, eta=3), **tree)
     for number, value in enumerate([0.1, 0.5, 0.6], 1):
         assert first.leg().number == number
         first.report(number, 1, value)

@@ -1,0 +1,109 @@
+"""What an earlier run of a sweep left in the ledger, told again to a fresh searcher and a fresh stopping rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import final
+
+from hpsearch.failures import FailurePolicy
+from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.store import Ledger
+from hpsearch.lineup import LineUp
+from hpsearch.slots.events import Failed
+from hpsearch.stopping import Decision, Replaceable
+from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
+from hpsearch.trial_writer import TrialWriter
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Brings the parts of an engine to where they were; writes nothing but the retries that the user asks for."""
+
+    sweep: Sweep
+    """As it is now; its limits may have changed."""
+    record: SweepRecord
+    """As the earlier run left it."""
+    ledger: Ledger
+    """Where both are."""
+    trials: dict[int, TrialRun]
+    """The engine's, empty."""
+    rule: Replaceable
+    """Has heard nothing yet."""
+    line_up: LineUp
+    """Of a searcher that has heard nothing but priors."""
+    policy: FailurePolicy
+    """Has seen no failure yet."""
+    writer: TrialWriter
+    """Knows which checkpoints are of use."""
+    last_epoch: int | None
+    """`limits.epochs` of the earlier run."""
+    retry_failed: bool
+    """Failed trials are tried again too, as if for the first time."""
+
+    def run(
+        self, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], failures: Iterable[FailureRecord]
+    ) -> None:
+        """Hear everything in its order; trials by number, reports and failures as they came."""
+        trials = list(trials)
+        if self.record.can_pause is False or (self.record.can_pause is None and _never_paused(trials)):
+            self.rule.stop_from_now_on()
+        for record in trials:
+            self.trials[record.number] = TrialRun.from_record(record)
+            self.line_up.adopt(record.number, dict(record.point))
+        decisions = self._hear(reports)
+        if self.retry_failed:
+            self.ledger.forgive(record.id for record in trials if record.state == "failed")
+        self._remember(failures)
+        for record in sorted(trials, key=lambda record: record.ended_at or ""):
+            trial = self.trials[record.number]
+            if self.retry_failed and trial.state == "failed":
+                trial.state, trial.cause, trial.evidence = "queued", None, None
+            self.writer.rank(trial)
+            self._take_over(trial, decisions.get(record.number))
+
+    def _hear(self, reports: Iterable[ReportRecord]) -> dict[int, Decision]:
+        """The last decision on each trial."""
+        decisions: dict[int, Decision] = {}
+        metric, sign = self.sweep.metric.name, self.sweep.metric.sign
+        for report in reports:
+            trial, loss = self.trials[report.number], sign * report.metrics[metric]
+            trial.note_epoch(report.epoch, report.metrics, loss=loss)
+            trial.past_s = max(trial.past_s, report.elapsed_s)
+            decisions[report.number] = self.rule.report(report.number, report.epoch, loss)
+        return decisions
+
+    def _remember(self, failures: Iterable[FailureRecord]) -> None:
+        """Retries are used up, and identical failures add up, over restarts."""
+        for failure in failures:
+            trial = self.trials[failure.number]
+            if failure.counts and not (self.retry_failed and trial.state == "failed"):
+                event = Failed(cause=failure.cause, evidence=failure.evidence, place=failure.place)
+                if failure.was_retried:
+                    self.policy.retried(trial, event)
+                else:
+                    self.policy.failed(trial, event, any_success=True)
+
+    def _take_over(self, trial: TrialRun, decision: Decision | None) -> None:
+        """Trials that ran or waited are tried again; finished ones may go further than they were asked to."""
+        if trial.state in ("queued", "running", "interrupted"):
+            trial.state = "queued"
+            self.line_up.try_again(trial.number)
+            return
+        self.line_up.learn(trial)
+        goes_further = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
+        has_more = trial.epochs == self.last_epoch and goes_further
+        trial.is_final = trial.state == "done" and not has_more
+        if trial.state in ("done", "reused") and has_more:
+            if decision is Decision.CONTINUE:
+                self.line_up.go_further(trial.number)
+            elif decision is Decision.PAUSE:
+                trial.state = "paused"
+
+
+def _never_paused(trials: Iterable[TrialRecord]) -> bool:
+    """For a sweep whose ledger does not say so: it stopped a trial where it would have paused one with a checkpoint."""
+    trained = [trial for trial in trials if trial.reused_from is None]
+    return any(trial.state in ("stopped", "paused") and trial.checkpoint_epoch is None for trial in trained)

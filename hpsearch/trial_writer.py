@@ -1,0 +1,141 @@
+"""What becomes of trials, in the ledger, and which checkpoints go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import final
+
+from hpsearch.causes import CAUSE_CLASSES
+from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialState
+from hpsearch.ledger.store import Ledger, now
+from hpsearch.lineup import LineUp
+from hpsearch.retention import OVER, Checkpoints
+from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
+
+
+@final
+class TrialWriter:
+    """Writes trials of one sweep; decides nothing about them but what is kept of them on disk."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Sweep,
+        ledger: Ledger,
+        record: SweepRecord,
+        trials: Mapping[int, TrialRun],
+        line_up: LineUp,
+        checkpoints: Checkpoints | None,
+        code_hash: str | None,
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            sweep: Whose trials.
+            ledger: Where they are written.
+            record: The same sweep in the ledger.
+            trials: Every trial so far; the caller adds to it.
+            line_up: Knows who goes further, and so needs its checkpoint.
+            checkpoints: Which of them are of use; None keeps them all.
+            code_hash: Of the code that trials begin with; None if it can't be known.
+        """
+        self._sweep, self._ledger, self._record, self._trials = sweep, ledger, record, trials
+        self._line_up, self._checkpoints, self._code_hash = line_up, checkpoints, code_hash
+
+    def begin(self, trial: TrialRun) -> None:
+        """The trial, new or known, is `running`."""
+        trial.state, trial.cause, trial.evidence = "running", None, None
+        trial.attempts = max(trial.attempts, 1)
+        if trial.row:
+            self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts, evidence=None, ended_at=None)
+            return
+        trial.row = self._ledger.add_trial(
+            self._record,
+            trial.number,
+            point=trial.point,
+            seed=self._sweep.seed,
+            fingerprint=trial.fingerprint,
+            code_hash=self._code_hash,
+        )
+
+    def wait_for(self, trial: TrialRun, holder: str) -> None:
+        """The trial that has just begun is `queued` instead: another process trains the same, as `holder`."""
+        trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
+        evidence = f"waits for {holder}, which trains the same now"
+        self._ledger.update_trial(trial.row, state="queued", attempts=trial.attempts, evidence=evidence)
+
+    def requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
+        """The trial is `queued` for another attempt."""
+        trial.state, trial.evidence = "queued", evidence
+        trial.fold_time()
+        self._ledger.update_trial(
+            trial.row, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
+        )
+
+    def close(self, trial: TrialRun, state: TrialState, *, failure: FailureRecord | None = None) -> None:
+        """The trial leaves its slot for good, or for as long as it is paused or interrupted."""
+        trial.state = shown_state(trial, state)
+        best = trial.losses[trial.best_epoch] * self._sweep.metric.sign if trial.best_epoch else None
+        with self._freeing(trial):
+            self._ledger.update_trial(
+                trial.row,
+                failure=failure,
+                state=trial.state,
+                cause=trial.cause,
+                evidence=trial.evidence if trial.state == "failed" else None,
+                attempts=trial.attempts if trial.trained else 0,
+                epochs_trained=trial.epochs,
+                best_value=best,
+                best_epoch=trial.best_epoch,
+                last_metrics=trial.metrics,
+                ended_at=now(),
+                duration_s=trial.duration_s,
+                gpu_peak_gib=trial.peaks.gpu_gib,
+                host_peak_gib=trial.peaks.host_gib,
+                checkpoint_epoch=trial.checkpoint_epoch,
+                reused_from=trial.reused_from,
+            )
+        trial.fold_time()
+
+    def give_up(self, trial: TrialRun) -> None:
+        """The trial that was paused is `stopped`: nobody will promote it."""
+        trial.state = shown_state(trial, "stopped")
+        with self._freeing(trial):
+            self._ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
+
+    def rank(self, trial: TrialRun) -> None:
+        """An earlier run of the sweep has closed the trial: its checkpoint, if kept, is as good as its losses."""
+        self._of_no_use(trial)
+
+    @contextmanager
+    def _freeing(self, trial: TrialRun) -> Iterator[None]:
+        """What is written in the block says too which checkpoints are gone; they are removed after it."""
+        gone = self._of_no_use(trial)
+        for each in gone:
+            each.checkpoint_epoch = None
+        with self._ledger.together():
+            yield
+            if others := [each.row for each in gone if each is not trial]:
+                self._ledger.free(others)
+        if self._checkpoints is not None:
+            self._checkpoints.remove(each.number for each in gone)
+
+    def _of_no_use(self, trial: TrialRun) -> list[TrialRun]:
+        """Trials whose checkpoints nobody will go on from, now that this one is over."""
+        if self._checkpoints is None or trial.state not in OVER:
+            return []
+        if trial.state == "failed":
+            mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
+            return [] if mends or trial.checkpoint_epoch is None else [trial]
+        found = (self._trials[number] for number in self._checkpoints.of_no_use(trial.number, trial.losses))
+        return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
+
+    def _goes_on(self, trial: TrialRun) -> bool:
+        return trial.state not in OVER or self._line_up.shall_go_further(trial.number)
+
+
+def shown_state(trial: TrialRun, state: TrialState) -> TrialState:
+    """`reused` for a trial that is over without having had a slot."""
+    return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.trained else state
