@@ -22,6 +22,7 @@ RAY_ENVIRONMENT: Mapping[str, str] = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints a box despite verbose=0
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # trials run in the user's working directory
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_metric_cardinality_level": "low",  # else each call's name is a series of `ray_tasks`, and calls name epochs
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune does not put the old one back
@@ -47,6 +48,10 @@ class Cluster:
     """Whether Ray brings the working directory to its nodes, which don't see it."""
     dashboard_url: str | None
     """Ray's dashboard; None where it does not run."""
+    metrics_address: str | None = None
+    """`host:port` where the metrics of this node are served; None where they are not."""
+    logs_dir: Path | None = None
+    """Folder of the logs that the dashboard shows for this node; None where that is not known."""
     owned: bool
     """Whether it ends with the sweep."""
     heartbeat: Heartbeat
@@ -194,9 +199,20 @@ def _describe(*, owned: bool, ships_code: bool) -> Cluster:
         nodes=live_nodes(),
         ships_code=ships_code,
         dashboard_url=f"http://{url}" if url else None,
+        metrics_address=_metrics_address(),
+        logs_dir=None if node is None else Path(node.get_logs_dir_path()),
         owned=owned,
         heartbeat=Heartbeat.of_this_ray(),
     )
+
+
+def _metrics_address() -> str | None:
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    ports = {node["NodeID"]: (node["NodeManagerAddress"], node.get("MetricsExportPort")) for node in ray.nodes()}
+    host, port = ports.get(here, ("", None))
+    return f"{host}:{port}" if port else None
 
 
 def _short_temp_dir() -> str:

@@ -18,7 +18,9 @@ from hpsearch.cluster import Cluster, connect, ray_settings
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, resolve_request
 from hpsearch.engine import Engine
 from hpsearch.errors import Interrupted, RayGone, SpecError
+from hpsearch.gauges import Gauges
 from hpsearch.heartbeat import RayDied
+from hpsearch.monitoring import findable
 from hpsearch.nodes import Files, Node, NodeWatch
 from hpsearch.progress import Lines, LiveTable, NotebookTable, Standing
 from hpsearch.room import Room
@@ -27,6 +29,9 @@ from hpsearch.slots.settings import SlotSettings
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
 """Beginnings of environment variables that Ray sets for each worker; the driver's stay with the driver."""
+
+MAX_SHOWN = 12
+"""Parameters that Ray's dashboard may show: a trial has the first few of those that are active in it."""
 
 MAX_DEATHS = 5
 """Deaths of our own Ray after which a sweep gives up: something on this machine kills it."""
@@ -125,18 +130,19 @@ class Session:
         from hpsearch.slots.supervisor import make_slot_class
         from hpsearch.tuner import run_legs
 
-        slot_class = make_slot_class(self._settings(request, ships_code=cluster.ships_code))
+        slot_class = make_slot_class(self._settings(request, cluster))
         watch = NodeWatch(cluster.nodes, lambda nodes, words: self._on_nodes(request, nodes, words))
+        gauges = Gauges(self._sweep, self._engine.trials, say=self._say)
         scratch_dir = Path(tempfile.mkdtemp(prefix="hps-tune-"))
         self._started = True
-        with self._display():
+        with self._display(), findable(cluster, name=self._sweep.name or "", folder=self._folder):
             try:
                 run_legs(
                     self._engine,
                     slot_class,
                     scratch_dir=scratch_dir,
                     heartbeat=cluster.heartbeat,
-                    watch=None if cluster.owned else watch,
+                    ticks=(gauges.tick,) if cluster.owned else (gauges.tick, watch.tick),
                 )
             except RayDied:  # the books stay open
                 raise
@@ -184,12 +190,14 @@ class Session:
         self._engine.concurrent = max(self._at_most(fits), 1)  # with no place left, a trial waits for a node
         self._say(f"{words}: {self._engine.concurrent} trials at once")
 
-    def _settings(self, request: WorkerRequest, *, ships_code: bool) -> SlotSettings:
+    def _settings(self, request: WorkerRequest, cluster: Cluster) -> SlotSettings:
         working_dir = str(Path.cwd())
         sys_path = dict.fromkeys([working_dir, *(path for path in sys.path if path)])
         environment = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_RANKS)}
         return SlotSettings(
             sweep=self._sweep.name or "",
+            shown=tuple(self._sweep.space.searched)[:MAX_SHOWN],
+            names_epochs=cluster.owned,  # in another Ray's metrics each name would be a series of `ray_tasks`
             trainable=self._shipped,
             metric=self._sweep.metric.name,
             request=request,
@@ -202,7 +210,7 @@ class Session:
             trials_dir=str((self._folder / "trials").resolve()),
             sys_path=tuple(sys_path),
             working_dir=working_dir,
-            ships_code=ships_code,
+            ships_code=cluster.ships_code,
             environment=environment,
         )
 

@@ -39,6 +39,7 @@ class TrialRun:
     failures: int = 0
     cause: Cause | None = None
     evidence: str | None = None
+    slot: int | None = None
 
     @property
     def duration_s(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from ray.tune.stopper import Stopper
 from hpsearch.cluster import ray_settings
 from hpsearch.engine import Engine, NoLeg, Verdict
 from hpsearch.heartbeat import Heartbeat
-from hpsearch.nodes import NodeWatch
 from hpsearch.slots.events import Assignment, Event, Failed
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
@@ -38,7 +37,7 @@ def run_legs(
     *,
     scratch_dir: Path,
     heartbeat: Heartbeat,
-    watch: NodeWatch | None = None,
+    ticks: Iterable[Callable[[], None]] = (),
     grace_s: float = GRACE_S,
 ) -> None:
     """Run the sweep to its end; returns when nothing runs any more.
@@ -48,7 +47,7 @@ def run_legs(
         slot_class: The trainable that `make_slot_class` made for this sweep.
         scratch_dir: Tune's state files go there; nobody reads them.
         heartbeat: Of the Ray that this runs on.
-        watch: Of its nodes; None where they don't change.
+        ticks: Called at least ten times a second.
         grace_s: Seconds that running epochs have after the engine was told to stop.
 
     Raises:
@@ -70,7 +69,7 @@ def run_legs(
             name="legs",
             storage_path=str(scratch_dir),
             stop=_Stop(bridge),
-            callbacks=[_Tick(bridge, heartbeat, watch)],
+            callbacks=[_Tick(bridge, heartbeat, tuple(ticks)), _SlotNumbers(bridge)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
@@ -207,16 +206,40 @@ class _Silent(ProgressReporter):
 class _Tick(Callback):
     """Tune's loop comes by at least ten times a second."""
 
-    def __init__(self, bridge: _Bridge, heartbeat: Heartbeat, watch: NodeWatch | None) -> None:
-        self._bridge, self._heartbeat, self._watch = bridge, heartbeat, watch
+    def __init__(self, bridge: _Bridge, heartbeat: Heartbeat, ticks: tuple[Callable[[], None], ...]) -> None:
+        self._bridge, self._heartbeat, self._ticks = bridge, heartbeat, ticks
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._heartbeat.beat()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.guarded(self._bridge.engine.tick, None)
-        if self._watch is not None:
-            self._bridge.guarded(self._watch.tick, None)
+        for tick in self._ticks:
+            self._bridge.guarded(tick, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _SlotNumbers(Callback):
+    """Slots are numbered from 1 as they come up; one that takes a lost one's place has a number of its own."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+        self._numbers: dict[str, int] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._bridge.guarded(lambda: self._note(trial), None)
+
+    def _note(self, trial: Trial) -> None:
+        slot, leg = trial.temporary_state.ray_actor, self._bridge.legs.get(trial.trial_id)
+        if slot is None or leg is None:
+            return
+        key = slot._actor_id.hex()
+        if key not in self._numbers:
+            self._numbers[key] = len(self._numbers) + 1
+            slot.be_slot.remote(self._numbers[key])  # Ray keeps the order: it hears this before its first step
+        self._bridge.engine.trials[leg.number].slot = self._numbers[key]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -23,6 +23,7 @@ from hpsearch.slots.attempt import Attempt, Reply, device
 from hpsearch.slots.causes import failure_of
 from hpsearch.slots.console import own_streams
 from hpsearch.slots.events import Assignment
+from hpsearch.slots.naming import process_name
 from hpsearch.slots.process_state import ProcessState
 from hpsearch.slots.settings import SlotSettings
 
@@ -50,9 +51,9 @@ class Cleaned:
 class Rank:
     """Rank `rank` of a slot."""
 
-    def __init__(self, settings: SlotSettings, rank: int) -> None:
+    def __init__(self, settings: SlotSettings, rank: int, *, slot: int) -> None:
         self.settings = settings
-        self.rank = rank
+        self.rank, self.slot = rank, slot
         self._function: Callable[..., Any] | None = None
         self._attempt: Attempt | None = None
         self._stray_bytes: list[int] = []
@@ -65,6 +66,9 @@ class Rank:
 
         if not torch.cuda.is_available():
             torch.set_num_threads(max(1, int(settings.request.cpu)))
+
+    def __repr__(self) -> str:
+        return process_name(sweep=self.settings.sweep, slot=self.slot, rank=self.rank)
 
     def _enter_driver_environment(self) -> None:
         """Look like the driver to the user's code, but for the devices, which Ray chose."""

@@ -69,6 +69,7 @@ class RankGroup:
 
     def __init__(self, settings: SlotSettings, placement: PlacementGroup | None) -> None:
         self.settings = settings
+        self.slot = 0
         self._placement = placement
         self._processes: list[_Process] = []
         self._shared_data = Copies()
@@ -176,7 +177,7 @@ class RankGroup:
         if self._placement is not None:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._placement, rank)
         actor_class = ray.remote(Rank)
-        return actor_class.options(**options).remote(self.settings, rank)
+        return actor_class.options(**options).remote(self.settings, rank, slot=self.slot)
 
     def _answer(self, ref: Any, rank: int) -> Any:
         try:

@@ -15,6 +15,10 @@ class SlotSettings:
 
     sweep: str
     """The sweep's name; part of the actors' names in Ray's dashboard."""
+    shown: tuple[str, ...] = ()
+    """Parameters that the dashboard may show, in the order of the spec."""
+    names_epochs: bool = False
+    """Whether each epoch's call has a name of its own there."""
     trainable: bytes
     """A cloudpickled function, or a cloudpickled `TrainableSource` that is imported in the rank."""
     metric: str

@@ -19,6 +19,7 @@ from hpsearch.slots.attempt import Reply
 from hpsearch.slots.causes import exit_evidence
 from hpsearch.slots.console import open_log
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
+from hpsearch.slots.naming import call_name
 from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
 from hpsearch.slots.settings import SlotSettings
 
@@ -53,6 +54,7 @@ class Slot:
         self._saved_at = 0.0
         self._save_s = 0.0
         self._log_start = 0
+        self._standing: tuple[int, float | None] = (0, None)
 
     def assign(self, assignment: Assignment) -> None:
         """Take the next attempt; the one before is over."""
@@ -60,6 +62,7 @@ class Slot:
         self._assignment, self._fresh = assignment, True
         self._elapsed_s, self._checkpoint_epoch, self._peaks = 0.0, None, Peaks()
         self._saved_at, self._save_s = time.monotonic(), 0.0
+        self._standing = (assignment.known_epochs, None)
         log = self._trial_dir(assignment.number) / "log.txt"
         self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
 
@@ -89,6 +92,10 @@ class Slot:
             event = self._lost(RankLost(0, 0, " ".join(str(error).split())[-MAX_WHY:]))
         self._elapsed_s += time.monotonic() - start
         return self._with_facts(event)
+
+    def be(self, number: int) -> None:
+        """Have a number, counted from 1, that the names of ranks to come tell."""
+        self._ranks.slot = number
 
     def finish(self, *, save: bool) -> int | None:
         """Let go of the attempt, replace ranks that did not come clean.
@@ -154,6 +161,7 @@ class Slot:
                 evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
             )
         assert replies[0].metrics is not None
+        self._standing = (replies[0].epoch, replies[0].metrics[self.settings.metric])
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
     def _without_late(self, late: PeersLate) -> Event:
@@ -233,8 +241,9 @@ class Slot:
         return None if assignment.time_left_s is None else max(assignment.time_left_s - self._elapsed_s, 0.0)
 
     def _call_name(self, assignment: Assignment) -> str:
-        """What Ray's dashboard shows: Ray puts the name of a call into the process title."""
-        return f"trial {assignment.number} {self.settings.sweep}"
+        settings, (epoch, value) = self.settings, self._standing
+        standing = (epoch, settings.metric, value) if settings.names_epochs else None
+        return call_name(assignment, sweep=settings.sweep, shown=settings.shown, standing=standing)
 
     def _trial_dir(self, number: int) -> Path:
         return Path(self.settings.trials_dir) / f"{number:04d}"
@@ -271,6 +280,9 @@ class SlotTrainable(Trainable):
         bundle = {"CPU": request.cpu} | ({"GPU": request.gpu} if request.gpu else {})
         return PlacementGroupFactory([{}] + [bundle] * request.workers)
 
+    def __repr__(self) -> str:
+        return f"{self.settings.sweep} supervisor"
+
     def setup(self, config: dict[str, Any]) -> None:
         """Make the slot; its ranks start with the first step."""
         self._slot = Slot(self.settings, RankGroup(self.settings, ray.util.get_current_placement_group()))
@@ -284,6 +296,10 @@ class SlotTrainable(Trainable):
     def step(self) -> dict[str, Any]:
         """One event."""
         return {EVENT_KEY: self._slot.next_event()}
+
+    def be_slot(self, number: int) -> None:
+        """Called by the driver before the first step: how the ranks are called in Ray's dashboard."""
+        self._slot.be(number)
 
     def end_leg(self, save: bool) -> int | None:
         """Called by the driver as soon as a trial is over, so that memory is free before the next one comes."""

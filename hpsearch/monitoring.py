@@ -1,0 +1,45 @@
+"""What others find of a running sweep: the logs of its trials in Ray's dashboard, its address for Prometheus."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hpsearch.cluster import Cluster
+
+TARGETS_DIR = ".monitoring"
+"""Folder below the ledger's for Prometheus' `file_sd_configs`: one file for each running sweep."""
+
+
+@contextmanager
+def findable(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
+    """Have a sweep found for the time of the block; where something can't be written, the sweep goes on without it.
+
+    Args:
+        cluster: A Ray that is not ours gets no logs: its owner's dashboard shows what its owner put there.
+        name: The sweep's name.
+        folder: Its files.
+    """
+    targets = folder.parent / TARGETS_DIR / f"{name}.json"
+    with suppress(OSError):
+        if cluster.owned and cluster.logs_dir is not None:
+            (cluster.logs_dir / name).symlink_to((folder / "trials").resolve(), target_is_directory=True)
+    with suppress(OSError):
+        if cluster.metrics_address is not None:
+            _write_targets(targets, cluster.metrics_address, name)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            targets.unlink(missing_ok=True)
+
+
+def _write_targets(path: Path, address: str, name: str) -> None:
+    """In one step, since Prometheus reads it whenever it changes."""
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    beside.write_text(json.dumps([{"targets": [address], "labels": {"job": "hpsearch", "hpsearch_sweep": name}}]))
+    beside.replace(path)

@@ -1,0 +1,84 @@
+"""Ray's dashboard and metrics, while a sweep with a Ray of its own runs: what somebody with the token sees."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.monitored import Watched, until, watched_sweep
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Watched]:
+    with tempfile.TemporaryDirectory(prefix="hps-watched-") as folder, watched_sweep(Path(folder)) as running:
+        yield running
+    assert running.process.returncode == 0, (Path(folder) / "console.txt").read_text()
+
+
+def calls_of(watched: Watched) -> list[str]:
+    tasks = watched.api("/api/v0/tasks?limit=10000")["data"]["result"]["result"]
+    return [task["name"] for task in tasks if task["name"].startswith("trial ")]
+
+
+def test_the_dashboard_is_closed_without_its_token(watched):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{watched.url}/api/v0/tasks", timeout=20)
+    refused.value.close()
+    assert refused.value.code == 401
+
+
+def test_calls_are_named_by_trial_epoch_metric_and_parameters(watched):
+    found = until(lambda: [name for name in calls_of(watched) if "val_loss" in name])
+    assert re.fullmatch(r"trial [12] epoch \d+ val_loss \S+ lr=\S+ width=(16|32|64) optimizer=(sgd|adamw)", found[0])
+
+
+def test_every_slot_has_a_number(watched):
+    def names() -> set[str]:
+        actors = watched.api("/logical/actors")["data"]["actors"].values()
+        return {actor["reprName"] for actor in actors if actor["actorClass"] == "Rank"}
+
+    assert until(lambda: names() == {"watched slot 1 rank 0", "watched slot 2 rank 0"})
+
+
+def test_prometheus_finds_the_trials_with_their_tags_and_no_series_for_each_epoch(watched):
+    def epochs() -> dict[str, float]:
+        lines = watched.metrics().splitlines()
+        found = {line.rpartition(" ")[0]: line for line in lines if line.startswith("ray_hpsearch_trial_epoch{")}
+        return {key: float(line.rpartition(" ")[2]) for key, line in found.items()}
+
+    series = until(lambda: found if len(found := epochs()) == 2 and min(found.values()) >= 3 else {})
+    tags = {tuple(re.findall(r'(?<=[,{])(slot|sweep|trial)="([^"]*)"', key)) for key in series}
+    assert {frozenset(each) for each in tags} in (
+        {frozenset({("slot", slot), ("sweep", "watched"), ("trial", trial)}) for slot, trial in pairs}
+        for pairs in ([("1", "1"), ("2", "2")], [("2", "1"), ("1", "2")])
+    )
+    text = watched.metrics()
+    assert 'state="running",sweep="watched"} 2.0' in text
+    assert not [line for line in text.splitlines() if line.startswith("ray_tasks") and "trial" in line]
+
+
+def test_logs_are_found_by_trial(watched):
+    node = watched.api("/api/v0/nodes")["data"]["result"]["result"][0]["node_id"]
+    path = f"/api/v0/logs/file?node_id={node}&filename=watched/0001/log.txt&lines=9&format=text"
+    assert until(lambda: "is done" in watched.get(watched.url + path))
+
+
+@pytest.mark.browser
+def test_the_cluster_page_shows_which_trial_each_slot_runs(watched, browser: Any):
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    token = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
+    context.add_cookies([token])
+    page = context.new_page()
+    page.goto(f"{watched.url}/#/cluster")
+    for number in (1, 2):
+        page.get_by_text(re.compile(rf"^ray::trial {number} epoch \d+ ")).first.wait_for(timeout=60_000)
+    context.close()
