@@ -18,6 +18,8 @@ from hpsearch.expressions import Expression
 Point = dict[str, Any]
 """Flat map from dotted parameter names to values."""
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
 
 def canonical(value: Any) -> str:
     """JSON text that is equal for equal values, and different for True, 1 and 1.0, whatever the order of keys.
@@ -26,7 +28,7 @@ def canonical(value: Any) -> str:
         >>> canonical({"b": 1, "a": 1.0})
         '{"a":1.0,"b":1}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _encode(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
 from hpsearch.quiet import quiet
+from hpsearch.replay import uncollected
 from hpsearch.results.results import Results
 from hpsearch.retention import Checkpoints
 from hpsearch.search import Searcher, make_searcher
@@ -146,16 +147,20 @@ class Run:
             checkpoints=Checkpoints(sweep, folder),
         )
         if known is not None:
-            trials, reports = ledger.trials(record), ledger.reports(record)
-            check_agrees(folder, trials, reports)
-            engine.replay(
-                trials,
-                reports,
-                ledger.failures(record),
-                last_epoch=known.spec["limits"]["epochs"],
-                retry_failed=self.retry_failed,
-            )
+            with uncollected():
+                self._replay(engine, ledger, folder)
         return engine, known is None
+
+    def _replay(self, engine: Engine, ledger: Ledger, folder: Path) -> None:
+        trials, reports = ledger.trials(engine.record), ledger.reports(engine.record)
+        check_agrees(folder, trials, reports)
+        engine.replay(
+            trials,
+            reports,
+            ledger.failures(engine.record),
+            last_epoch=engine.record.spec["limits"]["epochs"],
+            retry_failed=self.retry_failed,
+        )
 
     def _searcher(self, prior: Prior, folder: Path | None = None) -> Searcher:
         """The searcher, which has heard of the priors; they are kept in `folder` for later runs of the sweep."""

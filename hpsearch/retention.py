@@ -63,8 +63,10 @@ class Checkpoints:
 
     def _enter(self, top: _Top, number: int, loss: float) -> set[int]:
         entered, left = top.enter(number, loss)
-        self._tops.update(entered)
-        self._tops.subtract(left)
+        for each in entered:
+            self._tops[each] += 1
+        for each in left:
+            self._tops[each] -= 1
         return left
 
 
@@ -80,6 +82,7 @@ class _Top:
         self._losses: dict[int, float] = {}
         self._ranking: list[tuple[float, int]] = []
         self._members: set[int] = set()
+        self._edge = 0
 
     def enter(self, number: int, loss: float) -> tuple[set[int], set[int]]:
         """Rank a trial, anew if it was ranked; (who is among the best now and was not, who was and is not)."""
@@ -87,7 +90,10 @@ class _Top:
             del self._ranking[self._rank(number)]
         self._losses[number] = loss
         insort(self._ranking, (loss, number))
-        edge = max(self._places, len(self._ranking) // self._share if self._share else 0)
+        edge, before = max(self._places, len(self._ranking) // self._share if self._share else 0), self._edge
+        self._edge = edge
+        if edge == before and number not in self._members and self._rank(number) >= edge:
+            return set(), set()  # as with most: it came in below
         near = {number, *(each for _, each in self._ranking[max(edge - 2, 0) : edge + 2])}  # no other has changed sides
         best = {each for each in near if self._rank(each) < edge}
         entered, left = best - self._members, (near - best) & self._members

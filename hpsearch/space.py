@@ -66,6 +66,10 @@ class Space:
         return {name: domain for name, domain in self.domains.items() if not isinstance(domain, Constant | Computed)}
 
     @cached_property
+    def _computed(self) -> tuple[str, ...]:
+        return tuple(name for name, domain in self.domains.items() if isinstance(domain, Computed))
+
+    @cached_property
     def order(self) -> tuple[str, ...]:
         """All names, each after those that its condition or its expression refers to."""
         needs: dict[str, set[str]] = {name: set(each.allowed) for name, each in self.conditions.items()}
@@ -159,25 +163,18 @@ class Space:
 
     def admits(self, point: Point) -> bool:
         """Whether every computed parameter of a complete point has a value, and every constraint holds."""
-        computed = (name for name, domain in self.domains.items() if isinstance(domain, Computed))
-        return all(name in point or not self.is_active(name, point) for name in computed) and all(
+        return all(name in point or not self.is_active(name, point) for name in self._computed) and all(
             self.meets(constraint, point) for constraint in self.constraints
         )
 
     def contains(self, point: Point) -> bool:
         """Whether a search of this space may try `point`: its names, its values, and what holds between them."""
         known = all(name in self.domains and self._may_be(name, value) for name, value in point.items())
-        return (
-            known
-            and self._has_active(point)
-            and canonical(self.complete(point)) == canonical(point)
-            and self.admits(point)
-        )
+        return known and self._has_active(point) and self._is_complete(point) and self.admits(point)
 
     def key(self, point: Point) -> str:
         """Text that two points share only if they are the same trial: 0.30000000000000004 may stand for 0.3."""
-        free = {name: value for name, value in point.items() if not isinstance(self.domains.get(name), Computed)}
-        return canonical({name: self._nearest(name, value) for name, value in free.items()})
+        return canonical({name: self._nearest(name, point[name]) for name in point if name not in self._computed})
 
     def point_at(self, index: int) -> Point | None:
         """Point `index` in [0, size) of a finite space, the last parameter varying fastest.
@@ -237,6 +234,14 @@ class Space:
 
     def _has_active(self, point: Point) -> bool:
         return all(name in point or not self.is_active(name, point) for name in self.domains)
+
+    def _is_complete(self, point: Point) -> bool:
+        """Whether `complete` leaves a point as it is; it hands most values on, and these need no comparison."""
+        if not self.conditions and not self._computed:
+            return len(point) == len(self.domains)
+        whole = self.complete(point)
+        same = (whole[name] is value or canonical(whole[name]) == canonical(value) for name, value in point.items())
+        return whole.keys() == point.keys() and all(same)
 
     def _nearest(self, name: str, value: Any) -> Any:
         domain = self.domains.get(name)

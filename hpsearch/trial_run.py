@@ -28,7 +28,7 @@ class TrialRun:
     places: set[str] = field(default_factory=set)
     past_s: float = 0.0
     elapsed_s: float = 0.0
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     peaks: Peaks = field(default_factory=Peaks)
     checkpoint_epoch: int | None = None
     is_final: bool = False
@@ -81,7 +81,7 @@ class TrialRun:
 
     def note_epoch(self, epoch: int, metrics: Mapping[str, float], *, loss: float) -> None:
         """One more epoch; `loss` is lower when better."""
-        self.epochs, self.metrics = epoch, dict(metrics)
+        self.epochs, self.metrics = epoch, metrics
         self.losses[epoch] = loss
         if self.best_epoch is None or loss < self.losses[self.best_epoch]:
             self.best_epoch = epoch

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hpsearch.ledger import schema
 from hpsearch.ledger.records import Claim, SweepRecord, TrialRecord
-from hpsearch.ledger.rows import sweep_record, trial_record
+from hpsearch.ledger.rows import sweep_record, trial_records
 from hpsearch.ledger.store import Ledger
 
 TRUSTED_STATES = ("done", "stopped", "paused", "interrupted", "reused")
@@ -53,7 +53,7 @@ class Claims:
             sweeps = schema.sweeps
             theirs = sa.select(sweeps).where(sweeps.c.id.in_({row["sweep_id"] for row in rows}))
             found = {row["id"]: sweep_record(row) for row in connection.execute(theirs).mappings()} if rows else {}
-        return [(found[row["sweep_id"]], trial_record(row)) for row in rows]
+        return [(found[row["sweep_id"]], trial) for row, trial in zip(rows, trial_records(rows), strict=True)]
 
     def claim(self, fingerprint: str, sweep: SweepRecord, number: int) -> Claim | None:
         """Claim a fingerprint for a trial.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,15 @@ def sweep_record(row: RowMapping) -> SweepRecord:
     return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
 
 
-def trial_record(row: RowMapping) -> TrialRecord:
-    """A trial."""
-    values = {name: row[name] for name in TrialRecord.__dataclass_fields__}
-    decoded = {"point": json.loads(row["point"]), "last_metrics": json.loads(row["last_metrics"] or "{}")}
-    return TrialRecord(**{**values, **decoded})
+def trial_records(rows: Sequence[RowMapping]) -> list[TrialRecord]:
+    """Trials, in the order of the rows."""
+    names = tuple(TrialRecord.__dataclass_fields__)
+    points = decode_all(row["point"] for row in rows)
+    metrics = decode_all(row["last_metrics"] or "{}" for row in rows)
+    return [
+        TrialRecord(**{name: row[name] for name in names} | {"point": point, "last_metrics": last})
+        for row, point, last in zip(rows, points, metrics, strict=True)
+    ]
 
 
 def report_record(number: int, row: RowMapping) -> ReportRecord:

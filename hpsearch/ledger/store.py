@@ -23,7 +23,7 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.journal import Journal
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
-from hpsearch.ledger.rows import decode_all, report_record, sweep_record, trial_record
+from hpsearch.ledger.rows import decode_all, report_record, sweep_record, trial_records
 
 REPORT_DELAY_S = 0.2
 
@@ -273,7 +273,7 @@ class Ledger:
         columns = [schema.trials.c[name] for name in TrialRecord.__dataclass_fields__]
         query = sa.select(*columns).where(schema.trials.c.sweep_id == sweep.id).order_by(schema.trials.c.number)
         with self.reading() as connection:
-            return [trial_record(row) for row in connection.execute(query).mappings()]
+            return trial_records(connection.execute(query).mappings().all())
 
     def failures(self, sweep: SweepRecord) -> list[FailureRecord]:
         """All failed attempts of a sweep in the order in which they came."""

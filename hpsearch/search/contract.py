@@ -265,5 +265,7 @@ class Searcher(ABC):
 
 def _finite(outcome: Outcome) -> Outcome:
     """The same without losses that are not finite; infeasible where that leaves none."""
+    if outcome.losses and all(map(math.isfinite, outcome.losses.values())):
+        return outcome
     losses = {epoch: loss for epoch, loss in outcome.losses.items() if math.isfinite(loss)}
     return replace(outcome, state=outcome.state if losses else "infeasible", losses=losses)

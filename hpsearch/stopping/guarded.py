@@ -23,8 +23,13 @@ class Guarded(StoppingRule):
     def report(self, number: int, epoch: int, loss: float) -> Decision:
         """The rule's decision; goes on after it raised."""
         self._paused.pop(number, None)
-        when = f"at epoch {epoch} of trial {number}"
-        decision = self._ask(lambda: self._rule.report(number, epoch, loss), Decision.CONTINUE, when)
+        if self.failure is not None:
+            return Decision.CONTINUE
+        try:  # not by `_ask`: a restart comes by here with every report of the sweep
+            decision = self._rule.report(number, epoch, loss)
+        except Exception as error:
+            self._fail(error, f"at epoch {epoch} of trial {number}")
+            return Decision.CONTINUE
         if decision is Decision.PAUSE:
             self._paused[number] = None
         return decision
@@ -47,6 +52,9 @@ class Guarded(StoppingRule):
             try:
                 return question()
             except Exception as error:
-                traceback.print_exc()  # goes to the sweep's log
-                self.failure = f"the stopping rule raised {in_short(error)} ({when}); no trial is stopped since"
+                self._fail(error, when)
         return otherwise
+
+    def _fail(self, error: Exception, when: str) -> None:
+        traceback.print_exc()  # goes to the sweep's log
+        self.failure = f"the stopping rule raised {in_short(error)} ({when}); no trial is stopped since"
