@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
-from hpsearch.cli.printing import print_json
+from hpsearch.cli.printing import open_ledger, print_json
 
 
 class ExportFormat(StrEnum):
@@ -21,19 +22,28 @@ class ExportFormat(StrEnum):
     csv = "csv"
     parquet = "parquet"
     json = "json"
+    tensorboard = "tensorboard"
 
 
 @app.command(epilog="Example: hpsearch export resnet --to csv -o resnet.csv")
 def export(
     name: Name = None,
-    to: Annotated[ExportFormat, typer.Option("--to", help="csv, parquet or json.")] = ExportFormat.csv,
+    to: Annotated[ExportFormat, typer.Option("--to", help="csv, parquet, json or tensorboard.")] = ExportFormat.csv,
     output: Annotated[
-        Path | None, typer.Option("-o", help="File; default trials.FORMAT in the sweep's folder; - for the console.")
+        Path | None,
+        typer.Option(
+            "-o",
+            help="File; default trials.FORMAT in the sweep's folder; - for the console. For tensorboard a folder;"
+            " default tensorboard/ in the sweep's.",
+        ),
     ] = None,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Write the table of trials to a file."""
+    """Write the table of trials to a file, or a sweep's curves for TensorBoard to a folder."""
+    if to is ExportFormat.tensorboard:
+        _export_to_tensorboard(name, output, as_json=as_json, home=home)
+        return
     from hpsearch.driver import home_dir
     from hpsearch.results import tables
     from hpsearch.results.results import Results
@@ -54,6 +64,21 @@ def export(
         print_json({"path": str(path), "rows": len(frame)})
     else:
         print(f"{path}: {len(frame)} trials")
+
+
+def _export_to_tensorboard(name: str | None, output: Path | None, *, as_json: bool, home: Path | None) -> None:
+    from hpsearch.results.tensorboard import write_tensorboard
+
+    if output == Path("-"):
+        raise typer.BadParameter("tensorboard is a folder of files, not one for the console. Write -o FOLDER.")
+    with open_ledger(home) as ledger:
+        record = ledger.sweep(name)
+        folder = output or ledger.home / record.folder / "tensorboard"
+        num_runs = write_tensorboard(record, ledger.trials(record), ledger.reports(record), folder)
+    if as_json:
+        print_json({"path": str(folder), "runs": num_runs})
+    else:
+        print(f"{folder}: {num_runs} runs. Look at them: tensorboard --logdir {shlex.quote(str(folder))}")
 
 
 def _copy_to_console(write: Callable[[Path], None]) -> None:

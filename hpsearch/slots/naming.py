@@ -5,14 +5,18 @@ Ray puts the name of a call into its tables of tasks and, while it runs, into th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, final
 
 from hpsearch.domains import canonical
 from hpsearch.slots.events import Assignment
+from hpsearch.slots.settings import SlotSettings
 
 MAX_NAME = 120
 """Characters of a call's name; what does not fit is cut off at the end."""
+NAME_S = 5.0
+"""Seconds that a name stays at least; the dashboard is that late anyway."""
 MAX_VALUE = 24
 """Characters of one parameter in it."""
 SHOWN_PARAMETERS = 3
@@ -44,6 +48,33 @@ def call_name(
     values = ((name, value_at(assignment.config, name)) for name in shown)
     told = [f"{name}={_value_text(value)}" for name, value in values if value is not None]
     return _safe(" ".join([*words, *told[:SHOWN_PARAMETERS]]))
+
+
+@final
+class CallNames:
+    """Names the calls of one slot; a name stays for a while, since Ray keeps some kilobytes for each one for ever."""
+
+    def __init__(self, settings: SlotSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin; `clock` gives seconds that never go back."""
+        self._settings, self._clock = settings, clock
+        self._name, self._named_at = "", 0.0
+
+    def first(self, assignment: Assignment) -> None:
+        """Name the first call of an attempt."""
+        self._rename(assignment, assignment.known_epochs, None)
+
+    def next(self, assignment: Assignment, *, epochs: int, value: float) -> None:
+        """Name the call after an epoch: `epochs` are done, `value` is the objective's last."""
+        if self._settings.names_epochs and self._clock() - self._named_at >= NAME_S:
+            self._rename(assignment, epochs, value)
+
+    def __str__(self) -> str:
+        return self._name
+
+    def _rename(self, assignment: Assignment, epochs: int, value: float | None) -> None:
+        settings, self._named_at = self._settings, self._clock()
+        standing = (epochs, settings.metric, value) if settings.names_epochs else None
+        self._name = call_name(assignment, sweep=settings.sweep, shown=settings.shown, standing=standing)
 
 
 def process_name(*, sweep: str, slot: int, rank: int) -> str:

@@ -19,7 +19,7 @@ from hpsearch.slots.attempt import Reply
 from hpsearch.slots.causes import exit_evidence
 from hpsearch.slots.console import open_log
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
-from hpsearch.slots.naming import call_name
+from hpsearch.slots.naming import CallNames
 from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
 from hpsearch.slots.settings import SlotSettings
 
@@ -54,7 +54,7 @@ class Slot:
         self._saved_at = 0.0
         self._save_s = 0.0
         self._log_start = 0
-        self._standing: tuple[int, float | None] = (0, None)
+        self._call_names = CallNames(settings)
 
     def assign(self, assignment: Assignment) -> None:
         """Take the next attempt; the one before is over."""
@@ -62,7 +62,7 @@ class Slot:
         self._assignment, self._fresh = assignment, True
         self._elapsed_s, self._checkpoint_epoch, self._peaks = 0.0, None, Peaks()
         self._saved_at, self._save_s = time.monotonic(), 0.0
-        self._standing = (assignment.known_epochs, None)
+        self._call_names.first(assignment)
         log = self._trial_dir(assignment.number) / "log.txt"
         self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
 
@@ -133,7 +133,7 @@ class Slot:
                 begin,
                 time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_s,
                 timeout_s=self._time_left(assignment),
-                name=self._call_name(assignment),
+                name=str(self._call_names),
                 is_last=_last_answer,
             )
         except PeersLate as late:
@@ -161,7 +161,8 @@ class Slot:
                 evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
             )
         assert replies[0].metrics is not None
-        self._standing = (replies[0].epoch, replies[0].metrics[self.settings.metric])
+        value = replies[0].metrics[self.settings.metric]
+        self._call_names.next(assignment, epochs=replies[0].epoch, value=value)
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
     def _without_late(self, late: PeersLate) -> Event:
@@ -239,11 +240,6 @@ class Slot:
 
     def _time_left(self, assignment: Assignment) -> float | None:
         return None if assignment.time_left_s is None else max(assignment.time_left_s - self._elapsed_s, 0.0)
-
-    def _call_name(self, assignment: Assignment) -> str:
-        settings, (epoch, value) = self.settings, self._standing
-        standing = (epoch, settings.metric, value) if settings.names_epochs else None
-        return call_name(assignment, sweep=settings.sweep, shown=settings.shown, standing=standing)
 
     def _trial_dir(self, number: int) -> Path:
         return Path(self.settings.trials_dir) / f"{number:04d}"

@@ -13,7 +13,7 @@ import hpsearch
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.slots.attempt import Attempt
 from hpsearch.slots.events import Assignment
-from hpsearch.slots.settings import SlotSettings
+from tests.unit.slots.settings import settings_of
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
@@ -29,22 +29,8 @@ def attempt(tmp_path: Path) -> Any:
     """Makes an attempt at trial 1, on one of `workers` ranks."""
 
     def make(*, rank: int = 0, workers: int = 1) -> Attempt:
-        settings = SlotSettings(
-            sweep="test",
-            trainable=b"",
-            metric="loss",
-            request=WorkerRequest(cpu=1, gpu=0, workers=workers),
-            concurrent=1,
-            precision="fp32",
-            parallel="ddp",
-            leak_warnings=False,
-            loaders=0,
-            data={},
-            trials_dir=str(tmp_path),
-            sys_path=(),
-            working_dir=str(tmp_path),
-            environment={},
-        )
+        request = WorkerRequest(cpu=1, gpu=0, workers=workers)
+        settings = settings_of(request=request, trials_dir=str(tmp_path), working_dir=str(tmp_path))
         assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None, known_epochs=9)
         return Attempt(assignment, train, settings=settings, rank=rank, ranks_here=1, in_ray_session=False)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hpsearch.slots.events import Assignment
-from hpsearch.slots.naming import MAX_NAME, call_name, process_name
+from hpsearch.slots.naming import MAX_NAME, NAME_S, CallNames, call_name, process_name
+from tests.unit.slots.settings import settings_of
 
 
 def named(config: dict[str, Any], *shown: str, standing: tuple[int, str, float | None] | None) -> str:
@@ -39,6 +40,22 @@ def test_a_name_is_short_and_has_no_control_characters():
     assert name.isprintable()
     assert name.startswith("trial 12 epoch 3 m?m?")
     assert process_name(sweep="s" * 500, slot=1, rank=0).isprintable()
+
+
+def test_a_name_stays_for_a_while_but_not_for_the_next_trial():
+    now = [0.0]
+    names = CallNames(settings_of(names_epochs=True, metric="m"), clock=lambda: now[0])
+    first, second = (Assignment(number=n, attempt=1, config={}, seed=0, max_epochs=9) for n in (1, 2))
+    names.first(first)
+    assert str(names) == "trial 1 epoch 1"
+    now[0] = NAME_S - 0.1
+    names.next(first, epochs=7, value=0.5)
+    assert str(names) == "trial 1 epoch 1"
+    now[0] = NAME_S
+    names.next(first, epochs=8, value=0.25)
+    assert str(names) == "trial 1 epoch 9 m 0.25"
+    names.first(second)
+    assert str(names) == "trial 2 epoch 1"
 
 
 def test_a_process_tells_its_slot_and_rank():
