@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,24 @@ class Results:
             config=to_config(dict(found.point)),
             checkpoint=None if row["checkpoint"] is None else str(self.home / row["checkpoint"]),
         )
+
+    def importance(self) -> pd.DataFrame:
+        """How much each parameter that varies matters, the most important first.
+
+        Returns:
+            Columns `parameter importance low high epoch trials`: shares that add up to 1, their intervals (nine times
+            in ten), the epoch at which trials are compared, and how many those are. Empty, with a warning that says
+            why, where nothing can be said yet.
+        """
+        from hpsearch.results.importance import importance
+        from hpsearch.results.tables import importance_frame
+
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            found = importance(sweep, ledger.trials(sweep), ledger.reports(sweep))
+        if not found.rows:
+            warnings.warn(found.sentence, stacklevel=2)
+        return importance_frame(found)
 
     def resume(
         self,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.results import rows as r
+from hpsearch.results.importance import Importance
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs text that begins with one of these."""
@@ -36,6 +37,14 @@ def history_frame(reports: Iterable[ReportRecord]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(r.HISTORY))
     metrics = {name: "Float64" for name in frame.columns if name not in r.HISTORY}
     return frame.astype({"trial": "Int64", "epoch": "Int64", "elapsed_s": "Float64"} | metrics)
+
+
+def importance_frame(found: Importance) -> pd.DataFrame:
+    """One row for each parameter that varies: `parameter importance low high epoch trials`."""
+    rows = [vars(row) | {"epoch": found.epoch, "trials": found.num_trials} for row in found.rows]
+    shares = {"importance": "Float64", "low": "Float64", "high": "Float64"}
+    dtypes = {"parameter": "string"} | shares | {"epoch": "Int64", "trials": "Int64"}
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
