@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -23,6 +23,8 @@ from hpsearch.training.sealed_memory import Copies
 
 POLL_S = 0.25
 """How often a process is looked at besides Ray: with forked children alive Ray tells of a death after 5 s or never."""
+NODE_VERDICT_S = 60.0
+"""How long Ray has to find out whether a node that it can't reach is dead: by its own settings about a minute."""
 START_TIMEOUT_S = 300.0
 """Ranks that are not up by then (torch on a cold network disk is slow) count as lost."""
 PEER_GRACE_S = {"failed": 2.0, "ended": 60.0}
@@ -73,6 +75,8 @@ class RankGroup:
         self._placement = placement
         self._processes: list[_Process] = []
         self._shared_data = Copies()
+        self._manager = os.getppid()
+        """Process id of the raylet that started this process: a process gets another parent when its own is gone."""
 
     def start(self) -> str | None:
         """Bring the ranks up, join them, import the trainable.
@@ -185,17 +189,32 @@ class RankGroup:
         except RayTaskError:
             raise  # a defect of ours: a rank answers a trainable's mistakes with data
         except (RayError, GetTimeoutError) as error:
-            process = self._processes[rank]
-            if process.node and not is_alive(process.node):
-                raise NodeGone(rank, process.pid, f"the node of rank {rank} is gone") from error
-            raise RankLost(rank, process.pid, _start_failure(error)) from error
+            unreachable = isinstance(error, ActorUnavailableError)
+            raise self._loss(rank, _start_failure(error), patience_s=NODE_VERDICT_S * unreachable) from error
 
     def _check_alive(self, ranks: Any) -> None:
         here = ray.get_runtime_context().get_node_id()
         for rank in ranks:
             process = self._processes[rank]
             if process.pid and process.node == here and is_dead(process.pid):
-                raise RankLost(rank, process.pid)
+                raise self._loss(rank)
+
+    def _loss(self, rank: int, why: str = "", *, patience_s: float = 0.0) -> RankLost:
+        """What has gone with a lost rank: its process, or the whole node.
+
+        A node dies one process after the other, the one that manages it first. So this slot, on the same node, may live
+        for a second longer than its rank, and a rank elsewhere is out of reach before Ray calls its node dead.
+        """
+        process = self._processes[rank]
+        deadline = time.monotonic() + patience_s
+        while process.node:
+            is_here = process.node == ray.get_runtime_context().get_node_id()
+            if os.getppid() != self._manager if is_here else not is_alive(process.node):
+                return NodeGone(rank, process.pid, f"the node of rank {rank} is gone")
+            if is_here or time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_S)
+        return RankLost(rank, process.pid, why)
 
 
 def is_dead(pid: int) -> bool:

@@ -119,31 +119,43 @@ def command(*args: str) -> list[str]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start() -> Iterator[Callable[..., Started]]:
     """Start a command in a folder; what still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Started] = []
 
-    def run(folder: Path, *args: str, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            args,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def run(folder: Path, *args: str, **environment: str) -> Started:
+        with (folder.parent / f"output-{len(started)}.txt").open("wb") as output:
+            process = Started(
+                args,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        process.output_path = Path(output.name)
         started.append(process)
         return process
 
     yield run
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=TIMEOUT_S)
-    return output
+class Started(subprocess.Popen[bytes]):
+    """A command that runs; what it prints goes into a file."""
+
+    output_path: Path
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self.output_path.read_text(encoding="utf-8", errors="replace")
+
+
+def finish(process: Started) -> str:
+    process.wait(timeout=TIMEOUT_S)
+    return process.output
 
 
 def hidden(path: Path, *args: str) -> list[str]:
@@ -161,7 +173,7 @@ def can_hide() -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], bool], process: Started) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert process.poll() is None, finish(process)
@@ -197,11 +209,12 @@ def test_a_node_that_joins_is_used_and_one_that_leaves_costs_no_trial(cluster, p
     cluster.add_node(num_cpus=1, num_gpus=0)
     wait_until(lambda: len(nodes_seen(home, "moving")) == 3, process)
     cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
+    wait_until(lambda: "is gone: 2 trials at once" in process.output, process)
     wait_until(lambda: 2 in set(Results(home, "moving").trials["attempts"]), process)
     (folder / "enough").touch()
     output = finish(process)
     assert process.returncode == 0, output
-    assert "has joined: 3 trials at once" in output and "is gone: 2 trials at once" in output
+    assert "has joined: 3 trials at once" in output
     trials = Results(home, "moving").trials
     assert trials["state"].tolist() == ["done"] * 3, "limits.retries is 0: the lost node was not counted"
     assert sorted(trials["attempts"]) == [1, 1, 2]

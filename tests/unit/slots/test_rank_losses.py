@@ -1,0 +1,63 @@
+"""A rank is lost: with its process alone, or with the whole node."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hpsearch.slots import rank_group
+from hpsearch.slots.rank_group import NodeGone, RankGroup, RankLost, _Process
+
+HERE, ELSEWHERE = "here", "elsewhere"
+
+
+@pytest.fixture
+def dead_nodes(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Nodes that Ray calls dead."""
+    dead: set[str] = set()
+    context = SimpleNamespace(get_node_id=lambda: HERE)
+    monkeypatch.setattr(rank_group.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(rank_group, "is_alive", lambda node: node not in dead)
+    return dead
+
+
+def group_on(node: str) -> RankGroup:
+    settings: Any = SimpleNamespace()
+    group = RankGroup(settings, None)
+    group._processes = [_Process(actor=None, pid=1234, node=node)]
+    return group
+
+
+def test_a_rank_beside_a_living_raylet_was_lost_alone(dead_nodes: set[str]) -> None:
+    assert type(group_on(HERE)._loss(0, "why")) is RankLost
+
+
+def test_a_rank_whose_slot_has_lost_its_raylet_is_gone_with_the_node(dead_nodes: set[str]) -> None:
+    group = group_on(HERE)
+    group._manager = os.getppid() + 1  # it was another process's child when it began
+    assert isinstance(group._loss(0), NodeGone)
+
+
+def test_an_unreachable_node_is_waited_for_until_ray_calls_it_dead(
+    dead_nodes: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
+            dead_nodes.add(ELSEWHERE)
+
+    monkeypatch.setattr(rank_group.time, "sleep", sleep)
+    assert isinstance(group_on(ELSEWHERE)._loss(0, patience_s=60), NodeGone)
+    assert len(sleeps) == 3
+
+
+def test_a_rank_that_died_on_a_living_node_is_not_waited_for(
+    dead_nodes: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_group.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    assert type(group_on(ELSEWHERE)._loss(0)) is RankLost
