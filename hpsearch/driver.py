@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,11 +17,11 @@ from hpsearch.dialects import translate
 from hpsearch.engine import Engine
 from hpsearch.errors import Problem, SpecError, SweepExists, in_short
 from hpsearch.ledger.file import FILE_NAME, storage_errors
-from hpsearch.ledger.fingerprint import Code, changed_files, code_of
+from hpsearch.ledger.fingerprint import Code, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.rebuild import check_agrees, check_whole
-from hpsearch.ledger.records import SUCCESS_STATES, SweepRecord
+from hpsearch.ledger.records import SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
@@ -29,7 +29,9 @@ from hpsearch.priors.sources import describe, find_prior
 from hpsearch.quiet import quiet
 from hpsearch.replay import uncollected
 from hpsearch.results.results import Results
+from hpsearch.results.written import are_up_to_date
 from hpsearch.retention import Checkpoints
+from hpsearch.same_sweep import check_folder_is_free, check_same, is_finished
 from hpsearch.search import Searcher, make_searcher
 from hpsearch.session import Session, Show
 from hpsearch.specfile import dump_yaml, find_spec, load_sweep
@@ -90,22 +92,40 @@ class Run:
             with writer_lock(folder, name):
                 check_whole(ledger.path)
                 code = code_of(trainable)
-                engine, is_new = self._engine(ledger, folder, code)
-                num_known, exit_code = len(engine.trials), None
-                has_work = engine.find_work()
-                is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
-                if has_work or is_news or engine.record.state in ("running", "interrupted"):
-                    ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
-                    self._write_spec(folder)
-                    if has_work:
-                        exit_code = self._run(
-                            engine, ledger, folder, trainable, num_known=None if is_new else num_known
-                        )
-                    else:  # the ledger answered it all, or it was killed between its last trial and its end
-                        engine.finish()
+                known = ledger.find_sweep(name)
+                if known is not None:
+                    check_same(known, self.sweep, code, accept_changes=self.accept_changes)
+                exit_code = None
+                if known is None or self.retry_failed or not is_finished(known, self.sweep, ledger):
+                    exit_code = self._go_on(ledger, folder, trainable, code, known)
+                else:
+                    _check_journal(ledger, folder, known)
                 results = Results(self.home, name)
-                _write(results, ledger)
-                return results, _exit_code(engine) if exit_code is None else exit_code
+                if not are_up_to_date(folder):
+                    _write(results, ledger)
+                return results, _exit_code(ledger, name) if exit_code is None else exit_code
+
+    def _go_on(
+        self,
+        ledger: Ledger,
+        folder: Path,
+        trainable: TrainableSource | Trainable,
+        code: Code | None,
+        known: SweepRecord | None,
+    ) -> int | None:
+        """Train what is left, if anything is; the exit code after a signal, else None."""
+        engine = self._engine(ledger, folder, code, known)
+        num_known = len(engine.trials)
+        has_work = engine.find_work()
+        is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
+        if not has_work and not is_news and engine.record.state not in ("running", "interrupted"):
+            return None
+        ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
+        self._write_spec(folder)
+        if has_work:
+            return self._run(engine, ledger, folder, trainable, num_known=None if known is None else num_known)
+        engine.finish()  # the ledger answered it all, or it was killed between its last trial and its end
+        return None
 
     def with_free_name(self) -> Run:
         """The same under the first of its name, name-2, name-3, ... that is free, or is this very sweep."""
@@ -119,20 +139,18 @@ class Run:
             record = known.get(sweep.name or "")
             with suppress(SweepExists):
                 if record is not None:
-                    _check_same(record, sweep, code, accept_changes=self.accept_changes)
+                    check_same(record, sweep, code, accept_changes=self.accept_changes)
                 return replace(self, sweep=sweep)
         raise AssertionError("there is no end of numbers")
 
-    def _engine(self, ledger: Ledger, folder: Path, code: Code | None) -> tuple[Engine, bool]:
-        """The engine, its past replayed if there is one, and whether the sweep is new."""
+    def _engine(self, ledger: Ledger, folder: Path, code: Code | None, known: SweepRecord | None) -> Engine:
+        """The engine, its past replayed if there is one."""
         sweep, name = self.sweep, folder.name
-        known = ledger.find_sweep(name)
         if known is None:
-            _check_folder_is_free(folder)
+            check_folder_is_free(folder)
             searcher = self._searcher(find_prior(sweep, ledger, code=code, spec_dir=self.spec_dir), folder)
             record = ledger.add_sweep(name, sweep.to_dict(), spec_dir=self.spec_dir, code=code)
         else:
-            _check_same(known, sweep, code, accept_changes=self.accept_changes)
             searcher = self._searcher(Prior() if sweep.prior == "none" else load_prior(folder))
             record = known
         rule = make_stopping_rule(sweep, can_pause=True)
@@ -148,19 +166,15 @@ class Run:
         )
         if known is not None:
             with uncollected():
-                self._replay(engine, ledger, folder)
-        return engine, known is None
-
-    def _replay(self, engine: Engine, ledger: Ledger, folder: Path) -> None:
-        trials, reports = ledger.trials(engine.record), ledger.reports(engine.record)
-        check_agrees(folder, trials, reports)
-        engine.replay(
-            trials,
-            reports,
-            ledger.failures(engine.record),
-            last_epoch=engine.record.spec["limits"]["epochs"],
-            retry_failed=self.retry_failed,
-        )
+                trials, reports = _check_journal(ledger, folder, record)
+                engine.replay(
+                    trials,
+                    reports,
+                    ledger.failures(record),
+                    last_epoch=record.spec["limits"]["epochs"],
+                    retry_failed=self.retry_failed,
+                )
+        return engine
 
     def _searcher(self, prior: Prior, folder: Path | None = None) -> Searcher:
         """The searcher, which has heard of the priors; they are kept in `folder` for later runs of the sweep."""
@@ -382,46 +396,16 @@ def _write(results: Results, ledger: Ledger) -> None:
         ledger.remark(ledger.sweep(results.name), f"the tables were not written: {in_short(error)}")
 
 
-def _exit_code(engine: Engine) -> int:
-    succeeded = any(trial.state in SUCCESS_STATES for trial in engine.trials.values())
-    return 0 if succeeded and engine.state != "gave_up" else 1
+def _check_journal(
+    ledger: Ledger, folder: Path, record: SweepRecord
+) -> tuple[Sequence[TrialRecord], Sequence[ReportRecord]]:
+    """A sweep's trials and reports, after a look at whether they are what was written."""
+    trials, reports = ledger.trials(record), ledger.reports(record)
+    check_agrees(folder, trials, reports)
+    return trials, reports
 
 
-def _check_folder_is_free(folder: Path) -> None:
-    """A new sweep must not find checkpoints of another one in its folder."""
-    if any((folder / "trials").glob("*")):
-        raise SweepExists(
-            f"{folder} holds the files of a sweep that the ledger does not know. Make the ledger anew from"
-            " it by `python -m hpsearch resume --rebuild`, move it, or choose another --name."
-        )
-
-
-def _check_same(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
-    """A sweep goes on only with the spec and the code that it began with; its limits may change."""
-    old, new = (
-        {key: value for key, value in tree.items() if key not in ("limits", "notes")}
-        for tree in (Sweep.from_dict(record.spec).to_dict(), sweep.to_dict())
-    )
-    changes = [f"  {key}: {before!r} -> {after!r}" for key, before, after in _differences(old, new)]
-    if changes:
-        raise SweepExists(
-            f"sweep '{record.name}' is in the ledger with another spec:\n"
-            + "\n".join(changes)
-            + "\nUndo the change to go on with it, or choose another --name."
-        )
-    changed = changed_files(record.code, code) if record.code is not None and code is not None else []
-    if changed and not accept_changes:
-        raise SweepExists(
-            f"the code of sweep '{record.name}' is not what it was when it began: {'; '.join(changed)}. Choose another"
-            " --name for the new code, or go on with both in one table by --accept-changes."
-        )
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, old value, new value) wherever two trees differ; None where a key is missing."""
-    for key in {**old, **new}:
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            yield f"{prefix}{key}", before, after
+def _exit_code(ledger: Ledger, name: str) -> int:
+    record = ledger.sweep(name)
+    succeeded = any(state in SUCCESS_STATES for state in ledger.count_states(record))
+    return 0 if succeeded and record.state != "gave_up" else 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from hpsearch.errors import SweepExists, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
 from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.journal import Journal
-from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
+from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
 from hpsearch.ledger.rows import decode_all, report_record, sweep_record, trial_records
 
 REPORT_DELAY_S = 0.2
@@ -274,6 +275,14 @@ class Ledger:
         query = sa.select(*columns).where(schema.trials.c.sweep_id == sweep.id).order_by(schema.trials.c.number)
         with self.reading() as connection:
             return trial_records(connection.execute(query).mappings().all())
+
+    def count_states(self, sweep: SweepRecord) -> Counter[TrialState]:
+        """How many trials of a sweep are in each state."""
+        trials = schema.trials
+        query = sa.select(trials.c.state, sa.func.count()).where(trials.c.sweep_id == sweep.id).group_by(trials.c.state)
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        return Counter(dict(iter(rows)))
 
     def failures(self, sweep: SweepRecord) -> list[FailureRecord]:
         """All failed attempts of a sweep in the order in which they came."""

@@ -1,0 +1,23 @@
+"""Whether the tables of a sweep on disk say what the ledger says, without reading either: nor importing pandas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpsearch.ledger.journal import FILE_NAME as JOURNAL
+
+TABLES = ("trials.csv", "trials.parquet", "history.parquet")
+"""What `Results.write` writes."""
+
+
+def are_up_to_date(folder: Path) -> bool:
+    """Whether every table of a sweep's folder was written after the last line of its journal.
+
+    Whatever the ledger is told of a sweep stands in the journal first, and only who holds the sweep's lock writes
+    either. In doubt (no journal, the same tick of the clock) they are not.
+    """
+    try:
+        last_told = (folder / JOURNAL).stat().st_mtime_ns
+        return all((folder / name).stat().st_mtime_ns > last_told for name in TABLES)
+    except OSError:
+        return False
