@@ -22,25 +22,31 @@ class ExportFormat(StrEnum):
     csv = "csv"
     parquet = "parquet"
     json = "json"
+    optuna = "optuna"
     tensorboard = "tensorboard"
 
 
 @app.command(epilog="Example: hpsearch export resnet --to csv -o resnet.csv")
 def export(
     name: Name = None,
-    to: Annotated[ExportFormat, typer.Option("--to", help="csv, parquet, json or tensorboard.")] = ExportFormat.csv,
+    to: Annotated[
+        ExportFormat, typer.Option("--to", help="csv, parquet, json, optuna or tensorboard.")
+    ] = ExportFormat.csv,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
-            help="File; default trials.FORMAT in the sweep's folder; - for the console. For tensorboard a folder;"
-            " default tensorboard/ in the sweep's.",
+            help="File; default trials.FORMAT, for optuna study.db, in the sweep's folder; - for the console. For"
+            " tensorboard a folder; default tensorboard/ in the sweep's.",
         ),
     ] = None,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Write the table of trials to a file, or a sweep's curves for TensorBoard to a folder."""
+    """Write the table of trials to a file, the sweep as an Optuna study, or its curves for TensorBoard to a folder."""
+    if to is ExportFormat.optuna:
+        _export_to_optuna(name, output, as_json=as_json, home=home)
+        return
     if to is ExportFormat.tensorboard:
         _export_to_tensorboard(name, output, as_json=as_json, home=home)
         return
@@ -64,6 +70,24 @@ def export(
         print_json({"path": str(path), "rows": len(frame)})
     else:
         print(f"{path}: {len(frame)} trials")
+
+
+def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, home: Path | None) -> None:
+    from hpsearch.results.optuna_file import write_study
+
+    with open_ledger(home) as ledger:
+        sweep = ledger.sweep(name)
+        trials, reports = ledger.trials(sweep), ledger.reports(sweep)
+        path = output or ledger.home / sweep.folder / "study.db"
+    if path == Path("-"):
+        _copy_to_console(lambda beside: write_study(sweep, trials, reports, beside))
+        return
+    write_study(sweep, trials, reports, path)
+    if as_json:
+        print_json({"path": str(path), "study": sweep.name, "rows": len(trials)})
+    else:
+        print(f"{path}: {len(trials)} trials. Open it with")
+        print(f"optuna.load_study(study_name={sweep.name!r}, storage={f'sqlite:///{path}'!r})")
 
 
 def _export_to_tensorboard(name: str | None, output: Path | None, *, as_json: bool, home: Path | None) -> None:

@@ -16,6 +16,7 @@ from hpsearch.results.shown import headline, varying_parameters
 from hpsearch.space import to_config
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
 MAX_HTML_ROWS = 20
@@ -131,6 +132,14 @@ class Results:
         if not found.rows:
             warnings.warn(found.sentence, stacklevel=2)
         return importance_frame(found)
+
+    def to_optuna(self) -> optuna.Study:
+        """The sweep as an Optuna study in memory, for Optuna's plots and tools: a copy, as it stands now."""
+        from hpsearch.results.optuna_study import make_study
+
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            return make_study(sweep, ledger.trials(sweep), ledger.reports(sweep))
 
     def resume(
         self,
