@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,35 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
 def _start(temp_dir: str | None, gpus: int) -> None:
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=max(1, int(host_cpus())),
-        num_gpus=gpus,
-        include_dashboard=True,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=temp_dir,  # private: Ray's default folder can be written by everybody
-        _system_config={"memory_monitor_refresh_ms": 0},  # it kills innocent trials, and Tune with them
-    )
+    with _any_agent_port():
+        ray.init(
+            address="local",
+            num_cpus=max(1, int(host_cpus())),
+            num_gpus=gpus,
+            include_dashboard=True,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=temp_dir,  # private: Ray's default folder can be written by everybody
+            _system_config={"memory_monitor_refresh_ms": 0},  # it kills innocent trials, and Tune with them
+        )
+
+
+@contextmanager
+def _any_agent_port() -> Iterator[None]:
+    """Let the dashboard's agent listen on any free port.
+
+    `ray.init` has no word for it: the agent takes 52365, or, for the second Ray of a machine, serves nothing, so that
+    its dashboard shows no logs.
+    """
+    import ray._private.parameter
+
+    parameter: Any = ray._private.parameter
+    before = parameter.RayParams
+    parameter.RayParams = partial(before, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = before
 
 
 def _attach(address: str, files: Files) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,19 @@ from tests.monitored import Watched, until, watched_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+AGENT_PORT = 52365
+
 
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Watched]:
-    with tempfile.TemporaryDirectory(prefix="hps-watched-") as folder, watched_sweep(Path(folder)) as running:
-        yield running
-    assert running.process.returncode == 0, (Path(folder) / "console.txt").read_text()
+    """A sweep on a machine where the port that Ray's agent takes by itself is taken, as by another Ray."""
+    with socket.socket() as taken, tempfile.TemporaryDirectory(prefix="hps-watched-") as folder:
+        with suppress(OSError):  # it is taken
+            taken.bind(("", AGENT_PORT))
+            taken.listen()
+        with watched_sweep(Path(folder)) as running:
+            yield running
+        assert running.process.returncode == 0, (Path(folder) / "console.txt").read_text()
 
 
 def calls_of(watched: Watched) -> list[str]:
