@@ -1,20 +1,23 @@
 """What a suggestion costs after many trials: hpsearch's searchers against the same library used by itself, in one run.
 
     python -m benchmarks.ask_tell
-    python -m benchmarks.ask_tell --fence    # our trials with a momentum above 0.9 fail; the best is right beside
+    python -m benchmarks.ask_tell --fence    # trials with a momentum above 0.9 fail; the best is right beside
 
-Six parameters, 1000 told trials, then ask and tell in turns, ours and theirs, so that both see the same machine.
-Times are CPU milliseconds for one ask and one tell: of a busy machine, wall time says little.
+Six parameters, 1000 told trials (gp: 100), then ask and tell in turns, ours and theirs, so that both see the same
+machine. By itself, Optuna hears of a failed trial as pruned, HyperOpt as failed. Times are CPU milliseconds for one ask
+and one tell: of a busy machine, wall time says little. One thread for gp.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -25,8 +28,10 @@ from hpsearch.search import Outcome, make_searcher
 from hpsearch.space import Point
 from hpsearch.sweep import Sweep
 
-NUM_TOLD = 1000
-NUM_TIMED = 30
+NUM_TOLD = {"optuna:tpe": 1000, "hyperopt:tpe": 1000, "optuna:gp": 100}
+"""Method and sampler to the trials that it has been told."""
+NUM_TIMED = {"optuna:gp": 10}
+"""Of the slow one; 30 of all others."""
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "lr": {"min": 1e-5, "max": 1.0, "log": True},
     "momentum": {"min": 0.0, "max": 0.99},
@@ -42,9 +47,17 @@ class Bowl(Table):
 
     name, family, parameters, max_epochs = "bowl", "bowl", PARAMETERS, 1
 
+    def __init__(self, max_momentum: float) -> None:
+        """Where it fails: above that."""
+        self.max_momentum = max_momentum
+
     def curve(self, point: Mapping[str, Any]) -> Curve:
         """One epoch."""
-        return Curve(losses=(loss_of(point),))
+        return Curve(losses=(self.loss_of(point),))
+
+    def loss_of(self, point: Mapping[str, Any]) -> float:
+        """NaN where it fails."""
+        return loss_of(point) if point["momentum"] <= self.max_momentum else math.nan
 
 
 def loss_of(point: Mapping[str, Any]) -> float:
@@ -55,11 +68,11 @@ def loss_of(point: Mapping[str, Any]) -> float:
 class Ours:
     """Asks and tells one of our searchers."""
 
-    def __init__(self, method: str, max_momentum: float) -> None:
-        self._max_momentum = max_momentum
+    def __init__(self, method: str, sampler: str, table: Bowl) -> None:
+        self._table = table
         parameters = {name: dict(domain) for name, domain in PARAMETERS.items()}
         metric = {"name": "loss", "goal": "minimize"}
-        tree = {"metric": metric, "method": method, "sampler": "tpe", "parameters": parameters}
+        tree = {"metric": metric, "method": method, "sampler": sampler, "parameters": parameters}
         self._sweep = Sweep.from_dict(tree)
         self._searcher = make_searcher(self._sweep)
         self._number = 0
@@ -72,12 +85,10 @@ class Ours:
         self._tell(point)
 
     def _tell(self, point: Point) -> None:
-        if point["momentum"] > self._max_momentum:
-            self._searcher.tell(
-                Outcome(number=self._number, point=point, state="infeasible", losses={}, cause="oom_gpu")
-            )
-        else:
-            self._searcher.tell(Outcome(number=self._number, point=point, state="done", losses={1: loss_of(point)}))
+        outcome = Outcome(number=self._number, point=point, state="done", losses={1: self._table.loss_of(point)})
+        if math.isnan(outcome.losses[1]):
+            outcome = replace(outcome, state="infeasible", losses={}, cause="oom_gpu")
+        self._searcher.tell(outcome)
 
     def fill(self, count: int) -> None:
         """Tell random trials without asking."""
@@ -89,13 +100,13 @@ class Ours:
             self._tell(point)
 
 
-def library_alone(contestant: Contestant) -> Callable[[], None]:
+def library_alone(contestant: Contestant, table: Bowl) -> Callable[[], None]:
     """Ask and tell as the library's tutorial does."""
 
     def ask_and_tell() -> None:
         job = contestant.next_job()
         assert job is not None
-        contestant.on_report(job.trial, 1, loss_of(job.point))
+        contestant.on_report(job.trial, 1, table.loss_of(job.point))
 
     return ask_and_tell
 
@@ -107,52 +118,60 @@ def cpu_ms(step: Callable[[], None]) -> float:
     return 1000 * (time.process_time() - began)
 
 
-def make_optuna(*, is_random: bool) -> OptunaPeer:
-    """Optuna's TPE, asked after random trials only where `is_random`."""
+def filled_optuna(sampler: str, table: Bowl, num_told: int) -> Callable[[], None]:
+    """A study that random search has filled, and the sampler goes on with."""
     import optuna
 
-    sampler = optuna.samplers.RandomSampler(seed=0) if is_random else optuna.samplers.TPESampler(seed=0)
-    return OptunaPeer(Bowl(), sampler=sampler, pruner=optuna.pruners.NopPruner())
-
-
-def filled_optuna() -> Callable[[], None]:
-    """A study that random search has filled, and TPE goes on with."""
-    import optuna
-
-    peer = make_optuna(is_random=True)
-    step = library_alone(peer)
-    for _ in range(NUM_TOLD):
+    samplers = {"tpe": optuna.samplers.TPESampler, "gp": optuna.samplers.GPSampler}
+    chance = optuna.samplers.RandomSampler(seed=0)
+    peer = OptunaPeer(table, sampler=chance, pruner=optuna.pruners.NopPruner())
+    step = library_alone(peer, table)
+    for _ in range(num_told):
         step()
-    peer._study.sampler = optuna.samplers.TPESampler(seed=0)
+    peer._study.sampler = samplers[sampler](seed=0)
     return step
 
 
-def filled_hyperopt() -> Callable[[], None]:
+def filled_hyperopt(table: Bowl, num_told: int) -> Callable[[], None]:
     """HyperOpt's first trials are random while it has fewer than it starts with."""
     import hyperopt
 
-    peer = HyperoptPeer(Bowl(), seed=0)
-    step, suggest = library_alone(peer), hyperopt.tpe.suggest
+    peer = HyperoptPeer(table, seed=0)
+    step, suggest = library_alone(peer, table), hyperopt.tpe.suggest
     hyperopt.tpe.suggest = lambda ids, domain, trials, seed, verbose: hyperopt.rand.suggest(ids, domain, trials, seed)
-    for _ in range(NUM_TOLD):
+    for _ in range(num_told):
         step()
     hyperopt.tpe.suggest = suggest
     return step
+
+
+def medians(name: str, table: Bowl) -> tuple[float, float]:
+    """CPU milliseconds of the library by itself, and of hpsearch with it."""
+    method, _, sampler = name.partition(":")
+    num_told, num_timed = NUM_TOLD[name], NUM_TIMED.get(name, 30)
+    theirs = filled_optuna(sampler, table, num_told) if method == "optuna" else filled_hyperopt(table, num_told)
+    ours = Ours(method, sampler, table)
+    ours.fill(num_told)
+    pairs = [(cpu_ms(theirs), cpu_ms(ours)) for _ in range(num_timed)]
+    alone, here = (statistics.median(each) for each in zip(*pairs, strict=True))
+    return alone, here
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fence", action="store_true")
-    max_momentum = 0.9 if parser.parse_args().fence else 1.0
+    parser.add_argument("--methods", nargs="*", choices=NUM_TOLD, default=list(NUM_TOLD))
+    given = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
     print(f"Python {platform.python_version()}, optuna {version('optuna')}, hyperopt {version('hyperopt')}")
-    print(f"ask + tell after {NUM_TOLD} trials, median of {NUM_TIMED}, CPU ms")
-    for name, filled in (("optuna", filled_optuna), ("hyperopt", filled_hyperopt)):
-        theirs, ours = filled(), Ours(name, max_momentum)
-        ours.fill(NUM_TOLD)
-        pairs = [(cpu_ms(theirs), cpu_ms(ours)) for _ in range(NUM_TIMED)]
-        alone, here = (statistics.median(each) for each in zip(*pairs, strict=True))
-        print(f"{name:10} alone {alone:7.1f}   hpsearch {here:7.1f}   ratio {here / alone:.2f}", flush=True)
+    print("ask + tell, medians, CPU ms")
+    for name in given.methods:
+        alone, here = medians(name, Bowl(0.9 if given.fence else 1.0))
+        told = f"{NUM_TOLD[name]} told"
+        print(f"{name:14}{told:12}alone {alone:7.1f}   hpsearch {here:7.1f}   ratio {here / alone:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 from hpsearch.space import Choice, Integer, Point, Real, Searched, Shaped, Space, canonical
 
 if TYPE_CHECKING:
-    from hpsearch.search.fence_model import FenceModel, Lengths
+    from hpsearch.search.fence_model import FenceModel, Likeness
 
 MAX_RISK = 0.9
 """A point with more than this chance to fail is drawn again. Less would do, and keep the search from the fence itself,
@@ -50,15 +50,18 @@ class Fence:
         self._failed: dict[int, bool] = {}
         self._places: dict[int, list[float]] = {}
         self._model: FenceModel | None = None
-        self._lengths: tuple[Trials, Lengths] | None = None
+        self._likeness: Likeness | None = None
+        self._chosen_by: Trials = ()
         self._beyond: tuple[Point, ...] = ()
         self._beyond_of: FenceModel | None = None
 
     def note(self, number: int, point: Point, *, failed: bool) -> None:
         """Trial `number`, at a point of the space, failed by its configuration or did not; the last word counts."""
         if self._failed.get(number) is not failed:
-            self._places[number] = self._place(point)
-            self._failed[number] = failed
+            place = self._place(point)
+            if self._places.get(number, place) != place:
+                self._likeness = None
+            self._places[number], self._failed[number] = place, failed
             self._model = None
 
     @property
@@ -85,9 +88,8 @@ class Fence:
             return ()
         if self._model is None or self._beyond_of is not self._model:
             self._beyond_of = self._current_model()
-            looked_at = self._sample[: SHOWN_PER_TRIAL * len(self._failed)]
-            risks = self._beyond_of.risks([self._place(point) for point in looked_at]) if looked_at else ()
-            beyond = tuple(point for point, risk in zip(looked_at, risks, strict=True) if risk > MAX_RISK)
+            risks = self._beyond_of.risks_of_sample()[: SHOWN_PER_TRIAL * len(self._failed)]
+            beyond = tuple(point for point, risk in zip(self._sample, risks, strict=False) if risk > MAX_RISK)
             self._beyond = self._beyond if beyond == self._beyond else beyond
         return self._beyond
 
@@ -103,14 +105,19 @@ class Fence:
         return self._model
 
     def _make_model(self) -> FenceModel:
-        from hpsearch.search.fence_model import FenceModel, choose_lengths
+        from hpsearch.search.fence_model import FenceModel, Likeness, choose_lengths
 
         trials = tuple(sorted(self._failed.items()))
-        unordered = [axis.is_unordered for axis in self._axes]
         chosen_by = trials[: _milestone(len(trials))][-MAX_TRIALS_FOR_LENGTHS:]
-        if self._lengths is None or self._lengths[0] != chosen_by:
-            self._lengths = (chosen_by, choose_lengths(*self._table(chosen_by), unordered))
-        return FenceModel(*self._table(trials[-MAX_TRIALS:]), unordered, self._lengths[1])
+        if self._likeness is None or self._chosen_by != chosen_by:
+            unordered = [axis.is_unordered for axis in self._axes]
+            lengths = choose_lengths(*self._table(chosen_by), unordered)
+            self._likeness = Likeness(lengths, unordered, [self._place(point) for point in self._sample])
+            self._chosen_by = chosen_by
+        last = trials[-MAX_TRIALS:]
+        places, labels = self._table(last)
+        self._likeness.set_trials(tuple(number for number, _ in last), places)
+        return FenceModel(self._likeness, labels)
 
     def _table(self, trials: Trials) -> tuple[list[list[float]], list[float]]:
         return [self._places[number] for number, _ in trials], [float(failed) for _, failed in trials]

@@ -12,6 +12,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from hpsearch.search.cholesky import cholesky, solve, solve_lower
+
 LENGTHS = (0.15, 0.4, 1.0, 4.0)
 """In sides of the unit cube: from a narrow gap to a parameter that does not matter."""
 PRIOR_RISK = 0.5
@@ -27,32 +29,74 @@ Places = Sequence[Sequence[float]]
 
 
 @final
+class Likeness:
+    """How alike trials are to each other and to the places of a sample, in [0, 1], under the lengths chosen for now.
+
+    A pair is worked out once: with a trial more, or another among the last, only that trial's pairs are new.
+    """
+
+    def __init__(self, lengths: Lengths, unordered: Sequence[bool], sample: Places) -> None:
+        """Of no trial yet; `sample` is (place, axis), in the unit cube."""
+        self.lengths = lengths
+        self._unordered = np.array(unordered)
+        self._sample = np.array(sample).reshape(-1, len(lengths))
+        self._places = np.empty((0, len(lengths)))
+        self._numbers: tuple[int, ...] = ()
+        self.among = np.empty((0, 0))
+        """(trial, trial)"""
+        self.to_sample = np.empty((len(self._sample), 0))
+        """(place of the sample, trial)"""
+
+    def set_trials(self, numbers: tuple[int, ...], places: Places) -> None:
+        """Look at these trials from now on; a number that was there before has the place that it had."""
+        before = {number: position for position, number in enumerate(self._numbers)}
+        kept = [position for position, number in enumerate(numbers) if number in before]
+        new = [position for position, number in enumerate(numbers) if number not in before]
+        were = [before[numbers[position]] for position in kept]
+        self._numbers, self._places = numbers, np.array(places)
+        among = np.empty((len(numbers), len(numbers)))
+        among[np.ix_(kept, kept)] = self.among[np.ix_(were, were)]
+        among[new] = self.of(self._places[new])
+        among[:, new] = among[new].T
+        to_sample = np.empty((len(self._sample), len(numbers)))
+        to_sample[:, kept] = self.to_sample[:, were]
+        to_sample[:, new] = self._of(self._sample, self._places[new])
+        self.among, self.to_sample = among, to_sample
+
+    def of(self, places: Array) -> Array:
+        """(place, trial): any places, which are not kept."""
+        return self._of(places, self._places)
+
+    def _of(self, places: Array, others: Array) -> Array:
+        squares = _squares(places[:, None], others, self._unordered)
+        return np.asarray(np.exp(-0.5 * squares @ self.lengths**-2))
+
+
+@final
 class FenceModel:
     """A Gaussian process with everything worked out but for the place that is asked for."""
 
-    def __init__(self, places: Places, labels: Sequence[float], unordered: Sequence[bool], lengths: Lengths) -> None:
+    def __init__(self, likeness: Likeness, labels: Sequence[float]) -> None:
         """Learn.
 
         Args:
-            places: Of the trials, at least one.
+            likeness: Of the trials, at least one.
             labels: 1 for a failure, 0 for none; one for each trial.
-            unordered: Of each axis, whether all its values are equally far from each other.
-            lengths: Of each axis.
         """
-        self._places, self._unordered, self._lengths = np.array(places), np.array(unordered), lengths
+        self._likeness = likeness
         self._mean, residuals = _residuals(labels)
-        squares = _squares(self._places[:, None], self._places, self._unordered)
-        self._weights = np.linalg.solve(_covariance(squares @ lengths**-2), residuals)
+        self._weights = solve(SIGNAL * likeness.among + NOISE * np.eye(len(residuals)), residuals)
 
     def risk(self, place: Sequence[float]) -> float:
         """How likely a place is to fail, in [0, 1]."""
-        return float(self.risks([place])[0])
+        return float(self._risks(self._likeness.of(np.array([place])))[0])
 
-    def risks(self, places: Places) -> Array:
-        """(place,): how likely each is to fail, in [0, 1]."""
-        squares = _squares(np.array(places)[:, None], self._places, self._unordered)
-        risks = self._mean + SIGNAL * np.exp(-0.5 * squares @ self._lengths**-2) @ self._weights
-        return np.asarray(np.clip(risks, 0.0, 1.0))
+    def risks_of_sample(self) -> Array:
+        """(place of the sample,): how likely each is to fail, in [0, 1]."""
+        return self._risks(self._likeness.to_sample)
+
+    def _risks(self, alike: Array) -> Array:
+        return np.asarray(np.clip(self._mean + SIGNAL * alike @ self._weights, 0.0, 1.0))
 
 
 def choose_lengths(places: Places, labels: Sequence[float], unordered: Sequence[bool]) -> Lengths:
@@ -92,8 +136,8 @@ def _squares(a: Array, b: Array, unordered: NDArray[np.bool_]) -> Array:
 
 def _likelihood(squares: Array, lengths: Lengths, residuals: Array) -> float:
     """Logarithm of the marginal likelihood, but for its constant."""
-    root = np.linalg.cholesky(_covariance(squares @ lengths**-2))
-    white = np.linalg.solve(root, residuals)
+    root = cholesky(_covariance(squares @ lengths**-2))
+    white = solve_lower(root, residuals)
     return float(-0.5 * white @ white - np.log(np.diag(root)).sum())
 
 

@@ -78,6 +78,33 @@ def test_the_order_of_the_notes_does_not_matter_and_the_last_word_counts() -> No
     ]
 
 
+def test_asked_after_every_trial_a_fence_is_the_one_that_heard_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it keeps of earlier questions changes nothing, though the last trials alone are looked at."""
+    monkeypatch.setattr(fence_module, "MAX_TRIALS", 40)
+    points, others = drawn(WIDE, 90), drawn(WIDE, 9, seed=1)
+    failed = [point["lr"] > 3e-3 for point in points]
+    grown = Fence(WIDE)
+    for number, (point, bad) in enumerate(zip(points, failed, strict=True), start=1):
+        grown.note(number, point, failed=bad)
+        grown.beyond()
+        if number in (30, 60, 90):
+            fresh = fence_of(WIDE, points[:number], failed[:number])
+            assert grown.beyond() == fresh.beyond() != ()
+            assert [grown.risk(each) for each in others] == pytest.approx([fresh.risk(each) for each in others])
+
+
+def test_a_trial_that_turns_out_to_be_elsewhere_is_looked_at_there() -> None:
+    points = drawn(WIDE, 30)
+    failed = [point["lr"] > 3e-3 for point in points]
+    moved, fresh = (
+        fence_of(WIDE, [*points[:29], points[0]], [*failed[:29], not failed[29]]),
+        fence_of(WIDE, points, failed),
+    )
+    moved.beyond()
+    moved.note(30, points[29], failed=failed[29])
+    assert [moved.risk(each) for each in points] == pytest.approx([fresh.risk(each) for each in points])
+
+
 def test_what_is_far_from_all_trials_is_never_forbidden_even_if_all_failed() -> None:
     space = Space(domains={"x": Real(min=0.0, max=1.0), "y": Real(min=0.0, max=1.0)})
     fence = fence_of(space, [{"x": 0.1, "y": 0.1}, {"x": 0.12, "y": 0.1}, {"x": 0.1, "y": 0.12}], [True, True, True])
