@@ -22,6 +22,7 @@ from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.rebuild import check_agrees, check_whole
 from hpsearch.ledger.records import SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.spec_place import find_spec_dir
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
@@ -120,7 +121,7 @@ class Run:
         is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
         if not has_work and not is_news and engine.record.state not in ("running", "interrupted"):
             return None
-        ledger.reopen_sweep(engine.record, self.sweep.to_dict(), code=code)
+        ledger.reopen_sweep(engine.record, self.sweep.to_dict(), spec_dir=self.spec_dir, code=code)
         self._write_spec(folder)
         if has_work:
             return self._run(engine, ledger, folder, trainable, num_known=None if known is None else num_known)
@@ -343,12 +344,11 @@ def resume(
     limits = {**record.spec["limits"], **({} if trials is None else {"trials": trials})}
     ray = record.spec["ray"] if address is None else {"address": address}
     sweep = Sweep.from_dict({**record.spec, "limits": limits, "ray": ray})
-    spec_dir = None if record.spec_dir is None else Path(record.spec_dir)
     ready = Run(
         sweep=sweep,
         home=folder,
         function=function,
-        spec_dir=spec_dir,
+        spec_dir=find_spec_dir(record, folder),
         accept_changes=accept_changes,
         retry_failed=retry_failed,
         show=show,

@@ -43,7 +43,12 @@ def _to_2(op: Operations) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2}
+def _to_3(op: Operations) -> None:
+    """A sweep says where its spec lies from the ledger's folder."""
+    op.add_column("sweeps", sa.Column("spec_from_home", sa.Text))
+
+
+STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3}
 """Version to the step that leads there from the version before."""
 
 

@@ -31,7 +31,7 @@ class SweepRecord:
     folder: str
     """The sweep's files, relative to the ledger's folder."""
     spec_dir: str | None
-    """Folder of the spec, where a trainable's file may be."""
+    """Folder of the spec, where a trainable's file may be, as an absolute path; see `spec_place.find_spec_dir`."""
     code: Mapping[str, str] | None
     """The trainable's source, file or function to hash; None if it can't be known."""
     started_at: str
@@ -40,6 +40,8 @@ class SweepRecord:
     """UTC, ISO 8601; None while it runs."""
     can_pause: bool | None = None
     """False once a trial should have waited at a rung and had no checkpoint; None before."""
+    spec_from_home: str | None = None
+    """Folder of the spec, from the ledger's folder; None in an older ledger, and for a spec within that folder."""
 
     @property
     def metric(self) -> str:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -40,11 +40,12 @@ sweeps = Table(
     Column("reason", Text),  # why it ended, in one sentence; NULL where it ran to its end
     Column("spec", Text, nullable=False),  # JSON: the resolved spec
     Column("folder", Text, nullable=False),  # the sweep's files, relative to the ledger's folder
-    Column("spec_dir", Text),  # folder of the spec, where a trainable's file may be
+    Column("spec_dir", Text),  # folder of the spec, where a trainable's file may be; absolute
     Column("code", Text),  # JSON: file or function -> hash; NULL where it can't be known
     Column("started_at", String(32), nullable=False),
     Column("ended_at", String(32)),
     Column("can_pause", Boolean),  # false once a trial should have waited at a rung and had no checkpoint
+    Column("spec_from_home", Text),  # `spec_dir` from the ledger's folder, which may have moved with it; or NULL
 )
 
 trials = Table(

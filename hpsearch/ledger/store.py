@@ -25,6 +25,7 @@ from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage
 from hpsearch.ledger.journal import Journal
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord, TrialState
 from hpsearch.ledger.rows import decode_all, report_record, sweep_record, trial_records
+from hpsearch.ledger.spec_place import from_home
 
 REPORT_DELAY_S = 0.2
 
@@ -108,7 +109,7 @@ class Ledger:
             "state": "running",
             "spec": json.dumps(spec),
             "folder": name,
-            "spec_dir": None if spec_dir is None else str(spec_dir.resolve()),
+            **self._place_of(spec_dir),
             "code": _json(code),
             "started_at": now(),
             "can_pause": True,
@@ -124,14 +125,25 @@ class Ledger:
         return self.sweep(name)
 
     def reopen_sweep(
-        self, sweep: SweepRecord, spec: Mapping[str, Any], *, code: Mapping[str, str] | None = None
+        self,
+        sweep: SweepRecord,
+        spec: Mapping[str, Any],
+        *,
+        spec_dir: Path | None = None,
+        code: Mapping[str, str] | None = None,
     ) -> SweepRecord:
-        """A sweep goes on, with limits and perhaps code that changed."""
+        """A sweep goes on, with limits and perhaps code that changed, and its spec in another place if one is given."""
         values = {"state": "running", "reason": None, "ended_at": None, "spec": json.dumps(spec), "code": _json(code)}
+        values |= {} if spec_dir is None else self._place_of(spec_dir)
         with self._commit() as connection:
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
             self._journal.tell(sweep.folder, "sweep", values)
         return self.sweep(sweep.name)
+
+    def _place_of(self, spec_dir: Path | None) -> dict[str, str | None]:
+        if spec_dir is None:
+            return {"spec_dir": None, "spec_from_home": None}
+        return {"spec_dir": str(spec_dir.resolve()), "spec_from_home": from_home(spec_dir, self.home)}
 
     def cannot_pause(self, sweep: SweepRecord) -> None:
         """A trial should have waited at a rung and had no checkpoint: this sweep stops trials instead, from now on."""

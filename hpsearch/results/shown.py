@@ -10,6 +10,7 @@ from typing import Any
 
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.ledger.spec_place import find_spec_dir
 from hpsearch.results.fences import fence_lines
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.results.words import in_words
@@ -160,7 +161,7 @@ def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
     from hpsearch.specfile import is_key  # here: it brings pydantic along
 
     place, colon, function = trainable.rpartition(":") if ":" in trainable else (trainable, "", "")
-    beside = Path(sweep.spec_dir or ".", place)
+    beside = _shortened((find_spec_dir(sweep, home) or Path()) / place)
     moved = place.endswith(".py") and not Path(place).is_file() and beside.is_file()
     searched = [name for name in best.point if _is_searched(sweep.spec["parameters"], name)]
     settings = [(f"parameters.{name}" if is_key(name) else name, best.point[name]) for name in searched]
@@ -170,6 +171,10 @@ def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
     starter = f"torchrun --nproc-per-node {workers}" if workers > 1 else "python"
     spec = shlex.quote(str(home / sweep.folder / "sweep.yaml"))
     return f"{starter} -m hpsearch trial {spec}" + "".join(f" --set {shlex.quote(word)}" for word in words)
+
+
+def _shortened(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _is_searched(tree: Any, name: str) -> bool:

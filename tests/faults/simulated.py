@@ -210,7 +210,9 @@ class Clock:
         return self.now
 
 
-def live(folder: Path, scenario: Scenario, *, dies_at: int | None = None, name: str = "victim") -> tuple[int, int]:
+def live(
+    folder: Path, scenario: Scenario, *, dies_at: int | None = None, name: str = "victim", resumes: bool = False
+) -> tuple[int, int]:
     """One life of a driver, in a forked process.
 
     Args:
@@ -218,18 +220,20 @@ def live(folder: Path, scenario: Scenario, *, dies_at: int | None = None, name: 
         scenario: Of the sweep; the same in every life.
         dies_at: The fail point at which it dies, counted from 1; None to live.
         name: Of the sweep.
+        resumes: It goes on as `resume NAME` does, with what the ledger knows; `train.py` is left as it is.
 
     Returns:
         KILLED, FINE or BROKEN (then `broken.txt` has the traceback), and how many fail points it passed if it lived.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "train.py").write_text(TRAINABLE)
+    if not resumes:
+        (folder / "train.py").write_text(TRAINABLE)
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os._exit(_child(folder, scenario, dies_at, name, writer))
+        os._exit(_child(folder, scenario, dies_at, name, writer, resumes))
     os.close(writer)
     with os.fdopen(reader) as answer:
         passed = int(answer.read() or 0)
@@ -248,20 +252,23 @@ def warm_up(folder: Path) -> None:
             _run(folder, Scenario(method=method, stopping="asha"), FailPoints(None), method)
 
 
-def _run(folder: Path, scenario: Scenario, points: FailPoints, name: str) -> None:
+def _run(folder: Path, scenario: Scenario, points: FailPoints, name: str, resumes: bool = False) -> None:
     clock = Clock()
     session = functools.partial(SimulatedSession, points=points, scenario=scenario, clock=clock)
     ledger = functools.partial(Ledger, clock=clock)
     with mock.patch.object(driver, "Session", session), mock.patch.object(driver, "Ledger", ledger):
+        if resumes:
+            driver.resume(name, home=folder / "sweeps", show="none")
+            return
         sweep = Sweep.from_dict(scenario.tree(name))
         driver.Run(sweep=sweep, home=folder / "sweeps", spec_dir=folder, show="none").start()
 
 
-def _child(folder: Path, scenario: Scenario, dies_at: int | None, name: str, writer: int) -> int:
+def _child(folder: Path, scenario: Scenario, dies_at: int | None, name: str, writer: int, resumes: bool) -> int:
     try:
         points = FailPoints(dies_at)
         points.install()
-        _run(folder, scenario, points, name)
+        _run(folder, scenario, points, name, resumes)
         os.write(writer, str(points.passed).encode())
         return FINE
     except BaseException:
