@@ -64,6 +64,7 @@ def test_verbs_and_flags():
         "clean": ["--dry-run", "--home", "--json"],
         "logs": ["--home", "-f"],
         "stop": ["--home", "--now"],
+        "ui": ["--home", "--port"],
         "doctor": ["--home", "--json"],
         "export": ["--home", "--json", "--to", "-o"],
     }

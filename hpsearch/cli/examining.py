@@ -1,18 +1,41 @@
-"""The verb that looks at the machine."""
+"""Verbs that look at a sweep in a browser, and at the machine."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from hpsearch.cli.app import Home, Json, app
+from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import cell_text, print_json
 
+UI_PORT = 8080
 MARKS = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
+
+
+@app.command(epilog="Example: hpsearch ui resnet --port 8081")
+def ui(
+    name: Name = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")] = UI_PORT,
+    home: Home = None,
+) -> None:
+    """Show a sweep in optuna-dashboard, on this machine alone, until Ctrl-C; also while the sweep runs."""
+    from hpsearch.ui import serving
+
+    warnings.simplefilter("ignore")  # Optuna's, of importances that it computes when asked
+    with suppress(KeyboardInterrupt), serving(_home(home), name, port=port) as (server, address):
+        print(f"Open {address} (Ctrl-C ends this)", flush=True)
+        server.serve_forever()
+
+
+def _home(home: Path | None) -> Path:
+    return Path(home or os.environ.get("HPSEARCH_HOME") or "sweeps")
 
 
 @app.command(epilog="Example: hpsearch doctor")
@@ -21,7 +44,7 @@ def doctor(as_json: Json = False, home: Home = None) -> None:
     from hpsearch.doctor import examine
     from hpsearch.doctor.finding import count_text
 
-    findings = list(examine(Path(home or os.environ.get("HPSEARCH_HOME") or "sweeps")))
+    findings = list(examine(_home(home)))
     counts: Counter[str] = Counter(finding.state for finding in findings)
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings], **{state: counts[state] for state in MARKS}})
