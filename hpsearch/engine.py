@@ -31,6 +31,7 @@ from hpsearch.stopping import Decision, Replaceable, StoppingRule, make_stopping
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import Observer, TrialRun
 from hpsearch.trial_writer import TrialWriter
+from hpsearch.waiting import Kind, Waiting
 
 SAVE_EPOCHS_AHEAD = 64
 """Rungs that an assignment names at most; a slot saves by the clock besides."""
@@ -79,6 +80,7 @@ class Engine:
         self.reason: str | None = None
         self.state: SweepState = "done"
         self.mistake: SpecError | None = None
+        self.waiting = Waiting()
         self.record, self.observers = record, tuple(observers)
         self._searcher, self._ledger, self._clock = searcher, ledger, clock
         self._memory = memory
@@ -148,7 +150,7 @@ class Engine:
     def find_work(self) -> bool:
         """Whether a leg will come; trials that the ledger can answer are answered on the way. To be called once."""
         self._found = self._next_trial()
-        return self._found is not None or self._line_up.any_elsewhere
+        return self._found is not None or bool(self._line_up.elsewhere)
 
     # -- legs --------------------------------------------------------------------------------------------------------
 
@@ -158,14 +160,17 @@ class Engine:
         if self.reason is not None:
             return NoLeg.OVER
         if len(self._running) >= self.concurrent or (self._room is not None and not self._room.allows_start()):
+            self.waiting.over("engine")
             return NoLeg.WAIT
+        self.waiting.tell("engine", "searcher", "the search method thinks of a configuration")
         trial = self._next_trial()
+        self._tell_waiting(trial)
         if trial is not None:
             trial.trained = True
             self._running.add(trial.number)
             self._tell_observers("on_start", trial)
             return self._assignment(trial)
-        return NoLeg.WAIT if self._running or self._line_up.any_elsewhere else NoLeg.OVER
+        return NoLeg.WAIT if self._running or self._line_up.elsewhere else NoLeg.OVER
 
     def on_event(self, number: int, event: Event) -> Verdict:
         """Take in what a slot says of the leg of trial `number`."""
@@ -204,6 +209,7 @@ class Engine:
         """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
         if self.reason is None:
             self.state, self.reason = state, reason
+            self.waiting.tell("engine", "stopping", f"the sweep ends: {reason}")
 
     def finish(self) -> None:
         """Close the books: whatever still runs is interrupted, whatever waits is stopped."""
@@ -239,6 +245,22 @@ class Engine:
             if self._is_ours(trial) and not self._is_answered(trial):
                 return trial
         return None
+
+    def _tell_waiting(self, trial: TrialRun | None) -> None:
+        if trial is not None:
+            self.waiting.over("engine")
+        else:
+            self.waiting.tell("engine", *self._awaited())
+
+    def _awaited(self) -> tuple[Kind, str]:
+        """What free slots wait for when no trial is ready."""
+        if elsewhere := self._line_up.elsewhere:
+            return "elsewhere", f"trial {elsewhere[0]} waits for another sweep, which trains the same now"
+        begun = self.exhaustion() or f"all {len(self.trials)} trials have begun"
+        paused = sum(trial.state == "paused" for trial in self.trials.values())
+        if paused:
+            return "rung", f"{begun}; {paused} are paused at rungs until the {self.running} that run have reported"
+        return "begun", f"{begun}, {self.running} still run"
 
     def _is_ours(self, trial: TrialRun) -> bool:
         """Begin a trial, in the ledger first; false while another process trains the same: others go before it then."""

@@ -81,9 +81,9 @@ class LineUp:
         return self._exhausted
 
     @property
-    def any_elsewhere(self) -> bool:
-        """Whether a trial waits for another process."""
-        return bool(self._elsewhere)
+    def elsewhere(self) -> tuple[int, ...]:
+        """Trials that wait for another process."""
+        return tuple(self._elsewhere)
 
     def next(self, *, is_idle: bool) -> TrialRun | None:
         """The next trial, new ones with a row of 0; None if none is ready.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import final
 
 from hpsearch.errors import LedgerError
+from hpsearch.waiting import Waiting
 
 MIB = 2**20
 COMMIT_BYTES = 4 * MIB
@@ -29,6 +30,7 @@ class Room:
         *,
         say: Callable[[str], None],
         give_up: Callable[[], bool],
+        waiting: Waiting | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Begin to watch.
@@ -37,9 +39,11 @@ class Room:
             folder: On the file system that counts.
             say: Told once when the waiting begins and once when it ends.
             give_up: Whether the sweep is to end, so that waiting for room is over.
+            waiting: Is told how much is short as long as something waits.
             sleep: Seconds to wait.
         """
         self._folder, self._say, self._give_up, self._sleep = folder, say, give_up, sleep
+        self._waiting = waiting or Waiting()
         self._needed = START_BYTES
         self._is_waiting = False
 
@@ -71,11 +75,15 @@ class Room:
 
     def _has(self, needed: int, what_waits: str) -> bool:
         short = needed - self._free()
-        if short > 0 and not self._is_waiting:
-            self._is_waiting = True
-            self._say(f"disk full: {-(-short // MIB)} MiB short in {self._folder}; {what_waits} until there is room.")
-        elif short <= 0 and self._is_waiting and needed >= self._needed:
+        if short > 0:
+            words = f"disk full: {-(-short // MIB)} MiB short in {self._folder}; {what_waits} until there is room"
+            self._waiting.tell("room", "disk", words)
+            if not self._is_waiting:
+                self._is_waiting = True
+                self._say(f"{words}.")
+        elif self._is_waiting and needed >= self._needed:
             self._is_waiting = False
+            self._waiting.over("room")
             self._say("There is room on the disk again: the sweep goes on.")
         return short <= 0
 

@@ -7,8 +7,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, TextIO, final
 
@@ -20,9 +21,14 @@ from hpsearch.engine import Engine
 from hpsearch.errors import Interrupted, RayGone, SpecError
 from hpsearch.gauges import Gauges
 from hpsearch.heartbeat import RayDied
+from hpsearch.live.lines import Lines
+from hpsearch.live.notebook import NotebookTable
+from hpsearch.live.pulse import Pulse
+from hpsearch.live.screen import Picture, Screen
+from hpsearch.live.standing import Outlook, Standing
 from hpsearch.monitoring import findable
 from hpsearch.nodes import Files, Node, NodeWatch
-from hpsearch.progress import Lines, LiveTable, NotebookTable, Standing
+from hpsearch.places import Places
 from hpsearch.room import Room
 from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.settings import SlotSettings
@@ -73,7 +79,9 @@ class Session:
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._num_known, self._started, self._deaths = num_known, False, 0
-        engine.keep_room(Room(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
+        self._began = time.monotonic()
+        room = Room(folder, say=self._say, give_up=lambda: engine.reason is not None, waiting=engine.waiting)
+        engine.keep_room(room, folder / "trials")
 
     def run(self) -> int | None:
         """Start Ray, run every leg, close the books. A Ray of ours that dies is started again.
@@ -133,6 +141,8 @@ class Session:
         slot_class = make_slot_class(self._settings(request, cluster))
         watch = NodeWatch(cluster.nodes, lambda nodes, words: self._on_nodes(request, nodes, words))
         gauges = Gauges(self._sweep, self._engine.trials, say=self._say)
+        places = Places(self._engine.waiting, request, is_ours=cluster.owned)
+        ticks = [gauges.tick, places.tick, *([] if cluster.owned else [watch.tick])]
         scratch_dir = Path(tempfile.mkdtemp(prefix="hps-tune-"))
         self._started = True
         with self._display(), findable(cluster, name=self._sweep.name or "", folder=self._folder):
@@ -142,7 +152,8 @@ class Session:
                     slot_class,
                     scratch_dir=scratch_dir,
                     heartbeat=cluster.heartbeat,
-                    ticks=(gauges.tick,) if cluster.owned else (gauges.tick, watch.tick),
+                    places=places,
+                    ticks=ticks,
                 )
             except RayDied:  # the books stay open
                 raise
@@ -158,17 +169,23 @@ class Session:
 
     @contextmanager
     def _display(self) -> Iterator[None]:
-        standing = Standing(self._sweep, past=self._engine.trials.values())
+        standing = Standing(self._sweep, self._engine.trials, self._outlook)
         self._engine.observers = (standing,)
-        if self._show != "none" and (self._console.is_terminal or self._console.is_jupyter):
-            live = NotebookTable(standing) if self._console.is_jupyter else LiveTable(standing, self._console)
-            with live as table:
-                self._engine.observers = (standing, table)
-                yield
-        else:
-            if self._show == "lines":
+        with ExitStack() as stack:
+            tasks: list[Callable[[], None]] = []
+            if self._show != "none" and self._console.is_jupyter:
+                self._engine.observers = (standing, stack.enter_context(NotebookTable(standing)))
+            elif self._show != "none" and self._console.is_terminal:
+                tasks.append(stack.enter_context(Screen(Picture(standing), self._console)).draw)
+            elif self._show == "lines":
                 self._engine.observers = (standing, Lines(standing, self._say))
+            stack.enter_context(Pulse(tasks))
             yield
+
+    def _outlook(self) -> Outlook:
+        limit = self._sweep.limits.time_s
+        left = None if limit is None else max(limit - (time.monotonic() - self._began), 0.0)
+        return Outlook(concurrent=self._engine.concurrent, wait=self._engine.waiting.now, time_left_s=left)
 
     def _concurrent(self, request: WorkerRequest, cluster: Cluster) -> int:
         problems = check_fits_on(request, cluster.machines)

@@ -23,6 +23,7 @@ from ray.tune.stopper import Stopper
 from hpsearch.cluster import ray_settings
 from hpsearch.engine import Engine, NoLeg, Verdict
 from hpsearch.heartbeat import Heartbeat
+from hpsearch.places import Places
 from hpsearch.slots.events import Assignment, Event, Failed
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
@@ -37,6 +38,7 @@ def run_legs(
     *,
     scratch_dir: Path,
     heartbeat: Heartbeat,
+    places: Places,
     ticks: Iterable[Callable[[], None]] = (),
     grace_s: float = GRACE_S,
 ) -> None:
@@ -47,6 +49,7 @@ def run_legs(
         slot_class: The trainable that `make_slot_class` made for this sweep.
         scratch_dir: Tune's state files go there; nobody reads them.
         heartbeat: Of the Ray that this runs on.
+        places: Is told which legs Ray has found a place for.
         ticks: Called at least ten times a second.
         grace_s: Seconds that running epochs have after the engine was told to stop.
 
@@ -54,7 +57,7 @@ def run_legs(
         RayDied: Ray is gone, and the running legs with it; the engine does not know yet.
         BaseException: What went wrong in the engine, as it was raised there.
     """
-    bridge = _Bridge(engine, grace_s)
+    bridge = _Bridge(engine, places, grace_s)
     tuner = tune.Tuner(
         slot_class,
         tune_config=tune.TuneConfig(
@@ -86,8 +89,8 @@ def run_legs(
 class _Bridge:
     """What the four Tune objects share: the engine, its first exception, and which leg is whose."""
 
-    def __init__(self, engine: Engine, grace_s: float) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, places: Places, grace_s: float) -> None:
+        self.engine, self.places = engine, places
         self.error: BaseException | None = None
         self.legs: dict[str, Assignment] = {}
         self._grace_s = grace_s
@@ -134,10 +137,12 @@ class _Legs(Searcher):
         if isinstance(leg, NoLeg):
             return str(Searcher.FINISHED) if leg is NoLeg.OVER else None
         self._bridge.legs[trial_id] = leg
+        self._bridge.places.wanted(trial_id, leg.number)
         return {ASSIGNMENT_KEY: leg.to_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         leg = self._bridge.legs.pop(trial_id, None)
+        self._bridge.places.found(trial_id)
         if error and leg is not None:
             lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that holds its ranks")
             self._bridge.guarded(lambda: self._bridge.engine.on_event(leg.number, lost), None)
@@ -200,7 +205,7 @@ class _Silent(ProgressReporter):
         return False
 
     def report(self, trials: list[Trial], done: bool, *sys_info: Any) -> None:
-        """Nothing: what the user sees is in `progress.py`."""
+        """Nothing: what the user sees is in `live/`."""
 
 
 class _Tick(Callback):
@@ -211,6 +216,9 @@ class _Tick(Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._heartbeat.beat()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._bridge.places.found(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.guarded(self._bridge.engine.tick, None)

@@ -34,6 +34,10 @@ class StoppingRule(ABC):
     def rungs(self) -> tuple[int, ...]:
         """Epochs after which a trial may be paused or stopped, rising; empty if after none, or after any."""
 
+    def rungs_of(self, number: int) -> tuple[int, ...]:
+        """Those of `rungs` that are there for trial `number`."""
+        return self.rungs()
+
     def promote(self, *, at_end: bool = False) -> int | None:
         """The paused trial that should go on now, and counts as running from here; None to start a new one.
 

@@ -55,6 +55,10 @@ class Hyperband(StoppingRule):
         """Those of the first bracket: the others' are among them."""
         return self._brackets[0].rungs()
 
+    def rungs_of(self, number: int) -> tuple[int, ...]:
+        """Those of the trial's bracket."""
+        return self._brackets[self.bracket_of(number)].rungs()
+
     def bracket_of(self, number: int) -> int:
         """The bracket of trial `number`, from 0."""
         while len(self._dealt) < number:

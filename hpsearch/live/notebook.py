@@ -1,0 +1,72 @@
+"""For a notebook: one display, drawn anew at most once a second; what it showed last stays below the cell."""
+
+from __future__ import annotations
+
+import html
+import time
+from typing import Any, final
+
+from hpsearch.live.frame import wait_line
+from hpsearch.live.standing import Standing, headline
+from hpsearch.live.table import columns_of, rows_of
+from hpsearch.trial_run import TrialRun
+
+REFRESH_S = 1.0
+MAX_ROWS = 12
+
+
+@final
+class NotebookTable:
+    """An observer of the engine; draws from its thread, since output of another one ends up below another cell."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._drawn_at = 0.0
+        self._handle: Any = None
+
+    def __enter__(self) -> NotebookTable:
+        from IPython.display import display  # who runs in a notebook has it
+
+        self._handle = display(self._rendered(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._update()
+
+    def on_start(self, trial: TrialRun) -> None:
+        """Draw."""
+        self._draw()
+
+    def on_report(self, trial: TrialRun) -> None:
+        """Draw."""
+        self._draw()
+
+    def on_end(self, trial: TrialRun) -> None:
+        """Draw."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if time.monotonic() - self._drawn_at >= REFRESH_S:
+            self._update()
+
+    def _update(self) -> None:
+        self._drawn_at = time.monotonic()
+        self._handle.update(self._rendered(), raw=True)
+
+    def _rendered(self) -> dict[str, str]:
+        """The same as text, for front ends and converters without HTML."""
+        standing, wait = self._standing, self._standing.wait
+        lines = [f"{standing.sweep.name}: {headline(standing)}"]
+        lines += [] if wait is None else [wait_line(wait, standing.waits_s(wait))]
+        text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+        return {"text/plain": "\n".join(lines), "text/html": text + _html_table(standing)}
+
+
+def _html_table(standing: Standing) -> str:
+    columns, (rows, _) = columns_of(standing), rows_of(standing, MAX_ROWS)
+    head = "".join(f"<th>{html.escape(column.title)}</th>" for column in columns)
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td>{html.escape(row.cells.get(column.key, '-'))}</td>" for column in columns)
+        lines.append(f'<tr style="font-weight: bold">{cells}</tr>' if row.is_best else f"<tr>{cells}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

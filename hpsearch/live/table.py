@@ -1,0 +1,174 @@
+"""The table of a running sweep, as plain cells, and as many of its rows and columns as fit on a screen.
+
+What there is to show is decided here; how it is drawn (terminal, notebook) is not. Running trials come first, then the
+best one, then those that ended lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hpsearch.live.standing import MARKS, Standing
+from hpsearch.live.words import BARS, clock_text, cut, printable, scale_of, short, sparkline
+from hpsearch.trial_run import TrialRun
+
+GAP = 2
+"""Blanks between two columns."""
+CURVE_WIDTH = 12
+MAX_CELL = 18
+"""Characters of a value; a longer one is cut."""
+FIRST = ("", "trial", "state", "epoch", "best")
+"""Columns that are there whatever the width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One trial."""
+
+    number: int
+    cells: Mapping[str, str]
+    """Key of a column to text."""
+    is_best: bool
+    """Whether no trial is better so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column."""
+
+    key: str
+    """In the cells of a row."""
+    title: str
+    right: bool = False
+    """Whether it is aligned to the right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What fits on a screen."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    hidden: tuple[str, ...] = ()
+    """What does not fit, in words."""
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """Key of a column to its characters."""
+
+
+def columns_of(standing: Standing, extra: Sequence[Column] = ()) -> list[Column]:
+    """All columns in the order in which they stand."""
+    sweep = standing.sweep
+    metric = printable(sweep.metric.name)
+    better = "lower" if sweep.metric.sign > 0 else "higher"
+    names = standing.varying
+    return [
+        Column(key="", title=""),
+        Column(key="trial", title="trial", right=True),
+        Column(key="state", title="state"),
+        Column(key="epoch", title="epoch", right=True),
+        Column(key="curve", title=f"{better} better"),
+        Column(key="last", title="last", right=True),
+        Column(key="best", title=f"best {metric}", right=True),
+        *extra,
+        *(Column(key=f"param.{name}", title=title, right=True) for name, title in _titles(names).items()),
+        Column(key="time", title="trained", right=True),
+    ]
+
+
+def row_of(
+    standing: Standing, trial: TrialRun, *, best: int | None, scale: tuple[float, float], bars: str = BARS
+) -> Row:
+    """The cells of a trial.
+
+    Args:
+        standing: Of its sweep.
+        trial: Which one.
+        best: Number of the best trial.
+        scale: Of all curves that are shown.
+        bars: For the curves.
+    """
+    last = standing.sweep.max_epochs
+    cells = {
+        "": MARKS.get(trial.state, ">"),
+        "trial": str(trial.number),
+        "state": standing.state_text(trial),
+        "epoch": f"{trial.epochs}/{last}" if last else str(trial.epochs),
+        "curve": sparkline(standing.values(trial), scale=scale, width=CURVE_WIDTH, bars=bars),
+        "last": standing.last_text(trial),
+        "best": standing.best_text(trial),
+        "time": clock_text(trial.duration_s),
+    }
+    cells |= {f"param.{name}": cut(short(value), MAX_CELL) for name, value in trial.point.items()}
+    return Row(number=trial.number, cells=cells, is_best=trial.number == best)
+
+
+def rows_of(standing: Standing, max_rows: int, *, bars: str = BARS) -> tuple[list[Row], int]:
+    """(rows, running trials that find no room): what runs, the best, what ended lately."""
+    running, best = standing.running, standing.best
+    shown = dict.fromkeys(trial.number for trial in running)
+    others = [trial for trial in ([best] if best else []) + standing.latest if trial.number not in shown]
+    unique = list({trial.number: trial for trial in others}.values())
+    chosen = [*running, *unique][:max_rows]
+    scale = scale_of((standing.values(trial) for trial in chosen), sign=standing.sweep.metric.sign)
+    number = None if best is None else best.number
+    rows = [row_of(standing, trial, best=number, scale=scale, bars=bars) for trial in chosen]
+    return rows, max(len(running) - max_rows, 0)
+
+
+def fit(columns: Sequence[Column], rows: Sequence[Row], *, width: int, num_hidden_running: int = 0) -> Grid:
+    """The columns that fit into `width` characters: those of FIRST, then the curve, then from left to right."""
+    natural = {column.key: _width(column, rows) for column in columns}
+    order = sorted(columns, key=lambda column: (column.key not in FIRST, column.key == "last"))
+    chosen, used = set[str](), -GAP
+    for column in order:
+        if column.key in FIRST or used + GAP + natural[column.key] <= width:
+            chosen.add(column.key)
+            used += GAP + natural[column.key]
+    lost = [_name(column) for column in columns if column.key not in chosen]
+    hidden = [f"{num_hidden_running} more trials run"] if num_hidden_running else []
+    hidden += [f"no room for {_listed(lost)}"] if lost else []
+    return Grid(
+        columns=tuple(column for column in columns if column.key in chosen),
+        rows=tuple(rows),
+        hidden=tuple(hidden),
+        widths=natural,
+    )
+
+
+def text_lines(grid: Grid) -> list[tuple[str, bool]]:
+    """(line, whether it is the best trial's) for the titles and every row."""
+    titles = _line(grid, {column.key: column.title for column in grid.columns})
+    return [(titles, False), *((_line(grid, row.cells), row.is_best) for row in grid.rows)]
+
+
+def _line(grid: Grid, cells: Mapping[str, str]) -> str:
+    padded = (
+        text.rjust(grid.widths[column.key]) if column.right else text.ljust(grid.widths[column.key])
+        for column in grid.columns
+        for text in [cells.get(column.key, "-")]
+    )
+    return (" " * GAP).join(padded).rstrip()
+
+
+def _width(column: Column, rows: Sequence[Row]) -> int:
+    return max([len(column.title), *(len(row.cells.get(column.key, "-")) for row in rows)])
+
+
+def _titles(names: Iterable[str]) -> dict[str, str]:
+    """Dotted name to what stands above its column: the last part, or all of it where two have the same last part."""
+    names = list(names)
+    last = [name.rpartition(".")[2] for name in names]
+    return {
+        name: cut(printable(part if last.count(part) == 1 else name), MAX_CELL)
+        for name, part in zip(names, last, strict=True)
+    }
+
+
+def _name(column: Column) -> str:
+    return column.title if column.key.startswith("param.") else column.key
+
+
+def _listed(titles: Sequence[str]) -> str:
+    shown = ", ".join(titles[:3])
+    return shown if len(titles) <= 3 else f"{shown} and {len(titles) - 3} more"

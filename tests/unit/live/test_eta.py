@@ -1,0 +1,94 @@
+"""The time to go, against what a sweep on a simulated clock then takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsearch.engine import Engine
+from hpsearch.live.eta import Forecast
+from hpsearch.live.standing import Outlook, Standing
+from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
+from tests.curves import SPEC
+from tests.timed import Clock, run
+
+RULES: dict[str, dict[str, Any]] = {
+    "asha": {"type": "asha", "min_iter": 1, "eta": 3},
+    "asha_stop": {"type": "asha_stop", "min_iter": 1, "eta": 3},
+    "hyperband": {"type": "hyperband", "min_iter": 1, "eta": 3},
+    "median": {"type": "median", "min_iter": 3, "min_trials": 3},
+    "none": {"type": "none"},
+}
+FACTOR = {"none": 1.4}
+"""How far the guess may be off; under a rule by up to 2, since which trials get far decides, and wide ones are slow."""
+
+
+def guesses(home: Path, rule: str, *, seed: int) -> list[float]:
+    """Guess over truth at a quarter, a half and three quarters of the time that 64 trials take on 4 slots."""
+    seen: list[tuple[float, float | None]] = []
+    standings: list[Standing] = []
+
+    def look(engine: Engine, clock: Clock) -> None:
+        if not standings:
+            outlook = Outlook(concurrent=engine.concurrent)
+            standings.append(Standing(engine.sweep, engine.trials, lambda: outlook, clock=clock))
+        seen.append((clock.now, standings[0].eta_s))
+
+    keys = {"early_terminate": RULES[rule], "seed": seed, "limits": {"trials": 64, "epochs": 27, "concurrent": 4}}
+    total = run(home, on_report=look, **keys)
+    at = [next((now, guess) for now, guess in seen if now >= share * total) for share in (0.25, 0.5, 0.75)]
+    return [(guess or 0.0) / (total - now) for now, guess in at]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_guess_is_right_within_a_factor(home: Path, rule: str):
+    factor = FACTOR.get(rule, 2.0)
+    assert all(1 / factor <= ratio <= factor for ratio in guesses(home, rule, seed=0))
+
+
+def trial(number: int, epochs: int, state: str) -> TrialRun:
+    return TrialRun(number=number, point={}, row=number, epochs=epochs, state=state, past_s=2.0 * epochs)  # type: ignore[arg-type]
+
+
+def left(trials: list[TrialRun], **keys: Any) -> float | None:
+    work = Forecast(Sweep.from_dict({**SPEC, **keys})).left(trials)
+    return None if work is None else work.epochs
+
+
+def test_without_a_rule_every_trial_goes_to_the_end():
+    keys: dict[str, Any] = {"early_terminate": {"type": "none"}, "limits": {"trials": 4, "epochs": 10}}
+    assert left([], **keys) == 40
+    assert left([trial(1, 10, "done"), trial(2, 4, "running")], **keys) == 26
+
+
+def test_a_trial_that_waits_at_a_rung_is_no_work_until_it_is_promoted():
+    keys: dict[str, Any] = {"early_terminate": {"type": "asha", "min_iter": 1, "eta": 3}}
+    keys["limits"] = {"trials": 9, "epochs": 9}
+    assert left([], **keys) == pytest.approx(9 * 1 + 3 * 2 + 1 * 6)
+    waiting = [trial(number, 1, "paused") for number in range(1, 10)]
+    assert left(waiting, **keys) < 3 * 2 + 6, "fewer were promoted than the rule would have"
+    assert left([*waiting[:8], trial(9, 1, "running")], **keys) > left(waiting, **keys)
+
+
+def test_nobody_guesses_how_long_a_trial_is_that_decides_it_itself():
+    keys: dict[str, Any] = {"early_terminate": {"type": "none"}, "limits": {"trials": 4}}
+    assert left([trial(1, 4, "running")], **keys) is None
+    assert left([trial(1, 6, "done"), trial(2, 4, "running")], **keys) == pytest.approx(2 + 2 * 6)
+
+
+def test_the_time_limit_ends_it_earlier():
+    sweep = Sweep.from_dict({**SPEC, "early_terminate": {"type": "none"}})
+    trials = {1: trial(1, 5, "running")}
+    standing = Standing(sweep, trials, lambda: Outlook(concurrent=1, time_left_s=7.0))
+    assert standing.eta_s == 7.0
+
+
+def test_more_slots_take_less_time():
+    sweep = Sweep.from_dict({**SPEC, "early_terminate": {"type": "none"}})
+    trials = {1: trial(1, 5, "running")}
+    seconds = [Standing(sweep, trials, lambda n=n: Outlook(concurrent=n)).eta_s for n in (1, 2, 8)]
+    assert seconds[0] == pytest.approx(2.0 * (22 + 63 * 27), rel=0.01)
+    assert seconds[0] > 1.9 * seconds[1] > 1.9 * 3 * seconds[2]

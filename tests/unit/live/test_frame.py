@@ -1,0 +1,219 @@
+"""What is shown while a sweep runs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import pytest
+from rich.console import Console
+
+from hpsearch.live.frame import Beside, frame
+from hpsearch.live.lines import Lines
+from hpsearch.live.pulse import Pulse
+from hpsearch.live.screen import Picture, Screen
+from hpsearch.live.standing import Outlook, Standing, headline
+from hpsearch.live.table import Column
+from hpsearch.live.words import duration_text, scale_of, sparkline
+from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
+from hpsearch.waiting import Wait
+
+SWEEP = Sweep.from_dict(
+    {
+        "name": "demo",
+        "metric": {"name": "acc", "goal": "maximize"},
+        "parameters": {
+            "net": {"lr": {"min": 0.0, "max": 1.0}},
+            "note": {"values": ["[red]a[/red]", "b", "\x1b[2J"]},
+            "same": {"values": [1, 2]},
+        },
+        "early_terminate": {"type": "asha", "min_iter": 1, "eta": 3},
+        "limits": {"trials": 4, "epochs": 9},
+    }
+)
+
+
+def trial(number: int, *values: float, state: str = "running", **point: object) -> TrialRun:
+    losses = {epoch: -value for epoch, value in enumerate(values, 1)}
+    best = min(losses, key=losses.__getitem__) if losses else None
+    return TrialRun(
+        number=number,
+        point={"net.lr": number / 8.1, "note": "[red]a[/red]", "same": 1, **point},
+        row=number,
+        state=state,
+        epochs=len(values),
+        losses=losses,
+        best_epoch=best,
+        past_s=1.5,
+    )  # type: ignore[arg-type]
+
+
+def standing_of(*trials: TrialRun, wait: Wait | None = None, sweep: Sweep = SWEEP) -> Standing:
+    """A standing that has seen these trials; its clock of the day says 100."""
+    numbered = {each.number: each for each in trials}
+    outlook = Outlook(concurrent=2, wait=wait)
+    standing = Standing(sweep, numbered, lambda: outlook, clock=lambda: 0.0, wall_clock=lambda: 100.0)
+    for each in trials:
+        if each.state != "running":
+            standing.on_end(each)
+    return standing
+
+
+def text_of(standing: Standing, *, width: int = 200, height: int = 40, beside: Beside | None = None) -> str:
+    return "\n".join(line for line, _ in frame(standing, width=width, height=height, beside=beside))
+
+
+def test_the_headline_counts_and_names_the_best():
+    standing = standing_of(trial(1, 0.5, 0.9, state="done"), trial(2, 0.7))
+    words = headline(standing)
+    assert words.startswith("1/4 trials (1 done) | 1 running | best acc 0.9 (trial 1) | about ")
+    assert words.endswith(" to go")
+
+
+def test_a_trial_that_is_promoted_is_no_longer_counted_as_paused():
+    each = trial(1, 0.5, state="paused")
+    standing = standing_of(each)
+    assert (standing.states.total(), standing.state_text(each)) == (1, "paused at 1")
+    each.state = "running"
+    assert (standing.states.total(), standing.state_text(each)) == (0, "promoted to 3")
+    each.state = "done"
+    standing.on_end(each)
+    assert (standing.states.total(), len(standing.latest)) == (1, 1)
+
+
+def test_a_trial_that_failed_is_not_the_best():
+    assert standing_of(trial(1, 0.9, state="failed"), trial(2, 0.7)).best.number == 2
+
+
+def test_only_parameters_that_differ_are_shown():
+    text = text_of(standing_of(trial(1, 0.5), trial(2, 0.6)))
+    titles = next(line for line in text.splitlines() if "epoch" in line)
+    assert " lr" in titles
+    assert "note" not in titles and "same" not in titles
+
+
+def test_a_parameter_that_some_trials_do_not_have_differs():
+    one, two = trial(1, 0.5), trial(2, 0.6)
+    del two.point["same"]
+    assert standing_of(one, two).varying == ["net.lr", "same"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 8), (80, 24), (160, 50), (300, 10)])
+def test_the_picture_fits_the_screen(width: int, height: int):
+    trials = [trial(number, *(0.1 * number / epoch for epoch in range(1, 30)), note="x" * 90) for number in range(60)]
+    for each in trials[:40]:
+        each.state = "done"
+    wait = Wait(kind="rung", words="w" * 300, since=40.0)
+    lines = frame(standing_of(*trials, trial(99), wait=wait), width=width, height=height)
+    assert len(lines) <= height
+    assert all(len(line) <= width for line, _ in lines)
+
+
+def test_what_finds_no_room_is_counted():
+    standing = standing_of(*(trial(number, 0.5, note=str(number)) for number in range(1, 21)))
+    assert text_of(standing, height=12).splitlines()[-1] == "(11 more trials run)"
+    narrow = text_of(standing, width=50).splitlines()[-1]
+    assert narrow.startswith("(no room for ") and "curve, last" in narrow
+
+
+def test_running_trials_come_first_then_the_best_then_the_latest():
+    trials = [trial(number, 0.1 * number, state="stopped") for number in range(1, 9)]
+    best, running = trial(9, 5.0, state="done"), trial(10, 0.2)
+    text = text_of(standing_of(best, *trials, running), height=8)
+    numbers = [line.split()[1] for line in text.splitlines() if line[:1] in "+->"]
+    assert numbers == ["10", "9", "8", "7", "6"]
+
+
+def test_the_picture_says_why_no_trial_begins_and_for_how_long():
+    wait = Wait(kind="elsewhere", words="trial 7 waits for another sweep", since=30.0)
+    assert "No trial begins: trial 7 waits for another sweep (for 1 min 10 s)" in text_of(standing_of(wait=wait))
+
+
+def test_a_search_method_that_thinks_for_an_instant_is_not_mentioned():
+    thinks = [Wait(kind="searcher", words="the search method thinks", since=since) for since in (99.9, 98.0)]
+    assert [standing_of(wait=wait).wait for wait in thinks] == [None, thinks[1]]
+
+
+def test_columns_from_elsewhere_stand_beside_the_trials():
+    beside = Beside(notes=["CPU 3 %\x1b"], columns=[Column(key="gpu", title="GPU")], cells={1: {"gpu": "0: 87 %"}})
+    text = text_of(standing_of(trial(1, 0.5), trial(2)), beside=beside)
+    assert "CPU 3 %?" in text and "0: 87 %" in text
+
+
+def test_nothing_that_users_wrote_reaches_the_terminal_as_a_command():
+    hostile: Mapping[str, object] = {"note": "\x1b[2J\nx"}
+    lines: list[str] = []
+    failed = trial(2, state="failed", **hostile)
+    failed.cause, failed.evidence = "user_error", "ValueError: \x1b]0;title\x07"
+    standing = standing_of(trial(1, 0.5), failed)
+    Lines(standing, lines.append).on_end(failed)
+    for text in (*lines, *text_of(standing).splitlines()):
+        assert text.isprintable()
+
+
+def test_curves_are_drawn_on_one_scale_and_keep_their_shape():
+    falling, high = [9.0, 1.0, 0.5, 0.1], [2.0, 2.0, 2.0, 2.0]
+    scale = scale_of([falling, high], sign=1)
+    assert scale == (0.1, 2.0)
+    assert sparkline(falling, scale=scale, width=10) == "█▄▂▁"
+    assert sparkline(high, scale=scale, width=10) == "████"
+
+
+def test_a_curve_where_higher_is_better_is_cut_at_its_low_end():
+    scale = scale_of([[-50.0, 0.5, 0.6, 0.7, 0.8, 0.9]], sign=-1)
+    assert scale == (0.5, 0.9)
+    assert sparkline([-50.0, 0.5, 0.9], scale=scale, width=3) == "▁▁█"
+
+
+def test_a_long_curve_keeps_its_last_value():
+    values = [float(epoch) for epoch in range(1000)]
+    line = sparkline(values, scale=(0.0, 999.0), width=8)
+    assert line == "▁▂▃▄▅▆▇█"
+
+
+@pytest.mark.parametrize("values", [[], [float("nan")], [float("nan"), float("inf"), 1.0], [1.0, 1.0]])
+def test_a_curve_without_a_range_is_drawn_all_the_same(values: list[float]):
+    line = sparkline(values, scale=scale_of([values], sign=1), width=8)
+    assert len(line) == len(values)
+    assert set(line) <= set("▁?")
+
+
+def test_a_pipe_gets_one_line_for_each_trial():
+    lines: list[str] = []
+    failed = trial(2, state="failed")
+    failed.cause, failed.evidence = "oom_gpu", "too large"
+    done = trial(1, 0.5, state="done")
+    observer = Lines(standing_of(done), lines.append)
+    observer.on_end(done)
+    observer.on_end(failed)
+    assert lines[0].startswith("[1/4] + trial 1 done after 1 epochs, 1.5 s: acc 0.5 (net.lr=0.123 ")
+    assert "oom_gpu: too large" in lines[1]
+
+
+def test_the_screen_is_drawn_on_a_terminal_and_gone_at_the_end():
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=200, height=30, legacy_windows=False)
+    with Screen(Picture(standing_of(trial(1, 0.5), trial(2, 0.6, note="b"))), console) as screen:
+        screen.draw()
+    text = stream.getvalue()
+    assert "demo | 0/4 trials | 2 running" in text
+    assert "[red]a[/red]" in text
+    assert text.rstrip().endswith("\x1b[2K"), "its lines are erased"
+
+
+def test_a_part_of_the_display_that_raises_is_left_out_and_the_rest_goes_on(capsys: pytest.CaptureFixture[str]):
+    beats: list[int] = []
+
+    def broken() -> None:
+        raise RuntimeError("no display")
+
+    with Pulse([broken, lambda: beats.append(1)], every_s=0.001):
+        while len(beats) < 3:
+            pass
+    assert capsys.readouterr().err.count("RuntimeError: no display") == 1
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3661, "1 h 01 min")])
+def test_durations_are_said_as_a_person_would(seconds: float, text: str):
+    assert duration_text(seconds) == text

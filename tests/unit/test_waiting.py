@@ -1,0 +1,108 @@
+"""Why no trial begins: the reasons, and who tells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpsearch.devices.requests import WorkerRequest
+from hpsearch.engine import Engine
+from hpsearch.ledger.store import Ledger
+from hpsearch.places import Places
+from hpsearch.search import make_searcher
+from hpsearch.slots.events import Report
+from hpsearch.stopping import make_stopping_rule
+from hpsearch.sweep import Sweep
+from hpsearch.waiting import Waiting
+from tests.curves import SPEC
+
+
+def test_the_weightiest_reason_is_told_and_counts_from_its_beginning():
+    now = [10.0]
+    waiting = Waiting(lambda: now[0])
+    assert waiting.now is None
+    waiting.tell("engine", "rung", "2 are paused")
+    now[0] = 20.0
+    waiting.tell("engine", "rung", "1 is paused")
+    assert waiting.now is not None
+    assert (waiting.now.words, waiting.now.since) == ("1 is paused", 10.0)
+    waiting.tell("room", "disk", "disk full")
+    assert (waiting.now.kind, waiting.now.since) == ("disk", 20.0)
+    waiting.over("room")
+    assert waiting.now.kind == "rung"
+
+
+def engine_of(ledger: Ledger, **limits: int) -> Engine:
+    sweep = Sweep.from_dict({**SPEC, "limits": {"epochs": 9, **limits}})
+    record = ledger.add_sweep("curves", sweep.to_dict())
+    rule = make_stopping_rule(sweep, can_pause=True)
+    return Engine(sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record)
+
+
+def report(engine: Engine, number: int, epoch: int) -> None:
+    engine.on_event(
+        number, Report(epoch=epoch, metrics={"val_loss": 1.0 * number}, elapsed_s=1.0, checkpoint_epoch=epoch)
+    )
+
+
+def kind_of(engine: Engine) -> str | None:
+    return None if engine.waiting.now is None else engine.waiting.now.kind
+
+
+def test_an_engine_with_all_slots_at_work_waits_for_nothing(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=9)
+        engine.next_leg()
+        assert kind_of(engine) is None
+        engine.next_leg()
+        assert kind_of(engine) is None
+
+
+def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=2)
+        engine.concurrent = 4
+        for _ in range(3):
+            engine.next_leg()
+        assert engine.waiting.now is not None
+        assert engine.waiting.now.words == "all 2 trials have begun, 2 still run"
+        report(engine, 1, 1)
+        engine.next_leg()
+        assert kind_of(engine) == "rung"
+        assert "1 are paused at rungs until the 1 that run have reported" in engine.waiting.now.words
+
+
+def test_an_engine_that_was_told_to_stop_says_why(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=2)
+        engine.next_leg()
+        engine.stop("interrupted", "SIGTERM was received")
+        assert engine.waiting.now is not None
+        assert engine.waiting.now.words == "the sweep ends: SIGTERM was received"
+
+
+def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=2)
+        seen = []
+        ask = engine._searcher.ask
+        engine._searcher.ask = lambda number: (seen.append(kind_of(engine)), ask(number))[1]  # type: ignore[method-assign]
+        engine.next_leg()
+        assert seen == ["searcher"]
+
+
+def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_free():
+    waiting, now = Waiting(), [0.0]
+    request = WorkerRequest(cpu=2, gpu=0.5, workers=2)
+    places = Places(waiting, request, is_ours=False, free=lambda: {"CPU": 1.0}, clock=lambda: now[0])
+    places.wanted("a", 3)
+    places.tick()
+    assert waiting.now is None, "a moment is nothing to speak of"
+    now[0] = 2.0
+    places.tick()
+    assert waiting.now is not None
+    assert waiting.now.words == (
+        "trial 3 waits for a place in Ray: asks for 2 x 2 CPU + 0.5 GPU, free on all nodes together 1 CPU + 0 GPU"
+    )
+    places.found("a")
+    places.tick()
+    assert waiting.now is None
