@@ -27,6 +27,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
+from hpsearch.provenance import append_provenance, take_provenance
 from hpsearch.quiet import quiet
 from hpsearch.replay import uncollected
 from hpsearch.results.results import Results
@@ -123,6 +124,8 @@ class Run:
             return None
         ledger.reopen_sweep(engine.record, self.sweep.to_dict(), spec_dir=self.spec_dir, code=code)
         self._write_spec(folder)
+        with storage_errors(folder):
+            append_provenance(folder, take_provenance(self.spec_dir))
         if has_work:
             return self._run(engine, ledger, folder, trainable, num_known=None if known is None else num_known)
         engine.finish()  # the ledger answered it all, or it was killed between its last trial and its end
@@ -388,12 +391,13 @@ def _locate(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
 
 
 def _write(results: Results, ledger: Ledger) -> None:
-    """Write the tables; that they can't be written is no reason to lose the rest: the ledger has it all."""
-    try:
-        results.write()
-    except Exception as error:
-        warnings.warn(f"the tables of '{results.name}' were not written: {in_short(error)}", stacklevel=3)
-        ledger.remark(ledger.sweep(results.name), f"the tables were not written: {in_short(error)}")
+    """Write tables and report; that they can't be written is no reason to lose the rest: the ledger has it all."""
+    for what, write in (("tables were", results.write), ("report was", results.report)):
+        try:
+            write()
+        except Exception as error:
+            warnings.warn(f"'{results.name}': the {what} not written: {in_short(error)}", stacklevel=3)
+            ledger.remark(ledger.sweep(results.name), f"the {what} not written: {in_short(error)}")
 
 
 def _check_journal(

@@ -67,6 +67,7 @@ def test_verbs_and_flags():
         "ui": ["--home", "--port"],
         "doctor": ["--home", "--json"],
         "export": ["--home", "--json", "--to", "-o"],
+        "report": ["--home", "--json", "--static", "-o"],
     }
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
+    from hpsearch.results.plots import Plots
+
 MAX_HTML_ROWS = 20
 
 
@@ -140,6 +142,32 @@ class Results:
         with Ledger(self.home) as ledger:
             sweep = ledger.sweep(self.name)
             return make_study(sweep, ledger.trials(sweep), ledger.reports(sweep))
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures: `plot.curves()`, `progress`, `importance`, `parallel`, `slices`; each has `save`."""
+        from hpsearch.results.findings import read_findings
+        from hpsearch.results.plots import Plots
+
+        return Plots(lambda: read_findings(self.home, self.name))
+
+    def report(self, path: str | Path | None = None, *, static: bool = False) -> Path:
+        """Write the report: one HTML file that needs no network.
+
+        Args:
+            path: The file; None for `report.html` in the sweep's folder.
+            static: With pictures that are drawn already, some 4.8 MB smaller.
+
+        Returns:
+            The path.
+        """
+        from hpsearch.results.findings import read_findings
+        from hpsearch.results.report.write import write_report
+
+        found = read_findings(self.home, self.name)
+        written = self.home / found.sweep.folder / "report.html" if path is None else Path(path)
+        write_report(found, written, is_static=static)
+        return written
 
     def resume(
         self,

@@ -156,7 +156,7 @@ def test_the_name_of_the_ledger_is_not_a_sweeps_name(known):
 
 def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
     monkeypatch.setattr("hpsearch.results.results.Results.write", lambda self: 1 / 0)
-    with pytest.warns(UserWarning, match="tables of 'known' were not written: ZeroDivisionError"):
+    with pytest.warns(UserWarning, match="'known': the tables were not written: ZeroDivisionError"):
         results, exit_code = known().start()
     assert exit_code == 0 and len(results.trials) == 2
     assert results.sweep.reason == "the tables were not written: ZeroDivisionError: division by zero"

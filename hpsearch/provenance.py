@@ -1,0 +1,106 @@
+"""With what and where a sweep ran: versions, commit, machine; one line in `runs.jsonl` for each time that it ran.
+
+The line is written by the process that runs the sweep; who reads it later may be another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import stat
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "runs.jsonl"
+PACKAGES = ("hpsearch", "torch", "ray", "optuna", "hyperopt", "numpy", "pandas", "lightning", "transformers")
+"""Whose versions are told, where they are installed."""
+MAX_BYTES = 1_000_000
+"""Read of the file at most; some thousand runs."""
+GIT_TIMEOUT_S = 5
+MAX_TEXT = 200
+"""Characters of a value, as they are read."""
+
+
+def take_provenance(project: Path | None) -> dict[str, Any]:
+    """What this process runs with; nothing is imported for it.
+
+    Args:
+        project: Folder of the project whose commit is told; None for the working directory.
+    """
+    from hpsearch.devices.inventory import host_cpus, host_gpus
+
+    return {
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "platform": platform.platform(),
+        "cpus": host_cpus(),
+        "gpus": host_gpus(),
+        "commit": _commit(project or Path()),
+    }
+
+
+def append_provenance(folder: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to the file of a sweep's folder.
+
+    Raises:
+        OSError: It can't be written, or is a link.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(folder / FILE_NAME, flags, 0o644), "w", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_provenance(folder: Path) -> list[dict[str, str]]:
+    """Every run on record, the first one first, all values as text; lines that can't be read are left out."""
+    try:
+        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return []
+        lines = file.read(MAX_BYTES).decode("utf-8", "replace").splitlines()
+    return [run for line in lines if (run := _run(line))]
+
+
+def _run(line: str) -> dict[str, str]:
+    with suppress(ValueError, RecursionError):
+        read = json.loads(line)
+        if isinstance(read, dict):
+            return {str(key)[:MAX_TEXT]: _text(value)[:MAX_TEXT] for key, value in read.items() if value is not None}
+    return {}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _version(package: str) -> str | None:
+    if package == "hpsearch":
+        import hpsearch
+
+        return hpsearch.__version__
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of a folder, with a word where files differ from it; None where git knows none."""
+    commit, status = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return commit and f"{commit}{', with changes' if status else ''}"
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "--no-optional-locks", *words]
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True)
+        return done.stdout.strip() or None
+    return None

@@ -1,0 +1,97 @@
+"""Learning curves of all trials, with the rungs at which some were stopped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from hpsearch.ledger.records import SweepRecord
+from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
+from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
+from hpsearch.results.charts.roles import ORDER, ROLES, WORDS
+from hpsearch.results.curves import Curve
+from hpsearch.results.texts import number
+
+MAX_POINTS = 12_000
+"""Points of all curves; with more, each curve keeps its ends and evenly spread epochs between."""
+MIN_POINTS = 4
+"""Points that a curve keeps at least."""
+
+
+def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence[int], best: int | None) -> Chart:
+    """The objective by epoch, one curve for each trial that reported a number.
+
+    Args:
+        sweep: Names the objective.
+        curves: `learning_curves` of all trials.
+        rungs: Epochs after which trials are compared.
+        best: Number of the trial to bring out.
+    """
+    curves = [curve for curve in curves if curve.epochs]
+    y, beyond = metric_axis(metric_name(sweep), (value for curve in curves for value in curve.values))
+    last = max((curve.last_epoch for curve in curves), default=1)
+    groups: dict[Role, list[Curve]] = {role: [] for role in ORDER}
+    for curve in curves:
+        groups["best" if curve.number == best else ROLES[curve.state]].append(curve)
+    num_points = max(MAX_POINTS // max(len(curves), 1), MIN_POINTS)
+    thinned = sum(len(curve.epochs) for curve in curves) > MAX_POINTS
+    if not thinned:
+        num_points = last
+    return Chart(
+        title=f"Learning curves of {len(curves)} trials",
+        x=_epoch_axis(last, rungs),
+        y=y,
+        series=tuple(series for role, group in groups.items() for series in _series(role, group, num_points)),
+        marks=tuple(Mark(x=rung, text=f"rung {rung}") for rung in rungs),
+        labels=tuple(
+            Label(x=c.epochs[-1], y=c.values[-1], text=f"trial {c.number}", is_above=True) for c in groups["best"]
+        ),
+        alternative=_alternative(sweep, curves, best),
+        note=" ".join(
+            filter(None, (f"Of each curve at most {num_points} epochs are drawn." if thinned else "", beyond))
+        ),
+        height_px=420,
+    )
+
+
+def _epoch_axis(last: int, rungs: Sequence[int]) -> Axis:
+    """Logarithmic where there are three rungs or more: they lie evenly on it."""
+    if sum(rung < last for rung in rungs) < 3:
+        return number_axis("epoch", (1, last))
+    ticks = tuple((float(epoch), str(epoch)) for epoch in dict.fromkeys((1, *rungs, last)))
+    return replace(number_axis("epoch, log", (1, last), is_log=True), ticks=ticks)
+
+
+def _series(role: Role, curves: list[Curve], num_points: int) -> list[Series]:
+    """The curves of one role, and a marker where each ends."""
+    if not curves:
+        return []
+    x, y, numbers = joined(_points(curve, num_points) for curve in curves)
+    name = f"best: trial {curves[0].number}" if role == "best" else f"{WORDS[role]} ({len(curves)})"
+    end_x, end_y = tuple(float(curve.epochs[-1]) for curve in curves), tuple(curve.values[-1] for curve in curves)
+    of_ends = tuple(curve.number for curve in curves)
+    return [
+        Series(name=name, role=role, kind="lines", x=x, y=y, trials=numbers),
+        Series(name="", role=role, kind="points", x=end_x, y=end_y, trials=of_ends),
+    ]
+
+
+def _points(curve: Curve, most: int) -> list[Point]:
+    """At most `most` points of a curve, both ends and evenly between."""
+    count = len(curve.epochs)
+    places = range(count) if count <= most else [i * (count - 1) // (most - 1) for i in range(most)]
+    return [(float(curve.epochs[i]), curve.values[i], curve.number) for i in places]
+
+
+def _alternative(sweep: SweepRecord, curves: Sequence[Curve], best: int | None) -> str:
+    if not curves:
+        return "No trial has reported yet."
+    counts = Counter(WORDS[ROLES[curve.state]] for curve in curves)
+    states = ", ".join(f"{count} {words}" for words, count in counts.items())
+    sentence = f"{metric_name(sweep)} by epoch of {len(curves)} trials: {states}."
+    for curve in curves:
+        if curve.number == best:
+            value = curve.best_until(curve.last_epoch)
+            sentence += f" The best is trial {best}, {number(value)} in {curve.last_epoch} epochs."
+    return sentence

@@ -1,0 +1,147 @@
+"""Charts as PNG and SVG, by matplotlib without a screen."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from hpsearch.results.charts.description import Axis, Chart, Label, Series
+from hpsearch.results.charts.palette import FAINT, GRID, INK, LOOKS, PAPER
+from hpsearch.results.texts import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTHS_IN = {False: 8.4, True: 4.6}
+"""Inches of a large and of a small chart; the height follows from `height_px` at PX_AN_INCH."""
+PX_AN_INCH = 92
+DPI = 144
+MARKERS = {"circle": "o", "circle-open": "o", "star": "*", "triangle-up": "^", "x": "x"}
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hpsearch",
+    "text.parse_math": False,
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.labelcolor": FAINT,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "legend.frameon": False,
+    "path.simplify": True,
+}
+
+
+def draw(charts: Sequence[Chart], kind: Literal["png", "svg"], *, has_titles: bool = True) -> bytes:
+    """The bytes of one picture with all charts, at most two beside each other.
+
+    Args:
+        charts: At least one.
+        kind: What the bytes are.
+        has_titles: Whether titles stand in the picture; a page may have its own.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    num_columns = min(len(charts), 2)
+    num_rows = math.ceil(len(charts) / num_columns)
+    height = num_rows * max(chart.height_px for chart in charts) / PX_AN_INCH
+    buffer, rc = io.BytesIO(), cast(Any, STYLE)  # matplotlib types its keys as one long literal
+    with mpl.rc_context(rc), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box in the picture is enough
+        figure = Figure(
+            figsize=(WIDTHS_IN[charts[0].is_small] * num_columns, height), layout="constrained", facecolor=PAPER
+        )
+        for position, chart in enumerate(charts, 1):
+            _draw_chart(figure.add_subplot(num_rows, num_columns, position), chart, has_title=has_titles)
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _draw_chart(axes: Axes, chart: Chart, *, has_title: bool) -> None:
+    if has_title:
+        axes.set_title(one_line(chart.title, most=90), loc="left", fontsize=11, pad=16)
+    _set_axis(axes, "x", chart.x)
+    _set_axis(axes, "y", chart.y)
+    for mark in chart.marks:
+        axes.axvline(mark.x, color=LOOKS["mark"].colour, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+        if mark.text:
+            top = axes.get_xaxis_transform()
+            axes.text(mark.x, 1.01, one_line(mark.text), transform=top, ha="center", fontsize=8, color=FAINT)
+    for series in chart.series:
+        _draw_series(axes, series)
+    for label in chart.labels:
+        _draw_label(axes, label)
+    named = [handle for handle in axes.get_legend_handles_labels()[0] if handle]
+    if len(named) > 1:
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -44 / chart.height_px), ncols=4 - chart.is_small, fontsize=8
+        )
+
+
+def _draw_label(axes: Axes, label: Label) -> None:
+    shift, sides = ((0, 9), ("right", "bottom")) if label.is_above else ((3, 0), ("left", "center"))
+    box = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
+    text, place = one_line(label.text), (label.x, label.y)
+    axes.annotate(
+        text,
+        place,
+        xytext=shift,
+        textcoords="offset points",
+        ha=sides[0],
+        va=sides[1],
+        fontsize=7.5,
+        color=FAINT,
+        bbox=box,
+    )
+
+
+def _draw_series(axes: Axes, series: Series) -> None:
+    look = LOOKS[series.role]
+    name = one_line(series.name) or "_nolegend_"
+    name = name.replace("_", "\u200b_", 1) if name.startswith("_") and series.name else name
+    if series.kind == "bars":
+        axes.barh(series.y, series.x, height=0.6, color=look.colour, label=name)
+        if series.low:
+            low = [at - end for at, end in zip(series.x, series.low, strict=True)]
+            high = [end - at for at, end in zip(series.x, series.high, strict=True)]
+            axes.errorbar(series.x, series.y, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+        return
+    if series.kind == "points":
+        face = "none" if look.marker.endswith("-open") else look.colour
+        style: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[look.marker], "markerfacecolor": face}
+        axes.plot(series.x, series.y, color=look.colour, markersize=look.size_px * 0.72, label=name, **style)
+        return
+    dash: Any = (0, look.dash) if look.dash else "solid"
+    shape = "steps-post" if series.kind == "steps" else "default"
+    style = {"linestyle": dash, "linewidth": look.width_px * 0.8, "alpha": look.opacity, "drawstyle": shape}
+    axes.plot(series.x, series.y, color=look.colour, label=name, **style)
+
+
+def _set_axis(axes: Axes, which: Literal["x", "y"], axis: Axis) -> None:
+    line = axes.xaxis if which == "x" else axes.yaxis
+    axes.set(**{f"{which}label": one_line(axis.name), f"{which}scale": "log" if axis.is_log else "linear"})
+    if axis.ticks is not None:
+        line.set_ticks([at for at, _ in axis.ticks], labels=[one_line(name, most=24) for _, name in axis.ticks])
+        line.set_minor_locator(_no_ticks())
+    if axis.limits is not None:
+        axes.set(**{f"{which}lim": axis.limits})
+    if axis.is_hidden:
+        line.set_visible(False)
+        axes.spines["bottom" if which == "x" else "left"].set_visible(False)
+
+
+def _no_ticks() -> Any:
+    from matplotlib.ticker import NullLocator
+
+    return NullLocator()

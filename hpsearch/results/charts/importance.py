@@ -1,0 +1,55 @@
+"""How much each parameter matters, as bars with their intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpsearch.results.charts.description import Axis, Chart, Series
+from hpsearch.results.texts import one_line
+
+if TYPE_CHECKING:
+    from hpsearch.results.importance import Importance
+
+MAX_BARS = 15
+
+
+def importance_chart(found: Importance) -> Chart:
+    """One bar for each parameter, the most important on top.
+
+    Args:
+        found: What was computed; without rows the chart is empty.
+    """
+    rows = found.rows[:MAX_BARS]
+    y = tuple(float(len(rows) - 1 - i) for i in range(len(rows)))
+    bars = Series(
+        name="",
+        role="good",
+        kind="bars",
+        x=tuple(100 * row.importance for row in rows),
+        y=y,
+        texts=tuple(f"{one_line(r.parameter)}: {r.importance:.0%} ({r.low:.0%} to {r.high:.0%})" for r in rows),
+        low=tuple(100 * row.low for row in rows),
+        high=tuple(100 * row.high for row in rows),
+    )
+    top = max((row.high for row in rows), default=1.0)
+    hidden = len(found.rows) - len(rows)
+    return Chart(
+        title="Importance of the parameters",
+        x=Axis(name="importance, %, with 90 % interval", limits=(0.0, min(max(108 * top, 10.0), 105.0))),
+        y=Axis(
+            name="",
+            ticks=tuple((at, one_line(row.parameter, most=24)) for at, row in zip(y, rows, strict=True)),
+            limits=(-0.6, max(len(rows), 1) - 0.4),
+        ),
+        series=(bars,) if rows else (),
+        alternative=_alternative(found),
+        note=f"{hidden} parameters that matter less are not drawn." if hidden else "",
+        height_px=110 + 34 * max(len(rows), 1),
+    )
+
+
+def _alternative(found: Importance) -> str:
+    if not found.rows:
+        return found.sentence
+    shares = "; ".join(f"{one_line(r.parameter)} {r.importance:.0%} ({r.low:.0%} to {r.high:.0%})" for r in found.rows)
+    return f"{found.sentence} {shares}."

@@ -1,0 +1,201 @@
+"""Charts as plotly's JSON: plain dicts, drawn by the plotly.js that the package `plotly` brings along."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Series
+from hpsearch.results.charts.palette import FAINT, GRID, INK, LOOKS, PAPER
+from hpsearch.results.texts import one_line
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+SHAPES = {"lines": "linear", "steps": "hv"}
+LEGEND_PX = 50
+"""From the axis down to the legend."""
+BRUSHED_PX = 3
+"""Size of the points that can be chosen on a line."""
+GUTTER = 0.16
+"""Share of the width or height between charts side by side."""
+
+
+def plotly_script() -> str:
+    """The source of plotly.js, some 4.8 MB."""
+    from importlib.resources import files
+
+    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+
+
+def to_plotly(charts: Sequence[Chart], *, has_titles: bool = True) -> dict[str, Any]:
+    """`{data, layout}` of one figure with all charts, at most two beside each other.
+
+    Args:
+        charts: At least one.
+        has_titles: Whether titles stand in the figure; a page may have its own.
+    """
+    num_columns = min(len(charts), 2)
+    num_rows = math.ceil(len(charts) / num_columns)
+    layout: dict[str, Any] = {
+        "autosize": True,
+        "height": num_rows * max(chart.height_px for chart in charts),
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "hovermode": "closest",
+        "hoverlabel": {"bgcolor": PAPER, "font": {"color": INK}, "align": "left"},
+        "margin": {"l": 8, "r": 12, "t": 52 if has_titles else 28, "b": 8},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": -LEGEND_PX / (charts[-1].height_px * num_rows - 100),
+            "yanchor": "top",
+        },
+        "dragmode": "select" if any(chart.can_brush for chart in charts) else "zoom",
+        "selectdirection": "v",
+        "annotations": [],
+        "shapes": [],
+    }
+    data: list[dict[str, Any]] = []
+    named: set[str] = set()
+    for position, chart in enumerate(charts):
+        suffix = "" if position == 0 else str(position + 1)
+        row, column = divmod(position, num_columns)
+        layout[f"xaxis{suffix}"] = _axis(chart.x, _share(column, num_columns), f"y{suffix}")
+        layout[f"yaxis{suffix}"] = _axis(chart.y, _share(num_rows - 1 - row, num_rows), f"x{suffix}")
+        for series in chart.series:
+            in_legend = bool(series.name) and series.name not in named
+            data.append(_trace(series, suffix, in_legend=in_legend, can_brush=chart.can_brush))
+            named.add(series.name)
+        layout["shapes"] += [_line(mark, suffix) for mark in chart.marks]
+        layout["annotations"] += [_mark_text(mark, chart.x, suffix) for mark in chart.marks if mark.text]
+        layout["annotations"] += [_label(label, chart, suffix) for label in chart.labels]
+        if has_titles:
+            layout["annotations"].append(_title(chart, suffix))
+    layout["showlegend"] = len(named - {""}) > 1
+    return {"data": data, "layout": layout}
+
+
+def text(value: str) -> str:
+    """A user's text as plotly shows it literally: it takes some HTML for formatting otherwise."""
+    return html.escape(one_line(value, most=160), quote=False)
+
+
+def _share(position: int, count: int) -> list[float]:
+    width = (1 - GUTTER * (count - 1)) / count
+    return [position * (width + GUTTER), min(position * (width + GUTTER) + width, 1.0)]
+
+
+def _axis(axis: Axis, domain: list[float], anchor: str) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "domain": domain,
+        "anchor": anchor,
+        "automargin": True,
+        "title": {"text": text(axis.name), "font": {"size": 12, "color": FAINT}, "standoff": 6},
+        "type": "log" if axis.is_log else "linear",
+        "gridcolor": GRID,
+        "linecolor": FAINT,
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": GRID,
+    }
+    if axis.ticks is not None:
+        made |= {
+            "tickmode": "array",
+            "tickvals": [at for at, _ in axis.ticks],
+            "ticktext": [text(name) for _, name in axis.ticks],
+        }
+    if axis.limits is not None:
+        made["range"] = [math.log10(end) for end in axis.limits] if axis.is_log else list(axis.limits)
+    return made | ({"visible": False} if axis.is_hidden else {})
+
+
+def _trace(series: Series, suffix: str, *, in_legend: bool, can_brush: bool) -> dict[str, Any]:
+    look = LOOKS[series.role]
+    trace: dict[str, Any] = {
+        "x": _numbers(series.x),
+        "y": _numbers(series.y),
+        "xaxis": f"x{suffix}",
+        "yaxis": f"y{suffix}",
+        "name": text(series.name),
+        "legendgroup": series.role,
+        "showlegend": in_legend,
+        "hoverinfo": "text" if series.texts else "x+y",
+    }
+    if series.texts:
+        trace["hovertext"] = [text(each) for each in series.texts]
+    elif series.trials:
+        trace["hovertemplate"] = (
+            "trial %{customdata}<br>%{xaxis.title.text}: %{x}<br>%{yaxis.title.text}: %{y}<extra></extra>"
+        )
+    if series.trials:
+        trace["customdata"] = list(series.trials)
+    if series.kind == "bars":
+        return trace | _bars(series)
+    trace |= {"type": "scatter", "mode": "markers" if series.kind == "points" else "lines"}
+    if can_brush:
+        trace |= {"mode": "lines+markers"}  # plotly selects markers alone
+    if series.kind == "points":
+        return trace | {"marker": {"color": look.colour, "symbol": look.marker, "size": look.size_px}}
+    dash = ",".join(f"{length}px" for length in look.dash) or "solid"
+    line = {"color": look.colour, "width": look.width_px, "dash": dash, "shape": SHAPES[series.kind]}
+    marker = {"color": look.colour, "size": BRUSHED_PX, "symbol": look.marker}
+    return trace | {"line": line, "opacity": look.opacity, "connectgaps": False, "marker": marker}
+
+
+def _bars(series: Series) -> dict[str, Any]:
+    bars: dict[str, Any] = {
+        "type": "bar",
+        "orientation": "h",
+        "marker": {"color": LOOKS[series.role].colour},
+        "width": 0.6,
+    }
+    if series.low:
+        bars["error_x"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - at for at, high in zip(series.x, series.high, strict=True)],
+            "arrayminus": [at - low for at, low in zip(series.x, series.low, strict=True)],
+            "color": INK,
+            "thickness": 1.5,
+            "width": 5,
+        }
+    return bars
+
+
+def _line(mark: Mark, suffix: str) -> dict[str, Any]:
+    look = LOOKS["mark"]
+    line = {"color": look.colour, "width": look.width_px, "dash": "dot"}
+    ends = {"x0": mark.x, "x1": mark.x, "y0": 0, "y1": 1}
+    return {"type": "line", "xref": f"x{suffix}", "yref": f"y{suffix} domain", "layer": "below", "line": line, **ends}
+
+
+def _mark_text(mark: Mark, axis: Axis, suffix: str) -> dict[str, Any]:
+    at = math.log10(mark.x) if axis.is_log else mark.x
+    place = {"xref": f"x{suffix}", "yref": f"y{suffix} domain", "x": at, "y": 1, "yanchor": "bottom"}
+    return place | _words(mark.text)
+
+
+def _label(label: Label, chart: Chart, suffix: str) -> dict[str, Any]:
+    at = (math.log10(label.x) if chart.x.is_log else label.x, math.log10(label.y) if chart.y.is_log else label.y)
+    place = {"xref": f"x{suffix}", "yref": f"y{suffix}", "x": at[0], "y": at[1]}
+    place |= {"xanchor": "right", "yshift": 14} if label.is_above else {"xanchor": "left", "xshift": 3}
+    return place | _words(label.text)
+
+
+def _title(chart: Chart, suffix: str) -> dict[str, Any]:
+    place = {"xref": f"x{suffix} domain", "yref": f"y{suffix} domain", "x": 0, "y": 1, "xanchor": "left"}
+    font = {"size": 14, "color": INK}
+    return place | _words(chart.title) | {"yanchor": "bottom", "yshift": 18, "font": font}
+
+
+def _words(words: str) -> dict[str, Any]:
+    font = {"size": 11, "color": FAINT}
+    return {"text": text(words), "showarrow": False, "font": font, "bgcolor": "rgba(255,255,255,0.75)"}
+
+
+def _numbers(values: Sequence[float]) -> list[float | None]:
+    """JSON has no NaN; null lifts the pen. Six digits are more than a screen shows."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]

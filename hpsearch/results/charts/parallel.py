@@ -1,0 +1,164 @@
+"""Parallel coordinates: each trial, also a stopped or failed one, as a line through all that was chosen for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
+from hpsearch.results.charts.axes import list_ticks
+from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
+from hpsearch.results.charts.roles import WORDS, role_of
+from hpsearch.results.scales import Scale
+from hpsearch.results.texts import number, one_line, value_text
+
+MAX_AXES = 8
+"""Parameters that have an axis."""
+MAX_LINES = 400
+"""Trials that have a line: the best half of these, and others evenly from the first to the last."""
+GOOD_SHARE = 0.1
+"""The best tenth is brought out."""
+ABSENT = -0.12
+"""Where a line crosses an axis on which its trial has no value."""
+ORDER: tuple[Role, ...] = ("stopped", "failed", "running", "done", "good", "best")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One vertical axis."""
+
+    name: str
+    shares: dict[int, float]
+    """Trial to its height in [0, 1]."""
+    texts: dict[int, str]
+    """Trial to its value in words."""
+    ticks: list[tuple[float, str]]
+
+
+def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Sequence[Scale]) -> Chart:
+    """One line for each trial.
+
+    Args:
+        sweep: Names the objective.
+        trials: Of this sweep.
+        scales: Of the parameters, the first `MAX_AXES` of them get an axis from left to right.
+    """
+    trials = list(trials)
+    shown = _shown(trials, sweep.sign)
+    columns = [_parameter(scale, shown) for scale in scales[:MAX_AXES]]
+    columns += [_epochs(shown), _objective(sweep, shown)]
+    best = best_of(trials, sign=sweep.sign)
+    good = _good(trials, sweep.sign)
+    groups: dict[Role, list[TrialRecord]] = {role: [] for role in ORDER}
+    for trial in shown:
+        is_best = best is not None and trial.number == best.number
+        groups["best" if is_best else "good" if trial.number in good else role_of(trial)].append(trial)
+    left_out = f"{len(trials) - len(shown)} of {len(trials)} trials are not drawn." if len(shown) < len(trials) else ""
+    unseen = f"{len(scales) - MAX_AXES} parameters are not drawn." if len(scales) > MAX_AXES else ""
+    return Chart(
+        title=f"{len(shown)} trials, from their parameters to what came of them",
+        x=Axis(
+            name="",
+            ticks=tuple((float(i), one_line(column.name, most=20)) for i, column in enumerate(columns)),
+            limits=(-0.15, len(columns) - 0.45),
+        ),
+        y=Axis(name="", limits=(ABSENT - 0.06, 1.06), is_hidden=True),
+        series=tuple(_series(role, group, columns) for role, group in groups.items() if group),
+        marks=tuple(Mark(x=float(i), text="") for i in range(len(columns))),
+        labels=tuple(
+            Label(x=float(i), y=at, text=text)
+            for i, column in enumerate(columns)
+            for at, text in _labels(column, shown)
+        ),
+        alternative=_alternative(sweep, shown, columns, good),
+        note=" ".join(filter(None, (left_out, unseen))),
+        can_brush=True,
+        height_px=460,
+    )
+
+
+def _shown(trials: list[TrialRecord], sign: int) -> list[TrialRecord]:
+    if len(trials) <= MAX_LINES:
+        return trials
+    ranked = _ranked(trials, sign)[: MAX_LINES // 2]
+    best = {trial.number for trial in ranked}
+    others = [trial for trial in trials if trial.number not in best]
+    spread = [others[i * len(others) // (MAX_LINES // 2)] for i in range(MAX_LINES // 2)]
+    return sorted([*ranked, *spread], key=lambda trial: trial.number)
+
+
+def _ranked(trials: Iterable[TrialRecord], sign: int) -> list[TrialRecord]:
+    able = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
+    return sorted(able, key=lambda trial: sign * (trial.best_value or 0.0))
+
+
+def _good(trials: list[TrialRecord], sign: int) -> set[int]:
+    ranked = _ranked(trials, sign)
+    return {trial.number for trial in ranked[: math.ceil(GOOD_SHARE * len(ranked))]}
+
+
+def _parameter(scale: Scale, trials: Sequence[TrialRecord]) -> _Column:
+    having = [trial for trial in trials if scale.name in trial.point]
+    shares = {trial.number: scale.share(trial.point[scale.name]) for trial in having}
+    if scale.values is not None:
+        last = max(len(scale.values) - 1, 1)
+        ticks = [(at / last if len(scale.values) > 1 else 0.5, text) for at, text in list_ticks(scale.values)]
+    else:
+        middle = math.sqrt(scale.low * scale.high) if scale.is_log else (scale.low + scale.high) / 2
+        ticks = [(0.0, number(scale.low)), (0.5, number(middle)), (1.0, number(scale.high))]
+    texts = {trial.number: value_text(trial.point[scale.name]) for trial in having}
+    return _Column(scale.name, {key: share for key, share in shares.items() if share is not None}, texts, ticks)
+
+
+def _epochs(trials: Sequence[TrialRecord]) -> _Column:
+    """On the scale of the square root: most trials of an early stopping rule are short."""
+    last = max((trial.epochs_trained for trial in trials), default=0) or 1
+    shares = {trial.number: math.sqrt(trial.epochs_trained / last) for trial in trials}
+    ticks = [(math.sqrt(epoch / last), str(epoch)) for epoch in sorted({0, round(last / 9), round(last / 3), last})]
+    return _Column("epochs", shares, {trial.number: str(trial.epochs_trained) for trial in trials}, ticks)
+
+
+def _objective(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> _Column:
+    """By rank, the best on top: values that span decades would lie on each other."""
+    able = [trial for trial in trials if trial.best_value is not None and math.isfinite(trial.best_value)]
+    ranked = sorted(able, key=lambda trial: -sweep.sign * (trial.best_value or 0.0))
+    last = max(len(ranked) - 1, 1)
+    shares = {trial.number: at / last if len(ranked) > 1 else 1.0 for at, trial in enumerate(ranked)}
+    places = sorted({0, last // 2, len(ranked) - 1}) if ranked else []
+    ticks = [(shares[ranked[at].number], number(ranked[at].best_value)) for at in places]
+    texts = {trial.number: number(trial.best_value) for trial in able}
+    return _Column(f"best {one_line(sweep.metric, most=15)}", shares, texts, ticks)
+
+
+def _labels(column: _Column, trials: Sequence[TrialRecord]) -> list[tuple[float, str]]:
+    absent = [(ABSENT, "none")] if any(trial.number not in column.shares for trial in trials) else []
+    return [*column.ticks, *absent]
+
+
+def _series(role: Role, trials: Sequence[TrialRecord], columns: Sequence[_Column]) -> Series:
+    curves: list[list[Point]] = [
+        [(float(i), column.shares.get(trial.number, ABSENT), trial.number) for i, column in enumerate(columns)]
+        for trial in trials
+    ]
+    x, y, numbers = joined(curves)
+    texts = [
+        text
+        for trial in trials
+        for text in (*(f"trial {trial.number}: {c.name} {c.texts.get(trial.number, 'none')}" for c in columns), "")
+    ]
+    name = f"best: trial {trials[0].number}" if role == "best" else f"{WORDS[role]} ({len(trials)})"
+    return Series(name=name, role=role, kind="lines", x=x, y=y, trials=numbers, texts=tuple(texts))
+
+
+def _alternative(sweep: SweepRecord, trials: Sequence[TrialRecord], columns: Sequence[_Column], good: set[int]) -> str:
+    if not trials:
+        return "There is no trial yet."
+    axes = ", ".join(one_line(column.name) for column in columns)
+    sentence = f"{len(trials)} trials as lines through the axes {axes}."
+    best = _ranked([trial for trial in trials if trial.number in good], sweep.sign)
+    if best:
+        top = best[0].number
+        values = ", ".join(f"{one_line(c.name)} {c.texts.get(top, 'none')}" for c in columns)
+        sentence += f" The best, trial {top}: {values}."
+    return sentence

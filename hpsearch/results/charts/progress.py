@@ -1,0 +1,66 @@
+"""The best value so far, against what it took: trials, epochs or seconds of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from hpsearch.ledger.records import SweepRecord
+from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
+from hpsearch.results.charts.description import Chart, Series
+from hpsearch.results.curves import Step
+from hpsearch.results.texts import number, one_line, seconds
+
+Cost = Literal["trials", "epochs", "seconds"]
+UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+"""Of training time; the largest that fits."""
+
+
+def progress_chart(sweep: SweepRecord, steps: Sequence[Step], *, against: Cost) -> Chart:
+    """One line of steps; the last point is where the sweep stands.
+
+    Args:
+        sweep: Names the objective.
+        steps: `best_so_far`.
+        against: What it took.
+    """
+    unit_s, unit = _unit(steps)
+    costs = [step.seconds / unit_s if against == "seconds" else float(getattr(step, against)) for step in steps]
+    name = f"{unit} of training, all trials together" if against == "seconds" else f"{against} so far"
+    values = tuple(step.value for step in steps)
+    y, beyond = metric_axis(f"best {one_line(sweep.metric, most=24)} so far", values)
+    line = Series(
+        name="",
+        role="good",
+        kind="steps",
+        x=tuple(costs),
+        y=values,
+        trials=tuple(step.trial for step in steps),
+    )
+    found = Series(name="", role="good", kind="points", x=line.x[:-1], y=values[:-1], trials=line.trials[:-1])
+    return Chart(
+        title=f"Best so far against {'compute' if against == 'seconds' else against}",
+        x=number_axis(name, (0.0, max(costs, default=1.0) or 1.0)),
+        y=y,
+        series=(line, found) if steps else (),
+        alternative=_alternative(sweep, steps, against),
+        note=beyond,
+        is_small=True,
+        height_px=300,
+    )
+
+
+def _unit(steps: Sequence[Step]) -> tuple[float, str]:
+    total = steps[-1].seconds if steps else 0.0
+    return next(((size, name) for size, name in UNITS if total >= 2 * size), UNITS[-1])
+
+
+def _alternative(sweep: SweepRecord, steps: Sequence[Step], against: Cost) -> str:
+    if not steps:
+        return "No trial has reported yet."
+    first, last = steps[0], steps[-1]
+    spent = seconds(last.seconds) + " of training" if against == "seconds" else f"{getattr(last, against)} {against}"
+    return (
+        f"The best {metric_name(sweep)} went from {number(first.value)} to {number(last.value)} in {spent}; "
+        f"it improved {len(steps) - 1} times, last by trial {last.trial}."
+    )

@@ -1,0 +1,61 @@
+"""Numbers and names as they stand in pictures and in the report: short, on one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpsearch.space import canonical
+
+MAX_TEXT = 48
+"""Characters of a name or value in a picture; the middle of a longer one is left out."""
+
+
+def number(value: float | None) -> str:
+    """A number in at most four digits.
+
+    Example:
+        >>> number(0.000123456), number(1234567), number(64), number(None)
+        ('0.0001235', '1.235e+06', '64', '-')
+    """
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) and abs(value) < 1_000_000 else f"{value:.4g}"
+
+
+def one_line(text: str, *, most: int = MAX_TEXT) -> str:
+    """Text without line breaks and control characters, the middle left out where it is long.
+
+    Example:
+        >>> one_line("a" * 20 + "end", most=11)
+        'aaaaaa...nd'
+    """
+    line = "".join(character if character.isprintable() else " " for character in text[: 20 * most])
+    if len(text) <= most:
+        return line
+    tail = (most - 3) // 3
+    return f"{line[: most - 3 - tail]}...{line[-tail:]}" if tail else line[:most]
+
+
+def value_text(value: Any, *, most: int = MAX_TEXT) -> str:
+    """A parameter's value, as one writes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return number(value)
+    return one_line(value if isinstance(value, str) else canonical(value), most=most)
+
+
+def seconds(value: float) -> str:
+    """A duration as a person says it.
+
+    Example:
+        >>> seconds(4.2), seconds(75), seconds(7500), seconds(200_000)
+        ('4.2 s', '1 min 15 s', '2 h 05 min', '2 d 07 h')
+    """
+    if value < 60:
+        return f"{value:.3g} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
