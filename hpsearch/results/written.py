@@ -1,4 +1,4 @@
-"""Whether the tables and the report of a sweep on disk say what the ledger says, without reading either: nor importing pandas."""
+"""Whether tables and report of a sweep say what the ledger says, without reading any of them or importing pandas."""
 
 from __future__ import annotations
 
