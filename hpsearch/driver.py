@@ -16,11 +16,11 @@ from hpsearch.dialect_ray import holds_ray_words
 from hpsearch.dialects import translate
 from hpsearch.engine import Engine
 from hpsearch.errors import Problem, SpecError, SweepExists, in_short
-from hpsearch.ledger.file import FILE_NAME, storage_errors
+from hpsearch.ledger.file import FILE_NAME, check_whole, storage_errors
 from hpsearch.ledger.fingerprint import Code, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
-from hpsearch.ledger.rebuild import check_agrees, check_whole
+from hpsearch.ledger.rebuild import check_agrees
 from hpsearch.ledger.records import SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.spec_place import find_spec_dir
 from hpsearch.ledger.store import Ledger

@@ -61,6 +61,24 @@ def open_to_read(path: Path) -> Engine:
     return copy
 
 
+def check_whole(path: Path) -> None:
+    """Let SQLite look at every page of the file: 5 ms for 1000 trials of 10 reports, 50 ms for 10,000.
+
+    Raises:
+        LedgerError: It is damaged.
+    """
+    with storage_errors(path), closing(sqlite3.connect(path)) as connection:
+        (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        raise damaged(path, " ".join(str(answer).split()))
+
+
+def fold_log(engine: Engine) -> None:
+    """Put what stands in the write-ahead log into the file itself, so that it can be renamed alone."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _bring_up(engine: Engine, path: Path) -> None:
     version = _version(engine, path)
     while version < schema.SCHEMA_VERSION:
