@@ -39,6 +39,22 @@ def shown(value: object) -> str:
     return kind + (text if len(text) <= 60 else text[:57] + "...")
 
 
+def printable(text: str) -> str:
+    """Text on one line, with nothing that a terminal obeys.
+
+    Example:
+        >>> printable("a\\nb\\x1b[2Jc")
+        'a?b?[2Jc'
+    """
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def terminal_text(text: str) -> str:
+    """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(character if character.isprintable() or character in "\n\t" else "?" for character in lines)
+
+
 def check_plain(value: object, where: Where, problems: list[Problem]) -> bool:
     """Whether the ledger can keep `value`: text, finite number, true, false, null, or lists and maps of these.
 

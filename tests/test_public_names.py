@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 import hpsearch
 from hpsearch.cli import app
-from hpsearch.results.rows import AFTER, BEFORE
+from hpsearch.results.columns import TABLES
 from hpsearch.sweep import Sweep
 
 
@@ -59,8 +59,9 @@ def test_verbs_and_flags():
         "trial": ["--set"],
         "validate": ["--canonical", "--home", "--json", "--prior", "--sample", "--set"],
         "list": ["--home", "--json"],
-        "show": ["--home", "--json", "--trial"],
+        "show": ["--epoch", "--failures", "--home", "--json", "--trial"],
         "best": ["--home", "--json"],
+        "compare": ["--home", "--json"],
         "clean": ["--dry-run", "--home", "--json"],
         "logs": ["--home", "-f"],
         "stop": ["--home", "--now"],
@@ -127,17 +128,13 @@ def test_yaml_keys():
 
 
 def test_table_columns():
-    assert [column.name for column in (*BEFORE, *AFTER)] == [
-        "trial",
-        "state",
-        "cause",
-        "started_at",
-        "duration_s",
-        "gpu_peak_gib",
-        "host_peak_gib",
-        "seed",
-        "attempts",
-        "reused_from",
-        "checkpoint",
-    ]
-    assert all(column.meaning.endswith(".") for column in (*BEFORE, *AFTER))
+    assert {name: " ".join(column.name for column in columns) for name, columns in TABLES.items()} == {
+        "trials": "trial state cause <parameter> epochs_trained last_<metric> best_<objective> best_epoch started_at"
+        " duration_s gpu_peak_gib host_peak_gib seed attempts reused_from checkpoint",
+        "history": "trial epoch <metric> elapsed_s",
+        "failures": "trial attempt cause class was_retried state evidence place log log_tail",
+        "importance": "parameter importance low high epoch trials",
+        "compare": "sweep method state trials failed epochs training_s best best_trial best_at_equal_epochs"
+        " best_at_equal_time",
+    }
+    assert all(column.meaning.endswith(".") for columns in TABLES.values() for column in columns)

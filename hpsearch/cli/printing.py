@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hpsearch.plain import printable, terminal_text
+
+__all__ = ["cell_text", "open_ledger", "print_json", "print_lines", "print_rows", "terminal_text"]
+
 
 def open_ledger(home: Path | None) -> Any:
     """The ledger of a home folder, as `--home` names it; a context manager."""
@@ -25,7 +29,7 @@ def print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         return
     if not rows:
         return
-    cells = [list(rows[0]), *([cell_text(value) for value in row.values()] for row in rows)]
+    cells = [[printable(name) for name in rows[0]], *([cell_text(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     numeric = [all(isinstance(row[key], int | float | None) for row in rows) for key in rows[0]]
     for line in cells:
@@ -36,20 +40,21 @@ def print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         print("  ".join(padded).rstrip())
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines, each with nothing that a terminal obeys."""
+    for line in lines:
+        print(printable(line))
+
+
 def cell_text(value: Any) -> str:
     """A value as one cell: short, on one line, with nothing that a terminal obeys."""
     if value is None:
         return "-"
     text = f"{value:.5g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def terminal_text(text: str) -> str:
-    """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(character if character.isprintable() or character in "\n\t" else "?" for character in lines)
+    return printable(text)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as indented JSON; what a terminal might obey is spelled out, as JSON allows."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))

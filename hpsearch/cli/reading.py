@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
-from hpsearch.cli.printing import cell_text, open_ledger, print_json, print_rows
+from hpsearch.cli.printing import cell_text, open_ledger, print_json, print_lines, print_rows
+from hpsearch.ledger.records import SweepRecord, best_of
+from hpsearch.plain import printable
+
+if TYPE_CHECKING:
+    from hpsearch.ledger.store import Ledger
 
 
 @app.command("list", epilog="Example: hpsearch list")
 def list_(as_json: Json = False, home: Home = None) -> None:
     """List the sweeps of the ledger, the newest last."""
-    from hpsearch.ledger.records import best_of
-
     with open_ledger(home) as ledger:
         rows = []
         for record in ledger.sweeps():
@@ -27,36 +30,102 @@ def list_(as_json: Json = False, home: Home = None) -> None:
     print_rows(rows, as_json=as_json)
 
 
-@app.command(epilog="Example: hpsearch show resnet --trial 3")
+@app.command(epilog="Example: hpsearch show resnet --trial 3; hpsearch show resnet --failures")
 def show(
     name: Name = None,
     trial: Annotated[int | None, typer.Option("--trial", help="Show one trial with its epochs.")] = None,
+    epoch: Annotated[int | None, typer.Option("--epoch", min=1, help="Rank by the best value up to here.")] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="Show what failed and why.")] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Show the trials of a sweep, best first, or one trial."""
-    from hpsearch.results.shown import remark_lines, trial_details, trial_summary
-
+    """Show the trials of a sweep, best first; or at an epoch; or one trial; or what failed."""
+    if (trial is not None) + (epoch is not None) + failures > 1:
+        raise typer.BadParameter("--trial, --epoch and --failures are three different tables. Ask for one.")
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
-        if trial is None:
-            rows, note = trial_summary(record, ledger.trials(record))
-            if as_json:
-                from hpsearch.results.rows import trial_rows
+        if trial is not None:
+            _show_trial(ledger, record, trial, as_json=as_json)
+        elif epoch is not None:
+            _show_ranking(ledger, record, epoch, as_json=as_json)
+        elif failures:
+            _show_failures(ledger, record, as_json=as_json)
+        else:
+            _show_trials(ledger, record, as_json=as_json)
 
-                rows = trial_rows(record, ledger.trials(record))
-            else:
-                print("\n".join([note, *remark_lines(record, ledger.trials(record))]))
-            print_rows(rows, as_json=as_json)
-            return
-        details = trial_details(record, ledger.trials(record), ledger.reports(record), trial, home=ledger.home)
+
+def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
+    from hpsearch.results.current import current_trials
+    from hpsearch.results.rows import trial_rows
+    from hpsearch.results.shown import ahead_lines, remark_lines, trial_summary
+
+    trials = current_trials(ledger, record)
+    if as_json:
+        print_json(trial_rows(record, trials))
+        return
+    rows, note = trial_summary(record, trials)
+    winner = best_of(trials, sign=record.sign)
+    ahead = ahead_lines(record, trials, ledger.reports_of(winner)) if winner is not None else []
+    print_lines([note, *ahead, *remark_lines(record, trials)])
+    print_rows(rows, as_json=False)
+
+
+def _show_trial(ledger: Ledger, record: SweepRecord, number: int, *, as_json: bool) -> None:
+    from hpsearch.results.current import current_trials
+    from hpsearch.results.shown import trial_details
+
+    details = trial_details(record, current_trials(ledger, record), ledger.reports(record), number, home=ledger.home)
     if as_json:
         print_json(details)
         return
     history = details.pop("history")
-    for key, value in details.items():
-        print(f"{key}: {cell_text(value)}")
+    print_lines(f"{key}: {cell_text(value)}" for key, value in details.items())
     print_rows(history, as_json=False)
+
+
+def _show_ranking(ledger: Ledger, record: SweepRecord, epoch: int, *, as_json: bool) -> None:
+    from hpsearch.results.shown import ranking_rows
+
+    rows, note = ranking_rows(record, ledger.trials(record), ledger.reports(record), epoch)
+    if not as_json:
+        print_lines([note])
+    print_rows(rows, as_json=as_json)
+
+
+def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
+    from hpsearch.results.failures import failed_attempts
+    from hpsearch.results.shown import cause_rows, failure_rows, tail_lines
+
+    attempts = failed_attempts(record, ledger.trials(record), ledger.failures(record), home=ledger.home)
+    if as_json:
+        print_json([attempt.row() for attempt in attempts])
+        return
+    if not attempts:
+        print(f"{record.name}: nothing failed.")
+        return
+    print_rows(cause_rows(attempts), as_json=False)
+    print()
+    print_rows(failure_rows(attempts), as_json=False)
+    print_lines(tail_lines(attempts))
+
+
+@app.command(epilog="Example: hpsearch compare resnet resnet-tpe")
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sweeps of one metric.")],
+    as_json: Json = False,
+    home: Home = None,
+) -> None:
+    """Compare sweeps: what each spent and found, and what it had found at equal budgets."""
+    from hpsearch.results.compare import compare_sweeps, read_sweep
+    from hpsearch.results.current import current_trials
+
+    with open_ledger(home) as ledger:
+        records = [ledger.sweep(each) for each in dict.fromkeys(names)]
+        read = [read_sweep(each, current_trials(ledger, each), ledger.reports(each)) for each in records]
+    comparison = compare_sweeps(read)
+    if not as_json:
+        print(printable(comparison.sentence))
+    print_rows([vars(row) for row in comparison.rows], as_json=as_json)
 
 
 @app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")
@@ -75,9 +144,6 @@ def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
         return
     from hpsearch.specfile import dump_yaml
 
-    print(f"# {note}")
-    if by_hand is not None:
-        print(f"# by hand: {by_hand}")
-    for line in words:
-        print(f"# {line}")
+    print_lines([f"# {note}", *([f"# by hand: {by_hand}"] if by_hand is not None else [])])
+    print_lines(f"# {line}" for line in words)
     print(dump_yaml(tree), end="")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
-from hpsearch.cli.printing import print_rows
+from hpsearch.cli.printing import print_lines, print_rows
 
 END_ROWS = 10
 """Trials that a sweep prints at its end."""
@@ -120,9 +120,7 @@ def _print_end(home: Path, name: str) -> None:
     print_rows(rows[:END_ROWS], as_json=False)
     if len(rows) > END_ROWS:
         print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
-    for line in [*failure_lines(record, trials), *remark_lines(record, trials)]:
-        print(line)
-    print(note)
+    print_lines([*failure_lines(record, trials), *remark_lines(record, trials), note])
     if record.state == "interrupted":
         print(f"Go on with it:   python -m hpsearch resume {name}{at}")
     if not any(trial.succeeded and trial.best_value is not None for trial in trials):

@@ -86,7 +86,13 @@ def rungs_reached(sweep: SweepRecord, curves: Iterable[Curve]) -> tuple[int, ...
     return tuple(epoch for epoch in make_stopping_rule(Sweep.from_dict(dict(sweep.spec))).rungs() if epoch <= furthest)
 
 
-def best_so_far(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> list[Step]:
+def best_so_far(
+    sweep: SweepRecord,
+    trials: Iterable[TrialRecord],
+    reports: Iterable[ReportRecord],
+    *,
+    counts_reused: bool = False,
+) -> list[Step]:
     """How the best value fell (or rose) with what was spent; empty before the first report.
 
     Every trial that did not fail counts, from the moment it reports: also one that still runs, or waits.
@@ -95,6 +101,7 @@ def best_so_far(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iter
         sweep: Whose metric, and which way is better.
         trials: All of them.
         reports: In the order in which they came, as the ledger gives them.
+        counts_reused: Let trials that the ledger answered cost what their training once did.
     """
     by_number = {trial.number: trial for trial in trials}
     steps: list[Step] = []
@@ -103,7 +110,7 @@ def best_so_far(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iter
     for report in reports:
         trial = by_number[report.number]
         seen.add(report.number)
-        if trial.state != "reused":
+        if counts_reused or trial.state != "reused":
             epochs += 1
             spent_s[report.number] = report.elapsed_s
         value = report.metrics.get(sweep.metric, nan)

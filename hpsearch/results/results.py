@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
+from hpsearch.results.current import current_trials
 from hpsearch.results.rows import trial_rows
 from hpsearch.results.shown import headline, varying_parameters
 from hpsearch.space import to_config
@@ -90,15 +91,26 @@ class Results:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The failed trials with cause and evidence, one row each."""
-        import pandas as pd
+        """The trials that failed for good, one row each: `trial cause evidence log`."""
+        failures = self.failures
+        is_final = (failures["state"] == "failed") & ~failures["was_retried"]
+        last = failures[is_final].drop_duplicates("trial", keep="last")
+        return last[["trial", "cause", "evidence", "log"]].sort_values("trial", ignore_index=True)
 
-        failed = [trial for trial in self._read()[1] if trial.state == "failed"]
-        rows = [
-            {"trial": trial.number, "cause": trial.cause, "evidence": trial.evidence, "log": self._log(trial)}
-            for trial in failed
-        ]
-        return pd.DataFrame(rows, columns=["trial", "cause", "evidence", "log"])
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Every attempt that failed, one row each, also of trials that succeeded later; columns: see the guide.
+
+        Example:
+            >>> results.failures["cause"].value_counts()  # doctest: +SKIP
+        """
+        from hpsearch.results.failures import failed_attempts
+        from hpsearch.results.tables import failures_frame
+
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            attempts = failed_attempts(sweep, ledger.trials(sweep), ledger.failures(sweep), home=self.home)
+        return failures_frame(attempts)
 
     @property
     def best(self) -> Best | None:
@@ -134,6 +146,24 @@ class Results:
         if not found.rows:
             warnings.warn(found.sentence, stacklevel=2)
         return importance_frame(found)
+
+    def compare(self, *others: str) -> pd.DataFrame:
+        """This sweep beside others of the ledger, one row each; columns: see the guide.
+
+        Args:
+            others: Names of sweeps with the same metric and goal.
+
+        Raises:
+            UnknownSweep: There is no sweep of that name.
+            SpecError: Another metric, or another goal.
+        """
+        from hpsearch.results.compare import compare_sweeps, read_sweep
+        from hpsearch.results.tables import compare_frame
+
+        with Ledger(self.home) as ledger:
+            records = [ledger.sweep(name) for name in (self.name, *others)]
+            read = [read_sweep(each, current_trials(ledger, each), ledger.reports(each)) for each in records]
+        return compare_frame(compare_sweeps(read).rows)
 
     def to_optuna(self) -> optuna.Study:
         """The sweep as an Optuna study in memory, for Optuna's plots and tools: a copy, as it stands now."""
@@ -220,13 +250,10 @@ class Results:
         body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in keep) + "</tr>" for row in rows)
         return f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
-    def _log(self, trial: TrialRecord) -> str:
-        return str(self.folder / "trials" / f"{trial.number:04d}" / "log.txt")
-
     def _read(self) -> tuple[SweepRecord, list[TrialRecord]]:
         with Ledger(self.home) as ledger:
             sweep = ledger.sweep(self.name)
-            return sweep, ledger.trials(sweep)
+            return sweep, current_trials(ledger, sweep)
 
     def _reports(self) -> list[ReportRecord]:
         with Ledger(self.home) as ledger:

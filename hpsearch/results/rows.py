@@ -1,4 +1,4 @@
-"""The columns of both tables, declared once, and their rows as plain dicts; pandas is not needed here.
+"""The rows of the tables of trials and of epochs, as plain dicts; pandas is not needed here.
 
 `tables.py` makes DataFrames of them, the command line prints them.
 """
@@ -10,48 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.results import columns as c
+from hpsearch.results.columns import AFTER, BEFORE
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One fixed column of a table."""
-
-    name: str
-    """As the user sees it."""
-    dtype: str
-    """The pandas dtype; all of them can hold a missing value."""
-    meaning: str
-    """One sentence, with the unit."""
-
-
-BEFORE: tuple[Column, ...] = (
-    Column("trial", "Int64", "Number of the trial, from 1."),
-    Column("state", "string", "queued, running, paused, done, stopped, failed, interrupted or reused."),
-    Column("cause", "string", "Why a failed trial failed."),
-)
-"""Columns before the parameters."""
-
-AFTER: tuple[Column, ...] = (
-    Column("started_at", "string", "Start of the first attempt, UTC, ISO 8601."),
-    Column("duration_s", "Float64", "Seconds of training, all attempts."),
-    Column("gpu_peak_gib", "Float64", "Most GPU memory reserved by any rank, GiB."),
-    Column("host_peak_gib", "Float64", "Most host memory resident, sum over ranks, GiB."),
-    Column("seed", "Int64", "Seed of the trial's random numbers."),
-    Column("attempts", "Int64", "Tries at the trial."),
-    Column("reused_from", "string", "The trial that answered without training, as sweep/number."),
-    Column(
-        "checkpoint",
-        "string",
-        "Folder of the newest checkpoint, relative to the ledger's folder; empty once it is gone.",
-    ),
-)
-"""Columns after the metrics."""
-
-EPOCHS_TRAINED, BEST_EPOCH = "epochs_trained", "best_epoch"
-HISTORY = ("trial", "epoch", "elapsed_s")
-"""Fixed columns of the history: trial number, epoch from 1, seconds of training of this trial up to there."""
+EPOCHS_TRAINED, BEST_EPOCH = c.EPOCHS_TRAINED.name, c.BEST_EPOCH.name
+HISTORY = tuple(c.dtypes(c.HISTORY))
+"""Fixed columns of the history."""
 
 
 @dataclass(frozen=True, kw_only=True)

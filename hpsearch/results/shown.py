@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.spec_place import find_spec_dir
+from hpsearch.results.curves import learning_curves
+from hpsearch.results.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
 from hpsearch.results.fences import fence_lines
+from hpsearch.results.fidelity import ahead_of_winner, ranking
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.results.words import in_words
 from hpsearch.space import canonical, to_config
 from hpsearch.yaml_writer import flow
 
 MAX_CELL = 40
+MAX_TAILS = 5
+"""Logs whose ends are shown together."""
 
 
 def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[list[dict[str, Any]], str]:
-    """(rows, headline): the trials, best first, with the parameters that vary; and the sweep in one sentence."""
+    """(rows, headline): the trials, best first, with the parameters that vary; and the sweep in one sentence.
+
+    Failed trials come last, whatever they reported before.
+    """
     trials = list(trials)
-    ranked = sorted(trials, key=lambda t: (t.best_value is None, sweep.sign * (t.best_value or 0.0), t.number))
+    ranked = sorted(trials, key=lambda trial: _rank(sweep, trial))
     varying = varying_parameters(trials)
     any_reused = any(trial.reused_from for trial in trials)
     codes = {trial.code_hash for trial in trials} - {None}
@@ -42,6 +50,68 @@ def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[li
     return rows, headline(sweep, trials)
 
 
+def _rank(sweep: SweepRecord, trial: TrialRecord) -> tuple[bool, bool, float, int]:
+    value = trial.best_value
+    return trial.state == "failed", value is None, sweep.sign * (value or 0.0), trial.number
+
+
+def ranking_rows(
+    sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord], epoch: int
+) -> tuple[list[dict[str, Any]], str]:
+    """(rows, sentence): the trials that reached an epoch, best first, each by its best value up to there."""
+    ranked = ranking(learning_curves(sweep, trials, reports), epoch)
+    by_number, varying = {trial.number: trial for trial in trials}, varying_parameters(trials)
+    rows = [
+        {"rank": each.rank, "trial": each.trial, "state": by_number[each.trial].state}
+        | {name: _short(by_number[each.trial].point.get(name)) for name in varying}
+        | {f"best_{sweep.metric}_to_epoch_{epoch}": each.value}
+        for each in ranked
+    ]
+    return rows, f"{sweep.name}: {len(ranked)} of {len(trials)} trials reached epoch {epoch}; failed ones are left out."
+
+
+def cause_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
+    """One row for each cause, the most frequent first."""
+    return [
+        {
+            "cause": count.cause,
+            "class": count.cause_class,
+            "attempts": count.attempts,
+            "trials": count.trials,
+            "failed for good": count.final,
+            "what follows": WHAT_FOLLOWS[count.cause_class],
+        }
+        for count in count_by_cause(attempts)
+    ]
+
+
+def failure_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
+    """One row for each attempt that failed, without its log."""
+    return [
+        {
+            "trial": each.trial,
+            "attempt": each.attempt,
+            "cause": each.cause,
+            "then": "tried again" if each.was_retried else each.state,
+            "evidence": each.evidence,
+        }
+        for each in attempts
+    ]
+
+
+def tail_lines(attempts: Iterable[FailedAttempt]) -> list[str]:
+    """The end of the log of the first attempt that failed at each place, or by each cause without a place."""
+    first: dict[tuple[str, str | None], FailedAttempt] = {}
+    for attempt in attempts:
+        first.setdefault((attempt.cause, attempt.place), attempt)
+    lines: list[str] = []
+    for each in list(first.values())[:MAX_TAILS]:
+        if tail := log_tail(each.log):
+            lines += ["", f"{each.log} of trial {each.trial} ({each.cause}) ends:"]
+            lines += [f"    {line}" for line in tail.splitlines()]
+    return lines
+
+
 def remark_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
     """Where configurations fail, one line for each place; and a stopping rule that could not pause."""
     lines = fence_lines(trials)
@@ -50,6 +120,18 @@ def remark_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]
         kept = "Keep it (hpsearch.fit does, or current_trial().keep) and trials are paused and promoted instead."
         lines.append(f"{rule} stopped trials for good, as asha_stop does: they kept no state at a rung. {kept}")
     return lines
+
+
+def ahead_lines(sweep: SweepRecord, trials: Sequence[TrialRecord], winner_reports: Iterable[ReportRecord]) -> list[str]:
+    """One sentence where stopped trials were ahead of the best one when it had trained as long; else none."""
+    found = ahead_of_winner(sweep, trials, winner_reports)
+    if not found:
+        return []
+    first, others = found[0], [each.trial for each in found[1:]]
+    who = f"trial {first.trial}" + (f" (and {_numbers(others)})" if others else "")
+    was = "was" if not others else "were"
+    at = f"epoch {first.epoch}: {sweep.metric} {first.value:.6g} against {first.winner_value:.6g}"
+    return [f"{who} {was} stopped while ahead of trial {first.winner}, the best, at {at}."]
 
 
 def headline(sweep: SweepRecord, trials: list[TrialRecord]) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.plain import terminal_text
+from hpsearch.results import columns as c
 from hpsearch.results import rows as r
-from hpsearch.results.importance import Importance
+
+if TYPE_CHECKING:
+    from hpsearch.results.compare import Compared
+    from hpsearch.results.failures import FailedAttempt
+    from hpsearch.results.importance import Importance
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs text that begins with one of these."""
@@ -26,9 +32,8 @@ def trials_frame(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> pd.DataFr
     trials = list(trials)
     columns = r.trial_columns(sweep, trials)
     frame = pd.DataFrame(r.trial_rows(sweep, trials), columns=columns.names)
-    dtypes = {column.name: column.dtype for column in (*r.BEFORE, *r.AFTER)}
-    dtypes |= {r.EPOCHS_TRAINED: "Int64", r.BEST_EPOCH: "Int64", columns.best: "Float64"}
-    return frame.astype(dtypes | {f"last_{metric}": "Float64" for metric in columns.metrics})
+    dtypes = c.dtypes((*c.BEFORE, c.EPOCHS_TRAINED, c.BEST_EPOCH, *c.AFTER)) | {columns.best: c.BEST.dtype}
+    return frame.astype(dtypes | {f"last_{metric}": c.LAST.dtype for metric in columns.metrics})
 
 
 def history_frame(reports: Iterable[ReportRecord]) -> pd.DataFrame:
@@ -36,19 +41,35 @@ def history_frame(reports: Iterable[ReportRecord]) -> pd.DataFrame:
     rows = r.history_rows(reports)
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(r.HISTORY))
     metrics = {name: "Float64" for name in frame.columns if name not in r.HISTORY}
-    return frame.astype({"trial": "Int64", "epoch": "Int64", "elapsed_s": "Float64"} | metrics)
+    return frame.astype(c.dtypes(c.HISTORY) | metrics)
 
 
 def importance_frame(found: Importance) -> pd.DataFrame:
     """One row for each parameter that varies: `parameter importance low high epoch trials`."""
     rows = [vars(row) | {"epoch": found.epoch, "trials": found.num_trials} for row in found.rows]
-    shares = {"importance": "Float64", "low": "Float64", "high": "Float64"}
-    dtypes = {"parameter": "string"} | shares | {"epoch": "Int64", "trials": "Int64"}
+    return _frame(rows, c.IMPORTANCE)
+
+
+def failures_frame(attempts: Iterable[FailedAttempt]) -> pd.DataFrame:
+    """One row for each attempt that failed, in the order in which they did."""
+    return _frame([attempt.row() for attempt in attempts], c.FAILURES)
+
+
+def compare_frame(rows: Iterable[Compared]) -> pd.DataFrame:
+    """One row for each sweep."""
+    return _frame([vars(row) for row in rows], c.COMPARE)
+
+
+def _frame(rows: Sequence[r.Row], columns: tuple[c.Column, ...]) -> pd.DataFrame:
+    dtypes = c.dtypes(columns)
     return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a CSV that a spreadsheet can open without running anything in it; replaces the file in one step."""
+    """Write a CSV that a spreadsheet or a terminal shows without running anything in it; replaces the file in one step.
+
+    Text that begins like a formula gets a leading `'`, control characters become `?`.
+    """
     safe = frame.map(_neutralised).rename(columns=_neutralised)
     _replace(path, lambda beside: safe.to_csv(beside, index=False))
 
@@ -77,7 +98,9 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def _neutralised(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.startswith(FORMULA_STARTS) else "") + terminal_text(value)
 
 
 def _json_text(value: Any) -> str | None:

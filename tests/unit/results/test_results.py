@@ -173,7 +173,7 @@ def test_the_summary_ranks_by_value_and_shows_what_varies(home: Path):
     sweep = fill(home)
     with Ledger(home) as ledger:
         rows, note = trial_summary(sweep, ledger.trials(sweep))
-    assert [row["trial"] for row in rows] == [3, 2, 1, 4]
+    assert [row["trial"] for row in rows] == [2, 1, 4, 3], "what failed comes last, whatever it reported before"
     assert "fixed" not in rows[0] and "lr" in rows[0]
     assert "best loss 0.25 in trial 2" in note
 
