@@ -2,10 +2,11 @@
 
     python -m benchmarks.ledger [--profile]
 
-No Ray and no training: legs are played through the engine, the ledger is on disk as in a sweep. `resume` is what
-happens between `Run.start` and the moment when Ray would be started, in a process that has imported everything: the
-time on the clock, and the CPU time alone. Starts and reports are CPU time of the driver, with a checkpoint, and so a
-commit, for every report.
+No Ray and no training: legs are played through the engine, the ledger is on disk as in a sweep. `again` is the same
+`sweep` command once more, as a process of its own from its first import to its table. `resume` is what happens between
+`Run.start` and the moment when Ray would be started, in a process that has imported everything. Of both, the time on
+the clock, and the CPU time alone. Starts and reports are CPU time of the driver, with a checkpoint, and so a commit,
+for every report.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import argparse
 import cProfile
 import platform
 import pstats
+import resource
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +35,10 @@ from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.events import Assignment, Report
+from hpsearch.specfile import dump_yaml
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
+from hpsearch.trainable import locate
 
 SIZES = (100, 1000, 10_000)
 """Trials that are over."""
@@ -44,6 +50,7 @@ MORE_TRIALS = 40
 
 RANDOM: dict[str, Any] = {
     "name": "ledger",
+    "trainable": "benchmarks.ledger:nothing",
     "metric": {"name": "loss", "goal": "minimize"},
     "parameters": {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(6)},
     "limits": {"epochs": REPORTS},
@@ -62,11 +69,14 @@ def nothing(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     yield {"loss": config["x0"]}
 
 
+CODE = code_of(locate("benchmarks.ledger:nothing", spec_dir=None))
+
+
 def fill(home: Path, tree: dict[str, Any], *, trials: int) -> None:
     """A ledger with a sweep of so many trials, proposed at random: a model would take hours for the large ones."""
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials}})
     with Ledger(home, create=True) as ledger:
-        ledger.add_sweep("ledger", sweep.to_dict(), code=code_of(nothing))
+        ledger.add_sweep("ledger", sweep.to_dict(), code=CODE)
         engine = make_engine(ledger, sweep, searcher_of={**tree, "method": "random"})
         with hurried(ledger):
             play(engine, save_every=4)
@@ -82,7 +92,7 @@ def make_engine(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) ->
         rule=make_stopping_rule(sweep, can_pause=True),
         ledger=ledger,
         record=record,
-        memory=Memory(ledger, sweep, record, code=code_of(nothing)),
+        memory=Memory(ledger, sweep, record, code=CODE),
         concurrent=4,
     )
 
@@ -110,6 +120,22 @@ class ReadyError(BaseException):
     """Ray would be started now."""
 
 
+def again_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
+    """(Seconds, CPU seconds) of the same command on the finished sweep, whose tables are written already."""
+    spec = home / "spec.yaml"
+    spec.write_text(dump_yaml({**tree, "limits": {**tree["limits"], "trials": trials}}))
+    command = [sys.executable, "-m", "hpsearch", "sweep", str(spec), "--home", str(home)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    start, cpu = time.perf_counter(), _cpu_of_children()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start, _cpu_of_children() - cpu
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def resume_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
     """(Seconds, CPU seconds) until Ray would be started, for one more trial."""
 
@@ -120,7 +146,7 @@ def resume_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, f
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials + 1}})
     start, cpu = time.perf_counter(), time.process_time()
     try:
-        Run(sweep=sweep, home=home, function=nothing, show="none").start()
+        Run(sweep=sweep, home=home, show="none").start()
     except ReadyError:
         return time.perf_counter() - start, time.process_time() - cpu
     finally:
@@ -160,20 +186,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", action="store_true", help="print where the largest resume spends its time")
     profile = parser.parse_args().profile
-    make_searcher(Sweep.from_dict({**ASHA, "trainable": "a:b"}))  # Optuna is imported
+    make_searcher(Sweep.from_dict(ASHA))  # Optuna is imported
     print(f"Python {platform.python_version()}, {platform.machine()}; {REPORTS} reports a trial, 9 with asha")
-    print(f"{'':<16}{'trials':>8}{'resume s':>10}{'CPU s':>8}{'start ms':>10}{'report ms':>11}")
+    head = f"{'trials':>8}{'again s':>10}{'CPU s':>8}{'resume s':>10}{'CPU s':>8}{'start ms':>10}{'report ms':>11}"
+    print(f"{'':<16}{head}")
     for name, tree in (("random", RANDOM), ("optuna + asha", ASHA)):
         for trials in SIZES:
             home = Path(tempfile.mkdtemp(prefix="hps-bench-"))
             fill(home, tree, trials=trials)
+            again, again_cpu = again_s(home, tree, trials=trials)
             profiler = cProfile.Profile()
             if profile and trials == SIZES[-1]:
                 profiler.enable()
             resume, cpu = resume_s(home, tree, trials=trials)
             profiler.disable()
             start, report = costs(home, tree, trials=trials)
-            print(f"{name:<16}{trials:>8}{resume:>10.2f}{cpu:>8.2f}{start:>10.2f}{report:>11.3f}", flush=True)
+            told = f"{trials:>8}{again:>10.2f}{again_cpu:>8.2f}{resume:>10.2f}{cpu:>8.2f}{start:>10.2f}{report:>11.3f}"
+            print(f"{name:<16}{told}", flush=True)
             if profile and trials == SIZES[-1]:
                 pstats.Stats(profiler).sort_stats("cumulative").print_stats(35)
             shutil.rmtree(home)
