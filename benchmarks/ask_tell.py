@@ -68,7 +68,7 @@ def loss_of(point: Mapping[str, Any]) -> float:
 class Ours:
     """Asks and tells one of our searchers."""
 
-    def __init__(self, method: str, sampler: str, table: Bowl) -> None:
+    def __init__(self, method: str, sampler: str | None, table: Bowl) -> None:
         self._table = table
         parameters = {name: dict(domain) for name, domain in PARAMETERS.items()}
         metric = {"name": "loss", "goal": "minimize"}
@@ -161,15 +161,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fence", action="store_true")
-    parser.add_argument("--methods", nargs="*", choices=NUM_TOLD, default=list(NUM_TOLD))
+    parser.add_argument("--methods", nargs="*", choices=[*NUM_TOLD], default=[*NUM_TOLD])
     given = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
     print(f"Python {platform.python_version()}, optuna {version('optuna')}, hyperopt {version('hyperopt')}")
     print("ask + tell, medians, CPU ms")
+    table = Bowl(0.9 if given.fence else 1.0)
+    chance = Ours("random", None, table)
+    chance.fill(1000)
+    here = statistics.median(cpu_ms(chance) for _ in range(30))
+    print(f"{'random':14}{'1000 told':25}   hpsearch {here:7.1f}   what every method pays", flush=True)
     for name in given.methods:
-        alone, here = medians(name, Bowl(0.9 if given.fence else 1.0))
+        alone, here = medians(name, table)
         told = f"{NUM_TOLD[name]} told"
         print(f"{name:14}{told:12}alone {alone:7.1f}   hpsearch {here:7.1f}   ratio {here / alone:.2f}", flush=True)
 
