@@ -29,7 +29,7 @@ def findable(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
             (cluster.logs_dir / name).symlink_to((folder / "trials").resolve(), target_is_directory=True)
     with suppress(OSError):
         if cluster.metrics_address is not None:
-            _write_targets(targets, cluster.metrics_address, name)
+            _write_targets(targets, cluster.metrics_address)
     try:
         yield
     finally:
@@ -37,9 +37,9 @@ def findable(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
             targets.unlink(missing_ok=True)
 
 
-def _write_targets(path: Path, address: str, name: str) -> None:
+def _write_targets(path: Path, address: str) -> None:
     """In one step, since Prometheus reads it whenever it changes."""
     path.parent.mkdir(exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(json.dumps([{"targets": [address], "labels": {"job": "hpsearch", "hpsearch_sweep": name}}]))
+    beside.write_text(json.dumps([{"targets": [address], "labels": {}}]))
     beside.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -91,8 +92,11 @@ def watched_sweep(folder: Path) -> Iterator[Watched]:
     (folder / "train.py").write_text(textwrap.dedent(TRAIN))
     (folder / "watched.yaml").write_text(SPEC)
     with (folder / "console.txt").open("w") as console:
-        command = [sys.executable, "-m", "hpsearch", "sweep", "watched.yaml"]
-        process = subprocess.Popen(command, cwd=folder, stdout=console, stderr=subprocess.STDOUT, text=True)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        command = ["python", "-m", "hpsearch", "sweep", "watched.yaml"]  # the dashboard shows the first word
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, "PATH": path}, stdout=console, stderr=subprocess.STDOUT, text=True
+        )
     try:
         said = until(lambda: re.search(r"Ray dashboard: (\S+)", (folder / "console.txt").read_text()))
         assert said, (folder / "console.txt").read_text()

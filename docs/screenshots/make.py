@@ -6,19 +6,23 @@ Needs the extra `dev` and a Chromium on the path. A picture is one function belo
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parents[1]))
 
-from tests import curves  # noqa: E402 - found by the line above
+from hpsearch.ui import serving  # noqa: E402 - found by the line above
+from tests import curves  # noqa: E402
 from tests.browser import chromium  # noqa: E402
+from tests.monitored import watched_sweep  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -81,6 +85,35 @@ def results_in_a_notebook(studio: Studio) -> bytes:
     results = Results(studio.folder, curves.run(studio.folder))
     style = "<style>body {font: 13px sans-serif} td, th {padding: 3px 8px; text-align: right}</style>"
     return studio.of_html(style + results._repr_html_(), width=900, height=100)
+
+
+@picture
+def ray_dashboard(studio: Studio) -> bytes:
+    """The page of the cluster while two trials train: which process is at which trial, epoch and metric."""
+    with watched_sweep(studio.folder) as watched, studio.page(width=1500, height=1000, scale=0.8) as page:
+        token = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
+        page.context.add_cookies([cast(Any, token)])
+        page.goto(f"{watched.url}/#/cluster")
+        for number in (1, 2):
+            at_work = re.compile(rf"^ray::trial {number} epoch \d+ val_loss ")
+            page.get_by_text(at_work).first.wait_for(timeout=120_000)
+        return page.screenshot(full_page=True)
+
+
+@picture
+def optuna_dashboard(studio: Studio) -> bytes:
+    """`hpsearch ui` on a sweep of 64 trials."""
+    with serving(studio.folder, curves.run(studio.folder), port=0) as (server, address):
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with studio.page(width=1300, height=1500, scale=0.8) as page:
+            page.goto(address)
+            page.locator(".plotly .main-svg").nth(3).wait_for(timeout=60_000)
+            page.wait_for_load_state("networkidle")
+            png = page.screenshot()
+        server.shutdown()
+        thread.join()
+    return png
 
 
 def make(names: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict
@@ -28,7 +27,6 @@ def ui(
     """Show a sweep in optuna-dashboard, on this machine alone, until Ctrl-C; also while the sweep runs."""
     from hpsearch.ui import serving
 
-    warnings.simplefilter("ignore")  # Optuna's, of importances that it computes when asked
     with suppress(KeyboardInterrupt), serving(_home(home), name, port=port) as (server, address):
         print(f"Open {address} (Ctrl-C ends this)", flush=True)
         server.serve_forever()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -14,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.blocks import blocks_of
 from tests.monitored import Watched, until, watched_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -73,6 +77,21 @@ def test_prometheus_finds_the_trials_with_their_tags_and_no_series_for_each_epoc
     text = watched.metrics()
     assert 'state="running",sweep="watched"} 2.0' in text
     assert not [line for line in text.splitlines() if line.startswith("ray_tasks") and "trial" in line]
+
+
+def test_the_guides_way_to_look_at_the_gauges_works(watched):
+    page = Path(__file__).parents[2] / "docs" / "monitoring.md"
+    [(_, block)] = blocks_of(page)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def printed() -> str:
+        command, environment = ["bash", "-euo", "pipefail", "-c", block], {**os.environ, "PATH": path}
+        done = subprocess.run(
+            command, cwd=watched.folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        return done.stdout
+
+    assert until(lambda: "ray_hpsearch_trial_epoch{" in printed())
 
 
 def test_logs_are_found_by_trial(watched):

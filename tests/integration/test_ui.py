@@ -26,8 +26,6 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.ui import LOOK_S, SweepApp, serving
 from tests import curves
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Optuna, of importances with conditional parameters
-
 METHODS: list[dict[str, Any]] = [
     {"method": "grid", "parameters": {"lr": {"values": [0.01, 0.1]}, "width": {"values": [16, 64]}, "optimizer": "sgd",
                                       "batch_size": 64}},
@@ -72,8 +70,20 @@ def test_all_trials_of_a_sweep_with_their_states_and_curves(home, served):
     assert [len(trial["intermediate_values"]) for trial in trials] == [trial.epochs_trained for trial in own]
     best = min((trial for trial in own if trial.state == "done"), key=lambda trial: trial.best_value or 0.0)
     assert get(address, "/api/studies/0")["best_trials"][0]["values"] == [best.best_value]
-    importances = get(address, "/api/studies/0/param_importances")["param_importances"][0]
-    assert {each["name"] for each in importances} >= {"lr", "width"}
+
+
+def test_importances_are_those_at_a_common_epoch_over_stopped_trials_too(home, served):
+    address = served(curves.run(home))
+    [found] = get(address, "/api/studies/0/param_importances")["param_importances"]
+    assert [each["name"] for each in found][:2] == ["lr", "width"]
+    assert found[0]["distribution"] == "FloatDistribution"
+    said = {each["key"]: each["value"] for each in get(address, "/api/studies/0")["user_attrs"]}
+    assert "PED-ANOVA at epoch" in said["importance"]
+
+
+def test_a_sweep_of_one_trial_has_no_importances(home, served):
+    address = served(curves.run(home, limits={"trials": 1, "epochs": 1}))
+    assert get(address, "/api/studies/0/param_importances") == {"param_importances": [[]]}
 
 
 @pytest.mark.parametrize("keys", METHODS, ids=lambda keys: keys["method"])
