@@ -23,6 +23,7 @@ from hpsearch.gauges import Gauges
 from hpsearch.heartbeat import RayDied
 from hpsearch.live.lines import Lines
 from hpsearch.live.notebook import NotebookTable
+from hpsearch.live.notice import Notices
 from hpsearch.live.pulse import Pulse
 from hpsearch.live.screen import Picture, Screen
 from hpsearch.live.standing import Outlook, Standing
@@ -31,7 +32,9 @@ from hpsearch.nodes import Files, Node, NodeWatch
 from hpsearch.places import Places
 from hpsearch.room import Room
 from hpsearch.signals import EXIT_CODES, Signals
+from hpsearch.slots.roster import roster_of
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.trial_run import TrialRun
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
 """Beginnings of environment variables that Ray sets for each worker; the driver's stay with the driver."""
@@ -169,7 +172,7 @@ class Session:
 
     @contextmanager
     def _display(self) -> Iterator[None]:
-        standing = Standing(self._sweep, self._engine.trials, self._outlook)
+        standing = Standing(self._sweep, self._engine.trials, self._outlook, trains=self._has_processes)
         self._engine.observers = (standing,)
         with ExitStack() as stack:
             tasks: list[Callable[[], None]] = []
@@ -179,8 +182,13 @@ class Session:
                 tasks.append(stack.enter_context(Screen(Picture(standing), self._console)).draw)
             elif self._show == "lines":
                 self._engine.observers = (standing, Lines(standing, self._say))
-            stack.enter_context(Pulse(tasks))
+            notices = Notices(self._folder)
+            stack.callback(notices.remove)
+            stack.enter_context(Pulse([*tasks, lambda: notices.tell(standing.outlook())]))
             yield
+
+    def _has_processes(self, trial: TrialRun) -> bool:
+        return roster_of(self._folder / "trials" / f"{trial.number:04d}", attempt=trial.attempts) is not None
 
     def _outlook(self) -> Outlook:
         limit = self._sweep.limits.time_s

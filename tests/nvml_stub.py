@@ -2,8 +2,8 @@
 
 It is told what to show by environment variables: NVML_STUB_UUIDS, the UUIDs of the GPUs with commas between them
 (one that begins with `lost` has fallen off the bus), and NVML_STUB_INIT, the error code of its initialisation. Each GPU
-has 16 GiB. What GPU 0 is like besides: NVML_STUB_HELD, `PID:MiB` of a process that computes on it; NVML_STUB_ECC, its
-uncorrected memory errors; NVML_STUB_DEGREES, its temperature.
+has 16 GiB. What GPU 0 is like besides: NVML_STUB_HELD, `PID:MiB` of a process that computes on it; NVML_STUB_BUSY, how
+busy it is in per cent; NVML_STUB_ECC, its uncorrected memory errors; NVML_STUB_DEGREES, its temperature.
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ int nvmlDeviceGetTotalEccErrors(Device *device, int type, int counter, unsigned 
 }
 int nvmlDeviceGetTemperature(Device *device, int sensor, unsigned *degrees) {
     *degrees = number(device, "NVML_STUB_DEGREES");
+    return 0;
+}
+int nvmlDeviceGetUtilizationRates(Device *device, unsigned *rates) {
+    rates[0] = number(device, "NVML_STUB_BUSY");
+    rates[1] = 0;
     return 0;
 }
 const char *nvmlErrorString(int code) { return "An error"; }

@@ -47,6 +47,9 @@ NEVER = [
     ("hpsearch.search", {"ray", "hpsearch.ledger", "hpsearch.slots"}),
     ("hpsearch.stopping", {"ray", "torch", "hpsearch.ledger", "hpsearch.slots"}),
     ("hpsearch.devices", {"ray", "torch"}),
+    ("hpsearch.live", {"ray", "torch", "pandas"}),
+    ("hpsearch.slots.roster", {"ray", "torch"}),
+    ("hpsearch.waiting", {"ray", "torch"}),
     ("hpsearch.slots.events", {"ray", "torch"}),
 ]
 """Packages that must not import these, not even inside a function."""

@@ -63,6 +63,7 @@ def test_verbs_and_flags():
         "best": ["--home", "--json"],
         "compare": ["--home", "--json"],
         "clean": ["--dry-run", "--home", "--json"],
+        "watch": ["--home", "--json", "--once"],
         "logs": ["--home", "-f"],
         "stop": ["--home", "--now"],
         "ui": ["--home", "--port"],

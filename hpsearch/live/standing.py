@@ -45,6 +45,7 @@ class Standing:
         trials: Mapping[int, TrialRun],
         outlook: Callable[[], Outlook],
         *,
+        trains: Callable[[TrialRun], bool] = lambda trial: True,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -54,11 +55,12 @@ class Standing:
             sweep: What runs.
             trials: All of its trials so far by number; somebody else adds to it.
             outlook: What else is known now.
+            trains: Whether a running trial has processes already.
             clock: Seconds that never go back.
             wall_clock: Seconds since 1970.
         """
         self.sweep, self.total = sweep, sweep.max_trials
-        self.outlook = outlook
+        self.outlook, self._trains = outlook, trains
         self.recent: deque[int] = deque(maxlen=RECENT)
         self._trials, self._clock, self._wall_clock = trials, clock, wall_clock
         self._forecast, self._pace = Forecast(sweep), Pace(self.trials, now=clock())
@@ -149,6 +151,8 @@ class Standing:
         """The state, with the rung that the trial waits at, was stopped at, or goes to."""
         if trial.cause is not None:
             return f"{trial.state}: {trial.cause}"
+        if trial.state == "running" and not self._trains(trial):
+            return "starting"
         rungs = self._forecast.rungs_of(trial.number)
         if trial.state in ("paused", "stopped") and trial.epochs in rungs:
             return f"{trial.state} at {trial.epochs}"

@@ -25,6 +25,7 @@ from hpsearch.slots.console import own_streams
 from hpsearch.slots.events import Assignment
 from hpsearch.slots.naming import process_name
 from hpsearch.slots.process_state import ProcessState
+from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Rank:
             self._ranks_here = workers_on(self.settings.request, node.cpus, node.gpus)
         return {
             "pid": os.getpid(),
+            "process": Process.of(os.getpid()),
             "node": ray.get_runtime_context().get_node_id(),
             "sees_trials": os.path.isdir(self.settings.trials_dir),  # noqa: PTH112
             "address": ray.util.get_node_ip_address(),

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.nodes import is_alive
 from hpsearch.slots.rank import Rank
+from hpsearch.slots.roster import RankProcess
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.training.sealed_memory import Copies
 
@@ -74,6 +75,7 @@ class RankGroup:
         self.slot = 0
         self._placement = placement
         self._processes: list[_Process] = []
+        self.members: tuple[RankProcess, ...] = ()
         self._shared_data = Copies()
         self._manager = os.getppid()
         """Process id of the raylet that started this process: a process gets another parent when its own is gone."""
@@ -96,6 +98,7 @@ class RankGroup:
         self._processes = [
             _Process(actor, fact["pid"], fact["node"]) for actor, fact in zip(actors, facts, strict=True)
         ]
+        self.members = tuple(RankProcess(process=fact["process"], gpus=fact["gpus"]) for fact in facts)
         for rank, fact in enumerate(facts):
             if not fact["sees_trials"]:
                 blind = f"node {fact['address']} does not see {self.settings.trials_dir}: it needs the same disk"

@@ -21,6 +21,7 @@ from hpsearch.slots.console import open_log
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Peaks, Report, Unusable
 from hpsearch.slots.naming import CallNames
 from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
+from hpsearch.slots.roster import Roster, remove_roster, write_roster
 from hpsearch.slots.settings import SlotSettings
 
 ASSIGNMENT_KEY = "assignment"
@@ -103,6 +104,8 @@ class Slot:
         Returns:
             Epoch of the newest checkpoint, if there was an attempt to let go of.
         """
+        if self._assignment is not None:
+            remove_roster(self._trial_dir(self._assignment.number))
         if self._assignment is None or not self._ranks.alive:
             self._assignment = None
             return self._checkpoint_epoch
@@ -127,6 +130,9 @@ class Slot:
 
     def _step(self, assignment: Assignment) -> Event:
         begin = assignment if self._fresh else None
+        if self._fresh:
+            roster = Roster(attempt=assignment.attempt, ranks=self._ranks.members)
+            write_roster(self._trial_dir(assignment.number), roster)
         try:
             replies = self._ranks.call(
                 "step",

@@ -1,0 +1,96 @@
+"""The verb that shows a running sweep from another terminal: no Ray, no torch, no pandas."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpsearch.cli.app import Home, Name, app
+from hpsearch.cli.printing import open_ledger, print_json
+
+if TYPE_CHECKING:
+    from hpsearch.live.follower import Follower
+    from hpsearch.live.meter import Measured, Meter
+
+LOOK_S = 1.0
+"""Between two frames."""
+FIRST_LOOK_S = 0.5
+"""What CPU time is measured over where there is one frame alone."""
+
+
+@app.command(epilog="Example: hpsearch watch resnet")
+def watch(
+    name: Name = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one frame as JSON and end.")] = False,
+    home: Home = None,
+) -> None:
+    """Show a sweep that runs in another terminal, with what its trials use of this machine, until it ends."""
+    from hpsearch.live.follower import Follower
+    from hpsearch.live.meter import Meter
+
+    with open_ledger(home) as ledger, suppress(KeyboardInterrupt):
+        follower, meter = Follower(ledger, ledger.sweep(name)), Meter()
+        if once or as_json:
+            _look(follower, meter)
+            time.sleep(FIRST_LOOK_S if follower.runs else 0.0)
+            _print_frame(follower, _look(follower, meter), as_json=as_json)
+        elif not follower.runs or not sys.stdout.isatty():
+            _follow_in_lines(follower)
+        else:
+            _follow_on_screen(follower, meter)
+
+
+def _look(follower: Follower, meter: Meter) -> Measured:
+    follower.look()
+    return meter.look(follower.rosters, None if follower.notice is None else follower.notice.driver)
+
+
+def _print_frame(follower: Follower, measured: Measured, *, as_json: bool) -> None:
+    from hpsearch.live.frame import frame, screen_size
+    from hpsearch.live.watched import beside_of, plain
+
+    if as_json:
+        print_json(plain(follower, measured))
+        return
+    width, height = screen_size()
+    for line, _ in frame(follower.standing, width=width, height=height - 1, beside=beside_of(follower, measured)):
+        print(line)
+
+
+def _follow_in_lines(follower: Follower) -> None:
+    """As a sweep itself does in a pipe: a line for each trial that ends."""
+    from hpsearch.live.lines import Lines
+
+    lines = Lines(follower.standing, lambda line: print(line, flush=True))
+    while follower.runs:
+        time.sleep(LOOK_S)
+        follower.look(lines.on_end)
+    _print_end(follower)
+
+
+def _follow_on_screen(follower: Follower, meter: Meter) -> None:
+    from rich.console import Console
+
+    from hpsearch.live.screen import Picture, Screen
+    from hpsearch.live.watched import beside_of
+
+    measured = _look(follower, meter)
+    picture = Picture(follower.standing, lambda: beside_of(follower, measured))
+    with Screen(picture, Console(highlight=False)) as screen:
+        while follower.runs:
+            screen.draw()
+            time.sleep(LOOK_S)
+            measured = _look(follower, meter)
+    _print_end(follower)
+
+
+def _print_end(follower: Follower) -> None:
+    from hpsearch.live.standing import headline
+
+    print(f"{follower.record.name} {follower.words}")
+    print(headline(follower.standing))
