@@ -28,6 +28,8 @@ PRIOR_PACE_S = 10.0
 """Slots count as busy all the time until much more than this has passed."""
 MAX_JOBS = 300
 """Stretches of training that are laid out one by one; what comes before them fills all slots evenly."""
+SLOWEST = 4.0
+"""Times the median that an epoch is believed to take at most."""
 GOLDEN = 0.618
 
 Stages = tuple[int, ...]
@@ -187,8 +189,9 @@ class Pace:
 
 
 def _speeds(trials: Iterable[TrialRun]) -> list[float]:
-    """Seconds an epoch of each trial that has trained one, rising."""
-    return sorted(trial.duration_s / trial.epochs for trial in trials if trial.epochs and trial.duration_s)
+    """Seconds an epoch of each trial that has trained one, rising; the first epoch of a slot is slow, and no measure."""
+    speeds = sorted(trial.duration_s / trial.epochs for trial in trials if trial.epochs and trial.duration_s)
+    return [min(speed, SLOWEST * speeds[len(speeds) // 2]) for speed in speeds]
 
 
 def _laid_out(work: Work, speeds: Sequence[float], *, concurrent: int) -> float:
