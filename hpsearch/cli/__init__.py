@@ -14,7 +14,18 @@ from hpsearch.cli.app import app
 from hpsearch.errors import HpsearchError
 
 # isort: off
-from hpsearch.cli import running, by_hand, specs, watching, attending, reading, exporting, reporting, cleaning, examining  # noqa: F401 - in the order of the help
+from hpsearch.cli import (
+    running,
+    by_hand,
+    specs,
+    watching,
+    attending,
+    reading,
+    exporting,
+    reporting,
+    cleaning,
+    examining,
+)  # noqa: F401 - in the order of the help
 # isort: on
 
 __all__ = ["app", "main"]

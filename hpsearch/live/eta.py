@@ -189,7 +189,7 @@ class Pace:
 
 
 def _speeds(trials: Iterable[TrialRun]) -> list[float]:
-    """Seconds an epoch of each trial that has trained one, rising; the first epoch of a slot is slow, and no measure."""
+    """Seconds an epoch of each trial that has trained one, rising; a slot's first epoch is no measure."""
     speeds = sorted(trial.duration_s / trial.epochs for trial in trials if trial.epochs and trial.duration_s)
     return [min(speed, SLOWEST * speeds[len(speeds) // 2]) for speed in speeds]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import final
 
 from hpsearch.live.standing import MARKS, Standing, describe
-from hpsearch.live.words import printable
+from hpsearch.plain import printable
 from hpsearch.trial_run import TrialRun
 
 

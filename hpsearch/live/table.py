@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpsearch.live.standing import MARKS, Standing
-from hpsearch.live.words import BARS, clock_text, cut, printable, scale_of, short, sparkline
+from hpsearch.live.words import BARS, clock_text, cut, scale_of, short, sparkline
+from hpsearch.plain import printable
 from hpsearch.trial_run import TrialRun
 
 GAP = 2

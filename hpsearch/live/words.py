@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hpsearch.plain import printable
 from hpsearch.space import canonical
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -14,11 +15,6 @@ NO_NUMBER = "?"
 """In place of a bar for what is not finite."""
 WORST_SHARE = 0.2
 """So much of the values, on the bad side, is drawn at the edge: the first losses would flatten all that follows."""
-
-
-def printable(text: str) -> str:
-    """Text on one line, with nothing that a terminal obeys."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def short(value: Any) -> str:
