@@ -61,7 +61,7 @@ def test_verbs_and_flags():
         "list": ["--home", "--json"],
         "show": ["--epoch", "--failures", "--home", "--json", "--trial"],
         "best": ["--home", "--json"],
-        "compare": ["--home", "--json"],
+        "compare": ["--home", "--json", "-o"],
         "clean": ["--dry-run", "--home", "--json"],
         "watch": ["--home", "--json", "--once"],
         "logs": ["--home", "-f"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -109,9 +110,10 @@ def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> Non
     print_lines(tail_lines(attempts))
 
 
-@app.command(epilog="Example: hpsearch compare resnet resnet-tpe")
+@app.command(epilog="Example: hpsearch compare resnet resnet-tpe -o compared.png")
 def compare(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sweeps of one metric.")],
+    output: Annotated[Path | None, typer.Option("-o", help="Draw them too: a .png, .svg or .html file.")] = None,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
@@ -125,6 +127,11 @@ def compare(
     comparison = compare_sweeps(read)
     if not as_json:
         print(printable(comparison.sentence))
+    if output is not None:
+        from hpsearch.results.charts.comparison import comparison_chart
+        from hpsearch.results.charts.figure import Figure
+
+        Figure(comparison_chart(comparison, read)).save(output)
     print_rows([vars(row) for row in comparison.rows], as_json=as_json)
 
 

@@ -24,7 +24,7 @@ def progress_chart(sweep: SweepRecord, steps: Sequence[Step], *, against: Cost) 
         steps: `best_so_far`.
         against: What it took.
     """
-    unit_s, unit = _unit(steps)
+    unit_s, unit = time_unit(steps[-1].seconds if steps else 0.0)
     costs = [step.seconds / unit_s if against == "seconds" else float(getattr(step, against)) for step in steps]
     name = f"{unit} of training, all trials together" if against == "seconds" else f"{against} so far"
     values = tuple(step.value for step in steps)
@@ -50,9 +50,9 @@ def progress_chart(sweep: SweepRecord, steps: Sequence[Step], *, against: Cost) 
     )
 
 
-def _unit(steps: Sequence[Step]) -> tuple[float, str]:
-    total = steps[-1].seconds if steps else 0.0
-    return next(((size, name) for size, name in UNITS if total >= 2 * size), UNITS[-1])
+def time_unit(total_s: float) -> tuple[float, str]:
+    """Seconds of the unit in which an axis counts this much training, and its name."""
+    return next(((size, name) for size, name in UNITS if total_s >= 2 * size), UNITS[-1])
 
 
 def _alternative(sweep: SweepRecord, steps: Sequence[Step], against: Cost) -> str:

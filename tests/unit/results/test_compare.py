@@ -82,3 +82,22 @@ def test_the_command_line_and_python_say_the_same(home: Path):
     frame = Results(home, "a").compare("b")
     assert list(frame.columns) == [column.name for column in COMPARE]
     assert [row["best"] for row in rows] == frame["best"].tolist()
+
+
+def test_the_picture_has_a_line_for_each_sweep_and_the_budget(home: Path, tmp_path: Path):
+    for i in range(6):
+        run(home, name=f"sweep-{i}", limits=SMALL, seed=i, max_reports=None if i else 0)
+    names = [f"sweep-{i}" for i in range(6)]
+    path = tmp_path / "compared.svg"
+    done = CliRunner().invoke(app, ["compare", *names[1:], "-o", str(path), "--home", str(home)])
+    assert done.exit_code == 0 and path.stat().st_size < 100_000
+    text = path.read_text()
+    assert all(name in text for name in names[1:]) and "equal budgets" in text and names[0] not in text
+    done = CliRunner().invoke(app, ["compare", *names, "-o", str(path), "--home", str(home)])
+    assert "equal budgets" not in path.read_text(), "one has no result yet"
+
+
+def test_a_picture_of_another_kind_is_refused(home: Path, tmp_path: Path):
+    run(home, limits=SMALL)
+    done = CliRunner().invoke(app, ["compare", "curves", "-o", str(tmp_path / "x.bmp"), "--home", str(home)])
+    assert isinstance(done.exception, SpecError) and ".png, .svg or .html" in str(done.exception)
