@@ -56,6 +56,7 @@ def show(
 
 
 def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
+    from hpsearch.ledger.lock import is_held
     from hpsearch.results.current import current_trials
     from hpsearch.results.rows import trial_rows
     from hpsearch.results.shown import ahead_lines, remark_lines, trial_summary
@@ -64,7 +65,7 @@ def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
     if as_json:
         print_json(trial_rows(record, trials))
         return
-    rows, note = trial_summary(record, trials)
+    rows, note = trial_summary(record, trials, is_alive=is_held(ledger.home / record.folder))
     winner = best_of(trials, sign=record.sign)
     ahead = ahead_lines(record, trials, ledger.reports_of(winner)) if winner is not None else []
     print_lines([note, *ahead, *remark_lines(record, trials)])

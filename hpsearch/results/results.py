@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
+from hpsearch.plain import printable
 from hpsearch.results.current import current_trials
 from hpsearch.results.rows import trial_rows
 from hpsearch.results.shown import headline, varying_parameters
@@ -235,7 +237,8 @@ class Results:
 
     def __repr__(self) -> str:
         sweep, trials = self._read()
-        return f"<Results {headline(sweep, trials)}>"
+        line = headline(sweep, trials, is_alive=is_held(self.home / sweep.folder))
+        return printable(f"<Results {line}>")
 
     def _repr_html_(self) -> str:
         """A static table of the best trials, everything escaped."""

@@ -25,7 +25,9 @@ MAX_TAILS = 5
 """Logs whose ends are shown together."""
 
 
-def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[list[dict[str, Any]], str]:
+def trial_summary(
+    sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None
+) -> tuple[list[dict[str, Any]], str]:
     """(rows, headline): the trials, best first, with the parameters that vary; and the sweep in one sentence.
 
     Failed trials come last, whatever they reported before.
@@ -47,7 +49,7 @@ def trial_summary(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[li
         | ({"code": trial.code_hash and trial.code_hash[:8]} if len(codes) > 1 else {})
         for trial in ranked
     ]
-    return rows, headline(sweep, trials)
+    return rows, headline(sweep, trials, is_alive=is_alive)
 
 
 def _rank(sweep: SweepRecord, trial: TrialRecord) -> tuple[bool, bool, float, int]:
@@ -134,21 +136,33 @@ def ahead_lines(sweep: SweepRecord, trials: Sequence[TrialRecord], winner_report
     return [f"{who} {was} stopped while ahead of trial {first.winner}, the best, at {at}."]
 
 
-def headline(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
-    """The sweep in one line: counts, the best value, why it ended."""
+def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None) -> str:
+    """The sweep in one line: counts, the best value, why it ended.
+
+    Args:
+        sweep: Its record.
+        trials: All of them, as they stand now.
+        is_alive: Whether a process runs it; None if nobody looked.
+    """
+    trials = list(trials)
     states = Counter(trial.state for trial in trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trial yet"
-    best = best_of(trials, sign=sweep.sign)
-    value = (
-        f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
-        if best and best.best_value is not None
-        else ""
-    )
-    state = {"running": "runs, or was killed", "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[
-        sweep.state
-    ]
+    runs = {None: "runs, or was killed", True: "runs", False: "was killed; go on with `hpsearch resume`"}[is_alive]
+    state = {"running": runs, "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
     reason = f" ({sweep.reason})" if sweep.reason else ""
-    return f"{sweep.name}: {state}{reason}: {counts}{value}"
+    return f"{sweep.name}: {state}{reason}: {counts}{_best_words(sweep, trials)}"
+
+
+def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+    """The best trial that succeeded; as long as there is none, the best of those that are not over."""
+    best = best_of(trials, sign=sweep.sign)
+    if best is not None:
+        return f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
+    ranked = sorted(trials, key=lambda trial: _rank(sweep, trial))
+    if not ranked or ranked[0].state == "failed" or ranked[0].best_value is None:
+        return ""
+    first = ranked[0]
+    return f"; best {sweep.metric} so far {first.best_value:.6g} in trial {first.number}, which is {first.state}"
 
 
 def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:

@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
+from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import best_of
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.current import current_trials
 from hpsearch.results.results import Results
-from hpsearch.results.shown import ahead_lines
+from hpsearch.results.shown import ahead_lines, headline
 from hpsearch.slots.events import Failed
 from tests.curves import Landscape, run
 
@@ -99,3 +100,22 @@ def test_a_spreadsheet_runs_nothing_that_others_wrote(hostile: Path):
     assert "\x1b" not in table
     cells = [cell for line in table.splitlines() for cell in line.split(",")]
     assert not [cell for cell in cells if cell.strip('"').startswith(("=", "+", "@"))]
+
+
+def test_a_sweep_that_was_killed_is_told_from_one_that_runs(home: Path):
+    run(home, max_reports=20)
+    assert printed("show", home=home).startswith("curves: was killed; go on with `hpsearch resume`: ")
+    with writer_lock(home / "curves", "curves"):
+        assert printed("show", home=home).startswith("curves: runs: ")
+        assert "was killed" not in repr(Results(home))
+
+
+def test_before_the_first_success_the_best_so_far_is_named_with_its_state(home: Path):
+    run(home, max_reports=20)
+    with Ledger(home) as ledger:
+        sweep = ledger.sweep()
+        trials = current_trials(ledger, sweep)
+    best = min(trials, key=lambda trial: trial.best_value or 99.0)
+    assert f"; best val_loss so far {best.best_value:.6g} in trial {best.number}, which is {best.state}" in headline(
+        sweep, trials
+    )
