@@ -14,7 +14,7 @@ from hpsearch.cli.app import app
 from hpsearch.errors import HpsearchError
 
 # isort: off
-from hpsearch.cli import (
+from hpsearch.cli import (  # noqa: F401 - in the order of the help
     running,
     by_hand,
     specs,
@@ -25,7 +25,7 @@ from hpsearch.cli import (
     reporting,
     cleaning,
     examining,
-)  # noqa: F401 - in the order of the help
+)
 # isort: on
 
 __all__ = ["app", "main"]
