@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
+from hpsearch.results.current import current_trials
 from hpsearch.results.curves import Curve, Step, best_so_far, learning_curves, rungs_reached
 from hpsearch.results.edges import Edge, edges
 from hpsearch.results.fidelity import ranking
@@ -19,6 +20,7 @@ from hpsearch.results.shown import varying_parameters
 
 if TYPE_CHECKING:
     from hpsearch.results.importance import Importance
+    from hpsearch.sweep import Sweep
 
 NUM_SLICES = 4
 """Parameters that have a picture of their own, the most important ones."""
@@ -33,11 +35,18 @@ class Findings:
     sweep: SweepRecord
     """What was searched."""
     trials: list[TrialRecord]
-    """All of them by number."""
+    """All of them by number; those that run as they stand."""
     reports: list[ReportRecord]
     """In the order in which they came."""
     failures: list[FailureRecord]
     """Every attempt that failed, in the order in which they came."""
+
+    @cached_property
+    def spec(self) -> Sweep:
+        """What its spec means."""
+        from hpsearch.sweep import Sweep
+
+        return Sweep.from_dict(dict(self.sweep.spec))
 
     @cached_property
     def best(self) -> TrialRecord | None:
@@ -74,13 +83,10 @@ class Findings:
     @cached_property
     def scales(self) -> list[Scale]:
         """Of the parameters that vary, the most important first, those of unknown importance last."""
-        from hpsearch.sweep import Sweep
-
         ranked = [row.parameter for row in self.importance.rows]
         varying = varying_parameters(self.trials)
         names = [*(name for name in ranked if name in varying), *(name for name in varying if name not in ranked)]
-        domains = Sweep.from_dict(dict(self.sweep.spec)).space.domains
-        return scales_of(domains, [trial.point for trial in self.trials], names)
+        return scales_of(self.spec.space.domains, [trial.point for trial in self.trials], names)
 
     @cached_property
     def edges(self) -> list[Edge]:
@@ -111,7 +117,7 @@ def read_findings(home: Path, name: str | None) -> Findings:
         return Findings(
             home=home,
             sweep=sweep,
-            trials=ledger.trials(sweep),
+            trials=current_trials(ledger, sweep),
             reports=ledger.reports(sweep),
             failures=ledger.failures(sweep),
         )

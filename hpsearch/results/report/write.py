@@ -8,9 +8,10 @@ from pathlib import Path
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.results.files import replace_file
 from hpsearch.results.findings import Findings
+from hpsearch.results.report.head import remarks, tiles
 from hpsearch.results.report.html import Element, element
 from hpsearch.results.report.page import html_page, picture
-from hpsearch.results.report.sections import Section, remarks, sections, tiles
+from hpsearch.results.report.sections import Section, sections
 from hpsearch.results.texts import one_line
 
 STATES = {

@@ -1,0 +1,75 @@
+"""What failed and why: the causes, where configurations fail, and each different failure with the end of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hpsearch.results.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, failed_attempts, log_tail
+from hpsearch.results.fences import fence_lines
+from hpsearch.results.findings import Findings
+from hpsearch.results.report.html import Element, Node, element
+from hpsearch.results.report.tables import table
+
+MAX_GROUPS = 12
+"""Different failures that are told of, the most frequent ones."""
+MAX_NUMBERS = 8
+"""Trials that are named of each."""
+MAX_EVIDENCE = 600
+"""Characters of the sentence."""
+
+
+def failed(found: Findings) -> Iterator[Node]:
+    """What is below the heading."""
+    attempts = failed_attempts(found.sweep, found.trials, found.failures, home=found.home)
+    if not attempts:
+        yield element("p", "Nothing failed.")
+        return
+    causes = [
+        (each.cause, each.attempts, each.trials, each.final, f"{each.cause_class}: {WHAT_FOLLOWS[each.cause_class]}")
+        for each in count_by_cause(attempts)
+    ]
+    head = ["cause", "attempts", "trials", "failed for good", "what follows"]
+    yield table("Causes, the most frequent first.", head, causes)
+    if lines := fence_lines(found.trials):
+        yield element("p", "Where configurations fail:")
+        yield element("ul", *(element("li", line) for line in lines))
+    groups = _groups(attempts)
+    yield from (_group(group) for group in groups[:MAX_GROUPS])
+    if len(groups) > MAX_GROUPS:
+        rest = f"{len(groups) - MAX_GROUPS} more different failures are told by "
+        yield element("p", rest, element("code", f"hpsearch show {found.sweep.name} --failures"), ".")
+
+
+def _groups(attempts: Sequence[FailedAttempt]) -> list[list[FailedAttempt]]:
+    """Attempts of equal cause and evidence together, the largest group first."""
+    groups: dict[tuple[str, str], list[FailedAttempt]] = {}
+    for attempt in attempts:
+        groups.setdefault((attempt.cause, attempt.evidence), []).append(attempt)
+    return sorted(groups.values(), key=lambda group: -len(group))
+
+
+def _group(group: list[FailedAttempt]) -> Element:
+    first = group[0]
+    evidence = first.evidence if len(first.evidence) <= MAX_EVIDENCE else f"{first.evidence[:MAX_EVIDENCE]} ..."
+    retried = sum(attempt.was_retried for attempt in group)
+    again = f"; tried again {retried} times" if retried else ""
+    tail = log_tail(first.log)
+    return element(
+        "div",
+        element("h3", f"{first.cause}: {_trials(group)}{again}"),
+        element("p", evidence or "Nothing is known of it."),
+        element("p", first.place) if first.place else None,
+        element(
+            "details",
+            element("summary", f"The end of trial {first.trial}'s log"),
+            element("pre", tail or "It is empty.", tabindex="0", class_="wrapped"),
+        ),
+        class_="failure",
+    )
+
+
+def _trials(group: list[FailedAttempt]) -> str:
+    numbers = list(dict.fromkeys(attempt.trial for attempt in group))
+    named = ", ".join(map(str, numbers[:MAX_NUMBERS]))
+    more = f" and {len(numbers) - MAX_NUMBERS} more" if len(numbers) > MAX_NUMBERS else ""
+    return f"{'trial' if len(numbers) == 1 else 'trials'} {named}{more}"
