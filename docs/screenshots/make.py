@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -114,6 +114,71 @@ def optuna_dashboard(studio: Studio) -> bytes:
         server.shutdown()
         thread.join()
     return png
+
+
+@picture
+def report(studio: Studio) -> bytes:
+    """The head of the report, its learning curves and what matters."""
+    with _report(studio, width=1120, height=2000, scale=0.75) as page:
+        return page.screenshot()
+
+
+@picture
+def report_on_a_phone(studio: Studio) -> bytes:
+    """The same report as a phone shows it, four screens beside each other."""
+    with _report(studio, width=390, height=844, scale=1.0, has_touch=True, is_mobile=True) as page:
+        places = ["body", "#curves", "#slices", "#failures"]
+        shots = []
+        for place in places:
+            page.locator(place).evaluate("e => e.scrollIntoView({behavior: 'instant'})")
+            shots.append(page.screenshot())
+    return _beside(studio, shots, width=390, height=844)
+
+
+@picture
+def learning_curves(studio: Studio) -> bytes:
+    """What `results.plot.curves()` saves."""
+    from hpsearch.results.results import Results
+
+    results = Results(studio.folder, curves.run(studio.folder))
+    return results.plot.curves().save(studio.folder / "curves.png").read_bytes()
+
+
+@picture
+def figures_in_a_notebook(studio: Studio) -> bytes:
+    """What cells show that end with figures, in a notebook that does not draw plotly."""
+    from hpsearch.results.results import Results
+
+    plot = Results(studio.folder, curves.run(studio.folder)).plot
+    cells = (("results.plot.importance()", plot.importance()), ("results.plot.parallel()", plot.parallel()))
+    style = "<style>body {margin: 16px} pre {font: 13px monospace; background: #f4f6f8; padding: 6px}</style>"
+    return studio.of_html(
+        style + "".join(f"<pre>{code}</pre>{f._repr_html_()}" for code, f in cells), width=860, height=100
+    )
+
+
+@contextmanager
+def _report(studio: Studio, **page: Any) -> Iterator[Page]:
+    """The report of a sweep with failures, every picture drawn."""
+    from hpsearch.results.results import Results
+
+    with chdir(studio.folder):
+        path = Results(Path("sweeps"), curves.run(Path("sweeps"))).report().resolve()
+    with studio.page(**page) as shown:
+        shown.goto(path.as_uri())
+        shown.wait_for_selector("html.is-drawn", timeout=60_000)
+        yield shown
+
+
+def _beside(studio: Studio, pngs: list[bytes], *, width: int, height: int) -> bytes:
+    """Pictures in a row."""
+    from base64 import b64encode
+
+    images = "".join(
+        f'<img src="data:image/png;base64,{b64encode(png).decode()}" width="{width}" height="{height}">' for png in pngs
+    )
+    style = "<style>body {margin: 0; display: flex; gap: 16px; background: #c9d1d9; padding: 16px}</style>"
+    return studio.of_html(style + images, width=len(pngs) * (width + 16) + 16, height=height, scale=0.62)
 
 
 def make(names: list[str]) -> None:

@@ -54,6 +54,13 @@ class Findings:
         return best_of(self.trials, sign=self.sweep.sign)
 
     @cached_property
+    def leader(self) -> int | None:
+        """Number of the trial to bring out: the best that succeeded, or the best so far while none has."""
+        if self.best is not None:
+            return self.best.number
+        return self.steps[-1].trial if self.steps else None
+
+    @cached_property
     def curves(self) -> list[Curve]:
         """Of every trial."""
         return learning_curves(self.sweep, self.trials, self.reports)

@@ -73,8 +73,7 @@ def curves_of(found: Findings) -> Chart:
     """The chart of the learning curves."""
     from hpsearch.results.charts.curves import curves_chart
 
-    best = None if found.best is None else found.best.number
-    return curves_chart(found.sweep, found.curves, rungs=found.rungs, best=best)
+    return curves_chart(found.sweep, found.curves, rungs=found.rungs, best=found.leader)
 
 
 def progress_of(found: Findings) -> tuple[Chart, Chart]:
@@ -114,7 +113,7 @@ def slices_of(found: Findings, *names: str) -> list[Chart]:
             scale,
             values=found.values,
             epoch=found.importance.epoch,
-            best=None if found.best is None else found.best.number,
+            best=found.leader,
             edge=advice.get(scale.name),
         )
         for scale in wanted

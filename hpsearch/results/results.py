@@ -52,7 +52,7 @@ class Results:
         >>> results.trials.sort_values("best_val_loss").head()  # doctest: +SKIP
     """
 
-    def __init__(self, home: Path, name: str | None = None) -> None:
+    def __init__(self, home: str | Path, name: str | None = None) -> None:
         """Open a sweep.
 
         Args:
@@ -63,8 +63,8 @@ class Results:
             UnknownSweep: There is none.
             LedgerError: The ledger can't be read.
         """
-        self.home = home
-        with Ledger(home) as ledger:
+        self.home = Path(home)
+        with Ledger(self.home) as ledger:
             self.name = ledger.sweep(name).name
 
     @property

@@ -100,10 +100,17 @@ def test_a_part_of_an_axis_brings_out_the_trials_that_pass_there(browser: Any, r
         assert wrong == []
 
 
+def test_no_button_uploads_a_picture(browser: Any, reports: Path):
+    with opened(browser, reports / "usual.html", width=1280, height=900) as (page, _):
+        buttons = page.locator(".modebar-btn").evaluate_all("all => all.map(e => e.dataset.title)")
+    assert {button.partition(" ")[0] for button in buttons} == {"Download", "Zoom", "Pan", "Box", "Reset"}
+
+
 def test_a_finger_scrolls_the_page_over_a_picture(browser: Any, reports: Path):
     size = {"width": 390, "height": 844}
     with opened(browser, reports / "usual.html", **size, has_touch=True, is_mobile=True) as (page, _):
         assert page.evaluate("document.querySelector('#curves .canvas').layout.dragmode") is False
+        assert page.locator(".modebar-btn").count() == 0
 
 
 def test_markup_that_got_through_would_run_nothing(browser: Any, reports: Path, tmp_path: Path):

@@ -11,6 +11,8 @@ from hpsearch.errors import SpecError
 from hpsearch.results.charts.description import Chart
 from hpsearch.results.files import replace_file
 
+NO_UPLOAD = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
+"""Plotly has a button that uploads a picture."""
 ENDINGS = (".png", ".svg", ".html")
 
 
@@ -76,7 +78,7 @@ class Figure:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Plotly's JSON for notebooks that draw it, the image for all others."""
         return {
-            "application/vnd.plotly.v1+json": self.to_plotly(),
+            "application/vnd.plotly.v1+json": self.to_plotly() | {"config": NO_UPLOAD},
             "text/html": self._repr_html_(),
             "text/plain": repr(self),
         }

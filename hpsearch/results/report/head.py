@@ -24,9 +24,7 @@ def tiles(found: Findings) -> Element:
     spent = found.steps[-1].seconds if found.steps else sum(trial.duration_s or 0.0 for trial in found.trials)
     return element(
         "dl",
-        _tile(
-            "How far", f"{len(found.trials)} of {max(found.spec.max_trials, len(found.trials))}", f"trials: {counts}"
-        ),
+        _tile("How far", f"{len(found.trials)} of {total}", f"trials: {counts}"),
         _best_tile(found),
         _matters_tile(found.importance),
         _tile("What failed", str(sum(causes.values()) or "nothing"), failed),

@@ -1,9 +1,14 @@
 "use strict";
 // Draws every figure of the page with plotly, and lets parallel coordinates be brushed.
 
+// A finger that moves over a picture scrolls the page.
+const isTouched = matchMedia("(pointer: coarse)").matches;
 const CONFIG = {
   responsive: true,
   displaylogo: false,
+  showSendToCloud: false, // else a button uploads the picture
+  plotlyServerURL: "",
+  displayModeBar: isTouched ? false : "hover",
   modeBarButtonsToRemove: ["lasso2d", "autoScale2d"],
   toImageButtonOptions: { format: "svg" },
 };
@@ -51,8 +56,6 @@ function brush(plot) {
   plot.on("plotly_deselect", () => show(null));
 }
 
-// A finger that moves over a picture scrolls the page.
-const isTouched = matchMedia("(pointer: coarse)").matches;
 const drawn = [];
 for (const figure of document.querySelectorAll("figure.live")) {
   const { data, layout, brush: canBrush } = JSON.parse(figure.querySelector("script").textContent);

@@ -108,6 +108,11 @@ def test_the_frames_have_types_that_hold_missing_values(home: Path):
     assert history[["trial", "epoch"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1]]
 
 
+def test_a_home_may_be_text(home: Path):
+    fill(home)
+    assert Results(str(home), "demo").home == home
+
+
 def test_an_empty_sweep_has_empty_tables(home: Path):
     with Ledger(home, create=True) as ledger:
         ledger.add_sweep("demo", SPEC)

@@ -1,0 +1,21 @@
+"""The page of the guide on reading a sweep: its blocks run on a sweep of that name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests import curves
+from tests.blocks import run_page
+
+PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
+
+
+def test_every_block_runs(tmp_path: Path):
+    curves.run(tmp_path / "sweeps")
+    printed = run_page(PAGE, tmp_path)
+    assert "sweeps/curves/report.html: 64 trials" in printed
+    made = {path.name for path in tmp_path.iterdir()} - {"sweeps", "block.py"}
+    assert made == {
+        "small.html", "elsewhere.html", "curves.png", "progress.svg", "importance.svg", "parallel.html", "slices.png",
+    }  # fmt: skip
+    assert (tmp_path / "elsewhere.html").read_text().startswith("<!doctype html>")
