@@ -17,6 +17,7 @@ from hpsearch.results.findings import read_findings
 from hpsearch.results.report.write import report_html
 from hpsearch.results.results import Results
 from tests import curves, hostile
+from tests.test_layers import loaded_by
 from tests.unit.results.charts.test_charts import AWKWARD, of_a_thousand
 
 
@@ -126,3 +127,15 @@ def test_a_planted_record_of_runs_harms_nobody(tmp_path: Path):
     path.unlink()
     path.write_bytes(b"\xff\xfe\n[1]\n" + b"[" * 100_000 + b'\n{"a": {"b": ' + b"[" * 50 + b"]" * 50 + b"}}\n")
     assert [list(run) for run in read_provenance(tmp_path)] == [["a"]]
+
+
+def test_the_verb_loads_neither_ray_nor_torch_nor_pandas(home: Path):
+    curves.run(home)
+    code = f"""
+from hpsearch.cli import app
+try:
+    app(["report", "--home", {str(home)!r}])
+except SystemExit:
+    pass
+"""
+    assert loaded_by(code, "ray", "torch", "pandas", "optuna", "hyperopt", "matplotlib") == set()
