@@ -2,8 +2,8 @@
 
 One line for each transaction, with a checksum, written before the ledger commits it: so the journal holds everything
 that the ledger does, and at most one transaction more, whose commit a crash prevented; once that is noticed, a line
-after it takes it back. The system writes the file to the disk when it likes: a power cut may cost its last seconds,
-though not those of the ledger at the same time.
+after it takes it back. It is forced to the disk once a second, not with each commit as the ledger is: a power cut may
+cost its last second, though not that of the ledger at the same time.
 
     5d1f0c2a [["trial", 7, {"state": "running", "attempts": 2}], ["report", 7, 4, "{\\"val_loss\\": 0.31}", 12.5]]
 """
@@ -13,12 +13,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
 FILE_NAME = "journal.jsonl"
+SYNC_S = 1.0
+"""What was written is on the disk so much later, if `tick` is called often; each time costs a few milliseconds."""
 Entry = list[Any]
 """`["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
 `["failure", number, columns]`, `["forgiven", number]`; values as the ledger's columns have them. Alone in its line,
@@ -30,8 +34,10 @@ Transaction = list[Entry]
 class Journal:
     """The journals of all sweeps that one process writes; a file is made with its first line."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._home, self._clock = home, clock
+        self._unforced: set[str] = set()
+        self._unforced_since = 0.0
         self._told: dict[str, Transaction] = {}
         self._files: dict[str, int] = {}
         self._undecided: dict[str, Transaction] = {}
@@ -55,6 +61,15 @@ class Journal:
         """The ledger has committed what was written."""
         self._undecided = {}
 
+    def tick(self) -> None:
+        """To be called a few times a second: forces to the disk what has not been for SYNC_S.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        if self._unforced and self._clock() - self._unforced_since >= SYNC_S:
+            self._force()
+
     def take_back(self) -> None:
         """The ledger has not committed what was told or written.
 
@@ -77,7 +92,9 @@ class Journal:
         (self._home / folder / FILE_NAME).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Force what is left to the disk, as far as it goes, and let go of the files."""
+        with suppress(OSError):
+            self._force()
         for folder in list(self._files):
             self._close(folder)
 
@@ -86,6 +103,16 @@ class Journal:
         if os.write(self._open(folder), line) < len(line):  # a torn line is told from others by its checksum
             self._close(folder)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._home / folder / FILE_NAME))
+
+        if not self._unforced:
+            self._unforced_since = self._clock()
+        self._unforced.add(folder)
+
+    def _force(self) -> None:
+        for folder in list(self._unforced):
+            if folder in self._files:
+                os.fdatasync(self._files[folder])
+            self._unforced.discard(folder)
 
     def _open(self, folder: str) -> int:
         if folder not in self._files:

@@ -57,7 +57,7 @@ class Ledger:
         self._pending: list[dict[str, Any]] = []
         self._pending_since = 0.0
         self._together: Connection | None = None
-        self._journal = Journal(home)
+        self._journal = Journal(home, clock=clock)
         self.before_commit: Callable[[], None] = lambda: None
         self._places: dict[int, tuple[str, int]] = {}
         if not create and not self.path.exists():
@@ -330,9 +330,11 @@ class Ledger:
         self.tick()
 
     def tick(self) -> None:
-        """Commit the reports that have waited long enough."""
+        """Commit the reports that have waited long enough, and force the journal to the disk once a second."""
         if self._pending and self._clock() - self._pending_since >= REPORT_DELAY_S:
             self.flush()
+        with storage_errors(self.path):
+            self._journal.tick()
 
     def flush(self) -> None:
         """Commit every report."""

@@ -82,7 +82,7 @@ class Attempt:
             RaySession(self._context, self._trial_dir, known_epochs=assignment.known_epochs) if in_ray_session else None
         )
         self._stepper = make_stepper(function, dict(assignment.config), self._context)
-        self._save_s = 0.0
+        self._save_s, self._has_begun = 0.0, False
         self.checkpoint_epoch: int | None = None
         _reset_peaks()
 
@@ -107,9 +107,21 @@ class Attempt:
     def _next_row(self, *, save: bool) -> object:
         with self._active():
             row = self._stepper.advance()
+            self._note_beginning()
             if save or row is None or self._context.epochs_done in self._assignment.save_epochs:
                 self._save()
         return row
+
+    def _note_beginning(self) -> None:
+        """Say once, in the log, where a trial that was trained before goes on."""
+        first, known = self._context.epochs_done, self._assignment.known_epochs
+        if self._has_begun or not first:
+            return
+        self._has_begun = True
+        if self._rank == 0 and first > 1:
+            self._log.note(f"goes on from its checkpoint of epoch {first - 1}")
+        elif self._rank == 0 and known:
+            self._log.note(f"has no checkpoint and begins anew; epochs up to {known} are on record and not told twice")
 
     @contextmanager
     def _active(self) -> Iterator[None]:

@@ -113,3 +113,35 @@ def test_a_torn_line_does_not_spoil_the_next(ledger):
 def test_a_sweep_that_is_forgotten_has_no_journal(ledger):
     ledger.forget_sweep(ledger.sweep("s"))
     assert not (ledger.home / "s" / "journal.jsonl").exists()
+
+
+def test_the_journal_is_forced_to_the_disk_within_a_second_and_at_the_end(home: Path, monkeypatch: pytest.MonkeyPatch):
+    forced: list[float] = []
+    now = 0.0
+    monkeypatch.setattr("os.fdatasync", lambda file: forced.append(now))
+    with Ledger(home, create=True, clock=lambda: now) as ledger:
+        sweep = ledger.add_sweep("s", SPEC)
+        row = ledger.add_trial(sweep, 1, point={"x": 0.5}, seed=0)
+        for epoch in range(1, 26):
+            now = epoch / 10
+            ledger.add_report(row, epoch=epoch, metrics={"loss": 0.5}, elapsed_s=now)
+        assert forced == [1.0, 2.1], "1 s after the first line that is not on the disk, not with each line"
+        now = 9.0
+        ledger.tick()
+        ledger.tick()
+        assert forced == [1.0, 2.1, 9.0], "nothing new, nothing to force"
+        ledger.update_trial(row, state="done")
+    assert forced == [1.0, 2.1, 9.0, 9.0]
+
+
+def test_a_journal_that_cannot_be_forced_to_the_disk_is_an_error_of_the_storage(ledger, monkeypatch):
+    def fails(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fdatasync", fails)
+        patched.setattr(ledger, "_clock", lambda: 1e9)
+        patched.setattr(ledger._journal, "_clock", lambda: 1e9)
+        with pytest.raises(LedgerError, match="Input/output error"):
+            ledger.tick()
+    ledger.tick()

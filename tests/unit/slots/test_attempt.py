@@ -28,10 +28,10 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 def attempt(tmp_path: Path) -> Any:
     """Makes an attempt at trial 1, on one of `workers` ranks."""
 
-    def make(*, rank: int = 0, workers: int = 1) -> Attempt:
+    def make(*, rank: int = 0, workers: int = 1, known: int = 9) -> Attempt:
         request = WorkerRequest(cpu=1, gpu=0, workers=workers)
         settings = settings_of(request=request, trials_dir=str(tmp_path), working_dir=str(tmp_path))
-        assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None, known_epochs=9)
+        assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None, known_epochs=known)
         return Attempt(assignment, train, settings=settings, rank=rank, ranks_here=1, in_ray_session=False)
 
     return make
@@ -51,4 +51,20 @@ def test_that_a_checkpoint_was_damaged_is_in_the_log_once_and_not_with_every_epo
         assert [again.advance(save=False).epoch for _ in range(3)] == [3, 4, 5]
         again.close(save=False)
     log = (tmp_path / "0001" / "log.txt").read_text()
-    assert log.splitlines() == ["hpsearch: checkpoint of epoch 3 is damaged (cut short), went back to epoch 2"]
+    assert log.splitlines() == [
+        "hpsearch: has no checkpoint and begins anew; epochs up to 9 are on record and not told twice",
+        "hpsearch: goes on from its checkpoint of epoch 2",
+        "hpsearch: checkpoint of epoch 3 is damaged (cut short), went back to epoch 2",
+    ]
+
+
+def test_the_log_says_where_a_trial_goes_on_and_nothing_of_one_that_begins(attempt: Any, tmp_path: Path) -> None:
+    log = tmp_path / "0001" / "log.txt"
+    first = attempt(known=0)
+    assert [first.advance(save=True).epoch for _ in range(2)] == [1, 2]
+    first.close(save=False)
+    assert log.read_text() == ""
+    second = attempt(known=2)
+    assert second.advance(save=False).epoch == 3
+    second.close(save=False)
+    assert log.read_text() == "hpsearch: goes on from its checkpoint of epoch 2\n"
