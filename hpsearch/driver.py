@@ -101,7 +101,8 @@ class Run:
                 if known is None or self.retry_failed or not is_finished(known, self.sweep, ledger):
                     exit_code = self._go_on(ledger, folder, trainable, code, known)
                 else:
-                    _check_journal(ledger, folder, known)
+                    with uncollected():
+                        _check_journal(ledger, folder, known)
                 results = Results(self.home, name)
                 if not are_up_to_date(folder):
                     _write(results, ledger)

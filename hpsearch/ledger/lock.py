@@ -1,6 +1,7 @@
 """One writer for each sweep: a lock that the operating system drops when its holder dies, however it dies.
 
-Over NFS it holds between hosts that share the folder (Linux passes `flock` on as a lock of the whole file).
+Over NFS it holds between hosts that share the folder (Linux passes `flock` on as a lock of the whole file), though the
+ledger itself is for the processes of one host.
 """
 
 from __future__ import annotations
