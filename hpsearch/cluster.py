@@ -189,8 +189,17 @@ def _init(address: str, **more: Any) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        message = f"no Ray answers at '{address}': {error}. Start one, or remove the address for a local Ray."
-        raise SpecError([Problem(where=("ray", "address"), message=message)]) from error
+        raise SpecError([Problem(where=("ray", "address"), message=_why_not(address, error))]) from error
+
+
+def _why_not(address: str, error: Exception) -> str:
+    """Why a Ray can't be used; Ray says of a missing token only, in the cause, what it says of a dead host too."""
+    if "Authentication" in f"{error}{error.__cause__}":
+        return (
+            f"the Ray at '{address}' asks for a token. Ray sends one to an address only if told to: export"
+            " RAY_AUTH_MODE=token, with the token of that Ray in ~/.ray/auth_token or RAY_AUTH_TOKEN."
+        )
+    return f"no Ray answers at '{address}': {error}. Start one, or remove the address for a local Ray."
 
 
 def _check_own_ray(files: Files) -> bool:

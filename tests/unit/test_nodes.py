@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpsearch.cluster import address_of
+from hpsearch.cluster import _why_not, address_of
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, max_concurrent, workers_on
 from hpsearch.nodes import LOOK_EVERY_S, Node, NodeWatch, moved
 from hpsearch.slots.attempt import _loader_workers
@@ -102,3 +102,10 @@ def test_a_rank_gets_its_share_of_the_loaders_of_its_own_machine(monkeypatch, ra
         loaders=None, data={}, trials_dir="", sys_path=(), working_dir="", environment={}, leak_warnings=True,
     )  # fmt: skip
     assert _loader_workers(settings, ranks_here) == share
+
+
+def test_a_ray_that_asks_for_a_token_is_not_said_to_be_dead():
+    error = ConnectionError("Failed to connect to Ray cluster at head:6379")
+    assert _why_not("head:6379", error).startswith("no Ray answers at 'head:6379': Failed to connect")
+    error.__cause__ = RuntimeError("Failed to connect to GCS. AuthenticationError: RPC error: InvalidAuthToken")
+    assert "export RAY_AUTH_MODE=token" in _why_not("head:6379", error)
