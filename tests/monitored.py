@@ -87,15 +87,16 @@ def until(look: Callable[[], T], *, timeout_s: float = 60.0) -> T:
 
 
 @contextmanager
-def watched_sweep(folder: Path) -> Iterator[Watched]:
-    """Start the sweep in an empty folder; it ends in good order with the block."""
+def watched_sweep(folder: Path, **environment: str) -> Iterator[Watched]:
+    """Start the sweep in an empty folder, with more environment variables; it ends in good order with the block."""
     (folder / "train.py").write_text(textwrap.dedent(TRAIN))
     (folder / "watched.yaml").write_text(SPEC)
     with (folder / "console.txt").open("w") as console:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         command = ["python", "-m", "hpsearch", "sweep", "watched.yaml"]  # the dashboard shows the first word
+        environment = {**os.environ, "PATH": path, **environment}
         process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, "PATH": path}, stdout=console, stderr=subprocess.STDOUT, text=True
+            command, cwd=folder, env=environment, stdout=console, stderr=subprocess.STDOUT, text=True
         )
     try:
         said = until(lambda: re.search(r"Ray dashboard: (\S+)", (folder / "console.txt").read_text()))

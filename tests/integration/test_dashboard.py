@@ -110,3 +110,32 @@ def test_the_cluster_page_shows_which_trial_each_slot_runs(watched, browser: Any
     for number in (1, 2):
         page.get_by_text(re.compile(rf"^ray::trial {number} epoch \d+ ")).first.wait_for(timeout=60_000)
     context.close()
+
+
+@pytest.fixture
+def their_address() -> Iterator[str]:
+    """A Ray that somebody started by `ray start`, with a token, as it is after a first sweep."""
+    with tempfile.TemporaryDirectory(prefix="hps-theirs-", ignore_cleanup_errors=True) as folder:
+        command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--port=0", "--num-cpus=2"]
+        command += ["--dashboard-port=0", "--dashboard-agent-listen-port=0", f"--temp-dir={folder}/ray"]
+        said = Path(folder) / "said"
+        environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+        with said.open("w") as file:
+            started = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        try:
+            address = until(lambda: re.search(r"--address='([\d.]+:\d+)'", said.read_text()))
+            assert address, said.read_text()
+            yield address[1]
+        finally:
+            started.terminate()
+            started.wait(60)
+
+
+def test_on_a_ray_of_somebody_else_calls_are_named_by_trial_alone(their_address, tmp_path):
+    environment = {"RAY_ADDRESS": their_address, "RAY_AUTH_MODE": "token"}
+    with watched_sweep(tmp_path, **environment) as watched:
+        names = until(lambda: set(found) if len(set(found := calls_of(watched))) == 2 else set(), timeout_s=120)
+        assert {name.partition(" lr=")[0] for name in names} == {"trial 1 of watched", "trial 2 of watched"}
+        assert until(lambda: "ray_hpsearch_trial_epoch{" in watched.metrics())
+    assert watched.process.returncode == 0
+    assert not list((tmp_path / "sweeps" / ".monitoring").iterdir())
