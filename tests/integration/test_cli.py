@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from hpsearch.driver import resume
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.store import Ledger
+from hpsearch.session import Session
+from hpsearch.slots.events import Assignment
 
 ROOT = Path(__file__).parents[2]
 MAX_STOP_S = 25.0
@@ -32,7 +35,9 @@ def train(config):
     weight = __import__("torch").nn.Linear(1, 1)
     start = hpsearch.current_trial().keep(weight=weight)
     for epoch in range(start, 20):
-        time.sleep(60 if Path("stuck").exists() else 0.2)
+        is_stuck = Path("stuck").exists()
+        Path("stuck", str(hpsearch.current_trial().number)).touch() if is_stuck else None
+        time.sleep(60 if is_stuck else 0.2)
         yield {"loss": config["x"], "began_at": start}
 """
 SPEC = """
@@ -163,15 +168,20 @@ def epochs_on_record(home: Path) -> int:
         return 0
 
 
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A sweep of which a few epochs are on record, and every process that belongs to it."""
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "slow.yaml").write_text(SPEC)
     command = [sys.executable, "-m", "hpsearch", "sweep", "slow.yaml"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while epochs_on_record(tmp_path / "sweeps") < 5 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(lambda: epochs_on_record(tmp_path / "sweeps") >= 5)
     return process, psutil.Process(process.pid).children(recursive=True)
 
 
@@ -202,10 +212,10 @@ def test_a_signal_ends_a_sweep_in_good_order_and_it_can_go_on(tmp_path, number, 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_second_signal_ends_a_sweep_at_once_and_it_can_go_on(tmp_path):
+def test_a_second_signal_ends_a_sweep_at_once_and_it_can_go_on(tmp_path, monkeypatch):
     process, children = started(tmp_path)
-    (tmp_path / "stuck").touch()
-    time.sleep(1.0)  # every trial is in an epoch of a minute now, for which one signal waits 15 s
+    (tmp_path / "stuck").mkdir()
+    wait_for(lambda: len(list((tmp_path / "stuck").iterdir())) == len(trials_of(tmp_path)))
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     said = next(line for line in process.stdout if "Stopping" in line)
@@ -214,10 +224,28 @@ def test_a_second_signal_ends_a_sweep_at_once_and_it_can_go_on(tmp_path):
     assert process.returncode == 130 and "Once more stops at once" in said + output
     _, left = psutil.wait_procs(children, timeout=30)
     assert not left
-    (tmp_path / "stuck").unlink()
     trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"interrupted"}
-    assert_it_goes_on(tmp_path, ["resume"], trials, all_saved=False)
+    again = legs_of_resume(tmp_path / "sweeps", len(trials), monkeypatch)
+    assert [(leg.number, leg.attempt) for leg in again] == [(trial["trial"], 2) for trial in trials]
+    assert [leg.config["x"] for leg in again] == [trial["x"] for trial in trials]
+    known = [leg.known_epochs for leg in again]
+    assert known == [trial["epochs_trained"] for trial in trials] and min(known) >= 5
+
+
+def legs_of_resume(home: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> list[Assignment]:
+    """The first legs that `resume` would hand to slots, which is where it goes on; no Ray is started."""
+    handed: list[Assignment] = []
+
+    def run(session: Session) -> None:
+        engine = session._engine
+        engine.concurrent = count
+        handed.extend(leg for _ in range(count) if isinstance(leg := engine.next_leg(), Assignment))
+        engine.finish()
+
+    monkeypatch.setattr(Session, "run", run)
+    resume(home=home, show="none")
+    return handed
 
 
 @pytest.mark.ray
@@ -235,9 +263,7 @@ def test_after_a_kill_of_the_driver_the_same_command_goes_on(tmp_path):
     assert_it_goes_on(tmp_path, ["sweep", "slow.yaml"], trials)
 
 
-def assert_it_goes_on(
-    tmp_path: Path, command: list[str], before: list[dict[str, object]], *, all_saved: bool = True
-) -> None:
+def assert_it_goes_on(tmp_path: Path, command: list[str], before: list[dict[str, object]]) -> None:
     import pandas as pd
 
     done = hpsearch(*command, cwd=tmp_path)
@@ -251,7 +277,7 @@ def assert_it_goes_on(
     for number, epochs in history.groupby("trial")["epoch"]:
         assert epochs.tolist() == list(range(1, 21)), f"trial {number}: no gap, nothing twice"
     firsts = history[history["trial"] <= len(before)].groupby("trial")["began_at"].last()
-    assert not all_saved or all(firsts > 0), "they went on from their checkpoints"
+    assert all(firsts > 0), "they went on from their checkpoints"
 
 
 def error_of(tmp_path: Path, text: str, *arguments: str) -> str:
