@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -19,6 +21,8 @@ from hpsearch.doctor.finding import Finding, count_text, ok, problem, size_text,
 TEMP_DIR = Path("/tmp")
 RAY_FOLDER, TUNE_FOLDER = "hps-[a-z0-9_]{8}", "hps-tune-[a-z0-9_]{8}"
 """Names, as regular expressions, of the folders that a sweep makes for Ray and for Tune."""
+RAY_COMMAND = re.compile(r"/ray/(?:core|dashboard|_private|autoscaler)/|^ray::")
+"""In the command line of every process of a Ray."""
 PORTS = {8265: "dashboard", 6379: "Ray's head"}
 CONNECT_S = 2.0
 YOUNG_S = 120.0
@@ -43,7 +47,9 @@ def look_at_ray() -> Iterator[Finding]:
         what = "RAY_AUTH_MODE=disabled: whoever reaches this machine can run code in a sweep's Ray"
         yield warning("ray", what, "unset RAY_AUTH_MODE")
     yield from _look_at_ports()
-    yield from look_at_leftovers(list(own_processes()), TEMP_DIR, now=time.time())
+    processes = list(own_processes())
+    yield from _look_at_open_ports(processes)
+    yield from look_at_leftovers(processes, TEMP_DIR, now=time.time())
 
 
 def look_at_leftovers(processes: Iterable[Process], temp_dir: Path, *, now: float) -> Iterator[Finding]:
@@ -83,7 +89,7 @@ def _orphans(by_folder: Mapping[str, list[Process]]) -> Iterator[Finding]:
         if not heads or any(each.parent == 1 for each in heads):
             pids = " ".join(str(each.pid) for each in processes)
             what = f"a sweep that was killed has left {count_text(len(processes), 'process')} in {folder}"
-            yield warning("leftovers", what, f"Ray ends them within a minute. If it does not: kill {pids}")
+            yield warning("leftovers", what, f"Ray ends them within a minute. If it does not: kill -9 {pids}")
 
 
 def _look_at_address(address: str | None) -> Finding:
@@ -104,12 +110,28 @@ def _look_at_ports() -> Iterator[Finding]:
             yield ok("ports", f"{port} ({whose}) is taken by {holder}; a sweep's own Ray takes another")
 
 
+def _look_at_open_ports(processes: Iterable[Process]) -> Iterator[Finding]:
+    """Ports of this user's Rays that other machines can reach."""
+    rays = {each.pid for each in processes if RAY_COMMAND.search(each.command)}
+    listening = [each for each in _connections() if each.pid in rays and each.status == psutil.CONN_LISTEN]
+    ports = sorted({each.laddr.port for each in listening if not ip_address(each.laddr.ip).is_loopback})
+    if ports:
+        shown = ", ".join(map(str, ports[:8])) + (", ..." if len(ports) > 8 else "")
+        yield ok("ports", f"{count_text(len(ports), 'port')} of your Rays can be reached from other machines: {shown}")
+
+
+def _connections() -> list[Any]:
+    """Every TCP socket of the machine; none where this user may not know."""
+    with suppress(psutil.AccessDenied):
+        return list(psutil.net_connections(kind="tcp"))
+    return []
+
+
 def _listener(port: int) -> str | None:
     """Who listens on a port; None if nobody does."""
-    with suppress(psutil.AccessDenied):
-        for each in psutil.net_connections(kind="tcp"):
-            if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port:
-                return _name(each.pid)
+    for each in _connections():
+        if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port:
+            return _name(each.pid)
     return None
 
 

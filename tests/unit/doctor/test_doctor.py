@@ -189,7 +189,7 @@ def test_processes_and_folders_of_killed_sweeps_are_found(tmp_path):
         ("warning", "a sweep that was killed has left 2 processes in hps-bbbbbbbb"),
         ("warning", "sweeps that were killed have left 1 folder of 1 MiB"),
     ]
-    assert (found[0].advice or "").endswith("kill 3 4")
+    assert (found[0].advice or "").endswith("kill -9 3 4")
     assert found[1].advice == f"rm -r {tmp_path}/hps-cccccccc"
     [alone] = look_at_leftovers([], tmp_path, now=later)
     assert "4 folders" in alone.text
@@ -212,6 +212,21 @@ def test_who_has_a_port_is_named(monkeypatch):
         monkeypatch.setattr(rays, "PORTS", {server.getsockname()[1]: "dashboard"})
         [found] = rays._look_at_ports()
     assert f"pid {os.getpid()}" in found.text
+
+
+def test_ports_that_other_machines_can_reach_are_listed(monkeypatch):
+    ray = Process(pid=os.getpid(), parent=1, command="python /x/ray/dashboard/agent.py")
+    other = Process(pid=os.getpid(), parent=1, command="python arrays/train.py")
+    everything = rays._connections
+    with socket.create_server(("0.0.0.0", 0)) as server, socket.create_server(("127.0.0.1", 0)) as closed:
+        port, mine = server.getsockname()[1], {server.getsockname()[1], closed.getsockname()[1]}
+        monkeypatch.setattr(
+            rays, "_connections", lambda: [each for each in everything() if each.laddr[1:2] and each.laddr.port in mine]
+        )
+        assert lines(rays._look_at_open_ports([ray])) == [
+            ("ok", f"1 port of your Rays can be reached from other machines: {port}")
+        ]
+        assert list(rays._look_at_open_ports([other])) == []
 
 
 def test_a_look_that_raises_is_a_problem_and_not_the_end(monkeypatch, home):
