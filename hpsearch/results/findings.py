@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.current import current_trials
@@ -40,6 +41,8 @@ class Findings:
     """In the order in which they came."""
     failures: list[FailureRecord]
     """Every attempt that failed, in the order in which they came."""
+    is_alive: bool = False
+    """Whether a process runs the sweep, as far as this machine can tell."""
 
     @cached_property
     def spec(self) -> Sweep:
@@ -127,4 +130,5 @@ def read_findings(home: Path, name: str | None) -> Findings:
             trials=current_trials(ledger, sweep),
             reports=ledger.reports(sweep),
             failures=ledger.failures(sweep),
+            is_alive=is_held(home / sweep.folder),
         )

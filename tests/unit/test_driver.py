@@ -15,6 +15,7 @@ from hpsearch.errors import SpecError, SweepExists, SweepInUse
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
+from hpsearch.provenance import read_provenance
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import locate
 
@@ -160,6 +161,22 @@ def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
         results, exit_code = known().start()
     assert exit_code == 0 and len(results.trials) == 2
     assert results.sweep.reason == "the tables were not written: ZeroDivisionError: division by zero"
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_else(known, monkeypatch):
+    monkeypatch.setattr("hpsearch.results.report.write.report_html", lambda *args, **kwargs: 1 / 0)
+    with pytest.warns(UserWarning, match="'known': the report was not written: ZeroDivisionError"):
+        results, exit_code = known().start()
+    assert exit_code == 0
+    assert (results.folder / "trials.csv").exists()
+    assert results.sweep.reason == "the report was not written: ZeroDivisionError: division by zero"
+
+
+def test_a_sweep_leaves_its_report_and_notes_what_it_ran_with(known):
+    results, _ = known(limits={"trials": 5, "epochs": 1}).start()
+    assert (results.folder / "report.html").stat().st_size > 4_000_000
+    (run,) = read_provenance(results.folder)
+    assert f"hpsearch {hpsearch.__version__}" in run["packages"]
 
 
 def test_more_trials_of_an_exhausted_space_are_answered_in_words(known):

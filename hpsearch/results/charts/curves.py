@@ -15,6 +15,8 @@ from hpsearch.results.texts import number
 
 MAX_POINTS = 12_000
 """Points of all curves; with more, each curve keeps its ends and evenly spread epochs between."""
+MANY = 30
+"""Trials that were trained to their end; of more, the best tenth is brought out."""
 MIN_POINTS = 4
 """Points that a curve keeps at least."""
 
@@ -32,8 +34,10 @@ def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence
     y, beyond = metric_axis(metric_name(sweep), (value for curve in curves for value in curve.values))
     last = max((curve.last_epoch for curve in curves), default=1)
     groups: dict[Role, list[Curve]] = {role: [] for role in ORDER}
+    good = _good(curves)
     for curve in curves:
-        groups["best" if curve.number == best else ROLES[curve.state]].append(curve)
+        role: Role = "good" if curve.number in good else ROLES[curve.state]
+        groups["best" if curve.number == best else role].append(curve)
     num_points = max(MAX_POINTS // max(len(curves), 1), MIN_POINTS)
     thinned = sum(len(curve.epochs) for curve in curves) > MAX_POINTS
     if not thinned:
@@ -53,6 +57,16 @@ def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence
         ),
         height_px=420,
     )
+
+
+def _good(curves: Sequence[Curve]) -> set[int]:
+    """The best tenth of the trials that were trained to their end, where these are many."""
+    done = [
+        (curve.sign * (curve.best_until(curve.last_epoch) or 0.0), curve.number)
+        for curve in curves
+        if curve.state == "done"
+    ]
+    return {number for _, number in sorted(done)[: len(done) // 10]} if len(done) > MANY else set()
 
 
 def _epoch_axis(last: int, rungs: Sequence[int]) -> Axis:

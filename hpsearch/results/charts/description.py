@@ -13,6 +13,9 @@ from typing import Literal
 GAP = math.nan
 """As x and y of a point: lifts the pen, so that one series holds many curves."""
 
+DENSE = 100
+"""Trials of one series; with more, each is drawn faint."""
+
 Role = Literal["best", "good", "done", "stopped", "running", "failed", "mark"]
 """What a series stands for; `palette.py` gives each its colour, dash and marker."""
 
@@ -55,6 +58,11 @@ class Series:
     """Lower ends of intervals along x, as long as `x`; empty without."""
     high: tuple[float, ...] = ()
     """Upper ends, as `low`."""
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether so many trials lie over each other that each must be faint."""
+        return len(set(self.trials)) > DENSE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hpsearch.results.charts.description import Axis, Chart, Label, Series
-from hpsearch.results.charts.palette import FAINT, GRID, INK, LOOKS, PAPER
+from hpsearch.results.charts.palette import DENSE_LINE, DENSE_MARKER, DENSE_SIZE, FAINT, GRID, INK, LOOKS, PAPER, Look
 from hpsearch.results.texts import one_line
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WIDTHS_IN = {False: 8.4, True: 4.6}
 """Inches of a large and of a small chart; the height follows from `height_px` at PX_AN_INCH."""
 PX_AN_INCH = 92
+PT_A_PX = 0.75
+"""Points of print for a pixel of a screen."""
 DPI = 144
 MARKERS = {"circle": "o", "circle-open": "o", "star": "*", "triangle-up": "^", "x": "x"}
 STYLE: dict[str, Any] = {
@@ -107,24 +109,35 @@ def _draw_label(axes: Axes, label: Label) -> None:
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
-    look = LOOKS[series.role]
     name = one_line(series.name) or "_nolegend_"
-    name = name.replace("_", "\u200b_", 1) if name.startswith("_") and series.name else name
-    if series.kind == "bars":
-        axes.barh(series.y, series.x, height=0.6, color=look.colour, label=name)
-        if series.low:
-            low = [at - end for at, end in zip(series.x, series.low, strict=True)]
-            high = [end - at for at, end in zip(series.x, series.high, strict=True)]
-            axes.errorbar(series.x, series.y, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
-        return
-    if series.kind == "points":
-        face = "none" if look.marker.endswith("-open") else look.colour
-        style: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[look.marker], "markerfacecolor": face}
-        axes.plot(series.x, series.y, color=look.colour, markersize=look.size_px * 0.72, label=name, **style)
-        return
-    dash: Any = (0, look.dash) if look.dash else "solid"
-    shape = "steps-post" if series.kind == "steps" else "default"
-    style = {"linestyle": dash, "linewidth": look.width_px * 0.8, "alpha": look.opacity, "drawstyle": shape}
+    name = f"\u200b{name}" if name.startswith("_") and series.name else name  # matplotlib hides names with a "_"
+    draw = {"bars": _draw_bars, "points": _draw_points}.get(series.kind, _draw_lines)
+    draw(axes, series, LOOKS[series.role], name)
+
+
+def _draw_bars(axes: Axes, series: Series, look: Look, name: str) -> None:
+    axes.barh(series.y, series.x, height=0.6, color=look.colour, label=name)
+    if series.low:
+        low = [at - end for at, end in zip(series.x, series.low, strict=True)]
+        high = [end - at for at, end in zip(series.x, series.high, strict=True)]
+        axes.errorbar(series.x, series.y, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+
+
+def _draw_points(axes: Axes, series: Series, look: Look, name: str) -> None:
+    opacity, share = (DENSE_MARKER, DENSE_SIZE) if series.is_dense else (1.0, 1.0)
+    face = "none" if look.marker.endswith("-open") else look.colour
+    style: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[look.marker], "markerfacecolor": face}
+    size = look.size_px * share * PT_A_PX
+    axes.plot(series.x, series.y, color=look.colour, markersize=size, alpha=opacity, label=name, **style)
+
+
+def _draw_lines(axes: Axes, series: Series, look: Look, name: str) -> None:
+    style: dict[str, Any] = {
+        "linestyle": (0, look.dash) if look.dash else "solid",
+        "linewidth": look.width_px * PT_A_PX,
+        "alpha": look.opacity * (DENSE_LINE if series.is_dense else 1.0),
+        "drawstyle": "steps-post" if series.kind == "steps" else "default",
+    }
     axes.plot(series.x, series.y, color=look.colour, label=name, **style)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Series
-from hpsearch.results.charts.palette import FAINT, GRID, INK, LOOKS, PAPER
+from hpsearch.results.charts.palette import DENSE_LINE, DENSE_MARKER, DENSE_SIZE, FAINT, GRID, INK, LOOKS, PAPER
 from hpsearch.results.texts import one_line
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -138,11 +138,13 @@ def _trace(series: Series, suffix: str, *, in_legend: bool, can_brush: bool) -> 
     if can_brush:
         trace |= {"mode": "lines+markers"}  # plotly selects markers alone
     if series.kind == "points":
-        return trace | {"marker": {"color": look.colour, "symbol": look.marker, "size": look.size_px}}
+        opacity, size = (DENSE_MARKER, look.size_px * DENSE_SIZE) if series.is_dense else (1.0, look.size_px)
+        return trace | {"marker": {"color": look.colour, "symbol": look.marker, "size": size, "opacity": opacity}}
     dash = ",".join(f"{length}px" for length in look.dash) or "solid"
     line = {"color": look.colour, "width": look.width_px, "dash": dash, "shape": SHAPES[series.kind]}
+    opacity = look.opacity * (DENSE_LINE if series.is_dense else 1.0)
     marker = {"color": look.colour, "size": BRUSHED_PX, "symbol": look.marker}
-    return trace | {"line": line, "opacity": look.opacity, "connectgaps": False, "marker": marker}
+    return trace | {"line": line, "opacity": opacity, "connectgaps": False, "marker": marker}
 
 
 def _bars(series: Series) -> dict[str, Any]:

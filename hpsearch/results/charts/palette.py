@@ -33,6 +33,9 @@ class Look:
     """Of lines; below 1 where many lie over each other."""
 
 
+DENSE_LINE, DENSE_MARKER, DENSE_SIZE = 0.3, 0.5, 0.6
+"""Opacity of lines and of markers, and size of markers, times so much where many lie over each other."""
+
 LOOKS: Mapping[Role, Look] = {
     "best": Look(colour="#a63f00", marker="star", width_px=3, size_px=14),
     "good": Look(colour="#0063a6", marker="circle", width_px=2),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.results.charts.axes import list_ticks
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
-from hpsearch.results.charts.roles import WORDS, role_of
+from hpsearch.results.charts.roles import ORDER, WORDS, role_of
 from hpsearch.results.scales import Scale
 from hpsearch.results.texts import number, one_line, value_text
 
@@ -21,7 +21,6 @@ GOOD_SHARE = 0.1
 """The best tenth is brought out."""
 ABSENT = -0.12
 """Where a line crosses an axis on which its trial has no value."""
-ORDER: tuple[Role, ...] = ("stopped", "failed", "running", "done", "good", "best")
 
 
 @dataclass(frozen=True)

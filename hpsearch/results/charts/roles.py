@@ -11,7 +11,7 @@ ROLES: Mapping[TrialState, Role] = {
     "done": "done", "reused": "done", "stopped": "stopped", "paused": "stopped",
     "running": "running", "queued": "running", "interrupted": "running", "failed": "failed",
 }  # fmt: skip
-ORDER: tuple[Role, ...] = ("stopped", "failed", "running", "done", "best")
+ORDER: tuple[Role, ...] = ("stopped", "failed", "running", "done", "good", "best")
 """From the back of a picture to its front."""
 WORDS: Mapping[Role, str] = {
     "stopped": "stopped or waiting",

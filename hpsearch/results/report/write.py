@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hpsearch.ledger.records import SweepRecord
 from hpsearch.results.files import replace_file
 from hpsearch.results.findings import Findings
 from hpsearch.results.report.head import remarks, tiles
@@ -15,12 +14,11 @@ from hpsearch.results.report.sections import Section, sections
 from hpsearch.results.texts import one_line
 
 STATES = {
-    "running": "runs, or was killed",
     "done": "is done",
     "gave_up": "gave up",
     "interrupted": "was interrupted, and can go on",
 }
-"""How a sweep stands."""
+"""How a sweep stands that is not `running`, as one that was killed is too."""
 
 
 def report_html(found: Findings, *, is_static: bool = False, now: datetime | None = None) -> str:
@@ -37,7 +35,7 @@ def report_html(found: Findings, *, is_static: bool = False, now: datetime | Non
         element(
             "header",
             element("h1", title),
-            element("p", _lead(found.sweep, now), class_="lead"),
+            element("p", _lead(found, now), class_="lead"),
             tiles(found),
             remarks(found),
         ),
@@ -58,13 +56,15 @@ def write_report(found: Findings, path: Path, *, is_static: bool = False) -> Non
     replace_file(path, html.encode("utf-8", "replace"))
 
 
-def _lead(sweep: SweepRecord, now: datetime | None) -> str:
+def _lead(found: Findings, now: datetime | None) -> str:
+    sweep = found.sweep
     method = "/".join(filter(None, (sweep.spec["method"], sweep.spec.get("sampler"))))
     rule = sweep.spec["early_terminate"]["type"]
     goal = f"{sweep.spec['metric']['goal']} {one_line(sweep.metric)}"
     at = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
     stopping = "no early stopping" if rule == "none" else f"stopping by {rule}"
-    return f"{goal} by {method}, {stopping}. As of {at} the sweep {STATES[sweep.state]}."
+    state = STATES.get(sweep.state, "runs" if found.is_alive else "was killed, and can go on: hpsearch resume")
+    return f"{goal} by {method}, {stopping}. As of {at} the sweep {state}."
 
 
 def _navigation(made: list[Section]) -> Element:

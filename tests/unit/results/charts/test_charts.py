@@ -146,7 +146,13 @@ def of_a_thousand(home: Path) -> Findings:
     found = read_findings(home, curves.run(home, limits={"trials": 1, "epochs": 27}, early_terminate={"type": "none"}))
     (first,), draw = found.trials, Sweep.from_dict(dict(found.sweep.spec)).space.draw
     numbers, rng = range(1, 1001), random.Random(0)
-    trials = [replace(first, number=number, point=draw(rng)) for number in numbers]
+    points = {number: draw(rng) for number in numbers}
+    trials = [
+        replace(
+            first, number=number, point=point, best_value=min(curves.losses(point, e)["val_loss"] for e in (25, 26, 27))
+        )
+        for number, point in points.items()
+    ]
     reports = [
         ReportRecord(number=t.number, epoch=e, metrics=curves.losses(t.point, e), elapsed_s=2.0 * e)
         for t in trials
@@ -159,6 +165,11 @@ def test_a_thousand_full_trials_are_thinned_and_say_so(home: Path):
     found = of_a_thousand(home)
     chart = plots.curves_of(found)
     assert sum(len(series.x) for series in chart.series if series.kind == "lines") <= MAX_POINTS + len(found.trials)
+    assert [series.name for series in chart.series if series.name] == [
+        "trained to the end (900)",
+        "best tenth (99)",
+        f"best: trial {found.best.number}",
+    ]
     assert "Of each curve at most 12 epochs are drawn." in chart.note
     parallel = plots.parallel_of(found)
     assert len({trial for series in parallel.series for trial in series.trials}) == MAX_LINES

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
+from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
 from hpsearch.provenance import FILE_NAME, append_provenance, read_provenance, take_provenance
 from hpsearch.results.findings import read_findings
@@ -73,6 +74,17 @@ def test_no_tag_of_a_hostile_sweep_comes_through(home: Path):
     assert html.count("<img ") == html.count('src="data:image/svg+xml;base64,')
     assert not re.search(r"<[^>]*\son[a-z]+=", re.sub(r"alt=\"[^\"]*\"", "", html))
     assert "script-src &#x27;none&#x27;" in html
+
+
+def test_a_killed_sweep_is_told_from_one_that_runs(home: Path):
+    name = curves.run(home, max_reports=20)
+    assert "the sweep was killed, and can go on: hpsearch resume." in text_of(
+        Results(home).report(static=True).read_text()
+    )
+    with writer_lock(home / name, name):
+        said = text_of(Results(home).report(static=True).read_text())
+    assert "the sweep runs." in said
+    assert "not over yet" in said  # the best so far is none of those that ended
 
 
 def test_a_failure_of_which_nothing_is_known_is_told(home: Path):
