@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
 from hpsearch.provenance import read_provenance
+from hpsearch.replay import uncollected
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import locate
 
@@ -184,3 +186,26 @@ def test_more_trials_of_an_exhausted_space_are_answered_in_words(known):
     assert exit_code == 0 and len(results.trials) == 2
     assert results.sweep.reason == "every point of the space was tried: 2"
     assert "every point of the space was tried: 2" in repr(results)
+
+
+def test_a_sweep_that_gave_up_after_its_last_trial_says_so_again(known, home: Path):
+    with Ledger(home, create=True) as ledger:
+        ledger.end_sweep(ledger.sweep("known"), "gave_up", "3 trials failed in the same way")
+    results, exit_code = known().start()
+    assert exit_code == 1
+    assert results.sweep.reason == "3 trials failed in the same way"
+
+
+def test_garbage_collection_is_as_it_was_after_the_past_was_heard():
+    assert gc.isenabled()
+    with pytest.raises(KeyError), uncollected():
+        assert not gc.isenabled()
+        raise KeyError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
