@@ -49,6 +49,8 @@ class Cluster:
     """Whether Ray brings the working directory to its nodes, which don't see it."""
     dashboard_url: str | None
     """Ray's dashboard; None where it does not run."""
+    asks_for_token: bool = False
+    """Whether the dashboard is closed to those without Ray's token."""
     metrics_address: str | None = None
     """`host:port` where the metrics of this node are served; None where they are not."""
     logs_dir: Path | None = None
@@ -228,6 +230,7 @@ def _describe(*, owned: bool, ships_code: bool) -> Cluster:
         nodes=live_nodes(),
         ships_code=ships_code,
         dashboard_url=f"http://{url}" if url else None,
+        asks_for_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",  # Ray sets it where it found a token
         metrics_address=_metrics_address(),
         logs_dir=None if node is None else Path(node.get_logs_dir_path()),
         owned=owned,

@@ -253,7 +253,8 @@ class Session:
         if self._note is not None:
             self._say(self._note)
         if cluster.dashboard_url is not None:
-            self._say(f"Ray dashboard: {cluster.dashboard_url} (asks for a token: `ray get-auth-token`)")
+            token = " (asks for a token: `ray get-auth-token`)" if cluster.asks_for_token else ""
+            self._say(f"Ray dashboard: {cluster.dashboard_url}{token}")
 
     def _say(self, text: str) -> None:
         if self._show != "none" and (self._show == "lines" or self._console.is_terminal):

@@ -54,6 +54,14 @@ def test_calls_are_named_by_trial_epoch_metric_and_parameters(watched):
     assert re.fullmatch(r"trial [12] epoch \d+ val_loss \S+ lr=\S+ width=(16|32|64) optimizer=(sgd|adamw)", found[0])
 
 
+def test_the_console_says_where_it_is_and_how_to_get_the_token(watched):
+    said = (watched.folder / "console.txt").read_text()
+    assert f"Ray dashboard: {watched.url} (asks for a token: `ray get-auth-token`)" in said
+    ray = Path(sys.executable).with_name("ray")
+    token = subprocess.run([ray, "get-auth-token"], capture_output=True, text=True, check=True).stdout
+    assert watched.token in token
+
+
 def test_every_slot_has_a_number(watched):
     def names() -> set[str]:
         actors = watched.api("/logical/actors")["data"]["actors"].values()
@@ -96,7 +104,7 @@ def test_the_guides_way_to_look_at_the_gauges_works(watched):
 
 def test_logs_are_found_by_trial(watched):
     node = watched.api("/api/v0/nodes")["data"]["result"]["result"][0]["node_id"]
-    path = f"/api/v0/logs/file?node_id={node}&filename=watched/0001/log.txt&lines=9&format=text"
+    path = f"/api/v0/logs/file?node_id={node}&filename=sweep-watched/0001/log.txt&lines=9&format=text"
     assert until(lambda: "is done" in watched.get(watched.url + path))
 
 
