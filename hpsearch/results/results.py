@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.plain import printable
 from hpsearch.results.current import current_trials
 from hpsearch.results.rows import trial_rows
-from hpsearch.results.shown import headline, varying_parameters
+from hpsearch.results.shown import headline
 from hpsearch.space import to_config
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hpsearch.results.plots import Plots
-
-MAX_HTML_ROWS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,22 +233,17 @@ class Results:
         tables.write_parquet(self.history, folder / "history.parquet")
 
     def __repr__(self) -> str:
-        sweep, trials = self._read()
-        line = headline(sweep, trials, is_alive=is_held(self.home / sweep.folder))
-        return printable(f"<Results {line}>")
+        return f"<Results {self._headline(*self._read())}>"
 
     def _repr_html_(self) -> str:
         """A static table of the best trials, everything escaped."""
+        from hpsearch.results.notebook import results_html
+
         sweep, trials = self._read()
-        ranked = sorted(
-            (t for t in trials if t.best_value is not None), key=lambda t: sweep.sign * (t.best_value or 0.0)
-        )
-        shown = [*ranked, *(trial for trial in trials if trial.best_value is None)][:MAX_HTML_ROWS]
-        rows = trial_rows(sweep, shown)
-        keep = ["trial", "state", "cause", *varying_parameters(trials), "epochs_trained", f"best_{sweep.metric}"]
-        head = "".join(f"<th>{_cell(name)}</th>" for name in keep)
-        body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in keep) + "</tr>" for row in rows)
-        return f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return results_html(sweep, trials, self._headline(sweep, trials))
+
+    def _headline(self, sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+        return printable(headline(sweep, trials, is_alive=is_held(self.home / sweep.folder)))
 
     def _read(self) -> tuple[SweepRecord, list[TrialRecord]]:
         with Ledger(self.home) as ledger:
@@ -261,8 +253,3 @@ class Results:
     def _reports(self) -> list[ReportRecord]:
         with Ledger(self.home) as ledger:
             return ledger.reports(ledger.sweep(self.name))
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return html.escape(text if len(text) <= 80 else text[:77] + "...")

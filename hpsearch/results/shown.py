@@ -33,7 +33,7 @@ def trial_summary(
     Failed trials come last, whatever they reported before.
     """
     trials = list(trials)
-    ranked = sorted(trials, key=lambda trial: _rank(sweep, trial))
+    ranked = ranked_trials(sweep, trials)
     varying = varying_parameters(trials)
     any_reused = any(trial.reused_from for trial in trials)
     codes = {trial.code_hash for trial in trials} - {None}
@@ -52,9 +52,14 @@ def trial_summary(
     return rows, headline(sweep, trials, is_alive=is_alive)
 
 
-def _rank(sweep: SweepRecord, trial: TrialRecord) -> tuple[bool, bool, float, int]:
-    value = trial.best_value
-    return trial.state == "failed", value is None, sweep.sign * (value or 0.0), trial.number
+def ranked_trials(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials, best value first; those without one behind them, and last those that failed."""
+
+    def rank(trial: TrialRecord) -> tuple[bool, bool, float, int]:
+        value = trial.best_value
+        return trial.state == "failed", value is None, sweep.sign * (value or 0.0), trial.number
+
+    return sorted(trials, key=rank)
 
 
 def ranking_rows(
@@ -158,10 +163,9 @@ def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
     best = best_of(trials, sign=sweep.sign)
     if best is not None:
         return f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
-    ranked = sorted(trials, key=lambda trial: _rank(sweep, trial))
-    if not ranked or ranked[0].state == "failed" or ranked[0].best_value is None:
+    first = next(iter(ranked_trials(sweep, trials)), None)
+    if first is None or first.state == "failed" or first.best_value is None:
         return ""
-    first = ranked[0]
     return f"; best {sweep.metric} so far {first.best_value:.6g} in trial {first.number}, which is {first.state}"
 
 
@@ -281,7 +285,7 @@ def _is_searched(tree: Any, name: str) -> bool:
 
 
 def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:
-    """Names of the parameters that differ between trials, in the order of the spec."""
+    """Names of the parameters that differ between trials, in the order in which trials first have them."""
     values: dict[str, set[str]] = {}
     for trial in trials:
         for name, value in trial.point.items():

@@ -1,0 +1,54 @@
+"""How `Results` show themselves in a notebook: one static table, everything escaped, far below 100 kB."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
+from hpsearch.results.rows import EPOCHS_TRAINED, trial_columns, trial_rows
+from hpsearch.results.shown import ranked_trials, varying_parameters
+from hpsearch.results.texts import value_text
+
+MAX_ROWS, MAX_PARAMETERS = 20, 10
+"""What is shown of a sweep."""
+MAX_CELL = 60
+"""Characters of a cell; escaped, these are at most six times as many bytes."""
+
+
+def results_html(sweep: SweepRecord, trials: Sequence[TrialRecord], headline: str) -> str:
+    """The headline, the best trials with the parameters that vary, and what was left out.
+
+    Args:
+        sweep: Whose trials.
+        trials: All of them, as they stand now.
+        headline: The sweep in one line.
+    """
+    names = trial_columns(sweep, trials)
+    varying = [names.parameters[name] for name in varying_parameters(trials)]
+    columns = ["trial", "state", "cause", *varying[:MAX_PARAMETERS], EPOCHS_TRAINED, names.best]
+    shown = ranked_trials(sweep, trials)[:MAX_ROWS]
+    best = best_of(list(trials), sign=sweep.sign)
+    wanted = {trial.number for trial in shown}
+    rows = {row["trial"]: row for row in trial_rows(sweep, trials) if row["trial"] in wanted}
+    body = "".join(_row([rows[each.number][name] for name in columns], is_best=each is best) for each in shown)
+    head = "".join(f"<th>{_escaped(name)}</th>" for name in columns)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<p>{html.escape(headline)}</p>{table}{_left_out(len(trials) - len(shown), varying[MAX_PARAMETERS:])}"
+
+
+def _row(values: Iterable[Any], *, is_best: bool) -> str:
+    tag = "th" if is_best else "td"
+    cells = "".join(f"<{tag}>{'' if value is None else _escaped(value)}</{tag}>" for value in values)
+    return f"<tr>{cells}</tr>"
+
+
+def _escaped(value: Any) -> str:
+    return html.escape(value_text(value, most=MAX_CELL))
+
+
+def _left_out(num_trials: int, parameters: Sequence[str]) -> str:
+    parts = [f"{num_trials} more trials"] if num_trials else []
+    parts += [f"{len(parameters)} more parameters that vary"] if parameters else []
+    return f"<p>Not shown: {', '.join(parts)}; all are in <code>.trials</code>.</p>" if parts else ""
