@@ -13,7 +13,7 @@ from typing import Any
 
 from hpsearch.causes import CAUSE_CLASSES, Cause, CauseClass
 from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialRecord, TrialState
-from hpsearch.plain import terminal_text
+from hpsearch.plain import printable, terminal_text
 
 MAX_TAIL_LINES = 20
 MAX_TAIL_BYTES = 4096
@@ -56,9 +56,8 @@ class FailedAttempt:
         """The columns of the table of failures; reads the end of the log."""
         values = {name: getattr(self, name) for name in ("trial", "attempt", "cause")}
         values |= {"class": self.cause_class, "was_retried": self.was_retried, "state": self.state}
-        return values | {
-            "evidence": self.evidence, "place": self.place, "log": str(self.log), "log_tail": log_tail(self.log),
-        }  # fmt: skip
+        values |= {"evidence": printable(self.evidence), "place": self.place}
+        return values | {"log": str(self.log), "log_tail": log_tail(self.log)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
+DOCS = Path(__file__).parents[2] / "docs"
 TIMEOUT_S = 200
 RAY_RUNS = "import sys; 'ray' in sys.modules and sys.modules['ray'].is_initialized()"
 TREE = (
@@ -146,3 +148,26 @@ so_far = hpsearch.run({TREE}, slow)
     assert kernel.value("so_far.sweep.state, bool(len(so_far.history))") == "('interrupted', True)"
     assert kernel.value(RAY_RUNS) == was_there
     assert kernel.run("still = 'usable'") == []
+
+
+@pytest.mark.timeout(900)
+def test_the_tour_runs_from_its_first_cell_to_its_last(tmp_path):
+    run_tour = runpy.run_path(str(DOCS / "tour.py"))["run"]
+    notebook = nbformat.read(DOCS / "tour.ipynb", as_version=4)
+    run_tour(notebook, tmp_path)
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert {output["output_type"] for output in shown} == {"display_data", "execute_result"}, "no warnings, no errors"
+    texts = [output["data"]["text/plain"] for output in shown]
+    assert sum("image/png" in output["data"] for output in shown) == 3
+    assert any(
+        text.startswith("    parameter  importance") and text.splitlines()[1].split()[1] == "lr" for text in texts
+    )
+    assert "50" in texts[-2] and "<Results train: done" in texts[-1]
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def test_the_tour_stands_in_the_guide_as_it_ran():
+    notebook = nbformat.read(DOCS / "tour.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs for cell in cells), "run: python docs/tour.py"
+    assert (DOCS / "tour.ipynb").stat().st_size < 500_000

@@ -73,6 +73,7 @@ def test_every_attempt_that_failed_has_a_row(sweeps: Path):
         [3, 1, "diverged", "config", False, "failed"],
     ]
     assert frame["log_tail"][2].splitlines()[0] == "first" and not frame["log_tail"][0]
+    assert all(text.isprintable() for text in frame["evidence"])
 
 
 def test_the_failed_trials_are_those_that_failed_for_good(sweeps: Path):

@@ -1,0 +1,57 @@
+"""Runs docs/tour.ipynb anew and keeps what its cells show, figures as PNG: `python docs/tour.py`. Takes a minute."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+PAGE = Path(__file__).parent / "tour.ipynb"
+TIMEOUT_S = 300
+PNG = """
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from hpsearch.results.charts.figure import Figure
+
+def png(figure):
+    with TemporaryDirectory() as folder:
+        return figure.save(Path(folder) / "figure.png").read_bytes()
+
+get_ipython().display_formatter.formatters["image/png"].for_type(Figure, png)
+"""
+"""Figures show themselves as Plotly's JSON and as SVG; not every page that shows notebooks draws these."""
+
+
+def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Run every cell in a kernel that works in `folder`; the cells get their outputs."""
+    client = NotebookClient(notebook, timeout=TIMEOUT_S, resources={"metadata": {"path": str(folder)}})
+    with client.setup_kernel():
+        assert client.kc is not None
+        client.kc.execute(PNG, silent=True)
+        for position, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, position)
+    for cell in notebook.cells:
+        cell.metadata.clear()
+        for output in cell.get("outputs", ()):
+            keep_small(output)
+
+
+def keep_small(output: nbformat.NotebookNode) -> None:
+    """Of a figure the PNG and its words alone."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        output.data = {kind: data[kind] for kind in ("image/png", "text/plain")}
+
+
+def main() -> None:
+    """Run the tour in a folder that goes at the end, and write it."""
+    notebook = nbformat.read(PAGE, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        run(notebook, Path(folder))
+    nbformat.write(notebook, PAGE)
+
+
+if __name__ == "__main__":
+    main()
