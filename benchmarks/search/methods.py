@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.search.simulator import Contestant
 from benchmarks.search.tables import Table
+from benchmarks.search.tried import TRIED
 
 Make = Callable[[Table, int, int], Contestant]
 """Table, seed, workers."""
@@ -42,6 +43,17 @@ def _ours(**spec: Any) -> Method:
         return Ours(table, seed=seed, workers=workers, trials=MAX_TRIALS, spec=spec)
 
     return Method(make=make, settings=repr(spec), modules=("ours.py",), packages=("optuna", "hyperopt"), is_ours=True)
+
+
+def _tried(name: str) -> Method:
+    production = _ours(method="bayes", **ASHA)
+
+    def make(table: Table, seed: int, workers: int) -> Contestant:
+        from benchmarks.search.tried import Changed
+
+        return Changed(lambda: production.make(table, seed, workers), TRIED[name])
+
+    return replace(production, make=make, settings=name, modules=("ours.py", "tried.py"))
 
 
 def _optuna(pruner: str, *arguments: Any, **settings: Any) -> Method:
@@ -94,6 +106,7 @@ METHODS: Mapping[str, Method] = {
     "hpsearch random + asha_stop": _ours(method="random", **ASHA_STOP),
     "hpsearch random": _ours(method="random"),
     "hpsearch bayes": _ours(method="bayes"),
+    **{name: _tried(name) for name in TRIED},
     "Ray OptunaSearch + ASHA": _ray("optuna"),
     "Ray random + ASHA": _ray("random"),
     "Ray random + ASHA, NaN as 1e9": _ray("random", nan_as=1e9),

@@ -20,6 +20,10 @@ MIN_COMPARED = 16
 """Trials that must have reached a height before a model looks at it instead of a lower one. Compared with 6 and 10 on
 tables of learning curves: docs/decisions/0031."""
 
+MANY = 4 * MIN_COMPARED
+"""Trials after which losses at the first rung must do: a rule that lets few pass would keep a model waiting for long.
+Before, they mislead more than they tell: docs/decisions/0045."""
+
 
 @final
 class Comparable:
@@ -41,6 +45,11 @@ class Comparable:
     def any_stopped(self) -> bool:
         """Whether a trial was stopped or waits: without one, a model sees whole trainings alone."""
         return bool(self._heights) and self._heights[0] < math.inf
+
+    @property
+    def tells_enough(self) -> bool:
+        """Whether a model may learn from the height: it is above the first rung, or many trials never pass that."""
+        return len(self._heights) >= MANY or (bool(self._heights) and self._heights[0] < self.height)
 
     @property
     def height(self) -> float:

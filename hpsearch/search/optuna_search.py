@@ -10,8 +10,8 @@ for each proposal and asked through its public methods, so nothing of a proposal
     dropped      FAIL
     shunned      tpe: as infeasible; the others don't hear of them
 
-Once a trial was stopped, RANDOM_SHARE of tpe's proposals are random: a model of early losses alone is misled by
-whatever learns fast and ends badly, and would never find out.
+Once a trial was stopped, points are drawn at random until trials are compared above the first rung: a model of such
+early losses is worse than none. From then on tpe proposes a part, and the others explore (`hpsearch/exploring.py`).
 
 Priors are told in the same way, before all trials. To cmaes, which learns from its own generations alone, they say
 where and how widely its first generation is drawn.
@@ -29,6 +29,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from importlib import import_module
 from math import inf
 from typing import Any, final
@@ -39,6 +40,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpsearch.exploring import explores
 from hpsearch.search.coding import Codes, Coding, num_codes
 from hpsearch.search.comparable import Comparable
 from hpsearch.search.contract import Outcome, Searcher
@@ -46,15 +48,12 @@ from hpsearch.search.held_back import HeldBack
 from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
 from hpsearch.space import Choice, Integer, Point, Searched, Shaped, Space
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
-    "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "tpe": TPESampler,
+    "gp": partial(GPSampler, warn_independent_sampling=False),
+    "cmaes": partial(CmaEsSampler, warn_independent_sampling=False),
 }
-"""Name to a sampler with a seed below 2**31."""
-
-RANDOM_SHARE = 1 / 3
-"""Of the proposals under a stopping rule, as in BOHB; measured in docs/decisions/0031."""
+"""Name to a sampler, which takes a seed below 2**31 by keyword."""
 
 NEWEST = 10**9
 """Number of the first trial that never ran: tpe forgets old ones little by little."""
@@ -114,15 +113,15 @@ class OptunaSearcher(Searcher):
             self._storage = TrialsInMemory()
 
     def _propose(self, number: int, draw: int) -> Point:
-        if self._is_random(number, draw):
+        if self._explores(number):
             return self.space.draw(self.rng(number, draw))
         return self._coding.decode(self._sample(number, draw, self._storage.scratch()))
 
-    def _is_random(self, number: int, draw: int) -> bool:
-        """Whether this proposal is none of the model's; gp explores by itself, cmaes counts what it proposed."""
+    def _explores(self, number: int) -> bool:
+        """Whether the model has no part in this trial; gp explores by itself, cmaes counts what it proposed."""
         if self._sampler != "tpe" or not self._comparable.any_stopped:
             return False
-        return self.rng(number, f"share/{draw}").random() < RANDOM_SHARE
+        return not self._comparable.tells_enough or explores(self.seed, number)
 
     def _begin(self, number: int, point: Point) -> None:
         codes = self._coding.encode(point)
@@ -183,7 +182,7 @@ class OptunaSearcher(Searcher):
     def _sample(self, number: int, draw: int, trial: FrozenTrial) -> Codes:
         seed = self.rng(number, draw).getrandbits(31)
         with quiet():
-            sampler = _warm_started(seed, self._sources) if self._sources else SAMPLERS[self._sampler](seed)
+            sampler = _warm_started(seed, self._sources) if self._sources else SAMPLERS[self._sampler](seed=seed)
             study = optuna.load_study(study_name=STUDY, storage=self._storage, sampler=sampler)
             return self._sample_by(sampler, study, trial)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from hpsearch.exploring import explores, has_explorers
 from hpsearch.stopping.asha import Asha, AshaStop
 from hpsearch.stopping.contract import Decision, NoStopping, StoppingRule
 from hpsearch.stopping.guarded import Guarded
 from hpsearch.stopping.hyperband import Hyperband
 from hpsearch.stopping.median import Median
 from hpsearch.stopping.replaceable import Replaceable
-from hpsearch.stopping.rungs import rung_epochs
+from hpsearch.stopping.rungs import nobody, rung_epochs
 from hpsearch.sweep import Sweep
 
 __all__ = [
@@ -44,4 +47,5 @@ def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False) -> StoppingRule
             min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, brackets=rule.brackets, can_pause=can_pause
         )
     make = Asha if rule.type == "asha" and can_pause else AshaStop
-    return make(min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta)
+    apart = partial(explores, sweep.seed) if has_explorers(sweep) else nobody
+    return make(min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, explores=apart)

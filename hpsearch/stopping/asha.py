@@ -6,7 +6,7 @@ import math
 from typing import final
 
 from hpsearch.stopping.contract import Decision, StoppingRule
-from hpsearch.stopping.rungs import make_rungs
+from hpsearch.stopping.rungs import Explores, make_rungs, nobody
 
 
 @final
@@ -18,8 +18,8 @@ class AshaStop(StoppingRule):
     until eta are there: 0.557/0.253/0.144; Ray's percentile among the others: 0.618/0.298/0.157.
     """
 
-    def __init__(self, *, min_epochs: int, max_epochs: int | None, eta: int) -> None:
-        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta)
+    def __init__(self, *, min_epochs: int, max_epochs: int | None, eta: int, explores: Explores = nobody) -> None:
+        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta, explores=explores)
         self._stopped: set[int] = set()
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
@@ -49,8 +49,8 @@ class Asha(StoppingRule):
         Li et al., "A System for Massively Parallel Hyperparameter Tuning", arXiv:1810.05934, algorithm 2.
     """
 
-    def __init__(self, *, min_epochs: int, max_epochs: int | None, eta: int) -> None:
-        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta)
+    def __init__(self, *, min_epochs: int, max_epochs: int | None, eta: int, explores: Explores = nobody) -> None:
+        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta, explores=explores)
         self._paused: dict[int, int] = {}
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:

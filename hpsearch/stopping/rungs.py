@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 from typing import final
 
 from hpsearch.errors import SpecError
 
 MAX_EPOCHS = 10_000_000
 """Beyond the last rung of a sweep that leaves the number of epochs to its trainable."""
+
+
+Explores = Callable[[int], bool]
+"""Whether the trial of a number explores (`hpsearch/exploring.py`); the same whenever it is asked."""
+
+Entry = tuple[float, int, int]
+"""A trial's loss, its place in the order of arrival, its number."""
+
+
+def nobody(number: int) -> bool:
+    """Explores."""
+    return False
 
 
 def rung_epochs(*, min_epochs: int, max_epochs: int | None, eta: int) -> tuple[int, ...]:
@@ -49,10 +62,10 @@ def rung_epochs(*, min_epochs: int, max_epochs: int | None, eta: int) -> tuple[i
     return tuple(rungs)
 
 
-def make_rungs(*, min_epochs: int, max_epochs: int | None, eta: int) -> dict[int, Rung]:
+def make_rungs(*, min_epochs: int, max_epochs: int | None, eta: int, explores: Explores = nobody) -> dict[int, Rung]:
     """A rung that is still empty for each of `rung_epochs`."""
     epochs = rung_epochs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta)
-    return {epoch: Rung(eta) for epoch in epochs}
+    return {epoch: Rung(eta, explores) for epoch in epochs}
 
 
 @final
@@ -61,38 +74,48 @@ class Rung:
 
     Only ranks count. A trial that diverged never enters: it is worse than all others and changes no verdict on them.
     Nothing here takes longer with more trials but the shift of a list.
+
+    Trials that explore are ranked among themselves, and so are all others: the best 1 in eta of both pass. So does the
+    best of all, as soon as there are eta; else a rung of few trials would let nobody through.
     """
 
-    def __init__(self, eta: int) -> None:
-        self._eta = eta
-        self._entries: dict[int, tuple[float, int, int]] = {}  # number to loss, order of arrival, number
-        self._ranking: list[tuple[float, int, int]] = []
-        self._waiting: list[tuple[float, int, int]] = []
+    def __init__(self, eta: int, explores: Explores = nobody) -> None:
+        self._eta, self._explores = eta, explores
+        self._entries: dict[int, Entry] = {}
+        self._ranking: list[Entry] = []
+        self._rankings: tuple[list[Entry], list[Entry]] = ([], [])  # of those that explore, and of all others
+        self._waiting: tuple[list[Entry], list[Entry]] = ([], [])
 
     def __contains__(self, number: int) -> bool:
         return number in self._entries
 
     def enter(self, number: int, loss: float) -> bool:
-        """Add a trial; whether it is among the best 1 in eta, and at least the best, or as good as one of these."""
-        num_better = bisect_left(self._ranking, (loss,))
-        self._entries[number] = (loss, len(self._ranking), number)
-        insort(self._ranking, self._entries[number])
-        return num_better < max(len(self._ranking) // self._eta, 1)
+        """Add a trial; whether it passes, a tie counting as better: as the best of all it does from the start."""
+        entry = self._entries[number] = (loss, len(self._ranking), number)
+        own = self._own(self._rankings, number)
+        insort(self._ranking, entry)
+        insort(own, entry)
+        return bisect_left(own, (loss,)) < len(own) // self._eta or bisect_left(self._ranking, (loss,)) < 1
 
     def is_best(self, number: int, *, at_least: int = 0) -> bool:
-        """Whether a trial is among the best 1 in eta, or `at_least` so many; the earlier of two equals is better."""
-        rank = bisect_left(self._ranking, self._entries[number])
-        return rank < max(len(self._ranking) // self._eta, at_least)
+        """Whether a trial passes, or is one of the best `at_least` of all; the earlier of two equals is better."""
+        own, entry = self._own(self._rankings, number), self._entries[number]
+        places = max(min(len(self._ranking) // self._eta, 1), at_least)
+        return bisect_left(own, entry) < len(own) // self._eta or bisect_left(self._ranking, entry) < places
 
     def wait(self, number: int) -> None:
         """A trial of the rung waits to pass it."""
-        insort(self._waiting, self._entries[number])
+        insort(self._own(self._waiting, number), self._entries[number])
 
     def leave(self, number: int) -> None:
         """It waits no more."""
-        del self._waiting[bisect_left(self._waiting, self._entries[number])]
+        waiting = self._own(self._waiting, number)
+        del waiting[bisect_left(waiting, self._entries[number])]
 
     def best_waiting(self, *, at_least: int) -> int | None:
-        """The best trial that waits, if it is among the rung's best."""
-        number = self._waiting[0][-1] if self._waiting else None
-        return number if number is not None and self.is_best(number, at_least=at_least) else None
+        """The best trial that waits and passes."""
+        first = sorted(waiting[0] for waiting in self._waiting if waiting)
+        return next((entry[-1] for entry in first if self.is_best(entry[-1], at_least=at_least)), None)
+
+    def _own(self, both: tuple[list[Entry], list[Entry]], number: int) -> list[Entry]:
+        return both[0] if self._explores(number) else both[1]

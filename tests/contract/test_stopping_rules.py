@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Container
+from functools import partial
 from typing import final
 
 import pytest
 
+from hpsearch.exploring import explores
 from hpsearch.stopping import Asha, AshaStop, Decision, Hyperband, Median, NoStopping, StoppingRule
 
 MAX_EPOCHS = 9
@@ -17,6 +19,10 @@ RULES: dict[str, MakeRule] = {
     "none": NoStopping,
     "asha_stop": lambda: AshaStop(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
     "asha": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
+    "asha, explorers apart": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, explores=partial(explores, 0)),
+    "asha_stop, explorers apart": lambda: AshaStop(
+        min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, explores=partial(explores, 0)
+    ),
     "hyperband": lambda: Hyperband(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
     "hyperband of two that stop": lambda: Hyperband(
         min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, brackets=2, can_pause=False

@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from benchmarks.search.figures import standings
+from benchmarks.search.methods import METHODS
 from benchmarks.search.optuna_peers import HyperoptPeer, OptunaPeer
 from benchmarks.search.ours import Ours
 from benchmarks.search.simulator import Contestant, Job, Simulation
@@ -110,3 +111,14 @@ def test_ranks_weigh_every_table_the_same():
     assert (found["a"].mean, found["b"].mean) == pytest.approx((0.5, 0.25))
     assert (found["a"].rank, found["b"].rank) == (1.5, 1.5)
     assert found["a"].p_value is None
+
+
+@pytest.mark.parametrize("name", ["tried: as it was", "tried: 4 candidates"])
+def test_what_was_tried_changes_what_is_proposed_and_nothing_after(name: str) -> None:
+    def found(method: str) -> list[float]:
+        contestant = METHODS[method].make(Slopes(), 0, 1)
+        return Simulation(contestant, Slopes(), workers=1, trainings=20).run().regrets
+
+    before = found("hpsearch bayes + asha")
+    assert found(name) != before
+    assert found("hpsearch bayes + asha") == before

@@ -9,7 +9,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.search.comparable import MIN_COMPARED
+from hpsearch.exploring import explores
+from hpsearch.search.comparable import MANY, MIN_COMPARED
 from hpsearch.search.contract import Outcome
 from hpsearch.search.optuna_search import SAMPLERS, OptunaSearcher
 from hpsearch.search.qmc_search import QmcSearcher
@@ -54,13 +55,26 @@ def test_a_trial_that_went_on_is_shown_with_its_longer_curve() -> None:
     assert searcher._trials[1].value == 1.0
 
 
-def test_a_third_of_the_proposals_is_random_once_a_trial_was_stopped() -> None:
+def far_from_the_best(num_promoted: int, num_stopped: int) -> set[int]:
+    """Of trials 200 to 299, those that are proposed far from where all trials were better and better."""
     searcher = OptunaSearcher(space=SPACE, seed=0, sampler="tpe")
-    for number in range(1, 60):
+    for number in range(1, num_stopped + 1):
         searcher.adopt(number, point := {"x": 0.001 * number, "n": 3})
-        searcher.tell(Outcome(number=number, point=point, state="stopped", losses={1: point["x"]}))
-    far = [searcher._propose(number, 0)["x"] > 0.3 for number in range(60, 120)]
-    assert 8 <= sum(far) <= 30
+        losses = {1: point["x"], 3: point["x"]} if number <= num_promoted else {1: point["x"]}
+        searcher.tell(Outcome(number=number, point=point, state="stopped", losses=losses))
+    return {number for number in range(200, 300) if searcher._propose(number, 0)["x"] > 0.3}
+
+
+@pytest.mark.parametrize(("num_promoted", "num_stopped"), [(3 * MIN_COMPARED, 100), (2, MANY)])
+def test_under_a_stopping_rule_the_model_has_its_trials_and_others_explore(num_promoted: int, num_stopped: int) -> None:
+    exploring = {number for number in range(200, 300) if explores(0, number)}
+    far = far_from_the_best(num_promoted, num_stopped)
+    assert len(far - exploring) <= 2
+    assert len(far) > 0.5 * len(exploring) > 20
+
+
+def test_while_trials_are_compared_at_the_first_rung_all_points_are_random() -> None:
+    assert len(far_from_the_best(MIN_COMPARED - 1, 40)) > 60
 
 
 def test_tpe_ranks_an_infeasible_trial_below_a_stopped_one() -> None:

@@ -1,0 +1,97 @@
+"""What was tried for `bayes` + `asha`: the production engine with one or two of its constants changed while it works.
+
+    python -m benchmarks.search --part searchers --tables taskset-0 lcbench-3945 --methods "tried: as it was"
+
+Figures are in docs/decisions/0045. None of them is part of a run that names no methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from typing import Any, final
+from unittest.mock import patch
+
+from optuna.samplers import TPESampler
+
+from benchmarks.search.simulator import Contestant, Job
+from hpsearch import exploring, stopping
+from hpsearch.search import comparable, optuna_search
+
+Change = Callable[[], AbstractContextManager[Any]]
+
+
+@final
+class Changed(Contestant):
+    """Another contestant, at work under some changes."""
+
+    def __init__(self, make: Callable[[], Contestant], changes: Sequence[Change]) -> None:
+        """Make it under the changes."""
+        self._changes = changes
+        with self._changed():
+            self._contestant = make()
+
+    def next_job(self) -> Job | None:
+        """Its next job."""
+        with self._changed():
+            return self._contestant.next_job()
+
+    def on_report(self, trial: int, epoch: int, loss: float) -> bool:
+        """Its answer."""
+        with self._changed():
+            return self._contestant.on_report(trial, epoch, loss)
+
+    def _changed(self) -> ExitStack:
+        stack = ExitStack()
+        for change in self._changes:
+            stack.enter_context(change())
+        return stack
+
+
+def share(of_trials: float) -> Change:
+    """So many explore."""
+    return partial(patch.object, exploring, "RANDOM_SHARE", of_trials)
+
+
+def compared(num_trials: int) -> Change:
+    """A height counts once so many trials have reached it."""
+    return partial(patch.object, comparable, "MIN_COMPARED", num_trials)
+
+
+def tpe(**settings: Any) -> Change:
+    """Optuna's TPE with other settings than its own."""
+    return partial(patch.dict, optuna_search.SAMPLERS, {"tpe": partial(TPESampler, **settings)})
+
+
+def together() -> AbstractContextManager[Any]:
+    """Those that explore are compared with all others."""
+    return patch.object(stopping, "has_explorers", lambda sweep: False)
+
+
+def a_quarter(num_trials: int) -> int:
+    """The best quarter is what TPE takes for good ones."""
+    return math.ceil(0.25 * num_trials)
+
+
+def at_once() -> AbstractContextManager[Any]:
+    """The model begins at the first rung."""
+    return patch.object(comparable, "MANY", 0)
+
+
+FORMER: Sequence[Change] = [share(1 / 3), together, at_once]
+TRIED: Mapping[str, Sequence[Change]] = {
+    "tried: as it was": FORMER,
+    "tried: as it was, half explore": [share(1 / 2), together, at_once],
+    "tried: as it was, half explore, 4 candidates": [share(1 / 2), together, at_once, tpe(n_ei_candidates=4)],
+    "tried: at once": [at_once],
+    "tried: together": [together],
+    "tried: a third explores": [share(1 / 3)],
+    "tried: two thirds explore": [share(2 / 3)],
+    "tried: 4 candidates": [tpe(n_ei_candidates=4)],
+    "tried: 10 compared": [compared(10)],
+    "tried: the best quarter": [tpe(gamma=a_quarter)],
+    "tried: each parameter by itself": [tpe(multivariate=False)],
+}
+"""Name to what is changed of what `bayes` + `asha` does now."""
