@@ -119,7 +119,7 @@ def optuna_dashboard(studio: Studio) -> bytes:
 @picture
 def report(studio: Studio) -> bytes:
     """The head of the report, its learning curves and what matters."""
-    with _report(studio, width=1120, height=2000, scale=0.75) as page:
+    with _report(studio, width=1120, height=1480, scale=0.8) as page:
         return page.screenshot()
 
 

@@ -95,6 +95,9 @@ def test_a_part_of_an_axis_brings_out_the_trials_that_pass_there(browser: Any, r
         page.wait_for_function(f"() => {LAST}.name.endsWith('chosen')")
         traces = page.evaluate("document.querySelector('#parallel .canvas').data.map(t => [t.name, t.opacity])")
         assert all(opacity == 0.1 for _, opacity in traces[:-1])
+        first = page.evaluate(f"(trace => trace.y.filter((_, at) => trace.x[at] === 0))({LAST})")
+        assert len(first) == int(traces[-1][0].partition(" ")[0]) < 30  # of 64; of its axis alone
+        assert all(share > 0.6 for share in first)
         page.mouse.dblclick(left + 200, box["y"] + box["height"] / 2)
         page.wait_for_function(f"() => !{LAST}.name.endsWith('chosen')")
         assert wrong == []
@@ -111,6 +114,16 @@ def test_a_finger_scrolls_the_page_over_a_picture(browser: Any, reports: Path):
     with opened(browser, reports / "usual.html", **size, has_touch=True, is_mobile=True) as (page, _):
         assert page.evaluate("document.querySelector('#curves .canvas').layout.dragmode") is False
         assert page.locator(".modebar-btn").count() == 0
+
+
+def test_pictures_fit_on_paper(browser: Any, reports: Path):
+    widths = "[...document.querySelectorAll('.canvas .main-svg')].map(svg => svg.getBoundingClientRect().width)"
+    with opened(browser, reports / "usual.html", width=1280, height=900) as (page, _):
+        before = page.evaluate(widths)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert max(page.evaluate(widths)) == 680
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate(widths) == before
 
 
 def test_markup_that_got_through_would_run_nothing(browser: Any, reports: Path, tmp_path: Path):

@@ -37,7 +37,7 @@ def metric_axis(name: str, values: Iterable[float]) -> tuple[Axis, str]:
         return Axis(name=name), ""
     low, high = ranked[0], ranked[-1]
     if low > 0 and math.log10(high / low) > DECADES:
-        return number_axis(f"{name}, log", (low, high), is_log=True), ""
+        return number_axis(name, (low, high), is_log=True), ""
     early, late = ranked[len(ranked) // 20], ranked[len(ranked) - 1 - len(ranked) // 20]
     reach = FAR * (late - early)
     shown = [value for value in ranked if early - reach <= value <= late + reach] if reach else ranked
@@ -73,7 +73,7 @@ def parameter_axis(scale: Scale) -> Axis:
     """The axis of a parameter: its whole range, or all values of its list."""
     name = one_line(scale.name)
     if scale.values is None:
-        return number_axis(f"{name}, log" if scale.is_log else name, (scale.low, scale.high), is_log=scale.is_log)
+        return number_axis(name, (scale.low, scale.high), is_log=scale.is_log)
     return Axis(name=name, ticks=tuple(list_ticks(scale.values)), limits=(-0.5, len(scale.values) - 0.5))
 
 

@@ -74,7 +74,7 @@ def _epoch_axis(last: int, rungs: Sequence[int]) -> Axis:
     if sum(rung < last for rung in rungs) < 3:
         return number_axis("epoch", (1, last))
     ticks = tuple((float(epoch), str(epoch)) for epoch in dict.fromkeys((1, *rungs, last)))
-    return replace(number_axis("epoch, log", (1, last), is_log=True), ticks=ticks)
+    return replace(number_axis("epoch", (1, last), is_log=True), ticks=ticks)
 
 
 def _series(role: Role, curves: list[Curve], num_points: int) -> list[Series]:

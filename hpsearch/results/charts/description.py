@@ -35,6 +35,11 @@ class Axis:
     is_hidden: bool = False
     """Without line, ticks and grid."""
 
+    @property
+    def title(self) -> str:
+        """The name, and that it is logarithmic."""
+        return f"{self.name}, log" if self.is_log and self.name else self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Series:

@@ -143,7 +143,7 @@ def _draw_lines(axes: Axes, series: Series, look: Look, name: str) -> None:
 
 def _set_axis(axes: Axes, which: Literal["x", "y"], axis: Axis) -> None:
     line = axes.xaxis if which == "x" else axes.yaxis
-    axes.set(**{f"{which}label": one_line(axis.name), f"{which}scale": "log" if axis.is_log else "linear"})
+    axes.set(**{f"{which}label": one_line(axis.title), f"{which}scale": "log" if axis.is_log else "linear"})
     if axis.ticks is not None:
         line.set_ticks([at for at, _ in axis.ticks], labels=[one_line(name, most=24) for _, name in axis.ticks])
         line.set_minor_locator(_no_ticks())

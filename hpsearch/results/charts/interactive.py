@@ -44,7 +44,7 @@ def to_plotly(charts: Sequence[Chart], *, has_titles: bool = True) -> dict[str, 
         "paper_bgcolor": PAPER,
         "plot_bgcolor": PAPER,
         "hovermode": "closest",
-        "hoverlabel": {"bgcolor": PAPER, "font": {"color": INK}, "align": "left"},
+        "hoverlabel": {"bgcolor": PAPER, "font": {"color": INK, "family": FONT}, "align": "left"},
         "margin": {"l": 8, "r": 12, "t": 52 if has_titles else 28, "b": 8},
         "legend": {
             "orientation": "h",
@@ -53,7 +53,6 @@ def to_plotly(charts: Sequence[Chart], *, has_titles: bool = True) -> dict[str, 
             "yanchor": "top",
         },
         "dragmode": "select" if any(chart.can_brush for chart in charts) else "zoom",
-        "selectdirection": "v",
         "annotations": [],
         "shapes": [],
     }
@@ -66,7 +65,8 @@ def to_plotly(charts: Sequence[Chart], *, has_titles: bool = True) -> dict[str, 
         layout[f"yaxis{suffix}"] = _axis(chart.y, _share(num_rows - 1 - row, num_rows), f"x{suffix}")
         for series in chart.series:
             in_legend = bool(series.name) and series.name not in named
-            data.append(_trace(series, suffix, in_legend=in_legend, can_brush=chart.can_brush))
+            trace = _trace(series, suffix, in_legend=in_legend, can_brush=chart.can_brush)
+            data.append(trace | _hover(series, chart))
             named.add(series.name)
         layout["shapes"] += [_line(mark, suffix) for mark in chart.marks]
         layout["annotations"] += [_mark_text(mark, chart.x, suffix) for mark in chart.marks if mark.text]
@@ -92,7 +92,7 @@ def _axis(axis: Axis, domain: list[float], anchor: str) -> dict[str, Any]:
         "domain": domain,
         "anchor": anchor,
         "automargin": True,
-        "title": {"text": text(axis.name), "font": {"size": 12, "color": FAINT}, "standoff": 6},
+        "title": {"text": text(axis.title), "font": {"size": 12, "color": FAINT}, "standoff": 6},
         "type": "log" if axis.is_log else "linear",
         "gridcolor": GRID,
         "linecolor": FAINT,
@@ -122,14 +122,7 @@ def _trace(series: Series, suffix: str, *, in_legend: bool, can_brush: bool) -> 
         "name": text(series.name),
         "legendgroup": series.role,
         "showlegend": in_legend,
-        "hoverinfo": "text" if series.texts else "x+y",
     }
-    if series.texts:
-        trace["hovertext"] = [text(each) for each in series.texts]
-    elif series.trials:
-        trace["hovertemplate"] = (
-            "trial %{customdata}<br>%{xaxis.title.text}: %{x}<br>%{yaxis.title.text}: %{y}<extra></extra>"
-        )
     if series.trials:
         trace["customdata"] = list(series.trials)
     if series.kind == "bars":
@@ -145,6 +138,16 @@ def _trace(series: Series, suffix: str, *, in_legend: bool, can_brush: bool) -> 
     opacity = look.opacity * (DENSE_LINE if series.is_dense else 1.0)
     marker = {"color": look.colour, "size": BRUSHED_PX, "symbol": look.marker}
     return trace | {"line": line, "opacity": opacity, "connectgaps": False, "marker": marker}
+
+
+def _hover(series: Series, chart: Chart) -> dict[str, Any]:
+    """What is said of a point under the mouse."""
+    if series.texts:
+        return {"hoverinfo": "text", "hovertext": [text(each) for each in series.texts]}
+    names = (text(axis.name).replace("%{", "% {") for axis in (chart.x, chart.y))  # "%{" is plotly's own
+    lines = (f"{name}: %{{{letter}:.4g}}" for name, letter in zip(names, "xy", strict=True))
+    trial = "trial %{customdata}<br>" if series.trials else ""
+    return {"hovertemplate": f"{trial}{'<br>'.join(lines)}<extra></extra>"}
 
 
 def _bars(series: Series) -> dict[str, Any]:

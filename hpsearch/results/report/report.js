@@ -56,11 +56,18 @@ function brush(plot) {
   plot.on("plotly_deselect", () => show(null));
 }
 
+const plots = [];
 const drawn = [];
 for (const figure of document.querySelectorAll("figure.live")) {
   const { data, layout, brush: canBrush } = JSON.parse(figure.querySelector("script").textContent);
   const canvas = figure.querySelector(".canvas");
   if (isTouched) layout.dragmode = false;
+  plots.push(canvas);
   drawn.push(Plotly.newPlot(canvas, data, layout, CONFIG).then((plot) => canBrush && brush(plot)));
 }
+
+// A picture as wide as the window would be cut off on paper.
+const PAPER_PX = 680;
+addEventListener("beforeprint", () => plots.forEach((plot) => Plotly.relayout(plot, { width: PAPER_PX })));
+addEventListener("afterprint", () => plots.forEach((plot) => Plotly.relayout(plot, { width: null, autosize: true })));
 Promise.all(drawn).then(() => document.documentElement.classList.add("is-drawn"));
