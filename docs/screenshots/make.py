@@ -145,6 +145,25 @@ def learning_curves(studio: Studio) -> bytes:
 
 
 @picture
+def compared(studio: Studio) -> bytes:
+    """What `hpsearch compare -o` draws."""
+    from typer.testing import CliRunner
+
+    from hpsearch.cli import app
+
+    full = {"trials": 16, "epochs": 27, "concurrent": 4}
+    sweeps: list[dict[str, Any]] = [
+        {"name": "random", "seed": 1},
+        {"name": "tpe", "seed": 2, "method": "optuna"},
+        {"name": "without-asha", "seed": 3, "early_terminate": {"type": "none"}, "limits": full},
+    ]
+    names = [curves.run(studio.folder, **sweep) for sweep in sweeps]
+    path = studio.folder / "compared.png"
+    CliRunner().invoke(app, ["compare", *names, "-o", str(path), "--home", str(studio.folder)])
+    return path.read_bytes()
+
+
+@picture
 def figures_in_a_notebook(studio: Studio) -> bytes:
     """What cells show that end with figures, in a notebook that does not draw plotly."""
     from hpsearch.results.results import Results

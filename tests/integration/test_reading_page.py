@@ -11,11 +11,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
 
 
 def test_every_block_runs(tmp_path: Path):
+    curves.run(tmp_path / "sweeps", name="tpe", method="optuna", seed=2)
     curves.run(tmp_path / "sweeps")
     printed = run_page(PAGE, tmp_path)
     assert "sweeps/curves/report.html: 64 trials" in printed
+    assert "val_loss, lower is better; equal budgets: " in printed
     made = {path.name for path in tmp_path.iterdir()} - {"sweeps", "block.py"}
     assert made == {
         "small.html", "elsewhere.html", "curves.png", "progress.svg", "importance.svg", "parallel.html", "slices.png",
+        "compared.png",
     }  # fmt: skip
     assert (tmp_path / "elsewhere.html").read_text().startswith("<!doctype html>")
