@@ -26,8 +26,8 @@ PRIOR_TRIALS = 6.0
 """So many trials at a rung weigh as much as the rule's own share."""
 PRIOR_PACE_S = 10.0
 """Slots count as busy all the time until much more than this has passed."""
-MAX_JOBS = 300
-"""Stretches of training that are laid out one by one; what comes before them fills all slots evenly."""
+MAX_JOBS = 100
+"""Stretches of training of a stage that are laid out; of more trials, each is that of several."""
 SLOWEST = 4.0
 """Times the median that an epoch is believed to take at most."""
 GOLDEN = 0.618
@@ -68,11 +68,12 @@ class Forecast:
     def __init__(self, sweep: Sweep) -> None:
         self._last, self._stopping = sweep.max_epochs, sweep.early_terminate
         self._rule = make_stopping_rule(sweep)
-        self._totals = Counter(self.rungs_of(number) for number in range(1, sweep.max_trials + 1))
+        self._rungs = [self._rule.rungs_of(number) for number in range(1, sweep.max_trials + 1)]
+        self._totals = Counter(self._rungs)
 
     def rungs_of(self, number: int) -> tuple[int, ...]:
         """Epochs after which trial `number` may be paused or stopped by its rank, rising."""
-        return self._rule.rungs_of(number)
+        return self._rungs[number - 1] if number <= len(self._rungs) else self._rule.rungs_of(number)
 
     def left(self, trials: Iterable[TrialRun]) -> Work | None:
         """The work that is left; None where nobody knows how long a trial is, since none has come to its end."""
@@ -102,34 +103,30 @@ def _by_stages(stages: Stages, trials: Sequence[TrialRun], *, total: int, share:
         if trial.state in UNDER_WAY and trial.epochs < stages[-1]
     ]
     coming: list[Job] = []
-    expected = float(total)
+    expected, begin, entered = float(total), 0, list(trials)
     for stage, end in enumerate(stages):
-        begin = stages[stage - 1] if stage else 0
-        entered = [trial for trial in trials if _has_entered(trial, begin)]
-        gone = [trial for trial in entered if trial.state not in UNDER_WAY or trial.epochs >= end]
+        gone = [trial for trial in entered if trial.epochs >= end or trial.state not in UNDER_WAY]
+        passed = [trial for trial in gone if trial.epochs > end or (trial.epochs == end and trial.state in UNDER_WAY)]
         fresh = max(expected - len(entered), 0.0)
         coming += _jobs(fresh, stage, _mean_length(gone, begin, end))
-        passed = sum(_has_entered(trial, end) for trial in trials) if end != stages[-1] else 0
-        ratio = (passed + PRIOR_TRIALS * share) / (len(gone) + PRIOR_TRIALS)
-        expected = max(ratio * (len(entered) + fresh), passed, min(1.0, expected))
+        ratio = (len(passed) + PRIOR_TRIALS * share) / (len(gone) + PRIOR_TRIALS)
+        expected = max(ratio * (len(entered) + fresh), len(passed), min(1.0, expected))
+        begin, entered = end, passed
     return Work(under_way=tuple(under_way), coming=tuple(coming))
 
 
 def _jobs(count: float, stage: int, epochs: float) -> list[Job]:
-    """So many trials of a stage, a part of one included, spread over the time that is left."""
-    whole, part = int(count), count - int(count)
-    lengths = [epochs] * whole + ([epochs * part] if part > 0.05 else [])
+    """So many trials of a stage, a part of one included, spread over the time that is left; many are taken together."""
+    size = max(count / MAX_JOBS, 1.0)
+    whole = int(count / size)
+    lengths = [epochs * size] * whole + ([epochs * (count - whole * size)] if count - whole * size > 0.05 else [])
     return [Job(place=(i + 0.5) / len(lengths), stage=stage, epochs=each) for i, each in enumerate(lengths)]
-
-
-def _has_entered(trial: TrialRun, begin: int) -> bool:
-    """Whether a trial went on after `begin` epochs, or is about to."""
-    return trial.epochs > begin or (trial.epochs == begin and (begin == 0 or trial.state in UNDER_WAY))
 
 
 def _mean_length(gone: Sequence[TrialRun], begin: int, end: int) -> float:
     """Epochs that a trial spends in a stage: those that failed, or came to their own end, spend fewer."""
-    spent = sum(min(trial.epochs, end) - begin for trial in gone)
+    early = [trial.epochs - begin for trial in gone if trial.epochs < end]
+    spent = sum(early) + (len(gone) - len(early)) * (end - begin)
     return (spent + (end - begin)) / (len(gone) + 1)
 
 
@@ -169,7 +166,7 @@ class Pace:
 
     def __init__(self, trials: Iterable[TrialRun], *, now: float) -> None:
         """Begin to measure; what was trained before does not count for the second."""
-        self._known_s = sum(trial.duration_s for trial in trials)
+        self._known_s = _trained_s(trials)
         self._looked_at, self._held_s = now, 0.0
 
     def seconds(self, work: Work, trials: Iterable[TrialRun], *, concurrent: int, now: float) -> float | None:
@@ -181,16 +178,21 @@ class Pace:
         speeds = _speeds(trials)
         if not speeds:
             return None
-        trained_s = sum(trial.duration_s for trial in trials) - self._known_s
+        trained_s = _trained_s(trials) - self._known_s
         unreported_s = held * sum(speeds) / len(speeds)  # at most: an epoch's seconds are known at its end
         prior_s = PRIOR_PACE_S + unreported_s
         busy = min((trained_s + unreported_s / 2 + prior_s) / (self._held_s + prior_s), 1.0)
         return _laid_out(work, speeds, concurrent=concurrent) / busy
 
 
+def _trained_s(trials: Iterable[TrialRun]) -> float:
+    return sum(trial.past_s + trial.elapsed_s for trial in trials)
+
+
 def _speeds(trials: Iterable[TrialRun]) -> list[float]:
     """Seconds an epoch of each trial that has trained one, rising; a slot's first epoch is no measure."""
-    speeds = sorted(trial.duration_s / trial.epochs for trial in trials if trial.epochs and trial.duration_s)
+    speeds = sorted((trial.past_s + trial.elapsed_s) / trial.epochs for trial in trials if trial.epochs)
+    speeds = [speed for speed in speeds if speed > 0]
     return [min(speed, SLOWEST * speeds[len(speeds) // 2]) for speed in speeds]
 
 
@@ -204,15 +206,13 @@ def _laid_out(work: Work, speeds: Sequence[float], *, concurrent: int) -> float:
     """
     mean = sum(speeds) / len(speeds)
     own = [epochs * (trial.duration_s / trial.epochs if trial.epochs else mean) for trial, epochs in work.under_way]
-    bulk, jobs = work.coming[:-MAX_JOBS], work.coming[-MAX_JOBS:]
-    evenly = sum(job.epochs for job in bulk) * mean / concurrent
-    slots = [evenly] * concurrent
+    slots = [0.0] * concurrent
     last_of = [0.0]
     for seconds in own:
         free = heapq.heappop(slots)
         heapq.heappush(slots, free + seconds)
         last_of[0] = max(last_of[0], free + seconds)
-    for i, job in enumerate(jobs):
+    for i, job in enumerate(work.coming):
         free = heapq.heappop(slots)
         last_of += [0.0] * (job.stage + 1 - len(last_of))
         begins = max(free, last_of[job.stage - 1]) if job.stage else free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,8 @@ MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted
 """One sign for each state, so that nothing depends on colour."""
 RECENT = 100
 """Trials that ended lately and are remembered in their order."""
+GUESS_EVERY_S = 5.0
+"""The time to go is worked out anew so often; in between it counts down."""
 THINKS_S = 0.5
 """A search method that takes no longer is not worth a word."""
 
@@ -65,6 +68,8 @@ class Standing:
         self.recent: deque[int] = deque(maxlen=RECENT)
         self._trials, self._clock, self._wall_clock = trials, clock, wall_clock
         self._forecast, self._pace = Forecast(sweep), Pace(self.trials, now=clock())
+        self._guessed: float | None = None
+        self._guessed_at = clock()
         self._varying = Varying(sweep.space.searched)
 
     # -- as an observer of the engine --------------------------------------------------------------------------------
@@ -101,8 +106,11 @@ class Standing:
     @property
     def best(self) -> TrialRun | None:
         """The trial with the best value so far that has not failed, the earlier one of two equals."""
-        ranked = [trial for trial in self.trials if trial.best_epoch is not None and trial.state != "failed"]
-        return min(ranked, key=best_loss, default=None)
+        best, lowest = None, math.inf
+        for trial in self.trials:
+            if trial.best_epoch is not None and trial.losses[trial.best_epoch] < lowest and trial.state != "failed":
+                best, lowest = trial, trial.losses[trial.best_epoch]
+        return best
 
     @property
     def states(self) -> Counter[str]:
@@ -123,12 +131,20 @@ class Standing:
     @property
     def eta_s(self) -> float | None:
         """Seconds to go, by the work that is left and the pace so far; None before anything is known of it."""
-        outlook, trials = self.outlook(), self.trials
+        now, left = self._clock(), self.outlook().time_left_s
+        if self._guessed is None or now - self._guessed_at >= GUESS_EVERY_S:
+            self._guessed, self._guessed_at = self._guess(now), now
+        if self._guessed is not None:
+            guess = max(self._guessed - (now - self._guessed_at), 0.0)
+            left = guess if left is None else min(guess, left)
+        return left
+
+    def _guess(self, now: float) -> float | None:
+        trials = self.trials
         work = self._forecast.left(trials)
         if work is None:
-            return outlook.time_left_s
-        left = self._pace.seconds(work, trials, concurrent=max(outlook.concurrent, 1), now=self._clock())
-        return min((each for each in (left, outlook.time_left_s) if each is not None), default=None)
+            return None
+        return self._pace.seconds(work, trials, concurrent=max(self.outlook().concurrent, 1), now=now)
 
     @property
     def varying(self) -> list[str]:

@@ -1,0 +1,64 @@
+"""What the live display costs the driver: CPU time of one refresh, by trials. `python -m benchmarks.live`."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+
+from rich.console import Console
+
+from hpsearch.live.screen import Picture, Screen
+from hpsearch.live.standing import Outlook, Standing
+from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
+from tests.curves import SPEC, losses
+
+REFRESHES = 50
+CONCURRENT = 8
+
+
+def standing_of(num_trials: int, rule: str) -> Standing:
+    """A sweep whose trials have all begun and left their slots at rungs, but for those that run."""
+    sweep = Sweep.from_dict(
+        {**SPEC, "early_terminate": {"type": rule}, "limits": {"trials": 2 * num_trials, "epochs": 27}}
+    )
+    rng, trials = random.Random(0), dict[int, TrialRun]()
+    for number in range(1, num_trials + 1):
+        trial = TrialRun(number=number, point=sweep.space.draw(rng), row=number, state="paused")
+        for epoch in range(1, rng.choice((1, 1, 1, 3, 9, 27)) + 1):
+            metrics = losses(trial.point, epoch)
+            trial.note_epoch(epoch, metrics, loss=metrics["val_loss"])
+        trial.past_s = 2.0 * trial.epochs
+        trials[number] = trial
+    for number in range(num_trials - CONCURRENT, num_trials):
+        trials[number].state = "running"
+    standing = Standing(sweep, trials, lambda: Outlook(concurrent=CONCURRENT))
+    for trial in trials.values():
+        standing.on_end(trial)
+    return standing
+
+
+def refresh_ms(num_trials: int, rule: str, *, width: int, height: int) -> float:
+    """CPU milliseconds of one refresh."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
+    with Screen(Picture(standing_of(num_trials, rule)), console) as screen:
+        screen.draw()
+        begin = time.process_time()
+        for _ in range(REFRESHES):
+            screen.draw()
+        return 1000 * (time.process_time() - begin) / REFRESHES
+
+
+def main() -> None:
+    """Print one row for each size."""
+    print("| trials | rule | screen | CPU of a refresh, ms |\n|---|---|---|---|")
+    for num_trials in (100, 1000, 10_000):
+        for rule in ("asha", "hyperband", "median"):
+            for width, height in ((80, 24), (160, 50)):
+                cost = refresh_ms(num_trials, rule, width=width, height=height)
+                print(f"| {num_trials} | {rule} | {width} x {height} | {cost:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
