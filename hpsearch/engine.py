@@ -247,10 +247,10 @@ class Engine:
         return None
 
     def _tell_waiting(self, trial: TrialRun | None) -> None:
-        if trial is not None:
-            self.waiting.over("engine")
-        else:
+        if trial is None and (self._running or self._line_up.elsewhere):
             self.waiting.tell("engine", *self._awaited())
+        else:
+            self.waiting.over("engine")
 
     def _awaited(self) -> tuple[Kind, str]:
         """What free slots wait for when no trial is ready."""

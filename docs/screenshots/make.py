@@ -7,9 +7,12 @@ Needs the extra `dev` and a Chromium on the path. A picture is one function belo
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ sys.path.insert(0, str(FOLDER.parents[1]))
 from hpsearch.ui import serving  # noqa: E402 - found by the line above
 from tests import curves  # noqa: E402
 from tests.browser import chromium  # noqa: E402
-from tests.monitored import watched_sweep  # noqa: E402
+from tests.monitored import until, watched_sweep  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -198,6 +201,37 @@ def _beside(studio: Studio, pngs: list[bytes], *, width: int, height: int) -> by
     )
     style = "<style>body {margin: 0; display: flex; gap: 16px; background: #c9d1d9; padding: 16px}</style>"
     return studio.of_html(style + images, width=len(pngs) * (width + 16) + 16, height=height, scale=0.62)
+
+
+@picture
+def watching_a_sweep(studio: Studio) -> bytes:
+    """`hpsearch watch` while a sweep of small networks trains under ASHA."""
+    from hpsearch.ledger.store import Ledger
+    from hpsearch.live.follower import Follower
+    from hpsearch.live.meter import Meter
+    from hpsearch.live.screen import Picture as Screen
+    from hpsearch.live.watched import beside_of
+
+    settings = ("limits.trials=60", "limits.epochs=81", "early_terminate.type=asha", "method=optuna")
+    command = [sys.executable, "-m", "hpsearch", "sweep", "mlp", "--home", str(studio.folder)]
+    command += [word for setting in settings for word in ("--set", setting)]
+    with subprocess.Popen(command, cwd=FOLDER.parents[1], stdout=subprocess.DEVNULL) as sweep:
+        until((studio.folder / "mlp" / "live.json").exists, timeout_s=120)
+        with Ledger(studio.folder) as ledger:
+            follower, meter = Follower(ledger, ledger.sweep()), Meter()
+
+            def shows_much() -> bool:
+                follower.look()
+                trains = [trial for trial in follower.standing.running if trial.epochs > 3]
+                return len(follower.trials) > 20 and bool(trains) and len(follower.rosters) > 1
+
+            until(shows_much, timeout_s=120)
+            meter.look(follower.rosters)
+            time.sleep(0.5)
+            beside = beside_of(follower, meter.look(follower.rosters, follower.notice and follower.notice.driver))
+            png = studio.of_terminal(Screen(follower.standing, lambda: beside), columns=132)
+        sweep.send_signal(signal.SIGINT)
+    return png
 
 
 def make(names: list[str]) -> None:

@@ -213,7 +213,7 @@ def headline(standing: Standing) -> str:
     ]
     if best is not None:
         parts.append(f"best {printable(standing.sweep.metric.name)} {standing.best_text(best)} (trial {best.number})")
-    if eta_s is not None and (standing.running or standing.wait):
+    if eta_s is not None and standing.running:
         parts.append(f"about {duration_text(eta_s)} to go")
     return " | ".join(parts)
 

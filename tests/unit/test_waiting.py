@@ -71,6 +71,17 @@ def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home
         assert "1 are paused at rungs until the 1 that run have reported" in engine.waiting.now.words
 
 
+def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=1)
+        engine.next_leg()
+        for epoch in range(1, 10):
+            report(engine, 1, epoch)
+            engine.next_leg()
+        assert engine.running == 0
+        assert kind_of(engine) is None
+
+
 def test_an_engine_that_was_told_to_stop_says_why(home: Path):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=2)

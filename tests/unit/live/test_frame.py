@@ -71,6 +71,12 @@ def test_the_headline_counts_and_names_the_best():
     assert words.endswith(" to go")
 
 
+def test_a_sweep_that_is_over_has_no_time_to_go():
+    assert (
+        headline(standing_of(trial(1, 0.5, state="done"))) == "1/4 trials (1 done) | 0 running | best acc 0.5 (trial 1)"
+    )
+
+
 def test_a_trial_that_is_promoted_is_no_longer_counted_as_paused():
     each = trial(1, 0.5, state="paused")
     standing = standing_of(each)
