@@ -1,7 +1,7 @@
 """Which trials of a sweep with a model explore: the searcher draws them at random, the rule compares them apart.
 
 A model that has found a good place proposes its neighbours, which are as good at every rung and take all the places
-there: of 649 trials of one sweep, 223 were random, and none of these got further than half of the epochs. Measured in
+there: of 649 trials of one sweep, 223 were random, and none of these was trained in full. Measured in
 docs/decisions/0045.
 """
 
