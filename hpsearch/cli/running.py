@@ -121,6 +121,8 @@ def _print_end(home: Path, name: str) -> None:
     if len(rows) > END_ROWS:
         print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
     print_lines([*failure_lines(record, trials), *remark_lines(record, trials), note])
+    if (report := home / record.folder / "report.html").is_file():
+        print_lines([f"Report: {report}"])
     if record.state == "interrupted":
         print(f"Go on with it:   python -m hpsearch resume {name}{at}")
     if not any(trial.succeeded and trial.best_value is not None for trial in trials):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from hpsearch.errors import LedgerError
@@ -16,10 +17,13 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content)
+        beside.unlink(missing_ok=True)
+        with beside.open("xb") as file:  # made here: a link that waits in its place is not followed
+            file.write(content)
         beside.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LedgerError(f"{path}: can't be written: {reason}. Name another place, or make room there.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()

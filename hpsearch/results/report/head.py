@@ -38,7 +38,9 @@ def _matters_tile(importance: Importance) -> Element:
     shares = [f"{_short(row.parameter)} {row.importance:.0%}" for row in importance.rows[:3]]
     if not shares:
         return _tile("What matters", "not known yet", importance.sentence)
-    return _tile("What matters", shares[0], f"then {', then '.join(shares[1:])}" if len(shares) > 1 else "alone")
+    first, others = importance.rows[0], ", then ".join(shares[1:])
+    sure = f"between {first.low:.0%} and {first.high:.0%}"
+    return _tile("What matters", shares[0], f"{sure}; then {others}" if others else sure)
 
 
 def _best_tile(found: Findings) -> Element:

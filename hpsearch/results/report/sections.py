@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,14 @@ def _best(found: Findings) -> Iterator[Node]:
     yield element("pre", dump_yaml(spec), tabindex="0")
     if command := trial_command(found.sweep, found.trials, home=found.home):
         yield element("p", "Or train it again by hand, without Ray:")
-        yield element("pre", command, class_="wrapped", tabindex="0")
+        yield element("pre", _broken(command), class_="wrapped", tabindex="0")
+
+
+def _broken(command: str) -> str:
+    """A command line with a line for each setting, where a shell reads that in the same way."""
+    broken = command.replace(" --set ", " \\\n  --set ")
+    words = [word for word in shlex.split(broken) if word != "\n"]  # what a shell drops, shlex keeps
+    return broken if words == shlex.split(command) else command
 
 
 def _pair(charts: Any, draw: Draw) -> Element:

@@ -15,6 +15,7 @@ from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
 from hpsearch.provenance import FILE_NAME, append_provenance, read_provenance, take_provenance
 from hpsearch.results.findings import read_findings
+from hpsearch.results.report.sections import _broken
 from hpsearch.results.report.write import report_html
 from hpsearch.results.results import Results
 from tests import curves, hostile
@@ -58,6 +59,11 @@ def test_the_best_configuration_is_a_spec_that_loads(home: Path):
     block = re.search(r"<pre[^>]*>(name: .*?)</pre>", static(home), flags=re.DOTALL)
     tree = YAML(typ="safe", pure=True).load(entities.unescape(block[1]))
     assert Sweep.from_dict(tree).space.searched == {}
+
+
+def test_the_command_is_broken_only_where_a_shell_reads_the_same():
+    assert _broken("python x --set a=1 --set 'b=2'") == "python x \\\n  --set a=1 \\\n  --set 'b=2'"
+    assert _broken("python x --set 'a= --set '") == "python x --set 'a= --set '"
 
 
 @pytest.mark.parametrize("case", AWKWARD)
