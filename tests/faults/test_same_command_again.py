@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.ledger.store import Ledger
-from hpsearch.results.written import TABLES
+from hpsearch.results.written import WRITTEN
 from hpsearch.specfile import dump_yaml
 from tests.faults.simulated import FINE, Scenario, live
 
@@ -77,4 +77,4 @@ def test_tables_that_are_not_there_or_older_than_the_ledger_are_written(finished
     harm(folder)
     again(finished)
     after = files(folder)
-    assert all(after[str(folder / name)][0] > before[str(folder / name)][0] for name in TABLES)
+    assert all(after[str(folder / name)][0] > before[str(folder / name)][0] for name in WRITTEN)
