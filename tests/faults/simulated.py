@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ import sqlalchemy as sa
 from hpsearch import driver
 from hpsearch.engine import Engine, NoLeg, Verdict
 from hpsearch.ledger.store import Ledger
-from hpsearch.results import tables
 from hpsearch.room import Room
 from hpsearch.slots.causes import failure_of
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report
@@ -92,7 +90,7 @@ class FailPoints:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def install(self) -> None:
-        """Into the ledger's connections and the tables' files, for the rest of this process."""
+        """Into the ledger's connections and wherever a file takes its place, for the rest of this process."""
 
         def on_statement(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
             if statement.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE")):
@@ -100,13 +98,15 @@ class FailPoints:
 
         sa.event.listen(sa.Engine, "before_cursor_execute", on_statement)
         sa.event.listen(sa.Engine, "commit", self.hit)
-        real = tables._replace
+        real = Path.replace
 
-        def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+        def replace(path: Path, target: Path) -> Path:
             self.hit()
-            real(path, lambda beside: (write(beside), self.hit()))
+            replaced = real(path, target)
+            self.hit()
+            return replaced
 
-        tables._replace = replace_file
+        Path.replace = replace  # type: ignore[method-assign, assignment]
 
 
 class SimulatedSession:
@@ -244,6 +244,8 @@ def live(
 def warm_up(folder: Path) -> None:
     """Import and compile in this process what every life would do anew; no table is written, and no thread started."""
     import pyarrow.parquet  # noqa: F401
+
+    import hpsearch.results.report  # noqa: F401
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.py").write_text(TRAINABLE)
