@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,8 @@ from hpsearch.errors import SweepInUse, UnknownSweep
 
 LOOK_S = 0.2
 """Between two looks at a log, or at whether a sweep has ended."""
+PART_BYTES = 2**20
+"""Of a log that are in memory at once: some are larger than that."""
 SECOND_SIGNAL_S = 0.5
 """What a driver needs to take in the first signal before it gets the second."""
 STOP_TIMEOUT_S = 45.0
@@ -100,13 +102,22 @@ def _print_growing(path: Path, may_grow: Callable[[], bool], *, follow: bool) ->
     position, decoder = 0, codecs.getincrementaldecoder("utf-8")(errors="replace")
     while True:
         goes_on = may_grow() and follow  # before the file is read, so that its last words are not missed
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(position)
-                added = file.read()
-                position += len(added)
+        for added in _parts(path, position):
+            position += len(added)
             text = decoder.decode(added)
             print(terminal_text(text) if sys.stdout.isatty() else text, end="", flush=True)
         if not goes_on:
             return
         time.sleep(LOOK_S)
+
+
+def _parts(path: Path, position: int) -> Iterator[bytes]:
+    """What stands in a file from a position on, a part at a time; nothing of one that is not there, or is a link."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError:
+        return
+    with file:
+        file.seek(position)
+        while added := file.read(PART_BYTES):
+            yield added

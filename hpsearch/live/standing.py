@@ -130,14 +130,17 @@ class Standing:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to go, by the work that is left and the pace so far; None before anything is known of it."""
-        now, left = self._clock(), self.outlook().time_left_s
+        """Seconds to go; None before anything is known of it."""
+        return self.time_to_go()[0]
+
+    def time_to_go(self) -> tuple[float | None, bool]:
+        """(seconds by the work that is left and the pace so far, whether `limits.time` ends the sweep before)."""
+        now, limit = self._clock(), self.outlook().time_left_s
         if self._guessed is None or now - self._guessed_at >= GUESS_EVERY_S:
             self._guessed, self._guessed_at = self._guess(now), now
-        if self._guessed is not None:
-            guess = max(self._guessed - (now - self._guessed_at), 0.0)
-            left = guess if left is None else min(guess, left)
-        return left
+        guess = None if self._guessed is None else max(self._guessed - (now - self._guessed_at), 0.0)
+        by_limit = limit is not None and (guess is None or limit < guess)
+        return (limit if by_limit else guess), by_limit
 
     def _guess(self, now: float) -> float | None:
         trials = self.trials
@@ -205,7 +208,7 @@ def best_loss(trial: TrialRun) -> float:
 
 def headline(standing: Standing) -> str:
     """Counts, the best value and the time to go, in one line."""
-    states, best, eta_s = standing.states, standing.best, standing.eta_s
+    states, best, (eta_s, by_limit) = standing.states, standing.best, standing.time_to_go()
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     parts = [
         f"{states.total()}/{standing.total} trials" + (f" ({counts})" if counts else ""),
@@ -214,7 +217,7 @@ def headline(standing: Standing) -> str:
     if best is not None:
         parts.append(f"best {printable(standing.sweep.metric.name)} {standing.best_text(best)} (trial {best.number})")
     if eta_s is not None and standing.running:
-        parts.append(f"about {duration_text(eta_s)} to go")
+        parts.append(f"{duration_text(eta_s)} to the time limit" if by_limit else f"about {duration_text(eta_s)} to go")
     return " | ".join(parts)
 
 

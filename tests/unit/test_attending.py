@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsearch.cli import app
+from hpsearch.cli import app, attending
 from hpsearch.cli.printing import terminal_text
 from hpsearch.errors import HpsearchError, SweepInUse, UnknownSweep
 from hpsearch.ledger.lock import holder_of, is_held
@@ -110,6 +110,21 @@ def test_stop_signals_no_process_of_this_host_for_a_sweep_of_another(folder: Pat
 def test_logs_prints_what_a_trial_has_printed(folder: Path) -> None:
     for words in (["1"], ["net", "1"], ["net", "0001", "-f"]):
         assert run("logs", *words, home=folder.parent).stdout == "first \u00e9poch\n"
+
+
+def test_logs_of_any_length_are_printed_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attending, "PART_BYTES", 3)
+    text = "\u00e9poch \u20ac\n" * 50
+    (folder / "trials" / "0001" / "log.txt").write_text(text)
+    assert run("logs", "1", home=folder.parent).stdout == text
+
+
+def test_logs_follows_no_link_out_of_the_sweep(folder: Path, tmp_path: Path) -> None:
+    log = folder / "trials" / "0001" / "log.txt"
+    log.unlink()
+    (tmp_path / "mine.txt").write_text("secret")
+    log.symlink_to(tmp_path / "mine.txt")
+    assert run("logs", "1", home=folder.parent).stdout == ""
 
 
 def test_logs_follows_a_trial_until_its_sweep_is_over(folder: Path, driver) -> None:

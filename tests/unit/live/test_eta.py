@@ -9,7 +9,7 @@ import pytest
 
 from hpsearch.engine import Engine
 from hpsearch.live.eta import Forecast
-from hpsearch.live.standing import Outlook, Standing
+from hpsearch.live.standing import Outlook, Standing, headline
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import TrialRun
 from tests.curves import SPEC
@@ -83,7 +83,8 @@ def test_the_time_limit_ends_it_earlier():
     sweep = Sweep.from_dict({**SPEC, "early_terminate": {"type": "none"}})
     trials = {1: trial(1, 5, "running")}
     standing = Standing(sweep, trials, lambda: Outlook(concurrent=1, time_left_s=7.0))
-    assert standing.eta_s == 7.0
+    assert standing.time_to_go() == (7.0, True)
+    assert headline(standing).endswith(" | 7 s to the time limit")
 
 
 def test_more_slots_take_less_time():
