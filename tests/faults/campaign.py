@@ -177,7 +177,7 @@ def _kill_one(sweep: RealSweep, kills: int, dice: random.Random) -> Tally:
         for _ in range(kills):
             sweep.start()
             sweep.wait_for_epochs(1)
-            time.sleep(dice.uniform(0.0, 3.0))
+            time.sleep(dice.uniform(0.0, 6.0))  # a trial takes three seconds, or more on a busy machine
             if sweep.process is not None and sweep.process.poll() is None:
                 sweep.kill() if dice.random() < 0.5 else sweep.kill_everything()
                 tally.kills += 1
