@@ -71,11 +71,20 @@ def _best(found: Findings) -> Iterator[Node]:
     yield element("p", f"{sentence[0].upper()}{sentence[1:]}.")
     if words := architecture_lines(found.sweep, found.trials):
         yield element("ul", *(element("li", line) for line in words))
-    yield element("p", "As a spec for ", element("code", "hpsearch sweep"), ", every parameter a constant:")
-    yield element("pre", dump_yaml(spec), tabindex="0")
-    if command := trial_command(found.sweep, found.trials, home=found.home):
-        yield element("p", "Or train it again by hand, without Ray:")
-        yield element("pre", _broken(command), class_="wrapped", tabindex="0")
+    whole = [
+        element("p", "As a spec for ", element("code", "hpsearch sweep"), ", every parameter a constant:"),
+        element("pre", dump_yaml(spec), tabindex="0"),
+    ]
+    command = trial_command(found.sweep, found.trials, home=found.home)
+    by_hand = (
+        [
+            element("p", "Or train it again by hand, without Ray:"),
+            element("pre", _broken(command), class_="wrapped", tabindex="0"),
+        ]
+        if command
+        else []
+    )
+    yield element("div", element("div", *whole), element("div", *by_hand), class_="pair")
 
 
 def _broken(command: str) -> str:
