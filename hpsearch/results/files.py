@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hpsearch.errors import LedgerError
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place and put it there in one step; a link in its place is replaced, not followed.
+    """Put a file into its place in one step; a link in its place is replaced, not followed.
 
     Raises:
         LedgerError: It can't be written; the message says why.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    replace_by(path, lambda beside: beside.write_bytes(content))
+
+
+def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
+    """The same for what writes a file itself.
+
+    Args:
+        path: Where it shall be.
+        write: Gets a place in a new folder beside it, where nobody can have put a link.
+
+    Raises:
+        LedgerError: It can't be written; the message says why.
+    """
+    folder = None
     try:
-        beside.unlink(missing_ok=True)
-        with beside.open("xb") as file:  # made here: a link that waits in its place is not followed
-            file.write(content)
-        beside.replace(path)
+        folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
+        write(folder / path.name)
+        (folder / path.name).replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LedgerError(f"{path}: can't be written: {reason}. Name another place, or make room there.") from error
     finally:
-        with suppress(OSError):
-            beside.unlink()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)

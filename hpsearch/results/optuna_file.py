@@ -8,7 +8,6 @@ written in one piece. Where Optuna has other tables than the ones known here, it
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -20,8 +19,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.pool import StaticPool
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import SpecError
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.results.files import replace_by
 from hpsearch.results.optuna_study import frozen_trials, new_study
 from hpsearch.search.optuna_search import quiet
 
@@ -35,23 +35,27 @@ def write_study(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iter
     An earlier export of the same sweep is replaced.
 
     Raises:
-        HpsearchError: There is a file already that is something else, or holds other studies too.
+        SpecError: There is a file already that is something else, or holds other studies too.
+        LedgerError: It can't be written.
     """
     _check_is_ours(path, sweep.name)
     frozen = frozen_trials(sweep, trials, reports)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     with quiet(), _in_memory() as (storage, connection):
         study = new_study(sweep, storage)
         if storage.get_current_version() == KNOWN_VERSION:
             _insert(connection, study._study_id, frozen)
         else:
             study.add_trials(frozen)
-        try:
-            with closing(sqlite3.connect(beside)) as target:
-                connection.backup(target)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        replace_by(path, lambda beside: _copy(connection, beside))
+
+
+def _copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Write a whole database to a file."""
+    try:
+        with closing(sqlite3.connect(path)) as target:
+            connection.backup(target)
+    except sqlite3.OperationalError as error:
+        raise OSError(str(error)) from error
 
 
 @contextmanager
@@ -124,7 +128,7 @@ def _check_is_ours(path: Path, name: str) -> None:
             others = {row[0] for row in connection.execute("SELECT study_name FROM studies")} - {name}
     except sqlite3.Error as error:
         problem = f"{path}: this is no Optuna storage, so it is not replaced. Name another file with -o."
-        raise HpsearchError(problem) from error
+        raise SpecError(problem) from error
     if others:
         listed = ", ".join(sorted(others))
-        raise HpsearchError(f"{path}: it holds other studies ({listed}), so it is not replaced. Name another with -o.")
+        raise SpecError(f"{path}: it holds other studies ({listed}), so it is not replaced. Name another with -o.")

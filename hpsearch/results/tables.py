@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.plain import terminal_text
 from hpsearch.results import columns as c
 from hpsearch.results import rows as r
+from hpsearch.results.files import replace_by
 
 if TYPE_CHECKING:
     from hpsearch.results.compare import Compared
@@ -71,30 +71,21 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     Text that begins like a formula gets a leading `'`, control characters become `?`.
     """
     safe = frame.map(_neutralised).rename(columns=_neutralised)
-    _replace(path, lambda beside: safe.to_csv(beside, index=False))
+    replace_by(path, lambda beside: safe.to_csv(beside, index=False))
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     """Write a Parquet file; columns of mixed values become JSON text. Replaces the file in one step."""
     mixed = {name: "string" for name in frame.columns if frame[name].dtype == object}
     texts = frame.assign(**{name: frame[name].map(_json_text) for name in mixed}).astype(mixed)
-    _replace(path, lambda beside: texts.to_parquet(beside, index=False))
+    replace_by(path, lambda beside: texts.to_parquet(beside, index=False))
 
 
 def write_json(frame: pd.DataFrame, path: Path) -> None:
     """Write a JSON list of objects, one for each row; replaces the file in one step."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")  # to_json rounds to decimal places
     text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
-    _replace(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_by(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _neutralised(value: Any) -> Any:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import SpecError
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.results import optuna_file
@@ -156,10 +156,10 @@ def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO studies (study_name) VALUES ('mine')")
         connection.commit()
-    with pytest.raises(HpsearchError, match=r"other studies \(mine\)"):
+    with pytest.raises(SpecError, match=r"other studies \(mine\)"):
         write_study(*everything, path)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(HpsearchError, match="no Optuna storage"):
+    with pytest.raises(SpecError, match="no Optuna storage"):
         write_study(*everything, tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".study")]

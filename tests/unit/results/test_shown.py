@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
+from hpsearch.errors import LedgerError
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import best_of
 from hpsearch.ledger.store import Ledger
@@ -119,3 +120,12 @@ def test_before_the_first_success_the_best_so_far_is_named_with_its_state(home: 
     assert f"; best val_loss so far {best.best_value:.6g} in trial {best.number}, which is {best.state}" in headline(
         sweep, trials
     )
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json", "optuna"])
+def test_a_place_where_no_file_can_be_is_one_sentence(home: Path, kind: str):
+    run(home, limits={"trials": 1, "epochs": 1})
+    path = home / "nowhere" / "table"
+    done = CliRunner().invoke(app, ["export", "--to", kind, "-o", str(path), "--home", str(home)])
+    assert isinstance(done.exception, LedgerError)
+    assert str(done.exception).startswith(f"{path}: can't be written: No such file or directory.")
