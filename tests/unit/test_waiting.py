@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from hpsearch.devices.requests import WorkerRequest
-from hpsearch.engine import Engine
+from hpsearch.engine import Engine, NoLeg
 from hpsearch.ledger.store import Ledger
 from hpsearch.places import Places
+from hpsearch.room import MIB, Room
 from hpsearch.search import make_searcher
 from hpsearch.slots.events import Report
 from hpsearch.stopping import make_stopping_rule
@@ -99,6 +103,50 @@ def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
         engine._searcher.ask = lambda number: (seen.append(kind_of(engine)), ask(number))[1]  # type: ignore[method-assign]
         engine.next_leg()
         assert seen == ["searcher"]
+
+
+class Busy:
+    """A memory for which another sweep trains whatever it is asked for."""
+
+    code_hash = None
+
+    def fingerprint(self, point: object) -> str:
+        return "the same"
+
+    def is_busy(self, fingerprint: str | None) -> bool:
+        return True
+
+    def claim(self, fingerprint: str | None, number: int) -> str | None:
+        return "other/3"
+
+
+def test_a_trial_that_another_sweep_trains_is_what_a_free_slot_waits_for(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = Sweep.from_dict({**SPEC, "limits": {"trials": 1, "epochs": 9}})
+        record = ledger.add_sweep("curves", sweep.to_dict())
+        rule = make_stopping_rule(sweep, can_pause=True)
+        memory: Any = Busy()
+        engine = Engine(
+            sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, memory=memory
+        )
+        assert engine.next_leg() is NoLeg.WAIT
+        assert engine.waiting.now is not None
+        assert engine.waiting.now.kind == "elsewhere"
+        assert engine.waiting.now.words == "trial 1 waits for another sweep, which trains the same now"
+
+
+def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    waiting = Waiting()
+    room = Room(tmp_path, say=lambda text: None, give_up=lambda: False, waiting=waiting)
+    monkeypatch.setattr(room, "_free", lambda: 14 * MIB)
+    assert not room.allows_start()
+    assert waiting.now is not None
+    assert (waiting.now.kind, waiting.now.words) == (
+        "disk", f"disk full: 50 MiB short in {tmp_path}; no trial begins until there is room",
+    )  # fmt: skip
+    monkeypatch.setattr(room, "_free", lambda: 1000 * MIB)
+    assert room.allows_start()
+    assert waiting.now is None
 
 
 def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_free():

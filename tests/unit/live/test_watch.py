@@ -25,7 +25,7 @@ from hpsearch.live.standing import Outlook
 from hpsearch.live.watched import beside_of, plain
 from hpsearch.slots.roster import FILE_NAME, Process, RankProcess, Roster, read_roster, write_roster
 from hpsearch.waiting import Wait
-from tests import curves
+from tests import curves, hostile
 from tests.nvml_stub import build_nvml_stub, run_with_gpus
 
 DRIVER = """
@@ -208,6 +208,14 @@ def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
     assert (tmp_path / "live.json").stat().st_ino != written
     notices.remove()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", [["--once"], ["--json"], []])
+def test_a_terminal_obeys_nothing_that_a_sweep_is_made_of(tmp_path: Path, flags: list[str]):
+    hostile.run(tmp_path / "sweeps")
+    lines = watch(*flags, home=tmp_path / "sweeps").splitlines()
+    assert len(lines) > 1
+    assert all(line.isprintable() for line in lines)
 
 
 def test_gpus_are_told_by_trial(tmp_path: Path):
