@@ -172,6 +172,13 @@ class SweepCopy:
             for kind, *values in transaction:
                 getattr(self, f"_take_{kind}")(*values)
 
+    def leave_out_headless(self) -> None:
+        """Trials whose first line is damaged, which says what they tried, are no part of the copy any more."""
+        whole = {number for number, values in self.trials.items() if "point" in values}
+        for known in (self.trials, self.reports, self.failures):
+            for number in known.keys() - whole:
+                del known[number]
+
     def _take_sweep(self, values: Mapping[str, Any]) -> None:
         self.sweep |= values
 

@@ -89,6 +89,7 @@ def _fill(path: Path, folders: list[Path]) -> dict[str, int]:
     for folder in folders:
         transactions, damaged_lines = read_journal(folder)
         copies[folder.name], lines = SweepCopy(transactions), lines + damaged_lines
+        copies[folder.name].leave_out_headless()
     engine = open_to_write(path)
     began = sorted(copies.items(), key=lambda item: str(item[1].sweep.get("started_at")))
     with engine.begin() as connection:
@@ -111,15 +112,13 @@ def _insert_sweep(connection: Connection, name: str, copy: SweepCopy) -> None:
     keys = {
         number: _insert(connection, schema.trials, values | {"sweep_id": sweep_id, "number": number})
         for number, values in sorted(copy.trials.items())
-        if "point" in values
     }
-    for number, failures in copy.failures.items():
-        for failure in failures:
-            _insert(connection, schema.failures, failure | {"trial_id": keys[number]})
+    failures = [each | {"trial_id": keys[number]} for number, its in copy.failures.items() for each in its]
+    for failure in sorted(failures, key=lambda each: str(each["failed_at"])):
+        _insert(connection, schema.failures, failure)
     rows = [
         (place, {"trial_id": keys[number], "epoch": epoch, "metrics": metrics, "elapsed_s": elapsed_s})
         for number, epochs in copy.reports.items()
-        if number in keys
         for epoch, (place, metrics, elapsed_s) in epochs.items()
     ]
     if rows:

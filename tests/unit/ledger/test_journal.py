@@ -9,6 +9,7 @@ import pytest
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.journal import Journal, read_journal
 from hpsearch.ledger.rebuild import check_agrees, rebuild
+from hpsearch.ledger.records import FailureRecord
 from hpsearch.ledger.store import Ledger
 
 SPEC = {"limits": {"epochs": 3}}
@@ -145,3 +146,20 @@ def test_a_journal_that_cannot_be_forced_to_the_disk_is_an_error_of_the_storage(
         with pytest.raises(LedgerError, match="Input/output error"):
             ledger.tick()
     ledger.tick()
+
+
+def test_a_trial_whose_first_line_is_damaged_is_left_out_of_a_rebuilt_ledger_with_its_failures(ledger):
+    failure = FailureRecord(number=2, attempt=1, cause="killed", evidence="gone", place=None, was_retried=True)
+    ledger.update_trial(2, failure=failure, state="queued")
+    ledger.close()
+    path = ledger.home / "s" / "journal.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    first = next(at for at, line in enumerate(lines) if b'"trial", 2, ' in line)
+    path.write_bytes(b"\n".join([*lines[:first], bytes(40), *lines[first + 1 :]]))  # as a power cut leaves it
+    rebuilt = rebuild(ledger.home)
+    assert (rebuilt.trials, rebuilt.damaged_lines) == (1, 1)
+    with Ledger(ledger.home) as again:
+        sweep = again.sweep("s")
+        assert [trial.number for trial in again.trials(sweep)] == [1]
+        assert again.reports(sweep) == [], "that of trial 1 stood in the same line"
+        assert again.failures(sweep) == []
