@@ -37,6 +37,12 @@ def test_public_names():
     assert set(hpsearch.__all__) <= set(dir(hpsearch))
 
 
+def test_what_results_have():
+    assert " ".join(sorted(name for name in dir(hpsearch.Results) if not name.startswith("_"))) == (
+        "best compare failed failures folder history importance plot report resume sweep to_optuna trials write"
+    )
+
+
 def test_verbs_and_flags():
     group = typer.main.get_command(app)
     found = {

@@ -139,7 +139,7 @@ def compare(
 @app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")
 def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
     """Print the best configuration as a spec that `hpsearch sweep` takes, every parameter a constant."""
-    from hpsearch.results.shown import architecture_lines, best_spec, trial_command
+    from hpsearch.results.best import architecture_lines, best_spec, trial_command
 
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)

@@ -109,7 +109,8 @@ def _rebuild(home: Path) -> None:
 def _print_end(home: Path, name: str) -> None:
     """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
     from hpsearch.ledger.store import Ledger
-    from hpsearch.results.shown import best_spec, failure_lines, remark_lines, trial_command, trial_summary
+    from hpsearch.results.best import best_spec, trial_command
+    from hpsearch.results.shown import failure_lines, remark_lines, trial_summary
     from hpsearch.specfile import dump_yaml
 
     with Ledger(home) as ledger:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.results import plots
+from hpsearch.results.best import architecture_lines, best_spec, trial_command
 from hpsearch.results.charts.description import Chart
 from hpsearch.results.findings import Findings
 from hpsearch.results.report.failed import failed
@@ -15,7 +16,6 @@ from hpsearch.results.report.head import saved_sentence
 from hpsearch.results.report.html import Element, Node, element
 from hpsearch.results.report.made import made
 from hpsearch.results.report.tables import rungs_table, top_table
-from hpsearch.results.shown import architecture_lines, best_spec, trial_command
 
 Draw = Callable[[Chart], Node]
 """Turns a chart into what stands on the page."""

@@ -18,8 +18,8 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import find_prior
+from hpsearch.results.best import best_spec
 from hpsearch.results.results import Results
-from hpsearch.results.shown import best_spec
 from hpsearch.search import Searcher
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import locate

@@ -12,9 +12,10 @@ import pytest
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
+from hpsearch.results.best import best_spec
 from hpsearch.results.results import Results
 from hpsearch.results.rows import history_rows, trial_columns, trial_rows
-from hpsearch.results.shown import best_spec, failure_lines, headline, trial_details, trial_summary
+from hpsearch.results.shown import failure_lines, headline, trial_details, trial_summary
 from hpsearch.sweep import Sweep
 
 SPEC = Sweep.from_dict(
