@@ -7,6 +7,7 @@ docs/decisions/0045.
 
 from __future__ import annotations
 
+import math
 import random
 
 from hpsearch.sweep import SAMPLERS, Sweep
@@ -24,3 +25,8 @@ def has_explorers(sweep: Sweep) -> bool:
     """Whether some trials explore: under a rule that compares trials at rungs, amid the proposals of Optuna's tpe."""
     sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
     return (sweep.method, sampler) == ("optuna", "tpe") and sweep.early_terminate.type in ("asha", "asha_stop")
+
+
+def at_most(num_trials: int) -> int:
+    """So many of a sweep's trials explore at most, and so many do not, but for one sweep in a thousand."""
+    return min(math.ceil(num_trials * RANDOM_SHARE + 1.6 * math.sqrt(num_trials)), num_trials)

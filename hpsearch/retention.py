@@ -1,8 +1,9 @@
 """Which checkpoints are of use: the driver removes the others, as soon as they are of none.
 
 Of use are those of trials that run, wait, or may be tried again; of the best trials of the sweep; and of the best 1 in
-eta of each rung, the last epoch being one, since these go on should the sweep go further. Where a checkpoint is gone,
-the trial's column `checkpoint` is empty, and should it go on after all it trains from 0.
+eta of each rung, the last epoch being one, since these go on should the sweep go further: of those that explore and of
+the others, where they are ranked apart (`exploring.py`). Where a checkpoint is gone, the trial's column `checkpoint`
+is empty, and should it go on after all it trains from 0.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 
+from hpsearch.exploring import at_most, explores, has_explorers
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import checkpoint_dir
 from hpsearch.ledger.records import SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.stopping import make_stopping_rule
+from hpsearch.stopping.rungs import nobody
 from hpsearch.sweep import Sweep
 
 OVER = ("done", "stopped", "failed", "reused")
@@ -40,9 +44,13 @@ class Checkpoints:
         keep = sweep.limits.checkpoints
         self._folder, self._keeps_all = folder, keep == "all"
         rungs = [*make_stopping_rule(sweep).rungs(), *([sweep.max_epochs] if sweep.max_epochs else [])]
+        self._apart = partial(explores, sweep.seed) if has_explorers(sweep) else nobody
+        num_ranked = at_most(sweep.max_trials) if has_explorers(sweep) else sweep.max_trials
         eta = sweep.early_terminate.eta
         self._rungs = {
-            epoch: _Top(places=max(sweep.max_trials // eta**rung, 1), share=eta) for rung, epoch in enumerate(rungs, 1)
+            (epoch, group): _Top(places=max(num_ranked // eta**rung, 1), share=eta)
+            for rung, epoch in enumerate(rungs, 1)
+            for group in (True, False)
         }
         self._best = _Top(places=0 if keep == "all" else keep)
         self._tops: Counter[int] = Counter()
@@ -52,8 +60,10 @@ class Checkpoints:
         if self._keeps_all or not losses:
             return []
         left = self._enter(self._best, number, min(losses.values()))
-        for epoch in self._rungs.keys() & losses.keys():
-            left |= self._enter(self._rungs[epoch], number, losses[epoch])
+        group = self._apart(number)
+        for epoch in losses:
+            if (top := self._rungs.get((epoch, group))) is not None:
+                left |= self._enter(top, number, losses[epoch])
         return [each for each in left | {number} if self._tops[each] == 0]
 
     def remove(self, numbers: Iterable[int]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hpsearch.engine import Engine, Verdict
 from hpsearch.errors import SweepInUse
+from hpsearch.exploring import explores
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory, checkpoint_dir
 from hpsearch.ledger.store import Ledger
@@ -85,7 +86,7 @@ class Play:
 
     @property
     def on_disk(self) -> set[int]:
-        return {number for number in range(1, 50) if checkpoint_dir(self.folder, number).exists()}
+        return {trial.number for trial in self.trials if checkpoint_dir(self.folder, trial.number).exists()}
 
     @property
     def in_table(self) -> set[int]:
@@ -120,6 +121,19 @@ def test_the_best_third_of_each_rung_stays(home: Path):
         needed |= {number for _, number in ranked[: max(len(ranked) // 3, 1)]}
     assert needed <= play.on_disk == play.in_table
     assert len(play.on_disk) < 18, "and not many others"
+
+
+def test_where_trials_explore_the_best_third_of_these_stays_too(home: Path):
+    play = Play(home, {**ASHA, "method": "bayes", "limits": {"trials": 81, "epochs": 9, "checkpoints": 1}})
+    at = {(report.number, report.epoch): report.metrics["loss"] for report in play.reports}
+    needed = set()
+    for rung in (1, 3, 9):
+        for group in (True, False):
+            here = [(loss, number) for (number, epoch), loss in at.items() if epoch == rung]
+            ranked = sorted(entry for entry in here if explores(0, entry[1]) is group)
+            needed |= {number for _, number in ranked[: len(ranked) // 3]}
+    assert needed <= play.on_disk == play.in_table
+    assert len(play.on_disk) < 50, "and not many others"
 
 
 def test_a_configuration_that_cannot_be_trained_keeps_nothing(home: Path):
