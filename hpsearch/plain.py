@@ -49,6 +49,23 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def duration_text(seconds: float) -> str:
+    """A duration as a person says it.
+
+    Example:
+        >>> duration_text(4.2), duration_text(42.4), duration_text(75), duration_text(7500), duration_text(200_000)
+        ('4.2 s', '42 s', '1 min 15 s', '2 h 05 min', '2 d 07 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
+
+
 def terminal_text(text: str) -> str:
     """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")

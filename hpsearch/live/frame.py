@@ -9,8 +9,8 @@ from typing import Literal
 
 from hpsearch.live.standing import Standing, headline
 from hpsearch.live.table import Column, columns_of, fit, rows_of, text_lines
-from hpsearch.live.words import BARS, cut, duration_text
-from hpsearch.plain import printable
+from hpsearch.live.words import BARS, cut
+from hpsearch.plain import duration_text, printable
 from hpsearch.waiting import Wait
 
 Style = Literal["", "bold", "dim"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from hpsearch.live.eta import Forecast, Pace
-from hpsearch.live.words import duration_text, short
-from hpsearch.plain import printable
+from hpsearch.live.words import short
+from hpsearch.plain import duration_text, printable
 from hpsearch.space import canonical
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import TrialRun

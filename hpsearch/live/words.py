@@ -39,20 +39,6 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
-def duration_text(seconds: float) -> str:
-    """A duration as a person says it.
-
-    Example:
-        >>> duration_text(4.2), duration_text(75), duration_text(7500)
-        ('4 s', '1 min 15 s', '2 h 05 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def clock_text(seconds: float) -> str:
     """A duration in a column: seconds below two minutes, else minutes or hours.
 

@@ -1,8 +1,8 @@
 """Which parameters decide how good a trial is: PED-ANOVA at a common epoch, with an interval by bootstrap.
 
-Over finished trials alone the answer is wrong under a stopping rule: those that are left are alike in what matters. So
-trials are compared at the deepest epoch that nine tenths of them reached (`fidelity.common_epoch`), the stopped ones
-included. NumPy is needed here, Optuna is not: `ped_anova.py`.
+Finished trials alone would say little under a stopping rule: they are few, and alike in what matters. So trials are
+compared at the deepest epoch that nine tenths of them reached (`fidelity.common_epoch`), the stopped ones included.
+What the best would differ by if they were drawn by lot is taken off. NumPy is needed, Optuna is not: `ped_anova.py`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ import numpy as np
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.results.curves import learning_curves
 from hpsearch.results.fidelity import common_epoch
-from hpsearch.results.ped_anova import MAX_CELLS, Binned, Floats, cells_of_range, divergences
+from hpsearch.results.ped_anova import MAX_CELLS, Binned, Floats, by_chance, cells_of_range, divergences
 from hpsearch.search.coding import Coding, num_codes
 from hpsearch.space import Choice, Integer, Searched, Shaped
 from hpsearch.sweep import Sweep
 
 MIN_TRIALS = 10
 """Trials at the common epoch; with fewer there are no numbers."""
-BEST_SHARE = 0.2
+BEST_SHARE = 0.15
 """Of the trials are the best ones whose parameters are looked at ..."""
 MIN_BEST = 10
 """... and at least so many, but no more than half. Why not a tenth: docs/decisions/0036."""
 NUM_RESAMPLES = 200
 """Of the bootstrap."""
+NUM_LOTS = 100
+"""Draws of the best by lot, for what chance gives."""
 INTERVAL = (0.05, 0.95)
 """Quantiles of the resampled importances that the interval reaches from and to."""
 
@@ -72,7 +74,7 @@ class Importance:
 
 
 def importance(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> Importance:
-    """How much each parameter that varies decides on being among the best fifth of the trials.
+    """How much each parameter that varies decides on being among the best of the trials, beyond what chance gives.
 
     Computed parameters and constants have none: they follow from the others. Same trials, same numbers.
     """
@@ -129,12 +131,14 @@ def _rows(
         return ()
     parameters = [binned(domains[name], columns[name]) for name in varying]
     quantile = max(BEST_SHARE, min(MIN_BEST, len(losses) / 2) / len(losses))
-    weights = np.vstack([np.ones(len(losses)), _resamples(len(losses))])
-    shares = _normalised(divergences(parameters, losses, weights, quantile=quantile))
-    low, high = np.quantile(shares[1:], INTERVAL, axis=0)
+    as_they_are = np.ones((NUM_LOTS, len(losses)))
+    share = _shares(parameters, losses, as_they_are[:1], chance_over=as_they_are, quantile=quantile)[0]
+    resamples = _resamples(len(losses))
+    shares = _shares(parameters, losses, resamples, chance_over=resamples[:NUM_LOTS], quantile=quantile)
+    low, high = np.quantile(shares, INTERVAL, axis=0)
     rows = [
-        ImportanceRow(parameter=name, importance=float(share), low=float(min(a, share)), high=float(max(b, share)))
-        for name, share, a, b in zip(varying, shares[0], low, high, strict=True)
+        ImportanceRow(parameter=name, importance=float(value), low=float(min(a, value)), high=float(max(b, value)))
+        for name, value, a, b in zip(varying, share, low, high, strict=True)
     ]
     return tuple(sorted(rows, key=lambda row: -row.importance))
 
@@ -144,8 +148,12 @@ def _resamples(num_trials: int) -> Floats:
     return np.random.default_rng(0).multinomial(num_trials, [1 / num_trials] * num_trials, NUM_RESAMPLES).astype(float)
 
 
-def _normalised(found: Floats) -> Floats:
-    """Shares that add up to 1 in each row; all 0 where nothing matters."""
+def _shares(
+    parameters: list[Binned], losses: Floats, weights: Floats, *, chance_over: Floats, quantile: float
+) -> Floats:
+    """Importances beyond what chance gives; they add up to 1 in each row, or are all 0. (weighting, parameter)"""
+    found = divergences(parameters, losses, weights, quantile=quantile)
+    found = np.maximum(found - by_chance(parameters, chance_over, quantile=quantile), 0.0)
     total = found.sum(axis=1, keepdims=True)
     shares: Floats = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
     return shares

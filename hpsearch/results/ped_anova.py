@@ -49,15 +49,26 @@ def divergences(parameters: list[Binned], losses: Floats, weights: Floats, *, qu
 
     Args:
         parameters: As many as there are columns in the result.
-        losses: Lower is better; finite. (trial,)
+        losses: Lower is better; finite. (trial,), or for each weighting its own, (weighting, trial)
         weights: How often each trial counts; whole numbers, every row with the same sum. (weighting, trial)
         quantile: Share of the trials that are the best ones, in (0, 1).
 
     Returns:
         float64, (weighting, parameter), at least 0.
     """
-    best = weights * _is_best(losses, weights, quantile)
+    best = weights * _is_best(np.atleast_2d(losses), weights, quantile)
     return np.stack([_divergence(each, best, weights) for each in parameters], axis=1)
+
+
+def by_chance(parameters: list[Binned], weights: Floats, *, quantile: float) -> Floats:
+    """What `divergences` comes to where the best are drawn by lot, on average over all weightings. (parameter,)
+
+    It is more than 0, the more so the fewer the best ones and the more cells: without it a range that does nothing
+    outranks a choice that does a little.
+    """
+    lots = np.random.default_rng(0).permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1)
+    level: Floats = divergences(parameters, lots.astype(float), weights, quantile=quantile).mean(axis=0)
+    return level
 
 
 def cells_of_range(shares: Floats, num_cells: int) -> NDArray[np.int64]:
@@ -68,11 +79,12 @@ def cells_of_range(shares: Floats, num_cells: int) -> NDArray[np.int64]:
 
 def _is_best(losses: Floats, weights: Floats, quantile: float) -> NDArray[np.bool_]:
     """Which trials are among the best of each weighting, ties included. (weighting, trial)"""
-    order = np.argsort(losses, kind="stable")
-    counts = np.cumsum(weights[:, order], axis=1)
-    last = np.argmax(counts >= np.ceil(quantile * counts[:, -1:]), axis=1)
-    cutoff: Floats = losses[order][last]
-    return losses[None, :] <= cutoff[:, None]
+    order = np.argsort(losses, axis=1, kind="stable")
+    order, losses = np.broadcast_to(order, weights.shape), np.broadcast_to(losses, weights.shape)
+    counts = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    last = np.argmax(counts >= np.ceil(quantile * counts[:, -1:]), axis=1)[:, None]
+    cutoff = np.take_along_axis(losses, np.take_along_axis(order, last, axis=1), axis=1)
+    return losses <= cutoff
 
 
 def _divergence(parameter: Binned, best: Floats, weights: Floats) -> Floats:

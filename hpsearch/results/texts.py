@@ -43,19 +43,3 @@ def value_text(value: Any, *, most: int = MAX_TEXT) -> str:
     if isinstance(value, int | float):
         return number(value)
     return one_line(value if isinstance(value, str) else canonical(value), most=most)
-
-
-def seconds(value: float) -> str:
-    """A duration as a person says it.
-
-    Example:
-        >>> seconds(4.2), seconds(75), seconds(7500), seconds(200_000)
-        ('4.2 s', '1 min 15 s', '2 h 05 min', '2 d 07 h')
-    """
-    if value < 60:
-        return f"{value:.3g} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hpsearch.ledger.records import SweepRecord
+from hpsearch.plain import duration_text
 from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
 from hpsearch.results.charts.description import Chart, Series
 from hpsearch.results.curves import Step
-from hpsearch.results.texts import number, one_line, seconds
+from hpsearch.results.texts import number, one_line
 
 Cost = Literal["trials", "epochs", "seconds"]
 UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
@@ -59,7 +60,9 @@ def _alternative(sweep: SweepRecord, steps: Sequence[Step], against: Cost) -> st
     if not steps:
         return "No trial has reported yet."
     first, last = steps[0], steps[-1]
-    spent = seconds(last.seconds) + " of training" if against == "seconds" else f"{getattr(last, against)} {against}"
+    spent = (
+        duration_text(last.seconds) + " of training" if against == "seconds" else f"{getattr(last, against)} {against}"
+    )
     return (
         f"The best {metric_name(sweep)} went from {number(first.value)} to {number(last.value)} in {spent}; "
         f"it improved {len(steps) - 1} times, last by trial {last.trial}."

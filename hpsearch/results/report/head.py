@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from hpsearch.plain import duration_text
 from hpsearch.results.findings import Findings
 from hpsearch.results.report.html import Element, element
 from hpsearch.results.shown import ahead_lines, remark_lines
-from hpsearch.results.texts import number, one_line, seconds
+from hpsearch.results.texts import number, one_line
 
 if TYPE_CHECKING:
     from hpsearch.results.importance import Importance
@@ -28,7 +29,7 @@ def tiles(found: Findings) -> Element:
         _best_tile(found),
         _matters_tile(found.importance),
         _tile("What failed", str(sum(causes.values()) or "nothing"), failed),
-        _tile("What it took", seconds(spent), saved_sentence(found)),
+        _tile("What it took", duration_text(spent), saved_sentence(found)),
         class_="tiles",
     )
 

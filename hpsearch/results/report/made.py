@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from hpsearch.plain import duration_text
 from hpsearch.provenance import read_provenance
 from hpsearch.results.findings import Findings
 from hpsearch.results.report.html import Node, element
 from hpsearch.results.report.tables import facts, table
-from hpsearch.results.texts import seconds
 
 WORDS = {
     "started_at": "started (UTC)",
@@ -54,7 +54,7 @@ def _facts(found: Findings) -> dict[str, Node]:
     if sweep.ended_at is not None:
         rows["ended (UTC)"] = sweep.ended_at[:19].replace("T", " ")
         lasted = datetime.fromisoformat(sweep.ended_at) - datetime.fromisoformat(sweep.started_at)
-        rows["from begin to end"] = seconds(lasted.total_seconds())
+        rows["from begin to end"] = duration_text(lasted.total_seconds())
     if notes := sweep.spec.get("notes"):
         rows |= {f"note: {key}": str(value) for key, value in notes.items()}
     reused = sum(trial.reused_from is not None for trial in found.trials)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
+from hpsearch.plain import duration_text
 from hpsearch.results.findings import Findings
 from hpsearch.results.report.html import Element, Node, element
 from hpsearch.results.rungs import RungTable
-from hpsearch.results.texts import number, one_line, seconds, value_text
+from hpsearch.results.texts import number, one_line, value_text
 
 NUM_TOP = 10
 """Trials of the table of the best."""
@@ -74,7 +75,7 @@ def top_table(found: Findings) -> Element | None:
 
 def _top_row(trial: TrialRecord, names: Iterable[str]) -> list[Any]:
     values = [_value(trial.point[name]) if name in trial.point else None for name in names]
-    time = "-" if trial.duration_s is None else seconds(trial.duration_s)
+    time = "-" if trial.duration_s is None else duration_text(trial.duration_s)
     return [trial.number, trial.best_value, trial.best_epoch, trial.epochs_trained, trial.state, *values, time]
 
 

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from hpsearch.results.importance import binned
-from hpsearch.results.ped_anova import divergences
+from hpsearch.results.ped_anova import by_chance, divergences
 from hpsearch.search.coding import Codes, Coding
 from hpsearch.search.optuna_search import distributions, quiet
 from hpsearch.sweep import Sweep
@@ -80,3 +80,14 @@ def test_a_weight_counts_a_trial_so_many_times():
     by_weight = divergences(parameters, np.array(losses), weights, quantile=0.2)
     by_hand = divergences(repeated, np.array([losses[i] for i in twice]), np.ones((1, 40)), quantile=0.2)
     assert by_weight == pytest.approx(by_hand)
+
+
+def test_where_nothing_matters_the_divergence_is_what_chance_gives():
+    coding, codes, _ = drawn(0, 80)
+    parameters = [binned(domain, [code.get(name) for code in codes]) for name, domain in coding.domains.items()]
+    as_they_are = np.ones((200, 80))
+    by_luck = np.random.default_rng(1).random((200, 80))  # losses that no parameter has a part in
+    found = divergences(parameters, by_luck, as_they_are, quantile=0.15).mean(axis=0)
+    expected = by_chance(parameters, as_they_are, quantile=0.15)
+    assert found == pytest.approx(expected, rel=0.35)
+    assert (expected > 0.02).all(), "it is not nothing"

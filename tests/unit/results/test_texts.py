@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpsearch.results.texts import number, one_line, seconds, value_text
+from hpsearch.results.texts import number, one_line, value_text
 
 
 @pytest.mark.parametrize("most", [4, 11, 48])
@@ -33,4 +33,3 @@ def test_numbers_and_durations_are_short():
         "2e+06",
         "inf",
     ]
-    assert [seconds(value) for value in (0.0, 59.99, 3599.0, 90_000.0)] == ["0 s", "60 s", "59 min 59 s", "25 h 00 min"]
