@@ -221,6 +221,8 @@ def test_a_part_of_the_display_that_raises_is_left_out_and_the_rest_goes_on(caps
     assert capsys.readouterr().err.count("RuntimeError: no display") == 1
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.24, "0.24 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3661, "1 h 01 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.24, "0.24 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3661, "1 h 01 min")]
+)
 def test_durations_are_said_as_a_person_would(seconds: float, text: str):
     assert duration_text(seconds) == text
