@@ -29,8 +29,8 @@ def list_(as_json: Json = False, home: Home = None) -> None:
             was_killed = record.state == "running" and not is_held(ledger.home / record.folder)
             rows.append({
                 "name": record.name, "state": "killed" if was_killed else record.state, "method": record.spec["method"],
-                "trials": len(found), "failed": sum(1 for trial in found if trial.state == "failed"), "metric": record.metric,
-                "best": best.best_value if best else None, "started_at": record.started_at,
+                "trials": len(found), "failed": sum(1 for trial in found if trial.state == "failed"),
+                "metric": record.metric, "best": best.best_value if best else None, "started_at": record.started_at,
             })  # fmt: skip
     print_rows(rows, as_json=as_json)
 
