@@ -9,11 +9,15 @@ from contextlib import suppress
 from typing import final
 
 PULSE_S = 1.0
+IN_A_ROW = 3
 
 
 @final
 class Pulse:
-    """A context manager; what raises is written to the sweep's log, once, and not done again."""
+    """A context manager; what raises IN_A_ROW times is written to the sweep's log, once, and not done again.
+
+    It may raise now and then: it looks at what the main thread is changing.
+    """
 
     def __init__(self, tasks: Iterable[Callable[[], None]], *, every_s: float = PULSE_S) -> None:
         """Prepare.
@@ -22,7 +26,8 @@ class Pulse:
             tasks: Done one after the other, at once and then every `every_s` seconds; the last time at the end.
             every_s: Seconds between two rounds.
         """
-        self._tasks, self._every_s = list(tasks), every_s
+        self._failures = dict.fromkeys(tasks, 0)
+        self._every_s = every_s
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="hpsearch-pulse", daemon=True)
 
@@ -36,7 +41,7 @@ class Pulse:
 
     def _beat(self) -> None:
         while True:
-            for task in list(self._tasks):
+            for task in list(self._failures):
                 self._do(task)
             if self._ends.wait(self._every_s):
                 return
@@ -44,7 +49,11 @@ class Pulse:
     def _do(self, task: Callable[[], None]) -> None:
         try:
             task()
+            self._failures[task] = 0
         except Exception:
+            self._failures[task] += 1
+            if self._failures[task] < IN_A_ROW:
+                return
             with suppress(OSError):  # the log's disk is full
                 traceback.print_exc()
-            self._tasks.remove(task)
+            del self._failures[task]

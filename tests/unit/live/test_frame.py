@@ -221,6 +221,20 @@ def test_a_part_of_the_display_that_raises_is_left_out_and_the_rest_goes_on(caps
     assert capsys.readouterr().err.count("RuntimeError: no display") == 1
 
 
+def test_a_part_of_the_display_that_raises_once_goes_on(capsys: pytest.CaptureFixture[str]):
+    rounds: list[int] = []
+
+    def changes_under_its_eyes() -> None:
+        rounds.append(1)
+        if len(rounds) == 2:
+            raise KeyError("an epoch that the main thread is just writing")
+
+    with Pulse([changes_under_its_eyes], every_s=0.001):
+        while len(rounds) < 6:
+            pass
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.24, "0.24 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3661, "1 h 01 min")]
 )
