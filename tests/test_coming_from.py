@@ -18,5 +18,5 @@ def test_every_block_runs(tmp_path: Path):
     assert "trainable: train.py" in printed
     assert "8 trials" in printed
     assert printed.count("epoch 9: val/loss") == 2
-    folders = {path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()}
+    folders = {path.name for path in (tmp_path / "sweeps").glob("[!.]*") if path.is_dir()}
     assert folders == {"sweep", "from-ray", "from-optuna"}
