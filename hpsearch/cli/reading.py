@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 @app.command("list", epilog="Example: hpsearch list")
 def list_(as_json: Json = False, home: Home = None) -> None:
     """List the sweeps of the ledger, the newest last."""
-    from hpsearch.ledger.lock import is_held
+    from hpsearch.ledger.lock import was_killed
 
     with open_ledger(home) as ledger:
         rows = []
         for record in ledger.sweeps():
             found = ledger.trials(record)
             best = best_of(found, sign=record.sign)
-            was_killed = record.state == "running" and not is_held(ledger.home / record.folder)
+            state = "killed" if was_killed(ledger.home, record) else record.state
             rows.append({
-                "name": record.name, "state": "killed" if was_killed else record.state, "method": record.spec["method"],
+                "name": record.name, "state": state, "method": record.spec["method"],
                 "trials": len(found), "failed": sum(1 for trial in found if trial.state == "failed"),
                 "metric": record.metric, "best": best.best_value if best else None, "started_at": record.started_at,
             })  # fmt: skip

@@ -73,6 +73,18 @@ def check_whole(path: Path) -> None:
         raise damaged(path, " ".join(str(answer).split()))
 
 
+def page_damage(path: Path) -> str | None:
+    """What SQLite finds wrong in the file, which is opened to read alone; None if nothing is."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError:  # on a disk that can't be written, say: `open_to_read` knows more ways
+        return None
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if found == "ok" else found
+
+
 def fold_log(engine: Engine) -> None:
     """Put what stands in the write-ahead log into the file itself, so that it can be renamed alone."""
     with engine.connect() as connection:

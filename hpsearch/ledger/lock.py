@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from hpsearch.errors import LedgerError, SweepInUse
+from hpsearch.ledger.records import SweepRecord
 
 TRIES, TRY_S = 6, 0.1
 
@@ -78,6 +79,11 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def was_killed(home: Path, sweep: SweepRecord) -> bool:
+    """Whether the sweep's process went without a word: the ledger has it running, and nobody holds its lock."""
+    return sweep.state == "running" and not is_held(home / sweep.folder)
 
 
 def holder_of(folder: Path) -> Holder | None:
