@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpsearch.by_hand import trial as trial
-    from hpsearch.driver import run as run
+    from hpsearch.entry import run as run
     from hpsearch.errors import Diverged as Diverged
     from hpsearch.errors import HpsearchError as HpsearchError
     from hpsearch.errors import InvalidConfig as InvalidConfig
@@ -44,7 +44,7 @@ _HOMES = {
     "current_trial": "hpsearch.training.trial",
     "fit": "hpsearch.training.fit",
     "report": "hpsearch.training.trial",
-    "run": "hpsearch.driver",
+    "run": "hpsearch.entry",
     "trial": "hpsearch.by_hand",
     "shared_data": "hpsearch.training.shared_data",
 }

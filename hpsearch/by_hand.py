@@ -23,7 +23,7 @@ from hpsearch.space import Point, Space, to_config
 from hpsearch.space_references import nearest
 from hpsearch.specfile import find_spec, is_key, load_sweep, read_override
 from hpsearch.sweep import Sweep
-from hpsearch.trainable import load, locate
+from hpsearch.trainable import load, trainable_of
 from hpsearch.training.trial import TrialContext, activate, context_by_hand, row_text
 
 MAX_DRAWS = 1000
@@ -119,10 +119,7 @@ def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
         SpecError: It names none, or none that is there.
         BaseException: Whatever its module raises.
     """
-    if sweep.trainable is None:
-        message = "'trainable' is missing. Write trainable: module:function."
-        raise SpecError([Problem(where=("trainable",), message=message)])
-    return load(locate(sweep.trainable, spec_dir=path.parent, **sweep.script_arguments))
+    return load(trainable_of(sweep, spec_dir=path.parent))
 
 
 def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Row]:

@@ -297,11 +297,6 @@ class Sweep(_Part):
         return (self.method, self.sampler) not in NO_MODEL and (self.method, None) not in NO_MODEL
 
     @property
-    def script_arguments(self) -> dict[str, tuple[str, ...]]:
-        """What `trainable.locate` is told of a script's command line."""
-        return {} if self.arguments is None else {"arguments": tuple(self.arguments)}
-
-    @property
     def max_epochs(self) -> int | None:
         """Reports after which a trial is done; None where the trainable decides."""
         return self.limits.epochs or self.early_terminate.max_iter

@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hpsearch.dialect_command import DEFAULT
 from hpsearch.errors import Problem, SpecError, did_you_mean
 from hpsearch.script import Script
+
+if TYPE_CHECKING:
+    from hpsearch.sweep import Sweep  # ranks load trainables, and need none of what checks a spec
 
 ENTRY_POINT_GROUP = "hpsearch.trainables"
 
@@ -66,6 +69,18 @@ def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAU
     if is_file:
         return _locate_in_file(place, function, spec_dir)
     return _locate_in_module(place, function)
+
+
+def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:
+    """The trainable that a sweep names, found as by `locate`.
+
+    Raises:
+        SpecError: It names none, or none that is there.
+    """
+    if sweep.trainable is None:
+        raise _wrong("'trainable' is missing. Write trainable: module:function.")
+    arguments = DEFAULT if sweep.arguments is None else sweep.arguments
+    return locate(sweep.trainable, spec_dir=spec_dir, arguments=arguments)
 
 
 def load(source: TrainableSource) -> Callable[..., Any]:

@@ -63,12 +63,13 @@ def stop(
     home: Home = None,
 ) -> None:
     """Stop a sweep that runs on this machine, as Ctrl-C would: it can go on later."""
+    from hpsearch.ledger.home import home_option
     from hpsearch.ledger.lock import holder_of, is_held
 
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
         folder = ledger.home / record.folder
-        at = "" if ledger.home == Path("sweeps") else f" --home {ledger.home}"
+        at = home_option(ledger.home)
     holder = holder_of(folder)
     if holder is None and not is_held(folder):
         print(f"{record.name} does not run.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,15 +23,12 @@ def ui(
     home: Home = None,
 ) -> None:
     """Show a sweep in optuna-dashboard, on this machine alone, until Ctrl-C; also while the sweep runs."""
+    from hpsearch.ledger.home import home_dir
     from hpsearch.ui import serving
 
-    with suppress(KeyboardInterrupt), serving(_home(home), name, port=port) as (server, address):
+    with suppress(KeyboardInterrupt), serving(home_dir(home), name, port=port) as (server, address):
         print(f"Open {address} (Ctrl-C ends this)", flush=True)
         server.serve_forever()
-
-
-def _home(home: Path | None) -> Path:
-    return Path(home or os.environ.get("HPSEARCH_HOME") or "sweeps")
 
 
 @app.command(epilog="Example: hpsearch doctor")
@@ -41,8 +36,9 @@ def doctor(as_json: Json = False, home: Home = None) -> None:
     """Look at what a sweep needs: packages, GPUs, disks, Ray, the ledger; exit code 1 if there is a problem."""
     from hpsearch.doctor import examine
     from hpsearch.doctor.finding import count_text
+    from hpsearch.ledger.home import home_dir
 
-    findings = list(examine(_home(home)))
+    findings = list(examine(home_dir(home)))
     counts: Counter[str] = Counter(finding.state for finding in findings)
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings], **{state: counts[state] for state in MARKS}})

@@ -50,7 +50,7 @@ def export(
     if to is ExportFormat.tensorboard:
         _export_to_tensorboard(name, output, as_json=as_json, home=home)
         return
-    from hpsearch.driver import home_dir
+    from hpsearch.ledger.home import home_dir
     from hpsearch.results import tables
     from hpsearch.results.results import Results
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpsearch.plain import printable, terminal_text
+
+if TYPE_CHECKING:
+    from hpsearch.ledger.store import Ledger
 
 __all__ = ["cell_text", "open_ledger", "print_json", "print_lines", "print_rows", "terminal_text"]
 
 
-def open_ledger(home: Path | None) -> Any:
+def open_ledger(home: Path | None) -> Ledger:
     """The ledger of a home folder, as `--home` names it; a context manager."""
-    import os
-
+    from hpsearch.ledger.home import home_dir
     from hpsearch.ledger.store import Ledger
 
-    return Ledger(Path(home or os.environ.get("HPSEARCH_HOME") or "sweeps"))
+    return Ledger(home_dir(home))
 
 
 def print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:

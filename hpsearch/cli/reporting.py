@@ -25,7 +25,7 @@ def report(
     home: Home = None,
 ) -> None:
     """Write one HTML file about a sweep, also while it runs; it needs no network."""
-    from hpsearch.driver import home_dir
+    from hpsearch.ledger.home import home_dir
     from hpsearch.results.findings import read_findings
     from hpsearch.results.report.write import report_html, write_report
 

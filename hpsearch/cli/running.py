@@ -51,7 +51,8 @@ def sweep(
         for config in first_configs(loaded, loaded.max_trials):
             print(json.dumps(config, ensure_ascii=False))
         return
-    from hpsearch.driver import Run, home_dir
+    from hpsearch.driver import Run
+    from hpsearch.ledger.home import home_dir
 
     run = Run(
         sweep=loaded,
@@ -79,11 +80,12 @@ def resume(
     home: Home = None,
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
-    from hpsearch import driver
+    from hpsearch import entry
+    from hpsearch.ledger.home import home_dir
 
     if rebuild:
-        _rebuild(driver.home_dir(home))
-    results, exit_code = driver.resume(
+        _rebuild(home_dir(home))
+    results, exit_code = entry.resume(
         name,
         trials=trials,
         address=address,
@@ -108,6 +110,7 @@ def _rebuild(home: Path) -> None:
 
 def _print_end(home: Path, name: str) -> None:
     """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
+    from hpsearch.ledger.home import home_option
     from hpsearch.ledger.store import Ledger
     from hpsearch.results.best import best_spec, trial_command
     from hpsearch.results.shown import failure_lines, remark_lines, trial_summary
@@ -116,7 +119,7 @@ def _print_end(home: Path, name: str) -> None:
     with Ledger(home) as ledger:
         record = ledger.sweep(name)
         trials = ledger.trials(record)
-    at = "" if home == Path("sweeps") else f" --home {home}"
+    at = home_option(home)
     rows, note = trial_summary(record, trials)
     print_rows(rows[:END_ROWS], as_json=False)
     if len(rows) > END_ROWS:

@@ -30,7 +30,7 @@ def validate(
 ) -> None:
     """Check a spec and show what it means: the space, the rungs, how many trials run at once. Starts nothing."""
     from hpsearch.devices.inventory import host_cpus, host_gpus
-    from hpsearch.driver import home_dir
+    from hpsearch.ledger.home import home_dir
     from hpsearch.plan import make_plan, render, to_dict
     from hpsearch.priors.sources import plan_prior
     from hpsearch.specfile import dump_yaml, find_spec, load_sweep

@@ -8,6 +8,7 @@ from pathlib import Path
 from hpsearch.doctor.finding import Finding, count_text, ok, problem, warning
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.file import FILE_NAME, page_damage
+from hpsearch.ledger.home import home_option
 from hpsearch.ledger.lock import was_killed
 from hpsearch.ledger.store import Ledger
 
@@ -28,7 +29,7 @@ def look_at_ledger(home: Path) -> Iterator[Finding]:
         with Ledger(home) as ledger:
             sweeps = ledger.sweeps()
             yield ok("ledger", f"{path}: {count_text(len(sweeps), 'sweep')}, every page can be read")
-            at = "" if home == Path("sweeps") else f" --home {home}"
+            at = home_option(home)
             for record in sweeps:
                 if was_killed(home, record):
                     what = f"sweep '{record.name}' was killed"

@@ -6,9 +6,9 @@ Only what is shown is read: every trial's row, and the reports of those that run
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import final
 
+from hpsearch.ledger.home import home_option
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
@@ -77,7 +77,7 @@ class Follower:
             where = "" if self.notice is None else f" in process {self.notice.driver.pid} on {self.notice.driver.host}"
             return f"runs{where}"
         if self.was_killed:
-            at = "" if self._ledger.home == Path("sweeps") else f" --home {self._ledger.home}"
+            at = home_option(self._ledger.home)
             return f"was killed: go on with it by python -m hpsearch resume {self.record.name}{at}"
         reason = f" ({self.record.reason})" if self.record.reason else ""
         return {"done": "is over", "gave_up": "gave up", "interrupted": "was interrupted"}[state] + reason

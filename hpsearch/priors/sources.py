@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.causes import CAUSE_CLASSES
-from hpsearch.dialect_command import DEFAULT as DEFAULT_ARGUMENTS
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.file import FILE_NAME as LEDGER_NAME
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
@@ -18,7 +17,7 @@ from hpsearch.priors.fitting import Earlier, Prior, fit
 from hpsearch.priors.tables import find_table, looks_like_table, read_table
 from hpsearch.space_checks import flat
 from hpsearch.sweep import Metric, Sweep
-from hpsearch.trainable import TrainableSource, locate
+from hpsearch.trainable import trainable_of
 
 
 def find_prior(sweep: Sweep, ledger: Ledger | None, *, code: Code | None, spec_dir: Path | None = None) -> Prior:
@@ -73,14 +72,10 @@ def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> str | None
         SpecError, UnknownSweep: As `find_prior`.
         LedgerError: The ledger can't be read.
     """
-    code = None if sweep.trainable is None else code_of(_located(sweep, spec_dir))
+    code = None if sweep.trainable is None else code_of(trainable_of(sweep, spec_dir=spec_dir))
     with Ledger(home) if (home / LEDGER_NAME).exists() else nullcontext() as ledger:
         prior = None if sweep.prior == "none" else find_prior(sweep, ledger, code=code, spec_dir=spec_dir)
         return describe(sweep, prior, ledger, code=code)
-
-
-def _located(sweep: Sweep, spec_dir: Path | None) -> TrainableSource:
-    return locate(sweep.trainable or "", spec_dir=spec_dir, arguments=sweep.arguments or DEFAULT_ARGUMENTS)
 
 
 def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None, *, with_curves: bool = True) -> Prior:

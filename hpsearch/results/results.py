@@ -219,9 +219,9 @@ class Results:
             SpecError: The sweep was given a function, and none is given now.
             SweepInUse: Another process runs it.
         """
-        from hpsearch import driver
+        from hpsearch import entry
 
-        return driver.resume(self.name, trials=trials, function=function, home=self.home, retry_failed=retry_failed)[0]
+        return entry.resume(self.name, trials=trials, function=function, home=self.home, retry_failed=retry_failed)[0]
 
     def write(self) -> None:
         """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder."""

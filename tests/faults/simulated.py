@@ -22,7 +22,7 @@ from unittest import mock
 
 import sqlalchemy as sa
 
-from hpsearch import driver
+from hpsearch import driver, entry
 from hpsearch.engine import Engine, NoLeg, Verdict
 from hpsearch.ledger.store import Ledger
 from hpsearch.room import Room
@@ -260,7 +260,7 @@ def _run(folder: Path, scenario: Scenario, points: FailPoints, name: str, resume
     ledger = functools.partial(Ledger, clock=clock)
     with mock.patch.object(driver, "Session", session), mock.patch.object(driver, "Ledger", ledger):
         if resumes:
-            driver.resume(name, home=folder / "sweeps", show="none")
+            entry.resume(name, home=folder / "sweeps", show="none")
             return
         sweep = Sweep.from_dict(scenario.tree(name))
         driver.Run(sweep=sweep, home=folder / "sweeps", spec_dir=folder, show="none").start()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.cli import app
-from hpsearch.driver import resume
+from hpsearch.entry import resume
 from hpsearch.errors import LedgerError
 from tests.faults.checker import Row, Watch
 from tests.faults.real import ROOT

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpsearch.driver import resume
+from hpsearch.entry import resume
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.store import Ledger
 from hpsearch.session import Session

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import hpsearch
-from hpsearch.driver import Run, resume
+from hpsearch.driver import Run
+from hpsearch.entry import resume
 from hpsearch.errors import SpecError, SweepExists, SweepInUse
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.lock import writer_lock
@@ -139,6 +140,11 @@ def test_run_says_what_is_wrong_with_its_arguments(home, name, trainable, words)
     with pytest.raises(SpecError, match=words):
         hpsearch.run({**TREE, "name": name}, trainable, home=home)
     assert not (home / "ledger.db").exists()
+
+
+def test_limits_that_are_no_map_are_an_error_and_not_left_out(home):
+    with pytest.raises(SpecError, match="limits"):
+        hpsearch.run({**TREE, "limits": 3}, lambda config: None, home=home)
 
 
 def test_a_link_in_place_of_a_file_is_not_written_through(known, home, tmp_path, monkeypatch):
