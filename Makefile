@@ -22,6 +22,7 @@ check: lint
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.slots
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.fit
 	$(BIN)/python -m benchmarks.shared_data
 	$(BIN)/python -m benchmarks.sentinel

@@ -9,7 +9,8 @@ import nbformat
 from nbclient import NotebookClient
 
 PAGE = Path(__file__).parent / "tour.ipynb"
-TIMEOUT_S = 300
+TIMES = {"timeout": 600, "startup_timeout": 240, "iopub_timeout": 240}
+"""Seconds: for a cell, for the kernel, and for what it still has to say when a cell is over."""
 PNG = """
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ get_ipython().display_formatter.formatters["image/png"].for_type(Figure, png)
 
 def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
     """Run every cell in a kernel that works in `folder`; the cells get their outputs."""
-    client = NotebookClient(notebook, timeout=TIMEOUT_S, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, **TIMES, resources={"metadata": {"path": str(folder)}})
     with client.setup_kernel():
         assert client.kc is not None
         client.kc.execute(PNG, silent=True)

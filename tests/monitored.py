@@ -8,13 +8,15 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.waiting import PATIENCE_S
+from tests.waiting import until as until_true
 
 T = TypeVar("T")
 
@@ -65,7 +67,7 @@ class Watched:
     def get(self, url: str) -> str:
         """Any page, with the token."""
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return str(answer.read().decode())
 
     def metrics(self) -> str:
@@ -74,16 +76,15 @@ class Watched:
         return self.get(f"http://{targets[0]['targets'][0]}/metrics")
 
 
-def until(look: Callable[[], T], *, timeout_s: float = 60.0) -> T:
+def until(look: Callable[[], T]) -> T:
     """What `look` gives as soon as it is true; what it raises on the way does not count."""
-    deadline = time.monotonic() + timeout_s
-    while True:
+
+    def try_to() -> T | None:
         with suppress(OSError, KeyError, IndexError, ValueError):
-            if found := look():
-                return found
-        if time.monotonic() > deadline:
             return look()
-        time.sleep(0.5)
+        return None
+
+    return until_true(try_to, every_s=0.2)  # type: ignore[return-value]
 
 
 @contextmanager
@@ -98,14 +99,18 @@ def watched_sweep(folder: Path, **environment: str) -> Iterator[Watched]:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=console, stderr=subprocess.STDOUT, text=True
         )
+
+    def said() -> re.Match[str] | None:
+        text = (folder / "console.txt").read_text()
+        assert process.poll() is None, text
+        return re.search(r"Ray dashboard: (\S+)", text)
+
     try:
-        said = until(lambda: re.search(r"Ray dashboard: (\S+)", (folder / "console.txt").read_text()))
-        assert said, (folder / "console.txt").read_text()
-        yield Watched("watched", folder, said[1], process)
+        yield Watched("watched", folder, until(said)[1], process)  # type: ignore[index]
     finally:
         (folder / "enough").touch()
         try:
-            process.wait(60)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

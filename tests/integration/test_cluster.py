@@ -92,8 +92,8 @@ def cluster() -> Iterator[Any]:
                 "_system_config": HEALTH,
             },
         )
-        made.add_node(num_cpus=1, num_gpus=0)
-        made.wait_for_nodes()
+        made.add_node(num_cpus=1, num_gpus=0, wait=False)
+        made.wait_for_nodes(timeout=TIMEOUT_S)
         yield made
         made.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
@@ -206,7 +206,7 @@ def test_a_node_that_joins_is_used_and_one_that_leaves_costs_no_trial(cluster, p
     home = folder / "sweeps"
     process = start(folder, *command("sweep", "moving.yaml", "--address", cluster.address))
     wait_until(lambda: len(nodes_seen(home, "moving")) == 2, process)
-    cluster.add_node(num_cpus=1, num_gpus=0)
+    cluster.add_node(num_cpus=1, num_gpus=0, wait=False)
     wait_until(lambda: len(nodes_seen(home, "moving")) == 3, process)
     cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
     wait_until(lambda: "is gone: 2 trials at once" in process.output, process)

@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from tests.blocks import blocks_of
+from tests.browser import new_context
 from tests.monitored import Watched, until, watched_sweep
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -44,7 +46,7 @@ def calls_of(watched: Watched) -> list[str]:
 
 def test_the_dashboard_is_closed_without_its_token(watched):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{watched.url}/api/v0/tasks", timeout=20)
+        urllib.request.urlopen(f"{watched.url}/api/v0/tasks", timeout=PATIENCE_S)
     refused.value.close()
     assert refused.value.code == 401
 
@@ -94,9 +96,7 @@ def test_the_guides_way_to_look_at_the_gauges_works(watched):
 
     def printed() -> str:
         command, environment = ["bash", "-euo", "pipefail", "-c", block], {**os.environ, "PATH": path}
-        done = subprocess.run(
-            command, cwd=watched.folder, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = subprocess.run(command, cwd=watched.folder, env=environment, capture_output=True, text=True, check=False)
         return done.stdout
 
     assert until(lambda: "ray_hpsearch_trial_epoch{" in printed())
@@ -110,14 +110,13 @@ def test_logs_are_found_by_trial(watched):
 
 @pytest.mark.browser
 def test_the_cluster_page_shows_which_trial_each_slot_runs(watched, browser: Any):
-    context = browser.new_context(viewport={"width": 1500, "height": 1000})
     token = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
-    context.add_cookies([token])
-    page = context.new_page()
-    page.goto(f"{watched.url}/#/cluster")
-    for number in (1, 2):
-        page.get_by_text(re.compile(rf"^ray::trial {number} epoch \d+ ")).first.wait_for(timeout=60_000)
-    context.close()
+    with new_context(browser, viewport={"width": 1500, "height": 1000}) as context:
+        context.add_cookies([token])
+        page = context.new_page()
+        page.goto(f"{watched.url}/#/cluster")
+        for number in (1, 2):
+            page.get_by_text(re.compile(rf"^ray::trial {number} epoch \d+ ")).first.wait_for()
 
 
 @pytest.fixture
@@ -132,17 +131,16 @@ def their_address() -> Iterator[str]:
             started = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
         try:
             address = until(lambda: re.search(r"--address='([\d.]+:\d+)'", said.read_text()))
-            assert address, said.read_text()
-            yield address[1]
+            yield address[1]  # type: ignore[index]
         finally:
             started.terminate()
-            started.wait(60)
+            started.wait(PATIENCE_S)
 
 
 def test_on_a_ray_of_somebody_else_calls_are_named_by_trial_alone(their_address, tmp_path):
     environment = {"RAY_ADDRESS": their_address, "RAY_AUTH_MODE": "token"}
     with watched_sweep(tmp_path, **environment) as watched:
-        names = until(lambda: set(found) if len(set(found := calls_of(watched))) == 2 else set(), timeout_s=120)
+        names = until(lambda: set(found) if len(set(found := calls_of(watched))) == 2 else set())
         assert {name.partition(" lr=")[0] for name in names} == {"trial 1 of watched", "trial 2 of watched"}
         assert until(lambda: "ray_hpsearch_trial_epoch{" in watched.metrics())
     assert watched.process.returncode == 0

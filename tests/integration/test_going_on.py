@@ -16,6 +16,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import locate
 from tests.integration.conftest import TRAINABLES
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = [pytest.mark.ray]
 
@@ -36,7 +37,7 @@ def test_a_trial_that_another_process_trains_is_waited_for_without_a_slot(sweep,
     x = {"x": {"values": [0.25, 0.5, 0.75]}}
     other = threading.Thread(target=train_elsewhere, args=(home, x, ready := threading.Event()))
     other.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE_S)
     outcome = sweep("steady", trials=3, parameters=x, method="grid")
     other.join()
     rows = outcome.results.trials.set_index("x")
@@ -60,18 +61,14 @@ def train_elsewhere(home: Path, parameters: dict[str, Any], ready: threading.Eve
             row = ledger.add_trial(record, 1, point={"x": 0.5}, seed=0, fingerprint=fingerprint)
             assert Claims(ledger).claim(fingerprint, record, 1) is None
             ready.set()
-            wait_until_the_others_are_done(home)
+            until(lambda: the_others_are_done(home), every_s=0.2)
             for epoch in (1, 2, 3):
                 ledger.add_report(row, epoch=epoch, metrics={"loss": 0.5}, elapsed_s=1.0)
             ledger.update_trial(row, state="done", epochs_trained=3, best_value=0.5, best_epoch=3)
 
 
-def wait_until_the_others_are_done(home: Path, timeout_s: float = 120.0) -> None:
-    pause = threading.Event()
-    for _ in range(int(timeout_s / 0.2)):
-        with Ledger(home) as ledger:
-            found = ledger.find_sweep("steady")
-            states = [] if found is None else [trial.state for trial in ledger.trials(found)]
-        if states.count("done") == 2 and "queued" in states:
-            return
-        pause.wait(0.2)
+def the_others_are_done(home: Path) -> bool:
+    with Ledger(home) as ledger:
+        found = ledger.find_sweep("steady")
+        states = [] if found is None else [trial.state for trial in ledger.trials(found)]
+    return states.count("done") == 2 and "queued" in states

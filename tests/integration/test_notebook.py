@@ -6,7 +6,6 @@ import os
 import runpy
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from nbclient import NotebookClient
 
 from hpsearch.errors import HpsearchError
 from hpsearch.results.results import Results
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = [
     pytest.mark.ray,
@@ -26,7 +26,8 @@ pytestmark = [
 ]
 
 DOCS = Path(__file__).parents[2] / "docs"
-TIMEOUT_S = 200
+PATIENCE = {"timeout": PATIENCE_S, "startup_timeout": PATIENCE_S, "iopub_timeout": PATIENCE_S}
+"""For a cell, for the kernel, and for what it still has to say when a cell is over: 4 s by itself."""
 RAY_RUNS = "import sys; 'ray' in sys.modules and sys.modules['ray'].is_initialized()"
 TREE = (
     '{"metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": {"values": [1, 2, 3]}},'
@@ -40,7 +41,7 @@ class Kernel:
     def __init__(self, folder: Path) -> None:
         self.notebook = nbformat.v4.new_notebook()
         self.client = NotebookClient(
-            self.notebook, timeout=TIMEOUT_S, allow_errors=True, resources={"metadata": {"path": str(folder)}}
+            self.notebook, **PATIENCE, allow_errors=True, resources={"metadata": {"path": str(folder)}}
         )
 
     def run(self, source: str) -> Any:
@@ -59,9 +60,7 @@ class Kernel:
         """Press the stop button of the kernel as soon as the condition holds: its whole process group is signalled."""
 
         def wait() -> None:
-            deadline = time.monotonic() + TIMEOUT_S
-            while not condition() and time.monotonic() < deadline:
-                time.sleep(0.1)
+            until(condition)
             os.killpg(os.getpgid(self.client.km.provisioner.pid), signal.SIGINT)  # type: ignore[union-attr]
 
         thread = threading.Thread(target=wait)

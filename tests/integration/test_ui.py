@@ -25,6 +25,8 @@ from hpsearch.errors import HpsearchError
 from hpsearch.ledger.store import Ledger
 from hpsearch.ui import LOOK_S, SweepApp, serving
 from tests import curves
+from tests.browser import new_context
+from tests.waiting import PATIENCE_S
 
 METHODS: list[dict[str, Any]] = [
     {"method": "grid", "parameters": {"lr": {"values": [0.01, 0.1]}, "width": {"values": [16, 64]}, "optimizer": "sgd",
@@ -42,7 +44,7 @@ def served(home: Path) -> Iterator[Callable[..., str]]:
 
         def serve(name: str | None = None) -> str:
             server, address = stack.enter_context(serving(home, name, port=0))
-            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
             thread.start()
             stack.callback(thread.join)
             stack.callback(server.shutdown)
@@ -53,7 +55,7 @@ def served(home: Path) -> Iterator[Callable[..., str]]:
 
 def get(address: str, path: str, **keys: Any) -> Any:
     request = urllib.request.Request(address.partition("/dashboard")[0] + path, **keys)
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.loads(answer.read())
 
 
@@ -170,20 +172,20 @@ def test_ctrl_c_ends_the_verb_in_good_order_and_it_has_loaded_neither_ray_nor_to
         assert address, said
         assert len(get(address[0], "/api/studies")["study_summaries"]) == 1
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, "[]\n", "")
 
 
 @pytest.mark.browser
 def test_the_page_draws_the_trials(home, served, browser: Any):
     address = served(curves.run(home))
-    page = browser.new_page()
     errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
-    page.get_by_text("Best Trial").first.wait_for(timeout=30_000)
-    page.locator(".plotly .main-svg").first.wait_for(timeout=30_000)
-    assert "curves" in page.inner_text("body")
-    assert errors == []
-    page.screenshot(path=str(home / "ui.png"))
-    page.close()
+    with new_context(browser) as context:
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.get_by_text("Best Trial").first.wait_for()
+        page.locator(".plotly .main-svg").first.wait_for()
+        assert "curves" in page.inner_text("body")
+        assert errors == []
+        page.screenshot(path=str(home / "ui.png"))

@@ -30,7 +30,7 @@ def both_train(watched: Watched) -> dict[str, Any] | None:
 
 def test_a_sweep_that_runs_is_seen_from_another_terminal(tmp_path: Path):
     with watched_sweep(tmp_path) as watched:
-        found = until(lambda: both_train(watched), timeout_s=120)
+        found = until(lambda: both_train(watched))
         assert found is not None
         assert found["state"] == "running"
         assert all(trial["memory_gib"] > 0.1 and trial["last"] is not None for trial in found["running"])

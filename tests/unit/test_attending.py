@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hpsearch.errors import HpsearchError, SweepInUse, UnknownSweep
 from hpsearch.ledger.lock import holder_of, is_held
 from hpsearch.ledger.store import Ledger
 from hpsearch.sweep import Sweep
+from tests.waiting import PATIENCE_S
 
 SPEC = Sweep.from_dict(
     {"name": "net", "metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": 1}}
@@ -132,15 +132,26 @@ def test_logs_follows_a_trial_until_its_sweep_is_over(folder: Path, driver) -> N
     command = [sys.executable, "-m", "hpsearch", "logs", "net", "1", "-f", "--home", str(folder.parent)]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert reader.stdout is not None and reader.stdout.readline() == "first \u00e9poch\n"
-    with (folder / "trials" / "0001" / "log.txt").open("ab") as log:
-        log.write("second \u00e9".encode()[:-1])  # half of a letter
-        log.flush()
-        time.sleep(0.5)  # the reader's looks are 0.2 s apart: it sees the half
-        log.write("second \u00e9".encode()[-1:] + b"poch\n")
+    with (folder / "trials" / "0001" / "log.txt").open("a") as log:
+        log.write("second \u00e9poch\n")
     assert reader.stdout.readline() == "second \u00e9poch\n"
     process.kill()
-    assert reader.communicate(timeout=60)[0] == ""
+    assert reader.communicate(timeout=PATIENCE_S)[0] == ""
     assert reader.returncode == 0
+
+
+def test_half_a_letter_is_printed_with_its_other_half(tmp_path: Path, monkeypatch, capsys) -> None:
+    log, letter, looks = tmp_path / "log.txt", "\u00e9".encode(), iter([True, False])
+    log.write_bytes(letter[:1])
+
+    def may_grow() -> bool:
+        if not (goes_on := next(looks)):
+            log.write_bytes(letter)
+        return goes_on
+
+    monkeypatch.setattr(attending, "LOOK_S", 0.0)
+    attending._print_growing(log, may_grow, follow=True)
+    assert capsys.readouterr().out == "\u00e9"
 
 
 def test_a_trial_that_is_not_there_is_named(folder: Path) -> None:

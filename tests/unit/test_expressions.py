@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -114,12 +113,11 @@ def test_what_is_no_arithmetic_is_refused_when_it_is_read(text: str, part: str) 
         ("log(zero)", "."),
     ],
 )
-def test_what_has_no_value_is_an_error_of_one_sentence_and_takes_no_time(text: str, part: str) -> None:
-    started = time.perf_counter()
+def test_what_has_no_value_is_an_error_of_one_sentence_and_is_not_tried(text: str, part: str) -> None:
+    """Some of these numbers would fill the memory before the year is over."""
     with pytest.raises(ExpressionError) as caught:
         Expression(text).evaluate(POINT)
     assert part in str(caught.value)
-    assert time.perf_counter() - started < 0.5
 
 
 def test_a_constraint_must_be_true_or_false() -> None:

@@ -4,7 +4,6 @@ import multiprocessing
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset, TensorDataset
 from hpsearch.errors import InvalidConfig
 from hpsearch.training.data import Batch, LoaderProcesses, loader_workers, make_loader
 from hpsearch.training.trial import TrialContext
+from tests.waiting import until
 
 
 class Noisy(Dataset[tuple[Tensor, Tensor]]):
@@ -163,24 +163,21 @@ from hpsearch.training.trial import TrialContext
 class Slow(Dataset):
     def __len__(self): return 8
     def __getitem__(self, index):
-        if index: time.sleep(60)
+        if index: time.sleep(100_000)
         return torch.zeros(1), torch.zeros(1)
 
 context = TrialContext(device="cpu", loader_workers=2)
 batches = iter(make_loader(Slow(), batch_size=1, train=False, context=context))
 next(batches)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-time.sleep(60)
+time.sleep(100_000)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         children = process.stdout.readline().split()
         assert len(children) == 2
         process.kill()
-    deadline = time.monotonic() + 2  # well before a batch is done, or PyTorch looks after its parent
-    while any(is_running(int(pid)) for pid in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not any(is_running(int(pid)) for pid in children))  # PyTorch looks after its parent between batches
 
 
 def is_running(pid: int) -> bool:

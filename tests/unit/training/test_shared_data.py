@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from hpsearch.training import shared_data as module
 from hpsearch.training.identity import identity_of
 from hpsearch.training.sealed_memory import names_held
 from hpsearch.training.trial import TrialContext, activate
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -239,7 +239,6 @@ def load():
     (here / f"loaded-{os.getpid()}").touch()
     if os.environ["WHAT"] == "dies":
         os.kill(os.getpid(), 9)
-    time.sleep(0.3)
     return torch.ones(50 * 2**18)
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
@@ -251,7 +250,7 @@ for what in map(str.strip, sys.stdin):
             if what == "writes":
                 data.zero_()
         os.write(1, f"{os.getpid()} {int(data.sum())}\\n".encode())  # at once: others write there too
-        time.sleep(60)
+        time.sleep(100_000)  # its end is the test's
 """
 
 
@@ -289,8 +288,7 @@ def test_processes_share_one_copy_and_nothing_is_left_after_a_kill(
         return len(list(tmp_path.glob("loaded-*")))
 
     told(forks, "dies")  # in the middle of loading: the next one's turn
-    while not (loading := list(tmp_path.glob("loaded-*"))) or Path("/proc", loading[0].name[7:]).exists():
-        time.sleep(0.05)
+    until(lambda: (died := list(tmp_path.glob("loaded-*"))) and not Path("/proc", died[0].name[7:]).exists())
     readers = told(forks, "reads", "reads", "reads")
     assert set(readers.values()) == {50 * 2**18}
     assert loads() == 2, "by the one that died, and by one of the others"
@@ -301,8 +299,5 @@ def test_processes_share_one_copy_and_nothing_is_left_after_a_kill(
     assert loads() == 2
     (name,) = names_held(readers)
     os.killpg(forks.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while name in names_held(int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: name not in names_held(int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()))
     assert not list(tmp_path.glob("*.lock"))

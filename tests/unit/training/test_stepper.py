@@ -177,7 +177,7 @@ def test_a_function_that_ignores_its_end_is_told_so_that_the_slot_can_kill_it() 
         stepper.advance()
         assert not stepper.close(timeout_s=0.05)
         go_on.set()
-        assert stepper.close()
+        assert stepper.close(timeout_s=120)
 
 
 def test_a_function_that_catches_its_end_gets_it_again_from_the_next_report(stepping: Any) -> None:
