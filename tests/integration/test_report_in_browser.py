@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from hpsearch.results.charts.palette import DARK, LIGHT
 from hpsearch.results.findings import read_findings
 from hpsearch.results.report.write import write_report
 from hpsearch.results.results import Results
@@ -71,8 +74,35 @@ def test_every_picture_is_drawn_and_nothing_else_happens(name, width, height, br
         assert min(drawn) > 0
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate("globalThis.harmed") is None
-        assert page.locator("script").count() == (0 if name.endswith("static") else 11)  # 9 of data, plotly and ours
+        assert page.locator("script").count() == (
+            0 if name.endswith("static") else 12
+        )  # 9 of data, colours, plotly, ours
         assert wrong == []
+
+
+OUTSIDE = """() => [...document.querySelectorAll('figure.live .canvas')].flatMap(canvas => {
+  const box = canvas.getBoundingClientRect();
+  const isOut = ({left, right, top, bottom, width}) => width > 0 && (
+    left < box.left - 1 || right > box.right + 1 || top < box.top - 1 || bottom > box.bottom + 1);
+  return [...canvas.querySelectorAll('text, path.point')].filter(e => isOut(e.getBoundingClientRect()))
+    .map(e => e.textContent || 'a marker');
+})"""
+"""Texts and markers of pictures that are cut off at the edge."""
+
+
+@SIZES
+@pytest.mark.parametrize("name", ["usual", "hostile"])
+def test_nothing_is_cut_off_at_the_edge_of_a_picture(name, width, height, browser: Any, reports: Path):
+    with opened(browser, reports / f"{name}.html", width=width, height=height) as (page, _):
+        assert page.evaluate(OUTSIDE) == []
+
+
+def test_who_can_not_drag_is_not_told_to(browser: Any, reports: Path):
+    assert "Drag over" not in (reports / "usual-static.html").read_text()
+    with opened(browser, reports / "usual.html", width=1280, height=900) as (page, _):
+        assert page.get_by_text("Drag over").is_visible()
+    with opened(browser, reports / "usual.html", width=390, height=844, has_touch=True, is_mobile=True) as (page, _):
+        assert not page.get_by_text("Drag over").is_visible()
 
 
 def test_every_picture_has_a_text_that_says_what_it_shows(browser: Any, reports: Path):
@@ -129,6 +159,92 @@ def test_pictures_fit_on_paper(browser: Any, reports: Path):
         assert max(page.evaluate(widths)) == 680
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert page.evaluate(widths) == before
+
+
+SEEN = """() => {
+  const [body, figure] = [getComputedStyle(document.body), document.querySelector('figure.live .main-svg')];
+  return [body.backgroundColor, body.color, figure ? figure.style.background.replaceAll(' ', '') : null];
+}"""
+"""Ground and text of the page, ground of an interactive picture."""
+RANGE = "document.querySelector('#curves .canvas')._fullLayout.yaxis.range"
+IS_SEEN = f"wanted => String(({SEEN})()) === String(wanted)"
+LIGHT_PAGE = ["rgb(255, 255, 255)", "rgb(29, 39, 51)", "rgb(255,255,255)"]
+DARK_PAGE = ["rgb(20, 25, 31)", "rgb(227, 232, 238)", "rgb(20,25,31)"]
+OF_TEXT = """() => [...new Set([...document.querySelectorAll('body *')]
+  .filter(e => [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim()) && e.tagName !== 'SCRIPT')
+  .map(e => e instanceof SVGElement ? getComputedStyle(e).fill : getComputedStyle(e).color))]"""
+"""Every colour that letters have."""
+
+
+def hexadecimal(colour: str) -> str:
+    """`rgb(1, 2, 3)` as `#010203`."""
+    return "#" + "".join(f"{int(part):02x}" for part in colour[4:-1].split(","))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_letter_has_a_colour_of_the_palette_of_its_screen(scheme, browser: Any, reports: Path):
+    palette = {"light": LIGHT, "dark": DARK}[scheme]
+    options: Any = {"width": 1280, "height": 900, "color_scheme": scheme}
+    with opened(browser, reports / "usual.html", **options) as (page, wrong):
+        found = {hexadecimal(colour) for colour in page.evaluate(OF_TEXT)}
+        assert found <= {palette[name] for name in ("ink", "faint", "blue", "warm")}
+        assert wrong == []
+
+
+def test_a_screen_that_turns_dark_takes_the_open_report_along(browser: Any, reports: Path):
+    with opened(browser, reports / "usual.html", width=1280, height=900) as (page, wrong):
+        assert page.evaluate(SEEN) == LIGHT_PAGE
+        whole = page.evaluate(RANGE)
+        area = page.locator("#curves .nsewdrag").first
+        area.scroll_into_view_if_needed()
+        box = area.bounding_box()
+        page.mouse.move(box["x"] + 100, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 300, box["y"] + 150, steps=5)
+        page.mouse.up()
+        page.wait_for_function(f"whole => String({RANGE}) !== String(whole)", arg=whole, timeout=120_000)
+        zoomed = page.evaluate(RANGE)
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(IS_SEEN, arg=DARK_PAGE, timeout=120_000)
+        assert page.evaluate(RANGE) == zoomed, "what a reader looks at stays"
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(IS_SEEN, arg=LIGHT_PAGE, timeout=120_000)
+        assert wrong == []
+
+
+def test_paper_is_light_on_a_dark_screen_too(browser: Any, reports: Path):
+    with opened(browser, reports / "usual.html", width=1280, height=900, color_scheme="dark") as (page, _):
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(SEEN) == LIGHT_PAGE
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate(SEEN) == DARK_PAGE
+
+
+@pytest.mark.parametrize(("media", "scheme"), [("screen", "light"), ("screen", "dark"), ("print", "dark")])
+def test_a_drawn_picture_is_dark_with_its_page_and_light_on_paper(media, scheme, browser: Any, reports: Path):
+    path = reports / "usual-static.html"
+    with opened(browser, path, width=1280, height=900, color_scheme=scheme) as (page, _):
+        page.emulate_media(media=media)
+        shot = Image.open(BytesIO(page.locator("#curves img").screenshot())).convert("RGB")
+        colours = {
+            f"#{red:02x}{green:02x}{blue:02x}" for _, (red, green, blue) in shot.getcolors(shot.width * shot.height)
+        }
+    ours, others = (DARK, LIGHT) if (media, scheme) == ("screen", "dark") else (LIGHT, DARK)
+    assert {ours[name] for name in ("paper", "ink", "blue", "warm")} <= colours
+    assert not {others[name] for name in ("paper", "blue", "warm")} & colours  # soft edges have many colours
+
+
+def test_a_value_that_is_a_colour_keeps_its_name_in_the_dark(browser: Any, tmp_path: Path):
+    words = {"background": {"values": [LIGHT["paper"], LIGHT["ink"]]}, "lr": {"min": 0.1, "max": 1.0}}
+    landscape = curves.Landscape(
+        report=lambda config, epoch: {"val_loss": config["lr"] / epoch}, failure=lambda _: None
+    )
+    name = curves.run(tmp_path / "sweeps", parameters=words, landscape=landscape)
+    path = Results(tmp_path / "sweeps", name).plot.slices("background").save(tmp_path / "colours.html")
+    with opened(browser, path, width=1280, height=900, color_scheme="dark") as (page, _):
+        assert set(page.locator(".xtick text").all_text_contents()) == {LIGHT["paper"], LIGHT["ink"]}
 
 
 def test_markup_that_got_through_would_run_nothing(browser: Any, reports: Path, tmp_path: Path):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.results.charts.description import Axis
 from hpsearch.results.scales import Scale
-from hpsearch.results.texts import number, one_line, value_text
+from hpsearch.results.texts import MAX_TEXT, number, one_line, value_text
 
 DECADES = 1.7
 """An objective that is positive and spans more is drawn on a logarithmic axis."""
@@ -25,9 +25,9 @@ TICK_TEXTS = 48
 """... and characters of all of them together."""
 
 
-def metric_name(sweep: SweepRecord) -> str:
-    """The objective with its goal, for an axis."""
-    return f"{one_line(sweep.metric)} ({'lower' if sweep.sign > 0 else 'higher'} is better)"
+def metric_name(sweep: SweepRecord, *, most: int = MAX_TEXT) -> str:
+    """The objective with its goal; of a long name `most` characters."""
+    return f"{one_line(sweep.metric, most=most)} ({'lower' if sweep.sign > 0 else 'higher'} is better)"
 
 
 def metric_axis(name: str, values: Iterable[float]) -> tuple[Axis, str]:

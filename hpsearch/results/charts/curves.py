@@ -31,7 +31,7 @@ def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence
         best: Number of the trial to bring out.
     """
     curves = [curve for curve in curves if curve.epochs]
-    y, beyond = metric_axis(metric_name(sweep), (value for curve in curves for value in curve.values))
+    y, beyond = metric_axis(metric_name(sweep, most=24), (value for curve in curves for value in curve.values))
     last = max((curve.last_epoch for curve in curves), default=1)
     groups: dict[Role, list[Curve]] = {role: [] for role in ORDER}
     good = _good(curves)

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hpsearch.results.charts.description import Axis, Chart, Label, Series
-from hpsearch.results.charts.palette import DENSE_LINE, DENSE_MARKER, DENSE_SIZE, FAINT, GRID, INK, LOOKS, PAPER, Look
+from hpsearch.results.charts.palette import (
+    DENSE_LINE,
+    DENSE_MARKER,
+    DENSE_SIZE,
+    FAINT,
+    GRID,
+    IN_THE_DARK,
+    INK,
+    LIGHT,
+    LOOKS,
+    PAPER,
+    Look,
+)
 from hpsearch.results.texts import one_line
 
 if TYPE_CHECKING:
@@ -43,13 +55,16 @@ STYLE: dict[str, Any] = {
 }
 
 
-def draw(charts: Sequence[Chart], kind: Literal["png", "svg"], *, has_titles: bool = True) -> bytes:
+def draw(
+    charts: Sequence[Chart], kind: Literal["png", "svg"], *, has_titles: bool = True, can_darken: bool = False
+) -> bytes:
     """The bytes of one picture with all charts, at most two beside each other.
 
     Args:
         charts: At least one.
         kind: What the bytes are.
         has_titles: Whether titles stand in the picture; a page may have its own.
+        can_darken: Whether an SVG is dark on a page that is dark; else it is light everywhere.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -67,7 +82,22 @@ def draw(charts: Sequence[Chart], kind: Literal["png", "svg"], *, has_titles: bo
             _draw_chart(figure.add_subplot(num_rows, num_columns, position), chart, has_title=has_titles)
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
-    return buffer.getvalue()
+    return (
+        buffer.getvalue().replace(b"</style>", _dark_styles().encode() + b"</style>", 1)
+        if can_darken
+        else buffer.getvalue()
+    )
+
+
+def _dark_styles() -> str:
+    """Styles for a dark page: matplotlib writes a colour on each element, which these find and replace."""
+    rules = (
+        f'[style*="{what}: {light}"] {{{what}: {dark} !important}}'
+        for light, dark in IN_THE_DARK.items()
+        for what in ("fill", "stroke")
+        if light.startswith("#")
+    )
+    return f"@media screen and (prefers-color-scheme: dark) {{{''.join(rules)}}}"
 
 
 def _draw_chart(axes: Axes, chart: Chart, *, has_title: bool) -> None:
@@ -116,7 +146,7 @@ def _draw_series(axes: Axes, series: Series) -> None:
 
 
 def _draw_bars(axes: Axes, series: Series, look: Look, name: str) -> None:
-    axes.barh(series.y, series.x, height=0.6, color=look.colour, label=name)
+    axes.barh(series.y, series.x, height=0.6, color=LIGHT["pale"], edgecolor=look.colour, label=name)
     if series.low:
         low = [at - end for at, end in zip(series.x, series.low, strict=True)]
         high = [end - at for at, end in zip(series.x, series.high, strict=True)]

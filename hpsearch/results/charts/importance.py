@@ -35,7 +35,7 @@ def importance_chart(found: Importance) -> Chart:
     hidden = len(found.rows) - len(rows)
     return Chart(
         title="Importance of the parameters",
-        x=Axis(name="importance, %, with 90 % interval", limits=(0.0, min(max(108 * top, 10.0), 105.0))),
+        x=Axis(name="importance, % (90 % interval)", limits=(0.0, min(max(108 * top, 10.0), 105.0))),
         y=Axis(
             name="",
             ticks=tuple((at, one_line(row.parameter, most=24)) for at, row in zip(y, rows, strict=True)),

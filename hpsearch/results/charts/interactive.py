@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Series
-from hpsearch.results.charts.palette import DENSE_LINE, DENSE_MARKER, DENSE_SIZE, FAINT, GRID, INK, LOOKS, PAPER
+from hpsearch.results.charts.palette import DENSE_LINE, DENSE_MARKER, DENSE_SIZE, FAINT, GRID, INK, LIGHT, LOOKS, PAPER
 from hpsearch.results.texts import one_line
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -154,7 +154,7 @@ def _bars(series: Series) -> dict[str, Any]:
     bars: dict[str, Any] = {
         "type": "bar",
         "orientation": "h",
-        "marker": {"color": LOOKS[series.role].colour},
+        "marker": {"color": LIGHT["pale"], "line": {"color": LOOKS[series.role].colour, "width": 1.5}},
         "width": 0.6,
     }
     if series.low:
@@ -198,7 +198,7 @@ def _title(chart: Chart, suffix: str) -> dict[str, Any]:
 
 def _words(words: str) -> dict[str, Any]:
     font = {"size": 11, "color": FAINT}
-    return {"text": text(words), "showarrow": False, "font": font, "bgcolor": "rgba(255,255,255,0.75)"}
+    return {"text": text(words), "showarrow": False, "font": font, "bgcolor": LIGHT["veil"]}
 
 
 def _numbers(values: Sequence[float]) -> list[float | None]:

@@ -1,7 +1,8 @@
 """How each role looks: never by colour alone, and readable with every kind of colour vision.
 
-Colours are darkened from Okabe and Ito's set until each has a contrast of at least 4.5 to 1 on white, so that text may
-have them too (a test computes it).
+Colours are Okabe and Ito's, darkened for white paper and lightened for dark ground until each has a contrast of at
+least 4.5 to 1, so that text may have them too (a test computes it). Whatever is saved or printed is light; a page on a
+screen that asks for dark replaces each light colour by its dark one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,22 @@ from dataclasses import dataclass
 
 from hpsearch.results.charts.description import Role
 
-INK, FAINT, GRID, PAPER = "#1d2733", "#5a6673", "#e3e7ec", "#ffffff"
-"""Text, secondary text, grid lines, background."""
+LIGHT: Mapping[str, str] = {
+    "paper": "#ffffff", "tint": "#f4f6f8", "veil": "rgba(255, 255, 255, 0.75)", "ink": "#1d2733", "faint": "#5a6673",
+    "rule": "#d8dee5", "grid": "#e3e7ec",
+    "pale": "#7fb1d6", "blue": "#0063a6", "warm": "#a63f00", "grey": "#68717c", "green": "#00755a", "pink": "#a3006b",
+}  # fmt: skip
+"""Ground and what lies on it, text and secondary text, lines between things and behind them, the inside of bars (an
+interval shows on it), then what roles have."""
+DARK: Mapping[str, str] = {
+    "paper": "#14191f", "tint": "#1e252d", "veil": "rgba(20, 25, 31, 0.75)", "ink": "#e3e8ee", "faint": "#a7b2be",
+    "rule": "#38424d", "grid": "#2b343d",
+    "pale": "#35668c", "blue": "#74b8f0", "warm": "#f2995a", "grey": "#9ba6b2", "green": "#43c79f", "pink": "#f183c4",
+}  # fmt: skip
+"""The same on a screen that asks for dark."""
+IN_THE_DARK: Mapping[str, str] = {LIGHT[name]: DARK[name] for name in LIGHT}
+"""What each light colour becomes."""
+INK, FAINT, GRID, PAPER = LIGHT["ink"], LIGHT["faint"], LIGHT["grid"], LIGHT["paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +52,11 @@ DENSE_LINE, DENSE_MARKER, DENSE_SIZE = 0.3, 0.5, 0.6
 """Opacity of lines and of markers, and size of markers, times so much where many lie over each other."""
 
 LOOKS: Mapping[Role, Look] = {
-    "best": Look(colour="#a63f00", marker="star", width_px=3, size_px=14),
-    "good": Look(colour="#0063a6", marker="circle", width_px=2),
-    "done": Look(colour="#0063a6", marker="circle", opacity=0.75),
-    "stopped": Look(colour="#68717c", dash=(4, 3), marker="circle-open", width_px=1, opacity=0.6),
-    "running": Look(colour="#00755a", dash=(8, 3, 2, 3), marker="triangle-up"),
-    "failed": Look(colour="#a3006b", dash=(2, 2), marker="x", width_px=1, size_px=8),
-    "mark": Look(colour=FAINT, dash=(2, 3), width_px=1),
+    "best": Look(colour=LIGHT["warm"], marker="star", width_px=3, size_px=14),
+    "good": Look(colour=LIGHT["blue"], marker="circle", width_px=2),
+    "done": Look(colour=LIGHT["blue"], marker="circle", opacity=0.75),
+    "stopped": Look(colour=LIGHT["grey"], dash=(4, 3), marker="circle-open", width_px=1, opacity=0.6),
+    "running": Look(colour=LIGHT["green"], dash=(8, 3, 2, 3), marker="triangle-up"),
+    "failed": Look(colour=LIGHT["pink"], dash=(2, 2), marker="x", width_px=1, size_px=8),
+    "mark": Look(colour=LIGHT["faint"], dash=(2, 3), width_px=1),
 }

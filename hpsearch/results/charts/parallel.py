@@ -19,6 +19,8 @@ MAX_LINES = 400
 """Trials that have a line: the best half of these, and others evenly from the first to the last."""
 GOOD_SHARE = 0.1
 """The best tenth is brought out."""
+NAMES = 108
+"""Characters of the names below all axes together, on a picture as wide as a page; each has at least eight."""
 ABSENT = -0.12
 """Where a line crosses an axis on which its trial has no value."""
 
@@ -49,6 +51,7 @@ def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Se
     columns += [_epochs(shown), _objective(sweep, shown)]
     best = best_of(trials, sign=sweep.sign)
     good = _good(trials, sweep.sign)
+    most = max(NAMES // len(columns), 8)
     groups: dict[Role, list[TrialRecord]] = {role: [] for role in ORDER}
     for trial in shown:
         is_best = best is not None and trial.number == best.number
@@ -59,7 +62,7 @@ def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Se
         title=f"{len(shown)} trials, from their parameters to what came of them",
         x=Axis(
             name="",
-            ticks=tuple((float(i), one_line(column.name, most=20)) for i, column in enumerate(columns)),
+            ticks=tuple((float(i), one_line(column.name, most=most)) for i, column in enumerate(columns)),
             limits=(-0.15, len(columns) - 0.45),
         ),
         y=Axis(name="", limits=(ABSENT - 0.06, 1.06), is_hidden=True),

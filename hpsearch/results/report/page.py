@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from hpsearch.results.charts.description import Chart
+from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, LOOKS
 from hpsearch.results.report.html import Node, Trusted, element, render, script_json
 
 if TYPE_CHECKING:
@@ -32,13 +33,22 @@ def html_page(title: str, body: Iterable[Node], *, is_static: bool) -> str:
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light"),
+        element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", title),
-        element("style", Trusted(_own("report.css"))),
+        element("style", Trusted(styles())),
     )
-    tail = [element("script", Trusted(script)) for script in scripts]
+    colours = element("script", Trusted(script_json(IN_THE_DARK)), type="application/json", id="in-the-dark")
+    tail = [colours, *(element("script", Trusted(script)) for script in scripts)] if scripts else []
     return f"<!doctype html>\n{render(element('html', head, element('body', *body, *tail), lang='en'))}\n"
+
+
+def styles() -> str:
+    """The page's style sheet: the palette as custom properties, dark where a screen asks for it, and what uses them."""
+    light, dark = (" ".join(f"--{name}: {colour};" for name, colour in each.items()) for each in (LIGHT, DARK))
+    declared = f":root {{ color-scheme: light; {light} }}\n"
+    declared += f"@media screen and (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}\n"
+    return declared + _own("report.css")
 
 
 def figure_page(figure: Figure) -> str:
@@ -54,16 +64,18 @@ def picture(chart: Chart, *, is_static: bool) -> Node:
     if chart.is_empty:
         return element("p", chart.alternative, class_="nothing")
     wide = " wide" if chart.can_brush else ""
-    caption = element("figcaption", *_caption(chart))
+    caption = element("figcaption", *_caption(chart, can_brush=chart.can_brush and not is_static))
     if is_static:
         from hpsearch.results.charts.drawn import draw
 
-        svg = base64.b64encode(draw([chart], "svg", has_titles=False)).decode()
+        svg = base64.b64encode(draw([chart], "svg", has_titles=False, can_darken=True)).decode()
         drawn: Node = element("img", src=f"data:image/svg+xml;base64,{svg}", alt=chart.alternative)
         return element("figure", element("div", drawn, class_="canvas"), caption, class_=f"drawn{wide}")
     from hpsearch.results.charts.interactive import to_plotly
 
-    data = script_json(to_plotly([chart], has_titles=False) | {"brush": chart.can_brush})
+    data = script_json(
+        to_plotly([chart], has_titles=False) | {"brushcolor": LOOKS["good"].colour if chart.can_brush else None}
+    )
     canvas = element(
         "div", class_="canvas", role="img", aria_label=chart.alternative, style=f"height: {chart.height_px}px"
     )
@@ -73,10 +85,10 @@ def picture(chart: Chart, *, is_static: bool) -> Node:
     )
 
 
-def _caption(chart: Chart) -> Iterable[Node]:
+def _caption(chart: Chart, *, can_brush: bool) -> Iterable[Node]:
     brush = " Drag over a part of an axis to bring out the trials that pass there; double-click to let go."
     yield chart.alternative
-    if chart.can_brush:
+    if can_brush:
         yield element("span", brush, class_="hint")
     if chart.note:
         yield element("strong", f" {chart.note}")

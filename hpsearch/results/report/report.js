@@ -14,13 +14,13 @@ const CONFIG = {
 };
 
 // The trials of the chosen points are drawn once more on top of all others, which fade.
-function brush(plot) {
+function brush(plot, figure) {
   const base = plot.data.length;
   const faded = Array.from({ length: base }, (_, at) => at);
   const solid = plot.data.map((trace) => trace.opacity ?? 1);
   let busy = false;
 
-  async function show(chosen) {
+  async function choose(chosen) {
     if (busy) return;
     busy = true;
     try {
@@ -44,30 +44,48 @@ function brush(plot) {
     }
     return {
       ...found, type: "scatter", mode: "lines+markers", hoverinfo: "text", showlegend: false,
-      name: `${chosen.size} chosen`, line: { color: "#0063a6", width: 2 }, marker: { size: 4 },
+      name: `${chosen.size} chosen`, line: { color: figure.brushcolor, width: 2 }, marker: { size: 4 },
     };
   }
 
   plot.on("plotly_selected", (event) => {
     if (!event) return;
     const chosen = new Set(event.points.map((point) => point.customdata));
-    show(chosen.size ? chosen : null);
+    choose(chosen.size ? chosen : null);
   });
-  plot.on("plotly_deselect", () => show(null));
+  plot.on("plotly_deselect", () => choose(null));
 }
 
-const plots = [];
-const drawn = [];
-for (const figure of document.querySelectorAll("figure.live")) {
-  const { data, layout, brush: canBrush } = JSON.parse(figure.querySelector("script").textContent);
-  const canvas = figure.querySelector(".canvas");
+// Colours are written for paper; on a screen that asks for dark each has a counterpart.
+const IN_THE_DARK = JSON.parse(document.getElementById("in-the-dark").textContent);
+const asksForDark = matchMedia("(prefers-color-scheme: dark)");
+
+// A copy of part of a figure, its colours dark or as they are. Texts that look like colours stay.
+function painted(value, isDark, key = "") {
+  if (Array.isArray(value)) return value.map((each) => painted(each, isDark));
+  if (value === null || typeof value !== "object") {
+    return isDark && key.endsWith("color") ? IN_THE_DARK[value] ?? value : value;
+  }
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, painted(part, isDark, name)]));
+}
+
+const PAPER_PX = 680; // a picture as wide as the window would be cut off
+const figures = [...document.querySelectorAll("figure.live")].map((figure) => ({
+  canvas: figure.querySelector(".canvas"),
+  source: JSON.parse(figure.querySelector("script").textContent),
+}));
+
+function show(figure, isOnPaper = false) {
+  const { data, layout, brushcolor } = painted(figure.source, asksForDark.matches && !isOnPaper);
   if (isTouched) layout.dragmode = false;
-  plots.push(canvas);
-  drawn.push(Plotly.newPlot(canvas, data, layout, CONFIG).then((plot) => canBrush && brush(plot)));
+  if (isOnPaper) layout.width = PAPER_PX;
+  layout.uirevision = "kept"; // what a reader has zoomed in on stays
+  figure.brushcolor = brushcolor;
+  return Plotly.react(figure.canvas, data, layout, CONFIG);
 }
 
-// A picture as wide as the window would be cut off on paper.
-const PAPER_PX = 680;
-addEventListener("beforeprint", () => plots.forEach((plot) => Plotly.relayout(plot, { width: PAPER_PX })));
-addEventListener("afterprint", () => plots.forEach((plot) => Plotly.relayout(plot, { width: null, autosize: true })));
+asksForDark.addEventListener("change", () => figures.forEach((figure) => show(figure)));
+addEventListener("beforeprint", () => figures.forEach((figure) => show(figure, true)));
+addEventListener("afterprint", () => figures.forEach((figure) => show(figure)));
+const drawn = figures.map((figure) => show(figure).then((plot) => figure.brushcolor && brush(plot, figure)));
 Promise.all(drawn).then(() => document.documentElement.classList.add("is-drawn"));

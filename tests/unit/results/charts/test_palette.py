@@ -1,8 +1,17 @@
-"""Whom the pictures can be read by."""
+"""Whom the pictures and the pages can be read by."""
 
 from __future__ import annotations
 
-from hpsearch.results.charts.palette import FAINT, INK, LOOKS, PAPER
+import re
+
+import pytest
+
+from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, LOOKS
+from hpsearch.results.report.page import styles
+
+TEXT = ("ink", "faint", "blue", "warm", "grey", "green", "pink")
+"""Whatever letters are written in, and lines and marks are drawn in."""
+GROUNDS = pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
 
 
 def luminance(colour: str) -> float:
@@ -17,8 +26,31 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_every_colour_can_be_read_on_paper():
-    assert all(contrast(colour, PAPER) >= 4.5 for colour in (INK, FAINT, *(look.colour for look in LOOKS.values())))
+@GROUNDS
+@pytest.mark.parametrize("ground", ["paper", "tint"])
+def test_every_colour_can_be_read_on_every_ground(ground, colours):
+    assert {
+        name: contrast(colours[name], colours[ground])
+        for name in TEXT
+        if contrast(colours[name], colours[ground]) < 4.5
+    } == {}
+
+
+def test_each_light_colour_has_one_dark_one():
+    assert LIGHT.keys() == DARK.keys()
+    assert len(IN_THE_DARK) == len(LIGHT), "two names of one light colour would get the same dark one"
+    assert {look.colour for look in LOOKS.values()} <= {LIGHT[name] for name in TEXT}
+
+
+def test_the_page_declares_these_colours_and_no_other():
+    css = styles()
+    declared = re.findall(r"--(\w+): ([^;]+);", css)
+    assert declared == [*LIGHT.items(), *DARK.items()]
+    rest = re.sub(r"--\w+: [^;]+;", "", css)
+    assert not re.findall(r"#[0-9a-fA-F]{3,8}\b|rgba?\(", rest)
+    assert set(re.findall(r"var\(--(\w+)\)", css)) <= LIGHT.keys()
+    dark = css[css.index("(prefers-color-scheme: dark)") - 60 :]
+    assert "@media screen and (prefers-color-scheme: dark)" in dark, "paper stays light"
 
 
 def test_roles_differ_without_their_colour():
