@@ -58,7 +58,7 @@ def load_table() -> tuple[TensorDataset, TensorDataset]:
         from sklearn.model_selection import train_test_split
         from sklearn.preprocessing import StandardScaler
     except ImportError as error:
-        raise ImportError("the table comes with scikit-learn: pip install 'hpsearch[examples]'") from error
+        raise ImportError("the table comes with scikit-learn: pip install scikit-learn") from error
     features, labels = load_breast_cancer(return_X_y=True)
     parts = train_test_split(features, labels, test_size=0.25, stratify=labels, random_state=0)
     scaler = StandardScaler().fit(parts[0])

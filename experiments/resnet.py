@@ -172,7 +172,7 @@ def _load_digits() -> Split:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install 'hpsearch[examples]'") from error
+        raise ImportError("the digits come with scikit-learn: pip install scikit-learn") from error
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
     train, val = (torch.from_numpy(part.astype("uint8")).view(-1, 1, 8, 8) for part in parts[:2])

@@ -96,7 +96,17 @@ class Gauges:
     def _tell(self) -> None:
         self._gauges = self._gauges or {each.name: self._make_gauge(each) for each in MEASURES}
         for name, value, tags in values_of(self._sweep, self._trials):
-            self._gauges[name].set(value, tags=tags)
+            self._gauges[name].set(value, tags={tag: _ascii(text) for tag, text in tags.items()})
+
+
+def _ascii(text: str) -> str:
+    """Ray takes no other text in a tag.
+
+    Example:
+        >>> _ascii("loss µ")
+        'loss \\\\xb5'
+    """
+    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def values_of(sweep: Sweep, trials: Mapping[int, TrialRun]) -> Iterator[Value]:

@@ -27,7 +27,7 @@ IMPORTANCES_PATH = "/api/studies/0/param_importances"
 of 64 trials whose learning rate decides, three were trained to the end, and by those momentum mattered most (0.83)."""
 LOOK_S = 2.0
 """Seconds between two looks at the ledger while somebody looks at the page."""
-INSTALL = "pip install 'hpsearch[ui]'"
+INSTALL = "pip install optuna-dashboard"
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

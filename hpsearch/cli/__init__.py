@@ -38,7 +38,4 @@ def main() -> NoReturn:
     except HpsearchError as error:
         print(f"Error: {error}" if "\n" not in str(error) else f"{error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as interrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(getattr(interrupt, "exit_code", 130))
     sys.exit(0)

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from hpsearch import __version__
+from hpsearch.errors import Interrupted
+
+
+class Verbs(TyperGroup):
+    """The verbs; a signal that ends one of them is told in words and by its own exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb. Typer would leave with 130 whatever the signal was."""
+        try:
+            return super().invoke(ctx)
+        except Interrupted as interrupted:
+            print(interrupted, file=sys.stderr)
+            raise typer.Exit(interrupted.exit_code) from interrupted
+
 
 app = typer.Typer(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Finds good hyperparameters for a PyTorch training function.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hpsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Finds good hyperparameters for a PyTorch training function."""
+
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the ledger; default HPSEARCH_HOME, else ./sweeps.")

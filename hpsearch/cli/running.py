@@ -124,7 +124,7 @@ def _print_end(home: Path, name: str) -> None:
     print_rows(rows[:END_ROWS], as_json=False)
     if len(rows) > END_ROWS:
         print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
-    print_lines([*failure_lines(record, trials), *remark_lines(record, trials), note])
+    print_lines([*failure_lines(record, trials, home=home), *remark_lines(record, trials), note])
     if (report := home / record.folder / "report.html").is_file():
         print_lines([f"Report: {report}"])
     if record.state == "interrupted":

@@ -33,11 +33,11 @@ def look_at_versions() -> Iterator[Finding]:
     known = [f"{name} {each}" for name, each in found.items() if each is not None]
     text = ", ".join([f"Python {platform.python_version()}", *known, f"CUDA {cuda_version() or 'none'}"])
     if missing:
-        yield problem("versions", f"{text}; {', '.join(missing)} not installed", "pip install hpsearch")
+        yield problem("versions", f"{text}; {', '.join(missing)} not installed", f"pip install {' '.join(missing)}")
     else:
         yield ok("versions", text)
     if installed(UI_PACKAGE) is None:
-        yield ok("versions", f"{UI_PACKAGE} is not installed; hpsearch ui needs it: pip install 'hpsearch[ui]'")
+        yield ok("versions", f"{UI_PACKAGE} is not installed; hpsearch ui needs it: pip install {UI_PACKAGE}")
 
 
 def look_at_host() -> Iterator[Finding]:

@@ -53,8 +53,9 @@ def frame(standing: Standing, *, width: int, height: int, bars: str = BARS, besi
 
 
 def wait_line(wait: Wait, waits_s: float) -> str:
-    """Why no trial begins, and for how long."""
-    return f"No trial begins: {printable(wait.words)} (for {duration_text(waits_s)})"
+    """Why no trial begins, and for how long, from one second on."""
+    since = f" (for {duration_text(waits_s)})" if waits_s >= 1 else ""
+    return f"No trial begins: {printable(wait.words)}{since}"
 
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:

@@ -28,7 +28,7 @@ class Lines:
         standing = self._standing
         self._print(
             f"[{standing.states.total()}/{standing.total}] {MARKS.get(trial.state, ' ')} trial {trial.number}"
-            f" {trial.state} after {trial.epochs} epochs, {trial.duration_s:.1f} s: {printable(self._what(trial))}"
+            f" {trial.state} after {_epochs(trial.epochs)}, {trial.duration_s:.1f} s: {printable(self._what(trial))}"
             f" ({describe(trial, standing.sweep)})"
         )
 
@@ -40,3 +40,7 @@ class Lines:
         if trial.best_epoch:
             return f"{self._standing.sweep.metric.name} {self._standing.best_text(trial)}"
         return trial.evidence or "no report"
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch" if number == 1 else f"{number} epochs"

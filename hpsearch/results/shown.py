@@ -165,14 +165,14 @@ def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
     return f"; best {sweep.metric} so far {first.best_value:.6g} in trial {first.number}, which is {first.state}"
 
 
-def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
+def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> list[str]:
     """One line for each different failure: which trials, the cause, the evidence, a log to read."""
     groups: dict[tuple[str, str], list[int]] = {}
     for trial in trials:
         if trial.state == "failed":
             groups.setdefault((trial.cause or "", trial.evidence or ""), []).append(trial.number)
     return [
-        f"{_numbers(numbers)} failed ({cause}): {evidence}. Log: {sweep.folder}/trials/{numbers[0]:04d}/log.txt"
+        f"{_numbers(numbers)} failed ({cause}): {evidence}. Log: {_log_path(home, sweep, numbers[0])}"
         for (cause, evidence), numbers in groups.items()
     ]
 
@@ -206,7 +206,7 @@ def trial_details(
         "attempts": trial.attempts,
         "reused_from": trial.reused_from,
         "checkpoint": checkpoint_of(sweep, trial),
-        "log": str(home / sweep.folder / "trials" / f"{number:04d}" / "log.txt"),
+        "log": str(_log_path(home, sweep, number)),
         "history": [{name: value for name, value in row.items() if name != "trial"} for row in history],
     }
 
@@ -218,6 +218,10 @@ def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:
         for name, value in trial.point.items():
             values.setdefault(name, set()).add(canonical(value))
     return [name for name, seen in values.items() if len(seen) > 1]
+
+
+def _log_path(home: Path, sweep: SweepRecord, number: int) -> Path:
+    return home / sweep.folder / "trials" / f"{number:04d}" / "log.txt"
 
 
 def _numbers(numbers: list[int]) -> str:

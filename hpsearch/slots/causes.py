@@ -63,9 +63,9 @@ _LIBRARIES = tuple(
 
 def failure_of(error: BaseException) -> Failed:
     """The cause of an exception that came out of a trainable."""
-    place = f"{type(error).__name__} at {user_place(error.__traceback__)}"
+    where = user_place(_users_own(error).__traceback__)
     return Failed(
-        cause=_cause_of(error), evidence=f"{_message(error)} ({user_place(error.__traceback__)})", place=place
+        cause=_cause_of(error), evidence=f"{_message(error)} ({where})", place=f"{type(error).__name__} at {where}"
     )
 
 
@@ -90,6 +90,19 @@ def user_place(trace: TracebackType | None) -> str:
     own = [frame for frame in frames if not _is_library(frame.filename)]
     frame = (own or frames)[-1]
     return f"{_short(frame.filename)}:{frame.lineno} in {frame.name}"
+
+
+def _users_own(error: BaseException) -> BaseException:
+    """The error itself, or the nearest one behind it that came through the user's own code.
+
+    A generator's StopIteration, say, arrives as a RuntimeError of whoever asked for the next row.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        if any(not _is_library(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(behind.__traceback__)):
+            return behind
+        behind = behind.__cause__ or behind.__context__
+    return error
 
 
 def exit_evidence(*, rank: int, pid: int, log_tail: str) -> str:
@@ -181,9 +194,9 @@ def _message(error: BaseException) -> str:
 
 
 def _exit_message(error: SystemExit) -> str:
-    """How a script left, and argparse's message where that made it leave."""
+    """How `sys.exit` was called, and argparse's message where that made it leave."""
     if not isinstance(error.code, int):
-        return f"the script left with: {' '.join(str(error.code).split())[:MAX_EVIDENCE]}"
+        return f"it left with: {' '.join(str(error.code).split())[:MAX_EVIDENCE]}"
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     messages = (
         frame.f_locals.get("message")
@@ -191,7 +204,7 @@ def _exit_message(error: SystemExit) -> str:
         if frame.f_globals.get("__name__") == "argparse" and frame.f_code.co_name == "error"
     )
     said = next((f": {message}" for message in messages), "")
-    return f"the script left with exit code {error.code}{said[:MAX_EVIDENCE]}"
+    return f"it left with exit code {error.code}{said[:MAX_EVIDENCE]}"
 
 
 def _shown(value: object) -> str:

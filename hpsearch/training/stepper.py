@@ -11,10 +11,11 @@ import inspect
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 from hpsearch.errors import TrialStopped
 from hpsearch.training.trial import TrialContext
@@ -215,8 +216,16 @@ class _Rows:
         except StopIteration:
             return None
         if not isinstance(row, Mapping):
-            raise TypeError(f"the trainable yielded {type(row).__name__}; yield a dict of metrics for each epoch.")
+            self._refuse(f"the trainable yielded {type(row).__name__}; yield a dict of metrics for each epoch.")
         return dict(row)
+
+    def _refuse(self, why: str) -> NoReturn:
+        """Raise where the row was yielded, so that the traceback shows the user's own line."""
+        error = TypeError(why)
+        with suppress(StopIteration):
+            if isinstance(self._iterator, Generator):
+                self._iterator.throw(error)
+        raise error
 
     def close(self) -> bool:
         try:

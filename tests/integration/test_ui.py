@@ -155,7 +155,7 @@ def test_a_port_that_is_taken_is_said_with_what_to_do(home):
 def test_without_the_extra_the_command_that_installs_it_is_said(home, monkeypatch):
     curves.run(home, limits={"trials": 2, "epochs": 1})
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    with pytest.raises(HpsearchError, match=r"not installed\. Run: pip install 'hpsearch\[ui\]'"):
+    with pytest.raises(HpsearchError, match=r"not installed\. Run: pip install optuna-dashboard"):
         SweepApp(home, None)
     assert CliRunner().invoke(app, ["ui", "--home", str(home), "--port", "0"]).exit_code == 1
 

@@ -83,6 +83,14 @@ def test_a_running_trial_is_told_with_its_sweep_slot_and_number(recorder, clock)
     assert {name for name, *_ in recorder.series} == {measure.name for measure in MEASURES}
 
 
+def test_a_metric_of_any_alphabet_reaches_ray_whose_tags_are_ascii(recorder, clock):
+    spec = SWEEP.to_dict() | {"metric": {"name": "acc µ", "goal": "maximize"}}
+    trial = TrialRun(number=1, point={}, row=1, slot=1)
+    trial.note_epoch(1, {"acc µ": 0.5}, loss=-0.5)
+    Gauges(Sweep.from_dict(spec), {1: trial}, say=pytest.fail, make_gauge=recorder.make, clock=clock).tick()
+    assert recorder.series["hpsearch_best", "s", "acc \\xb5"] == 0.5
+
+
 def test_a_trial_without_a_report_a_gpu_or_a_slot_is_told_as_far_as_it_is_known(recorder, clock):
     gauges(recorder, clock, running(1), running(2, slot=None)).tick()
     assert recorder.series == {

@@ -137,6 +137,11 @@ def test_the_picture_says_why_no_trial_begins_and_for_how_long():
     assert "No trial begins: trial 7 waits for another sweep (for 1 min 10 s)" in text_of(standing_of(wait=wait))
 
 
+def test_a_wait_that_has_just_begun_has_no_length():
+    wait = Wait(kind="ending", words="the sweep ends", since=99.9996)
+    assert text_of(standing_of(wait=wait)).splitlines()[1] == "No trial begins: the sweep ends"
+
+
 def test_a_search_method_that_thinks_for_an_instant_is_not_mentioned():
     thinks = [Wait(kind="searcher", words="the search method thinks", since=since) for since in (99.9, 98.0)]
     assert [standing_of(wait=wait).wait for wait in thinks] == [None, thinks[1]]
@@ -194,7 +199,7 @@ def test_a_pipe_gets_one_line_for_each_trial():
     observer = Lines(standing_of(done), lines.append)
     observer.on_end(done)
     observer.on_end(failed)
-    assert lines[0].startswith("[1/4] + trial 1 done after 1 epochs, 1.5 s: acc 0.5 (net.lr=0.123 ")
+    assert lines[0].startswith("[1/4] + trial 1 done after 1 epoch, 1.5 s: acc 0.5 (net.lr=0.123 ")
     assert "oom_gpu: too large" in lines[1]
 
 

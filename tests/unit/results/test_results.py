@@ -190,9 +190,9 @@ def test_equal_failures_are_told_once(home: Path):
         for number in range(1, 12):
             row = ledger.add_trial(sweep, number, point={}, seed=0)
             ledger.update_trial(row, state="failed", cause="user_error", evidence="E at f:1" if number > 1 else "other")
-        lines = failure_lines(sweep, ledger.trials(sweep))
+        lines = failure_lines(sweep, ledger.trials(sweep), home=home)
     assert len(lines) == 2
-    assert lines[0].startswith("trial 1 failed (user_error): other. Log: demo/trials/0001/log.txt")
+    assert lines[0] == f"trial 1 failed (user_error): other. Log: {home}/demo/trials/0001/log.txt"
     assert lines[1].startswith("10 trials (2, 3, 4, 5, 6, 7, 8, 9, ...) failed")
 
 

@@ -53,6 +53,20 @@ def test_the_evidence_names_the_users_own_last_frame():
     assert failure.place is not None and failure.place.startswith("RuntimeError at")
 
 
+def test_an_error_that_arrives_as_another_names_the_users_own_frame_too():
+    def own():
+        yield next(iter(()))
+
+    rows = own()
+    try:
+        list.extend([], rows)  # a RuntimeError, whose cause is the StopIteration
+    except RuntimeError as error:
+        behind = error.__cause__
+    arrived = RuntimeError("generator raised StopIteration")
+    arrived.__cause__ = behind
+    assert "in own)" in failure_of(arrived).evidence
+
+
 def test_a_long_message_is_one_short_line():
     failure = failure_of(raised(ValueError("many\nlines " * 500)))
     assert "\n" not in failure.evidence and len(failure.evidence) < 700

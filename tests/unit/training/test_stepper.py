@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -237,8 +238,21 @@ def test_a_row_that_is_no_mapping_is_a_clear_error(stepping: Any, row: object) -
     def yields(config: dict[str, Any]) -> Iterator[Any]:
         yield row
 
-    with pytest.raises(TypeError, match=f"the trainable yielded {type(row).__name__}; yield a dict of metrics"):
+    with pytest.raises(
+        TypeError, match=f"the trainable yielded {type(row).__name__}; yield a dict of metrics"
+    ) as caught:
         stepping(yields).advance()
+    assert caught.traceback[-1].name == "yields", "it is raised at the user's own line"
+
+
+def test_a_generator_that_swallows_the_error_of_its_row_does_not_go_on(stepping: Any) -> None:
+    def swallows(config: dict[str, Any]) -> Iterator[Any]:
+        for _ in range(2):
+            with suppress(TypeError):
+                yield 3.0
+
+    with pytest.raises(TypeError, match="the trainable yielded float"):
+        stepping(swallows).advance()
 
 
 def test_report_refuses_what_is_no_mapping_where_it_is_called(stepping: Any) -> None:
