@@ -100,7 +100,7 @@ def make_engine(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) ->
 @contextmanager
 def hurried(ledger: Ledger) -> Iterator[None]:
     """Without waiting for the disk: filling a ledger is not what is measured."""
-    with ledger._engine.connect() as connection:  # the one that the pool will hand out again
+    with ledger._transactions._engine.connect() as connection:  # the one that the pool will hand out again
         connection.exec_driver_sql("PRAGMA synchronous=OFF")
     yield
 

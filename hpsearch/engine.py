@@ -203,7 +203,7 @@ class Engine:
     def keep_room(self, room: Room, trials_dir: Path) -> None:
         """Begin no trial and commit nothing while the disk is full."""
         self._room, self._trials_dir = room, trials_dir
-        self._ledger.before_commit = room.wait_to_commit
+        self._ledger.wait_before_commits(room.wait_to_commit)
 
     def stop(self, state: SweepState, reason: str) -> None:
         """Start nothing more; what runs is interrupted after its next report. The first reason stays."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Row, RowMapping
 
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
@@ -32,10 +32,13 @@ def trial_records(rows: Sequence[RowMapping]) -> list[TrialRecord]:
     ]
 
 
-def report_record(number: int, row: RowMapping) -> ReportRecord:
-    """A report of trial `number`."""
-    metrics = json.loads(row["metrics"])
-    return ReportRecord(number=number, epoch=row["epoch"], metrics=metrics, elapsed_s=row["elapsed_s"])
+def report_records(rows: Sequence[Row[int, int, str, float]]) -> list[ReportRecord]:
+    """Reports, in the order of the rows: trial's number, epoch, metrics, elapsed_s."""
+    decoded = decode_all(row[2] for row in rows)
+    return [
+        ReportRecord(number=number, epoch=epoch, metrics=metrics, elapsed_s=elapsed_s)
+        for (number, epoch, _, elapsed_s), metrics in zip(rows, decoded, strict=True)
+    ]
 
 
 def decode_all(texts: Iterable[str]) -> list[Any]:

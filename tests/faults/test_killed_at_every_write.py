@@ -65,18 +65,18 @@ class Driver:
         self.now, self.writes, self.dies_at, self.disk = 0.0, 0, dies_at, disk
         self.sweep = Sweep.from_dict(tree)
         self.ledger = Ledger(home, create=True, clock=lambda: self.now)
-        self._real_commit = self.ledger._commit
-        self.ledger._commit = self._commit  # type: ignore[method-assign]
+        self._together = self.ledger._transactions.together
+        self.ledger._transactions.together = self._write  # type: ignore[method-assign]
         self.legs: dict[int, tuple[Assignment, int]] = {}
         self.memory: Callable[[SweepRecord], Memory | None] = lambda record: None
 
     @contextmanager
-    def _commit(self) -> Iterator[Any]:
+    def _write(self) -> Iterator[Any]:
         self.writes += 1
         this = self.writes  # one write may have others inside, which are committed with it
         if self.dies_at == this:
             raise KilledError
-        with self._real_commit() as connection:
+        with self._together() as connection:
             yield connection
         if self.dies_at == this + 0.5:
             raise KilledError
@@ -86,7 +86,7 @@ class Driver:
         try:
             return self._live()
         finally:
-            self.ledger._engine.dispose()
+            self.ledger._transactions._engine.dispose()
 
     def _live(self) -> bool:
         name = self.sweep.name or ""

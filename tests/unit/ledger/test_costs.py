@@ -46,7 +46,7 @@ def train_all(ledger: Ledger) -> dict[int, set[tuple[str, Any]]]:
     def listen(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         now.add((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
-    sa.event.listen(ledger._engine, "before_cursor_execute", listen)
+    sa.event.listen(ledger._transactions._engine, "before_cursor_execute", listen)
     while isinstance(leg := engine.next_leg(), Assignment):
         if leg.number % 5 == 0 and leg.attempt == 1:
             engine.on_event(leg.number, Failed(cause="killed", evidence="gone"))

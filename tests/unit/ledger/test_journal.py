@@ -86,7 +86,7 @@ def test_a_transaction_that_failed_is_taken_back(ledger):
     transactions = len(read_journal(ledger.home / "s")[0])
     with pytest.raises(Full), ledger.together():
         ledger.update_trial(2, state="done", epochs_trained=1)
-        ledger._journal.write()
+        ledger._transactions._journal.write()
         raise Full
     assert len(read_journal(ledger.home / "s")[0]) == transactions
     ledger.update_trial(2, state="failed", epochs_trained=1)
@@ -141,8 +141,8 @@ def test_a_journal_that_cannot_be_forced_to_the_disk_is_an_error_of_the_storage(
 
     with monkeypatch.context() as patched:
         patched.setattr("os.fdatasync", fails)
-        patched.setattr(ledger, "_clock", lambda: 1e9)
-        patched.setattr(ledger._journal, "_clock", lambda: 1e9)
+        patched.setattr(ledger._transactions, "_clock", lambda: 1e9)
+        patched.setattr(ledger._transactions._journal, "_clock", lambda: 1e9)
         with pytest.raises(LedgerError, match="Input/output error"):
             ledger.tick()
     ledger.tick()

@@ -73,7 +73,7 @@ def test_every_version_reads_the_same(old: Path):
 
 def test_a_writer_brings_every_version_to_todays_schema(old: Path, tmp_path: Path):
     with Ledger(old, create=True) as ledger, Ledger(tmp_path / "new", create=True) as new:
-        assert shape(ledger._engine) == shape(new._engine)
+        assert shape(ledger._transactions._engine) == shape(new._transactions._engine)
         assert states(ledger)["finished"] == ["done", "failed", "done", "done"]
     assert version_of(old) == str(schema.SCHEMA_VERSION)
 
