@@ -1,15 +1,17 @@
-"""Who is next for a slot: a retry, a promotion, a new trial, or one that had to wait for another process."""
+"""Who is next for a slot: a retry, a promotion, a new trial, one that had to wait for another process; or why none."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import final
 
 from hpsearch.search.contract import Searcher
 from hpsearch.space import Point
 from hpsearch.stopping import StoppingRule
+from hpsearch.sweep import Sweep
 from hpsearch.trial_run import TrialRun
+from hpsearch.waiting import Kind
 
 LOOK_AGAIN_S = 1.0
 """A trial that another process trains is looked at again after so long."""
@@ -22,25 +24,25 @@ class LineUp:
     def __init__(
         self,
         *,
+        sweep: Sweep,
         searcher: Searcher,
         rule: StoppingRule,
         trials: Mapping[int, TrialRun],
-        running: Container[int],
-        max_trials: int,
+        running: Collection[int],
         clock: Callable[[], float],
     ) -> None:
         """Nobody has tried anything yet.
 
         Args:
+            sweep: How many trials it shall have, of which space.
             searcher: Proposes points.
             rule: Promotes paused trials.
             trials: Every trial so far; the caller adds to it.
             running: Numbers of trials that have a slot, or are about to get one.
-            max_trials: Trials in all.
             clock: Seconds that never go back.
         """
         self._searcher, self._rule, self._trials, self._running = searcher, rule, trials, running
-        self._max_trials, self._clock = max_trials, clock
+        self._sweep, self._max_trials, self._clock = sweep, sweep.max_trials, clock
         self._retries: deque[int] = deque()
         self._further: dict[int, None] = {}
         self._elsewhere: dict[int, float] = {}
@@ -76,14 +78,26 @@ class LineUp:
         self._elsewhere[number] = self._clock() + LOOK_AGAIN_S
 
     @property
-    def is_exhausted(self) -> bool:
-        """Whether the searcher has no point left."""
-        return self._exhausted
-
-    @property
     def elsewhere(self) -> tuple[int, ...]:
         """Trials that wait for another process."""
         return tuple(self._elsewhere)
+
+    def exhaustion(self) -> str | None:
+        """That a finite space has no point left though more trials were asked for, in words; None otherwise."""
+        asked_for, num_trials = self._sweep.limits.trials, len(self._trials)
+        space = self._sweep.space.on_grid if self._sweep.method == "grid" else self._sweep.space
+        is_all = self._exhausted or (space.size is not None and num_trials >= space.size)
+        return f"every point of the space was tried: {num_trials}" if is_all and asked_for != num_trials else None
+
+    def awaited(self) -> tuple[Kind, str]:
+        """What free slots wait for when no trial is ready."""
+        if elsewhere := self.elsewhere:
+            return "elsewhere", f"trial {elsewhere[0]} waits for another sweep, which trains the same now"
+        begun = self.exhaustion() or f"all {len(self._trials)} trials have begun"
+        running, paused = len(self._running), sum(trial.state == "paused" for trial in self._trials.values())
+        if paused:
+            return "rung", f"{begun}; {paused} are paused at rungs until the {running} that run have reported"
+        return "begun", f"{begun}, {running} still run"
 
     def next(self, *, is_idle: bool) -> TrialRun | None:
         """The next trial, new ones with a row of 0; None if none is ready.

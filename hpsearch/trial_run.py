@@ -1,10 +1,10 @@
-"""One trial while its sweep runs: what the engine knows of it, and who is shown it. The ledger has the same."""
+"""One trial while its sweep runs: what the engine knows of it. The ledger has the same."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from hpsearch.causes import CAUSE_CLASSES, Cause
 from hpsearch.ledger.records import TrialRecord, TrialState
@@ -95,19 +95,6 @@ class TrialRun:
         self.peaks = Peaks(
             gpu_gib=_most(self.peaks.gpu_gib, peaks.gpu_gib), host_gib=_most(self.peaks.host_gib, peaks.host_gib)
         )
-
-
-class Observer(Protocol):
-    """Who is shown the sweep while it runs."""
-
-    def on_start(self, trial: TrialRun) -> None:
-        """An attempt at `trial` begins."""
-
-    def on_report(self, trial: TrialRun) -> None:
-        """`trial` has finished an epoch."""
-
-    def on_end(self, trial: TrialRun) -> None:
-        """`trial` is over, waits, or will be tried again: see its state."""
 
 
 def _most(a: float | None, b: float | None) -> float | None:

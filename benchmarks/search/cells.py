@@ -23,7 +23,10 @@ from benchmarks.search.tables import load_table
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHARED = ("tables.py", "simulator.py")
-OURS = ("engine.py", "lineup.py", "trial_run.py", "failures.py", "exploring.py", "sweep.py", "space.py", "domains.py")
+OURS = (
+    *("engine.py", "lineup.py", "trial_run.py", "trial_events.py", "failures.py"),
+    *("exploring.py", "sweep.py", "space.py", "domains.py"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

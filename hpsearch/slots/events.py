@@ -1,10 +1,14 @@
-"""What passes between the driver and a slot: an assignment goes in, events come out. Plain data, no Ray, no torch."""
+"""What passes between the driver and a slot: an assignment goes in, events come out, each has a verdict.
+
+Plain data, no Ray, no torch.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import Any
 
 from hpsearch.causes import Cause
@@ -106,3 +110,13 @@ class Unusable:
 
 Event = Report | Ended | Failed | Unusable
 """What a slot answers when it is asked for the next event of its attempt."""
+
+
+class Verdict(Enum):
+    """What a slot does after an event."""
+
+    GO_ON = "go on"
+    END = "end"
+    """Let go of the trial; its state is on disk as far as it ever will be."""
+    SAVE_AND_END = "save and end"
+    """Write a checkpoint of the epoch just reported, then let go."""

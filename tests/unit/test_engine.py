@@ -253,7 +253,7 @@ def test_three_identical_failures_without_a_success_end_the_sweep(bench):
         assert b.leg().number == number
         b.fail(number)
     assert b.engine.next_leg() is NoLeg.OVER
-    assert b.engine.state == "gave_up" and "same way" in (b.engine.reason or "")
+    assert b.engine.ending.state == "gave_up" and "same way" in (b.engine.reason or "")
 
 
 def test_a_success_keeps_the_sweep_going(bench):
@@ -302,7 +302,7 @@ def test_the_time_limit_ends_a_sweep(bench):
     b.leg()
     b.clock.now = 60.0
     assert b.engine.next_leg() is NoLeg.OVER
-    assert b.engine.state == "done"
+    assert b.engine.ending.state == "done"
 
 
 def test_the_time_of_a_trial_counts_over_its_attempts(bench):

@@ -116,7 +116,7 @@ def test_identical_failures_add_up_over_restarts(lives):
     first.die()
     second = lives("a", limits=limits)
     second.fail(second.leg(), cause="user_error", place="E at f:1")
-    assert second.engine.state == "gave_up"
+    assert second.engine.ending.state == "gave_up"
 
 
 def test_failed_trials_are_tried_again_when_the_user_says_so(lives):

@@ -1,0 +1,181 @@
+"""What becomes of a trial with each event: it is learned from, goes on, waits, is over, or is tried again.
+
+Each change is in the ledger before its effect leaves this module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import final
+
+from hpsearch.ending import Ending
+from hpsearch.errors import Problem
+from hpsearch.failures import FailurePolicy
+from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialState
+from hpsearch.ledger.store import Ledger
+from hpsearch.lineup import LineUp
+from hpsearch.observers import Observers
+from hpsearch.slots.events import Ended, Event, Failed, Peaks, Report, Unusable, Verdict
+from hpsearch.stopping import Decision, Replaceable
+from hpsearch.sweep import Sweep
+from hpsearch.trial_run import TrialRun
+from hpsearch.trial_writer import TrialWriter
+
+
+@final
+class TrialEvents:
+    """Takes in what slots, and the ledger in their place, say of the trials of one sweep."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Sweep,
+        ledger: Ledger,
+        record: SweepRecord,
+        trials: Mapping[int, TrialRun],
+        running: set[int],
+        rule: Replaceable,
+        line_up: LineUp,
+        writer: TrialWriter,
+        policy: FailurePolicy,
+        ending: Ending,
+        observers: Observers,
+    ) -> None:
+        """Nothing has happened yet.
+
+        Args:
+            sweep: Whose trials.
+            ledger: Where reports are written.
+            record: The same sweep in the ledger.
+            trials: Every trial so far; the caller adds to it.
+            running: Numbers of trials that have a slot; one that leaves it is taken out.
+            rule: Hears each new epoch, and says who goes on.
+            line_up: Is told who is tried again, and who is over.
+            writer: Writes trials.
+            policy: Says what follows from a failure.
+            ending: Whether the sweep ends; a failure may end it.
+            observers: Are told each change.
+        """
+        self._sweep, self._ledger, self._record, self._trials = sweep, ledger, record, trials
+        self._running, self._rule, self._line_up, self._writer = running, rule, line_up, writer
+        self._policy, self._ending, self._observers = policy, ending, observers
+
+    def take(self, trial: TrialRun, event: Event) -> Verdict:
+        """Take in what a slot says of the trial that it has."""
+        trial.note_peaks(getattr(event, "peaks", Peaks()))
+        if isinstance(event, Report):
+            return self._on_report(trial, event)
+        if isinstance(event, Ended):
+            self._on_ended(trial, event)
+        elif isinstance(event, Failed):
+            self._on_failed(trial, event)
+        else:
+            self._on_unusable(trial, event)
+        return Verdict.END
+
+    def take_in(self, trial: TrialRun, report: Report, *, is_saved: bool = False) -> Verdict:
+        """Learn from an epoch; what becomes of its trial.
+
+        Args:
+            trial: Whose epoch.
+            report: From a slot, or from the ledger in its place.
+            is_saved: It tells of a checkpoint that is new.
+        """
+        decision = Decision.CONTINUE
+        if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats what is known
+            decision = self._learn(trial, report)
+        if is_saved:
+            self._ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
+        if decision is Decision.STOP:
+            return self.end(trial, "stopped")
+        if self._sweep.max_epochs is not None and report.epoch >= self._sweep.max_epochs:
+            return self.end(trial, "done")
+        if decision is Decision.PAUSE:
+            return self.end(trial, "paused")
+        if self._ending.reason is not None:
+            return self.end(trial, "interrupted", verdict=Verdict.SAVE_AND_END)
+        return Verdict.GO_ON
+
+    def end(
+        self,
+        trial: TrialRun,
+        state: TrialState,
+        *,
+        verdict: Verdict = Verdict.END,
+        failure: FailureRecord | None = None,
+    ) -> Verdict:
+        """The trial leaves its slot, or needs none, in this state; the verdict comes back."""
+        self._running.discard(trial.number)
+        self._writer.close(trial, state, failure=failure)
+        self._line_up.learn(trial)
+        self._observers.tell("on_end", trial)
+        return verdict
+
+    def requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
+        """The trial leaves its slot and will be tried again, from its checkpoint."""
+        self._running.discard(trial.number)
+        self._line_up.try_again(trial.number)
+        self._writer.requeue(trial, evidence, failure=failure)
+        self._observers.tell("on_end", trial)
+
+    def _on_report(self, trial: TrialRun, report: Report) -> Verdict:
+        is_saved = report.checkpoint_epoch != trial.checkpoint_epoch
+        trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
+        return self.take_in(trial, report, is_saved=is_saved)
+
+    def _learn(self, trial: TrialRun, report: Report) -> Decision:
+        loss = self._sweep.metric.sign * report.metrics[self._sweep.metric.name]
+        trial.note_epoch(report.epoch, report.metrics, loss=loss)
+        self._ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
+        self._observers.tell("on_report", trial)
+        decision = self._rule.report(trial.number, report.epoch, loss)
+        if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:  # its state is not on disk
+            self._ledger.cannot_pause(self._record)
+            decision = self._rule.stop_from_now_on()
+        return decision
+
+    def _on_ended(self, trial: TrialRun, event: Ended) -> None:
+        trial.elapsed_s = event.elapsed_s
+        trial.checkpoint_epoch = event.checkpoint_epoch or trial.checkpoint_epoch
+        if trial.epochs:
+            self.end(trial, "done")
+        else:
+            evidence = f"it ended without a report, needed {self._sweep.metric.name}"
+            self._on_failed(trial, Failed(cause="bad_metric", evidence=evidence, elapsed_s=event.elapsed_s))
+
+    def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
+        trial.elapsed_s = failure.elapsed_s
+        if self._ending.reason is None and self._policy.may_retry(trial, failure):
+            self._policy.retried(trial, failure)
+            self.requeue(trial, failure.evidence, failure=_record(trial, failure, was_retried=True))
+            return
+        trial.cause, trial.evidence = failure.cause, failure.evidence
+        if failure.cause == "diverged":
+            self._rule.report(trial.number, trial.epochs + 1, math.inf)
+        self.end(trial, "failed", failure=_record(trial, failure, was_retried=False))
+        hopeless = self._policy.failed(trial, failure, any_success=self._any_success())
+        if hopeless is not None:
+            self._ending.stop("gave_up", hopeless)
+
+    def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:
+        """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
+        if any(each.epochs and each.trained for each in self._trials.values()):
+            self._on_failed(trial, Failed(cause="user_error", evidence=event.evidence, place=event.evidence))
+            return
+        self._ending.give_up(Problem(where=("trainable",), message=event.evidence))
+        self.end(trial, "interrupted")
+
+    def _any_success(self) -> bool:
+        return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self._trials.values())
+
+
+def _record(trial: TrialRun, failure: Failed, *, was_retried: bool) -> FailureRecord:
+    return FailureRecord(
+        number=trial.number,
+        attempt=trial.attempts,
+        cause=failure.cause,
+        evidence=failure.evidence,
+        place=failure.place,
+        was_retried=was_retried,
+    )
