@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from hpsearch.dialect_ray import CannotTranslateError, is_ray_word, ray_domain
+from hpsearch.domain_parser import DISTRIBUTIONS, is_domain
 from hpsearch.errors import Problem, did_you_mean
 from hpsearch.plain import Where, shown
-from hpsearch.space_parser import DISTRIBUTIONS, is_domain
 
 Words = dict[str, Any]
 

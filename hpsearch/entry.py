@@ -21,11 +21,12 @@ from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.home import home_dir
 from hpsearch.ledger.spec_place import find_spec_dir
 from hpsearch.ledger.store import Ledger
+from hpsearch.plain import NAME_PATTERN
 from hpsearch.results.results import Results
 from hpsearch.same_sweep import check_same
 from hpsearch.session import Show
 from hpsearch.specfile import find_spec, load_sweep
-from hpsearch.sweep import NAME_PATTERN, Sweep
+from hpsearch.sweep import Sweep
 
 
 def run(

@@ -7,7 +7,7 @@ from typing import final
 
 from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.slots.events import Failed
-from hpsearch.sweep import Limits
+from hpsearch.sweep_parts import Limits
 from hpsearch.trial_run import TrialRun
 
 IDENTICAL_FAILURES = 3

@@ -15,8 +15,8 @@ from typing import Any
 from hpsearch.dialect_parameters import nested
 from hpsearch.dialects import same_thing, translate
 from hpsearch.errors import Problem, SpecError, did_you_mean
-from hpsearch.plain import MAX_DEPTH, Where, shown
-from hpsearch.sweep import NAME_PATTERN, Sweep
+from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, Where, shown
+from hpsearch.sweep import Sweep
 from hpsearch.trainable import locate
 from hpsearch.yaml_reader import Located, Place, read_yaml
 from hpsearch.yaml_writer import dump_yaml

@@ -6,74 +6,25 @@ it finds every mistake at once. Field names follow the code's habits (units in t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from hpsearch.dialects import needs_map, translate
 from hpsearch.errors import Problem, SpecError
-from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, shown
+from hpsearch.plain import MAX_DEPTH, shown
 from hpsearch.space import Point, Space
 from hpsearch.space_checks import check_draws, parse_initial_points
 from hpsearch.space_parser import parse_space
 from hpsearch.sweep_checks import NO_MODEL, SAMPLERS, check_together, explain
+from hpsearch.sweep_parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
 
-__all__ = [
-    "DEFAULT_TRIALS",
-    "NAME_PATTERN",
-    "SAMPLERS",
-    "EarlyTerminate",
-    "Limits",
-    "Metric",
-    "RaySettings",
-    "Resources",
-    "Sweep",
-    "parse_duration",
-]
+__all__ = ["DEFAULT_TRIALS", "SAMPLERS", "Sweep"]
 
 DEFAULT_TRIALS = 20
-MAX_DURATION_S = 1e9
-"""Some thirty years."""
-MAX_GPUS = 1024
-"""GPUs of one worker; beyond it a number is a slip of the finger."""
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _wrong(message: str) -> PydanticCustomError:
-    return PydanticCustomError("hpsearch", "{message}", {"message": message})
-
-
-def parse_duration(value: object) -> float:
-    """Seconds of a number or of a text such as `90s`, `30m`, `2h`, `1d`, `1h30m`; above 0.
-
-    Example:
-        >>> parse_duration("1h30m"), parse_duration(90)
-        (5400.0, 90.0)
-    """
-    seconds: object = value
-    if isinstance(value, str) and re.fullmatch(r"([0-9]+(\.[0-9]+)?[smhd])+", value.strip()):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([smhd])", value))
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= MAX_DURATION_S:
-        return float(seconds)
-    raise _wrong(f"expected a time above 0, got {shown(value)}. Write for example 90s, 30m or 1h30m.")
-
-
-def _parse_gpu(value: object) -> object:
-    if value == "auto":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GPUS:
-        expected = f"expected auto, a whole number or a fraction of one GPU, got {shown(value)}"
-        raise _wrong(f"{expected}. Write for example 1 or 0.25.")
-    if value > 1 and value != int(value):
-        whole = int(value)
-        raise _wrong(f"more than one GPU must be a whole number, got {value}. Write {whole} or {whole + 1}.")
-    return float(value)
 
 
 def _parse_prior(value: object) -> object:
@@ -82,100 +33,14 @@ def _parse_prior(value: object) -> object:
     if isinstance(value, Mapping) and value.keys() == {"points"} and isinstance(value["points"], list | tuple):
         return {"points": list(value["points"])}
     expected = "expected none, auto, a sweep's name, a file that ends in .csv or a map with points"
-    raise _wrong(f"{expected}, got {shown(value)}. Write for example prior: auto.")
+    raise wrong(f"{expected}, got {shown(value)}. Write for example prior: auto.")
 
 
 def _parse_method(value: object) -> object:
     return "optuna" if value == "bayes" else value
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Metric(_Part):
-    """What is optimised."""
-
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    """Key of the dict that the trainable yields."""
-    goal: Literal["minimize", "maximize"]
-    """Which way is better."""
-
-    @property
-    def sign(self) -> int:
-        """1 to minimise, -1 to maximise: `sign * value` is always better when lower."""
-        return 1 if self.goal == "minimize" else -1
-
-
-class EarlyTerminate(_Part):
-    """The stopping rule."""
-
-    type: Literal["none", "asha", "asha_stop", "hyperband", "median"] = "none"
-    """`asha` pauses at a rung and promotes the best; `asha_stop` stops the rest at once; `hyperband` is several ASHAs
-    with later and later first rungs; `median` stops who is worse than half of the others; `none` stops nobody."""
-    min_iter: Count = 1
-    """Reports that no trial is stopped before: the first rung."""
-    max_iter: Count | None = None
-    """The same as `limits.epochs`."""
-    eta: Annotated[int, Field(ge=2, le=1000)] = 3
-    """One trial in this many passes a rung."""
-    brackets: Annotated[int, Field(ge=1, le=100)] | None = None
-    """ASHAs of `hyperband`; None for one for each rung, and one without."""
-    min_trials: Count = 3
-    """Others that `median` compares a trial with, at least."""
-
-
-class Limits(_Part):
-    """When to end."""
-
-    trials: Count | None = None
-    """Trials in all; None for 20, or for every point of a grid."""
-    epochs: Count | None = None
-    """Reports after which a trial is done; None leaves it to the trainable."""
-    concurrent: Literal["auto"] | Count = "auto"
-    """Trials at once; `auto` for as many as the resources allow."""
-    time_s: Duration | None = Field(default=None, alias="time")
-    """Seconds after which the sweep starts nothing and interrupts what runs."""
-    trial_time_s: Duration | None = Field(default=None, alias="trial_time")
-    """Seconds of training after which a trial is killed as `hung`."""
-    retries: Annotated[int, Field(ge=0, le=100)] = 1
-    """Further attempts at a trial that failed for an unknown cause."""
-    failures: Count | None = None
-    """Counted failures that end the sweep; None for 3 identical ones without a success."""
-    checkpoints: Literal["all"] | Count = 3
-    """Finished trials, the best, whose checkpoints are kept beside those that are needed to go on."""
-
-
-class Resources(_Part):
-    """What each worker of a trial gets."""
-
-    cpu: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 1.0
-    """CPU cores of a worker; may be a fraction."""
-    gpu: Annotated[Literal["auto"] | float, BeforeValidator(_parse_gpu)] = "auto"
-    """GPUs of a worker: a whole number, a fraction below 1, or `auto` for 1 where there is any."""
-    workers: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Processes of a trial; more than 1 is DistributedDataParallel."""
-    loaders: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)] = "auto"
-    """DataLoader processes of a worker; `auto` for its share of four a GPU, of this machine's threads at most."""
-
-    @property
-    def num_loaders(self) -> int | None:
-        """`loaders`; None where it is `auto`."""
-        return None if self.loaders == "auto" else self.loaders
-
-
-class RaySettings(_Part):
-    """Which Ray."""
-
-    address: Annotated[str, Field(min_length=1)] | None = None
-    """Address of a running Ray; None for a local one that ends with the sweep."""
-
-
-class Sweep(_Part):
+class Sweep(Part):
     """One checked spec: one search."""
 
     name: str | None = None
@@ -197,9 +62,9 @@ class Sweep(_Part):
     """Seeds the search and every trial."""
     parameters: dict[str, Any]
     """The tree as it was written; `space` is what it means."""
-    constraints: list[str] = []
+    constraints: list[str] = Field(default_factory=list)
     """Expressions that hold at every point."""
-    initial_points: list[dict[str, Any]] = []
+    initial_points: list[dict[str, Any]] = Field(default_factory=list)
     """What is tried first, as it was written; `first_points` is what it means."""
     prior: Annotated[str | dict[str, list[dict[str, Any]]], BeforeValidator(_parse_prior)] = "none"
     """What a method that learns knows before the first trial: `none`, `auto`, a sweep's name, a CSV file, or points."""

@@ -25,6 +25,7 @@ RULES = [
     ("hpsearch.lattice", set()),
     ("hpsearch.plain", set()),
     ("hpsearch.expressions", {"simpleeval"}),
+    ("hpsearch.domain_parser", set()),
     ("hpsearch.space_parser", set()),
     ("hpsearch.space_references", set()),
     ("hpsearch.distributions", set()),
@@ -34,7 +35,8 @@ RULES = [
     ("hpsearch.dialect_command", set()),
     ("hpsearch.script", set()),
     ("hpsearch.space_checks", set()),
-    ("hpsearch.sweep", {"pydantic", "pydantic_core"}),
+    ("hpsearch.sweep", {"pydantic"}),
+    ("hpsearch.sweep_parts", {"pydantic", "pydantic_core"}),
 ]
 """Modules that may import no third party but these."""
 

@@ -16,7 +16,8 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Earlier, Prior, fit
 from hpsearch.priors.tables import find_table, looks_like_table, read_table
 from hpsearch.space_checks import flat
-from hpsearch.sweep import Metric, Sweep
+from hpsearch.sweep import Sweep
+from hpsearch.sweep_parts import Metric
 from hpsearch.trainable import trainable_of
 
 

@@ -11,7 +11,7 @@ from hpsearch.errors import Problem, SpecError
 from hpsearch.plain import shown
 from hpsearch.priors.fitting import Earlier
 from hpsearch.space import Space
-from hpsearch.sweep import Metric
+from hpsearch.sweep_parts import Metric
 
 Row = Mapping[str, str]
 

@@ -14,7 +14,8 @@ from scipy import stats
 from hpsearch.dialect_command import DEFAULT, command_line
 from hpsearch.dialects import same_thing, translate
 from hpsearch.errors import SpecError
-from hpsearch.sweep import Metric, Sweep
+from hpsearch.sweep import Sweep
+from hpsearch.sweep_parts import Metric
 from hpsearch.yaml_writer import dump_yaml
 
 NUM_DRAWS = 2000

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from hpsearch.errors import SpecError
-from hpsearch.sweep import Sweep, parse_duration
+from hpsearch.sweep import Sweep
+from hpsearch.sweep_parts import parse_duration
 
 SPEC: dict[str, Any] = {
     "metric": {"name": "loss", "goal": "minimize"},
