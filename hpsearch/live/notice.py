@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -49,24 +50,28 @@ class Notices:
         self._path = folder / FILE_NAME
         self._driver = Process.of(os.getpid())
         self._written: dict[str, Any] | None = None
+        self._lock, self._is_over = threading.Lock(), False
 
     def tell(self, outlook: Outlook) -> None:
-        """Write it, if it says something new; a disk that is full is no reason to fail."""
+        """Write it, if it says something new; a disk that is full is no reason to fail. After `remove`, nothing."""
         left = outlook.time_left_s
         ends_at = None if left is None else round(time.time() + left)
         tree = asdict(Notice(driver=self._driver, concurrent=outlook.concurrent, wait=outlook.wait, ends_at=ends_at))
         if tree == self._written:
             return
         beside = self._path.with_name(f".{FILE_NAME}.{os.getpid()}")
-        with suppress(OSError):
+        with self._lock, suppress(OSError):
+            if self._is_over:
+                return
             beside.unlink(missing_ok=True)
             beside.write_text(json.dumps(tree))
             beside.replace(self._path)  # a link in its place is replaced, not followed
             self._written = tree
 
     def remove(self) -> None:
-        """The sweep runs no more."""
-        with suppress(OSError):
+        """The sweep runs no more; the thread that tells may be late, and the file must not come again."""
+        with self._lock, suppress(OSError):
+            self._is_over = True
             self._path.unlink(missing_ok=True)
 
 

@@ -181,7 +181,7 @@ def _kill_one(sweep: RealSweep, kills: int, dice: random.Random) -> Tally:
             if sweep.process is not None and sweep.process.poll() is None:
                 sweep.kill() if dice.random() < 0.5 else sweep.kill_everything()
                 tally.kills += 1
-            left = sweep.left_over()
+            left = sweep.left_over(within_s=30.0)
             if left:
                 sweep.watch.figures.add(f"30 s after a kill there are {left}")
         tally.acknowledged = len(sweep.watch.acknowledged)

@@ -281,7 +281,7 @@ def processes_of(mark: str) -> dict[int, str]:
     return found
 
 
-def wait_until_gone(mark: str, *, within_s: float = 30.0) -> dict[int, str]:
+def wait_until_gone(mark: str, *, within_s: float) -> dict[int, str]:
     """What is still alive of the marked processes after that time; empty as soon as none is."""
     deadline = time.monotonic() + within_s
     while (left := processes_of(mark)) and time.monotonic() < deadline:

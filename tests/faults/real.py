@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.faults.checker import MARK, Watch, processes_of, wait_until_gone
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 SPEC = """
@@ -47,40 +48,69 @@ class RealSweep:
         (folder / "victim.yaml").write_text(text)
         self.folder, self.home, self.mark = folder, folder / "sweeps", uuid.uuid4().hex
         self.watch = Watch(self.home, "victim", folder / "diary.txt")
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._console_path = folder / "console.txt"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the command line in the sweep's folder; without arguments, the sweep."""
         command = [sys.executable, "-m", "hpsearch", *(arguments or ("sweep", "victim.yaml"))]
-        self.process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), MARK: self.mark},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with self._console_path.open("wb") as console:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), MARK: self.mark},
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         return self.process
 
     def wait(self, timeout_s: float = 600) -> tuple[int, str]:
         """Its exit code and what it printed."""
         assert self.process is not None
-        output, _ = self.process.communicate(timeout=timeout_s)
-        return self.process.returncode, output
+        return self.process.wait(timeout_s), self.console()
+
+    def console(self) -> str:
+        """What it has printed so far."""
+        return self._console_path.read_text()
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Start and wait."""
         self.start(*arguments)
         return self.wait()
 
-    def wait_for(self, condition: Callable[[], Any], what: str, timeout_s: float = 300) -> None:
+    def wait_for(self, condition: Callable[[], Any], what: str) -> None:
         """Until something is so, or the process ends, which is an error."""
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert self.process is not None and self.process.poll() is None, f"it ended before {what}: {self.wait()}"
-            assert time.monotonic() < deadline, f"never: {what}"
-            time.sleep(0.05)
+
+        def look() -> Any:
+            found = condition()
+            assert found or (self.process and self.process.poll() is None), f"it ended before {what}: {self.console()}"
+            return found
+
+        until(look, patience_s=300)
+
+    def hold_at(self, epoch: int) -> None:
+        """No trial trains beyond this epoch until `let_go`: the sweep can not end before a test has done its part."""
+        beside = self.folder / ".hold"
+        beside.write_text(str(epoch))
+        beside.replace(self.folder / "hold")
+
+    def let_go(self) -> None:
+        """Trials train to their ends again."""
+        (self.folder / "hold").unlink()
+
+    def train_until(self, condition: Callable[[], Any], what: str) -> None:
+        """Let trials train epoch by epoch, all on record, until something is so, and hold them there."""
+        for epoch in itertools.count(1):
+            self.hold_at(epoch)
+            self.wait_for(lambda epoch=epoch: self._all_are_at(epoch), f"epoch {epoch} of all that run, and {what}")
+            if condition():
+                return
+
+    def _all_are_at(self, epoch: int) -> bool:
+        reports, rows = self.watch.reports(), self.watch.rows()
+        running = [len(reports.get(row.number, ())) for row in rows if row.state == "running"]
+        return bool(running) and set(running) == {epoch}
 
     def epochs_on_record(self) -> int:
         """Reports in the ledger."""
@@ -105,7 +135,7 @@ class RealSweep:
         """Kill -9 of the driver alone."""
         assert self.process is not None
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def kill_everything(self) -> None:
         """Kill -9 of every process at once, as when the power goes."""
@@ -115,11 +145,11 @@ class RealSweep:
             except ProcessLookupError:
                 continue
         assert self.process is not None
-        self.process.communicate()
+        self.process.wait()
 
-    def left_over(self) -> dict[int, str]:
-        """Processes that are alive 30 s later; empty as soon as none is."""
-        return wait_until_gone(self.mark)
+    def left_over(self, *, within_s: float = PATIENCE_S) -> dict[int, str]:
+        """Processes that are alive so much later; empty as soon as none is."""
+        return wait_until_gone(self.mark, within_s=within_s)
 
     def close(self) -> None:
         """For a test that fails in the middle."""

@@ -55,8 +55,8 @@ class Scenario:
     finite: bool = False
     """Whether x has five values, so that a method runs into points that it has tried."""
     seed: int = 0
-    epoch_s: float = 0.0
-    """Seconds that an epoch really takes, for a test that does something meanwhile."""
+    holds_after: int | None = None
+    """Epochs of all trials after which it waits for a file `go-on` beside the diary, while a test does something."""
     checkpoint_bytes: int = 0
 
     def tree(self, name: str) -> dict[str, Any]:
@@ -116,6 +116,7 @@ class SimulatedSession:
         self._engine, self._folder, self._points, self._scenario, self._clock = engine, folder, points, scenario, clock
         self._random = random.Random(scenario.seed)
         self._legs: dict[int, tuple[Assignment, int, int | None]] = {}
+        self._steps = 0
         engine.keep_room(Room(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
 
     def run(self) -> None:
@@ -141,7 +142,9 @@ class SimulatedSession:
     def _step(self, number: int) -> None:
         leg, epoch, saved = self._legs[number]
         self._clock.now += EPOCH_S
-        time.sleep(self._scenario.epoch_s)
+        self._steps += 1
+        while self._steps == self._scenario.holds_after and not (self._folder.parent.parent / "go-on").exists():
+            time.sleep(0.02)
         self._engine.tick()
         event = self._failure(leg, epoch) or self._next(leg, epoch, saved)
         if isinstance(event, Report):

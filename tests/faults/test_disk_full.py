@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from hpsearch.slots.causes import failure_of
 from tests.faults.checker import Reader, Watch
 from tests.faults.real import ROOT
+from tests.waiting import PATIENCE_S, until
 
 
 @contextmanager
@@ -63,7 +63,7 @@ LIFE = """
 import sys
 from pathlib import Path
 from tests.faults.simulated import Scenario, live
-scenario = Scenario(trials=6, epochs=9, epoch_s=0.05, checkpoint_bytes=2**18, concurrent=3)
+scenario = Scenario(trials=6, epochs=9, holds_after=12, checkpoint_bytes=2**18, concurrent=3)
 sys.exit(live(Path(sys.argv[1]), scenario)[0])
 """
 
@@ -73,13 +73,14 @@ def test_a_full_disk_stops_starts_and_commits_and_costs_no_trial_anything(tmp_pa
     watch = Watch(tmp_path / "sweeps", "victim", tmp_path / "diary.txt")
     with small_disk(tmp_path / "sweeps", mib=96) as disk:
         process = subprocess.Popen([sys.executable, "-c", LIFE, str(tmp_path)], cwd=ROOT)
-        until(lambda: len(watch.diary_lines()) > 12, process)
+        until(lambda: len(watch.diary_lines()) > 12 or process.poll() is not None)
         with Reader(watch):
             fill(disk / "ballast")
-            until((tmp_path / "said.txt").exists, process)
-            until(stands_still(lambda: len(watch.diary_lines())), process)
+            (tmp_path / "go-on").touch()
+            until((tmp_path / "said.txt").exists)
+            assert process.poll() is None, "it waits"
             (disk / "ballast").unlink()
-            assert process.wait(120) == 0
+            assert process.wait(PATIENCE_S) == 0
         watch.check_end(interruptions=3)
         assert watch.figures.problems == []
         assert [row.state for row in watch.rows()] == ["done"] * 6
@@ -88,25 +89,19 @@ def test_a_full_disk_stops_starts_and_commits_and_costs_no_trial_anything(tmp_pa
     assert said[-1] == "There is room on the disk again: the sweep goes on."
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "it ended"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_full_disk_makes_the_sweep_wait_and_it_goes_on_by_itself_when_there_is_room(victim):
     sweep = victim(trials=3, epochs=25)
     with small_disk(sweep.home, mib=128) as disk:
+        sweep.hold_at(3)
         sweep.start()
         with Reader(sweep.watch):
             sweep.wait_for_epochs(6)
             fill(disk / "ballast")
-            sweep.wait_for(stands_still(sweep.epochs_on_record), "the sweep waits")
+            sweep.let_go()
+            sweep.wait_for(lambda: "disk full: " in sweep.console(), "the sweep waits")
             assert {row.state for row in sweep.watch.rows()} <= {"done", "running", "queued"}, "nothing failed"
             (disk / "ballast").unlink()
             code, output = sweep.wait()
@@ -117,16 +112,3 @@ def test_a_full_disk_makes_the_sweep_wait_and_it_goes_on_by_itself_when_there_is
         assert sweep.watch.figures.problems == []
         assert {row.state for row in sweep.watch.rows()} == {"done"}
     assert sweep.left_over() == {}
-
-
-def stands_still(count: Callable[[], int], *, for_s: float = 2.0) -> Callable[[], bool]:
-    """A condition: what is counted has not grown for so many seconds."""
-    last = [-1.0, 0.0]
-
-    def look() -> bool:
-        now = count()
-        if now != last[0]:
-            last[:] = [now, time.monotonic()]
-        return time.monotonic() - last[1] > for_s
-
-    return look

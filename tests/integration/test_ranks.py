@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytestmark = [pytest.mark.ray, pytest.mark.ddp]
 
 
-def test_a_rank_without_a_gpu_sees_none(sweep):
-    assert sweep("sees", trials=1, resources={"gpu": 0}).trial(1)["last_gpu"] == -1
+@pytest.fixture
+def seen(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """GPUs that trials see which run at the same time, each on its own slot."""
+
+    def run(trials: int, gpu: float):
+        notes = tmp_path / "notes"
+        notes.mkdir()
+        monkeypatch.setenv("HPSEARCH_TEST_NOTES", str(notes))
+        parameters = {"x": {"min": 0.0, "max": 1.0}, "at_once": trials}
+        limits = {"concurrent": trials}
+        return sweep(
+            "sees", trials=trials, parameters=parameters, resources={"gpu": gpu}, limits=limits
+        ).results.trials["last_gpu"]
+
+    return run
 
 
-def test_each_whole_gpu_goes_to_one_trial(sweep):
-    trials = sweep("sees", trials=4, resources={"gpu": 1}, limits={"concurrent": 4}).results.trials
-    assert sorted(trials["last_gpu"]) == [0, 1, 2, 3]
+def test_a_rank_without_a_gpu_sees_none(seen):
+    assert seen(1, 0).tolist() == [-1]
 
 
-def test_fractions_share_a_gpu_that_each_rank_sees(sweep):
-    trials = sweep("sees", trials=4, resources={"gpu": 0.5}, limits={"concurrent": 4}).results.trials
-    assert all(trials["last_gpu"] >= 0)
-    assert trials["last_gpu"].value_counts().max() == 2
+def test_each_whole_gpu_goes_to_one_trial(seen):
+    assert sorted(seen(4, 1)) == [0, 1, 2, 3]
+
+
+def test_fractions_share_a_gpu_that_each_rank_sees(seen):
+    gpus = seen(4, 0.5)
+    assert all(gpus >= 0)
+    assert gpus.value_counts().max() == 2
 
 
 def test_two_ranks_join_once_and_train_trial_after_trial(sweep):

@@ -218,6 +218,8 @@ def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
     assert (tmp_path / "live.json").stat().st_ino != written
     notices.remove()
     assert not list(tmp_path.iterdir())
+    notices.tell(Outlook(concurrent=2))
+    assert not list(tmp_path.iterdir()), "a display that comes late, on a machine that has no time for it"
 
 
 @pytest.mark.parametrize("flags", [["--once"], ["--json"], []])
