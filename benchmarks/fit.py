@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,11 +37,12 @@ import hpsearch
 from experiments.resnet import Augmented, Normalise, ResNet, load_images
 from hpsearch.training.data import Batch
 from hpsearch.training.metrics import accuracy
-from hpsearch.training.parallel import any_rank, free_port, join, leave
+from hpsearch.training.parallel import any_rank, leave
 from hpsearch.training.schedule import Rates
 from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.step import Learner, Recipe
 from hpsearch.training.trial import TrialContext, activate, current_trial
+from tests.ranks import meet, meeting_place
 
 SETTINGS = {"lr": 0.05, "momentum": 0.9}
 NUM_STEPS = 150
@@ -200,10 +203,10 @@ def show_snapshot(width: int, depth: int) -> None:
     print(f"copy of the state, {megabytes:.1f} MB".ljust(34), f"{seconds * 1000:.1f} ms an epoch", flush=True)
 
 
-def run_rank(rank: int, options: argparse.Namespace, port: int) -> None:
+def run_rank(rank: int, options: argparse.Namespace, place: Path) -> None:
     """One of two gloo processes."""
     torch.set_num_threads(1)
-    join(rank, 2, address="127.0.0.1", port=port, device="cpu")
+    meet(rank, 2, place)
     with activate(TrialContext(rank=rank, world_size=2, device="cpu")):
         pairs = compare(options, augment=False)
         steps = compare_steps(options)
@@ -231,7 +234,8 @@ def main() -> None:
         show("by hand twice, augmented", compare(options, augment=True, loop=by_hand))
         show_snapshot(options.width, options.depth)
         show_snapshot(**LARGE)
-    start_processes(run_rank, (options, free_port()), nprocs=2, start_method="spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        start_processes(run_rank, (options, meeting_place(Path(folder))), nprocs=2, start_method="spawn")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
 
 if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
     from hpsearch.trainable import TrainableSource
 
 LEAK_BYTES = 64 * 2**20
@@ -61,6 +63,7 @@ class Rank:
         self._in_ray_session = False
         self._ranks_here = settings.concurrent * settings.request.workers
         self._clean_state: ProcessState | None = None
+        self._store: TCPStore | None = None
         own_streams()
         self._enter_driver_environment()
         import torch
@@ -102,24 +105,28 @@ class Rank:
         }
 
     def rendezvous(self) -> tuple[str, int]:
-        """An address and a free port of this process's node, where the ranks can meet."""
+        """Address and port of this process, which is rank 0, where the ranks can meet."""
         import ray
 
-        from hpsearch.training.parallel import free_port
+        from hpsearch.training.parallel import host_store
 
-        return ray.util.get_node_ip_address(), free_port()
+        address = ray.util.get_node_ip_address()
+        self._store = host_store(address)
+        return address, self._store.port
 
     def join(self, address: str, port: int) -> None:
         """Meet the other ranks in a process group that lasts as long as the slot."""
-        from hpsearch.training.parallel import join
+        from hpsearch.training.parallel import find_store, join
 
-        join(self.rank, self.settings.request.workers, address=address, port=port, device=device())
+        store = self._store or find_store(address, port)
+        join(self.rank, self.settings.request.workers, store=store, device=device())
 
     def leave(self) -> None:
         """Leave the process group."""
         from hpsearch.training.parallel import leave
 
         leave()
+        self._store = None
 
     def load(self) -> str | None:
         """Import the trainable, so that what is wrong with it is known before the first trial; None if nothing is."""

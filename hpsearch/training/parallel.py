@@ -5,7 +5,6 @@ A world of one takes the same calls and needs no process group.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from hpsearch.errors import InvalidConfig
@@ -24,28 +24,47 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def host_store(address: str) -> TCPStore:
+    """A place where ranks can meet, served by this process; to be kept as long as they are together.
+
+    Its port is taken from the moment on at which it is known: of one that was only looked for, another process may make
+    its own before the ranks meet.
+
+    Args:
+        address: Of this machine, as the other ranks know it.
+    """
+    return TCPStore(address, 0, is_master=True, wait_for_workers=False)
+
+
+def find_store(address: str, port: int) -> Store:
+    """The same, for the other ranks."""
+    return TCPStore(address, port, is_master=False, wait_for_workers=False)
+
+
 def join(
-    rank: int, world_size: int, *, address: str, port: int, device: torch.device | str, timeout_s: float = 120.0
+    rank: int, world_size: int, *, store: Store | None, device: torch.device | str, timeout_s: float = 120.0
 ) -> None:
     """Meet the other ranks; returns when all are there.
 
     Args:
         rank: This process, in [0, world_size).
         world_size: Number of processes.
-        address: Where rank 0 runs.
-        port: Free on that machine; rank 0 listens there.
+        store: Where they meet; None for the place that the environment names, as `torchrun` sets it.
         device: NCCL for tensors on a GPU, gloo for those on the host.
         timeout_s: After so long without an answer of a peer, here and in every collective call, an error is raised.
     """
-    device = torch.device(device)
+    device, timeout = torch.device(device), timedelta(seconds=timeout_s)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    if store is not None:
+        store.set_timeout(timeout)
     dist.init_process_group(
         backend="cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",  # ranks agree on the host, see `any_rank`
-        init_method=f"tcp://{f'[{address}]' if ':' in address else address}:{port}",
+        init_method="env://" if store is None else None,
+        store=store,
         rank=rank,
         world_size=world_size,
-        timeout=timedelta(seconds=timeout_s),
+        timeout=timeout,
         device_id=device if device.type == "cuda" else None,
     )
 
@@ -54,13 +73,6 @@ def leave() -> None:
     """Leave the process group, if this process is in one."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def free_port() -> int:
-    """A TCP port that is free on this machine now; another process may take it before it is used."""
-    with socket.socket() as listener:
-        listener.bind(("", 0))
-        return int(listener.getsockname()[1])
 
 
 def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = False) -> nn.Module:

@@ -323,8 +323,7 @@ def _join_torchrun(**settings: Any) -> TrialContext:
         rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]), device=_local_device(), **settings
     )
     if context.world_size > 1:
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        join(context.rank, context.world_size, address=address, port=port, device=context.device)
+        join(context.rank, context.world_size, store=None, device=context.device)
         atexit.register(leave)
     return context
 

@@ -21,9 +21,10 @@ from torch.utils.data import TensorDataset
 from hpsearch.training.checkpoint import load_checkpoint
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
-from hpsearch.training.parallel import free_port, join, leave
+from hpsearch.training.parallel import leave
 from hpsearch.training.stepper import make_stepper
 from hpsearch.training.trial import TrialContext, activate
+from tests.ranks import meet, meeting_place
 
 pytestmark = pytest.mark.ddp
 
@@ -84,12 +85,12 @@ Function = Callable[[dict[str, Any]], Iterator[dict[str, float]]]
 
 
 def _run_rank(  # noqa: PLR0917
-    rank: int, function: Function, config: dict[str, Any], epochs: int, folder: Path, world_size: int, port: int
+    rank: int, function: Function, config: dict[str, Any], epochs: int, folder: Path, world_size: int, place: Path
 ) -> None:
     """What a slot does in each rank; writes its rows beside the checkpoints."""
     if world_size > 1:
         torch.set_num_threads(1)
-        join(rank, world_size, address="127.0.0.1", port=port, device="cpu", timeout_s=60)
+        meet(rank, world_size, place)
     context = TrialContext(rank=rank, world_size=world_size, device="cpu", seed=7, checkpoint_dir=folder / "checkpoint")
     with activate(context):
         stepper = make_stepper(function, config, context)
@@ -103,7 +104,7 @@ def _run_rank(  # noqa: PLR0917
 def _run(function: Function, config: dict[str, Any], *, epochs: int, folder: Path, world_size: int) -> Rows:
     """Rows of rank 0, which must be those of every rank."""
     folder.mkdir(exist_ok=True)
-    arguments = (function, config, epochs, folder, world_size, free_port())
+    arguments = (function, config, epochs, folder, world_size, meeting_place(folder))
     if world_size == 1:
         _run_rank(0, *arguments)
     else:
@@ -187,7 +188,6 @@ def test_the_same_function_runs_under_torchrun(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import importlib
 import multiprocessing
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from torch.utils.data import TensorDataset
 
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
-from hpsearch.training.parallel import free_port, join, leave
+from hpsearch.training.parallel import leave
 from hpsearch.training.trial import TrialContext, activate
 from tests.hungry import Hungry, HungryAdamW
+from tests.ranks import meet, meeting_place
 
 pytestmark = pytest.mark.ddp
 
@@ -78,10 +78,10 @@ def _hopeless(rank: int) -> str:
     return str(caught.value)
 
 
-def _run_rank(rank: int, folder: Path, port: int) -> None:
+def _run_rank(rank: int, folder: Path, place: Path) -> None:
     torch.set_num_threads(1)
     gc.freeze()  # as slots do; else a collection takes as long as ten epochs
-    join(rank, 2, address="127.0.0.1", port=port, device="cpu", timeout_s=60)
+    meet(rank, 2, place)
     with activate(TrialContext(rank=rank, world_size=2, device="cpu", seed=7)):
         results = {
             "whole": _rows(rank, {"where": "never", "ranks": (), "at": NEVER}),
@@ -100,9 +100,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     importlib.import_module("torch._dynamo")  # the first optimizer imports it, and it writes the environment
     multiprocessing.set_forkserver_preload(["torch._dynamo", __name__])
     folder = tmp_path_factory.mktemp("ranks")
-    start = time.monotonic()
-    start_processes(_run_rank, (folder, free_port()), nprocs=2, start_method="forkserver")  # type: ignore[no-untyped-call]
-    assert time.monotonic() - start < 60, "nobody waited for the time-out"
+    start_processes(_run_rank, (folder, meeting_place(folder)), nprocs=2, start_method="forkserver")  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
