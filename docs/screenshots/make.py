@@ -1,12 +1,14 @@
 """Makes the pictures of the guide: `python docs/screenshots/make.py [NAME ...]`, all of them without a name.
 
 Needs the extra `dev` and a Chromium on the path. A picture is one function below that returns a PNG; it is kept as
-`docs/screenshots/NAME.png`. What it shows is real: a sweep of formulas (`tests/curves.py`) or one that trains.
+`docs/screenshots/NAME.png`. What it shows is real: a sweep of formulas (`tests/curves.py`) or one that trains. A
+picture of a program that is not there (JupyterLab, which `dev` does without) is left as it is, and that is said.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +74,8 @@ class Studio:
 
 Picture = Callable[[Studio], bytes]
 PICTURES: dict[str, Picture] = {}
+PROGRAMS = {"jupyterlab": "jupyter-lab"}
+"""What must be on the path for a picture."""
 
 
 def picture(function: Picture) -> Picture:
@@ -179,6 +183,29 @@ def figures_in_a_notebook(studio: Studio) -> bytes:
     )
 
 
+@picture
+def jupyterlab(studio: Studio) -> bytes:
+    """A notebook in JupyterLab's dark theme: a sweep that has run below its cell, its results, a figure of plotly."""
+    from tests.lab import serving_lab, write_notebook
+
+    served, private = studio.folder / "served", studio.folder / "private"
+    served.mkdir()
+    private.mkdir()
+    run = 'import hpsearch\n\nresults = hpsearch.run("mlp", trials=8)'
+    write_notebook(served / "sweep.ipynb", [run, "results", "results.plot.curves()"])
+    with (
+        serving_lab(served, theme="JupyterLab Dark", private=private) as (url, token),
+        studio.page(width=1000, height=1350, scale=0.8) as page,
+    ):
+        page.goto(f"{url}/doc/tree/sweep.ipynb?token={token}")
+        page.get_by_text("Python 3 | Idle").wait_for(timeout=120_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.locator(".jp-Notebook .js-plotly-plot .main-svg").first.wait_for(timeout=300_000)
+        page.get_by_text("Python 3 | Idle").wait_for(timeout=120_000)
+        return page.screenshot()
+
+
 @contextmanager
 def _report(studio: Studio, **page: Any) -> Iterator[Page]:
     """The report of a sweep with failures, every picture drawn."""
@@ -241,6 +268,9 @@ def make(names: list[str]) -> None:
         sys.exit(f"no such picture: {', '.join(unknown)}. There are: {', '.join(PICTURES)}.")
     with chromium() as browser:
         for name in names or PICTURES:
+            if (program := PROGRAMS.get(name)) and shutil.which(program) is None:
+                print(f"docs/screenshots/{name}.png: left as it is, there is no {program} on the path")
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 png = PICTURES[name](Studio(browser, Path(folder)))
             if len(png) > MAX_BYTES:

@@ -19,8 +19,10 @@ HUGE = 10**MAX_POWER
 """No axis goes further."""
 MARGIN = 0.05
 """Of the span, free at both ends."""
+ROOM = 6
+"""Numbers such as 0.0001 that lie beside each other below a small chart."""
 MAX_TICKS = 8
-"""Ticks of a list ..."""
+"""Ticks of a list, and powers of ten ..."""
 TICK_TEXTS = 48
 """... and characters of all of them together."""
 
@@ -56,17 +58,15 @@ def number_axis(name: str, ends: tuple[float, float], *, is_log: bool = False) -
 
 
 def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """Powers of ten, or 1, 2 and 5 times these where there would be few; both ends where none lies between."""
+    """Powers of ten, with 2 and 5 or 3 times these where there is room; both ends where none lies between."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    factors = (1, 2, 5) if last - first <= 3 else (1,)
-    every = math.ceil((last - first + 1) / MAX_TICKS)
-    found = [factor * 10.0**power for power in range(first, last + 1, every) for factor in factors]
-    inside = [value for value in found if low * 0.9 <= value <= high * 1.1]
-    return (
-        tuple((value, number(value)) for value in inside)
-        if len(inside) > 1
-        else ((low, number(low)), (high, number(high)))
-    )
+    for factors in (1, 2, 5), (1, 3), (1,):
+        every = math.ceil((last - first + 1) / MAX_TICKS) if factors == (1,) else 1
+        found = [factor * 10.0**power for power in range(first, last + 1, every) for factor in factors]
+        inside = [value for value in found if low * 0.9 <= value <= high * 1.1]
+        if len(inside) <= ROOM:
+            break
+    return tuple((value, number(value)) for value in (inside if len(inside) > 1 else (low, high)))
 
 
 def parameter_axis(scale: Scale) -> Axis:

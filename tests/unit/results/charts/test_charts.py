@@ -12,7 +12,7 @@ import pytest
 from hpsearch.errors import SpecError
 from hpsearch.ledger.records import ReportRecord
 from hpsearch.results import plots
-from hpsearch.results.charts.axes import metric_axis
+from hpsearch.results.charts.axes import metric_axis, number_axis
 from hpsearch.results.charts.curves import MAX_POINTS
 from hpsearch.results.charts.description import Chart, joined
 from hpsearch.results.charts.parallel import MAX_LINES
@@ -193,3 +193,16 @@ def test_gaps_lie_between_joined_curves():
     x, y, trials = joined([[(1.0, 2.0, 3)], [], [(1.0, 4.0, 5)]])
     assert trials == (3, 3, 5, 5)
     assert [math.isnan(value) for value in x] == [math.isnan(value) for value in y] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "named"),
+    [
+        (0.01, 0.1, ["0.01", "0.02", "0.05", "0.1"]),
+        (1e-4, 0.03, ["0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03"]),
+        (1e-8, 1e-3, ["1e-08", "1e-07", "1e-06", "1e-05", "0.0001", "0.001"]),
+        (0.3, 0.4, ["0.3", "0.4"]),
+    ],
+)
+def test_a_logarithmic_axis_has_no_more_numbers_than_there_is_room_for(low, high, named):
+    assert [text for _, text in number_axis("lr", (low, high), is_log=True).ticks or ()] == named
