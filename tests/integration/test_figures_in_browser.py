@@ -11,6 +11,7 @@ import pytest
 from hpsearch.results.charts.interactive import plotly_script
 from hpsearch.results.results import Results
 from tests import curves
+from tests.browser import new_context
 
 pytestmark = pytest.mark.browser
 
@@ -39,10 +40,10 @@ def test_no_text_lies_on_another(width, browser: Any, home: Path):
     landscape = curves.Landscape(report=loss, failure=lambda _: None)
     name = curves.run(home, parameters=SPANS, landscape=landscape, early_terminate={"type": "none"})
     drawn = Results(home, name).plot.slices().to_plotly()
-    page = browser.new_page(viewport={"width": width, "height": 700})
-    page.set_content("<!doctype html><body style='margin: 0'><div id='figure'></div>")
-    page.add_script_tag(content=plotly_script())
-    page.evaluate("drawn => Plotly.newPlot('figure', drawn.data, drawn.layout)", json.loads(json.dumps(drawn)))
-    assert page.locator("text.xtitle, text.x2title").count() == 2
-    assert page.evaluate(OVERLAPS) == []
-    page.close()
+    with new_context(browser, viewport={"width": width, "height": 700}) as context:
+        page = context.new_page()
+        page.set_content("<!doctype html><body style='margin: 0'><div id='figure'></div>")
+        page.add_script_tag(content=plotly_script())
+        page.evaluate("drawn => Plotly.newPlot('figure', drawn.data, drawn.layout)", json.loads(json.dumps(drawn)))
+        assert page.locator("text.xtitle, text.x2title").count() == 2
+        assert page.evaluate(OVERLAPS) == []
