@@ -116,7 +116,7 @@ class Session:
                 self._engine.concurrent = self._concurrent(request, cluster)
                 if not self._started:
                     self._say_start(cluster)
-                self._run_trials(request, cluster)
+                self._run_trials(request, cluster, signals)
         except RayDied as died:
             self._say(f"{died}.")
             if self._after_death(died, owned=owned):
@@ -137,7 +137,7 @@ class Session:
         self._engine.finish()
         return False
 
-    def _run_trials(self, request: WorkerRequest, cluster: Cluster) -> None:
+    def _run_trials(self, request: WorkerRequest, cluster: Cluster, signals: Signals) -> None:
         from hpsearch.slots.supervisor import make_slot_class
         from hpsearch.tuner import run_legs
 
@@ -156,18 +156,20 @@ class Session:
                     scratch_dir=scratch_dir,
                     heartbeat=cluster.heartbeat,
                     places=places,
+                    signals=signals,
                     ticks=ticks,
                 )
             except RayDied:  # the books stay open
                 raise
-            except KeyboardInterrupt:  # the second Ctrl-C
-                self._engine.stop("interrupted", "stopped at once by a second signal")
+            except KeyboardInterrupt:  # a second signal, while Tune or Ray hung: the first has stopped the engine
+                pass
             except BaseException as error:
                 self._engine.stop("interrupted", f"{type(error).__name__}: {error}")
                 self._engine.finish()
                 raise
             finally:
                 shutil.rmtree(scratch_dir, ignore_errors=True)
+            signals.end()
             self._engine.finish()
 
     @contextmanager

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import final
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """What a shell expects of a process that a signal ended."""
+
+INSIST_S = 2.0
+"""After a second signal, whoever runs the sweep has this long to see it before KeyboardInterrupt is raised, and again:
+Python drops one that is raised in a `__del__`."""
+
+MAX_ENDING_S = 30.0
+"""For so long after `end` no further signal is heard: processes are being ended, which takes seconds."""
 
 
 @final
@@ -20,9 +29,13 @@ class Signals:
     """
 
     def __init__(self, on_first: Callable[[signal.Signals], None]) -> None:
-        """Call `on_first` for the first signal; a second raises KeyboardInterrupt where the program stands."""
+        """Call `on_first` for the first signal; a second sets `at_once`, and raises KeyboardInterrupt until `end`."""
         self._on_first = on_first
         self.first: signal.Signals | None = None
+        self.at_once = False
+        self._shields = 0
+        self._ended_at: float | None = None
+        self._insisting: _Insisting | None = None
 
     def __enter__(self) -> Signals:
         self._here = threading.current_thread() is threading.main_thread()
@@ -33,6 +46,7 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
         if self._here:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
@@ -43,13 +57,54 @@ class Signals:
             for number in EXIT_CODES:
                 signal.signal(number, self._handle)
 
+    @contextmanager
+    def shield(self) -> Iterator[None]:
+        """A block that must not be left half done: KeyboardInterrupt is raised after it."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+
+    def end(self) -> None:
+        """Everything is being ended: further signals change nothing, unless that takes MAX_ENDING_S seconds."""
+        self._ended_at = time.monotonic()
+        if self._insisting is not None:
+            self._insisting.end()
+            self._insisting = None
+
     @property
     def exit_code(self) -> int | None:
         """130 or 143 after a signal, else None."""
         return None if self.first is None else EXIT_CODES[self.first]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.first is not None:
+        if self.first is None:
+            self.first = signal.Signals(number)
+            self._on_first(self.first)
+        elif self._ended_at is not None:
+            if time.monotonic() - self._ended_at > MAX_ENDING_S:
+                raise KeyboardInterrupt
+        elif not self.at_once:
+            self.at_once = True
+            self._insisting = _Insisting()
+        elif not self._shields:
             raise KeyboardInterrupt
-        self.first = signal.Signals(number)
-        self._on_first(self.first)
+
+
+class _Insisting:
+    """A thread that sends the main thread the signal again and again."""
+
+    def __init__(self) -> None:
+        self._is_heard = threading.Event()
+        self._thread = threading.Thread(target=self._insist, name="hpsearch-signals", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._is_heard.set()
+        self._thread.join()
+
+    def _insist(self) -> None:
+        main = threading.main_thread().ident
+        while main is not None and not self._is_heard.wait(INSIST_S):
+            signal.pthread_kill(main, signal.SIGINT)

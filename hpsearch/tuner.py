@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
@@ -24,6 +25,7 @@ from hpsearch.cluster import ray_settings
 from hpsearch.engine import Engine, NoLeg, Verdict
 from hpsearch.heartbeat import Heartbeat
 from hpsearch.places import Places
+from hpsearch.signals import Signals
 from hpsearch.slots.events import Assignment, Event, Failed
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
@@ -39,6 +41,7 @@ def run_legs(
     scratch_dir: Path,
     heartbeat: Heartbeat,
     places: Places,
+    signals: Signals,
     ticks: Iterable[Callable[[], None]] = (),
     grace_s: float = GRACE_S,
 ) -> None:
@@ -50,14 +53,16 @@ def run_legs(
         scratch_dir: Tune's state files go there; nobody reads them.
         heartbeat: Of the Ray that this runs on.
         places: Is told which legs Ray has found a place for.
+        signals: Of the user: after a second one everything is ended at once.
         ticks: Called at least ten times a second.
         grace_s: Seconds that running epochs have after the engine was told to stop.
 
     Raises:
         RayDied: Ray is gone, and the running legs with it; the engine does not know yet.
+        KeyboardInterrupt: A second signal came, and Tune or Ray did not come back in time.
         BaseException: What went wrong in the engine, as it was raised there.
     """
-    bridge = _Bridge(engine, places, grace_s)
+    bridge = _Bridge(engine, places, signals, grace_s)
     tuner = tune.Tuner(
         slot_class,
         tune_config=tune.TuneConfig(
@@ -81,7 +86,11 @@ def run_legs(
     )
     # Tune brings up one actor at a time unless it is told how many it may wait for
     with ray_settings({"TUNE_MAX_PENDING_TRIALS_PG": str(engine.concurrent)}):
-        tuner.fit()
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            bridge.end_slots()
+            raise
     if bridge.error is not None:
         raise bridge.error
 
@@ -89,12 +98,21 @@ def run_legs(
 class _Bridge:
     """What the four Tune objects share: the engine, its first exception, and which leg is whose."""
 
-    def __init__(self, engine: Engine, places: Places, grace_s: float) -> None:
+    def __init__(self, engine: Engine, places: Places, signals: Signals, grace_s: float) -> None:
         self.engine, self.places = engine, places
         self.error: BaseException | None = None
         self.legs: dict[str, Assignment] = {}
-        self._grace_s = grace_s
+        self.slots: dict[str, Any] = {}
+        self._signals, self._grace_s = signals, grace_s
+        self._is_over = False
         self._stopping_since: float | None = None
+
+    def told(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        """The engine's answer; it is never left in between, and what comes after the end it does not hear."""
+        if self._is_over:
+            return otherwise
+        with self._signals.shield():
+            return self.guarded(call, otherwise)
 
     def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
         """An exception of ours must not be eaten by Tune: it ends the run and is raised from `run_legs`."""
@@ -102,6 +120,8 @@ class _Bridge:
             return otherwise
         try:
             return call()
+        except KeyboardInterrupt:  # a second signal that nobody saw in time
+            raise
         except BaseException as error:
             with suppress(OSError):  # the log's disk is full
                 traceback.print_exc()
@@ -109,14 +129,24 @@ class _Bridge:
             return otherwise
 
     def must_stop(self) -> bool:
-        """Whether Tune shall end everything now."""
-        if self.error is not None:
-            return True
-        if self.engine.reason is None:
-            return False
-        if self._stopping_since is None:
+        """Whether Tune shall end everything now; what must not be waited for is ended here."""
+        if self.engine.reason is not None and self._stopping_since is None:
             self._stopping_since = time.monotonic()
-        return self.engine.running == 0 or time.monotonic() - self._stopping_since > self._grace_s
+        if self.error is not None or self._signals.at_once or self._is_out_of_grace():
+            self.end_slots()
+        return self._is_over or (self.engine.reason is not None and self.engine.running == 0)
+
+    def _is_out_of_grace(self) -> bool:
+        since = self._stopping_since
+        return since is not None and self.engine.running > 0 and time.monotonic() - since > self._grace_s
+
+    def end_slots(self) -> None:
+        """Kill the supervisors, and with them their ranks and all children of these; Tune would wait for an epoch."""
+        if not self._is_over:
+            self._is_over = True
+            self._signals.end()
+            for slot in self.slots.values():
+                ray.kill(slot)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it knows into its state files; there is nothing of ours to keep
@@ -133,7 +163,7 @@ class _Legs(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        leg = self._bridge.guarded(self._bridge.engine.next_leg, NoLeg.OVER)
+        leg = self._bridge.told(self._bridge.engine.next_leg, NoLeg.OVER)
         if isinstance(leg, NoLeg):
             return str(Searcher.FINISHED) if leg is NoLeg.OVER else None
         self._bridge.legs[trial_id] = leg
@@ -145,7 +175,7 @@ class _Legs(Searcher):
         self._bridge.places.found(trial_id)
         if error and leg is not None:
             lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that holds its ranks")
-            self._bridge.guarded(lambda: self._bridge.engine.on_event(leg.number, lost), None)
+            self._bridge.told(lambda: self._bridge.engine.on_event(leg.number, lost), None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
@@ -172,7 +202,7 @@ class _Verdicts(FIFOScheduler):
         event: Event = result[EVENT_KEY]
         if leg is None:
             return str(TrialScheduler.STOP)
-        verdict = self._bridge.guarded(lambda: self._bridge.engine.on_event(leg.number, event), Verdict.END)
+        verdict = self._bridge.told(lambda: self._bridge.engine.on_event(leg.number, event), Verdict.END)
         if verdict is Verdict.GO_ON:
             return str(TrialScheduler.CONTINUE)
         slot = trial.temporary_state.ray_actor
@@ -221,7 +251,7 @@ class _Tick(Callback):
         self._bridge.places.found(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._bridge.guarded(self._bridge.engine.tick, None)
+        self._bridge.told(self._bridge.engine.tick, None)
         for tick in self._ticks:
             self._bridge.guarded(tick, None)
 
@@ -246,6 +276,7 @@ class _SlotNumbers(Callback):
         key = slot._actor_id.hex()
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers) + 1
+            self._bridge.slots[key] = slot
             slot.be_slot.remote(self._numbers[key])  # Ray keeps the order: it hears this before its first step
         self._bridge.engine.trials[leg.number].slot = self._numbers[key]
 

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -314,3 +315,13 @@ def keeps(config):
         counted.epochs += 1
         assert counted.epochs == epoch + 1
         yield {"loss": config["x"] + 1 / (epoch + 1), "began_at": start}
+
+
+def hangs_with_child(config):
+    """Hangs in its first epoch, beside a child that outlives it unless somebody ends it; tells the child's pid."""
+    child = subprocess.Popen(["sleep", "1000"])
+    beside = Path(f"{config['x']}.new")
+    beside.write_text(str(child.pid))
+    beside.replace(config["x"])
+    time.sleep(1000)
+    yield {"loss": 0.0}

@@ -1,10 +1,9 @@
-"""The console is kept for hpsearch; signals, streams and loggers are put back."""
+"""The console is kept for hpsearch; streams and loggers are put back."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from hpsearch.quiet import quiet
-from hpsearch.signals import Signals
 from hpsearch.slots.console import TrialLog, own_streams
 
 
@@ -68,24 +66,3 @@ def test_a_trials_log_does_not_follow_a_link(tmp_path: Path):
     (tmp_path / "log.txt").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
         TrialLog(tmp_path / "log.txt")
-
-
-def test_the_first_signal_is_handled_and_the_second_interrupts():
-    seen = []
-    before = signal.getsignal(signal.SIGTERM)
-    with Signals(seen.append) as signals:
-        signal.raise_signal(signal.SIGTERM)
-        assert seen == [signal.SIGTERM] and signals.exit_code == 143
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_handlers_are_put_back_even_when_others_replaced_them():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with Signals(lambda number: None) as signals:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signals.arm()
-        signal.raise_signal(signal.SIGTERM)
-        assert signals.exit_code == 143
-    assert {number: signal.getsignal(number) for number in before} == before
