@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 GENEROUS_S = 120.0
 """Far more than a sweep needs to end, on a busy machine too, and far less than an epoch that is stuck."""
 SLOW = """
+import itertools
 import time
 from pathlib import Path
 import hpsearch
@@ -32,12 +33,15 @@ import hpsearch
 def train(config):
     weight = __import__("torch").nn.Linear(1, 1)
     start = hpsearch.current_trial().keep(weight=weight)
-    for epoch in range(start, 20):
+    for epoch in itertools.count(start + 1):
         is_stuck = Path("stuck").exists()
         Path("stuck", str(hpsearch.current_trial().number)).touch() if is_stuck else None
         time.sleep(1000 if is_stuck else 0.2)
         yield {"loss": config["x"], "began_at": start}
+        if epoch >= 20 and Path("may-end").exists():
+            return
 """
+"""Trains on while the test looks at it, however slow the machine is."""
 SPEC = """
 trainable: slow.py:train
 metric: {name: loss, goal: minimize}
@@ -46,7 +50,7 @@ limits: {trials: 4}
 """
 
 
-def hpsearch(*arguments: str, cwd: Path = ROOT, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def hpsearch(*arguments: str, cwd: Path = ROOT, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hpsearch", *arguments],
         cwd=cwd,
@@ -166,7 +170,7 @@ def epochs_on_record(home: Path) -> int:
         return 0
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 300.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -203,7 +207,7 @@ def test_a_signal_ends_a_sweep_in_good_order_and_it_can_go_on(tmp_path, number, 
     assert {trial["state"] for trial in trials} == {"interrupted"}
     assert all(trial["checkpoint"] and trial["epochs_trained"] for trial in trials)
     assert (tmp_path / "sweeps" / "slow" / "trials.csv").exists()
-    _, left = psutil.wait_procs(children, timeout=30)
+    _, left = psutil.wait_procs(children, timeout=GENEROUS_S)
     assert not left
     assert_it_goes_on(tmp_path, ["resume"], trials)
 
@@ -222,7 +226,7 @@ def test_a_signal_ends_epochs_that_are_stuck_and_the_sweep_can_go_on(tmp_path, m
         process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=GENEROUS_S)
     assert process.returncode == 130 and "Once more stops at once" in said + output
-    _, left = psutil.wait_procs(children, timeout=30)
+    _, left = psutil.wait_procs(children, timeout=GENEROUS_S)
     assert not left
     trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"interrupted"}
@@ -256,7 +260,7 @@ def test_after_a_kill_of_the_driver_the_same_command_goes_on(tmp_path):
     assert len(workers) >= 4, "supervisors and ranks; Ray's dashboard agents linger for a minute and hold nothing"
     process.kill()
     process.communicate()
-    _, left = psutil.wait_procs(workers, timeout=30)
+    _, left = psutil.wait_procs(workers, timeout=GENEROUS_S)
     assert not left
     trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"running"}
@@ -266,6 +270,7 @@ def test_after_a_kill_of_the_driver_the_same_command_goes_on(tmp_path):
 def assert_it_goes_on(tmp_path: Path, command: list[str], before: list[dict[str, object]]) -> None:
     import pandas as pd
 
+    (tmp_path / "may-end").touch()
     done = hpsearch(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"({len(before)} known, goes on)" in done.stdout
@@ -275,7 +280,7 @@ def assert_it_goes_on(tmp_path: Path, command: list[str], before: list[dict[str,
     assert [trial["x"] for trial in trials[: len(before)]] == [trial["x"] for trial in before]
     history = pd.read_parquet(tmp_path / "sweeps" / "slow" / "history.parquet")
     for number, epochs in history.groupby("trial")["epoch"]:
-        assert epochs.tolist() == list(range(1, 21)), f"trial {number}: no gap, nothing twice"
+        assert epochs.tolist() == list(range(1, max(20, len(epochs)) + 1)), f"trial {number}: no gap, nothing twice"
     firsts = history[history["trial"] <= len(before)].groupby("trial")["began_at"].last()
     assert all(firsts > 0), "they went on from their checkpoints"
 
