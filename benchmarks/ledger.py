@@ -86,10 +86,11 @@ def fill(home: Path, tree: dict[str, Any], *, trials: int) -> None:
 def make_engine(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) -> Engine:
     """An engine that has heard nothing."""
     record = ledger.sweep("ledger")
+    searcher = make_searcher(Sweep.from_dict(searcher_of))
     return Engine(
         sweep=sweep,
-        searcher=make_searcher(Sweep.from_dict(searcher_of)),
-        rule=make_stopping_rule(sweep, can_pause=True),
+        searcher=searcher,
+        rule=make_stopping_rule(sweep, can_pause=True, explores=searcher.explores),
         ledger=ledger,
         record=record,
         memory=Memory(ledger, sweep, record, code=CODE),

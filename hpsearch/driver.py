@@ -170,11 +170,11 @@ class _Held:
         engine = Engine(
             sweep=sweep,
             searcher=searcher,
-            rule=make_stopping_rule(sweep, can_pause=True),
+            rule=make_stopping_rule(sweep, can_pause=True, explores=searcher.explores),
             ledger=ledger,
             record=record,
             memory=Memory(ledger, sweep, record, code=self.code, again=self.run.again),
-            checkpoints=Checkpoints(sweep, self.folder),
+            checkpoints=Checkpoints(sweep, self.folder, explores=searcher.explores),
         )
         if self.known is not None:
             with uncollected():

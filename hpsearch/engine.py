@@ -95,7 +95,7 @@ class Engine:
         self._room: Room | None = None
         self._trials_dir = Path()
         self._policy = FailurePolicy(sweep.limits)
-        self._rule = Replaceable(rule, otherwise=lambda: make_stopping_rule(sweep, can_pause=False))
+        self._rule = Replaceable(rule, otherwise=lambda: make_stopping_rule(sweep, explores=searcher.explores))
         self._line_up = LineUp(
             sweep=sweep,
             searcher=searcher,

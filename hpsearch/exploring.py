@@ -2,31 +2,28 @@
 
 A model that has found a good place proposes its neighbours, which are as good at every rung and take all the places
 there: of 649 trials of one sweep, 223 were random, and none of these was trained in full. Measured in
-docs/decisions/0045.
+docs/decisions/0045. How many explore depends on who leads at the highest rung: docs/decisions/0046.
+
+Nobody remembers who explores: it follows from a trial's point (`Searcher.explores`), after a restart too.
 """
 
 from __future__ import annotations
 
-import math
 import random
 
 from hpsearch.sweep import SAMPLERS, Sweep
 
-RANDOM_SHARE = 1 / 2
-"""Of the trials, once a model has begun."""
+USUAL_SHARE, LEADING_SHARE = 1 / 2, 7 / 8
+"""Of the trials, once a model has begun: so many explore, and so many while what explores leads at the highest rung."""
 
 
-def explores(sweep_seed: int, number: int) -> bool:
-    """Whether trial `number` is one of them: the same for everybody, and after a restart."""
-    return random.Random(f"{sweep_seed}/{number}/explores").random() < RANDOM_SHARE
+def shall_explore(sweep_seed: int, number: int, *, explorers_lead: bool) -> bool:
+    """Whether trial `number`, which is about to begin, will be one of them."""
+    share = LEADING_SHARE if explorers_lead else USUAL_SHARE
+    return random.Random(f"{sweep_seed}/{number}/explores").random() < share
 
 
 def has_explorers(sweep: Sweep) -> bool:
     """Whether some trials explore: under a rule that compares trials at rungs, amid the proposals of Optuna's tpe."""
     sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
     return (sweep.method, sampler) == ("optuna", "tpe") and sweep.early_terminate.type in ("asha", "asha_stop")
-
-
-def at_most(num_trials: int) -> int:
-    """So many of a sweep's trials explore at most, and so many do not, but for one sweep in a thousand."""
-    return min(math.ceil(num_trials * RANDOM_SHARE + 1.6 * math.sqrt(num_trials)), num_trials)

@@ -13,17 +13,16 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import final
 
-from hpsearch.exploring import at_most, explores, has_explorers
+from hpsearch.exploring import has_explorers
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import checkpoint_dir
 from hpsearch.ledger.records import SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.stopping.rungs import nobody
+from hpsearch.stopping.rungs import Explores, nobody
 from hpsearch.sweep import Sweep
 
 OVER = ("done", "stopped", "failed", "reused")
@@ -34,21 +33,21 @@ OVER = ("done", "stopped", "failed", "reused")
 class Checkpoints:
     """The checkpoints of one running sweep; no step takes longer with more trials but the shift of a list."""
 
-    def __init__(self, sweep: Sweep, folder: Path) -> None:
+    def __init__(self, sweep: Sweep, folder: Path, *, explores: Explores = nobody) -> None:
         """Nothing is over yet.
 
         Args:
             sweep: Its `limits.checkpoints` and its rungs count.
             folder: The sweep's files.
+            explores: That of the sweep's searcher.
         """
         keep = sweep.limits.checkpoints
         self._folder, self._keeps_all = folder, keep == "all"
         rungs = [*make_stopping_rule(sweep).rungs(), *([sweep.max_epochs] if sweep.max_epochs else [])]
-        self._apart = partial(explores, sweep.seed) if has_explorers(sweep) else nobody
-        num_ranked = at_most(sweep.max_trials) if has_explorers(sweep) else sweep.max_trials
+        self._apart = explores if has_explorers(sweep) else nobody
         eta = sweep.early_terminate.eta
         self._rungs = {
-            (epoch, group): _Top(places=max(num_ranked // eta**rung, 1), share=eta)
+            (epoch, group): _Top(places=max(sweep.max_trials // eta**rung, 1), share=eta)
             for rung, epoch in enumerate(rungs, 1)
             for group in (True, False)
         }

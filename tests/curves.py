@@ -96,10 +96,11 @@ def run(
     assert sweep.name is not None
     with Ledger(home, create=True) as ledger:
         record = ledger.add_sweep(sweep.name, sweep.to_dict(), spec_dir=home, code={"train.py": "1"})
+        searcher = make_searcher(sweep)
         engine = Engine(
             sweep=sweep,
-            searcher=make_searcher(sweep),
-            rule=make_stopping_rule(sweep, can_pause=True),
+            searcher=searcher,
+            rule=make_stopping_rule(sweep, can_pause=True, explores=searcher.explores),
             ledger=ledger,
             record=record,
             memory=Memory(ledger, sweep, record, code={"train.py": "1"}),

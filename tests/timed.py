@@ -51,10 +51,9 @@ def run(home: Path, *, on_report: Callable[[Engine, Clock], None], **keys: Any) 
     assert sweep.name is not None
     with Ledger(home, create=True, clock=clock) as ledger:
         record = ledger.add_sweep(sweep.name, sweep.to_dict())
-        rule = make_stopping_rule(sweep, can_pause=True)
-        engine = Engine(
-            sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, clock=clock
-        )
+        searcher = make_searcher(sweep)
+        rule = make_stopping_rule(sweep, can_pause=True, explores=searcher.explores)
+        engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, clock=clock)
         assert isinstance(sweep.limits.concurrent, int)
         engine.concurrent = sweep.limits.concurrent
         _run(engine, clock, on_report)

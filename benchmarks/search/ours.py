@@ -64,10 +64,11 @@ class Ours(Contestant):
             id=1, name="bench", state="running", reason=None, spec=tree, folder="bench", spec_dir=None, code=None,
             started_at="", ended_at=None,
         )  # fmt: skip
+        searcher = make_searcher(self._sweep)
         self.engine = Engine(
             sweep=self._sweep,
-            searcher=make_searcher(self._sweep),
-            rule=make_stopping_rule(self._sweep, can_pause=True),
+            searcher=searcher,
+            rule=make_stopping_rule(self._sweep, can_pause=True, explores=searcher.explores),
             ledger=NoLedger(),  # type: ignore[arg-type]
             record=record,
             concurrent=workers,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.search --part searchers --tables taskset-0 lcbench-3945 --methods "tried: as it was"
 
-Figures are in docs/decisions/0045. None of them is part of a run that names no methods.
+Figures are in docs/decisions/0045 and 0046. None of them is part of a run that names no methods.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Changed(Contestant):
         return stack
 
 
-def share(of_trials: float) -> Change:
-    """So many explore."""
-    return partial(patch.object, exploring, "RANDOM_SHARE", of_trials)
+def share(usual: float, *, leading: float | None = None) -> Change:
+    """So many explore; and so many, if that is not the same, while what explores leads."""
+    return partial(patch.multiple, exploring, USUAL_SHARE=usual, LEADING_SHARE=usual if leading is None else leading)
 
 
 def compared(num_trials: int) -> Change:
@@ -88,7 +88,10 @@ TRIED: Mapping[str, Sequence[Change]] = {
     "tried: at once": [at_once],
     "tried: together": [together],
     "tried: a third explores": [share(1 / 3)],
-    "tried: two thirds explore": [share(2 / 3)],
+    "tried: half explore": [share(1 / 2)],
+    "tried: half explore, 4 candidates": [share(1 / 2), tpe(n_ei_candidates=4)],
+    "tried: three quarters explore": [share(3 / 4)],
+    "tried: a quarter explores, 7/8 while these lead": [share(1 / 4, leading=7 / 8)],
     "tried: 4 candidates": [tpe(n_ei_candidates=4)],
     "tried: 10 compared": [compared(10)],
     "tried: the best quarter": [tpe(gamma=a_quarter)],

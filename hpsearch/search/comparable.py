@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
+from collections.abc import Callable
 from typing import final
 
 from hpsearch.search.contract import Outcome
@@ -23,6 +24,9 @@ tables of learning curves: docs/decisions/0031."""
 MANY = 4 * MIN_COMPARED
 """Trials after which losses at the first rung must do: a rule that lets few pass would keep a model waiting for long.
 Before, they mislead more than they tell: docs/decisions/0045."""
+
+MIN_RIVALS = 3
+"""Trials of each kind that must have reached a height before the best of one is compared with the best of the other."""
 
 
 @final
@@ -40,6 +44,11 @@ class Comparable:
             self._heights.remove(_height(before))
         insort(self._heights, _height(outcome))
         self._outcomes[outcome.number] = outcome
+
+    @property
+    def knows_any(self) -> bool:
+        """Whether there is anything to compare."""
+        return bool(self._heights)
 
     @property
     def any_stopped(self) -> bool:
@@ -61,11 +70,34 @@ class Comparable:
         outcome, height = self._outcomes[number], self.height
         if _height(outcome) < height:
             return None
-        return min(loss for epoch, loss in outcome.losses.items() if epoch <= height)
+        return _best(outcome, height)
+
+    def explorers_lead(self, explores: Callable[[int], bool]) -> bool:
+        """Whether the best of what explores is as good as the best of what a model proposed, or better, up to there.
+
+        "There" is the highest epoch that MIN_RIVALS trials of both kinds have reached; false while there is none.
+
+        Args:
+            explores: By number, from 1; priors, which have none, are left out.
+        """
+        kinds: tuple[list[Outcome], list[Outcome]] = ([], [])
+        for number, outcome in self._outcomes.items():
+            if number > 0:
+                kinds[explores(number)].append(outcome)
+        if min(map(len, kinds)) < MIN_RIVALS:
+            return False
+        height = min(sorted(map(_height, kind))[-MIN_RIVALS] for kind in kinds)
+        proposed, exploring = (min(_best(each, height) for each in kind if _height(each) >= height) for kind in kinds)
+        return exploring <= proposed
 
     def losses(self) -> dict[int, float | None]:
         """Of every trial."""
         return {number: self.loss(number) for number in self._outcomes}
+
+
+def _best(outcome: Outcome, height: float) -> float:
+    """The best loss up to there."""
+    return min(loss for epoch, loss in outcome.losses.items() if epoch <= height)
 
 
 def _height(outcome: Outcome) -> float:

@@ -83,6 +83,8 @@ class Searcher(ABC):
         """What the method raised, in one sentence; None as long as it is the one that proposes."""
         self._initial = initial
         self._taken: set[str] = set()
+        self._points: dict[int, Point] = {}
+        self._exploring: dict[int, bool] = {}
         self._fence = Fence(space)
 
     @final
@@ -114,6 +116,7 @@ class Searcher(ABC):
         """Trial `number` tries `point`, whoever chose it: this searcher, the user, or an earlier run of this sweep."""
         if self.space.contains(point):
             self._taken.add(self.space.key(point))
+        self._points[number] = point
         self._pass_on(self._begin, number, point)
 
     @final
@@ -139,9 +142,26 @@ class Searcher(ABC):
         return self.space.key(point) in self._taken
 
     @final
+    def explores(self, number: int) -> bool:
+        """Whether trial `number`, asked for or adopted before, tries what was drawn for it, not what a model wants.
+
+        It follows from the point, so that nobody has to remember it: `hpsearch/exploring.py`.
+        """
+        if number not in self._exploring:
+            self._exploring[number] = self._is_drawn(number, self._points[number])
+        return self._exploring[number]
+
+    @final
     def rng(self, number: int, draw: int | str = 0) -> random.Random:
         """The random numbers of one proposal: the same after a restart, whatever was asked before."""
         return random.Random(f"{self.seed}/{number}/{draw}")
+
+    def _is_drawn(self, number: int, point: Point) -> bool:
+        if not self.space.contains(point):
+            return False
+        key = self.space.key(point)
+        drawn = (self.space.draw(self.rng(number, draw)) for draw in range(MAX_REDRAWS))
+        return any(self.space.key(each) == key for each in drawn)
 
     def _fresh(self, number: int) -> Point | None:
         if len(self._taken) == self.space.size:

@@ -11,7 +11,8 @@ for each proposal and asked through its public methods, so nothing of a proposal
     shunned      tpe: as infeasible; the others don't hear of them
 
 Once a trial was stopped, points are drawn at random until trials are compared above the first rung: a model of such
-early losses is worse than none. From then on tpe proposes a part, and the others explore (`hpsearch/exploring.py`).
+early losses is worse than none. From then on tpe proposes a part, and the others explore (`hpsearch/exploring.py`):
+the more, the less its proposals come to.
 
 Priors are told in the same way, before all trials. To cmaes, which learns from its own generations alone, they say
 where and how widely its first generation is drawn.
@@ -40,7 +41,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpsearch.exploring import explores
+from hpsearch.exploring import shall_explore
 from hpsearch.search.coding import Codes, Coding, num_codes
 from hpsearch.search.comparable import Comparable
 from hpsearch.search.contract import Outcome, Searcher
@@ -113,15 +114,19 @@ class OptunaSearcher(Searcher):
             self._storage = TrialsInMemory()
 
     def _propose(self, number: int, draw: int) -> Point:
-        if self._explores(number):
+        if self._shall_explore(number):
             return self.space.draw(self.rng(number, draw))
         return self._coding.decode(self._sample(number, draw, self._storage.scratch()))
 
-    def _explores(self, number: int) -> bool:
+    def _shall_explore(self, number: int) -> bool:
         """Whether the model has no part in this trial; gp explores by itself, cmaes counts what it proposed."""
-        if self._sampler != "tpe" or not self._comparable.any_stopped:
+        if self._sampler != "tpe":
             return False
-        return not self._comparable.tells_enough or explores(self.seed, number)
+        if not self._comparable.any_stopped:
+            return not self._comparable.knows_any
+        if not self._comparable.tells_enough:
+            return True
+        return shall_explore(self.seed, number, explorers_lead=self._comparable.explorers_lead(self.explores))
 
     def _begin(self, number: int, point: Point) -> None:
         codes = self._coding.encode(point)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from hpsearch.exploring import explores, has_explorers
+from hpsearch.exploring import has_explorers
 from hpsearch.stopping.asha import Asha, AshaStop
 from hpsearch.stopping.contract import Decision, NoStopping, StoppingRule
 from hpsearch.stopping.guarded import Guarded
 from hpsearch.stopping.hyperband import Hyperband
 from hpsearch.stopping.median import Median
 from hpsearch.stopping.replaceable import Replaceable
-from hpsearch.stopping.rungs import nobody, rung_epochs
+from hpsearch.stopping.rungs import Explores, nobody, rung_epochs
 from hpsearch.sweep import Sweep
 
 __all__ = [
@@ -29,12 +27,13 @@ __all__ = [
 ]
 
 
-def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False) -> StoppingRule:
+def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False, explores: Explores = nobody) -> StoppingRule:
     """The stopping rule of a sweep, which has heard no report yet.
 
     Args:
         sweep: Its `early_terminate` and its number of epochs.
         can_pause: Whether PAUSE can be obeyed; if not, `asha` and `hyperband` stop what they would pause.
+        explores: That of the sweep's searcher; needed where trials are reported.
     """
     rule, last = sweep.early_terminate, sweep.max_epochs
     if rule.type == "none":
@@ -47,5 +46,5 @@ def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False) -> StoppingRule
             min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, brackets=rule.brackets, can_pause=can_pause
         )
     make = Asha if rule.type == "asha" and can_pause else AshaStop
-    apart = partial(explores, sweep.seed) if has_explorers(sweep) else nobody
+    apart = explores if has_explorers(sweep) else nobody
     return make(min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, explores=apart)

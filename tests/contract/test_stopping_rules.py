@@ -5,24 +5,27 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Container
-from functools import partial
 from typing import final
 
 import pytest
 
-from hpsearch.exploring import explores
 from hpsearch.stopping import Asha, AshaStop, Decision, Hyperband, Median, NoStopping, StoppingRule
 
 MAX_EPOCHS = 9
 MakeRule = Callable[[], StoppingRule]
+
+
+def every_other(number: int) -> bool:
+    """Explores."""
+    return number % 2 == 0
+
+
 RULES: dict[str, MakeRule] = {
     "none": NoStopping,
     "asha_stop": lambda: AshaStop(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
     "asha": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
-    "asha, explorers apart": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, explores=partial(explores, 0)),
-    "asha_stop, explorers apart": lambda: AshaStop(
-        min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, explores=partial(explores, 0)
-    ),
+    "asha, explorers apart": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, explores=every_other),
+    "asha_stop, explorers apart": lambda: AshaStop(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, explores=every_other),
     "hyperband": lambda: Hyperband(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
     "hyperband of two that stop": lambda: Hyperband(
         min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, brackets=2, can_pause=False

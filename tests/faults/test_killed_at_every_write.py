@@ -92,10 +92,11 @@ class Driver:
         name = self.sweep.name or ""
         known = self.ledger.find_sweep(name)
         record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
-        rule = make_stopping_rule(self.sweep, can_pause=True)
+        searcher = make_searcher(self.sweep)
+        rule = make_stopping_rule(self.sweep, can_pause=True, explores=searcher.explores)
         self.engine = Engine(
             sweep=self.sweep,
-            searcher=make_searcher(self.sweep),
+            searcher=searcher,
             rule=rule,
             ledger=self.ledger,
             record=record,

@@ -9,7 +9,6 @@ import pytest
 
 from hpsearch.engine import Engine, Verdict
 from hpsearch.errors import SweepInUse
-from hpsearch.exploring import explores
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory, checkpoint_dir
 from hpsearch.ledger.store import Ledger
@@ -40,14 +39,15 @@ class Play:
             self.folder.mkdir(exist_ok=True)
             known = ledger.find_sweep(tree["name"])
             record = known or ledger.add_sweep(tree["name"], self.sweep.to_dict())
+            self.searcher = make_searcher(self.sweep)
             engine = Engine(
                 sweep=self.sweep,
-                searcher=make_searcher(self.sweep),
-                rule=make_stopping_rule(self.sweep, can_pause=True),
+                searcher=self.searcher,
+                rule=make_stopping_rule(self.sweep, can_pause=True, explores=self.searcher.explores),
                 ledger=ledger,
                 record=record,
                 memory=Memory(ledger, self.sweep, record, code={"a.py": "1"}),
-                checkpoints=Checkpoints(self.sweep, self.folder),
+                checkpoints=Checkpoints(self.sweep, self.folder, explores=self.searcher.explores),
                 concurrent=2,
             )
             if known is not None:
@@ -130,7 +130,7 @@ def test_where_trials_explore_the_best_third_of_these_stays_too(home: Path):
     for rung in (1, 3, 9):
         for group in (True, False):
             here = [(loss, number) for (number, epoch), loss in at.items() if epoch == rung]
-            ranked = sorted(entry for entry in here if explores(0, entry[1]) is group)
+            ranked = sorted(entry for entry in here if play.searcher.explores(entry[1]) is group)
             needed |= {number for _, number in ranked[: len(ranked) // 3]}
     assert needed <= play.on_disk == play.in_table
     assert len(play.on_disk) < 50, "and not many others"

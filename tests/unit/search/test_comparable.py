@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hpsearch.search.comparable import MIN_COMPARED, Comparable
+from hpsearch.search.comparable import MIN_COMPARED, MIN_RIVALS, Comparable
 from hpsearch.search.contract import Outcome
 
 
@@ -43,3 +43,31 @@ def test_a_trial_that_is_told_anew_counts_once():
     comparable.add(outcome(1, 5.0))
     comparable.add(outcome(1, 5.0, 3.0))
     assert (comparable.height, comparable.losses()) == (2, {1: 3.0})
+
+
+def rivals(*, proposed: tuple[float, ...], exploring: tuple[float, ...], count: int = MIN_RIVALS) -> Comparable:
+    """So many trials of both kinds, those that explore being odd; each adds its number to its losses."""
+    comparable = Comparable()
+    for number in range(1, 2 * count + 1):
+        losses = exploring if number % 2 else proposed
+        comparable.add(outcome(number, *(loss + number for loss in losses)))
+    return comparable
+
+
+def is_odd(number: int) -> bool:
+    return number % 2 == 1
+
+
+def test_what_explores_leads_where_its_best_is_better_at_the_highest_epoch_that_both_have_reached():
+    assert rivals(proposed=(1.0, 9.0), exploring=(8.0, 5.0)).explorers_lead(is_odd) is False, "1 is the best up to 2"
+    assert rivals(proposed=(9.0, 9.0), exploring=(11.0, 5.0)).explorers_lead(is_odd) is True
+    assert rivals(proposed=(5.0,), exploring=(8.0, 1.0, 1.0)).explorers_lead(is_odd) is False, "8 up to there"
+    assert rivals(proposed=(0.0,), exploring=(1.0,)).explorers_lead(is_odd) is True, "of equals"
+
+
+def test_nobody_leads_while_few_of_one_kind_are_known_and_a_prior_is_of_no_kind():
+    comparable = rivals(proposed=(5.0,), exploring=(1.0,), count=MIN_RIVALS - 1)
+    assert comparable.explorers_lead(is_odd) is False
+    comparable.add(outcome(-1, 1.0, state="done"))
+    comparable.add(outcome(0, 1.0, state="done"))
+    assert comparable.explorers_lead(is_odd) is False

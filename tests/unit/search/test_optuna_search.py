@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.exploring import explores
+from hpsearch.exploring import shall_explore
 from hpsearch.search.comparable import MANY, MIN_COMPARED
 from hpsearch.search.contract import Outcome
 from hpsearch.search.optuna_search import SAMPLERS, OptunaSearcher
@@ -67,7 +67,7 @@ def far_from_the_best(num_promoted: int, num_stopped: int) -> set[int]:
 
 @pytest.mark.parametrize(("num_promoted", "num_stopped"), [(3 * MIN_COMPARED, 100), (2, MANY)])
 def test_under_a_stopping_rule_the_model_has_its_trials_and_others_explore(num_promoted: int, num_stopped: int) -> None:
-    exploring = {number for number in range(200, 300) if explores(0, number)}
+    exploring = {number for number in range(200, 300) if shall_explore(0, number, explorers_lead=False)}
     far = far_from_the_best(num_promoted, num_stopped)
     assert len(far - exploring) <= 2
     assert len(far) > 0.5 * len(exploring) > 20
