@@ -21,6 +21,8 @@ from hpsearch.sweep import Sweep
 
 RAY_ENVIRONMENT: Mapping[str, str] = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints a box despite verbose=0
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",  # by Ray's own 60 s, a busy machine has none, and no sweep
+    "RAY_worker_register_timeout_seconds": "300",  # a rank that needs longer to come up is begun anew, for ever
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # trials run in the user's working directory
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_metric_cardinality_level": "low",  # else each call's name is a series of `ray_tasks`, and calls name epochs
@@ -35,6 +37,8 @@ RAY_ENVIRONMENT: Mapping[str, str] = {
 """Ray reads its settings from the environment, some of them when it is imported."""
 
 
+PATIENT_START: Mapping[str, str] = {"RAY_gcs_server_port_wait_time_s": "300"}
+"""For the start of a Ray of ours, 30 s by itself; who connects to a running one shall hear sooner that none answers."""
 NOT_SHIPPED = (".git", ".venv", "venv", "__pycache__", "*.pyc")
 """What of a working directory no node needs."""
 
@@ -132,7 +136,7 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
 def _start(temp_dir: str | None, gpus: int) -> None:
     import ray
 
-    with _any_agent_port():
+    with _any_agent_port(), ray_settings(PATIENT_START):
         ray.init(
             address="local",
             num_cpus=max(1, int(host_cpus())),

@@ -84,9 +84,8 @@ def test_prometheus_finds_the_trials_with_their_tags_and_no_series_for_each_epoc
         {frozenset({("slot", slot), ("sweep", "watched"), ("trial", trial)}) for slot, trial in pairs}
         for pairs in ([("1", "1"), ("2", "2")], [("2", "1"), ("1", "2")])
     )
-    text = watched.metrics()
-    assert 'state="running",sweep="watched"} 2.0' in text
-    assert not [line for line in text.splitlines() if line.startswith("ray_tasks") and "trial" in line]
+    assert until(lambda: 'state="running",sweep="watched"} 2.0' in watched.metrics())
+    assert not [line for line in watched.metrics().splitlines() if line.startswith("ray_tasks") and "trial" in line]
 
 
 def test_the_guides_way_to_look_at_the_gauges_works(watched):
@@ -103,7 +102,7 @@ def test_the_guides_way_to_look_at_the_gauges_works(watched):
 
 
 def test_logs_are_found_by_trial(watched):
-    node = watched.api("/api/v0/nodes")["data"]["result"]["result"][0]["node_id"]
+    node = until(lambda: watched.api("/api/v0/nodes")["data"]["result"]["result"][0]["node_id"])
     path = f"/api/v0/logs/file?node_id={node}&filename=sweep-watched/0001/log.txt&lines=9&format=text"
     assert until(lambda: "is done" in watched.get(watched.url + path))
 
