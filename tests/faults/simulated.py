@@ -248,7 +248,8 @@ def warm_up(folder: Path) -> None:
     """Import and compile in this process what every life would do anew; no table is written, and no thread started."""
     import pyarrow.parquet  # noqa: F401
 
-    import hpsearch.results.report  # noqa: F401
+    import hpsearch.results.report
+    import hpsearch.results.tables  # noqa: F401
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.py").write_text(TRAINABLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +63,28 @@ class Outcome:
         return (self.results.folder / "trials" / f"{number:04d}" / "log.txt").read_text()
 
 
+def run_sweep(
+    home: Path, function: str, *, trials: int = 2, parameters: dict[str, Any] | None = None, **keys: Any
+) -> Outcome:
+    """Run a function of `trainables.py` in a sweep without GPUs, on the Ray that runs."""
+    limits = {"trials": trials, "concurrent": 1, **keys.pop("limits", {})}
+    tree = {
+        "name": function,
+        "trainable": f"{TRAINABLES}:{function}",
+        "metric": {"name": "loss", "goal": "minimize"},
+        "parameters": parameters or {"x": {"min": 0.0, "max": 1.0}},
+        "resources": {"gpu": 0},
+        "limits": limits,
+        **keys,
+    }
+    try:
+        results, exit_code = Run(sweep=Sweep.from_dict(tree), home=home, show="none").start()
+    except HpsearchError as error:
+        return Outcome(None, error.exit_code, error)
+    return Outcome(results, exit_code, None)
+
+
 @pytest.fixture
 def sweep(ray_session: None, home: Path) -> Callable[..., Outcome]:
-    """Run a function of `trainables.py` in a sweep without GPUs: `sweep("steady", trials=3)`."""
-
-    def run(function: str, *, trials: int = 2, parameters: dict[str, Any] | None = None, **keys: Any) -> Outcome:
-        limits = {"trials": trials, "concurrent": 1, **keys.pop("limits", {})}
-        tree = {
-            "name": function,
-            "trainable": f"{TRAINABLES}:{function}",
-            "metric": {"name": "loss", "goal": "minimize"},
-            "parameters": parameters or {"x": {"min": 0.0, "max": 1.0}},
-            "resources": {"gpu": 0},
-            "limits": limits,
-            **keys,
-        }
-        try:
-            results, exit_code = Run(sweep=Sweep.from_dict(tree), home=home, show="none").start()
-        except HpsearchError as error:
-            return Outcome(None, error.exit_code, error)
-        return Outcome(results, exit_code, None)
-
-    return run
+    """Run a sweep in a home of the test's own: `sweep("steady", trials=3)`."""
+    return partial(run_sweep, home)

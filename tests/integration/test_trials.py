@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.integration.conftest import Outcome, run_sweep
 
 pytestmark = pytest.mark.ray
 
 
-def test_a_generator_fills_both_tables_and_the_files(sweep):
-    outcome = sweep("steady", trials=3, parameters={"x": {"min": 0.0, "max": 1.0}, "depth": 3})
+def handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@pytest.fixture(scope="module")
+def steady(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Three good trials, run once for all tests that look at them: each sweep brings up processes of its own."""
+    before = handlers()
+    parameters = {"x": {"min": 0.0, "max": 1.0}, "depth": 3}
+    outcome = run_sweep(tmp_path_factory.mktemp("steady") / "sweeps", "steady", trials=3, parameters=parameters)
+    assert handlers() == before, "signal handlers are put back"
+    return outcome
+
+
+def test_a_generator_fills_both_tables_and_the_files(steady):
+    outcome = steady
     assert outcome.exit_code == 0
     trials, history = outcome.results.trials, outcome.results.history
     assert list(trials.columns) == [
@@ -48,9 +65,8 @@ def test_a_generator_fills_both_tables_and_the_files(sweep):
     assert (outcome.results.folder / "trials.csv").read_text().count("\n") == 4
 
 
-def test_a_slot_trains_trial_after_trial_in_one_process(sweep):
-    outcome = sweep("steady", trials=5)
-    assert outcome.results.trials["last_pid"].nunique() == 1
+def test_a_slot_trains_trial_after_trial_in_one_process(steady):
+    assert steady.results.trials["last_pid"].nunique() == 1
 
 
 def test_what_a_trial_prints_goes_to_its_log_and_nowhere_else(sweep, capfd):
@@ -198,12 +214,6 @@ def test_an_unchanged_ray_tune_function_runs_and_resumes_from_its_own_checkpoint
     assert history["started_at"].tolist() == [0, 0, 2, 2]
 
 
-def test_signal_handlers_are_put_back(sweep):
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    sweep("steady", trials=1)
-    assert {number: signal.getsignal(number) for number in before} == before
-
-
 def test_another_spec_under_the_same_name_is_refused_and_nothing_is_lost(sweep):
     first = sweep("steady", trials=1)
     second = sweep("steady", trials=1, seed=5)
@@ -220,10 +230,9 @@ def test_more_trials_go_on_with_the_same_sweep(sweep):
     assert more.trials["state"].tolist() == ["done"] * 4
 
 
-def test_a_ray_that_runs_already_is_left_running(sweep):
+def test_a_ray_that_runs_already_is_left_running(steady):
     import ray
 
-    sweep("steady", trials=1)
     assert ray.is_initialized()
 
 
