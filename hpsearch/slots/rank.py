@@ -47,8 +47,6 @@ class Cleaned:
     """Whether it can take another trial."""
     notes: tuple[str, ...] = ()
     """What did not come clean, in sentences."""
-    checkpoint_epoch: int | None = None
-    """Epoch of the newest checkpoint."""
 
 
 class Rank:
@@ -180,13 +178,12 @@ class Rank:
         if attempt is None:
             return Cleaned(fit=True)
         closed = attempt.close(save=save)
-        checkpoint_epoch = attempt.checkpoint_epoch
         notes = [] if closed else ["the trainable ignored its end and still runs"]
         del attempt
         if self._clean_state is not None:
             self._clean_state.put_back()
         notes += self._sweep_up()
-        return Cleaned(fit=closed and not self._leaks(), notes=tuple(notes), checkpoint_epoch=checkpoint_epoch)
+        return Cleaned(fit=closed and not self._leaks(), notes=tuple(notes))
 
     def _sweep_up(self) -> list[str]:
         """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""

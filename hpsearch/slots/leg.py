@@ -1,0 +1,87 @@
+"""One attempt at one trial as its slot keeps account of it: time, checkpoints, memory, and lines in the trial's log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+from hpsearch.slots.attempt import Reply
+from hpsearch.slots.console import open_log
+from hpsearch.slots.events import Assignment, Event, Failed, Peaks, Unusable
+
+SAVE_SHARE = 20
+"""A checkpoint that nobody asked for is written when training took at least this many times as long as the last one."""
+LOG_TAIL_BYTES = 16_384
+
+
+@final
+class Leg:
+    """Knows no process."""
+
+    def __init__(self, assignment: Assignment, trials_dir: Path) -> None:
+        """Nothing was trained yet.
+
+        Args:
+            assignment: The attempt.
+            trials_dir: Has a folder for each trial.
+        """
+        self.assignment = assignment
+        self.dir = trials_dir / f"{assignment.number:04d}"
+        self.is_fresh = True
+        """Whether the ranks have yet to hear of it."""
+        self.elapsed_s = 0.0
+        """Seconds of training so far."""
+        self._checkpoint_epoch: int | None = None
+        self._peaks = Peaks()
+        self._saved_at, self._save_s = time.monotonic(), 0.0
+        log = self.dir / "log.txt"
+        self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
+
+    @property
+    def is_to_save(self) -> bool:
+        """Whether it is time for a checkpoint that nobody asked for."""
+        return time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_s
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds of training left to the trial; None without a limit."""
+        limit = self.assignment.time_left_s
+        return None if limit is None else max(limit - self.elapsed_s, 0.0)
+
+    def take_note(self, replies: Sequence[Reply]) -> None:
+        """What all ranks answered to one step."""
+        newest = min(reply.checkpoint_epoch or 0 for reply in replies) or None
+        if newest != self._checkpoint_epoch:
+            self._checkpoint_epoch, self._saved_at = newest, time.monotonic()
+            self._save_s = max(reply.save_s for reply in replies)
+        gpus = [reply.gpu_gib for reply in replies if reply.gpu_gib is not None]
+        hosts = [reply.host_gib for reply in replies if reply.host_gib is not None]
+        self._peaks = Peaks(gpu_gib=max(gpus, default=None), host_gib=sum(hosts) if hosts else None)
+
+    def with_facts(self, event: Event) -> Event:
+        """The event, with the time, the memory and the checkpoint that it tells of."""
+        if isinstance(event, Unusable):
+            return event
+        facts: dict[str, Any] = {"elapsed_s": self.elapsed_s, "peaks": self._peaks}
+        if not isinstance(event, Failed):
+            facts["checkpoint_epoch"] = self._checkpoint_epoch
+        return type(event)(**{**vars(event), **facts})
+
+    def log_tail(self) -> str:
+        """The end of what this attempt has printed."""
+        try:
+            with (self.dir / "log.txt").open("rb") as file:
+                file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, self._log_start))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+    def say(self, text: str) -> None:
+        """A line of ours in the trial's log."""
+        with suppress(OSError):  # a note that can't be written is no reason to lose the trial
+            self.dir.mkdir(parents=True, exist_ok=True)
+            with open_log(self.dir / "log.txt") as file:
+                print(f"hpsearch: {text}", file=file)

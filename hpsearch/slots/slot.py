@@ -1,0 +1,215 @@
+"""The ranks of one slot and the leg that they are at; knows Ray's actors, not Tune.
+
+Nothing that a trainable does, dying included, raises here: it becomes an event, and the slot takes the next leg.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import final
+
+from ray.exceptions import RayError
+
+from hpsearch.slots.attempt import Reply
+from hpsearch.slots.causes import exit_evidence
+from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Unusable
+from hpsearch.slots.leg import Leg
+from hpsearch.slots.naming import CallNames
+from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
+from hpsearch.slots.roster import Roster, remove_roster, write_roster
+from hpsearch.slots.settings import SlotSettings
+
+FINISH_TIMEOUT_S = 30.0
+"""A rank that takes longer to let go of a trial is replaced."""
+START_ATTEMPTS = 3
+"""Times in a row that ranks may die while they come up."""
+MAX_WHY = 300
+"""Characters of an unexpected error that become evidence."""
+
+
+@final
+class Slot:
+    """Trains leg after leg."""
+
+    def __init__(self, settings: SlotSettings, ranks: RankGroup) -> None:
+        """No leg yet, and the ranks need not run.
+
+        Args:
+            settings: Of the sweep.
+            ranks: This slot's own.
+        """
+        self._settings, self._ranks = settings, ranks
+        self._leg: Leg | None = None
+        self._rejoin = False
+        self._gone: NodeGone | None = None
+        self._call_names = CallNames(settings)
+
+    def assign(self, assignment: Assignment) -> None:
+        """Take the next attempt; the one before is over."""
+        self.finish(save=False)
+        self._leg = Leg(assignment, Path(self._settings.trials_dir))
+        self._call_names.first(assignment)
+
+    def next_event(self) -> Event:
+        """Train one epoch.
+
+        Raises:
+            NodeGone: A machine of this slot is gone, and its place with it: Ray must find the trial another one.
+        """
+        assert self._leg is not None
+        leg, start = self._leg, time.monotonic()
+        try:
+            if self._gone is not None:
+                raise self._gone
+            mistake = self._start_ranks() if not self._ranks.alive else None
+            if mistake is not None:
+                return Unusable(evidence=mistake)
+            self._rejoin_ranks(leg)
+            start = time.monotonic()  # a warm slot costs nothing; a cold one is not the trial's time
+            event = self._step(leg)
+        except NodeGone as gone:
+            self._replace_ranks(leg, f"this slot is given up: {gone.why}")
+            raise
+        except RankLost as lost:
+            event = self._lost(leg, lost)
+        except (RanksLate, RayError) as error:
+            event = self._lost(leg, RankLost(0, 0, " ".join(str(error).split())[-MAX_WHY:]))
+        leg.elapsed_s += time.monotonic() - start
+        return leg.with_facts(event)
+
+    def be(self, number: int) -> None:
+        """Have a number, counted from 1, that the names of ranks to come tell."""
+        self._ranks.slot = number
+
+    def finish(self, *, save: bool) -> None:
+        """Let go of the attempt, if there is one; replace ranks that did not come clean.
+
+        Args:
+            save: Whether to write a checkpoint first.
+        """
+        leg, self._leg = self._leg, None
+        if leg is None:
+            return
+        remove_roster(leg.dir)
+        if not self._ranks.alive:
+            return
+        try:
+            cleaned = self._ranks.call("finish", save, timeout_s=FINISH_TIMEOUT_S)
+        except (RankLost, RanksLate) as error:
+            self._gone = error if isinstance(error, NodeGone) else None
+            self._replace_ranks(leg, f"the ranks are replaced: {error}")
+            return
+        for rank, answer in enumerate(cleaned):
+            for note in answer.notes:
+                leg.say(f"rank {rank}: {note}")
+        if not all(answer.fit for answer in cleaned):
+            self._replace_ranks(leg, "the ranks are replaced, since they did not come clean")
+
+    def close(self) -> None:
+        """End the slot."""
+        self.finish(save=False)
+        self._ranks.kill()
+
+    def _step(self, leg: Leg) -> Event:
+        begin = leg.assignment if leg.is_fresh else None
+        if leg.is_fresh:
+            write_roster(leg.dir, Roster(attempt=leg.assignment.attempt, ranks=self._ranks.members))
+        try:
+            replies = self._ranks.call(
+                "step",
+                begin,
+                leg.is_to_save,
+                timeout_s=leg.time_left_s,
+                name=str(self._call_names),
+                is_last=_last_answer,
+            )
+        except PeersLate as late:
+            self._replace_ranks(leg, "one rank was over and the others waited for it: all are replaced")
+            return _without_late(late)
+        except RanksLate as late:
+            return self._hung(leg, late)
+        if leg.is_fresh:
+            self._ranks.hold_shared_data()
+        leg.is_fresh = False
+        leg.take_note(replies)
+        return self._event(leg, replies)
+
+    def _event(self, leg: Leg, replies: list[Reply]) -> Event:
+        failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.echo)
+        if failed:
+            return self._after_failure(leg, replies, failed[0])
+        ended = [rank for rank, reply in enumerate(replies) if reply.ended]
+        if len(ended) == len(replies):
+            return Ended(elapsed_s=0.0)
+        if ended:
+            self._replace_ranks(leg, "the ranks came to different ends and are replaced")
+            return Failed(
+                cause="rank_lost",
+                evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
+            )
+        assert replies[0].metrics is not None
+        value = replies[0].metrics[self._settings.metric]
+        self._call_names.next(leg.assignment, epochs=replies[0].epoch, value=value)
+        return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
+
+    def _after_failure(self, leg: Leg, replies: list[Reply], first: Reply) -> Event:
+        """The first rank's own failure; ranks in a broken process group meet anew before the next trial."""
+        assert first.failure is not None
+        if any(reply.poisoned for reply in replies):
+            self._replace_ranks(leg, "CUDA is unusable after this error: the ranks are replaced")
+        elif self._settings.request.workers > 1 and self._ranks.alive:
+            self._rejoin = True
+        return first.failure
+
+    def _lost(self, leg: Leg, lost: RankLost) -> Event:
+        evidence = lost.why or exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=leg.log_tail())
+        self._replace_ranks(leg, evidence)
+        return Failed(cause="killed", evidence=evidence)
+
+    def _hung(self, leg: Leg, late: RanksLate) -> Event:
+        behind = ", ".join(str(rank) for rank in late.behind)
+        self._replace_ranks(leg, f"killed: over its time limit; rank {behind} was still at work")
+        used = leg.elapsed_s + (leg.time_left_s or 0.0)
+        return Failed(
+            cause="hung",
+            evidence=f"over limits.trial_time after {used:.0f} s of this attempt; rank {behind} was still at work",
+        )
+
+    def _start_ranks(self) -> str | None:
+        """Bring the ranks up; why the trainable can't be used, if it can't."""
+        for attempt in range(START_ATTEMPTS):
+            try:
+                return self._ranks.start()
+            except NodeGone:
+                raise
+            except (RankLost, RanksLate):
+                self._ranks.kill()
+                if attempt == START_ATTEMPTS - 1:
+                    raise
+        return None
+
+    def _rejoin_ranks(self, leg: Leg) -> None:
+        """After a failure in one of several ranks nobody knows what is left in the process group: make it anew."""
+        if self._rejoin and leg.is_fresh and self._ranks.alive:
+            self._ranks.join()
+        self._rejoin = False
+
+    def _replace_ranks(self, leg: Leg, why: str) -> None:
+        leg.say(why)
+        self._ranks.kill()
+
+
+def _last_answer(reply: Reply) -> str | None:
+    return "failed" if reply.failure is not None else "ended" if reply.ended else None
+
+
+def _without_late(late: PeersLate) -> Event:
+    """Some ranks failed or ended while the ranks behind hung."""
+    replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.echo)
+    failure = next((reply.failure for reply in replies if reply.failure is not None), None)
+    if failure is not None:
+        return failure
+    over = min(late.answers)
+    ended = f"rank {over} ended after {late.answers[over].epoch} epochs"
+    return Failed(cause="rank_lost", evidence=f"{ended}, rank {late.behind[0]} never came to an end")
