@@ -14,12 +14,13 @@ from torch import Tensor
 from hpsearch.errors import Diverged, InvalidConfig
 from hpsearch.training.data import Loader
 from hpsearch.training.evaluation import Metric, evaluate
+from hpsearch.training.keeping import Stateful
 from hpsearch.training.oom import MicroBatch
 from hpsearch.training.parallel import any_rank, gpu_peaks, sum_over_ranks
 from hpsearch.training.rng import get_rng_states, set_rng_states
 from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.step import Learner
-from hpsearch.training.trial import Stateful, current_trial
+from hpsearch.training.trial import current_trial
 
 Row = dict[str, float]
 OnStep = Callable[[int, Tensor], None]

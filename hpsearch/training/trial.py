@@ -7,30 +7,18 @@ is imported inside functions: a driver that looks up a trainable shall not pay f
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, final
+
+from hpsearch.training.keeping import Keeping, Stateful, check_has_state
 
 if TYPE_CHECKING:
     import torch
-
-    from hpsearch.training.checkpoint import Checkpoint
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """What `keep` takes: modules, optimizers, schedulers, scalers and anything alike."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All state, as tensors, numbers, texts, lists and dicts."""
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Take over what `state_dict` gave."""
 
 
 @final
@@ -87,13 +75,11 @@ class TrialContext:
         """One sentence when a damaged checkpoint was passed over; whoever tells it takes it away."""
         self._device = device
         self._loader_workers = loader_workers
-        self._checkpoint_dir = checkpoint_dir
-        self._resume_at_most = resume_at_most
-        self._kept: dict[str, Stateful] = {}
-        self._own: dict[str, Stateful] = {}
-        self._restored: Checkpoint | None = None  # its states are handed out one by one
-        self._loaded = False
-        self._saved_epoch: int | None = None
+        self._keeping = (
+            None
+            if checkpoint_dir is None
+            else Keeping(checkpoint_dir, rank=rank, world_size=world_size, at_most=resume_at_most)
+        )
 
     @property
     def device(self) -> torch.device:
@@ -118,7 +104,7 @@ class TrialContext:
     @property
     def kept(self) -> bool:
         """Whether a checkpoint would hold anything: something was registered, and there is a folder."""
-        return bool(self._kept or self._own)
+        return self._keeping is not None and self._keeping.holds_any
 
     def keep(self, **objects: Stateful) -> int:
         """Register what belongs into a checkpoint, and restore it at once if there is one.
@@ -139,7 +125,7 @@ class TrialContext:
         Example:
             >>> start = current_trial().keep(model=model, optimizer=optimizer)  # doctest: +SKIP
         """
-        return self._keep(objects, self._kept)
+        return self._keep(objects, of_rank=False)
 
     def keep_own(self, **objects: Stateful) -> int:
         """Like `keep`, for what differs from rank to rank: the stages of a pipeline, the shards of a model.
@@ -153,18 +139,18 @@ class TrialContext:
         Example:
             >>> start = current_trial().keep_own(stage=stage, optimizer=optimizer)  # doctest: +SKIP
         """
-        return self._keep(objects, self._own)
+        return self._keep(objects, of_rank=True)
 
-    def _keep(self, objects: Mapping[str, Stateful], held: dict[str, Stateful]) -> int:
+    def _keep(self, objects: Mapping[str, Stateful], *, of_rank: bool) -> int:
         for name, kept in objects.items():
-            self._check(name, kept)
-        if self._checkpoint_dir is None:
+            check_has_state(name, kept)
+        if self._keeping is None:
             return 0  # and hold nothing: by hand one context serves training after training
-        held |= objects
-        if not self._loaded:
-            self._load(self._checkpoint_dir)
-        if self._restored is not None:
-            self._restore(objects, self._restored, of_rank=held is self._own)
+        self._keeping.hold(objects, of_rank=of_rank)
+        if not self._keeping.was_read:
+            self.resumed_from, self.checkpoint_warning = self._keeping.read()
+            self.epochs_done = self.resumed_from or self.epochs_done
+        self._keeping.restore(objects, of_rank=of_rank, device=self.device)
         return self.resumed_from
 
     def save(self) -> int | None:
@@ -173,60 +159,9 @@ class TrialContext:
         Returns:
             `epochs_done`; None where nothing is kept or there is no folder for it.
         """
-        if not self.kept or self._checkpoint_dir is None:
+        if self._keeping is None or not self._keeping.holds_any:
             return None
-        if self._saved_epoch != self.epochs_done:
-            from hpsearch.training.checkpoint import save_checkpoint
-
-            save_checkpoint(
-                self._checkpoint_dir,
-                epoch=self.epochs_done,
-                rank=self.rank,
-                world_size=self.world_size,
-                objects=self._kept if self.rank == 0 else {},
-                own=self._own,
-                device=self.device,
-                previous=self._saved_epoch,
-            )
-            self._saved_epoch = self.epochs_done
-        return self._saved_epoch
-
-    def _check(self, name: str, kept: object) -> None:
-        if not isinstance(kept, Stateful) or isinstance(kept, type):
-            raise TypeError(
-                f"keep({name}=...): expected an object with state_dict and load_state_dict, got {type(kept).__name__}."
-            )
-        if name in self._kept or name in self._own:
-            raise ValueError(f"keep({name}=...): there is a '{name}' already. Each object needs a name of its own.")
-
-    def _load(self, folder: Path) -> None:
-        """The newest intact checkpoint, if there is any."""
-        from hpsearch.training.checkpoint import load_checkpoint
-
-        self._loaded = True
-        self._restored, self.checkpoint_warning = load_checkpoint(folder, rank=self.rank, at_most=self._resume_at_most)
-        if self._restored is not None:
-            self.epochs_done = self.resumed_from = self._saved_epoch = self._restored.epoch
-
-    def _restore(self, objects: Mapping[str, Stateful], found: Checkpoint, *, of_rank: bool) -> None:
-        from hpsearch.training.parallel import unwrap
-        from hpsearch.training.rng import set_rng_states
-
-        states, call = (found.own, "keep_own") if of_rank else (found.states, "keep")
-        if of_rank and found.world_size != self.world_size:
-            raise ValueError(
-                f"keep_own: the checkpoint of epoch {found.epoch} was written by {found.world_size} ranks, each its own"
-                f" part; this trial has {self.world_size}. Go on with as many."
-            )
-        for name, kept in objects.items():
-            if name not in states:
-                known = ", ".join(states) or "nothing else"
-                raise ValueError(
-                    f"{call}({name}=...): the checkpoint of epoch {found.epoch} has no '{name}', only {known}."
-                )
-            unwrap(kept).load_state_dict(states.pop(name))
-        if found.rng is not None:
-            set_rng_states(found.rng, self.device)
+        return self._keeping.write(epoch=self.epochs_done, device=self.device)
 
 
 _active: TrialContext | None = None
@@ -256,7 +191,9 @@ def context_by_hand(**settings: Any) -> TrialContext:
     Args:
         settings: As `TrialContext` takes them, but for who this process is.
     """
-    return _join_torchrun(**settings) if _under_torchrun() else TrialContext(**settings)
+    from hpsearch.training.torchrun import join_torchrun
+
+    return TrialContext(**join_torchrun(), **settings)
 
 
 @contextmanager
@@ -310,25 +247,3 @@ def _shown(value: Any) -> str:
         return f"{float(value):.6g}"
     except (TypeError, ValueError):
         return str(value)
-
-
-def _under_torchrun() -> bool:
-    return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-
-
-def _join_torchrun(**settings: Any) -> TrialContext:
-    from hpsearch.training.parallel import join, leave
-
-    context = TrialContext(
-        rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]), device=_local_device(), **settings
-    )
-    if context.world_size > 1:
-        join(context.rank, context.world_size, store=None, device=context.device)
-        atexit.register(leave)
-    return context
-
-
-def _local_device() -> str:
-    import torch
-
-    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
