@@ -5,22 +5,21 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from hpsearch.definitions import check_function, functions_in, no_trainable, only_defines
 from hpsearch.dialect_command import DEFAULT
-from hpsearch.errors import Problem, SpecError, did_you_mean
+from hpsearch.errors import SpecError, did_you_mean
 from hpsearch.script import Script
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAU
         return _locate_entry_point(text)
     is_file = place.endswith(".py") or "/" in place
     if not function.isidentifier() or not (is_file or all(part.isidentifier() for part in place.split("."))):
-        raise _wrong(f"expected {_FORMS}, got {text!r:.80}.")
+        raise no_trainable(f"expected {_FORMS}, got {text!r:.80}.")
     if is_file:
         return _locate_in_file(place, function, spec_dir)
     return _locate_in_module(place, function)
@@ -78,7 +77,7 @@ def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:
         SpecError: It names none, or none that is there.
     """
     if sweep.trainable is None:
-        raise _wrong("'trainable' is missing. Write trainable: module:function.")
+        raise no_trainable("'trainable' is missing. Write trainable: module:function.")
     arguments = DEFAULT if sweep.arguments is None else sweep.arguments
     return locate(sweep.trainable, spec_dir=spec_dir, arguments=arguments)
 
@@ -112,10 +111,6 @@ def load(source: TrainableSource) -> Callable[..., Any]:
 _FORMS = "module:function or path/file.py:function"
 
 
-def _wrong(message: str) -> SpecError:
-    return SpecError([Problem(where=("trainable",), message=message)])
-
-
 def _locate_entry_point(name: str) -> TrainableSource:
     from importlib.metadata import entry_points  # slow to import, and seldom needed
 
@@ -123,22 +118,22 @@ def _locate_entry_point(name: str) -> TrainableSource:
     if name in known:
         return _locate_in_module(known[name].module, known[name].attr)
     listed = f" Installed trainables: {', '.join(sorted(known))}." if known else ""
-    raise _wrong(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
+    raise no_trainable(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
 
 
 def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> TrainableSource:
     path, source = _read_file(place, spec_dir)
-    _check_function(function, source, str(path))
+    check_function(function, source, str(path))
     name = path.stem.replace(".", "_")
     return TrainableSource(kind="file", module=name, function=function, file_path=path.resolve())
 
 
 def _locate_script(place: str, spec_dir: Path | None, arguments: tuple[str, ...]) -> TrainableSource:
     path, source = _read_file(place, spec_dir)
-    if all(map(_does_nothing, _parsed(source, str(path)).body)):
-        functions = [name for name, kind in _names_in(source, str(path)).kinds.items() if kind == "function"]
+    if only_defines(source, str(path)):
+        functions = functions_in(source, str(path))
         hint = f"Name one, {place}:{functions[0]}" if functions else "Write what it shall do"
-        raise _wrong(f"running {path} does nothing: it only defines things. {hint}.")
+        raise no_trainable(f"running {path} does nothing: it only defines things. {hint}.")
     return TrainableSource(kind="script", module="__main__", function="", file_path=path.resolve(), arguments=arguments)
 
 
@@ -151,20 +146,20 @@ def _read_file(place: str, spec_dir: Path | None) -> tuple[Path, str]:
         with suppress(OSError):
             nearby.update(neighbour.name for path in tried for neighbour in path.parent.glob("*.py"))
         looked = " nor ".join(str(path) for path in tried)
-        raise _wrong(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
+        raise no_trainable(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
     try:
         return path, importlib.util.decode_source(path.read_bytes())
     except (OSError, SyntaxError, UnicodeError) as error:
-        raise _wrong(f"{path} can't be read: {error}.") from error
+        raise no_trainable(f"{path} can't be read: {error}.") from error
 
 
 def _locate_in_module(name: str, function: str) -> TrainableSource:
     spec = _find_module(name)
     if spec.origin is None:
-        raise _wrong(f"'{name}' is a folder without __init__.py. Write the module in it that has '{function}'.")
+        raise no_trainable(f"'{name}' is a folder without __init__.py. Write the module in it that has '{function}'.")
     source = _source_of(spec)
     if source is not None:
-        _check_function(function, source, _shortened(spec.origin))
+        check_function(function, source, _shortened(spec.origin))
     path = Path(spec.origin).resolve() if source is not None and spec.has_location else None
     return TrainableSource(kind="module", module=name, function=function, file_path=path)
 
@@ -177,7 +172,9 @@ def _find_module(name: str) -> ModuleSpec:
     parts = name.split(".")
     for depth, part in enumerate(parts, start=1):
         if search is None:
-            raise _wrong(f"'{'.'.join(parts[: depth - 1])}' is a module, not a package: there is no '{name}' in it.")
+            raise no_trainable(
+                f"'{'.'.join(parts[: depth - 1])}' is a module, not a package: there is no '{name}' in it."
+            )
         folders = list(search)
         spec = PathFinder.find_spec(".".join(parts[:depth]), folders)
         if spec is None and depth == 1:
@@ -202,7 +199,7 @@ def _no_module(parts: list[str], depth: int, folders: list[str]) -> SpecError:
     missing, outer = parts[depth - 1], ".".join(parts[: depth - 1])
     known = {found.name for found in pkgutil.iter_modules(folders)}
     place = f"in the package '{outer}'" if outer else "in the working directory or on sys.path"
-    return _wrong(f"there is no module '{missing}' {place}.{did_you_mean(missing, known)}")
+    return no_trainable(f"there is no module '{missing}' {place}.{did_you_mean(missing, known)}")
 
 
 def _source_of(spec: ModuleSpec) -> str | None:
@@ -211,89 +208,13 @@ def _source_of(spec: ModuleSpec) -> str | None:
     try:
         source = get_source(spec.name) if get_source is not None else None
     except (ImportError, SyntaxError) as error:
-        raise _wrong(f"the module '{spec.name}' can't be read: {error}.") from error
+        raise no_trainable(f"the module '{spec.name}' can't be read: {error}.") from error
     return source if isinstance(source, str) else None
 
 
 def _shortened(path: str) -> str:
     """A path as the user knows it: relative where it is below the working directory."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
-
-
-def _check_function(name: str, source: str, path: str) -> None:
-    names = _names_in(source, path)
-    kind = names.kinds.get(name)
-    if kind == "class":
-        raise _wrong(f"'{name}' in {path} is a class. Write a function, def train(config), that makes and runs it.")
-    if kind == "async":
-        raise _wrong(f"'{name}' in {path} is an async function. Write def in place of async def.")
-    if kind is not None or names.open_ended:
-        return
-    functions = [known for known, kind in names.kinds.items() if kind == "function"]
-    listed = ", ".join(functions[:10]) or "none"
-    raise _wrong(f"there is no function '{name}' in {path}.{did_you_mean(name, functions)} Functions there: {listed}.")
-
-
-def _does_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement at top level only defines something."""
-    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr):
-        return not any(isinstance(node, ast.Call | ast.Await) for node in ast.walk(statement))
-    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Pass)
-    return isinstance(statement, kinds)
-
-
-def _names_in(source: str, path: str) -> _Names:
-    names = _Names()
-    for statement in _top_level(_parsed(source, path).body):
-        names.add(statement)
-    return names
-
-
-def _parsed(source: str, path: str) -> ast.Module:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an unknown escape in a string is for the import to complain about
-            return ast.parse(source)
-    except SyntaxError as error:
-        raise _wrong(f"{path}:{error.lineno} is not Python: {error.msg}.") from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise _wrong(f"{path} is not Python: {error}.") from error
-
-
-@dataclass(kw_only=True)
-class _Names:
-    """What a module defines at top level."""
-
-    kinds: dict[str, Literal["function", "async", "class", "other"]] = field(default_factory=dict)
-    """The last definition of each name."""
-    open_ended: bool = False
-    """Whether there may be more, by `from ... import *` or a `__getattr__`."""
-
-    def add(self, statement: ast.stmt) -> None:
-        match statement:
-            case ast.FunctionDef(name=name):
-                self.kinds[name] = "function"
-                self.open_ended |= name == "__getattr__"
-            case ast.AsyncFunctionDef(name=name):
-                self.kinds[name] = "async"
-            case ast.ClassDef(name=name):
-                self.kinds[name] = "class"
-            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                self.kinds.update({alias.asname or alias.name.partition(".")[0]: "other" for alias in aliases})
-                self.open_ended |= any(alias.name == "*" for alias in aliases)
-            case ast.Assign() | ast.AnnAssign(value=ast.expr()):
-                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-                stored = (node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
-                self.kinds.update({node.id: "other" for node in stored if isinstance(node.ctx, ast.Store)})
-
-
-def _top_level(body: Iterable[ast.AST]) -> Iterator[ast.stmt]:
-    """The statements that run on import, those inside `if`, `try`, `with` and loops too."""
-    for node in body:
-        if isinstance(node, ast.stmt):
-            yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
-            yield from _top_level(ast.iter_child_nodes(node))
 
 
 def _import_file(source: TrainableSource) -> ModuleType:
