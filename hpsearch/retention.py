@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import final
 
 from hpsearch.exploring import has_explorers
+from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.ledger.memory import checkpoint_dir
 from hpsearch.ledger.records import SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.stopping import make_stopping_rule

@@ -36,6 +36,7 @@ def logs(
     home: Home = None,
 ) -> None:
     """Print what a trial has printed."""
+    from hpsearch.ledger.layout import log_path
     from hpsearch.ledger.lock import is_held
 
     *names, word = words
@@ -45,7 +46,7 @@ def logs(
     with open_ledger(home) as ledger:
         record = ledger.sweep(names[0] if names else None)
         folder = ledger.home / record.folder
-        path = folder / "trials" / f"{number:04d}" / "log.txt"
+        path = log_path(folder, number)
 
         def may_grow() -> bool:
             states = {trial.number: trial.state for trial in ledger.trials(record)}

@@ -12,6 +12,7 @@ from typing import final
 
 from hpsearch.ledger.claims import UNFINISHED_STATES, Claims
 from hpsearch.ledger.fingerprint import Code, code_hash, data_hash, trial_fingerprint
+from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import Claim, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
@@ -130,11 +131,6 @@ class Memory:
 
     def _is_alive(self, holder: Claim) -> bool:
         return is_held(self._ledger.home / holder.folder)
-
-
-def checkpoint_dir(sweep_dir: Path, number: int) -> Path:
-    """Where the ranks of a trial write its checkpoints."""
-    return sweep_dir / "trials" / f"{number:04d}" / "checkpoint"
 
 
 def newest_epoch(folder: Path, at_most: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import final
 
 from hpsearch.ledger.home import home_option
+from hpsearch.ledger.layout import trial_dir
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
@@ -124,7 +125,7 @@ class Follower:
     def _roster(self, record: TrialRecord) -> Roster | None:
         if not self.runs or record.state != "running":
             return None
-        return roster_of(self._folder / "trials" / f"{record.number:04d}", attempt=record.attempts)
+        return roster_of(trial_dir(self._folder, record.number), attempt=record.attempts)
 
     def _outlook(self) -> Outlook:
         if self.notice is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.causes import CAUSE_CLASSES, Cause, CauseClass
+from hpsearch.ledger.layout import log_path
 from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialRecord, TrialState
 from hpsearch.plain import printable, terminal_text
 
@@ -100,7 +101,7 @@ def failed_attempts(
             place=failure.place,
             was_retried=failure.was_retried,
             state=by_number[failure.number].state,
-            log=home / sweep.folder / "trials" / f"{failure.number:04d}" / "log.txt",
+            log=log_path(home / sweep.folder, failure.number),
         )
         for failure in known
     ]

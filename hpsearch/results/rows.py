@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.results import columns as c
 from hpsearch.results.columns import AFTER, BEFORE
@@ -89,7 +91,7 @@ def _free(name: str, taken: Set[str], *, prefix: str) -> str:
 
 def checkpoint_of(sweep: SweepRecord, trial: TrialRecord) -> str | None:
     """Folder of a trial's checkpoints, relative to the ledger's folder; None without one."""
-    return None if trial.checkpoint_epoch is None else f"{sweep.folder}/trials/{trial.number:04d}/checkpoint"
+    return None if trial.checkpoint_epoch is None else str(checkpoint_dir(Path(sweep.folder), trial.number))
 
 
 def _trial_row(sweep: SweepRecord, trial: TrialRecord, columns: TrialColumns) -> Row:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import UnknownSweep
+from hpsearch.ledger.layout import log_path
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.results.curves import learning_curves
 from hpsearch.results.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
@@ -172,7 +173,7 @@ def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
         if trial.state == "failed":
             groups.setdefault((trial.cause or "", trial.evidence or ""), []).append(trial.number)
     return [
-        f"{_numbers(numbers)} failed ({cause}): {evidence}. Log: {_log_path(home, sweep, numbers[0])}"
+        f"{_numbers(numbers)} failed ({cause}): {evidence}. Log: {log_path(home / sweep.folder, numbers[0])}"
         for (cause, evidence), numbers in groups.items()
     ]
 
@@ -206,7 +207,7 @@ def trial_details(
         "attempts": trial.attempts,
         "reused_from": trial.reused_from,
         "checkpoint": checkpoint_of(sweep, trial),
-        "log": str(_log_path(home, sweep, number)),
+        "log": str(log_path(home / sweep.folder, number)),
         "history": [{name: value for name, value in row.items() if name != "trial"} for row in history],
     }
 
@@ -218,10 +219,6 @@ def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:
         for name, value in trial.point.items():
             values.setdefault(name, set()).add(canonical(value))
     return [name for name, seen in values.items() if len(seen) > 1]
-
-
-def _log_path(home: Path, sweep: SweepRecord, number: int) -> Path:
-    return home / sweep.folder / "trials" / f"{number:04d}" / "log.txt"
 
 
 def _numbers(numbers: list[int]) -> str:

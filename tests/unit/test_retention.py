@@ -9,8 +9,9 @@ import pytest
 
 from hpsearch.engine import Engine, Verdict
 from hpsearch.errors import SweepInUse
+from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.ledger.memory import Memory, checkpoint_dir
+from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.retention import Checkpoints, clean
 from hpsearch.search import make_searcher
