@@ -6,12 +6,13 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from hpsearch.engine import Engine
-from hpsearch.errors import Problem, SpecError, in_short
+from hpsearch.errors import LedgerError, Problem, SpecError, in_short
 from hpsearch.ledger.file import FILE_NAME, check_whole, storage_errors
 from hpsearch.ledger.fingerprint import Code, code_of
 from hpsearch.ledger.lock import writer_lock
@@ -135,6 +136,14 @@ class _Held:
                 return None
         prior = self._prior()
         engine = self._engine(prior)
+        try:
+            return self._go_on(engine, prior)
+        except BaseException as error:
+            self._leave(engine, error)
+            raise
+
+    def _go_on(self, engine: Engine, prior: Prior | None) -> int | None:
+        """Train what is left of an engine that has heard its past."""
         num_known = len(engine.trials)
         has_work = engine.find_work()
         is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
@@ -212,24 +221,29 @@ class _Held:
         note = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
         with storage_errors(self.folder):
             (self.folder / "trials").mkdir(exist_ok=True)
-        try:
-            with quiet(self.folder / "driver.log") as stream:
-                session = Session(
-                    engine,
-                    folder=self.folder,
-                    stream=stream,
-                    shipped=shipped,
-                    num_known=num_known,
-                    show=self.run.show,
-                    num_gpus=self.run.num_gpus,
-                    note=note,
-                )
-                return session.run()
-        except BaseException:
-            if self.known is None and not any(trial.epochs for trial in engine.trials.values()):
-                self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
-                shutil.rmtree(self.folder / "trials", ignore_errors=True)
-            raise
+        with quiet(self.folder / "driver.log") as stream:
+            session = Session(
+                engine,
+                folder=self.folder,
+                stream=stream,
+                shipped=shipped,
+                num_known=num_known,
+                show=self.run.show,
+                num_gpus=self.run.num_gpus,
+                note=note,
+            )
+            return session.run()
+
+    def _leave(self, engine: Engine, error: BaseException) -> None:
+        """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
+        if self.known is None and not any(trial.trained and trial.epochs for trial in engine.trials.values()):
+            self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
+            shutil.rmtree(self.folder / "trials", ignore_errors=True)
+            return
+        is_signal = isinstance(error, KeyboardInterrupt)
+        with suppress(LedgerError):  # where the error was one, its end can't be written either
+            engine.stop("interrupted", "a signal came before a trial began" if is_signal else in_short(error))
+            engine.finish()
 
 
 def _write(results: Results, ledger: Ledger) -> None:

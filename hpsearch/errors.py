@@ -115,7 +115,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, exit_code: int) -> None:
         """Remember what the process should exit with: 130 after Ctrl-C, 143 after SIGTERM."""
-        super().__init__("Interrupted before a trial began; the ledger is as it was.")
+        super().__init__("Interrupted before a trial began.")
         self.exit_code = exit_code
 
 

@@ -32,7 +32,7 @@ def test_a_signal_before_the_first_trial_is_told_in_words_and_by_its_exit_code(c
 
     monkeypatch.setattr("hpsearch.entry.resume", interrupted)
     result = CliRunner().invoke(app, ["resume"])
-    assert (result.exit_code, result.stderr) == (code, "Interrupted before a trial began; the ledger is as it was.\n")
+    assert (result.exit_code, result.stderr) == (code, "Interrupted before a trial began.\n")
 
 
 def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback(monkeypatch):

@@ -13,9 +13,10 @@ import pytest
 import hpsearch
 from hpsearch.driver import Run
 from hpsearch.entry import resume
-from hpsearch.errors import SpecError, SweepExists, SweepInUse
+from hpsearch.errors import Interrupted, SpecError, SweepExists, SweepInUse
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.provenance import read_provenance
 from hpsearch.replay import uncollected
@@ -102,8 +103,6 @@ def test_files_that_the_ledger_does_not_know_are_not_taken_for_checkpoints(known
 
 def test_a_second_sweep_that_the_ledger_can_answer_needs_no_ray(known, home):
     code = code_of(locate(known().sweep.trainable, spec_dir=None))
-    from hpsearch.ledger.memory import Memory
-
     with Ledger(home) as ledger:
         record = ledger.sweep("known")
         memory = Memory(ledger, known().sweep, record, code=code)
@@ -115,6 +114,39 @@ def test_a_second_sweep_that_the_ledger_can_answer_needs_no_ray(known, home):
     assert sorted(results.trials["reused_from"]) == ["known/1", "known/2"]
     assert results.best is not None and results.best.value == 1.0
     assert results.sweep.state == "done"
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray never comes up: the user has pressed Ctrl-C."""
+
+    def connect(*words: object, **more: object) -> None:
+        raise Interrupted(130)
+
+    monkeypatch.setattr("hpsearch.session.connect", connect)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_known_sweep_that_is_interrupted_before_a_trial_began_can_go_on(known, home):
+    with pytest.raises(Interrupted):
+        known(parameters={"x": {"values": [1, 2]}}, limits={"trials": 2, "epochs": 2}).start()
+    with Ledger(home) as ledger:
+        record = ledger.sweep("known")
+        assert (record.state, record.reason) == ("interrupted", "a signal came before a trial began")
+        assert {trial.state for trial in ledger.trials(record)} <= {"done", "interrupted"}
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_new_sweep_that_has_trained_nothing_itself_is_forgotten_whatever_it_took_from_others(known, home):
+    with Ledger(home) as ledger:
+        record = ledger.sweep("known")
+        memory = Memory(ledger, known().sweep, record, code=code_of(locate(known().sweep.trainable, spec_dir=None)))
+        trial = ledger.trials(record)[0]
+        ledger.update_trial(trial.id, fingerprint=memory.fingerprint(dict(trial.point)))
+    with pytest.raises(Interrupted):
+        known(name="second").start()
+    with Ledger(home) as ledger:
+        assert [each.name for each in ledger.sweeps()] == ["known"]
 
 
 def test_resume_without_a_function_says_what_to_do(known, home):
