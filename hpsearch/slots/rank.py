@@ -24,6 +24,7 @@ from hpsearch.slots.causes import failure_of
 from hpsearch.slots.console import own_streams
 from hpsearch.slots.events import Assignment
 from hpsearch.slots.naming import process_name
+from hpsearch.slots.offspring import adopt
 from hpsearch.slots.process_state import ProcessState
 from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
@@ -64,6 +65,7 @@ class Rank:
         self._store: TCPStore | None = None
         own_streams()
         self._enter_driver_environment()
+        adopt()
         import torch
 
         if not torch.cuda.is_available():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +16,9 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.nodes import is_alive
+from hpsearch.slots.offspring import end_family
 from hpsearch.slots.rank import Rank
-from hpsearch.slots.roster import RankProcess
+from hpsearch.slots.roster import Process, RankProcess
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.training.sealed_memory import Copies
 
@@ -65,6 +65,8 @@ class _Process:
     actor: Any
     pid: int
     node: str
+    as_of: Process | None = None
+    """Known once the rank is up."""
 
 
 class RankGroup:
@@ -96,7 +98,8 @@ class RankGroup:
         self._processes = [_Process(actor, pid=0, node="") for actor in actors]
         facts = self.call("describe", timeout_s=START_TIMEOUT_S)
         self._processes = [
-            _Process(actor, fact["pid"], fact["node"]) for actor, fact in zip(actors, facts, strict=True)
+            _Process(actor, fact["pid"], fact["node"], fact["process"])
+            for actor, fact in zip(actors, facts, strict=True)
         ]
         self.members = tuple(RankProcess(process=fact["process"], gpus=fact["gpus"]) for fact in facts)
         for rank, fact in enumerate(facts):
@@ -163,12 +166,11 @@ class RankGroup:
         self._shared_data.follow(process.pid for process in self._processes if process.node == here)
 
     def kill(self) -> None:
-        """End every rank at once, with its whole process group, so that no child of its keeps a GPU."""
+        """End every rank at once, with all that it has started, so that no child of its keeps a GPU."""
         here = ray.get_runtime_context().get_node_id()
         for process in self._processes:
-            if process.pid and process.node == here:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)  # each Ray worker leads its process group
+            if process.as_of is not None and process.node == here:
+                end_family(process.as_of)
             with suppress(RayError):
                 ray.kill(process.actor)
         self._processes = []

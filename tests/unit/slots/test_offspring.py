@@ -1,0 +1,70 @@
+"""A rank's children of every kind end with it: real processes, no Ray."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from hpsearch.slots.offspring import end_family
+from hpsearch.slots.roster import Process
+
+RANK = """
+import os, subprocess, sys, time
+from hpsearch.slots.offspring import adopt
+
+adopt()
+SLEEP = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+subprocess.Popen(SLEEP)
+subprocess.Popen(SLEEP, start_new_session=True)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execv(SLEEP[0], SLEEP)
+    os._exit(0)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def rank() -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A process that leads its group, as a Ray worker does, and its child, detached child, daemon and fork."""
+    command = [sys.executable, "-c", RANK]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:  # type: ignore[call-overload]
+        try:
+            children = [psutil.Process(int(process.stdout.readline())) for _ in range(4)]
+            yield process, children
+        finally:
+            end_family(Process.of(process.pid))
+
+
+def test_all_that_a_rank_has_started_ends_with_it(rank):
+    process, children = rank
+    assert set(psutil.Process(process.pid).children(recursive=True)) >= set(children), "the daemon was adopted"
+    end_family(Process.of(process.pid))
+    gone, alive = psutil.wait_procs(children, timeout=60)
+    assert (len(gone), alive) == (4, [])
+    process.wait()
+
+
+def test_what_a_dead_rank_has_left_is_found_by_its_mark(rank):
+    process, children = rank
+    as_of = Process.of(process.pid)
+    process.kill()
+    process.wait()
+    end_family(as_of)
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+
+
+def test_a_rank_that_left_nothing_is_no_error():
+    process = subprocess.Popen(["true"])
+    as_of = Process.of(process.pid)
+    process.wait()
+    end_family(as_of)
