@@ -66,6 +66,16 @@ def duration_text(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "trial"), counted(12, "trial")
+        ('1 trial', '12 trials')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def terminal_text(text: str) -> str:
     """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -30,6 +30,7 @@ from hpsearch.live.standing import Outlook, Standing
 from hpsearch.monitoring import findable
 from hpsearch.nodes import Files, Node, NodeWatch
 from hpsearch.places import Places
+from hpsearch.plain import counted
 from hpsearch.room import Room
 from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.roster import roster_of
@@ -98,6 +99,8 @@ class Session:
             Interrupted: A signal came before the first trial began.
         """
         with Signals(self._on_signal) as signals, ray_settings():
+            files = f"files in {self._folder}, log {self._folder / 'driver.log'}"
+            self._say(f"{self._sweep.name}: {files}. Ray takes some seconds to come up.")
             while self._run_on_ray(signals):
                 signals.arm()
                 self._say("Ray is started again; what ran goes on from its checkpoints.")
@@ -248,9 +251,8 @@ class Session:
         known = f" ({'; '.join(past)})" if past else ""
         nodes = f" of {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else ""
         self._say(
-            f"{self._sweep.name}: {self._sweep.max_trials} trials{known},"
-            f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs{nodes};"
-            f" files in {self._folder}, log {self._folder / 'driver.log'}"
+            f"{self._sweep.name}: {counted(self._sweep.max_trials, 'trial')}{known},"
+            f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs{nodes}"
         )
         if self._note is not None:
             self._say(self._note)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import final
 
 from hpsearch.live.standing import MARKS, Standing, describe
-from hpsearch.plain import printable
+from hpsearch.plain import counted, printable
 from hpsearch.trial_run import TrialRun
 
 
@@ -26,10 +26,11 @@ class Lines:
     def on_end(self, trial: TrialRun) -> None:
         """One line."""
         standing = self._standing
+        point = describe(trial, standing.sweep)
         self._print(
             f"[{standing.states.total()}/{standing.total}] {MARKS.get(trial.state, ' ')} trial {trial.number}"
-            f" {trial.state} after {_epochs(trial.epochs)}, {trial.duration_s:.1f} s: {printable(self._what(trial))}"
-            f" ({describe(trial, standing.sweep)})"
+            f" {trial.state} after {counted(trial.epochs, 'epoch')}, {trial.duration_s:.1f} s:"
+            f" {printable(self._what(trial))}{f' ({point})' if point else ''}"
         )
 
     def _what(self, trial: TrialRun) -> str:
@@ -40,7 +41,3 @@ class Lines:
         if trial.best_epoch:
             return f"{self._standing.sweep.metric.name} {self._standing.best_text(trial)}"
         return trial.evidence or "no report"
-
-
-def _epochs(number: int) -> str:
-    return f"{number} epoch" if number == 1 else f"{number} epochs"

@@ -203,6 +203,14 @@ def test_a_pipe_gets_one_line_for_each_trial():
     assert "oom_gpu: too large" in lines[1]
 
 
+def test_a_trial_of_a_space_without_a_choice_has_no_empty_brackets():
+    fixed = Sweep.from_dict(SWEEP.to_dict() | {"parameters": {"x": 1}, "constraints": [], "initial_points": []})
+    lines: list[str] = []
+    done = trial(1, 0.5, state="done")
+    Lines(standing_of(done, sweep=fixed), lines.append).on_end(done)
+    assert lines[0].endswith(": acc 0.5")
+
+
 def test_the_screen_is_drawn_on_a_terminal_and_gone_at_the_end():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=200, height=30, legacy_windows=False)
