@@ -198,6 +198,23 @@ def test_a_death_at_any_write_loses_nothing(tmp_path: Path, tree, half):
         assert [row[1] for row in final] == [row[1] for row in expected], "the same configurations"
 
 
+@pytest.mark.parametrize("share", [0.6, 0.7])
+def test_after_a_death_the_same_trials_explore(tmp_path: Path, share: float):
+    """Nothing on disk says which: it depends on who led when they began, and on their points since."""
+    tree = {**ASHA, "method": "bayes", "limits": {"trials": 90, "epochs": 9}}
+    _, writes = unbroken(tmp_path / "unbroken", tree)
+    disk = Disk()
+    first, second = Driver(tmp_path, disk, tree, dies_at=int(share * writes)), Driver(tmp_path, disk, tree)
+    with pytest.raises(KilledError):
+        first.live()
+    known = [row[0] for row in table(tmp_path)]
+    second.live()
+    check_invariants(tmp_path, disk)
+    exploring, since = ([each.engine._searcher.explores(number) for number in known] for each in (first, second))
+    assert exploring == since
+    assert {True, False} == set(exploring) and len(known) < 90 == len(table(tmp_path))
+
+
 def test_many_deaths_in_a_row_end_all_the_same(tmp_path: Path):
     expected, _ = unbroken(tmp_path / "unbroken", SPEC)
     home, disk = tmp_path / "home", Disk()
