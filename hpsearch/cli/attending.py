@@ -21,8 +21,6 @@ LOOK_S = 0.2
 """Between two looks at a log, or at whether a sweep has ended."""
 PART_BYTES = 2**20
 """Of a log that are in memory at once: some are larger than that."""
-SECOND_SIGNAL_S = 0.5
-"""What a driver needs to take in the first signal before it gets the second."""
 STOP_TIMEOUT_S = 45.0
 """Running epochs have 15 s, and the processes of a sweep some seconds more."""
 
@@ -91,8 +89,7 @@ def _interrupt(pid: int, *, twice: bool) -> None:
     try:
         os.kill(pid, signal.SIGINT)
         if twice:
-            time.sleep(SECOND_SIGNAL_S)
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)  # two of a kind are one, to a process that had no time to take in the first
     except ProcessLookupError:  # it came to its end by itself
         return
     except PermissionError:
