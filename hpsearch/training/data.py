@@ -1,12 +1,8 @@
-"""Loaders: which samples a rank sees in which step, and the random state that they are loaded under.
+"""Loaders: processes that load the batches of a rank, each under a random state of its own.
 
-`batch_size` is always the global one. Step k of an epoch trains on the same samples whether one rank does it or eight,
-the last uneven step included: DistributedSampler's padding is cut off again, and where a rank would have nothing to do
-it gets one stand-in sample that counts for nothing, since DDP needs every rank in every step.
-
-Each batch is loaded under a random state of its own, made of (seed, epoch, step, rank). So augmentation does not depend
-on the number of loader workers, a resumed epoch sees what an uninterrupted one would, and `persistent_workers` costs
-nothing in reproducibility.
+That state is made of (seed, epoch, step, rank). So augmentation does not depend on the number of loader workers, a
+resumed epoch sees what an uninterrupted one would, and `persistent_workers` costs nothing in reproducibility. Which
+samples a batch has is in `dealing.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +17,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar, final
 import numpy
 import torch
 from numpy.random.mtrand import get_bit_generator, set_bit_generator
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset, default_collate
 
 from hpsearch.errors import InvalidConfig
+from hpsearch.training.dealing import EvalSteps, Step, TrainSteps
 from hpsearch.training.trial import TrialContext
 
 T = TypeVar("T")
@@ -99,7 +96,7 @@ class LoaderProcesses:
         self._datasets.append(dataset)
         return len(self._datasets) - 1
 
-    def batches(self, position: int, steps: Iterable[_Step]) -> Iterator[Batch]:
+    def batches(self, position: int, steps: Iterable[Step]) -> Iterator[Batch]:
         """One epoch of the data set at `position`."""
         self._turn.position, self._turn.steps = position, steps
         return iter(self._loader)
@@ -120,7 +117,7 @@ class LoaderProcesses:
 class Loader:
     """The batches of one rank, epoch after epoch. Iterate one epoch to its end, or `close`."""
 
-    def __init__(self, position: int, sampler: _TrainSteps | _EvalSteps, processes: LoaderProcesses) -> None:
+    def __init__(self, position: int, sampler: TrainSteps | EvalSteps, processes: LoaderProcesses) -> None:
         self._position, self._steps, self._processes = position, sampler, processes
 
     def set_epoch(self, epoch: int) -> None:
@@ -166,84 +163,19 @@ def make_loader(
         raise InvalidConfig(
             f"batch_size {batch_size} can't be split over {context.world_size} workers. Use a multiple of that."
         )
-    steps = _TrainSteps if train else _EvalSteps
+    steps = TrainSteps if train else EvalSteps
     processes = processes or LoaderProcesses(context)
     return Loader(processes.add(dataset), steps(len(dataset), batch_size, context), processes)
 
 
-class _Step(NamedTuple):
-    """What a loader worker is asked for."""
-
-    indices: list[int]
-    random_seed: int
-    """What is drawn while these samples are loaded follows from it."""
-    num_samples: int
-    num_global: int
-
-
 @final
-class _TrainSteps(Sampler[_Step]):
-    """Shuffled samples, dealt out to the ranks like cards."""
-
-    epoch = 0
-
-    def __init__(self, size: int, batch_size: int, context: TrialContext) -> None:
-        self._size, self._batch_size = size, batch_size
-        self._seed, self._rank, self._world_size = context.seed, context.rank, context.world_size
-        self._order: DistributedSampler[int] = DistributedSampler(
-            range(size),  # type: ignore[arg-type]  # it only asks for the length
-            num_replicas=context.world_size,
-            rank=context.rank,
-            seed=context.seed,
-        )
-
-    def __iter__(self) -> Iterator[_Step]:
-        self._order.set_epoch(self.epoch)
-        indices = list(self._order)
-        own = len(range(self._rank, self._size, self._world_size))  # what follows in `indices` is padding
-        share = self._batch_size // self._world_size
-        for step, seed in enumerate(_random_seeds(len(self), self._seed, self.epoch + 1, self._rank)):
-            start = step * share
-            count = max(0, min(start + share, own) - start)
-            yield _Step(
-                indices=indices[start : start + max(count, 1)],
-                random_seed=seed,
-                num_samples=count,
-                num_global=min(self._batch_size, self._size - step * self._batch_size),
-            )
-
-    def __len__(self) -> int:
-        return (self._size + self._batch_size - 1) // self._batch_size
-
-
-@final
-class _EvalSteps(Sampler[_Step]):
-    """Each sample exactly once over ranks, whose numbers of steps may differ. Every epoch is the same."""
-
-    epoch = 0
-
-    def __init__(self, size: int, batch_size: int, context: TrialContext) -> None:
-        self._indices = range(context.rank, size, context.world_size)
-        self._share = max(1, batch_size // context.world_size)
-        self._seed, self._rank = context.seed, context.rank
-
-    def __iter__(self) -> Iterator[_Step]:
-        for step, seed in enumerate(_random_seeds(len(self), self._seed, 0, self._rank)):
-            indices = list(self._indices[step * self._share : (step + 1) * self._share])
-            yield _Step(indices, seed, len(indices), len(indices))
-
-    def __len__(self) -> int:
-        return (len(self._indices) + self._share - 1) // self._share
-
-
-@final
-class _Turn(Sampler[tuple[int, _Step]]):
+class _Turn(Sampler[tuple[int, Step]]):
     """Whose epoch it is: (position of the data set, step)."""
 
     position = 0
-    steps: Iterable[_Step] = ()
+    steps: Iterable[Step] = ()
 
-    def __iter__(self) -> Iterator[tuple[int, _Step]]:
+    def __iter__(self) -> Iterator[tuple[int, Step]]:
         return ((self.position, step) for step in self.steps)
 
 
@@ -254,7 +186,7 @@ class _Batches(Dataset[Batch]):
     def __init__(self, datasets: list[SizedDataset]) -> None:
         self._datasets = datasets
 
-    def __getitem__(self, item: tuple[int, _Step]) -> Batch:
+    def __getitem__(self, item: tuple[int, Step]) -> Batch:
         position, step = item
         dataset = self._datasets[position]
         if isinstance(dataset, TensorDataset):  # nothing random, and one lookup for all samples
@@ -267,12 +199,6 @@ class _Batches(Dataset[Batch]):
         except (TypeError, ValueError):
             raise TypeError("each sample of a data set must be a pair of inputs and targets.") from None
         return Batch(inputs, targets, step.num_samples, step.num_global)
-
-
-def _random_seeds(count: int, *key: int) -> list[int]:
-    """One for each of `count` steps, all at once: to mix a key takes 80 us between two steps of training."""
-    seeds: list[int] = numpy.random.SeedSequence(key).generate_state(count).tolist()
-    return seeds
 
 
 _spare_bits = numpy.random.MT19937(0)
