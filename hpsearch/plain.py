@@ -76,6 +76,13 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def points_text(number: int | None) -> str:
+    """A number of points, which may have thousands of digits; None for infinitely many."""
+    if number is None:
+        return "infinitely many"
+    return f"{number:,}" if number < 10**9 else f"about 10^{math.log10(number):.0f}"
+
+
 def terminal_text(text: str) -> str:
     """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,25 +1,18 @@
-"""What `validate` says: the space, the trials, the rungs and how many trials run at once, before anything starts."""
+"""What a sweep would do, before anything starts: the space, the trials, the rungs, and how many trials run at once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from hpsearch.cluster import address_of
 from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
 from hpsearch.errors import SpecError
+from hpsearch.plain import points_text
 from hpsearch.space import Computed, Domain, Space
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import DEFAULT_TRIALS, SAMPLERS, Sweep
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-
-MAX_RUNGS_SHOWN = 8
-
 
 WORTH_STOPPING = 9
 """Trials, and epochs of each, from which the plan recommends a stopping rule: two rungs of ASHA, eta 3."""
@@ -156,26 +149,6 @@ def make_plan(
     )
 
 
-def to_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as plain dicts, lists and scalars, for `--json`; a number of points beyond 64 bits is None."""
-    tree = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()}
-    sizes = {"space_size": plan.space_size, "grid_size": plan.grid_size}
-    return {**tree, **{key: None if (size or 0) >= 2**63 else size for key, size in sizes.items()}}
-
-
-def render(plan: Plan) -> RenderableType:
-    """The plan for a terminal: the space as a table, then one line for each fact and note."""
-    from rich.console import Group
-    from rich.text import Text
-
-    facts = [Text(f"{label:<12}{_printable(text)}") for label, text in _facts(plan)]
-    notes = [Text(f"Note: {_printable(note)}", style="yellow") for note in plan.notes]
-    at_most = "" if plan.is_counted else "at most "
-    grid = f", grid {at_most}{_count(plan.grid_size)}" if plan.grid_size else ""
-    title = Text(f"Space: {at_most if plan.space_size else ''}{_count(plan.space_size)} points{grid}", style="bold")
-    return Group(*facts, Text(), title, _space_table(plan), *([Text()] if notes else []), *notes)
-
-
 def _row(space: Space, name: str, domain: Domain) -> SpaceRow:
     grid: Sequence[Any] | None = ("computed",) if isinstance(domain, Computed) else domain.grid()
     return SpaceRow(
@@ -211,7 +184,7 @@ def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:
     points, rule = sweep.space.grid_size, sweep.early_terminate
     if sweep.method == "grid" and points is not None and points > sweep.max_trials:
         runs = f"limits.trials runs {sweep.max_trials} of them, in an order shuffled by the seed"
-        yield f"the grid has {_count(points)} points; {runs}."
+        yield f"the grid has {points_text(points)} points; {runs}."
     if rule.type == "none" and sweep.max_trials >= WORTH_STOPPING and (sweep.max_epochs or 0) >= WORTH_STOPPING:
         yield f"all {sweep.max_trials} trials train {sweep.max_epochs} epochs; {STOPPING_PAYS}."
     if rule.type in ("asha", "hyperband") and rungs:
@@ -225,66 +198,3 @@ def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:
         yield "there is no GPU here: trials run on the CPU."
     if (address := address_of(sweep)) is not None:
         yield f"the sweep runs on the Ray at {address}; what fits at once is counted again there."
-
-
-def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
-    yield "sweep", plan.name or "not named yet"
-    yield "trainable", plan.trainable or "given to run()"
-    yield "metric", f"{plan.goal} {plan.metric}"
-    yield "method", plan.method + (f", sampler {plan.sampler}" if plan.sampler else "") + f", seed {plan.seed}"
-    if plan.constraints:
-        yield "holds", "; ".join(plan.constraints)
-    if plan.initial_points:
-        yield "first", f"initial_points of the spec: {plan.initial_points}"
-    if plan.prior:
-        yield "prior", plan.prior
-    yield "trials", f"{plan.trials} ({plan.trials_reason})" + _epochs(plan)
-    yield "stopping", _stopping(plan)
-    yield "a trial", _trial(plan.request)
-    yield "at once", f"{plan.concurrent} ({'; '.join(plan.concurrent_reasons)}; counted on {plan.cpu_source})"
-
-
-def _epochs(plan: Plan) -> str:
-    if plan.max_epochs is None:
-        return ""
-    return f", each up to {plan.max_epochs} epochs, {_count(plan.trials * plan.max_epochs)} at most"
-
-
-def _stopping(plan: Plan) -> str:
-    if not plan.rungs:
-        return plan.stopping
-    rungs = ", ".join(map(str, plan.rungs[:MAX_RUNGS_SHOWN])) + (", ..." if len(plan.rungs) > MAX_RUNGS_SHOWN else "")
-    return f"{plan.stopping} after epochs {rungs}"
-
-
-def _trial(request: WorkerRequest) -> str:
-    each = f"{request.cpu:g} CPU, {request.gpu:g} GPU"
-    return each if request.workers == 1 else f"{request.workers} workers of {each} each"
-
-
-def _space_table(plan: Plan) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in ("parameter", "kind", "values", "size", "grid"):
-        table.add_column(column, justify="right" if column in ("size", "grid") else "left", overflow="fold")
-    for row in plan.space:
-        size = "-" if row.size is None else _count(row.size)
-        grid = "-" if row.grid_points is None else _count(row.grid_points)
-        values = row.values if row.when is None else f"{row.values}, {row.when}"
-        table.add_row(*map(Text, (_printable(row.name), row.kind, _printable(values), size, grid)))
-    return table
-
-
-def _count(number: int | None) -> str:
-    """A number of points, which may have thousands of digits."""
-    if number is None:
-        return "infinitely many"
-    return f"{number:,}" if number < 10**9 else f"about 10^{math.log10(number):.0f}"
-
-
-def _printable(text: str) -> str:
-    """Text with nothing in it that a terminal obeys."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -30,6 +30,8 @@ RULES = [
     ("hpsearch.space_references", set()),
     ("hpsearch.distributions", set()),
     ("hpsearch.dialects", set()),
+    ("hpsearch.dialect_draft", set()),
+    ("hpsearch.dialect_wandb", set()),
     ("hpsearch.dialect_parameters", set()),
     ("hpsearch.dialect_ray", set()),
     ("hpsearch.dialect_command", set()),

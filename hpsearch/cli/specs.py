@@ -31,7 +31,8 @@ def validate(
     """Check a spec and show what it means: the space, the rungs, how many trials run at once. Starts nothing."""
     from hpsearch.devices.inventory import host_cpus, host_gpus
     from hpsearch.ledger.home import home_dir
-    from hpsearch.plan import make_plan, render, to_dict
+    from hpsearch.plan import make_plan
+    from hpsearch.plan_text import render, to_dict
     from hpsearch.priors.sources import plan_prior
     from hpsearch.specfile import dump_yaml, find_spec, load_sweep
 

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from hpsearch.errors import SpecError
-from hpsearch.plan import Plan, make_plan, render, to_dict
+from hpsearch.plan import Plan, make_plan
+from hpsearch.plan_text import render, to_dict
 from hpsearch.sweep import Sweep
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plan.txt"
