@@ -1,4 +1,4 @@
-"""Trials that were handed to Ray and have no place there yet: which, since when, and what is free."""
+"""Trials that were handed to Ray and have no place there yet: which, since when, what is free, what starts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import final
 
+from hpsearch.autoscaler import Growth, growth_in_ray
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.waiting import Waiting
 
@@ -26,6 +27,7 @@ class Places:
         *,
         is_ours: bool,
         free: Callable[[], Mapping[str, float]] | None = None,
+        growth: Callable[[], Growth] = growth_in_ray,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nobody waits yet.
@@ -35,10 +37,11 @@ class Places:
             request: What each trial asks for.
             is_ours: Whether nobody else uses this Ray: then a place is only a matter of a process that starts.
             free: CPUs, GPUs and so on that Ray could give away now; None to ask Ray.
+            growth: What the cluster's autoscaler does.
             clock: Seconds that never go back.
         """
         self._waiting, self._request, self._is_ours = waiting, request, is_ours
-        self._free, self._clock = free or _free_in_ray, clock
+        self._free, self._growth, self._clock = free or _free_in_ray, growth, clock
         self._wanted: dict[str, tuple[int, float]] = {}
         self._last = -LOOK_EVERY_S
 
@@ -69,7 +72,9 @@ class Places:
         asked = f"{each}{request.cpu:g} CPU" + (f" + {request.gpu:g} GPU" if request.gpu else "")
         free = self._free()
         rest = f"{free.get('CPU', 0.0):g} CPU" + (f" + {free.get('GPU', 0.0):g} GPU" if request.gpu else "")
-        return f"{who} for a place in Ray: asks for {asked}, free on all nodes together {rest}"
+        growth = self._growth().words
+        sentence = f"{who} for a place in Ray: asks for {asked}, free on all nodes together {rest}"
+        return f"{sentence}; {growth}" if growth else sentence
 
 
 def _listed(numbers: list[int]) -> str:

@@ -118,6 +118,20 @@ def test_the_cluster_page_shows_which_trial_each_slot_runs(watched, browser: Any
             page.get_by_text(re.compile(rf"^ray::trial {number} epoch \d+ ")).first.wait_for()
 
 
+@pytest.mark.browser
+def test_the_task_table_of_the_job_names_each_call_by_its_trial(watched, browser: Any):
+    until(lambda: [name for name in calls_of(watched) if "val_loss" in name])
+    token = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
+    with new_context(browser, viewport={"width": 1500, "height": 1000}) as context:
+        context.add_cookies([token])
+        page = context.new_page()
+        page.goto(f"{watched.url}/#/jobs/{watched.api('/api/jobs/')[0]['job_id']}")
+        page.get_by_text("Task Table").first.click()
+        page.get_by_label("State").first.fill("RUNNING")
+        page.keyboard.press("Enter")
+        page.get_by_role("cell", name=re.compile(r"^trial [12] epoch \d+ val_loss \S+ lr=")).first.wait_for()
+
+
 @pytest.fixture
 def their_address() -> Iterator[str]:
     """A Ray that somebody started by `ray start`, with a token, as it is after a first sweep."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hpsearch.autoscaler import Growth
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.engine import Engine, NoLeg
 from hpsearch.ledger.store import Ledger
@@ -152,7 +153,9 @@ def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Pa
 def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_free():
     waiting, now = Waiting(), [0.0]
     request = WorkerRequest(cpu=2, gpu=0.5, workers=2)
-    places = Places(waiting, request, is_ours=False, free=lambda: {"CPU": 1.0}, clock=lambda: now[0])
+    growth = [Growth()]
+    asked = {"free": lambda: {"CPU": 1.0}, "growth": lambda: growth[0], "clock": lambda: now[0]}
+    places = Places(waiting, request, is_ours=False, **asked)
     places.wanted("a", 3)
     places.tick()
     assert waiting.now is None, "a moment is nothing to speak of"
@@ -162,6 +165,10 @@ def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_fr
     assert waiting.now.words == (
         "trial 3 waits for a place in Ray: asks for 2 x 2 CPU + 0.5 GPU, free on all nodes together 1 CPU + 0 GPU"
     )
+    now[0], growth[0] = 12.0, Growth(starting={"gpu_4": 1}, refused={"spot": "no capacity"})
+    places.tick()
+    assert waiting.now is not None
+    assert waiting.now.words.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
     places.found("a")
     places.tick()
     assert waiting.now is None
