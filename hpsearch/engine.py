@@ -18,7 +18,7 @@ from hpsearch.ending import Ending
 from hpsearch.errors import SpecError
 from hpsearch.failures import FailurePolicy
 from hpsearch.ledger.memory import Memory
-from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
+from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
 from hpsearch.observers import Observer, Observers
@@ -232,7 +232,7 @@ class Engine:
         for trial in self.trials.values():
             if trial.state == "paused" and self.ending.state == "done":
                 self._writer.give_up(trial)
-            elif trial.state in ("running", "queued"):
+            elif trial.state in UNDER_WAY_STATES:
                 self._writer.close(trial, "interrupted")
         broken = (self._searcher.failure, self._rule.failure, *self._observers.left_out)
         remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *broken)))

@@ -8,9 +8,8 @@ from typing import Any
 
 from hpsearch.errors import SweepExists
 from hpsearch.ledger.fingerprint import Code, changed_files
-from hpsearch.ledger.records import SweepRecord
+from hpsearch.ledger.records import OVER_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.retention import OVER
 from hpsearch.sweep import Sweep
 
 
@@ -53,7 +52,7 @@ def is_finished(record: SweepRecord, sweep: Sweep, ledger: Ledger) -> bool:
         ledger: Counts the trials.
     """
     states = ledger.count_states(record)
-    ended = record.state in ("done", "gave_up") and states.keys() <= set(OVER)
+    ended = record.state in ("done", "gave_up") and states.keys() <= set(OVER_STATES)
     return ended and states.total() >= sweep.max_trials and record.spec["limits"] == sweep.to_dict()["limits"]
 
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import final
 
 from hpsearch.causes import CAUSE_CLASSES
-from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialState
+from hpsearch.ledger.records import OVER_STATES, FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.lineup import LineUp
-from hpsearch.retention import OVER, Checkpoints
+from hpsearch.retention import Checkpoints
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import TrialRun
 
@@ -124,7 +124,7 @@ class TrialWriter:
 
     def _of_no_use(self, trial: TrialRun) -> list[TrialRun]:
         """Trials whose checkpoints nobody will go on from, now that this one is over."""
-        if self._checkpoints is None or trial.state not in OVER:
+        if self._checkpoints is None or trial.state not in OVER_STATES:
             return []
         if trial.state == "failed":
             mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
@@ -133,7 +133,7 @@ class TrialWriter:
         return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
 
     def _goes_on(self, trial: TrialRun) -> bool:
-        return trial.state not in OVER or self._line_up.shall_go_further(trial.number)
+        return trial.state not in OVER_STATES or self._line_up.shall_go_further(trial.number)
 
 
 def shown_state(trial: TrialRun, state: TrialState) -> TrialState:

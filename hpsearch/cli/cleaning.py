@@ -21,8 +21,8 @@ def clean(
     home: Home = None,
 ) -> None:
     """Remove the checkpoints that a finished sweep no longer needs: all but those of its best trials."""
+    from hpsearch.cleaning import clean as clean_up
     from hpsearch.ledger.home import home_dir
-    from hpsearch.retention import clean as clean_up
 
     cleaned = clean_up(home_dir(home), name, dry_run=dry_run)
     if as_json:

@@ -11,14 +11,12 @@ from typing import final
 import sqlalchemy as sa
 
 from hpsearch.ledger import schema
-from hpsearch.ledger.records import Claim, SweepRecord, TrialRecord
+from hpsearch.ledger.records import UNDER_WAY_STATES, Claim, SweepRecord, TrialRecord
 from hpsearch.ledger.rows import sweep_record, trial_records
 from hpsearch.ledger.store import Ledger
 
 TRUSTED_STATES = ("done", "stopped", "paused", "interrupted", "reused")
 """Trials whose epochs count in other sweeps; one that failed may have failed for another reason than its point."""
-UNFINISHED_STATES = ("queued", "running")
-"""Trials whose epochs count once their process is dead; until then they are claimed."""
 
 
 @final
@@ -45,7 +43,7 @@ class Claims:
         query = (
             sa.select(*columns, epochs.label("epochs_trained"), trials.c.sweep_id)
             .where(trials.c.fingerprint == fingerprint, trials.c.id != but, epochs > beyond)
-            .where(trials.c.state.in_((*TRUSTED_STATES, *UNFINISHED_STATES)))
+            .where(trials.c.state.in_((*TRUSTED_STATES, *UNDER_WAY_STATES)))
             .order_by(epochs.desc(), trials.c.id)
         )
         with self._ledger.reading() as connection:

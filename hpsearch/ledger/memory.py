@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from hpsearch.ledger.claims import UNFINISHED_STATES, Claims
+from hpsearch.ledger.claims import Claims
 from hpsearch.ledger.fingerprint import Code, code_hash, data_hash, trial_fingerprint
 from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import is_held
-from hpsearch.ledger.records import Claim, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.records import UNDER_WAY_STATES, Claim, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.space import Point
 from hpsearch.sweep import Sweep
@@ -126,7 +126,7 @@ class Memory:
         if self._again or fingerprint is None:
             return
         for sweep, trial in self._claims.find_trained(fingerprint, but=row, beyond=beyond):
-            if trial.state not in UNFINISHED_STATES or not is_held(self._ledger.home / sweep.folder):
+            if trial.state not in UNDER_WAY_STATES or not is_held(self._ledger.home / sweep.folder):
                 yield sweep, trial
 
     def _is_alive(self, holder: Claim) -> bool:

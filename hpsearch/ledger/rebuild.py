@@ -18,7 +18,7 @@ from hpsearch.ledger.file import FILE_NAME, damaged, fold_log, open_to_write, st
 from hpsearch.ledger.journal import FILE_NAME as JOURNAL
 from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.ledger.records import ReportRecord, TrialRecord
+from hpsearch.ledger.records import OVER_STATES, ReportRecord, TrialRecord
 from hpsearch.ledger.rows import decode_all
 
 _COLUMNS = TrialRecord.__dataclass_fields__.keys()
@@ -170,7 +170,7 @@ def _complaint(
 
 def _difference(trial: TrialRecord, values: Mapping[str, Any]) -> str | None:
     """Of a trial that is over, every column counts; one that runs may be further than the journal."""
-    is_over = values.get("state") in ("done", "stopped", "failed", "reused")
+    is_over = values.get("state") in OVER_STATES
     for name in values.keys() & (_COLUMNS if is_over else {"point"}):
         expected = values[name]
         if getattr(trial, name) != expected:

@@ -12,6 +12,10 @@ TrialState = Literal["queued", "running", "paused", "done", "stopped", "failed",
 SweepState = Literal["running", "done", "gave_up", "interrupted"]
 SUCCESS_STATES = ("done", "stopped", "reused")
 """Trials that count as a result."""
+UNDER_WAY_STATES = ("queued", "running")
+"""Trials that a process trains, or is about to, if it lives."""
+OVER_STATES = ("done", "stopped", "failed", "reused")
+"""Trials that nobody is about to go on with."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from hpsearch.errors import SweepExists, UnknownSweep
 from hpsearch.ledger import schema
 from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.queries import Queries
-from hpsearch.ledger.records import FailureRecord, SweepRecord, SweepState
+from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, SweepRecord, SweepState
 from hpsearch.ledger.spec_place import from_home
 from hpsearch.ledger.transactions import Transactions
 
@@ -221,7 +221,7 @@ class Ledger(Queries):
         with self.together() as connection:
             connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(values))
             self._transactions.tell_of_trial(trial_id, "trial", values)
-            if values.get("state", "running") not in ("running", "queued"):
+            if values.get("state", "running") not in UNDER_WAY_STATES:
                 its = sa.and_(trials.c.sweep_id == claims.c.sweep_id, trials.c.number == claims.c.number)
                 connection.execute(sa.delete(claims).where(sa.exists().where(trials.c.id == trial_id, its)))
             if failure is not None:

@@ -16,12 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import TrialRun
 
-UNDER_WAY = ("running", "queued")
-"""States of trials that are on their way to the next rung."""
 PRIOR_TRIALS = 6.0
 """So many trials at a rung weigh as much as the rule's own share."""
 PRIOR_PACE_S = 10.0
@@ -100,13 +99,15 @@ def _by_stages(stages: Stages, trials: Sequence[TrialRun], *, total: int, share:
     under_way = [
         (trial, float(stages[bisect_right(stages, trial.epochs)] - trial.epochs))
         for trial in trials
-        if trial.state in UNDER_WAY and trial.epochs < stages[-1]
+        if trial.state in UNDER_WAY_STATES and trial.epochs < stages[-1]
     ]
     coming: list[Job] = []
     expected, begin, entered = float(total), 0, list(trials)
     for stage, end in enumerate(stages):
-        gone = [trial for trial in entered if trial.epochs >= end or trial.state not in UNDER_WAY]
-        passed = [trial for trial in gone if trial.epochs > end or (trial.epochs == end and trial.state in UNDER_WAY)]
+        gone = [trial for trial in entered if trial.epochs >= end or trial.state not in UNDER_WAY_STATES]
+        passed = [
+            trial for trial in gone if trial.epochs > end or (trial.epochs == end and trial.state in UNDER_WAY_STATES)
+        ]
         fresh = max(expected - len(entered), 0.0)
         coming += _jobs(fresh, stage, _mean_length(gone, begin, end))
         ratio = (len(passed) + PRIOR_TRIALS * share) / (len(gone) + PRIOR_TRIALS)
@@ -133,7 +134,7 @@ def _mean_length(gone: Sequence[TrialRun], begin: int, end: int) -> float:
 def _by_survival(last: int, trials: Sequence[TrialRun], *, total: int, grace: int | None) -> Work:
     """One stage; with a grace, one of two trials that nobody has seen is stopped right after it."""
     prior = [last] if grace is None else [grace, last]
-    ends = Counter(trial.epochs for trial in trials if trial.state not in UNDER_WAY and trial.epochs < last)
+    ends = Counter(trial.epochs for trial in trials if trial.state not in UNDER_WAY_STATES and trial.epochs < last)
     ends.update(epoch for epoch in prior if epoch < last)
     seen = sorted([*(trial.epochs for trial in trials), *prior])
     curve, alive = [(0, 1.0)], 1.0
@@ -143,7 +144,7 @@ def _by_survival(last: int, trials: Sequence[TrialRun], *, total: int, grace: in
     under_way = [
         (trial, _mean_left(curve, trial.epochs, last))
         for trial in trials
-        if trial.state in UNDER_WAY and trial.epochs < last
+        if trial.state in UNDER_WAY_STATES and trial.epochs < last
     ]
     fresh = _jobs(float(max(total - len(trials), 0)), 0, _mean_left(curve, 0, last))
     return Work(under_way=tuple(under_way), coming=tuple(fresh))

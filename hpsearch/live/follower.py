@@ -11,7 +11,7 @@ from typing import final
 from hpsearch.ledger.home import home_option
 from hpsearch.ledger.layout import trial_dir
 from hpsearch.ledger.lock import is_held
-from hpsearch.ledger.records import SweepRecord, TrialRecord
+from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.live.notice import Notice, read_notice
 from hpsearch.live.standing import Outlook, Standing
@@ -39,7 +39,7 @@ class Follower:
         self.standing = Standing(
             self.sweep, self.trials, self._outlook, trains=lambda trial: trial.number in self.rosters
         )
-        over = [each for each in self._records.values() if self.trials[each.number].state not in ("running", "queued")]
+        over = [each for each in self._records.values() if self.trials[each.number].state not in UNDER_WAY_STATES]
         for each in sorted(over, key=_ended):
             self.standing.on_end(self.trials[each.number])
 
@@ -60,7 +60,7 @@ class Follower:
         self._read_curves(changed, is_first=not before)
         self.rosters = {each.number: roster for each in records if (roster := self._roster(each)) is not None}
         for each in changed if before else ():
-            if each.state not in ("running", "queued"):
+            if each.state not in UNDER_WAY_STATES:
                 self.standing.on_end(self.trials[each.number])
                 if on_end is not None:
                     on_end(self.trials[each.number])
@@ -97,7 +97,7 @@ class Follower:
             trial.losses[record.best_epoch] = self.record.sign * record.best_value
             trial.best_epoch = record.best_epoch
         trial.epochs = max(trial.epochs, record.epochs_trained)
-        if self.was_killed and trial.state in ("running", "queued"):
+        if self.was_killed and trial.state in UNDER_WAY_STATES:
             trial.state = "interrupted"
         return trial
 
@@ -105,7 +105,7 @@ class Follower:
         latest = sorted((each for each in changed if each.ended_at), key=_ended)
         ended = {each.number for each in (latest[-CURVES:] if is_first else latest)}
         for record in changed:
-            if record.state in ("running", "queued") or record.number in ended:
+            if record.state in UNDER_WAY_STATES or record.number in ended:
                 self._read_curve(record)
         best = min(
             (each for each in self.trials.values() if each.best_epoch and each.state != "failed"),

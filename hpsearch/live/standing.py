@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.live.eta import Forecast, Pace
 from hpsearch.live.words import short
 from hpsearch.plain import duration_text, printable
@@ -115,7 +116,7 @@ class Standing:
     @property
     def states(self) -> Counter[str]:
         """Trials that are over, or paused, by state."""
-        return Counter(trial.state for trial in self.trials if trial.state not in ("running", "queued"))
+        return Counter(trial.state for trial in self.trials if trial.state not in UNDER_WAY_STATES)
 
     @property
     def wait(self) -> Wait | None:

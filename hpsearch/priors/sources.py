@@ -11,7 +11,7 @@ from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.file import FILE_NAME as LEDGER_NAME
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
-from hpsearch.ledger.records import SweepRecord, TrialRecord
+from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Earlier, Prior, fit
 from hpsearch.priors.tables import find_table, looks_like_table, read_table
@@ -141,7 +141,7 @@ def _outcome(record: SweepRecord, trial: TrialRecord, losses: Mapping[int, float
     if trial.state == "failed":
         is_its_own = trial.cause is not None and CAUSE_CLASSES[trial.cause] == "config"
         return Earlier(source=record.name, point=trial.point, state="infeasible", losses=losses) if is_its_own else None
-    if trial.state in ("queued", "running") or not losses:
+    if trial.state in UNDER_WAY_STATES or not losses:
         return None
     is_whole = trial.state == "done" or (
         trial.state == "reused" and trial.epochs_trained == record.spec["limits"]["epochs"]

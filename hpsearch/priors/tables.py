@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpsearch.errors import Problem, SpecError
+from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.plain import shown
 from hpsearch.priors.fitting import Earlier
 from hpsearch.space import Space
@@ -18,7 +19,6 @@ Row = Mapping[str, str]
 MAX_BYTES = 256 * 2**20
 FORMULA_STARTS = ("'=", "'+", "'-", "'@")
 """Beginnings of cells that our own CSV files protect from spreadsheets."""
-NO_OUTCOME = ("queued", "running")
 CONFIG_CAUSES = ("invalid_config", "oom_gpu", "diverged", "bad_metric")
 """Failures that are the configuration's own; others may be gone by now."""
 
@@ -55,7 +55,7 @@ def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str],
     point = {name: row[column] for name, column in names.items() if row[column]}
     state = row.get("state") or "done"
     value = _number(row[objective])
-    if state in NO_OUTCOME or (state == "failed" and row.get("cause") not in CONFIG_CAUSES):
+    if state in UNDER_WAY_STATES or (state == "failed" and row.get("cause") not in CONFIG_CAUSES):
         return None
     if state == "failed" or value is None:
         is_bad = state == "failed" or row[objective]  # a text such as nan or inf; an empty cell says nothing

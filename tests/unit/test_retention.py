@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from hpsearch.cleaning import clean
 from hpsearch.engine import Engine, Verdict
 from hpsearch.errors import SweepInUse
 from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
-from hpsearch.retention import Checkpoints, clean
+from hpsearch.retention import Checkpoints
 from hpsearch.search import make_searcher
 from hpsearch.slots.events import Assignment, Failed, Report
 from hpsearch.stopping import make_stopping_rule
