@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -136,6 +137,15 @@ def test_a_part_of_an_axis_brings_out_the_trials_that_pass_there(browser: Any, r
 
         until(is_let_go, every_s=1.0)
         assert wrong == []
+
+
+def test_a_point_under_the_mouse_says_whose_it_is_in_short_numbers(browser: Any, reports: Path):
+    with opened(browser, reports / "usual.html", width=1280, height=900) as (page, _):
+        page.evaluate("Plotly.Fx.hover(document.querySelector('#curves .canvas'), [{curveNumber: 0, pointNumber: 0}])")
+        said = page.locator("#curves .hovertext tspan").all_text_contents()
+    assert re.fullmatch(r"trial \d+", said[0])
+    assert said[1] == "epoch: 1"
+    assert re.fullmatch(r"val_loss \(lower is better\): \d\.\d{1,3}", said[2])
 
 
 def test_no_button_uploads_a_picture(browser: Any, reports: Path):

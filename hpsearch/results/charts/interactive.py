@@ -145,7 +145,7 @@ def _hover(series: Series, chart: Chart) -> dict[str, Any]:
     if series.texts:
         return {"hoverinfo": "text", "hovertext": [text(each) for each in series.texts]}
     names = (text(axis.name).replace("%{", "% {") for axis in (chart.x, chart.y))  # "%{" is plotly's own
-    lines = (f"{name}: %{{{letter}:.4g}}" for name, letter in zip(names, "xy", strict=True))
+    lines = (f"{name}: %{{{letter}:.4~g}}" for name, letter in zip(names, "xy", strict=True))
     trial = "trial %{customdata}<br>" if series.trials else ""
     return {"hovertemplate": f"{trial}{'<br>'.join(lines)}<extra></extra>"}
 
