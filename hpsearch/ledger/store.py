@@ -142,11 +142,12 @@ class Ledger(Queries):
         self._update_sweep(sweep, {"can_pause": False})
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
-        """Take a sweep out of the ledger that never trained an epoch, so that its name is free."""
+        """Take a sweep out of the ledger that never trained an epoch itself, so that its name is free."""
         ours = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)
         with self.together() as connection:
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
-            connection.execute(sa.delete(schema.failures).where(schema.failures.c.trial_id.in_(ours)))
+            for table in (schema.failures, schema.reports):  # what stayed would be the next trial's of that id
+                connection.execute(sa.delete(table).where(table.c.trial_id.in_(ours)))
             connection.execute(sa.delete(schema.trials).where(schema.trials.c.sweep_id == sweep.id))
             connection.execute(sa.delete(schema.sweeps).where(schema.sweeps.c.id == sweep.id))
         self._transactions.forget(sweep.folder)

@@ -71,6 +71,19 @@ def test_a_sweep_that_was_forgotten_leaves_its_name_free(home: Path):
         assert ledger.trials(ledger.add_sweep("a", SPEC)) == []
 
 
+def test_nothing_of_a_forgotten_sweep_meets_the_next_one(home: Path):
+    """SQLite gives the id of a trial that is gone to the next one."""
+    with Ledger(home, create=True) as ledger:
+        for name in ("gone", "next"):
+            record = ledger.add_sweep(name, SPEC)
+            row = ledger.add_trial(record, 1, point={}, seed=0)
+            ledger.add_report(row, epoch=1, metrics={"loss": 1.0}, elapsed_s=0.1)
+            if name == "gone":
+                ledger.forget_sweep(record)
+        ledger.flush()
+        assert [report.epoch for report in ledger.reports(record)] == [1]
+
+
 def test_without_a_name_the_newest_sweep_is_meant(home: Path):
     with Ledger(home, create=True) as ledger:
         for name in ("a", "b"):
