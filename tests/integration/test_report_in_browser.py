@@ -232,6 +232,24 @@ def test_paper_is_light_on_a_dark_screen_too(browser: Any, reports: Path):
         assert page.evaluate(SEEN) == DARK_PAGE
 
 
+WIDER = """() => [...document.querySelectorAll('.table')].filter(e => e.scrollWidth > e.clientWidth)
+  .map(e => e.textContent)"""
+"""Tables that need more room than there is."""
+
+
+@pytest.mark.parametrize("name", ["usual", "hostile", "many"])
+def test_tables_fit_on_paper(name, browser: Any, reports: Path, tmp_path: Path):
+    path = reports / f"{name}-static.html"
+    if name == "many":
+        names = {f"weight_decay_of_layer_{at}": {"min": 1e-6, "max": 1.0, "log": True} for at in range(9)}
+        home = tmp_path / "sweeps"
+        sweep = curves.run(home, parameters={**curves.SPEC["parameters"], **names})
+        path = Results(home, sweep).report(tmp_path / "many.html", static=True)
+    with opened(browser, path, width=680, height=900) as (page, _):
+        page.emulate_media(media="print")
+        assert page.evaluate(WIDER) == []
+
+
 @pytest.mark.parametrize(("media", "scheme"), [("screen", "light"), ("screen", "dark"), ("print", "dark")])
 def test_a_drawn_picture_is_dark_with_its_page_and_light_on_paper(media, scheme, browser: Any, reports: Path):
     path = reports / "usual-static.html"

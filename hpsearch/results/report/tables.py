@@ -16,6 +16,8 @@ NUM_TOP = 10
 """Trials of the table of the best."""
 PROSE = 32
 """Characters from which a cell is broken into lines."""
+MANY = 11
+"""Columns that fit on paper with no word broken; more are printed smaller."""
 MAX_PARAMETERS = 12
 """Columns of parameters in that table, the most important ones."""
 
@@ -44,7 +46,8 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]], *, m
         for i, row in enumerate(rows)
     ]
     inner = element("table", element("caption", caption), element("thead", titles), element("tbody", *lines))
-    return element("div", inner, class_="table", tabindex="0")
+    kind = "table many" if len(head) > MANY else "table"
+    return element("div", inner, class_=kind, tabindex="0")
 
 
 def _cell(cell: Any, kind: str | None) -> Element:
