@@ -15,8 +15,6 @@ from typing import Any
 
 EDGE = 1e-12
 """Shares closer to 0 or 1 than this are moved here: there a normal distribution would be infinite."""
-MAX_MULTIPLE = 2**52
-"""Multiples of `q` beyond are not told apart by floats."""
 
 
 @dataclass(frozen=True, kw_only=True)

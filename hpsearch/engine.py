@@ -65,7 +65,6 @@ class Engine:
         memory: Memory | None = None,
         checkpoints: Checkpoints | None = None,
         concurrent: int = 1,
-        observers: Iterable[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing has begun.
@@ -79,7 +78,6 @@ class Engine:
             memory: What other sweeps have trained; None to train everything.
             checkpoints: Which of them are of use; None keeps them all.
             concurrent: Legs at most at a time; may be set at any time.
-            observers: Who is shown the sweep; may be set at any time.
             clock: Seconds that never go back.
         """
         self.sweep = sweep
@@ -88,7 +86,7 @@ class Engine:
         self.waiting = Waiting()
         self.record = record
         self._searcher, self._ledger, self._clock = searcher, ledger, clock
-        self.ending, self._observers = Ending(self.waiting), Observers(observers)
+        self.ending, self._observers = Ending(self.waiting), Observers()
         self._found: TrialRun | None = None
         self._started_at = clock()
         self._running: set[int] = set()
@@ -254,7 +252,7 @@ class Engine:
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """Who is shown the sweep."""
+        """Who is shown the sweep; may be set at any time."""
         return self._observers.present
 
     @observers.setter

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal, Protocol, final
 
@@ -28,8 +27,8 @@ class Observer(Protocol):
 class Observers:
     """The observers of one sweep."""
 
-    def __init__(self, present: Iterable[Observer] = ()) -> None:
-        self.present = tuple(present)
+    def __init__(self) -> None:
+        self.present: tuple[Observer, ...] = ()
         """Those that are told."""
         self.left_out: list[str] = []
         """Who raised what, in one sentence each."""
