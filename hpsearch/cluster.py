@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.devices.inventory import host_cpus, host_gpus
+from hpsearch.devices.requests import check_fits, resolve_request
 from hpsearch.errors import Interrupted, Problem, SpecError
 from hpsearch.heartbeat import Heartbeat
 from hpsearch.nodes import Files, Node, check_files, live_nodes
@@ -109,7 +110,8 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
         num_gpus: GPUs that a local Ray believes in; None for those that there are. For tests.
 
     Raises:
-        SpecError: No Ray answers at the address, or its nodes don't share the home folder.
+        SpecError: No Ray answers at the address, its nodes don't share the home folder, or this machine has no place
+            for a trial.
     """
     import ray
 
@@ -122,7 +124,9 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
         if address:
             ships_code = _attach(address, files)
         else:
-            _start(temp_dir, host_gpus() if num_gpus is None else num_gpus)
+            gpus = host_gpus() if num_gpus is None else num_gpus
+            _check_place(sweep, gpus)
+            _start(temp_dir, gpus)
             ships_code = False
         yield _describe(owned=address is None, ships_code=ships_code)
     except SystemExit as error:  # while it starts, Ray's own handler answers SIGTERM
@@ -131,6 +135,12 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
         ray.shutdown()
         if temp_dir is not None:
             shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def _check_place(sweep: Sweep, gpus: int) -> None:
+    """Refuse what this machine can't do before Ray takes its seconds."""
+    if problems := check_fits(resolve_request(sweep.resources, gpus), host_cpus(), gpus):
+        raise SpecError(problems)
 
 
 def _start(temp_dir: str | None, gpus: int) -> None:

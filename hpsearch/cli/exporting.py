@@ -14,6 +14,7 @@ import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import open_ledger, print_json
+from hpsearch.plain import counted
 
 
 class ExportFormat(StrEnum):
@@ -69,7 +70,7 @@ def export(
     if as_json:
         print_json({"path": str(path), "rows": len(frame)})
     else:
-        print(f"{path}: {len(frame)} trials")
+        print(f"{path}: {counted(len(frame), 'trial')}")
 
 
 def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, home: Path | None) -> None:
@@ -86,7 +87,7 @@ def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, h
     if as_json:
         print_json({"path": str(path), "study": sweep.name, "rows": len(trials)})
     else:
-        print(f"{path}: {len(trials)} trials. Open it with")
+        print(f"{path}: {counted(len(trials), 'trial')}. Open it with")
         print(f"optuna.load_study(study_name={sweep.name!r}, storage={f'sqlite:///{path}'!r})")
 
 

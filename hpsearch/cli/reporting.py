@@ -10,6 +10,7 @@ import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import print_json
+from hpsearch.plain import counted
 
 
 @app.command(epilog="Example: hpsearch report resnet -o resnet.html")
@@ -38,4 +39,4 @@ def report(
     if as_json:
         print_json({"path": str(path), "trials": len(found.trials), "bytes": path.stat().st_size})
     else:
-        print(f"{path}: {len(found.trials)} trials. Open it in a browser; it needs no network.")
+        print(f"{path}: {counted(len(found.trials), 'trial')}. Open it in a browser; it needs no network.")

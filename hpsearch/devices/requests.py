@@ -112,7 +112,8 @@ def _check_device(kind: str, each: float, workers: int, available: float, *, fit
     if each == 0 or fits >= workers:
         return []
     asked = f"{each * workers:g}" + (f" ({workers} workers x {each:g})" if workers > 1 else "")
-    message = f"a trial asks for {asked} {kind}s, there are {available:g}. Ask for less"
+    kinds, are = kind if asked == "1" else f"{kind}s", "is" if available == 1 else "are"
+    message = f"a trial asks for {asked} {kinds}, there {are} {available:g}. Ask for less"
     message += ", or use fewer workers." if workers > 1 else "."
     return [Problem(where=("resources", kind.lower()), message=message)]
 

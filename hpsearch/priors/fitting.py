@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from hpsearch.distributions import Shaped
 from hpsearch.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real, canonical
+from hpsearch.plain import counted
 from hpsearch.search.contract import Outcome
 from hpsearch.space import Point, Space
 from hpsearch.sweep import Sweep
@@ -47,7 +48,7 @@ class Prior:
 
     def __str__(self) -> str:
         """How many there are and from where, how many don't fit and why, in one sentence without an end."""
-        told = f"{len(self.outcomes)} earlier trials"
+        told = counted(len(self.outcomes), "earlier trial")
         if self.sources:
             told += f" of {_listed(self.sources)}" if len(self.sources) > 1 else f" of {next(iter(self.sources))}"
         left_out = "; ".join(f"{count} left out: {why}" for why, count in self.misfits.items())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hpsearch.cluster import _why_not, address_of
+from hpsearch.cluster import _why_not, address_of, connect
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, max_concurrent, workers_on
-from hpsearch.nodes import LOOK_EVERY_S, Node, NodeWatch, moved
+from hpsearch.errors import SpecError
+from hpsearch.nodes import LOOK_EVERY_S, Files, Node, NodeWatch, moved
 from hpsearch.slots.attempt import _loader_workers
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.sweep import Sweep
@@ -18,6 +19,16 @@ def node(name: str, cpus: float = 4.0, gpus: int = 0) -> Node:
 
 def request(cpu: float = 1, gpu: float = 0, workers: int = 1) -> WorkerRequest:
     return WorkerRequest(cpu=cpu, gpu=gpu, workers=workers)
+
+
+def test_what_this_machine_has_no_place_for_is_told_before_ray_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("hpsearch.cluster._start", lambda *_: pytest.fail("a Ray was started"))
+    sweep = Sweep.from_dict(
+        {"metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": 1}, "resources": {"gpu": 1}}
+    )
+    words = r"resources\.gpu: a trial asks for 1 GPU, there are 0\. Ask for less\."
+    with pytest.raises(SpecError, match=words), connect(sweep, files=Files(home=tmp_path, code={}), num_gpus=0):
+        pass
 
 
 @pytest.mark.parametrize(

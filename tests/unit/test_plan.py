@@ -111,7 +111,7 @@ def test_a_request_that_can_never_fit_is_an_error_with_every_device() -> None:
         plan_of(cpus=2, gpus=1, resources={"cpu": 3, "gpu": 2})
     assert str(caught.value).splitlines() == [
         "resources.cpu: a trial asks for 3 CPUs, there are 2. Ask for less.",
-        "resources.gpu: a trial asks for 2 GPUs, there are 1. Ask for less.",
+        "resources.gpu: a trial asks for 2 GPUs, there is 1. Ask for less.",
     ]
 
 
