@@ -21,6 +21,7 @@ from hpsearch.engine import Engine
 from hpsearch.errors import Interrupted, RayGone, SpecError
 from hpsearch.gauges import Gauges
 from hpsearch.heartbeat import RayDied
+from hpsearch.ledger.layout import trial_dir
 from hpsearch.live.lines import Lines
 from hpsearch.live.notebook import NotebookTable
 from hpsearch.live.notice import Notices
@@ -33,7 +34,8 @@ from hpsearch.places import Places
 from hpsearch.plain import counted
 from hpsearch.room import Room
 from hpsearch.signals import EXIT_CODES, Signals
-from hpsearch.slots.roster import roster_of
+from hpsearch.slots.offspring import end_ranks
+from hpsearch.slots.roster import Roster, roster_of
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.trial_run import TrialRun
 
@@ -172,8 +174,15 @@ class Session:
                 raise
             finally:
                 shutil.rmtree(scratch_dir, ignore_errors=True)
+                self._end_ranks()
             signals.end()
             self._engine.finish()
+
+    def _end_ranks(self) -> None:
+        """Of trials that still run: their supervisors were killed, or are gone with Ray."""
+        for trial in self._engine.trials.values():
+            if trial.state == "running" and (roster := self._roster(trial)) is not None:
+                end_ranks(roster)
 
     @contextmanager
     def _display(self) -> Iterator[None]:
@@ -193,7 +202,10 @@ class Session:
             yield
 
     def _has_processes(self, trial: TrialRun) -> bool:
-        return roster_of(self._folder / "trials" / f"{trial.number:04d}", attempt=trial.attempts) is not None
+        return self._roster(trial) is not None
+
+    def _roster(self, trial: TrialRun) -> Roster | None:
+        return roster_of(trial_dir(self._folder, trial.number), attempt=trial.attempts)
 
     def _outlook(self) -> Outlook:
         limit = self._sweep.limits.time_s

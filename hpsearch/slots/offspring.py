@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpsearch.slots.roster import Process
+from hpsearch.slots.roster import Process, Roster
 
 if TYPE_CHECKING:
     import psutil
@@ -40,14 +40,24 @@ def end_family(process: Process) -> None:
 
     What a rank that was killed had forked into another session, without starting a program, is not found.
     """
+    import psutil
+
     below = _below(process)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # each Ray worker leads its process group
+    if process.lives or not psutil.pid_exists(process.pid):  # else its number is another's by now
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # each Ray worker leads its process group
     _end(below)
     for _ in range(MAX_ROUNDS):
         if not (marked := list(_marked(_mark_of(process)))):
             break
         _end(marked)
+
+
+def end_ranks(roster: Roster) -> None:
+    """End those ranks of an attempt that are of this machine, where no supervisor lives to do it."""
+    for rank in roster.ranks:
+        if rank.process.is_here:
+            end_family(rank.process)
 
 
 def _mark_of(process: Process) -> str:

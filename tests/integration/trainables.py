@@ -319,7 +319,7 @@ def keeps(config):
 
 def hangs_with_child(config):
     """Hangs in its first epoch, beside a child that outlives it unless somebody ends it; tells the child's pid."""
-    child = subprocess.Popen(["sleep", "1000"])
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     beside = Path(f"{config['x']}.new")
     beside.write_text(str(child.pid))
     beside.replace(config["x"])

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psutil
 import pytest
 
-from hpsearch.slots.offspring import end_family
-from hpsearch.slots.roster import Process
+from hpsearch.slots.offspring import end_family, end_ranks
+from hpsearch.slots.roster import Process, RankProcess, Roster
 
 RANK = """
 import os, subprocess, sys, time
 from hpsearch.slots.offspring import adopt
 
 adopt()
-SLEEP = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+SLEEP = [sys.executable, "-c", "import os, time; os.write(1, b'%d\\\\n' % os.getpid()); time.sleep(600)"]
 subprocess.Popen(SLEEP)
 subprocess.Popen(SLEEP, start_new_session=True)
 if os.fork() == 0:
@@ -26,7 +28,7 @@ if os.fork() == 0:
         os.execv(SLEEP[0], SLEEP)
     os._exit(0)
 if os.fork() == 0:
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # in one call: they share the pipe
     time.sleep(600)
 time.sleep(600)
 """
@@ -68,3 +70,17 @@ def test_a_rank_that_left_nothing_is_no_error():
     as_of = Process.of(process.pid)
     process.wait()
     end_family(as_of)
+
+
+def test_only_ranks_of_this_machine_are_ended_and_no_stranger_that_has_ones_number(rank):
+    process, _ = rank
+    as_of = Process.of(process.pid)
+    others = (
+        replace(as_of, host="elsewhere"),
+        replace(as_of, boot="before"),
+        replace(as_of, started=as_of.started - 1),
+    )
+    end_ranks(Roster(attempt=1, ranks=tuple(RankProcess(process=each, gpus="") for each in others)))
+    assert process.poll() is None
+    end_ranks(Roster(attempt=1, ranks=(RankProcess(process=as_of, gpus=""),)))
+    assert process.wait() == -signal.SIGKILL
