@@ -13,8 +13,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, TextIO, final
 
-from rich.console import Console
-
 from hpsearch.cluster import Cluster, connect, ray_settings
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, resolve_request
 from hpsearch.engine import Engine
@@ -28,6 +26,7 @@ from hpsearch.live.notice import Notices
 from hpsearch.live.pulse import Pulse
 from hpsearch.live.screen import Picture, Screen
 from hpsearch.live.standing import Outlook, Standing
+from hpsearch.live.voice import Voice
 from hpsearch.monitoring import findable
 from hpsearch.nodes import Files, Node, NodeWatch
 from hpsearch.places import Places
@@ -83,7 +82,7 @@ class Session:
         self._note = note
         self._engine, self._sweep = engine, engine.sweep
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._console = Voice(file=stream, highlight=False, soft_wrap=True)
         self._num_known, self._started, self._deaths = num_known, False, 0
         self._began = time.monotonic()
         room = Room(folder, say=self._say, give_up=lambda: engine.reason is not None, waiting=engine.waiting)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.live.voice import Voice
 from hpsearch.quiet import quiet
 from hpsearch.slots.console import TrialLog, own_streams
 
@@ -25,6 +26,17 @@ def test_everything_but_the_yielded_stream_goes_to_the_log(tmp_path: Path, capfd
     seen, text = capfd.readouterr(), log.read_text()
     assert "for the user" in seen.out and "from" not in seen.out + seen.err
     assert all(words in text for words in ("from C", "from a child", "from a logger"))
+
+
+def test_a_sweep_goes_on_when_the_reader_of_its_pipe_leaves():
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", buffering=1) as stream:
+        voice = Voice(file=stream, highlight=False, soft_wrap=True)
+        voice.print("heard")
+        assert os.read(reader, 100) == b"heard\n"
+        os.close(reader)
+        voice.print("lost")
+        voice.print("lost too")
 
 
 def test_the_console_is_as_before_afterwards(tmp_path: Path, capfd):
