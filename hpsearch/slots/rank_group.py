@@ -146,13 +146,13 @@ class RankGroup:
         answers: dict[int, Any] = {}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=_wait_s(deadline, grace_ends))
-            for ref in done:
+            arrived = [ref for ref in done if self._arrives(ref, waiting[ref], answers)]
+            for ref in arrived:
                 rank = waiting.pop(ref)
-                answers[rank] = self._answer(ref, rank)
                 if (kind := is_last(answers[rank])) is not None:
                     ends = time.monotonic() + PEER_GRACE_S[kind]
                     grace_ends = ends if grace_ends is None else min(ends, grace_ends)
-            if not done:
+            if not arrived:
                 self._check_alive(waiting.values())
                 if grace_ends is not None and time.monotonic() >= grace_ends:
                     raise PeersLate(answers, sorted(waiting.values()))
@@ -188,14 +188,18 @@ class RankGroup:
         actor_class = ray.remote(Rank)
         return actor_class.options(**options).remote(self.settings, rank, slot=self.slot)
 
-    def _answer(self, ref: Any, rank: int) -> Any:
+    def _arrives(self, ref: Any, rank: int, answers: dict[int, Any]) -> bool:
+        """Whether an answer that is there could be fetched; a busy machine may need another try."""
         try:
-            return ray.get(ref, timeout=POLL_S)
+            answers[rank] = ray.get(ref, timeout=POLL_S)
+        except GetTimeoutError:
+            return False
         except RayTaskError:
             raise  # a defect of ours: a rank answers a trainable's mistakes with data
-        except (RayError, GetTimeoutError) as error:
+        except RayError as error:
             unreachable = isinstance(error, ActorUnavailableError)
             raise self._loss(rank, _start_failure(error), patience_s=NODE_VERDICT_S * unreachable) from error
+        return True
 
     def _check_alive(self, ranks: Any) -> None:
         here = ray.get_runtime_context().get_node_id()

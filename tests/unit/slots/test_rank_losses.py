@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
 from hpsearch.slots import rank_group
 from hpsearch.slots.rank_group import NodeGone, RankGroup, RankLost, _Process
@@ -61,3 +62,30 @@ def test_a_rank_that_died_on_a_living_node_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(rank_group.time, "sleep", lambda seconds: pytest.fail("it waited"))
     assert type(group_on(ELSEWHERE)._loss(0)) is RankLost
+
+
+def test_an_answer_that_is_slow_to_fetch_is_fetched_again(
+    dead_nodes: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = iter([GetTimeoutError("busy"), GetTimeoutError("busy")])
+
+    def get(ref: str, timeout: float) -> str:
+        for error in slow:
+            raise error
+        return f"answer of {ref}"
+
+    monkeypatch.setattr(rank_group.ray, "get", get)
+    monkeypatch.setattr(rank_group.ray, "wait", lambda refs, timeout: (refs[:1], refs[1:]))
+    group = RankGroup(cast("Any", SimpleNamespace()), None)
+    group._processes = [_Process(actor=Answering(name), pid=os.getpid(), node=HERE) for name in ("zero", "one")]
+    assert group.call("step") == ["answer of zero", "answer of one"]
+
+
+class Answering:
+    """An actor of which every method can be called."""
+
+    def __init__(self, ref: str) -> None:
+        self._ref = ref
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(options=lambda: SimpleNamespace(remote=lambda: self._ref))
