@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 def list_(as_json: Json = False, home: Home = None) -> None:
     """List the sweeps of the ledger, the newest last."""
     from hpsearch.ledger.lock import was_killed
+    from hpsearch.results.current import current_trials
+    from hpsearch.results.shown import best_so_far
 
     with open_ledger(home) as ledger:
         rows = []
         for record in ledger.sweeps():
-            found = ledger.trials(record)
-            best = best_of(found, sign=record.sign)
+            found = current_trials(ledger, record)
+            best = best_so_far(record, found)
             state = "killed" if was_killed(ledger.home, record) else record.state
             rows.append({
                 "name": record.name, "state": state, "method": record.spec["method"],

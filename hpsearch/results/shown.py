@@ -155,15 +155,23 @@ def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: boo
     return f"{sweep.name}: {state}{reason}: {counts}{_best_words(sweep, trials)}"
 
 
-def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
-    """The best trial that succeeded; as long as there is none, the best of those that are not over."""
+def best_so_far(sweep: SweepRecord, trials: list[TrialRecord]) -> TrialRecord | None:
+    """The best trial that succeeded; as long as there is none, the best of those that are not over. None without a
+    value."""
     best = best_of(trials, sign=sweep.sign)
     if best is not None:
-        return f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
+        return best
     first = next(iter(ranked_trials(sweep, trials)), None)
-    if first is None or first.state == "failed" or first.best_value is None:
+    return None if first is None or first.state == "failed" or first.best_value is None else first
+
+
+def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+    best = best_so_far(sweep, trials)
+    if best is None:
         return ""
-    return f"; best {sweep.metric} so far {first.best_value:.6g} in trial {first.number}, which is {first.state}"
+    if best.succeeded:
+        return f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
+    return f"; best {sweep.metric} so far {best.best_value:.6g} in trial {best.number}, which is {best.state}"
 
 
 def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> list[str]:

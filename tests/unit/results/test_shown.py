@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,8 @@ def test_before_the_first_success_the_best_so_far_is_named_with_its_state(home: 
     assert f"; best val_loss so far {best.best_value:.6g} in trial {best.number}, which is {best.state}" in headline(
         sweep, trials
     )
+    (row,) = json.loads(printed("list", "--json", home=home))
+    assert row["best"] == best.best_value
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json", "optuna"])
