@@ -150,19 +150,19 @@ class Session:
         gauges = Gauges(self._sweep, self._engine.trials, say=self._say)
         places = Places(self._engine.waiting, request, is_ours=cluster.owned)
         ticks = [gauges.tick, places.tick, *([] if cluster.owned else [watch.tick])]
-        scratch_dir = Path(tempfile.mkdtemp(prefix="hps-tune-"))
         self._started = True
         with self._display(), findable(cluster, name=self._sweep.name or "", folder=self._folder):
             try:
-                run_legs(
-                    self._engine,
-                    slot_class,
-                    scratch_dir=scratch_dir,
-                    heartbeat=cluster.heartbeat,
-                    places=places,
-                    signals=signals,
-                    ticks=ticks,
-                )
+                with self._scratch_dir() as scratch_dir:
+                    run_legs(
+                        self._engine,
+                        slot_class,
+                        scratch_dir=scratch_dir,
+                        heartbeat=cluster.heartbeat,
+                        places=places,
+                        signals=signals,
+                        ticks=ticks,
+                    )
             except RayDied:  # the books stay open
                 raise
             except KeyboardInterrupt:  # a second signal, while Tune or Ray hung: the first has stopped the engine
@@ -171,11 +171,18 @@ class Session:
                 self._engine.stop("interrupted", f"{type(error).__name__}: {error}")
                 self._engine.finish()
                 raise
-            finally:
-                shutil.rmtree(scratch_dir, ignore_errors=True)
-                self._end_ranks()
             signals.end()
             self._engine.finish()
+
+    @contextmanager
+    def _scratch_dir(self) -> Iterator[Path]:
+        """A folder for Tune's state; before the books are closed it goes, and what is left of the ranks."""
+        scratch_dir = Path(tempfile.mkdtemp(prefix="hps-tune-"))
+        try:
+            yield scratch_dir
+        finally:
+            shutil.rmtree(scratch_dir, ignore_errors=True)
+            self._end_ranks()
 
     def _end_ranks(self) -> None:
         """Of trials that still run: their supervisors were killed, or are gone with Ray."""

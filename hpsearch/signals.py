@@ -18,7 +18,8 @@ INSIST_S = 2.0
 Python drops one that is raised in a `__del__`."""
 
 MAX_ENDING_S = 30.0
-"""For so long after `end` no further signal is heard: processes are being ended, which takes seconds."""
+"""For so long after `end` no further signal is heard: processes are being ended, which takes seconds. For so long after
+a second signal a shield holds: what is behind it may hang."""
 
 
 @final
@@ -32,8 +33,8 @@ class Signals:
         """Call `on_first` for the first signal; a second sets `at_once`, and raises KeyboardInterrupt until `end`."""
         self._on_first = on_first
         self.first: signal.Signals | None = None
-        self.at_once = False
         self._shields = 0
+        self._second_at: float | None = None
         self._ended_at: float | None = None
         self._insisting: _Insisting | None = None
 
@@ -59,7 +60,7 @@ class Signals:
 
     @contextmanager
     def shield(self) -> Iterator[None]:
-        """A block that must not be left half done: KeyboardInterrupt is raised after it."""
+        """A block that must not be left half done: KeyboardInterrupt is raised after it, or MAX_ENDING_S later."""
         self._shields += 1
         try:
             yield
@@ -74,6 +75,11 @@ class Signals:
             self._insisting = None
 
     @property
+    def at_once(self) -> bool:
+        """Whether a second signal has come before `end`."""
+        return self._second_at is not None
+
+    @property
     def exit_code(self) -> int | None:
         """130 or 143 after a signal, else None."""
         return None if self.first is None else EXIT_CODES[self.first]
@@ -83,13 +89,17 @@ class Signals:
             self.first = signal.Signals(number)
             self._on_first(self.first)
         elif self._ended_at is not None:
-            if time.monotonic() - self._ended_at > MAX_ENDING_S:
+            if _is_long_ago(self._ended_at):
                 raise KeyboardInterrupt
-        elif not self.at_once:
-            self.at_once = True
+        elif self._second_at is None:
+            self._second_at = time.monotonic()
             self._insisting = _Insisting()
-        elif not self._shields:
+        elif not self._shields or _is_long_ago(self._second_at):
             raise KeyboardInterrupt
+
+
+def _is_long_ago(instant: float) -> bool:
+    return time.monotonic() - instant > MAX_ENDING_S
 
 
 class _Insisting:

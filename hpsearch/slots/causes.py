@@ -13,7 +13,7 @@ import signal
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -97,12 +97,21 @@ def _users_own(error: BaseException) -> BaseException:
 
     A generator's StopIteration, say, arrives as a RuntimeError of whoever asked for the next row.
     """
+    return next((each for each in _and_behind(error) if _is_through_users_code(each)), error)
+
+
+def _is_through_users_code(error: BaseException) -> bool:
+    return any(not _is_library(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _and_behind(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that led to it, each once: `raise error from error` makes it its own cause."""
+    seen: set[int] = set()
     behind: BaseException | None = error
-    while behind is not None:
-        if any(not _is_library(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(behind.__traceback__)):
-            return behind
+    while behind is not None and id(behind) not in seen:
+        yield behind
+        seen.add(id(behind))
         behind = behind.__cause__ or behind.__context__
-    return error
 
 
 def exit_evidence(*, rank: int, pid: int, log_tail: str) -> str:
@@ -172,11 +181,10 @@ def _cause_of(error: BaseException) -> Cause:
     return "user_error"
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
+def _is_disk_full(error: BaseException) -> bool:
     """Also where it hides behind another error: torch's writer answers a full disk with "unexpected pos"."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return error is not None and _is_disk_full(error.__cause__ or error.__context__)
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return any(isinstance(each, OSError) and each.errno in full for each in _and_behind(error))
 
 
 def _flat(row: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

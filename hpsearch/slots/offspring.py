@@ -8,6 +8,7 @@ and every program that it starts inherits a mark in the environment, which is th
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -33,6 +34,18 @@ def adopt() -> None:
     os.environ[MARK] = _mark_of(Process.of(os.getpid()))
     with suppress(OSError, AttributeError):  # where the system has no such thing, the mark alone tells
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def bury() -> None:
+    """Take leave of adopted processes that have ended: each keeps its number until its parent has asked for it.
+
+    To be called between two trials, when nobody waits for a child. Whoever does all the same, a library's thread say,
+    hears that it has ended, but not how.
+    """
+    multiprocessing.active_children()  # processes of this module learn how they have ended
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def end_family(process: Process) -> None:

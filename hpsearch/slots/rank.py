@@ -24,7 +24,7 @@ from hpsearch.slots.causes import failure_of
 from hpsearch.slots.console import own_streams
 from hpsearch.slots.events import Assignment
 from hpsearch.slots.naming import process_name
-from hpsearch.slots.offspring import adopt
+from hpsearch.slots.offspring import adopt, bury
 from hpsearch.slots.process_state import ProcessState
 from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
@@ -185,6 +185,7 @@ class Rank:
         if self._clean_state is not None:
             self._clean_state.put_back()
         notes += self._sweep_up()
+        bury()
         return Cleaned(fit=closed and not self._leaks(), notes=tuple(notes))
 
     def _sweep_up(self) -> list[str]:

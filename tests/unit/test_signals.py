@@ -83,6 +83,12 @@ def test_what_is_shielded_comes_to_its_end_before_it_is_interrupted(twice):
     assert twice.at_once
 
 
+def test_what_hangs_behind_a_shield_is_interrupted_in_the_end(twice, monkeypatch):
+    monkeypatch.setattr(signals_module, "MAX_ENDING_S", 0.05)
+    with twice.shield(), pytest.raises(KeyboardInterrupt):
+        sleep_long()
+
+
 def test_a_third_signal_interrupts_without_delay():
     with Signals(lambda number: None), pytest.raises(KeyboardInterrupt):
         for _ in range(3):

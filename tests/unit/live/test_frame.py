@@ -138,7 +138,7 @@ def test_the_picture_says_why_no_trial_begins_and_for_how_long():
 
 
 def test_a_wait_that_has_just_begun_has_no_length():
-    wait = Wait(kind="ending", words="the sweep ends", since=99.9996)
+    wait = Wait(kind="stopping", words="the sweep ends", since=99.9996)
     assert text_of(standing_of(wait=wait)).splitlines()[1] == "No trial begins: the sweep ends"
 
 

@@ -67,6 +67,21 @@ def test_an_error_that_arrives_as_another_names_the_users_own_frame_too():
     assert "in own)" in failure_of(arrived).evidence
 
 
+def test_an_error_that_is_its_own_cause_has_one_all_the_same():
+    def own():
+        try:
+            int("x")
+        except ValueError as error:
+            raise error from error
+
+    try:
+        own()
+    except ValueError as error:
+        failure = failure_of(error)
+        assert failure.cause == "user_error" and "in own)" in failure.evidence
+        assert failure_of(error.with_traceback(None)).cause == "user_error"
+
+
 def test_a_long_message_is_one_short_line():
     failure = failure_of(raised(ValueError("many\nlines " * 500)))
     assert "\n" not in failure.evidence and len(failure.evidence) < 700

@@ -13,6 +13,7 @@ import pytest
 
 from hpsearch.slots.offspring import end_family, end_ranks
 from hpsearch.slots.roster import Process, RankProcess, Roster
+from tests.waiting import until
 
 RANK = """
 import os, subprocess, sys, time
@@ -31,6 +32,26 @@ if os.fork() == 0:
     os.write(1, b"%d\\n" % os.getpid())  # in one call: they share the pipe
     time.sleep(600)
 time.sleep(600)
+"""
+
+
+BURIAL = """
+import multiprocessing, os, sys
+from hpsearch.slots.offspring import adopt, bury
+
+adopt()
+for _ in range(3):
+    if os.fork() == 0:
+        os.fork()
+        os._exit(0)
+    os.wait()
+worker = multiprocessing.get_context("fork").Process(target=sys.exit, args=(7,))
+worker.start()
+print("started", flush=True)
+sys.stdin.readline()
+bury()
+print(worker.exitcode, flush=True)
+sys.stdin.readline()
 """
 
 
@@ -70,6 +91,17 @@ def test_a_rank_that_left_nothing_is_no_error():
     as_of = Process.of(process.pid)
     process.wait()
     end_family(as_of)
+
+
+def test_nothing_is_left_of_adopted_processes_that_have_ended():
+    command = [sys.executable, "-c", BURIAL]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout and process.stdout.readline() == "started\n"
+        children = psutil.Process(process.pid).children
+        until(lambda: [child.status() for child in children()] == 4 * [psutil.STATUS_ZOMBIE])
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "7\n", "who has a handle learns how it has ended"
+        assert children() == []
 
 
 def test_only_ranks_of_this_machine_are_ended_and_no_stranger_that_has_ones_number(rank):

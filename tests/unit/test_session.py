@@ -1,0 +1,81 @@
+"""How a session comes to its end, whatever becomes of the legs: no Ray, one real process in the place of a rank."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsearch.cluster import Cluster
+from hpsearch.driver import Run
+from hpsearch.engine import Engine
+from hpsearch.heartbeat import Heartbeat
+from hpsearch.ledger.layout import trial_dir
+from hpsearch.ledger.store import Ledger
+from hpsearch.nodes import Node
+from hpsearch.slots.events import Assignment
+from hpsearch.slots.roster import Process, RankProcess, Roster, write_roster
+from hpsearch.sweep import Sweep
+from tests.waiting import PATIENCE_S
+
+TREE: dict[str, Any] = {
+    "name": "ends",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {"x": {"values": [1, 2]}},
+    "limits": {"trials": 2, "epochs": 1},
+}
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A sweep whose Ray has one node, and comes up at once."""
+
+    @contextmanager
+    def connect(*words: object, **more: object) -> Iterator[Cluster]:
+        nodes = (Node(id="here", address="127.0.0.1", cpus=2, gpus=0),)
+        yield Cluster(nodes=nodes, ships_code=False, dashboard_url=None, owned=False, heartbeat=Heartbeat(None, None))
+
+    monkeypatch.setattr("hpsearch.session.connect", connect)
+    return Run(sweep=Sweep.from_dict(TREE), home=home, function=lambda config: iter(()), show="none")
+
+
+@pytest.fixture
+def legs_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[BaseException], subprocess.Popen[bytes]]]:
+    """Has the legs end with an error while a rank, which is given back, trains the first trial."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as rank:
+
+        def make(error: BaseException) -> subprocess.Popen[bytes]:
+            def run_legs(engine: Engine, *words: object, **more: object) -> None:
+                leg = engine.next_leg()
+                assert isinstance(leg, Assignment)
+                members = (RankProcess(process=Process.of(rank.pid), gpus=""),)
+                write_roster(trial_dir(home / "ends", leg.number), Roster(attempt=leg.attempt, ranks=members))
+                raise error
+
+            monkeypatch.setattr("hpsearch.tuner.run_legs", run_legs)
+            return rank
+
+        yield make
+
+
+def test_after_an_error_of_ours_no_rank_is_left(run, legs_end, home):
+    rank = legs_end(RuntimeError("a defect"))
+    with pytest.raises(RuntimeError, match="a defect"):
+        run.start()
+    assert rank.wait(PATIENCE_S) == -signal.SIGKILL
+
+
+def test_after_a_second_signal_no_rank_is_left_and_the_sweep_can_go_on(run, legs_end, home):
+    rank = legs_end(KeyboardInterrupt())
+    run.start()
+    assert rank.wait(PATIENCE_S) == -signal.SIGKILL
+    with Ledger(home) as ledger:
+        assert [trial.state for trial in ledger.trials(ledger.sweep("ends"))] == ["interrupted"]
