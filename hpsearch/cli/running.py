@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -63,8 +63,7 @@ def sweep(
         show="lines",
     )
     results, exit_code = run.start()
-    _print_end(results.home, results.name)
-    raise typer.Exit(exit_code)
+    _leave(results.home, results.name, exit_code)
 
 
 @app.command(epilog="Example: hpsearch resume resnet -n 40")
@@ -94,8 +93,7 @@ def resume(
         retry_failed=retry_failed,
         show="lines",
     )
-    _print_end(results.home, results.name)
-    raise typer.Exit(exit_code)
+    _leave(results.home, results.name, exit_code)
 
 
 def _rebuild(home: Path) -> None:
@@ -106,6 +104,18 @@ def _rebuild(home: Path) -> None:
     print(f"Rebuilt the ledger: {done.sweeps} sweeps, {done.trials} trials, {done.reports} reports{lines}.")
     if done.kept is not None:
         print(f"The damaged one is kept: {done.kept}")
+
+
+def _leave(home: Path, name: str, exit_code: int) -> NoReturn:
+    """Say how it ended to whoever still listens; `| tee` is gone after Ctrl-C, and the exit code is the sweep's own."""
+    try:
+        _print_end(home, name)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from hpsearch.live.voice import hush
+
+        hush(sys.stdout)
+    raise typer.Exit(exit_code)
 
 
 def _print_end(home: Path, name: str) -> None:

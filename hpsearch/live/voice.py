@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import final
+from typing import IO, final
 
 from rich.console import Console
 
@@ -14,6 +14,11 @@ class Voice(Console):
 
     def on_broken_pipe(self) -> None:
         """Say no more; rich would end the process, and the sweep with it."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # what its buffer still holds goes there too
-        os.close(nowhere)
+        hush(self.file)
+
+
+def hush(stream: IO[str]) -> None:
+    """Have a stream that nobody reads lead nowhere, with what its buffer still holds."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -5,6 +5,7 @@ Real command line, ledger, tables and files; the trials were simulated, and no R
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,6 +59,16 @@ def test_it_prints_the_table_imports_nothing_heavy_and_writes_nothing(finished: 
     assert modules & HEAVY == set()
     assert files(finished / "sweeps" / "victim") == before
     assert (finished / "diary.txt").read_text() == trained, "nothing was trained"
+
+
+@pytest.mark.parametrize("finished", ["random"], indirect=True)
+def test_its_exit_code_is_the_sweeps_own_also_where_the_reader_of_its_pipe_has_left(finished: Path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", COMMAND]
+    done = subprocess.run(command, cwd=finished, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.returncode == 0, done.stderr
 
 
 def remove(folder: Path) -> None:
