@@ -11,7 +11,7 @@ Source:
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import final
 
@@ -36,14 +36,15 @@ class Comparable:
     def __init__(self) -> None:
         self._outcomes: dict[int, Outcome] = {}
         self._heights: list[float] = []  # ascending
+        self._news: dict[int, Outcome] = {}
+        self._kinds = (_Kind(), _Kind())  # of those that a model proposed, and of those that explore
 
     def add(self, outcome: Outcome) -> None:
         """A trial that has losses; one that was told before, and went on since, is told anew."""
-        before = self._outcomes.get(outcome.number)
-        if before is not None:
-            self._heights.remove(_height(before))
-        insort(self._heights, _height(outcome))
+        _note_height(self._heights, self._outcomes.get(outcome.number), outcome)
         self._outcomes[outcome.number] = outcome
+        if outcome.number > 0:
+            self._news[outcome.number] = outcome
 
     @property
     def knows_any(self) -> bool:
@@ -80,19 +81,55 @@ class Comparable:
         Args:
             explores: By number, from 1; priors, which have none, are left out.
         """
-        kinds: tuple[list[Outcome], list[Outcome]] = ([], [])
-        for number, outcome in self._outcomes.items():
-            if number > 0:
-                kinds[explores(number)].append(outcome)
-        if min(map(len, kinds)) < MIN_RIVALS:
-            return False
-        height = min(sorted(map(_height, kind))[-MIN_RIVALS] for kind in kinds)
-        proposed, exploring = (min(_best(each, height) for each in kind if _height(each) >= height) for kind in kinds)
-        return exploring <= proposed
+        for number, outcome in self._news.items():
+            self._kinds[explores(number)].add(outcome)
+        self._news.clear()
+        proposed, exploring = self._kinds
+        height = min(proposed.reached, exploring.reached)
+        return height > 0 and exploring.best(height) <= proposed.best(height)
 
     def losses(self) -> dict[int, float | None]:
         """Of every trial."""
         return {number: self.loss(number) for number in self._outcomes}
+
+
+@final
+class _Kind:
+    """The trials that explore, or all others, and their best at one height; all are looked at where that changes."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[int, Outcome] = {}
+        self._heights: list[float] = []  # ascending
+        self._best_at: tuple[float, float] | None = None  # a height, and the best loss there
+
+    def add(self, outcome: Outcome) -> None:
+        """Trial `outcome.number`, maybe anew."""
+        before = self._outcomes.get(outcome.number)
+        _note_height(self._heights, before, outcome)
+        self._outcomes[outcome.number] = outcome
+        if before is not None and not before.losses.items() <= outcome.losses.items():
+            self._best_at = None
+        elif self._best_at is not None and _height(outcome) >= (height := self._best_at[0]):
+            self._best_at = height, min(self._best_at[1], _best(outcome, height))
+
+    @property
+    def reached(self) -> float:
+        """The highest epoch that MIN_RIVALS of them have reached; 0 while there are fewer."""
+        return self._heights[-MIN_RIVALS] if len(self._heights) >= MIN_RIVALS else 0
+
+    def best(self, height: float) -> float:
+        """The best loss up to there of those that have reached it; some have."""
+        if self._best_at is None or self._best_at[0] != height:
+            there = (outcome for outcome in self._outcomes.values() if _height(outcome) >= height)
+            self._best_at = height, min(_best(outcome, height) for outcome in there)
+        return self._best_at[1]
+
+
+def _note_height(heights: list[float], before: Outcome | None, outcome: Outcome) -> None:
+    """Keep a list of heights in order when a trial is told, for the first time or anew."""
+    if before is not None:
+        del heights[bisect_left(heights, _height(before))]
+    insort(heights, _height(outcome))
 
 
 def _best(outcome: Outcome, height: float) -> float:

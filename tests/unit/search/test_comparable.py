@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import ItemsView, Iterator, Mapping
+from typing import Any
 
 from hpsearch.search.comparable import MIN_COMPARED, MIN_RIVALS, Comparable
 from hpsearch.search.contract import Outcome
@@ -71,3 +74,75 @@ def test_nobody_leads_while_few_of_one_kind_are_known_and_a_prior_is_of_no_kind(
     comparable.add(outcome(-1, 1.0, state="done"))
     comparable.add(outcome(0, 1.0, state="done"))
     assert comparable.explorers_lead(is_odd) is False
+
+
+class Curve(dict[int, float]):
+    """Losses that count how often somebody looks at them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        Curve.looks += 1
+        return super().__iter__()
+
+    def items(self) -> ItemsView[int, float]:
+        Curve.looks += 1
+        return super().items()
+
+
+def random_outcomes(count: int) -> Iterator[Outcome]:
+    """So many trials at rungs 1, 3, 9 of a rule that promotes a third; who goes on is told anew."""
+    rng = random.Random(0)
+    for number in range(1, count + 1):
+        for height in (1, 3, 9)[: min(1 + int(-math.log(rng.random(), 3)), 3)]:
+            losses = Curve({epoch: random.Random(f"{number}/{epoch}").random() for epoch in range(1, height + 1)})
+            state: Any = "done" if height == 9 else "stopped"
+            yield Outcome(number=number, point={}, state=state, losses=losses)
+
+
+def leads(told: Mapping[int, Outcome]) -> bool:
+    """Whether the odd ones do, by a look at all."""
+    height_of = {number: math.inf if each.state == "done" else max(each.losses) for number, each in told.items()}
+    kinds = [[number for number in told if number % 2 == odd] for odd in (0, 1)]
+    if min(map(len, kinds)) < MIN_RIVALS:
+        return False
+    height = min(sorted(height_of[number] for number in kind)[-MIN_RIVALS] for kind in kinds)
+    best = [
+        min(loss for n in kind if height_of[n] >= height for at, loss in told[n].losses.items() if at <= height)
+        for kind in kinds
+    ]
+    return best[1] <= best[0]
+
+
+def test_who_leads_is_known_after_each_trial():
+    comparable, told, seen = Comparable(), {}, set()
+    for each in random_outcomes(200):
+        comparable.add(each)
+        told[each.number] = each
+        seen.add(comparable.explorers_lead(is_odd))
+        assert comparable.explorers_lead(is_odd) is leads(told)
+    assert seen == {True, False}
+
+
+def test_a_trial_that_is_told_anew_with_other_losses_leads_by_these():
+    comparable = rivals(proposed=(5.0,), exploring=(1.0,))
+    assert comparable.explorers_lead(is_odd) is True
+    comparable.add(outcome(1, 9.0))
+    comparable.add(outcome(3, 9.0))
+    comparable.add(outcome(5, 9.0))
+    assert comparable.explorers_lead(is_odd) is False
+
+
+def test_who_leads_takes_no_look_at_all_trials_for_each():
+    comparable, asked = Comparable(), []
+
+    def explores(number: int) -> bool:
+        asked.append(number)
+        return is_odd(number)
+
+    Curve.looks = 0
+    for each in random_outcomes(1000):
+        comparable.add(each)
+        comparable.explorers_lead(explores)
+    assert len(asked) < 2 * 1000
+    assert Curve.looks < 20 * 1000
