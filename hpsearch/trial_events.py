@@ -85,8 +85,6 @@ class TrialEvents:
         decision = Decision.CONTINUE
         if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats what is known
             decision = self._learn(trial, report)
-        if is_saved:
-            self._ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
         if decision is Decision.STOP:
             return self.end(trial, "stopped")
         if self._sweep.max_epochs is not None and report.epoch >= self._sweep.max_epochs:
@@ -95,6 +93,8 @@ class TrialEvents:
             return self.end(trial, "paused")
         if self._ending.reason is not None:
             return self.end(trial, "interrupted", verdict=Verdict.SAVE_AND_END)
+        if is_saved:
+            self._ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
         return Verdict.GO_ON
 
     def end(

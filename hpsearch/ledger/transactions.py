@@ -81,11 +81,11 @@ class Transactions:
         self._held = []
 
     def hold(self, report: dict[str, Any]) -> None:
-        """Hold back a row of `reports`."""
+        """Hold back a row of `reports`, which what follows from it may go with: it is not committed by this."""
+        self.tick()
         if not self._held:
             self._held_since = self._clock()
         self._held.append(report)
-        self.tick()
 
     def tick(self) -> None:
         """Commit the reports that have waited long enough, and force the journal to the disk once a second."""

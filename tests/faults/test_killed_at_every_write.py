@@ -60,8 +60,11 @@ class Disk:
 class Driver:
     """One life of the driver's process."""
 
-    def __init__(self, home: Path, disk: Disk, tree: dict[str, Any], *, dies_at: float | None = None) -> None:
+    def __init__(
+        self, home: Path, disk: Disk, tree: dict[str, Any], *, dies_at: float | None = None, slots: int = 2
+    ) -> None:
         """`dies_at` 3.0 dies before the third write, 3.5 right after it."""
+        self.slots = slots
         self.now, self.writes, self.dies_at, self.disk = 0.0, 0, dies_at, disk
         self.sweep = Sweep.from_dict(tree)
         self.ledger = Ledger(home, create=True, clock=lambda: self.now)
@@ -101,7 +104,7 @@ class Driver:
             ledger=self.ledger,
             record=record,
             memory=self.memory(record),
-            concurrent=2,
+            concurrent=self.slots,
             clock=lambda: self.now,
         )
         if known:
@@ -169,8 +172,8 @@ def check_invariants(home: Path, disk: Disk) -> None:
     assert max(disk.trained.values()) <= 2, "one death repeats an epoch at most once"
 
 
-def unbroken(home: Path, tree: dict[str, Any]) -> tuple[list[tuple[Any, ...]], int]:
-    driver = Driver(home, Disk(), tree)
+def unbroken(home: Path, tree: dict[str, Any], *, slots: int = 2) -> tuple[list[tuple[Any, ...]], int]:
+    driver = Driver(home, Disk(), tree, slots=slots)
     driver.live()
     return table(home), driver.writes
 
@@ -196,6 +199,39 @@ def test_a_death_at_any_write_loses_nothing(tmp_path: Path, tree, half):
         if tree is not ASHA:
             assert final == expected, f"write {write}"
         assert [row[1] for row in final] == [row[1] for row in expected], "the same configurations"
+
+
+def after_a_death(home: Path, tree: dict[str, Any], write: float) -> list[tuple[Any, ...]]:
+    """The table of a sweep with one slot whose driver dies once and that goes on to its end."""
+    disk = Disk()
+    with pytest.raises(KilledError):
+        Driver(home, disk, tree, dies_at=write, slots=1).live()
+    Driver(home, disk, tree, slots=1).live()
+    check_invariants(home, disk)
+    return table(home)
+
+
+@pytest.mark.parametrize("half", [0.0, 0.5], ids=["before", "after"])
+def test_with_one_slot_a_death_at_any_write_changes_nothing_under_asha(tmp_path: Path, half):
+    """A report goes into the ledger with the pause that follows from it: one that came alone let the trial go on."""
+    expected, writes = unbroken(tmp_path / "unbroken", ASHA, slots=1)
+    for write in range(1, writes + 1):
+        assert after_a_death(tmp_path / f"{write}", ASHA, write + half) == expected, f"write {write}"
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.6, 0.7])
+def test_with_one_slot_a_death_changes_nothing_of_a_model_that_explores(tmp_path: Path, share: float):
+    """Floats come back from the ledger as they were: by these it is known who explores, and what the model proposes."""
+    parameters = {
+        "x": {"min": 0.0, "max": 1.0},
+        "lr": {"min": 1e-8, "max": 1e3, "log": True},
+        "kind": {"values": ["a", "b"]},
+        "width": {"min": 0.1, "max": 1.3, "step": 0.1, "when": {"kind": "a"}},
+    }
+    more = {"constraints": ["x + lr / 1000 < 1.5"], "initial_points": [{"kind": "a"}, {"x": 0.1}]}
+    tree = {**ASHA, "method": "bayes", "parameters": parameters, "limits": {"trials": 90, "epochs": 9}, **more}
+    expected, writes = unbroken(tmp_path / "unbroken", tree, slots=1)
+    assert after_a_death(tmp_path / "home", tree, int(share * writes)) == expected
 
 
 @pytest.mark.parametrize("share", [0.6, 0.7])
