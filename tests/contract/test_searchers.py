@@ -82,7 +82,7 @@ def infeasible(number: int, point: Point) -> Outcome:
 
 
 def mixed_fate(number: int, point: Point) -> Outcome | None:
-    """Every way that a trial can end, by its number; half of them are done, so that a model begins amid stopped ones."""
+    """Every way that a trial can end, by its number; half are done, so that a model begins amid stopped ones."""
     loss = random.Random(number).random()
     fates = [done(number, point, loss), stopped(number, point, loss), infeasible(number, point), None]
     return fates[(0, 1, 0, 2, 0, 3)[number % 6]]
