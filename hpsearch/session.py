@@ -116,6 +116,8 @@ class Session:
             with connect(self._sweep, files=self._files, num_gpus=self._num_gpus) as cluster:
                 owned = cluster.owned
                 signals.arm()
+                if signals.exit_code is not None and self._engine.reason is None:
+                    raise Interrupted(signals.exit_code)  # once more: Python drops one that is raised in a `__del__`
                 request = resolve_request(self._sweep.resources, cluster.gpus)
                 self._engine.concurrent = self._concurrent(request, cluster)
                 if not self._started:

@@ -30,7 +30,10 @@ class Signals:
     """
 
     def __init__(self, on_first: Callable[[signal.Signals], None]) -> None:
-        """Call `on_first` for the first signal; a second sets `at_once`, and raises KeyboardInterrupt until `end`."""
+        """Call `on_first` for the first signal; a second sets `at_once`, and raises KeyboardInterrupt until `end`.
+
+        What `on_first` raises is raised where the program stands, and is the end: no further signal shall disturb it.
+        """
         self._on_first = on_first
         self.first: signal.Signals | None = None
         self._shields = 0
@@ -87,7 +90,11 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.first is None:
             self.first = signal.Signals(number)
-            self._on_first(self.first)
+            try:
+                self._on_first(self.first)
+            except BaseException:  # its way of ending everything
+                self.end()
+                raise
         elif self._ended_at is not None:
             if _is_long_ago(self._ended_at):
                 raise KeyboardInterrupt

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from hpsearch.cluster import Cluster
 from hpsearch.driver import Run
 from hpsearch.engine import Engine
+from hpsearch.errors import Interrupted
 from hpsearch.heartbeat import Heartbeat
 from hpsearch.ledger.layout import trial_dir
 from hpsearch.ledger.store import Ledger
@@ -30,6 +31,13 @@ TREE: dict[str, Any] = {
     "parameters": {"x": {"values": [1, 2]}},
     "limits": {"trials": 2, "epochs": 1},
 }
+CLUSTER = Cluster(
+    nodes=(Node(id="here", address="127.0.0.1", cpus=2, gpus=0),),
+    ships_code=False,
+    dashboard_url=None,
+    owned=False,
+    heartbeat=Heartbeat(None, None),
+)
 
 
 @pytest.fixture
@@ -38,8 +46,7 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     @contextmanager
     def connect(*words: object, **more: object) -> Iterator[Cluster]:
-        nodes = (Node(id="here", address="127.0.0.1", cpus=2, gpus=0),)
-        yield Cluster(nodes=nodes, ships_code=False, dashboard_url=None, owned=False, heartbeat=Heartbeat(None, None))
+        yield CLUSTER
 
     monkeypatch.setattr("hpsearch.session.connect", connect)
     return Run(sweep=Sweep.from_dict(TREE), home=home, function=lambda config: iter(()), show="none")
@@ -79,3 +86,17 @@ def test_after_a_second_signal_no_rank_is_left_and_the_sweep_can_go_on(run, legs
     assert rank.wait(PATIENCE_S) == -signal.SIGKILL
     with Ledger(home) as ledger:
         assert [trial.state for trial in ledger.trials(ledger.sweep("ends"))] == ["interrupted"]
+
+
+def test_a_signal_that_was_dropped_while_ray_came_up_ends_the_sweep_when_it_is_up(run, legs_end, monkeypatch):
+    @contextmanager
+    def connect(*words: object, **more: object) -> Iterator[Cluster]:
+        with suppress(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+        yield CLUSTER
+
+    monkeypatch.setattr("hpsearch.session.connect", connect)
+    legs_end(AssertionError("a trial began"))
+    with pytest.raises(Interrupted) as left:
+        run.start()
+    assert left.value.exit_code == 143

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hpsearch import signals as signals_module
+from hpsearch.errors import Interrupted
 from hpsearch.signals import Signals
 
 GENEROUS_S = 120.0
@@ -105,6 +106,18 @@ def test_while_everything_is_being_ended_no_signal_changes_that_unless_it_takes_
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert signals.exit_code == 130 and not signals.at_once
+
+
+def test_when_the_first_signal_ends_everything_no_other_disturbs_it():
+    def leave(number: signal.Signals) -> None:
+        raise Interrupted(143)
+
+    with pytest.raises(Interrupted), Signals(leave):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
 
 
 def test_the_first_signal_is_heard_at_the_end_too():
