@@ -24,6 +24,6 @@ def shall_explore(sweep_seed: int, number: int, *, explorers_lead: bool) -> bool
 
 
 def has_explorers(sweep: Sweep) -> bool:
-    """Whether some trials explore: under a rule that compares trials at rungs, amid the proposals of Optuna's tpe."""
+    """Whether those that explore are compared apart: by asha and asha_stop, amid the proposals of Optuna's tpe."""
     sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
     return (sweep.method, sampler) == ("optuna", "tpe") and sweep.early_terminate.type in ("asha", "asha_stop")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -122,3 +124,11 @@ def test_what_was_tried_changes_what_is_proposed_and_nothing_after(name: str) ->
     before = found("hpsearch bayes + asha")
     assert found(name) != before
     assert found("hpsearch bayes + asha") == before
+
+
+def test_every_method_that_a_page_names_is_there() -> None:
+    root = Path(__file__).resolve().parents[2]
+    pages = [*root.glob("docs/**/*.md"), *root.glob("benchmarks/**/*.md")]
+    words = re.compile(r"[`\"]((?:tried:|hpsearch (?:bayes|random)\b)[^`\"]*)[`\"]")
+    named = {" ".join(name.split()) for page in pages for name in words.findall(page.read_text())}
+    assert {"hpsearch bayes + asha", "tried: as it was"} <= named <= METHODS.keys()
