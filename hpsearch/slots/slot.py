@@ -74,7 +74,7 @@ class Slot:
         except RankLost as lost:
             event = self._lost(leg, lost)
         except (RanksLate, RayError) as error:
-            event = self._lost(leg, RankLost(0, 0, " ".join(str(error).split())[-MAX_WHY:]))
+            event = self._lost(leg, RankLost(0, 0, _in_short(error)))
         leg.elapsed_s += time.monotonic() - start
         return leg.with_facts(event)
 
@@ -96,9 +96,9 @@ class Slot:
             return
         try:
             cleaned = self._ranks.call("finish", save, timeout_s=FINISH_TIMEOUT_S)
-        except (RankLost, RanksLate) as error:
+        except (RankLost, RanksLate, RayError) as error:
             self._gone = error if isinstance(error, NodeGone) else None
-            self._replace_ranks(leg, f"the ranks are replaced: {error}")
+            self._replace_ranks(leg, f"the ranks are replaced: {_in_short(error)}")
             return
         for rank, answer in enumerate(cleaned):
             for note in answer.notes:
@@ -198,6 +198,11 @@ class Slot:
     def _replace_ranks(self, leg: Leg, why: str) -> None:
         leg.say(why)
         self._ranks.kill()
+
+
+def _in_short(error: Exception) -> str:
+    """On one line; the end of a long text, where Ray has what was raised."""
+    return " ".join(str(error).split())[-MAX_WHY:]
 
 
 def _last_answer(reply: Reply) -> str | None:
