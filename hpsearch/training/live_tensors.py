@@ -36,18 +36,25 @@ _CHANGES = (
 
 
 def live_tensors() -> list[Tensor]:
-    """Every tensor that Python can reach, but for those that were there when `gc.freeze` was called."""
-    return [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+    """Every tensor that Python can reach and measure, but for those that were there when `gc.freeze` was called."""
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor) and _can_be_measured(thing)]
 
 
 def size_of(tensors: list[Tensor]) -> int:
-    """Bytes of the memory behind them, each piece counted once."""
+    """Bytes of the memory behind tensors that can be measured, each piece counted once."""
     storages = {}
     for tensor in tensors:
-        if tensor.layout is torch.strided:
-            storage = tensor.untyped_storage()
-            storages[storage._cdata] = storage.nbytes()
+        storage = tensor.untyped_storage()
+        storages[storage._cdata] = storage.nbytes()
     return sum(storages.values())
+
+
+def _can_be_measured(tensor: Tensor) -> bool:
+    """Sparse, nested and lazy tensors, and those within `torch.func`, lack a storage or a shape, and asking raises."""
+    try:
+        return tensor.layout is torch.strided and len(tensor.shape) >= 0 and tensor.untyped_storage() is not None
+    except (RuntimeError, ValueError):
+        return False
 
 
 def has_graph(tensor: Tensor) -> bool:

@@ -21,7 +21,7 @@ from torch.utils.data import TensorDataset
 
 from hpsearch.training import sentinel as module
 from hpsearch.training.fit import fit
-from hpsearch.training.live_tensors import keeper_of
+from hpsearch.training.live_tensors import keeper_of, live_tensors, size_of
 from hpsearch.training.sentinel import Sentinel
 from hpsearch.training.stepper import make_stepper
 from hpsearch.training.trial import TrialContext, activate
@@ -250,3 +250,29 @@ def test_looks_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPa
             now[0] += 0.1
             sentinel.after_epoch()
     assert len(looks) * 0.010 <= 0.0101 * now[0]
+
+
+def transformed() -> torch.Tensor:
+    kept: list[torch.Tensor] = []
+    torch.func.vmap(lambda x: kept.append(x) or x)(torch.ones(3, 2))
+    return kept[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        transformed,
+        nn.UninitializedParameter,
+        lambda: torch.eye(2).to_sparse(),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+    ],
+    ids=["of torch.func", "lazy", "sparse", "nested", "jagged"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_tensors_without_a_size_harm_no_trial(make):
+    kept, plain = make(), torch.ones(2)
+    Sentinel(pace=module.Pace()).after_epoch()
+    found = live_tensors()
+    assert size_of(found) >= 0 and max(tensor.nbytes for tensor in found) >= 0
+    assert any(tensor is plain for tensor in found) and not any(tensor is kept for tensor in found)
