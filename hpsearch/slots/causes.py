@@ -11,16 +11,15 @@ import numbers
 import re
 import signal
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from hpsearch.causes import Cause
 from hpsearch.errors import Diverged, InvalidConfig
 from hpsearch.slots.events import Failed
+from hpsearch.training.user_code import is_users, shown_file
 
 MAX_EVIDENCE = 500
 """Characters of an exception's message that are kept."""
@@ -55,11 +54,6 @@ FATAL_SIGNALS = {
 }
 """What Python's fault handler calls them."""
 
-_OWN = str(Path(__file__).resolve().parents[1])
-_LIBRARIES = tuple(
-    str(Path(path).resolve()) for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
-)
-
 
 def failure_of(error: BaseException) -> Failed:
     """The cause of an exception that came out of a trainable."""
@@ -87,9 +81,9 @@ def user_place(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)
     if not frames:
         return "an unknown place"
-    own = [frame for frame in frames if not _is_library(frame.filename)]
+    own = [frame for frame in frames if is_users(frame.filename)]
     frame = (own or frames)[-1]
-    return f"{_short(frame.filename)}:{frame.lineno} in {frame.name}"
+    return f"{shown_file(frame.filename)}:{frame.lineno} in {frame.name}"
 
 
 def _users_own(error: BaseException) -> BaseException:
@@ -101,7 +95,7 @@ def _users_own(error: BaseException) -> BaseException:
 
 
 def _is_through_users_code(error: BaseException) -> bool:
-    return any(not _is_library(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(is_users(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _and_behind(error: BaseException) -> Iterator[BaseException]:
@@ -218,15 +212,3 @@ def _exit_message(error: SystemExit) -> str:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _is_library(filename: str) -> bool:
-    path = str(Path(filename).resolve())
-    return path.startswith((_OWN, *_LIBRARIES)) or filename.startswith("<frozen")
-
-
-def _short(filename: str) -> str:
-    try:
-        return str(Path(filename).resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return filename

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 
 _OWN = str(Path(__file__).resolve().parents[1])
@@ -13,7 +14,9 @@ _LIBRARIES = tuple(
 
 def is_users(filename: str) -> bool:
     """Whether source of this name was written by the user; a notebook's cell was."""
-    path = str(Path(filename).resolve())
+    path = filename
+    with suppress(OSError):  # a relative path, in a working directory that is gone
+        path = str(Path(filename).resolve())
     return not path.startswith((_OWN, *_LIBRARIES)) and not filename.startswith("<frozen")
 
 
@@ -21,5 +24,5 @@ def shown_file(filename: str) -> str:
     """A file as a message names it: relative to the working directory where it lies below."""
     try:
         return str(Path(filename).resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):  # it lies elsewhere, or the working directory is gone
         return filename

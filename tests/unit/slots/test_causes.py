@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,17 @@ def test_an_error_that_is_its_own_cause_has_one_all_the_same():
         failure = failure_of(error)
         assert failure.cause == "user_error" and "in own)" in failure.evidence
         assert failure_of(error.with_traceback(None)).cause == "user_error"
+
+
+def test_a_trial_whose_working_directory_is_gone_has_its_cause_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    names: dict[str, Any] = {}
+    exec(compile("def own(): raise ValueError('x')", "train.py", "exec"), names)
+    with pytest.raises(ValueError, match="x") as error:
+        names["own"]()
+    assert failure_of(error.value).evidence == "ValueError: x (train.py:1 in own)"
 
 
 def test_a_long_message_is_one_short_line():
