@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import final
 
-from hpsearch.search.contract import Searcher
+from hpsearch.search.contract import Outcome, Searcher
 from hpsearch.space import Point
 from hpsearch.stopping import StoppingRule
 from hpsearch.sweep import Sweep
@@ -56,10 +56,14 @@ class LineUp:
         """Let the searcher learn from a trial that is over, or waits; should that go on, it is told again."""
         outcome = trial.outcome
         if outcome is not None:
-            trial.told = True
-            self._searcher.tell(outcome)
+            self._tell(trial, outcome)
         elif not trial.told:
             self._searcher.drop(trial.number)
+
+    def learn_of_pause(self, trial: TrialRun, *, after: int) -> None:
+        """Let the searcher learn what it learned when the trial, which has gone on since, was paused after an epoch."""
+        losses = {epoch: loss for epoch, loss in trial.losses.items() if epoch <= after}
+        self._tell(trial, Outcome(number=trial.number, point=trial.point, state="stopped", losses=losses))
 
     def try_again(self, number: int) -> None:
         """Trial `number` gets another attempt."""
@@ -118,6 +122,10 @@ class LineUp:
         if trial_or_none is None and is_idle and not self._elsewhere:
             return self._promoted(self._rule.promote(at_end=True))
         return trial_or_none
+
+    def _tell(self, trial: TrialRun, outcome: Outcome) -> None:
+        trial.told = True
+        self._searcher.tell(outcome)
 
     def _promoted(self, number: int | None) -> TrialRun | None:
         """After a restart a rule may name a trial that was promoted before it, and runs or failed since: skip it."""

@@ -55,7 +55,7 @@ class Replay:
         for record in trials:
             self.trials[record.number] = TrialRun.from_record(record)
             self.line_up.adopt(record.number, dict(record.point))
-        decisions = self._hear(reports)
+        decisions, paused_after = self._hear(reports)
         if self.retry_failed:
             self.ledger.forgive(record.id for record in trials if record.state == "failed")
         self._remember(failures)
@@ -64,18 +64,23 @@ class Replay:
             if self.retry_failed and trial.state == "failed":
                 trial.state, trial.cause, trial.evidence = "queued", None, None
             self.writer.rank(trial)
+            if trial.outcome is None and trial.number in paused_after:
+                self.line_up.learn_of_pause(trial, after=paused_after[trial.number])
             self._take_over(trial, decisions.get(record.number))
 
-    def _hear(self, reports: Iterable[ReportRecord]) -> dict[int, Decision]:
-        """The last decision on each trial."""
+    def _hear(self, reports: Iterable[ReportRecord]) -> tuple[dict[int, Decision], dict[int, int]]:
+        """The last decision on each trial, and the last epoch after which it was paused."""
         decisions: dict[int, Decision] = {}
+        paused_after: dict[int, int] = {}
         metric, sign = self.sweep.metric.name, self.sweep.metric.sign
         for report in reports:
             trial, loss = self.trials[report.number], sign * report.metrics[metric]
             trial.note_epoch(report.epoch, report.metrics, loss=loss)
             trial.past_s = max(trial.past_s, report.elapsed_s)
             decisions[report.number] = self.rule.report(report.number, report.epoch, loss)
-        return decisions
+            if decisions[report.number] is Decision.PAUSE:
+                paused_after[report.number] = report.epoch
+        return decisions, paused_after
 
     def _remember(self, failures: Iterable[FailureRecord]) -> None:
         """Retries are used up, and identical failures add up, over restarts."""
