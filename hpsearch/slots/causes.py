@@ -65,7 +65,7 @@ def failure_of(error: BaseException) -> Failed:
 
 def is_echo(error: BaseException) -> bool:
     """Whether this exception only says that another rank failed first."""
-    return isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in PEER_ERRORS)
+    return isinstance(error, RuntimeError | OSError) and any(words in _said(error) for words in PEER_ERRORS)
 
 
 def poisons_process(error: BaseException) -> bool:
@@ -73,7 +73,7 @@ def poisons_process(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is None or isinstance(error, torch.OutOfMemoryError):
         return False
-    return isinstance(error, torch.AcceleratorError) or "cuda error" in str(error).lower()
+    return isinstance(error, torch.AcceleratorError) or "cuda error" in _said(error)
 
 
 def user_place(trace: TracebackType | None) -> str:
@@ -170,7 +170,7 @@ def _cause_of(error: BaseException) -> Cause:
         return "oom_host"
     if _is_disk_full(error):
         return "disk_full"
-    if poisons_process(error) and any(words in str(error).lower() for words in GPU_FAULTS):
+    if poisons_process(error) and any(words in _said(error) for words in GPU_FAULTS):
         return "gpu_fault"
     return "user_error"
 
@@ -191,8 +191,20 @@ def _flat(row: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return _exit_message(error)
-    text = " ".join(str(error).split())
+    text = " ".join(_text(error).split())
     return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}" if text else type(error).__name__
+
+
+def _said(error: BaseException) -> str:
+    return _text(error).lower()
+
+
+def _text(error: BaseException) -> str:
+    """What it says; nothing where the user's own class fails to say it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _exit_message(error: SystemExit) -> str:

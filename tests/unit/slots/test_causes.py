@@ -83,6 +83,15 @@ def test_an_error_that_is_its_own_cause_has_one_all_the_same():
         assert failure_of(error.with_traceback(None)).cause == "user_error"
 
 
+def test_an_error_that_cannot_say_what_is_wrong_has_its_cause_all_the_same():
+    class Mute(RuntimeError):
+        def __str__(self) -> str:
+            return self.what  # type: ignore[attr-defined,no-any-return]
+
+    error = raised(Mute())
+    assert failure_of(error).evidence.startswith("Mute (") and not is_echo(error) and not poisons_process(error)
+
+
 def test_a_trial_whose_working_directory_is_gone_has_its_cause_all_the_same(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
