@@ -39,6 +39,17 @@ def shown(value: object) -> str:
     return kind + (text if len(text) <= 60 else text[:57] + "...")
 
 
+def writable(text: str) -> str:
+    """Text that a file and a ledger can hold: halves of characters, as Python has for names of files that are no UTF-8,
+    are spelled out.
+
+    Example:
+        >>> writable("caf\\udce9.png")
+        'caf\\\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def printable(text: str) -> str:
     """Text on one line, with nothing that a terminal obeys.
 

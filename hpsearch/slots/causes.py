@@ -18,6 +18,7 @@ from typing import Any
 
 from hpsearch.causes import Cause
 from hpsearch.errors import Diverged, InvalidConfig
+from hpsearch.plain import writable
 from hpsearch.slots.events import Failed
 from hpsearch.training.user_code import is_users, shown_file
 
@@ -142,7 +143,7 @@ def check_metrics(row: object, *, objective: str) -> dict[str, float] | Failed:
         return Failed(cause="bad_metric", evidence=f"reported {found}, needed {objective}")
     if not math.isfinite(metrics[objective]):
         return Failed(cause="diverged", evidence=f"{objective} is {metrics[objective]}")
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return {writable(name): value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def as_number(value: object) -> float | None:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from hpsearch.causes import Cause
+from hpsearch.plain import writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,10 @@ class Failed:
     peaks: Peaks = field(default_factory=Peaks)
     """Memory, as far as it is known."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evidence", writable(self.evidence))
+        object.__setattr__(self, "place", None if self.place is None else writable(self.place))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unusable:
@@ -106,6 +111,9 @@ class Unusable:
 
     evidence: str
     """What went wrong and where; ends the sweep as the user's mistake."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evidence", writable(self.evidence))
 
 
 Event = Report | Ended | Failed | Unusable

@@ -149,6 +149,10 @@ def test_good_metrics_come_back_flat_and_finite():
     assert check_metrics(row, objective="loss") == {"loss": 1.0, "more/acc": 0.5}
 
 
+def test_a_metrics_name_that_is_no_unicode_can_be_written_down():
+    assert check_metrics({"loss": 1, "acc/\udce9": 2}, objective="loss") == {"loss": 1.0, "acc/\\udce9": 2.0}
+
+
 @pytest.mark.parametrize(
     ("row", "cause", "words"),
     [
