@@ -77,8 +77,9 @@ class TestFinished:
         assert done.stderr == ""
         lines = done.stdout.splitlines()
         assert lines[0] == "Using search_spaces/mlp.yaml"
-        assert "6 trials, " in lines[1] and str(home / "mlp" / "driver.log") in lines[1]
-        assert lines[2].startswith("Ray dashboard: http://127.0.0.1:")
+        assert str(home / "mlp" / "driver.log") in lines[1], "before Ray comes up, which takes a while"
+        assert "6 trials, " in lines[2]
+        assert lines[3].startswith("Ray dashboard: http://127.0.0.1:")
         assert sum(line.startswith("[") for line in lines) == 6
         assert any(line.startswith("Train it again:") for line in lines)
 
