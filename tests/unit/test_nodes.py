@@ -22,6 +22,7 @@ def request(cpu: float = 1, gpu: float = 0, workers: int = 1) -> WorkerRequest:
 
 
 def test_what_this_machine_has_no_place_for_is_told_before_ray_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # tests before this one may have one
     monkeypatch.setattr("hpsearch.cluster._start", lambda *_: pytest.fail("a Ray was started"))
     sweep = Sweep.from_dict(
         {"metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": 1}, "resources": {"gpu": 1}}
