@@ -178,6 +178,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except IntegrityError:
         raise
+    except UnicodeEncodeError as error:
+        raise LedgerError(f"{path}: the ledger holds UTF-8, and {error.object[:200]!a} is none. Rename it.") from error
     except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:
         reason = getattr(error, "orig", None) or error
         if isinstance(error, ValueError) or getattr(reason, "sqlite_errorcode", None) in DAMAGE:

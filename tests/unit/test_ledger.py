@@ -111,6 +111,11 @@ def test_a_file_that_is_no_ledger_is_refused(home: Path):
         Ledger(home)
 
 
+def test_a_folder_whose_name_is_no_unicode_does_not_make_the_ledger_a_damaged_one(home: Path):
+    with Ledger(home, create=True) as ledger, pytest.raises(LedgerError, match=r"caf\\udce9' is none"):
+        ledger.add_sweep("a", SPEC, spec_dir=Path("/caf\udce9"))
+
+
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError):
