@@ -54,33 +54,58 @@ class Replay:
             self.rule.stop_from_now_on()
         for record in trials:
             self.trials[record.number] = TrialRun.from_record(record)
-            self.line_up.adopt(record.number, dict(record.point))
-        decisions, paused_after = self._hear(reports)
+        reports = list(reports)
+        self._note(reports)
         if self.retry_failed:
             self.ledger.forgive(record.id for record in trials if record.state == "failed")
         self._remember(failures)
-        for record in sorted(trials, key=lambda record: record.ended_at or ""):
-            trial = self.trials[record.number]
+        for trial in self.trials.values():
             if self.retry_failed and trial.state == "failed":
                 trial.state, trial.cause, trial.evidence = "queued", None, None
+        self._teach(trials)
+        decisions, paused_after = self._hear(reports)
+        for record in sorted(trials, key=lambda record: record.ended_at or ""):
+            trial = self.trials[record.number]
             self.writer.rank(trial)
             if trial.outcome is None and trial.number in paused_after:
                 self.line_up.learn_of_pause(trial, after=paused_after[trial.number])
             self._take_over(trial, decisions.get(record.number))
 
+    def _note(self, reports: Iterable[ReportRecord]) -> None:
+        """Each trial has its epochs again."""
+        for report in reports:
+            trial = self.trials[report.number]
+            trial.note_epoch(report.epoch, report.metrics, loss=self._loss(report))
+            trial.past_s = max(trial.past_s, report.elapsed_s)
+
+    def _teach(self, records: Iterable[TrialRecord]) -> None:
+        """Let the searcher hear who began and who ended, in the order in which they did: CMA-ES counts by it."""
+        events: list[tuple[str, bool, int]] = []
+        began_at = ""
+        for record in records:
+            began_at = max(began_at, record.started_at)  # a clock that was set back changes no order
+            events.append((began_at, False, record.number))
+            if not self._is_under_way(self.trials[record.number]):
+                events.append((max(began_at, record.ended_at or ""), True, record.number))
+        for _, has_ended, number in sorted(events):
+            if has_ended:
+                self.line_up.learn(self.trials[number])
+            else:
+                self.line_up.adopt(number, dict(self.trials[number].point))
+
     def _hear(self, reports: Iterable[ReportRecord]) -> tuple[dict[int, Decision], dict[int, int]]:
-        """The last decision on each trial, and the last epoch after which it was paused."""
+        """The rule's last decision on each trial, and the last epoch after which it was paused."""
         decisions: dict[int, Decision] = {}
         paused_after: dict[int, int] = {}
-        metric, sign = self.sweep.metric.name, self.sweep.metric.sign
         for report in reports:
-            trial, loss = self.trials[report.number], sign * report.metrics[metric]
-            trial.note_epoch(report.epoch, report.metrics, loss=loss)
-            trial.past_s = max(trial.past_s, report.elapsed_s)
-            decisions[report.number] = self.rule.report(report.number, report.epoch, loss)
-            if decisions[report.number] is Decision.PAUSE:
+            decision = self.rule.report(report.number, report.epoch, self._loss(report))
+            decisions[report.number] = decision
+            if decision is Decision.PAUSE:
                 paused_after[report.number] = report.epoch
         return decisions, paused_after
+
+    def _loss(self, report: ReportRecord) -> float:
+        return self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
 
     def _remember(self, failures: Iterable[FailureRecord]) -> None:
         """Retries are used up, and identical failures add up, over restarts."""
@@ -95,11 +120,10 @@ class Replay:
 
     def _take_over(self, trial: TrialRun, decision: Decision | None) -> None:
         """Trials that ran or waited are tried again; finished ones may go further than they were asked to."""
-        if trial.state in ("queued", "running", "interrupted"):
+        if self._is_under_way(trial):
             trial.state = "queued"
             self.line_up.try_again(trial.number)
             return
-        self.line_up.learn(trial)
         goes_further = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
         has_more = trial.epochs == self.last_epoch and goes_further
         trial.is_final = trial.state == "done" and not has_more
@@ -108,6 +132,9 @@ class Replay:
                 self.line_up.go_further(trial.number)
             elif decision is Decision.PAUSE:
                 trial.state = "paused"
+
+    def _is_under_way(self, trial: TrialRun) -> bool:
+        return trial.state in ("queued", "running", "interrupted")
 
 
 @contextmanager

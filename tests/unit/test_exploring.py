@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.search import Outcome, Searcher, make_searcher
 from hpsearch.stopping import Decision, make_stopping_rule
 from hpsearch.sweep import Sweep
-from tests import curves, timed
+from tests import curves
 
 
 def sweep_of(method: str, rule: str = "asha", **more: object) -> Sweep:
@@ -124,31 +123,3 @@ def test_after_a_restart_the_same_trials_explore_and_the_same_wait_at_the_same_r
     assert exploring[0] == exploring[1]
     assert 45 < sum(exploring[0]) < 90
     assert searchers[0].ask(91) == searchers[1].ask(91)
-
-
-def restarted(engine: Engine) -> Searcher:
-    """A searcher that has heard what the ledger knows of an engine's sweep."""
-    engine._ledger.flush()
-    searcher, ledger, record = make_searcher(engine.sweep), engine._ledger, engine.record
-    rule = make_stopping_rule(engine.sweep, can_pause=True, explores=searcher.explores)
-    again = Engine(sweep=engine.sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
-    again.replay(ledger.trials(record), ledger.reports(record), ledger.failures(record), last_epoch=27)
-    return searcher
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_whenever_a_driver_dies_the_next_one_proposes_what_it_would_have(tmp_path: Path, seed: int) -> None:
-    """Trials that were promoted and run at that moment teach what they had taught when they were paused."""
-    unbroken, anew = {}, {}
-
-    def compare(engine: Engine, clock: timed.Clock) -> None:
-        number = len(engine.trials) + 1
-        has_promoted = any(trial.told and trial.state == "running" for trial in engine.trials.values())
-        if has_promoted and 40 < number < 90 and number not in anew:
-            unbroken[number] = copy.deepcopy(engine._searcher).ask(number)
-            anew[number] = restarted(engine).ask(number)
-
-    limits = {"trials": 90, "epochs": 27, "concurrent": 4}
-    timed.run(tmp_path, on_report=compare, method="bayes", limits=limits, seed=seed)
-    assert unbroken == anew
-    assert len(anew) > 10
