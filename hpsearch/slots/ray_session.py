@@ -86,6 +86,7 @@ class RaySession:
         """Copy beside, rename into place, then drop the ones before."""
         self._checkpoints.mkdir(exist_ok=True)
         target, beside = self._checkpoints / f"ray-epoch-{epoch}", self._checkpoints / f"ray-tmp-{os.getpid()}"
+        shutil.rmtree(beside, ignore_errors=True)  # an earlier copy, for which the disk had no room
         with checkpoint.as_directory() as folder:
             shutil.copytree(folder, beside)
         shutil.rmtree(target, ignore_errors=True)
