@@ -29,12 +29,12 @@ from typing import Any
 
 from hpsearch import driver
 from hpsearch.driver import Run
-from hpsearch.engine import Engine, Verdict
+from hpsearch.engine import Engine
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Report
+from hpsearch.slots.events import Assignment, Report, Verdict
 from hpsearch.specfile import dump_yaml
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import final
 
 from hpsearch.ledger.memory import Memory
@@ -14,31 +15,22 @@ from hpsearch.trial_writer import TrialWriter
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class Answers:
     """Begins the trials of one sweep, and answers what it can in place of a slot."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        memory: Memory | None,
-        trials: dict[int, TrialRun],
-        line_up: LineUp,
-        writer: TrialWriter,
-        events: TrialEvents,
-    ) -> None:
-        """Nothing has begun.
-
-        Args:
-            ledger: Where trials are written.
-            memory: Finds equal trials; None finds none.
-            trials: Every trial so far; those that begin are added.
-            line_up: Is told whom to look at later.
-            writer: Writes trials.
-            events: Takes in what the ledger answers, as it does what slots say.
-        """
-        self._ledger, self._memory, self._trials = ledger, memory, trials
-        self._line_up, self._writer, self._events = line_up, writer, events
+    ledger: Ledger
+    """Where trials are written."""
+    memory: Memory | None
+    """Finds equal trials; None finds none."""
+    trials: dict[int, TrialRun]
+    """Every trial so far; those that begin are added."""
+    line_up: LineUp
+    """Is told whom to look at later."""
+    writer: TrialWriter
+    """Writes trials."""
+    events: TrialEvents
+    """Takes in what the ledger answers, as it does what slots say."""
 
     def begin(self, trial: TrialRun) -> bool:
         """Begin a trial; whether it needs a slot now."""
@@ -46,27 +38,27 @@ class Answers:
 
     def _is_ours(self, trial: TrialRun) -> bool:
         """Begin a trial, in the ledger first; false while another process trains the same: others go before it then."""
-        memory = self._memory
+        memory = self.memory
         if memory is not None and trial.state == "queued" and trial.row and memory.is_busy(trial.fingerprint):
-            self._line_up.look_later(trial.number)
+            self.line_up.look_later(trial.number)
             return False
         if trial.row == 0 and memory is not None:
             trial.fingerprint = memory.fingerprint(trial.point)
-        with self._ledger.together():
-            self._writer.begin(trial)
+        with self.ledger.together():
+            self.writer.begin(trial)
             holder = None if memory is None else memory.claim(trial.fingerprint, trial.number)
             if holder is not None:
-                self._writer.wait_for(trial, holder)
-        self._trials[trial.number] = trial
+                self.writer.wait_for(trial, holder)
+        self.trials[trial.number] = trial
         if holder is not None:
-            self._line_up.look_later(trial.number)
+            self.line_up.look_later(trial.number)
         return holder is None
 
     def _is_answered(self, trial: TrialRun) -> bool:
         """Give a trial the epochs that an equal one has on record; whether it needs no slot any more."""
-        if self._memory is None:
+        if self.memory is None:
             return False
-        known = self._memory.recall(trial.fingerprint, row=trial.row, beyond=trial.epochs)
+        known = self.memory.recall(trial.fingerprint, row=trial.row, beyond=trial.epochs)
         if known is not None:
             trial.reused_from, trial.past_s = known.name, 0.0
             for each in known.reports[trial.epochs :]:
@@ -74,14 +66,14 @@ class Answers:
                     epoch=each.epoch, metrics=each.metrics, elapsed_s=each.elapsed_s, checkpoint_epoch=each.epoch
                 )
                 trial.elapsed_s = report.elapsed_s
-                if self._events.take_in(trial, report) is not Verdict.GO_ON:
+                if self.events.take_in(trial, report) is not Verdict.GO_ON:
                     return True
             if known.complete:
-                self._events.end(trial, "done")
+                self.events.end(trial, "done")
                 return True
             trial.fold_time()
         if trial.epochs > (trial.checkpoint_epoch or 0):
-            lender = self._memory.borrow_checkpoint(
+            lender = self.memory.borrow_checkpoint(
                 trial.fingerprint, row=trial.row, number=trial.number, at_most=trial.epochs
             )
             trial.reused_from = lender or trial.reused_from

@@ -35,8 +35,6 @@ from hpsearch.trial_run import TrialRun
 from hpsearch.trial_writer import TrialWriter
 from hpsearch.waiting import Waiting
 
-__all__ = ["Engine", "NoLeg", "Verdict"]
-
 SAVE_EPOCHS_AHEAD = 64
 """Rungs that an assignment names at most; a slot saves by the clock besides."""
 

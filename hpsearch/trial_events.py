@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import final
 
 from hpsearch.ending import Ending
@@ -24,42 +25,32 @@ from hpsearch.trial_writer import TrialWriter
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class TrialEvents:
     """Takes in what slots, and the ledger in their place, say of the trials of one sweep."""
 
-    def __init__(
-        self,
-        *,
-        sweep: Sweep,
-        ledger: Ledger,
-        record: SweepRecord,
-        trials: Mapping[int, TrialRun],
-        running: set[int],
-        rule: Replaceable,
-        line_up: LineUp,
-        writer: TrialWriter,
-        policy: FailurePolicy,
-        ending: Ending,
-        observers: Observers,
-    ) -> None:
-        """Nothing has happened yet.
-
-        Args:
-            sweep: Whose trials.
-            ledger: Where reports are written.
-            record: The same sweep in the ledger.
-            trials: Every trial so far; the caller adds to it.
-            running: Numbers of trials that have a slot; one that leaves it is taken out.
-            rule: Hears each new epoch, and says who goes on.
-            line_up: Is told who is tried again, and who is over.
-            writer: Writes trials.
-            policy: Says what follows from a failure.
-            ending: Whether the sweep ends; a failure may end it.
-            observers: Are told each change.
-        """
-        self._sweep, self._ledger, self._record, self._trials = sweep, ledger, record, trials
-        self._running, self._rule, self._line_up, self._writer = running, rule, line_up, writer
-        self._policy, self._ending, self._observers = policy, ending, observers
+    sweep: Sweep
+    """Whose trials."""
+    ledger: Ledger
+    """Where reports are written."""
+    record: SweepRecord
+    """The same sweep in the ledger."""
+    trials: Mapping[int, TrialRun]
+    """Every trial so far; the caller adds to it."""
+    running: set[int]
+    """Numbers of trials that have a slot; one that leaves it is taken out."""
+    rule: Replaceable
+    """Hears each new epoch, and says who goes on."""
+    line_up: LineUp
+    """Is told who is tried again, and who is over."""
+    writer: TrialWriter
+    """Writes trials."""
+    policy: FailurePolicy
+    """Says what follows from a failure."""
+    ending: Ending
+    """Whether the sweep ends; a failure may end it."""
+    observers: Observers
+    """Are told each change."""
 
     def take(self, trial: TrialRun, event: Event) -> Verdict:
         """Take in what a slot says of the trial that it has."""
@@ -87,14 +78,14 @@ class TrialEvents:
             decision = self._learn(trial, report)
         if decision is Decision.STOP:
             return self.end(trial, "stopped")
-        if self._sweep.max_epochs is not None and report.epoch >= self._sweep.max_epochs:
+        if self.sweep.max_epochs is not None and report.epoch >= self.sweep.max_epochs:
             return self.end(trial, "done")
         if decision is Decision.PAUSE:
             return self.end(trial, "paused")
-        if self._ending.reason is not None:
+        if self.ending.reason is not None:
             return self.end(trial, "interrupted", verdict=Verdict.SAVE_AND_END)
         if is_saved:
-            self._ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
+            self.ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
         return Verdict.GO_ON
 
     def end(
@@ -106,18 +97,18 @@ class TrialEvents:
         failure: FailureRecord | None = None,
     ) -> Verdict:
         """The trial leaves its slot, or needs none, in this state; the verdict comes back."""
-        self._running.discard(trial.number)
-        self._writer.close(trial, state, failure=failure)
-        self._line_up.learn(trial)
-        self._observers.tell("on_end", trial)
+        self.running.discard(trial.number)
+        self.writer.close(trial, state, failure=failure)
+        self.line_up.learn(trial)
+        self.observers.tell("on_end", trial)
         return verdict
 
     def requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
         """The trial leaves its slot and will be tried again, from its checkpoint."""
-        self._running.discard(trial.number)
-        self._line_up.try_again(trial.number)
-        self._writer.requeue(trial, evidence, failure=failure)
-        self._observers.tell("on_end", trial)
+        self.running.discard(trial.number)
+        self.line_up.try_again(trial.number)
+        self.writer.requeue(trial, evidence, failure=failure)
+        self.observers.tell("on_end", trial)
 
     def _on_report(self, trial: TrialRun, report: Report) -> Verdict:
         is_saved = report.checkpoint_epoch != trial.checkpoint_epoch
@@ -125,14 +116,14 @@ class TrialEvents:
         return self.take_in(trial, report, is_saved=is_saved)
 
     def _learn(self, trial: TrialRun, report: Report) -> Decision:
-        loss = self._sweep.metric.sign * report.metrics[self._sweep.metric.name]
+        loss = self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
         trial.note_epoch(report.epoch, report.metrics, loss=loss)
-        self._ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
-        self._observers.tell("on_report", trial)
-        decision = self._rule.report(trial.number, report.epoch, loss)
+        self.ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
+        self.observers.tell("on_report", trial)
+        decision = self.rule.report(trial.number, report.epoch, loss)
         if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:  # its state is not on disk
-            self._ledger.cannot_pause(self._record)
-            decision = self._rule.stop_from_now_on()
+            self.ledger.cannot_pause(self.record)
+            decision = self.rule.stop_from_now_on()
         return decision
 
     def _on_ended(self, trial: TrialRun, event: Ended) -> None:
@@ -141,33 +132,33 @@ class TrialEvents:
         if trial.epochs:
             self.end(trial, "done")
         else:
-            evidence = f"it ended without a report, needed {self._sweep.metric.name}"
+            evidence = f"it ended without a report, needed {self.sweep.metric.name}"
             self._on_failed(trial, Failed(cause="bad_metric", evidence=evidence, elapsed_s=event.elapsed_s))
 
     def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
         trial.elapsed_s = failure.elapsed_s
-        if self._ending.reason is None and self._policy.may_retry(trial, failure):
-            self._policy.retried(trial, failure)
+        if self.ending.reason is None and self.policy.may_retry(trial, failure):
+            self.policy.retried(trial, failure)
             self.requeue(trial, failure.evidence, failure=_record(trial, failure, was_retried=True))
             return
         trial.cause, trial.evidence = failure.cause, failure.evidence
         if failure.cause == "diverged":
-            self._rule.report(trial.number, trial.epochs + 1, math.inf)
+            self.rule.report(trial.number, trial.epochs + 1, math.inf)
         self.end(trial, "failed", failure=_record(trial, failure, was_retried=False))
-        hopeless = self._policy.failed(trial, failure, any_success=self._any_success())
+        hopeless = self.policy.failed(trial, failure, any_success=self._any_success())
         if hopeless is not None:
-            self._ending.stop("gave_up", hopeless)
+            self.ending.stop("gave_up", hopeless)
 
     def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:
         """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
-        if any(each.epochs and each.trained for each in self._trials.values()):
+        if any(each.epochs and each.trained for each in self.trials.values()):
             self._on_failed(trial, Failed(cause="user_error", evidence=event.evidence, place=event.evidence))
             return
-        self._ending.give_up(Problem(where=("trainable",), message=event.evidence))
+        self.ending.give_up(Problem(where=("trainable",), message=event.evidence))
         self.end(trial, "interrupted")
 
     def _any_success(self) -> bool:
-        return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self._trials.values())
+        return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self.trials.values())
 
 
 def _record(trial: TrialRun, failure: Failed, *, was_retried: bool) -> FailureRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import final
 
 from hpsearch.causes import CAUSE_CLASSES
@@ -16,70 +17,61 @@ from hpsearch.trial_run import TrialRun
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class TrialWriter:
     """Writes trials of one sweep; decides nothing about them but what is kept of them on disk."""
 
-    def __init__(
-        self,
-        *,
-        sweep: Sweep,
-        ledger: Ledger,
-        record: SweepRecord,
-        trials: Mapping[int, TrialRun],
-        line_up: LineUp,
-        checkpoints: Checkpoints | None,
-        code_hash: str | None,
-    ) -> None:
-        """Write nothing yet.
-
-        Args:
-            sweep: Whose trials.
-            ledger: Where they are written.
-            record: The same sweep in the ledger.
-            trials: Every trial so far; the caller adds to it.
-            line_up: Knows who goes further, and so needs its checkpoint.
-            checkpoints: Which of them are of use; None keeps them all.
-            code_hash: Of the code that trials begin with; None if it can't be known.
-        """
-        self._sweep, self._ledger, self._record, self._trials = sweep, ledger, record, trials
-        self._line_up, self._checkpoints, self._code_hash = line_up, checkpoints, code_hash
+    sweep: Sweep
+    """Whose trials."""
+    ledger: Ledger
+    """Where they are written."""
+    record: SweepRecord
+    """The same sweep in the ledger."""
+    trials: Mapping[int, TrialRun]
+    """Every trial so far; the caller adds to it."""
+    line_up: LineUp
+    """Knows who goes further, and so needs its checkpoint."""
+    checkpoints: Checkpoints | None
+    """Which of them are of use; None keeps them all."""
+    code_hash: str | None
+    """Of the code that trials begin with; None if it can't be known."""
 
     def begin(self, trial: TrialRun) -> None:
         """The trial, new or known, is `running`."""
         trial.state, trial.cause, trial.evidence = "running", None, None
         trial.attempts = max(trial.attempts, 1)
         if trial.row:
-            self._ledger.update_trial(trial.row, state="running", attempts=trial.attempts, evidence=None, ended_at=None)
+            self.ledger.update_trial(trial.row, state="running", attempts=trial.attempts, evidence=None, ended_at=None)
             return
-        trial.row = self._ledger.add_trial(
-            self._record,
+        trial.row = self.ledger.add_trial(
+            self.record,
             trial.number,
             point=trial.point,
-            seed=self._sweep.seed,
+            seed=self.sweep.seed,
             fingerprint=trial.fingerprint,
-            code_hash=self._code_hash,
+            code_hash=self.code_hash,
         )
 
     def wait_for(self, trial: TrialRun, holder: str) -> None:
         """The trial that has just begun is `queued` instead: another process trains the same, as `holder`."""
         trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
         evidence = f"waits for {holder}, which trains the same now"
-        self._ledger.update_trial(trial.row, state="queued", attempts=trial.attempts, evidence=evidence)
+        self.ledger.update_trial(trial.row, state="queued", attempts=trial.attempts, evidence=evidence)
 
     def requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
         """The trial is `queued` for another attempt."""
         trial.state, trial.evidence = "queued", evidence
         trial.fold_time()
-        self._ledger.update_trial(
+        self.ledger.update_trial(
             trial.row, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
         )
 
     def close(self, trial: TrialRun, state: TrialState, *, failure: FailureRecord | None = None) -> None:
         """The trial leaves its slot for good, or for as long as it is paused or interrupted."""
         trial.state = shown_state(trial, state)
-        best = trial.losses[trial.best_epoch] * self._sweep.metric.sign if trial.best_epoch else None
+        best = trial.losses[trial.best_epoch] * self.sweep.metric.sign if trial.best_epoch else None
         with self._freeing(trial):
-            self._ledger.update_trial(
+            self.ledger.update_trial(
                 trial.row,
                 failure=failure,
                 state=trial.state,
@@ -103,7 +95,7 @@ class TrialWriter:
         """The trial that was paused is `stopped`: nobody will promote it."""
         trial.state = shown_state(trial, "stopped")
         with self._freeing(trial):
-            self._ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
+            self.ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
 
     def rank(self, trial: TrialRun) -> None:
         """An earlier run of the sweep has closed the trial: its checkpoint, if kept, is as good as its losses."""
@@ -115,25 +107,25 @@ class TrialWriter:
         gone = self._of_no_use(trial)
         for each in gone:
             each.checkpoint_epoch = None
-        with self._ledger.together():
+        with self.ledger.together():
             yield
             if others := [each.row for each in gone if each is not trial]:
-                self._ledger.free(others)
-        if self._checkpoints is not None:
-            self._checkpoints.remove(each.number for each in gone)
+                self.ledger.free(others)
+        if self.checkpoints is not None:
+            self.checkpoints.remove(each.number for each in gone)
 
     def _of_no_use(self, trial: TrialRun) -> list[TrialRun]:
         """Trials whose checkpoints nobody will go on from, now that this one is over."""
-        if self._checkpoints is None or trial.state not in OVER_STATES:
+        if self.checkpoints is None or trial.state not in OVER_STATES:
             return []
         if trial.state == "failed":
             mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
             return [] if mends or trial.checkpoint_epoch is None else [trial]
-        found = (self._trials[number] for number in self._checkpoints.of_no_use(trial.number, trial.losses))
+        found = (self.trials[number] for number in self.checkpoints.of_no_use(trial.number, trial.losses))
         return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
 
     def _goes_on(self, trial: TrialRun) -> bool:
-        return trial.state not in OVER_STATES or self._line_up.shall_go_further(trial.number)
+        return trial.state not in OVER_STATES or self.line_up.shall_go_further(trial.number)
 
 
 def shown_state(trial: TrialRun, state: TrialState) -> TrialState:

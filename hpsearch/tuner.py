@@ -22,11 +22,11 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from hpsearch.cluster import ray_settings
-from hpsearch.engine import Engine, NoLeg, Verdict
+from hpsearch.engine import Engine, NoLeg
 from hpsearch.heartbeat import Heartbeat
 from hpsearch.places import Places
 from hpsearch.signals import Signals
-from hpsearch.slots.events import Assignment, Event, Failed
+from hpsearch.slots.events import Assignment, Event, Failed, Verdict
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
 GRACE_S = 15.0

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpsearch.engine import Engine, NoLeg, Verdict
+from hpsearch.engine import Engine, NoLeg
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report
+from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Verdict
 from hpsearch.specfile import dump_yaml
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep

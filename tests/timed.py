@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpsearch.engine import Engine, Verdict
+from hpsearch.engine import Engine
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Ended, Event, Report
+from hpsearch.slots.events import Assignment, Ended, Event, Report, Verdict
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
 from tests.curves import SPEC, Landscape

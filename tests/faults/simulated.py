@@ -23,11 +23,11 @@ from unittest import mock
 import sqlalchemy as sa
 
 from hpsearch import driver, entry
-from hpsearch.engine import Engine, NoLeg, Verdict
+from hpsearch.engine import Engine, NoLeg
 from hpsearch.ledger.store import Ledger
 from hpsearch.room import Room
 from hpsearch.slots.causes import failure_of
-from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report
+from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Verdict
 from hpsearch.sweep import Sweep
 
 TRAINABLE = "def train(config):\n    yield {'loss': config['x']}\n"

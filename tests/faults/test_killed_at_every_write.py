@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine import Engine, Verdict
+from hpsearch.engine import Engine
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Ended, Event, Report
+from hpsearch.slots.events import Assignment, Ended, Event, Report, Verdict
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
 

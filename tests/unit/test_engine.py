@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine import Engine, NoLeg, Verdict
+from hpsearch.engine import Engine, NoLeg
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.search.contract import Outcome, Searcher
-from hpsearch.slots.events import Assignment, Ended, Failed, Report, Unusable
+from hpsearch.slots.events import Assignment, Ended, Failed, Report, Unusable, Verdict
 from hpsearch.space import Point, Real, Space
 from hpsearch.stopping import Asha, Decision, StoppingRule, make_stopping_rule
 from hpsearch.sweep import Sweep

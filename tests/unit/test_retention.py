@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpsearch.cleaning import clean
-from hpsearch.engine import Engine, Verdict
+from hpsearch.engine import Engine
 from hpsearch.errors import SweepInUse
 from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import writer_lock
@@ -16,7 +16,7 @@ from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.retention import Checkpoints
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Failed, Report
+from hpsearch.slots.events import Assignment, Failed, Report, Verdict
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
 

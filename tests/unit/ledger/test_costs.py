@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hpsearch.engine import Engine, Verdict
+from hpsearch.engine import Engine
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Failed, Report
+from hpsearch.slots.events import Assignment, Failed, Report, Verdict
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
 
