@@ -69,7 +69,7 @@ def _needed(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> set[int]:
     """Numbers of the trials whose checkpoints stay."""
     if sweep.state not in ("done", "gave_up"):
         return {each.number for each in trials if each.state not in OVER_STATES or each.checkpoint_epoch is not None}
-    keep = Sweep.from_dict(sweep.spec).limits.checkpoints
+    keep = Sweep.from_stored(sweep.spec).limits.checkpoints
     ranked = sorted(
         (trial for trial in trials if trial.succeeded and trial.best_value is not None),
         key=lambda trial: (sweep.sign * (trial.best_value or 0.0), trial.number),

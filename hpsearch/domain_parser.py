@@ -7,7 +7,7 @@ is collected, none is repaired.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, final
 
@@ -39,6 +39,36 @@ DISTRIBUTIONS: Mapping[str, Mapping[str, float]] = {
 def is_domain(tree: Mapping[Any, Any]) -> bool:
     """Whether a map says what one parameter may be, rather than holding parameters."""
     return not DOMAIN_KEYS_SET.isdisjoint(tree) or isinstance(tree.get("distribution"), str)
+
+
+def range_in_list(value: object, where: Where = ()) -> tuple[Where, Mapping[Any, Any]] | None:
+    """(place, map) of the first map within a list that would be searched if it were a parameter's; None without one.
+
+    Args:
+        value: The list. Lists and maps in it are looked through; there `{value: ...}` is an ordinary map of a map.
+        where: Keys that lead to `value`.
+    """
+    if isinstance(value, Mapping):
+        inner: Iterable[tuple[Key, Any]] = value.items()
+        ordinary = {"value"}
+    elif isinstance(value, list | tuple):
+        inner, ordinary = enumerate(value), set()
+    else:
+        return None
+    for key, each in inner:
+        place = (*where, key)
+        if isinstance(each, Mapping) and _reads_as_domain(each) and each.keys().isdisjoint(ordinary):
+            return place, each
+        if found := range_in_list(each, place):
+            return found
+    return None
+
+
+def _reads_as_domain(tree: Mapping[Any, Any]) -> bool:
+    """Whether a map has keys of a domain alone, and those that a domain needs."""
+    is_range = {"min", "max"} <= tree.keys() or not tree.keys().isdisjoint(("values", "value", "expr"))
+    is_shaped = isinstance(tree.get("distribution"), str)
+    return (is_range or is_shaped) and tree.keys() <= {*DOMAIN_KEYS, *SHAPE_KEYS}
 
 
 def misspelt_domain(tree: Mapping[Any, Any]) -> tuple[str, str] | None:

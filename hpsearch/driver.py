@@ -7,7 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -88,19 +88,23 @@ class Run:
                 folder.mkdir(exist_ok=True)
             with writer_lock(folder, name):
                 check_whole(ledger.path)
+                known = ledger.find_sweep(name)
                 held = _Held(
-                    run=self,
+                    run=self if known is None else self._continuing(known),
                     ledger=ledger,
                     folder=folder,
                     trainable=trainable,
                     code=code_of(trainable),
-                    known=ledger.find_sweep(name),
+                    known=known,
                 )
                 exit_code = held.go_on()
                 results = Results(self.home, name)
                 if not are_up_to_date(folder):
                     _write(results, ledger)
                 return results, _exit_code(ledger, name) if exit_code is None else exit_code
+
+    def _continuing(self, known: SweepRecord) -> Run:
+        return replace(self, sweep=self.sweep.continuing(Sweep.from_stored(known.spec)))
 
     def find_trainable(self) -> TrainableSource | Trainable:
         """The function, or where it is.

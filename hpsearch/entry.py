@@ -126,7 +126,7 @@ def resume(
         raise SpecError([Problem(where=(record.name, "trainable"), message=message)])
     limits = {**record.spec["limits"], **({} if trials is None else {"trials": trials})}
     ray = record.spec["ray"] if address is None else {"address": address}
-    sweep = Sweep.from_dict({**record.spec, "limits": limits, "ray": ray})
+    sweep = Sweep.from_stored({**record.spec, "limits": limits, "ray": ray})
     ready = Run(
         sweep=sweep,
         home=folder,
@@ -143,8 +143,15 @@ def _read(space: str | Path | Mapping[str, Any] | Sweep) -> tuple[dict[str, Any]
     """(Spec in our words, its folder where it is a file)."""
     if isinstance(space, str | Path):
         path = find_spec(str(space))
-        return load_sweep(path).to_dict(), path.parent
-    return space.to_dict() if isinstance(space, Sweep) else _in_our_words(space), None
+        return _said(load_sweep(path)), path.parent
+    return _said(space) if isinstance(space, Sweep) else _in_our_words(space), None
+
+
+def _said(sweep: Sweep) -> dict[str, Any]:
+    """The resolved spec, but for what it leaves to the sweep that the ledger has, if there is one."""
+    return {
+        key: value for key, value in sweep.to_dict().items() if key != "isolation" or not sweep.leaves_isolation_open
+    }
 
 
 def _in_our_words(space: Mapping[str, Any]) -> dict[str, Any]:

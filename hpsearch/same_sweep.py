@@ -24,9 +24,10 @@ def check_folder_is_free(folder: Path) -> None:
 
 def check_same(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
     """A sweep goes on only with the spec and the code that it began with; its limits may change."""
+    begun = Sweep.from_stored(record.spec)
     old, new = (
         {key: value for key, value in tree.items() if key not in ("limits", "notes")}
-        for tree in (Sweep.from_dict(record.spec).to_dict(), sweep.to_dict())
+        for tree in (begun.to_dict(), sweep.continuing(begun).to_dict())
     )
     changes = [f"  {key}: {before!r} -> {after!r}" for key, before, after in _differences(old, new)]
     if changes:
@@ -53,7 +54,7 @@ def is_finished(record: SweepRecord, sweep: Sweep, ledger: Ledger) -> bool:
     """
     states = ledger.count_states(record)
     ended = record.state in ("done", "gave_up") and states.keys() <= set(OVER_STATES)
-    return ended and states.total() >= sweep.max_trials and record.spec["limits"] == sweep.to_dict()["limits"]
+    return ended and states.total() >= sweep.max_trials and Sweep.from_stored(record.spec).limits == sweep.limits
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-from hpsearch.domain_parser import is_domain, misspelt_domain, parse_domain
+from hpsearch.domain_parser import is_domain, misspelt_domain, parse_domain, range_in_list
 from hpsearch.domains import Constant, Domain
 from hpsearch.errors import Problem
-from hpsearch.plain import MAX_NAME_LENGTH, Where, check_plain, shown
+from hpsearch.plain import MAX_NAME_LENGTH, Key, Where, check_plain, shown
 from hpsearch.space import Space
 from hpsearch.space_references import Written, link
 
@@ -35,6 +35,13 @@ def parse_space(
         example = "Write for example lr: {min: 1e-4, max: 1e-1}."
         problems.append(Problem(where=where, message=f"expected a map of names, got {shown(tree)}. {example}"))
     return link(parser.written, constraints, problems)
+
+
+def spell_out_lists(tree: Any) -> Any:
+    """A space in which each list that `parse_space` refuses is spelled out as the constant that it used to be."""
+    if isinstance(tree, Mapping) and not is_domain(tree):
+        return {name: spell_out_lists(value) for name, value in tree.items()}
+    return {"value": tree} if isinstance(tree, list) and range_in_list(tree) else tree
 
 
 @final
@@ -64,10 +71,20 @@ class _Parser:
             domain = parse_domain(value, where, self.problems)
             if "when" in value:
                 self._whens[name] = value["when"]
+        elif found := range_in_list(value, where):
+            self._not_searched(where[-1], *found)
+            return
         else:
             domain = Constant(value=value) if check_plain(value, where, self.problems) else None
         if domain is not None:
             self._domains[name] = domain
+
+    def _not_searched(self, name: Key, where: Where, element: Mapping[Any, Any]) -> None:
+        message = (
+            f"a list is a constant, and {shown(element)} in it would not be searched. Write {name}: {{first: ...,"
+            f" second: ...}} or an expr; where the list is meant as it stands, {name}: {{value: [...]}}."
+        )
+        self.problems.append(Problem(where=where, message=message))
 
     def _nested(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
         if not tree:

@@ -1,7 +1,8 @@
 """What a checked spec becomes: one frozen `Sweep`, with a frozen part for each top-level key of the YAML.
 
 Nothing here reads files or starts anything. `Sweep.from_dict` is the only way in for `specfile` and `hpsearch.run`:
-it finds every mistake at once. Field names follow the code's habits (units in the name); the YAML's key is the alias.
+it finds every mistake at once; `Sweep.from_stored` reads a spec of the ledger. Field names follow the code's habits
+(units in the name); the YAML's key is the alias.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from hpsearch.errors import Problem, SpecError
 from hpsearch.plain import MAX_DEPTH, shown
 from hpsearch.space import Point, Space
 from hpsearch.space_checks import check_draws, parse_initial_points
-from hpsearch.space_parser import parse_space
+from hpsearch.space_parser import parse_space, spell_out_lists
 from hpsearch.sweep_checks import NO_MODEL, SAMPLERS, check_together, explain
 from hpsearch.sweep_parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
 
 __all__ = ["DEFAULT_TRIALS", "SAMPLERS", "Sweep"]
 
 DEFAULT_TRIALS = 20
+BEFORE = {"isolation": "slot"}
+"""What a stored spec means by a key that it lacks, where that is not what a new one means: how it was done then."""
 
 
 def _parse_prior(value: object) -> object:
@@ -78,6 +81,8 @@ class Sweep(Part):
     """Number format of the training loop."""
     parallel: Literal["ddp", "dp"] = "ddp"
     """How a trial uses several GPUs: a process for each, or one process with DataParallel."""
+    isolation: Literal["process", "slot"] = "process"
+    """Whether each attempt of a trial has a process of its own, or a slot's process runs trial after trial."""
     leak_warnings: bool = True
     """Whether a trial's log says who keeps tensors that pile up from epoch to epoch."""
     data: dict[str, Any] = Field(default_factory=lambda: {"root": None})
@@ -122,6 +127,18 @@ class Sweep(Part):
             raise SpecError(dict.fromkeys(written))
         return sweep._with_one_length()
 
+    @classmethod
+    def from_stored(cls, spec: Mapping[str, Any]) -> Sweep:
+        """The sweep of a spec that is in the ledger, perhaps since an older hpsearch put it there.
+
+        Args:
+            spec: As `to_dict` of that time wrote it.
+
+        Raises:
+            SpecError: It is no spec.
+        """
+        return cls.from_dict({**BEFORE, **spec, "parameters": spell_out_lists(spec.get("parameters"))})
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved spec, every default filled in, as the YAML spells it; `from_dict` gives the same sweep again."""
         tree = self.model_dump(by_alias=True, mode="json")
@@ -133,6 +150,10 @@ class Sweep(Part):
         """The spec in our own spelling, without what has its default; `from_dict` gives the same sweep again."""
         smallest = Sweep(metric=Metric(name="-", goal="minimize"), parameters={}).to_dict()
         return {key: _unlike(value, smallest[key]) for key, value in self.to_dict().items() if value != smallest[key]}
+
+    def continuing(self, begun: Sweep) -> Sweep:
+        """The same sweep, isolated as it began where its spec leaves that open."""
+        return self.with_values(isolation=begun.isolation) if self.leaves_isolation_open else self
 
     def with_values(self, **changes: Any) -> Sweep:
         """A copy with other top-level values; they are taken as they are."""
@@ -155,6 +176,11 @@ class Sweep(Part):
     def first_points(self) -> tuple[Point, ...]:
         """The values that `initial_points` sets, by dotted names."""
         return tuple(parse_initial_points(self.initial_points, self.space, [], is_grid=self.method == "grid"))
+
+    @property
+    def leaves_isolation_open(self) -> bool:
+        """Whether the spec says nothing of `isolation`: a sweep of the ledger keeps the one that it began with."""
+        return "isolation" not in self.model_fields_set
 
     @property
     def learns(self) -> bool:

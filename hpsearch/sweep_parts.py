@@ -33,12 +33,26 @@ def parse_duration(value: object) -> float:
         >>> parse_duration("1h30m"), parse_duration(90)
         (5400.0, 90.0)
     """
+    if seconds := _seconds(value):
+        return seconds
+    raise wrong(f"expected a time above 0, got {shown(value)}. Write for example 90s, 30m or 1h30m.")
+
+
+def _parse_grace(value: object) -> float:
+    """Seconds, written as `parse_duration` reads them; 0 too."""
+    if (seconds := _seconds(value)) is not None:
+        return seconds
+    raise wrong(f"expected a time of 0 or more, got {shown(value)}. Write for example 60s, or 0 for none.")
+
+
+def _seconds(value: object) -> float | None:
+    """0 or more; None for what is no time."""
     seconds: object = value
     if isinstance(value, str) and re.fullmatch(r"([0-9]+(\.[0-9]+)?[smhd])+", value.strip()):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([smhd])", value))
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= MAX_DURATION_S:
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_DURATION_S:
         return float(seconds)
-    raise wrong(f"expected a time above 0, got {shown(value)}. Write for example 90s, 30m or 1h30m.")
+    return None
 
 
 def _parse_gpu(value: object) -> object:
@@ -108,6 +122,8 @@ class Limits(Part):
     """Seconds after which the sweep starts nothing and interrupts what runs."""
     trial_time_s: Duration | None = Field(default=None, alias="trial_time")
     """Seconds of training after which a trial is killed as `hung`."""
+    grace_s: Annotated[float, BeforeValidator(_parse_grace)] = Field(default=60.0, alias="grace")
+    """Seconds that a trial may go on by itself after its last epoch was recorded, to save a model for example."""
     retries: Annotated[int, Field(ge=0, le=100)] = 1
     """Further attempts at a trial that failed for an unknown cause."""
     failures: Count | None = None

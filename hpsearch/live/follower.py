@@ -28,7 +28,7 @@ class Follower:
     """Keeps `trials` and `standing` up to date; `look` before they are read."""
 
     def __init__(self, ledger: Ledger, record: SweepRecord) -> None:
-        self.record, self.sweep = record, Sweep.from_dict(dict(record.spec))
+        self.record, self.sweep = record, Sweep.from_stored(record.spec)
         self.trials: dict[int, TrialRun] = {}
         self.runs = False
         self.notice: Notice | None = None

@@ -21,12 +21,17 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
     Raises:
         UnknownSweep: No trial has succeeded yet.
     """
+    from hpsearch.domain_parser import range_in_list  # here: it brings simpleeval along
+
     best = best_of(list(trials), sign=sweep.sign)
     if best is None:
         raise UnknownSweep(f"sweep '{sweep.name}' has no successful trial yet. See `hpsearch show {sweep.name}`.")
     spec = dict(sweep.spec)
     parameters = to_config(
-        {name: {"value": value} if isinstance(value, dict) else value for name, value in best.point.items()}
+        {
+            name: {"value": value} if isinstance(value, dict) or range_in_list(value) else value
+            for name, value in best.point.items()
+        }
     )
     limits = {**spec["limits"], "trials": 1}
     changes = {

@@ -83,7 +83,7 @@ def rungs_reached(sweep: SweepRecord, curves: Iterable[Curve]) -> tuple[int, ...
     from hpsearch.sweep import Sweep
 
     furthest = max((curve.last_epoch for curve in curves), default=0)
-    return tuple(epoch for epoch in make_stopping_rule(Sweep.from_dict(dict(sweep.spec))).rungs() if epoch <= furthest)
+    return tuple(epoch for epoch in make_stopping_rule(Sweep.from_stored(sweep.spec)).rungs() if epoch <= furthest)
 
 
 def best_so_far(

@@ -49,7 +49,7 @@ class Findings:
         """What its spec means."""
         from hpsearch.sweep import Sweep
 
-        return Sweep.from_dict(dict(self.sweep.spec))
+        return Sweep.from_stored(self.sweep.spec)
 
     @cached_property
     def best(self) -> TrialRecord | None:

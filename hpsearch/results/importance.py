@@ -81,7 +81,7 @@ def importance(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Itera
     trials = list(trials)
     curves = learning_curves(sweep, trials, reports)
     epoch = common_epoch(curves)
-    coding = Coding(Sweep.from_dict(dict(sweep.spec)).space)
+    coding = Coding(Sweep.from_stored(sweep.spec).space)
     coded, losses = [], []
     for trial, curve in zip(trials, curves, strict=True):
         value = None if epoch is None or trial.state == "failed" else curve.best_until(epoch)

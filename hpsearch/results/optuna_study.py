@@ -43,7 +43,7 @@ def frozen_trials(
 ) -> list[FrozenTrial]:
     """The trials by number; Optuna counts from 0, the user attribute `trial` is our number."""
     trials = list(trials)
-    space = Sweep.from_dict(dict(sweep.spec)).space
+    space = Sweep.from_stored(sweep.spec).space
     words = {name: _Word(domain, _values(name, trials)) for name, domain in space.searched.items()}
     curves: dict[int, dict[int, float]] = {}
     for report in reports:

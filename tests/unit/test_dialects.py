@@ -204,9 +204,17 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
         ({"method": "custom"}, "method: an optimizer of your own can't be used. Write for example optuna."),
         ({"job": "a/b"}, "job: a launch job runs on W&B's own queues. Write program: and its script."),
         (
-            {"command": ["accelerate", "launch", "${program}"]},
-            "command: 'accelerate' can't start the script, which runs in a process of the sweep. Remove it; for several"
+            {"command": ["mpirun", "-n", "2", "${program}"]},
+            "command: 'mpirun' can't start the script, which runs in a process of the sweep. Remove it; for several"
             " processes, write resources: {workers: 2}.",
+        ),
+        (
+            {"parameters": {"layers": [{"distribution": "int_uniform", "min": 16, "max": 64}, {"value": 8}]}},
+            "parameters.layers.0: a list is a constant, and the map {'distribution': 'int_uniform', 'min': 16, 'max'",
+        ),
+        (
+            {"parameters": {"model.layers": [8, {"values": [8, 16]}]}},
+            "parameters.model.layers.1: a list is a constant, and the map {'values': [8, 16]} in it would not be",
         ),
         ({"command": ["${program}", "${arsg}"]}, "command: unknown macro '${arsg}'. Known: args, args_no_hyphens,"),
         (

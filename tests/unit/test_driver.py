@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
 from hpsearch.provenance import read_provenance
 from hpsearch.replay import uncollected
+from hpsearch.same_sweep import check_same
+from hpsearch.specfile import dump_yaml
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import locate
+from tests.ledgers import make
 
 TREE: dict[str, Any] = {
     "name": "known",
@@ -70,6 +74,93 @@ def test_a_finished_sweep_comes_back_at_once(known):
 
 def test_limits_may_change(known):
     assert known(limits={"trials": 1, "epochs": 1, "retries": 5}).start()[1] == 0
+
+
+def began_before_isolation(home: Path) -> dict[str, Any]:
+    """Make the known sweep one of an older hpsearch, whose spec says neither `isolation` nor `limits.grace`."""
+    with Ledger(home, create=True) as ledger:
+        record = ledger.sweep("known")
+        spec = {key: value for key, value in record.spec.items() if key != "isolation"}
+        spec["limits"] = {key: value for key, value in spec["limits"].items() if key != "grace"}
+        ledger.reopen_sweep(record, spec, code=record.code)
+        ledger.end_sweep(record, "done")
+    return spec
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_sweep_of_an_older_hpsearch_goes_on_in_slots(known, home):
+    spec = began_before_isolation(home)
+    assert known().start()[1] == 0, "with nothing left to do"
+    with pytest.raises(Interrupted):
+        known(limits={"trials": 2, "epochs": 2}).start()
+    with Ledger(home) as ledger:
+        assert ledger.sweep("known").spec == {
+            **spec,
+            "isolation": "slot",
+            "limits": {**spec["limits"], "epochs": 2, "grace": 60.0},
+        }
+    assert "isolation: slot" in (home / "known" / "sweep.yaml").read_text()
+
+
+@pytest.mark.usefixtures("known", "ctrl_c")
+def test_resume_goes_on_in_slots_where_the_ledger_knows_no_isolation(home):
+    began_before_isolation(home)
+    with Ledger(home, create=True) as ledger:
+        record = ledger.sweep("known")
+        ledger.update_trial(ledger.trials(record)[1].id, state="interrupted")
+        ledger.end_sweep(record, "interrupted")
+    with pytest.raises(Interrupted):
+        resume("known", home=home)
+    with Ledger(home) as ledger:
+        assert ledger.sweep("known").spec["isolation"] == "slot"
+
+
+@pytest.mark.parametrize("isolation", ["process", "slot"])
+def test_isolation_that_the_spec_sets_is_a_difference_as_any_other(known, home, isolation):
+    began_before_isolation(home)
+    if isolation == "slot":
+        assert known(isolation="slot").start()[1] == 0
+        return
+    with pytest.raises(SweepExists, match="  isolation: 'slot' -> 'process'"):
+        known(isolation="process").start()
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("tree", [make.SPEC, make.KILLED], ids=["finished", "killed"])
+def test_sweeps_of_every_older_ledger_began_in_slots(home, version, tree):
+    home.mkdir()
+    shutil.copyfile(Path(make.__file__).with_name(f"version-{version}.db"), home / "ledger.db")
+    with Ledger(home) as ledger:
+        record = ledger.sweep(tree["name"])
+    asked = Sweep.from_dict(tree)
+    check_same(record, asked, None, accept_changes=False)
+    assert asked.continuing(Sweep.from_stored(record.spec)).isolation == "slot"
+    with pytest.raises(SweepExists, match="isolation: 'slot' -> 'process'"):
+        check_same(record, Sweep.from_dict({**tree, "isolation": "process"}), None, accept_changes=False)
+
+
+def test_a_sweep_keeps_the_isolation_that_was_set_once(known, home):
+    with Ledger(home, create=True) as ledger:
+        record = ledger.sweep("known")
+        ledger.reopen_sweep(record, {**record.spec, "isolation": "slot"}, code=record.code)
+        ledger.end_sweep(record, "done")
+    assert known().start()[1] == 0
+    with pytest.raises(SweepExists, match="  isolation: 'slot' -> 'process'"):
+        known(isolation="process").start()
+
+
+@pytest.mark.parametrize("given", ["a path", "a dict", "a sweep"])
+@pytest.mark.parametrize("says", [False, True])
+def test_run_tells_a_spec_that_sets_isolation_from_one_that_leaves_it_open(known, home, tmp_path, given, says):
+    tree = {**began_before_isolation(home), **({"isolation": "process"} if says else {})}
+    path = tmp_path / "known.yaml"
+    path.write_text(dump_yaml(tree))
+    space = {"a path": path, "a dict": tree, "a sweep": Sweep.from_dict(tree)}[given]
+    if not says:
+        assert hpsearch.run(space, home=home).sweep.state == "done"
+        assert hpsearch.run(space, home=home, isolation="slot").sweep.state == "done"
+    with pytest.raises(SweepExists, match="isolation"):
+        hpsearch.run(space, home=home, **({} if says else {"isolation": "process"}))
 
 
 def test_another_spec_is_refused_with_each_difference(known):

@@ -30,6 +30,12 @@ def problems_of(tree: Any) -> list[str]:
         ("no", Constant(value="no")),
         ([1, [2]], Constant(value=[1, [2]])),
         ({"value": {"a": 1}}, Constant(value={"a": 1})),
+        ({"value": [{"min": 1, "max": 2}]}, Constant(value=[{"min": 1, "max": 2}])),
+        (
+            [{"kernel": 3, "min": 1, "max": 2}, {"clip": {"value": 1.0}}],
+            Constant(value=[{"kernel": 3, "min": 1, "max": 2}, {"clip": {"value": 1.0}}]),
+        ),
+        ([{"min": 1}, {"mu": 0.0, "sigma": 1.0}, {}], Constant(value=[{"min": 1}, {"mu": 0.0, "sigma": 1.0}, {}])),
         ({"values": [32, 64]}, Choice(values=(32, 64))),
         ({"values": [1, True, 1.0, None, "1", [1], {"a": 1}]}, Choice(values=(1, True, 1.0, None, "1", [1], {"a": 1}))),
         ({"values": ["a", "b"], "probabilities": [0.25, 0.75]}, Choice(values=("a", "b"), probabilities=(0.25, 0.75))),
@@ -146,6 +152,21 @@ MISTAKES: list[tuple[Any, list[str]]] = [
         "x: expected a whole number of at most 64 bits, got a number of thousands of digits."
         " Write it as text, in quotes."
     ]),
+    *(
+        (tree, [
+            f"x{place}: a list is a constant, and the map {element} in it would not be searched. Write x: {{first: ...,"
+            " second: ...} or an expr; where the list is meant as it stands, x: {value: [...]}."
+        ])
+        for tree, place, element in [
+            ([{"min": 16, "max": 64}, {"values": [8, 16]}], ".0", {"min": 16, "max": 64}),
+            ([0.999, {"min": 0.8, "max": 0.95, "log": True}], ".1", {"min": 0.8, "max": 0.95, "log": True}),
+            ([{"value": 3}, 4], ".0", {"value": 3}),
+            ([[1, {"values": [8, 16]}]], ".0.1", {"values": [8, 16]}),
+            ([{"distribution": "q_normal", "mu": 3}], ".0", {"distribution": "q_normal", "mu": 3}),
+            ([{"expr": "2 * depth"}], ".0", {"expr": "2 * depth"}),
+            ([{"width": {"min": 16, "max": 64}, "act": "relu"}], ".0.width", {"min": 16, "max": 64}),
+        ]
+    ),
     ([{"k": math.nan}], ["x.0.k: expected text, a finite number, true, false, null or a list, got nan."]),
     ([{3: 1}], ["x.0.3: a key must be text of at most 200 characters, got 3. Put it in quotes."]),
 ]  # fmt: skip

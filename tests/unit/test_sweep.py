@@ -19,7 +19,7 @@ SPEC: dict[str, Any] = {
     "parameters": {"lr": {"min": 0.1, "max": 1.0}},
 }
 TOP_KEYS = ", ".join(field.alias or name for name, field in Sweep.model_fields.items())
-LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, retries, failures, checkpoints"
+LIMIT_KEYS = "trials, epochs, concurrent, time, trial_time, grace, retries, failures, checkpoints"
 TOO_LONG = 10**5000
 """Python refuses to spell this out."""
 
@@ -49,12 +49,13 @@ def test_the_smallest_spec_gets_the_documented_defaults() -> None:
         "prior": "none",
         "early_terminate": {"type": "none", "min_iter": 1, "eta": 3, "brackets": None, "min_trials": 3},
         "limits": {
-            "trials": None, "epochs": None, "concurrent": "auto", "time": None, "trial_time": None, "retries": 1,
-            "failures": None, "checkpoints": 3,
+            "trials": None, "epochs": None, "concurrent": "auto", "time": None, "trial_time": None, "grace": 60.0,
+            "retries": 1, "failures": None, "checkpoints": 3,
         },
         "resources": {"cpu": 1.0, "gpu": "auto", "workers": 1, "loaders": "auto"},
         "precision": "fp32",
         "parallel": "ddp",
+        "isolation": "process",
         "leak_warnings": True,
         "data": {"root": None},
         "ray": {"address": None},
@@ -109,6 +110,11 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"limits": {"time": "2 hours"}}, [
         "limits.time: expected a time above 0, got the text '2 hours'. Write for example 90s, 30m or 1h30m."
     ]),
+    ({"limits": {"grace": -1}}, [
+        "limits.grace: expected a time of 0 or more, got -1. Write for example 60s, or 0 for none."
+    ]),
+    ({"isolation": "thread"}, ["isolation: unknown isolation 'thread'. Known: process, slot."]),
+    ({"isolation": None}, ["isolation: expected one of process, slot, got nothing."]),
     ({"limits": 3, "resources": None}, [
         "limits: expected a map, got 3.",
         "resources: expected a map, got nothing.",
@@ -210,6 +216,39 @@ def test_units_are_seconds_inside_and_the_yaml_says_time() -> None:
     sweep = sweep_of(limits={"time": "1h30m", "trial_time": 45})
     assert (sweep.limits.time_s, sweep.limits.trial_time_s) == (5400.0, 45.0)
     assert sweep.to_dict()["limits"]["time"] == 5400.0
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(0, 0.0), ("0s", 0.0), (0.5, 0.5), ("2m", 120.0)])
+def test_the_time_after_the_last_epoch_may_be_none(grace: object, seconds: float) -> None:
+    sweep = sweep_of(limits={"grace": grace})
+    assert sweep.limits.grace_s == seconds
+    assert Sweep.from_dict(sweep.to_dict()) == sweep
+
+
+def test_a_stored_spec_without_isolation_is_of_a_sweep_that_began_in_slots() -> None:
+    stored = {key: value for key, value in sweep_of().to_dict().items() if key != "isolation"}
+    assert Sweep.from_stored(stored).isolation == "slot"
+    assert Sweep.from_stored({**stored, "isolation": "process"}).isolation == "process"
+    assert Sweep.from_dict(stored).isolation == "process", "a new sweep that says nothing"
+
+
+@pytest.mark.parametrize(
+    ("asked", "begun", "isolation"),
+    [({}, "slot", "slot"), ({}, "process", "process"), ({"isolation": "process"}, "slot", "process")],
+)
+def test_a_spec_that_says_nothing_of_isolation_keeps_what_the_sweep_began_with(
+    asked: dict[str, Any], begun: str, isolation: str
+) -> None:
+    assert sweep_of(**asked).continuing(sweep_of(isolation=begun)).isolation == isolation
+
+
+def test_a_list_with_a_range_in_it_is_read_from_an_older_ledger_as_the_constant_that_it_was() -> None:
+    layers = [{"min": 16, "max": 64}, {"values": [8, 16]}]
+    parameters = {"model": {"layers": layers}, "lr": {"min": 0.1, "max": 1.0}, "sizes": [1, {"a": 2}]}
+    sweep = Sweep.from_stored({**sweep_of().to_dict(), "parameters": parameters})
+    point = sweep.space.draw(random.Random(0))
+    assert (point["model.layers"], point["sizes"]) == (layers, [1, {"a": 2}])
+    assert Sweep.from_stored(sweep.to_dict()) == sweep
 
 
 @pytest.mark.parametrize(
