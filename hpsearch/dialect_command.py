@@ -1,7 +1,8 @@
 """A script's command line: what a W&B sweep's `command` means here, and the arguments that a trial gives its script.
 
-The script runs in a process that is there already, so what a `command` says of interpreters is done, and what is left
-is the list of arguments, in which `${args}` and its relatives stand for the parameters.
+The script runs in a process of the sweep, so what a `command` says of interpreters is done. What is left is how many
+processes a launcher would start (`dialect_launcher.py`), and the list of arguments, in which `${args}` and its
+relatives stand for the parameters.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hpsearch.dialect_launcher import Launch, read_launch
 
 DEFAULT = ("${args}",)
 """`--name=value` for every parameter."""
@@ -28,10 +32,24 @@ MACROS = (
     "args_json",
     "args_json_file",
 )
+UNSET = {"LOCAL_RANK": "0"}
+"""What `${envvar:NAME}` is where there is no such variable: without a launcher, a process is the first one."""
 _MACRO = re.compile(r"\$\{([A-Za-z_]+)(?::([^}]*))?\}")
 
 
-def script_and_arguments(command: object, *, program: object) -> tuple[object, list[str]] | str:
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a `command` does."""
+
+    script: object
+    """The program that it runs, as the file or the command names it."""
+    arguments: list[str]
+    """Words and macros that it passes to the script."""
+    launch: Launch | None
+    """The launcher that it runs the script by; None for one process."""
+
+
+def script_and_arguments(command: object, *, program: object) -> Command | str:
     """The script that a `command` runs and what it passes to it; a sentence where that can't be said.
 
     Args:
@@ -42,21 +60,26 @@ def script_and_arguments(command: object, *, program: object) -> tuple[object, l
     if not isinstance(command, list) or not all(isinstance(word, str | int | float) for word in command):
         return "expected a list of words. Write for example [python, ${program}, ${args}]."
     words = [str(word) for word in command]
+    first = next((i for i, word in enumerate(words) if word not in STARTERS), len(words))
+    launch = read_launch(words[first:])
+    if isinstance(launch, str):
+        return launch
+    if launch is not None:
+        words = list(launch.command)
     place = _place_of_script(words, program)
     if place is None:
         return "it doesn't run the program. Write ${program} where the script's name belongs."
     before, after = words[:place], words[place + 1 :]
+    script = program if words[place] == "${program}" else words[place]
     if before[-1:] == ["-m"]:
-        script: object = f"{words[place].replace('.', '/')}.py"
+        script = f"{str(script).replace('.', '/')}.py"
         before = before[:-1]
-    else:
-        script = program if words[place] == "${program}" else words[place]
     if foreign := [word for word in before if word not in STARTERS]:
         hint = "for several processes, write resources: {workers: 2}"
         return f"'{foreign[0]}' can't start the script, which runs in a process of the sweep. Remove it; {hint}."
     if wrong := wrong_macros(after):
         return f"{wrong}."
-    return script, after
+    return Command(script=script, arguments=[*(launch.arguments if launch else ()), *after], launch=launch)
 
 
 def _place_of_script(words: Sequence[str], program: object) -> int | None:
@@ -118,8 +141,9 @@ def _expanded(macro: str, flat: Mapping[str, Any], config: Mapping[str, Any]) ->
 
 
 def _variable(found: re.Match[str]) -> str:
-    """`${envvar:NAME}`'s value; NAME where there is none, and any other macro as it is."""
-    return os.environ.get(found[2], found[2]) if found[1] == "envvar" and found[2] else found[0]
+    """`${envvar:NAME}`'s value; where there is none what `UNSET` says, else NAME. Any other macro as it is."""
+    name = found[2]
+    return os.environ.get(name, UNSET.get(name, name)) if found[1] == "envvar" and name else found[0]
 
 
 def _json_file(config: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpsearch.dialect_command import DEFAULT, script_and_arguments
 from hpsearch.dialect_draft import Draft, whole
+from hpsearch.dialect_launcher import Launch
 from hpsearch.dialect_parameters import has_foreign_words
 from hpsearch.plain import NAME_PATTERN
 
@@ -100,7 +101,7 @@ def _rule(draft: Draft) -> None:
 
 
 def _command(draft: Draft) -> None:
-    """`command`: the script that it runs, and what it passes to it besides the parameters."""
+    """`command`: the script that it runs, by how many processes, and what it passes to it besides the parameters."""
     if "command" not in draft.tree:
         return
     program = draft.tree.get("trainable")
@@ -108,13 +109,29 @@ def _command(draft: Draft) -> None:
     if isinstance(found, str):
         draft.wrong(("command",), found)
         return
-    script, arguments = found
-    if script is not None and script != program:
-        draft.tree["trainable"] = script
+    if found.script is not None and found.script != program:
+        draft.tree["trainable"] = found.script
         draft.moved[("trainable",)] = ("command",)
-    if tuple(arguments) != DEFAULT:
-        draft.tree.setdefault("arguments", arguments)
+    if tuple(found.arguments) != DEFAULT:
+        draft.tree.setdefault("arguments", found.arguments)
         draft.moved[("arguments",)] = ("command",)
+    if found.launch is not None:
+        _launch(draft, found.launch)
+
+
+def _launch(draft: Draft, launch: Launch) -> None:
+    """The processes that a launcher would start are a trial's workers."""
+    resources = draft.tree.setdefault("resources", {})
+    if not isinstance(resources, dict):
+        return  # a mistake, and told as such
+    meant = {"workers": launch.workers, **({"gpu": 0} if launch.is_on_cpu else {})}
+    for key, value in meant.items():
+        if key not in resources:
+            resources[key] = value
+            draft.moved[("resources", key)] = ("command",)
+        elif resources[key] != value:
+            means = f"{launch.name} means resources.{key}: {value}, and resources.{key} is {resources[key]}"
+            draft.wrong(("command",), f"{means}. Keep one of them.")
 
 
 def _leave_out(draft: Draft) -> None:

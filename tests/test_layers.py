@@ -35,6 +35,7 @@ RULES = [
     ("hpsearch.dialect_parameters", set()),
     ("hpsearch.dialect_ray", set()),
     ("hpsearch.dialect_command", set()),
+    ("hpsearch.dialect_launcher", set()),
     ("hpsearch.script", set()),
     ("hpsearch.space_checks", set()),
     ("hpsearch.sweep", {"pydantic"}),
