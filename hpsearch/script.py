@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
+from hpsearch import code_finder
 from hpsearch.dialect_command import DEFAULT, command_line
 
 
@@ -32,12 +33,13 @@ class Script:
         self._arguments = arguments
 
     def __call__(self, config: Mapping[str, Any]) -> None:
-        """Run it.
+        """Run it, in a sweep as its snapshot has it.
 
         Raises:
             BaseException: Whatever it raises; SystemExit as it leaves, without an exit code too.
         """
-        code = compile(self.path.read_bytes(), str(self.path), "exec")
+        finder = code_finder.installed()
+        code = compile(self.path.read_bytes(), str(self.path), "exec") if finder is None else finder.code(self.path)
         module = ModuleType("__main__")
         module.__dict__.update(__file__=str(self.path), __builtins__=__builtins__)
         with _as_main(module, [str(self.path), *command_line(config, self._arguments)]):

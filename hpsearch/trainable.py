@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from hpsearch import code_finder
 from hpsearch.definitions import check_function, functions_in, no_trainable, only_defines
 from hpsearch.dialect_command import DEFAULT
 from hpsearch.errors import SpecError, did_you_mean
@@ -87,7 +88,7 @@ def load(source: TrainableSource) -> Callable[..., Any]:
 
     A script is not run before it is called. Another file is imported as `python file.py` would see its neighbours: its
     folder is first on `sys.path`. It is known by its own name, not `__main__`, so that what it defines can be pickled
-    to DataLoader workers.
+    to DataLoader workers. Within a sweep, all files come from its snapshot, see `code_finder`.
 
     Raises:
         ImportError: The file's name is that of another module which is loaded already.
@@ -229,7 +230,9 @@ def _import_file(source: TrainableSource) -> ModuleType:
         )
     folder = str(path.parent)
     sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
-    spec = importlib.util.spec_from_file_location(source.module, path)
+    finder = code_finder.installed()
+    spec = None if finder is None else finder.spec(source.module, path)
+    spec = spec or importlib.util.spec_from_file_location(source.module, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[source.module] = module  # before it runs: dataclasses and pickle look there

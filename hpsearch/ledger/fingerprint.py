@@ -6,16 +6,15 @@ fingerprint differs, or there is none: training twice costs time, a wrong answer
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import hpsearch
-from hpsearch.ledger.functions import UNKNOWN, functions_from
+from hpsearch.code_files import Code, read_code
+from hpsearch.ledger.functions import UNKNOWN
 from hpsearch.space import Point, canonical
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import TrainableSource
@@ -23,32 +22,14 @@ from hpsearch.trainable import TrainableSource
 MAX_DATA_FILES = 1_000_000
 """More files than that below `data.root` are not counted, and nothing is reused."""
 
-Code = Mapping[str, str]
-"""File (relative to the working directory where it can be) or function to the hash of its source."""
-
 
 def code_of(trainable: TrainableSource | Callable[..., Any]) -> Code | None:
-    """The source that a trainable is made of: its file and the project's files that it imports, or its own functions.
-
-    Args:
-        trainable: A place that was found, or a function. A function of a script or a notebook counts as
-            `functions_from` says.
+    """The source that a trainable is made of: the user's own files, or its own functions, see `code_files.read_code`.
 
     Returns:
         None where the source can't be read.
     """
-    if isinstance(trainable, TrainableSource):
-        if trainable.file_path is None:
-            return None
-        called = trainable.function or canonical(trainable.arguments)
-        return {**_files_from(trainable.file_path), "function": called}
-    path = inspect.getsourcefile(trainable) if inspect.isfunction(trainable) else None
-    if path is not None and Path(path).is_file() and trainable.__module__ != "__main__" and not trainable.__closure__:
-        return {**_files_from(Path(path)), "function": trainable.__qualname__}
-    try:
-        return functions_from(trainable)
-    except (OSError, TypeError, ValueError):
-        return None
+    return read_code(trainable).code
 
 
 def data_hash(data: Mapping[str, Any]) -> str | None:
@@ -100,55 +81,6 @@ def changed_files(old: Code, new: Code) -> list[str]:
     return [f"{name} {words[name in old, name in new]}" for name in names]
 
 
-def _files_from(start: Path) -> dict[str, str]:
-    """A file and, over its imports, every file of the project: below the working directory or beside the first file."""
-    roots = (Path.cwd(), start.resolve().parent)
-    waiting, found = [start.resolve()], dict[str, str]()
-    while waiting:
-        path = waiting.pop()
-        name = _shown(path)
-        if name in found:
-            continue
-        content = path.read_bytes()
-        found[name] = hashlib.sha256(content).hexdigest()
-        waiting += _imported_files(content, path, roots)
-    return dict(sorted(found.items()))
-
-
-def _imported_files(content: bytes, path: Path, roots: tuple[Path, ...]) -> list[Path]:
-    try:
-        tree = ast.parse(content)
-    except SyntaxError:
-        return []  # the import will tell
-    names = {name for node in ast.walk(tree) for name in _names_of(node, path, roots)}
-    return [file for name in names for root in roots if (file := _module_file(name, root)) is not None]
-
-
-def _names_of(node: ast.AST, path: Path, roots: tuple[Path, ...]) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        outer = node.module or ""
-        if node.level:
-            folder = path.parents[node.level - 1]
-            root = next((root for root in roots if folder.is_relative_to(root)), folder)
-            outer = ".".join([*folder.relative_to(root).parts, *filter(None, [outer])])
-        yield outer
-        yield from (f"{outer}.{alias.name}" if outer else alias.name for alias in node.names)
-
-
-def _module_file(name: str, root: Path) -> Path | None:
-    """The file of a module of the project; None for others, hpsearch itself among them, whose version counts."""
-    parts = name.split(".")
-    if not all(parts) or parts[0] == "hpsearch":
-        return None
-    base = root.joinpath(*parts)
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path.resolve()
-    return _module_file(".".join(parts[:-1]), root) if len(parts) > 1 else None
-
-
 def _names_and_sizes(root: Path) -> Iterator[str]:
     if root.is_file():
         yield f"{root.name} {root.stat().st_size}\n"
@@ -158,7 +90,3 @@ def _names_and_sizes(root: Path) -> Iterator[str]:
             path = Path(folder) / name
             size = path.stat().st_size if path.exists() else -1
             yield f"{path.relative_to(root)} {size}\n"
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

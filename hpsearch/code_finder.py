@@ -1,0 +1,498 @@
+"""Imports the user's own modules from the snapshot that a sweep took of them, whatever became of their files since.
+
+Standard library alone, and no import of hpsearch: a copy of this file lies in every snapshot, where the interpreters
+that a trial starts load it (`start_interpreter`). A snapshot is a folder, written by `code_snapshot.py`:
+
+    manifest.json    {"files": {original path: {"file": path in the folder or null, "sha256": ...}},
+                      "aliases": {another path of a file: its original path},
+                      "modules": {module that is not found on the search path: original path},
+                      "roots": folders of the project}
+    site/            goes on PYTHONPATH for interpreters that a trial starts
+
+A file whose `file` is null is not copied (an extension module): only its hash counts.
+"""
+
+# Paths are text here: this runs at each import, where pathlib would cost more than the rest.
+# ruff: noqa: PTH100, PTH117, PTH118, PTH119, PTH120, PTH208
+
+from __future__ import annotations
+
+import io
+import json
+import linecache
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    BuiltinImporter,
+    FrozenImporter,
+    ModuleSpec,
+    NamespaceLoader,
+    PathFinder,
+    SourceFileLoader,
+)
+from importlib.util import decode_source, module_from_spec
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple, final
+
+MANIFEST = "manifest.json"
+SITE = "site"
+MODULE_IN_SITE = "_hpsearch_code_finder"
+"""Name of the copy of this module."""
+MOVED_VARIABLE = "HPSEARCH_CODE_MOVED"
+"""Environment variable, JSON [old root, new root]: see `install`."""
+
+
+class _Stored(NamedTuple):
+    """A file of the snapshot."""
+
+    copy: str | None
+    """Absolute path of the copy; None where there is none."""
+    sha256: str
+
+
+@final
+class Libraries:
+    """Tells folders of the standard library and of installed distributions from those of the user's own code.
+
+    A distribution that was installed to be edited lies elsewhere, and is the user's own.
+    """
+
+    def __init__(self, *, own: Iterable[str] = ()) -> None:
+        """Args:
+        own: Folders that are the user's own although distributions were installed into them.
+        """
+        self._own = {os.path.realpath(folder) for folder in own}
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        standard = [os.path.dirname(os.__file__), os.path.join(sys.base_exec_prefix, sys.platlibdir, version)]
+        self._standard = {os.path.realpath(folder) for folder in standard}
+        self._known: dict[str, bool] = {}
+        self._has_metadata: dict[str, bool] = {}
+
+    def have(self, folder: str) -> bool:
+        """Whether a folder is one of theirs, or lies within one."""
+        if folder not in self._known:
+            self._known[folder] = self._look(os.path.realpath(folder))
+        return self._known[folder]
+
+    def _look(self, folder: str) -> bool:
+        searched = {os.path.realpath(entry) for entry in sys.path if entry}
+        for each in _with_parents(folder):
+            if os.path.basename(each) in ("site-packages", "dist-packages") or each in self._standard:
+                return True
+            if each in searched and each not in self._own and self._holds_distributions(each):
+                return True  # `pip install --target`
+        return False
+
+    def _holds_distributions(self, folder: str) -> bool:
+        if folder not in self._has_metadata:
+            names: list[str] = []
+            with suppress(OSError):
+                names = os.listdir(folder)
+            self._has_metadata[folder] = any(name.endswith(".dist-info") for name in names)
+        return self._has_metadata[folder]
+
+
+@final
+class SnapshotLoader(SourceFileLoader):
+    """Loads one module of the user's own from bytes that were read once; no bytecode file is read or written."""
+
+    def __init__(self, fullname: str, path: str, finder: CodeFinder) -> None:
+        super().__init__(fullname, path)
+        self._finder = finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """A module without `__cached__`: there is no bytecode file."""
+        module = ModuleType(spec.name)
+        module.__dict__["__cached__"] = None
+        return module
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The module's code, compiled under the name of the user's own file."""
+        return self._finder.code(self.path)
+
+    def get_data(self, path: str) -> bytes:
+        """A file of the snapshot; any other one, such as data beside the code, from the disk."""
+        content = self._finder.source(path)
+        return super().get_data(path) if content is None else content
+
+
+@final
+class _Spec(ModuleSpec):
+    """The spec of a module that has a file and no bytecode file."""
+
+    cached = property(lambda self: None, lambda self, value: None)
+
+
+@final
+class CodeFinder:
+    """A finder for `sys.meta_path`; see `install`."""
+
+    is_code_finder_of_hpsearch = True
+    """By this another copy of this module knows it."""
+
+    def __init__(
+        self, snapshot_dir: str | os.PathLike[str], *, old_root: str | None = None, new_root: str | None = None
+    ) -> None:
+        """Args: see `install`."""
+        self.snapshot_dir = os.path.abspath(snapshot_dir)
+        self._old_root, self._new_root = (old_root, new_root) if old_root and new_root else ("", "")
+        with open(os.path.join(self.snapshot_dir, MANIFEST), encoding="utf-8") as file:
+            manifest = json.load(file)
+        stored = {path: self._stored(entry) for path, entry in manifest["files"].items()}
+        stored |= {path: stored[original] for path, original in manifest["aliases"].items()}
+        self._originals = [self._here(path) for path in manifest["files"]]
+        self._files = {self._here(path): each for path, each in stored.items()}
+        self._folders = {folder for path in self._files for folder in _with_parents(os.path.dirname(path))}
+        self._modules = {name: self._here(path) for name, path in manifest["modules"].items()}
+        self._roots = tuple(self._here(path) for path in manifest["roots"])
+        self._libraries = Libraries(own=self._roots)
+        self._code: dict[str, CodeType] = {}
+        self._outside: dict[str, str] = {}
+        self._served: set[str] = set()
+        self._looked_at = set(sys.modules)
+
+    # -- what is asked of it -----------------------------------------------------------------------------------------
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The user's own module of that name; None for all others, which the next finders look for."""
+        if fullname.partition(".")[0] == "hpsearch":
+            return None
+        if path is None and (BuiltinImporter.find_spec(fullname) or FrozenImporter.find_spec(fullname)):
+            return None
+        return self._find(fullname, sys.path if path is None else path)
+
+    def invalidate_caches(self) -> None:
+        """Nothing is remembered of folders."""
+
+    def spec(self, name: str, path: str | os.PathLike[str]) -> ModuleSpec | None:
+        """The spec of a file as a module of this name; None where the file is not in the snapshot."""
+        path = os.path.abspath(path)
+        return None if self._copy_of(path) is None else self._spec_of(name, path)
+
+    def source(self, path: str | os.PathLike[str]) -> bytes | None:
+        """A file's bytes as the snapshot has them; None where it has not.
+
+        Raises:
+            ImportError: The copy is damaged.
+        """
+        stored = self._copy_of(os.path.abspath(path))
+        if stored is None or stored.copy is None:
+            return None
+        try:
+            with open(stored.copy, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise ImportError(f"the sweep's copy of {path} can't be read: {error}") from error
+        if _sha256(content) != stored.sha256:
+            raise ImportError(f"the sweep's copy of {path} is damaged: {stored.copy}")
+        return content
+
+    def code(self, path: str | os.PathLike[str]) -> CodeType:
+        """A file's code object, from the snapshot; that of another file from the disk, which `outside` then has.
+
+        Raises:
+            SyntaxError: It can't be compiled.
+            OSError: It is not in the snapshot, and can't be read.
+        """
+        path = os.path.abspath(path)
+        self._served.add(path)
+        known = self._code.get(path)
+        if known is not None:
+            return known
+        content = self.source(path)
+        if content is None:
+            with open(path, "rb") as file:
+                content = file.read()
+            self._note(path, _sha256(content))
+        _show_as(path, content)
+        try:
+            return compile(content, path, "exec", dont_inherit=True)
+        except SyntaxError as error:
+            if error.text is not None and error.lineno is not None:  # Python has looked it up in the file as it is now
+                error.text = linecache.getline(path, error.lineno)
+            raise
+
+    def precompile(self) -> None:
+        """Compile every file once, for the processes that are forked later; what can't be compiled is left out."""
+        for path in self._originals:
+            if path in self._code or self._files[path].copy is None:
+                continue
+            with suppress(Exception), warnings.catch_warnings():
+                warnings.simplefilter("error")  # one that warns does so when it is imported
+                content = self.source(path)
+                assert content is not None
+                self._code[path] = compile(content, path, "exec", dont_inherit=True)
+                _show_as(path, content)
+        self.run_paths()
+
+    def run_paths(self) -> None:
+        """Let `runpy.run_path` run a script from the snapshot: a spawned process gets its `__main__` by that."""
+        import runpy
+
+        if not hasattr(runpy.run_path, "_finder"):
+            runpy.run_path = _run_path_from(self, runpy.run_path)
+
+    @property
+    def outside(self) -> dict[str, str]:
+        """The user's own files that were imported and that the snapshot has not, or not so: path to SHA-256.
+
+        A file that was imported by name counts as it was then; one that was loaded in any other way (by a hook, from
+        its path) as it is when this is read first, and only below the project's folders.
+        """
+        self._look_at_loaded()
+        return {self._there(path): digest for path, digest in self._outside.items()}
+
+    # -- finding -----------------------------------------------------------------------------------------------------
+
+    def _find(self, fullname: str, entries: Iterable[str]) -> ModuleSpec | None:
+        """Go through a search path as Python does, with the snapshot in place of the files that it has."""
+        folders = [(entry, folder) for entry in entries if (folder := _folder_of(entry)) is not None]
+        if not any(folder in self._folders or not self._libraries.have(folder) for _, folder in folders):
+            return self._find_elsewhere(fullname)
+        name = fullname.rpartition(".")[2]
+        portions: list[str] = []
+        is_ours = False
+        for entry, folder in folders:
+            found = self._in_snapshot(fullname, os.path.join(folder, name))
+            if found is not None:
+                return found
+            if self._has_folder(os.path.join(folder, name)):
+                portions.append(os.path.join(folder, name))
+                is_ours = True
+                continue
+            on_disk = PathFinder.find_spec(fullname, [entry])
+            if on_disk is None:
+                continue
+            if on_disk.loader is None or on_disk.origin is None:
+                portions += on_disk.submodule_search_locations or ()
+                continue
+            if self._libraries.have(os.path.dirname(on_disk.origin)):
+                return on_disk if is_ours else None  # other finders may have something to say about it
+            return self._from_disk(on_disk)
+        return self._namespace(fullname, portions) if is_ours else self._find_elsewhere(fullname)
+
+    def _in_snapshot(self, fullname: str, base: str) -> ModuleSpec | None:
+        """The package or the module that a search path's folder has by the snapshot."""
+        package = os.path.join(base, "__init__.py")
+        if self._copy_of(package) is not None:
+            return self._spec_of(fullname, package, is_package=True)
+        has_source = self._copy_of(f"{base}.py") is not None
+        is_compiled = any(f"{base}{suffix}" in self._files for suffix in EXTENSION_SUFFIXES)  # these come first
+        return self._spec_of(fullname, f"{base}.py") if has_source and not is_compiled else None
+
+    def _find_elsewhere(self, fullname: str) -> ModuleSpec | None:
+        """A module that another finder had found when the snapshot was taken: of a distribution to be edited."""
+        path = self._modules.get(fullname)
+        if path is None or self._copy_of(path) is None:
+            return None
+        return self._spec_of(fullname, path, is_package=os.path.basename(path) == "__init__.py")
+
+    def _from_disk(self, spec: ModuleSpec) -> ModuleSpec:
+        """A file of the user's own that is not in the snapshot: its hash is that of the bytes that will run."""
+        assert spec.origin is not None
+        if type(spec.loader) is SourceFileLoader:
+            return self._spec_of(spec.name, spec.origin, is_package=spec.submodule_search_locations is not None)
+        self._note_file(getattr(spec.loader, "archive", spec.origin))
+        return spec
+
+    def _spec_of(self, fullname: str, path: str, *, is_package: bool = False) -> ModuleSpec:
+        spec = _Spec(fullname, SnapshotLoader(fullname, path, self), origin=path, is_package=is_package)
+        spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations = [os.path.dirname(path)]
+        return spec
+
+    def _namespace(self, fullname: str, portions: list[str]) -> ModuleSpec:
+        """A package without `__init__.py`; it grows with the search path, as Python's do."""
+        spec = ModuleSpec(fullname, None, is_package=True)
+        loader = NamespaceLoader(fullname, portions, lambda name, path: self._find(name, path or ()))
+        spec.submodule_search_locations = loader._path  # type: ignore[attr-defined]
+        return spec
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def _stored(self, entry: dict[str, Any]) -> _Stored:
+        copy = None if entry["file"] is None else os.path.join(self.snapshot_dir, entry["file"])
+        return _Stored(copy, entry["sha256"])
+
+    def _copy_of(self, path: str) -> _Stored | None:
+        """What the snapshot has of a file that is copied; its folder may be a link."""
+        stored = self._entry_of(path)
+        return None if stored is None or stored.copy is None else stored
+
+    def _entry_of(self, path: str) -> _Stored | None:
+        stored = self._files.get(path)
+        if stored is None and os.path.dirname(path) not in self._folders:
+            folder, name = os.path.split(path)
+            stored = self._files.get(os.path.join(os.path.realpath(folder), name))
+        return stored
+
+    def _has_folder(self, path: str) -> bool:
+        return path in self._folders or os.path.realpath(path) in self._folders
+
+    def _here(self, path: str) -> str:
+        return _moved(path, self._old_root, self._new_root)
+
+    def _there(self, path: str) -> str:
+        return _moved(path, self._new_root, self._old_root)
+
+    # -- what is not in the snapshot ---------------------------------------------------------------------------------
+
+    def _note(self, path: str, digest: str) -> None:
+        stored = self._entry_of(path)
+        if stored is None or stored.sha256 != digest:
+            self._outside.setdefault(path, digest)
+
+    def _note_file(self, path: str) -> None:
+        self._served.add(path)
+        with suppress(OSError), open(path, "rb") as file:
+            self._note(path, _sha256(file.read()))
+
+    def _look_at_loaded(self) -> None:
+        """Modules that came past this finder."""
+        if len(self._looked_at) == len(sys.modules):
+            return
+        for name, module in list(sys.modules.items()):
+            if name in self._looked_at:
+                continue
+            self._looked_at.add(name)
+            path = _file_of(module)
+            if name.partition(".")[0] != "hpsearch" and path not in self._served and self._is_of_project(path):
+                self._note_file(path)
+
+    def _is_of_project(self, path: str) -> bool:
+        if not path.endswith((".py", ".pyc", ".so")) or not os.path.isabs(path):
+            return False
+        is_below = any(
+            path.startswith(f"{root}{os.sep}") and f"{os.sep}." not in path[len(root) :] for root in self._roots
+        )
+        return is_below and not self._libraries.have(os.path.dirname(path))
+
+
+def install(
+    snapshot_dir: str | os.PathLike[str], *, old_root: str | None = None, new_root: str | None = None
+) -> CodeFinder:
+    """Import the user's own modules from a snapshot from now on.
+
+    For each entry of the search path in order, a module whose file is in the snapshot comes from there, with the names
+    (`__file__`, `__path__`, `co_filename`) of the user's own files, which need not be there any more; a file of the
+    user's own that is not in the snapshot comes from the disk and is noted in `CodeFinder.outside`; what is left is
+    found as always. Bytecode files beside the user's code are neither read nor written.
+
+    Args:
+        snapshot_dir: Its folder.
+        old_root: A folder of the machine where the snapshot was taken; what lay below it ...
+        new_root: ... lies below this one here. Both or neither.
+
+    Raises:
+        OSError, ValueError: The folder has no manifest that can be read.
+    """
+    finder = CodeFinder(snapshot_dir, old_root=old_root, new_root=new_root)
+    uninstall()
+    sys.meta_path.insert(0, finder)
+    return finder
+
+
+def installed() -> CodeFinder | None:
+    """The finder of this process, whichever copy of this module installed it; None without one."""
+    found: Any = next((each for each in sys.meta_path if hasattr(each, "is_code_finder_of_hpsearch")), None)
+    return found  # type: ignore[no-any-return]
+
+
+def uninstall() -> None:
+    """Import from the disk again."""
+    sys.meta_path[:] = [each for each in sys.meta_path if not hasattr(each, "is_code_finder_of_hpsearch")]
+
+
+def start_interpreter(site_dir: str) -> None:
+    """What a snapshot's `sitecustomize` does: install the finder, then run the `sitecustomize` that it hides.
+
+    Args:
+        site_dir: The folder of that file.
+    """
+    roots = json.loads(os.environ.get(MOVED_VARIABLE, "[null, null]"))
+    finder = install(os.path.dirname(site_dir), old_root=roots[0], new_root=roots[1])
+    if any("multiprocessing" in word for word in sys.orig_argv):
+        finder.run_paths()
+    others = [entry for entry in sys.path if os.path.abspath(entry) != site_dir]
+    hidden = PathFinder.find_spec("sitecustomize", others)
+    if hidden is not None and hidden.loader is not None:
+        module = module_from_spec(hidden)
+        sys.modules["sitecustomize"] = module
+        hidden.loader.exec_module(module)
+
+
+def _run_path_from(finder: CodeFinder, otherwise: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`runpy.run_path` for a file of the snapshot; for all else, what it was."""
+
+    def run_path(
+        path_name: str, init_globals: dict[str, Any] | None = None, run_name: str | None = None
+    ) -> dict[str, Any]:
+        if finder.source(path_name) is None:
+            return otherwise(path_name, init_globals, run_name)
+        name = "<run_path>" if run_name is None else run_name
+        module = ModuleType(name)
+        module.__dict__.update(init_globals or {})
+        module.__dict__.update(__name__=name, __file__=path_name, __cached__=None, __builtins__=__builtins__)
+        before, argv0 = sys.modules.get(name), sys.argv[0]
+        sys.modules[name], sys.argv[0] = module, path_name
+        try:
+            exec(finder.code(path_name), module.__dict__)
+        finally:
+            sys.argv[0] = argv0
+            if before is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = before
+        return module.__dict__.copy()
+
+    run_path._finder = finder  # type: ignore[attr-defined]
+    return run_path
+
+
+def _show_as(path: str, content: bytes) -> None:
+    """Let tracebacks, `inspect` and debuggers show this text for a file; without a time, it is not looked up again."""
+    with suppress(SyntaxError, UnicodeError):
+        text = decode_source(content)
+        lines = io.StringIO(text if text.endswith("\n") else f"{text}\n").readlines()
+        linecache.cache[path] = (len(content), None, lines, path)
+
+
+def _folder_of(entry: object) -> str | None:
+    """An entry of a search path as an absolute path; None for one that is no path."""
+    if not isinstance(entry, str):
+        return None
+    try:
+        return os.path.abspath(entry)  # of an empty one, the working directory
+    except OSError:  # which is gone
+        return None
+
+
+def _with_parents(folder: str) -> Iterator[str]:
+    yield folder
+    while (parent := os.path.dirname(folder)) != folder:
+        yield (folder := parent)
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    return new + path[len(old) :] if old and (path == old or path.startswith(f"{old}{os.sep}")) else path
+
+
+def _file_of(module: object) -> str:
+    """`__file__`, without waking up a module that is loaded lazily; empty where there is none."""
+    if not isinstance(module, ModuleType):
+        return ""
+    path = object.__getattribute__(module, "__dict__").get("__file__")
+    return path if isinstance(path, str) else ""
+
+
+def _sha256(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
