@@ -1,62 +1,62 @@
-"""What one trial may change for the next in the same process, and how it is put back."""
+"""Whether a process is after a trial as it was before, so that the next trial in it is what it would be alone.
+
+What can be set back is set back (`restorable.py`). What is left besides means that the process must be replaced: what
+the user's modules hold (`user_globals.py`), replaced functions of libraries (`patches.py`), and what still runs
+(`still_running.py`). Processes and memory are the rank's own business.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, final
+from typing import final
+
+from hpsearch.slots.patches import Patches
+from hpsearch.slots.restorable import Restorable
+from hpsearch.slots.still_running import StillRunning
+from hpsearch.slots.user_globals import UserGlobals
+from hpsearch.slots.user_imports import UserImports
+
+MAX_SENTENCES = 6
+"""Findings that are named; the rest is counted."""
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
 class ProcessState:
-    """Settings of the process that a training function may set; random states are not here, since trials seed them."""
+    """The process as it was before its first trial, once the trainable was imported."""
 
-    environment: Mapping[str, str]
-    working_dir: str
-    torch: Mapping[str, Any]
+    def __init__(self, trainable: object = None) -> None:
+        """See `take`."""
+        self._globals = UserGlobals(trainable)
+        self._running = StillRunning()
+        self._patches = Patches(self._globals.modules())
+        self._imports = UserImports(self._globals)
+        self._restorable = Restorable()
+        self._stuck: list[str] = []
+        self._imports.watch()
 
     @classmethod
-    def take(cls) -> ProcessState:
-        """As it is now."""
-        return cls(environment=dict(os.environ), working_dir=os.getcwd(), torch=_torch_settings())  # noqa: PTH109
+    def take(cls, trainable: object = None) -> ProcessState:
+        """As it is now.
+
+        Args:
+            trainable: One that was pickled by value has globals that belong to no module; None for none.
+        """
+        return cls(trainable)
 
     def put_back(self) -> None:
-        """As it was when it was taken."""
-        os.environ.clear()
-        os.environ.update(self.environment)
-        os.chdir(self.working_dir)
-        _set_torch(self.torch)
+        """Set back what can be set back."""
+        self._stuck = self._restorable.put_back()
+        self._globals.put_back()
 
+    def left_behind(self) -> tuple[str, ...]:
+        """What is not as it was, in sentences; empty if the process may take another trial.
 
-def _torch_settings() -> dict[str, Any]:
-    import torch
+        Call it after `put_back` and a garbage collection.
+        """
+        found = [*self._globals.left_behind(), *self._patches.found(), *self._running.found(), *self._stuck]
+        more = len(found) - MAX_SENTENCES
+        return (*found[:MAX_SENTENCES], *([f"{more} more of this kind"] if more > 0 else []))
 
-    return {
-        "dtype": torch.get_default_dtype(),
-        "device": torch.get_default_device(),
-        "threads": torch.get_num_threads(),
-        "grad": torch.is_grad_enabled(),
-        "anomaly": torch.is_anomaly_enabled(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "matmul": torch.get_float32_matmul_precision(),
-        "benchmark": torch.backends.cudnn.benchmark,
-        "cudnn_deterministic": torch.backends.cudnn.deterministic,
-        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
-    }
-
-
-def _set_torch(settings: Mapping[str, Any]) -> None:
-    import torch
-
-    torch.set_default_dtype(settings["dtype"])
-    torch.set_default_device(None if settings["device"].type == "cpu" else settings["device"])
-    torch.set_num_threads(settings["threads"])
-    torch.set_grad_enabled(settings["grad"])
-    torch.autograd.set_detect_anomaly(settings["anomaly"])
-    torch.use_deterministic_algorithms(settings["deterministic"])
-    torch.set_float32_matmul_precision(settings["matmul"])
-    torch.backends.cudnn.benchmark = settings["benchmark"]
-    torch.backends.cudnn.deterministic = settings["cudnn_deterministic"]
-    torch.backends.cudnn.allow_tf32 = settings["cudnn_tf32"]
+    def stop(self) -> None:
+        """Watch imports and exit functions no more; for a process that does not end with its trials."""
+        self._imports.stop()
+        self._running.stop()
