@@ -103,6 +103,7 @@ class _Bridge:
         self.error: BaseException | None = None
         self.legs: dict[str, Assignment] = {}
         self.slots: dict[str, Any] = {}
+        self._ending: list[Any] = []
         self._signals, self._grace_s = signals, grace_s
         self._is_over = False
         self._stopping_since: float | None = None
@@ -128,17 +129,31 @@ class _Bridge:
             self.error = error
             return otherwise
 
+    def end_leg(self, slot: Any, verdict: Verdict) -> None:
+        """A slot lets go of its trial, whose last lines may still run."""
+        ended = slot.end_leg.remote(save=verdict is Verdict.SAVE_AND_END, to_its_end=verdict is Verdict.RUN_OUT)
+        self._ending = [*self._still_ending(), ended]
+
+    def is_ending(self) -> bool:
+        """Whether a trial that is over still runs what comes after its last epoch: Tune must not end its slot."""
+        self._ending = self._still_ending()
+        return bool(self._ending)
+
+    def _still_ending(self) -> list[Any]:
+        return ray.wait(self._ending, num_returns=len(self._ending), timeout=0)[1] if self._ending else []
+
     def must_stop(self) -> bool:
         """Whether Tune shall end everything now; what must not be waited for is ended here."""
         if self.engine.reason is not None and self._stopping_since is None:
             self._stopping_since = time.monotonic()
         if self.error is not None or self._signals.at_once or self._is_out_of_grace():
             self.end_slots()
-        return self._is_over or (self.engine.reason is not None and self.engine.running == 0)
+        return self._is_over or (self.engine.reason is not None and self.engine.running == 0 and not self.is_ending())
 
     def _is_out_of_grace(self) -> bool:
         since = self._stopping_since
-        return since is not None and self.engine.running > 0 and time.monotonic() - since > self._grace_s
+        is_late = since is not None and time.monotonic() - since > self._grace_s
+        return is_late and (self.engine.running > 0 or self.is_ending())
 
     def end_slots(self) -> None:
         """Kill the supervisors, and with them their ranks and all children of these; Tune would wait for an epoch."""
@@ -165,7 +180,7 @@ class _Legs(Searcher):
     def suggest(self, trial_id: str) -> Any:
         leg = self._bridge.told(self._bridge.engine.next_leg, NoLeg.OVER)
         if isinstance(leg, NoLeg):
-            return str(Searcher.FINISHED) if leg is NoLeg.OVER else None
+            return str(Searcher.FINISHED) if leg is NoLeg.OVER and not self._bridge.is_ending() else None
         self._bridge.legs[trial_id] = leg
         self._bridge.places.wanted(trial_id, leg.number)
         return {ASSIGNMENT_KEY: leg.to_json()}
@@ -207,7 +222,7 @@ class _Verdicts(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         slot = trial.temporary_state.ray_actor
         if slot is not None:  # before Tune gives the slot its next trial, which may be never
-            slot.end_leg.remote(save=verdict is Verdict.SAVE_AND_END)
+            self._bridge.end_leg(slot, verdict)
         return str(TrialScheduler.STOP)
 
     def __getstate__(self) -> dict[str, Any]:

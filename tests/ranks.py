@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from hpsearch.training.parallel import find_store, host_store, join
+from torch.distributed import TCPStore
+
+from hpsearch.training.parallel import host_store, join
 from tests.waiting import until
 
 HERE = "127.0.0.1"
@@ -27,5 +29,5 @@ def meet(rank: int, world_size: int, place: Path) -> None:
         beside.rename(place)
     else:
         until(place.exists, every_s=0.005)
-        store = find_store(HERE, int(place.read_text()))
+        store = TCPStore(HERE, int(place.read_text()), is_master=False, wait_for_workers=False)
     join(rank, world_size, store=store, device="cpu", timeout_s=NEVER_S)

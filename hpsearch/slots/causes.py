@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import math
 import numbers
+import os
 import re
 import signal
 import sys
@@ -109,17 +110,37 @@ def _and_behind(error: BaseException) -> Iterator[BaseException]:
         behind = behind.__cause__ or behind.__context__
 
 
-def exit_evidence(*, rank: int, pid: int, log_tail: str) -> str:
-    """One sentence on a rank process that is gone.
+def exit_evidence(*, rank: int, pid: int, log_tail: str, status: int | None = None) -> str:
+    """One sentence on a process of a trial that is gone.
 
-    Nobody but Ray's own daemon can wait for the process, and that keeps the status to itself; what the C library and
-    Python's fault handler wrote into the trial's log is the evidence that is left.
+    Args:
+        rank: The rank that it was.
+        pid: Its process id.
+        log_tail: The end of the trial's log, where the C library and Python's fault handler may have left a word.
+        status: As `os.waitpid` gives it; None where another process than ours was its parent.
     """
     fatal = re.findall(r"Fatal Python error: (.+)", log_tail)
+    who = f"rank {rank} (process {pid})"
+    if status is not None:
+        return f"{who} {exit_words(status)}{'; its stack is in the log' if fatal else ''}"
     if not fatal:
-        return f"rank {rank} (process {pid}) was killed or left without a word: signal 9 and os._exit leave no trace"
+        return f"{who} was killed or left without a word: signal 9 and os._exit leave no trace"
     number = FATAL_SIGNALS.get(fatal[-1].strip())
-    return f"rank {rank} (process {pid}) was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
+    return f"{who} was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
+
+
+def exit_words(status: int) -> str:
+    """How a process ended, of the status that `os.waitpid` gives.
+
+    Example:
+        >>> exit_words(9), exit_words(3 << 8)
+        ('was killed by signal 9 (Killed)', 'left with exit code 3')
+    """
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = signal.strsignal(number)
+        return f"was killed by signal {number}{f' ({name})' if name else ''}"
+    return f"left with exit code {os.WEXITSTATUS(status)}"
 
 
 def check_metrics(row: object, *, objective: str) -> dict[str, float] | Failed:

@@ -71,6 +71,8 @@ class Report:
     """Epoch of the newest checkpoint; None without one."""
     peaks: Peaks = field(default_factory=Peaks)
     """Memory so far."""
+    outside_code: Mapping[str, str] = field(default_factory=dict)
+    """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,8 @@ class Ended:
     """Epoch of the newest checkpoint; None without one."""
     peaks: Peaks = field(default_factory=Peaks)
     """Memory."""
+    outside_code: Mapping[str, str] = field(default_factory=dict)
+    """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,5 +130,7 @@ class Verdict(Enum):
     GO_ON = "go on"
     END = "end"
     """Let go of the trial; its state is on disk as far as it ever will be."""
+    RUN_OUT = "run out"
+    """The trial has its last epoch: what comes after its loop may still run, then let go of it."""
     SAVE_AND_END = "save and end"
     """Write a checkpoint of the epoch just reported, then let go."""

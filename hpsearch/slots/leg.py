@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from math import isclose
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.slots.attempt import Reply
 from hpsearch.slots.console import open_log
 from hpsearch.slots.events import Assignment, Event, Failed, Peaks, Unusable
+from hpsearch.slots.messages import Reply
 
 SAVE_SHARE = 20
 """A checkpoint that nobody asked for is written when training took at least this many times as long as the last one."""
@@ -36,6 +37,8 @@ class Leg:
         """Seconds of training so far."""
         self._checkpoint_epoch: int | None = None
         self._peaks = Peaks()
+        self._ranks_agree = True
+        self._outside_code: dict[str, str] = {}
         self._saved_at, self._save_s = time.monotonic(), 0.0
         log = self.dir / "log.txt"
         self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
@@ -59,7 +62,20 @@ class Leg:
             self._save_s = max(reply.save_s for reply in replies)
         gpus = [reply.gpu_gib for reply in replies if reply.gpu_gib is not None]
         hosts = [reply.host_gib for reply in replies if reply.host_gib is not None]
+        for reply in replies:
+            self._outside_code |= reply.outside_code
         self._peaks = Peaks(gpu_gib=max(gpus, default=None), host_gib=sum(hosts) if hosts else None)
+
+    def compare(self, replies: Sequence[Reply], *, objective: str) -> None:
+        """Say once, in the log, that another rank's objective is not rank 0's, which counts."""
+        values = [reply.metrics[objective] for reply in replies if reply.metrics is not None]
+        other = next((rank for rank, value in enumerate(values) if not isclose(value, values[0], rel_tol=1e-5)), None)
+        if self._ranks_agree and other is not None:
+            self._ranks_agree = False
+            self.say(
+                f"rank {other} reported {objective} {values[other]:.6g} for epoch {replies[0].epoch}, rank 0"
+                f" {values[0]:.6g}: what rank 0 reports counts"
+            )
 
     def with_facts(self, event: Event) -> Event:
         """The event, with the time, the memory and the checkpoint that it tells of."""
@@ -67,7 +83,7 @@ class Leg:
             return event
         facts: dict[str, Any] = {"elapsed_s": self.elapsed_s, "peaks": self._peaks}
         if not isinstance(event, Failed):
-            facts["checkpoint_epoch"] = self._checkpoint_epoch
+            facts |= {"checkpoint_epoch": self._checkpoint_epoch, "outside_code": dict(self._outside_code)}
         return type(event)(**{**vars(event), **facts})
 
     def log_tail(self) -> str:

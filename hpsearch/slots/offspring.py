@@ -1,13 +1,15 @@
-"""The processes that a rank has started, however far they went away from it.
+"""The processes that a trial has started, however far they went away from it.
 
-A child may leave the process group of its parent (`start_new_session`), and its parent too (a daemon forks twice). Two
-things still tell whose it is. A rank adopts the orphans among its descendants, so that all are below it while it lives;
-and every program that it starts inherits a mark in the environment, which is there after its death.
+A child may leave the process group of its parent (`start_new_session`), and its parent too (a daemon forks twice).
+Three things still show whose it is. The process that runs the user's code adopts the orphans among its descendants, so
+that all are below it while it lives. After its death, a program that it started has its mark in the environment, and
+what it forked without starting a program has the same mark among its maps of memory.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import multiprocessing
 import os
 import signal
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import psutil
 
 MARK = "HPSEARCH_RANK"
-"""Environment variable that names the rank by which a program was started."""
+"""Environment variable that names the process by which a program was started; and a map of memory of that name."""
 PR_SET_CHILD_SUBREAPER = 36
 """Of `prctl`, which Python has no name for."""
 MAX_ROUNDS = 5
@@ -31,9 +33,42 @@ MAX_ROUNDS = 5
 
 def adopt() -> None:
     """Make this process the one that its orphaned descendants belong to, and mark what it starts."""
-    os.environ[MARK] = _mark_of(Process.of(os.getpid()))
-    with suppress(OSError, AttributeError):  # where the system has no such thing, the mark alone tells
+    mark = _mark_of(Process.of(os.getpid()))
+    os.environ[MARK] = mark
+    with suppress(OSError, AttributeError):  # where the system has no such thing, the environment alone tells
+        _marks.append(_map_of(mark))
+    adopt_orphans()
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of those of its descendants that lose theirs."""
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children_of(pid: int) -> set[int]:
+    """Process ids of the children of a process of this machine, zombies included."""
+    found: set[int] = set()
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found |= set(map(int, (task / "children").read_text().split()))
+    except OSError:  # a kernel without these lists, or a thread that has just ended
+        import psutil
+
+        with suppress(psutil.Error):
+            found |= {child.pid for child in psutil.Process(pid).children()}
+    return found
+
+
+def descendants_of(pid: int | None = None) -> set[int]:
+    """Process ids of all below a process, this one by default."""
+    found: set[int] = set()
+    waiting = [os.getpid() if pid is None else pid]
+    while waiting:
+        new = children_of(waiting.pop()) - found
+        found |= new
+        waiting += new
+    return found
 
 
 def bury() -> None:
@@ -49,10 +84,7 @@ def bury() -> None:
 
 
 def end_family(process: Process) -> None:
-    """End a rank of this machine at once, with all that it has started; it may be dead already.
-
-    What a rank that was killed had forked into another session, without starting a program, is not found.
-    """
+    """End a rank of this machine at once, with all that it has started; it may be dead already."""
     import psutil
 
     below = _below(process)
@@ -73,8 +105,22 @@ def end_ranks(roster: Roster) -> None:
             end_family(rank.process)
 
 
+_marks: list[mmap.mmap] = []
+"""Held for as long as this process lives."""
+
+
 def _mark_of(process: Process) -> str:
     return f"{process.pid}-{process.started}"
+
+
+def _map_of(mark: str) -> mmap.mmap:
+    """A page of memory that every forked child inherits, whatever files it closes, with a name in `/proc`."""
+    file = os.memfd_create(f"{MARK}={mark}", os.MFD_CLOEXEC)
+    try:
+        os.truncate(file, mmap.PAGESIZE)
+        return mmap.mmap(file, mmap.PAGESIZE)
+    finally:
+        os.close(file)
 
 
 def _below(process: Process) -> list[psutil.Process]:
@@ -89,13 +135,13 @@ def _below(process: Process) -> list[psutil.Process]:
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:
-    """The living programs with this mark; those of other users can't be read, and are not ours."""
+    """The living processes with this mark; those of other users can't be read, and are not ours."""
     import psutil
 
-    words = f"{MARK}={mark}\0".encode()
+    text = f"{MARK}={mark}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, psutil.Error):
-            if words in (folder / "environ").read_bytes():
+            if text + b"\0" in (folder / "environ").read_bytes() or text + b" " in (folder / "maps").read_bytes():
                 yield psutil.Process(int(folder.name))
 
 

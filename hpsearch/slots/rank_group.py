@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,12 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.nodes import is_alive
+from hpsearch.slots.events import Assignment
 from hpsearch.slots.offspring import end_family
 from hpsearch.slots.rank import Rank
 from hpsearch.slots.roster import Process, RankProcess
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.world import places_of
 from hpsearch.training.sealed_memory import Copies
 
 POLL_S = 0.25
@@ -28,6 +30,8 @@ NODE_VERDICT_S = 60.0
 """How long Ray has to find out whether a node that it can't reach is dead: by its own settings about a minute."""
 START_TIMEOUT_S = 300.0
 """Ranks that are not up by then (torch on a cold network disk is slow) count as lost."""
+END_TIMEOUT_S = 5.0
+"""Ranks that have not ended the processes of a trial by then are killed themselves."""
 PEER_GRACE_S = {"failed": 2.0, "ended": 60.0}
 """How long the other ranks may go on after the first has failed, or has ended: they may still write a checkpoint."""
 
@@ -83,10 +87,10 @@ class RankGroup:
         """Process id of the raylet that started this process: a process gets another parent when its own is gone."""
 
     def start(self) -> str | None:
-        """Bring the ranks up, join them, import the trainable.
+        """Bring the ranks up, each with its place among the others, ready for the first attempt.
 
         Returns:
-            What is wrong with the trainable; None if nothing is.
+            What is wrong with the trainable; None if nothing is, or is known yet.
 
         Raises:
             RankLost: A rank died on the way.
@@ -101,26 +105,39 @@ class RankGroup:
             _Process(actor, fact["pid"], fact["node"], fact["process"])
             for actor, fact in zip(actors, facts, strict=True)
         ]
-        self.members = tuple(RankProcess(process=fact["process"], gpus=fact["gpus"]) for fact in facts)
         for rank, fact in enumerate(facts):
             if not fact["sees_trials"]:
                 blind = f"node {fact['address']} does not see {self.settings.trials_dir}: it needs the same disk"
                 raise NodeGone(rank, fact["pid"], blind)
-        self.join()
-        return next((mistake for mistake in self.call("load", timeout_s=START_TIMEOUT_S) if mistake is not None), None)
+        nodes, gpus, addresses = ([fact[name] for fact in facts] for name in ("node", "gpus", "address"))
+        mistakes = self.call("load", each=places_of(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)
+        return next((mistake for mistake in mistakes if mistake is not None), None)
 
-    def join(self) -> None:
-        """Make the process group anew, where there is more than one rank."""
-        if self.settings.request.workers == 1:
-            return
-        self.call("leave", timeout_s=START_TIMEOUT_S)
-        address, port = ray.get(self._processes[0].actor.rendezvous.remote(), timeout=START_TIMEOUT_S)
-        self.call("join", address, port, timeout_s=START_TIMEOUT_S)
+    def begin(self, assignment: Assignment) -> None:
+        """Begin an attempt on every rank; `members` are the processes that train it.
+
+        Raises:
+            RankLost: A rank is gone.
+            RanksLate: A rank does not answer.
+        """
+        meeting = None
+        if self.settings.request.workers > 1:
+            meeting = ray.get(self._processes[0].actor.host.remote(), timeout=START_TIMEOUT_S)
+        self.members = tuple(self.call("begin", assignment, meeting, timeout_s=START_TIMEOUT_S))
+
+    def end(self) -> None:
+        """End the attempt on every rank at once; the ranks live on, unless the attempt runs in them, or they hang."""
+        if self.settings.isolation == "process":
+            with suppress(RayError, GetTimeoutError):
+                ray.get([process.actor.end.remote() for process in self._processes], timeout=END_TIMEOUT_S)
+                return
+        self.kill()
 
     def call(
         self,
         method: str,
         *args: Any,
+        each: Sequence[Any] | None = None,
         timeout_s: float | None = None,
         name: str | None = None,
         is_last: Callable[[Any], str | None] = lambda answer: None,
@@ -129,6 +146,8 @@ class RankGroup:
 
         Args:
             method: A method of `Rank`.
+            args: The same for every rank.
+            each: One further argument for each rank, by rank.
             timeout_s: Seconds for all answers together; None for ever.
             name: What Ray's dashboard shows while the call runs.
             is_last: Key of PEER_GRACE_S for an answer after which its rank calls no other; None for any other answer.
@@ -139,7 +158,10 @@ class RankGroup:
             RanksLate: Not all answered in time.
         """
         options = {"name": name} if name else {}
-        refs = [getattr(process.actor, method).options(**options).remote(*args) for process in self._processes]
+        refs = [
+            getattr(process.actor, method).options(**options).remote(*args, *([] if each is None else [each[rank]]))
+            for rank, process in enumerate(self._processes)
+        ]
         waiting = dict(zip(refs, range(len(refs)), strict=True))
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         grace_ends: float | None = None
@@ -161,7 +183,7 @@ class RankGroup:
         return [answers[rank] for rank in range(len(refs))]
 
     def hold_shared_data(self) -> None:
-        """Hold the data sets that the ranks share, so that those that take their place find them."""
+        """Hold the data sets that the ranks hold, so that those that take their place find them."""
         here = ray.get_runtime_context().get_node_id()
         self._shared_data.follow(process.pid for process in self._processes if process.node == here)
 
@@ -173,7 +195,10 @@ class RankGroup:
                 end_family(process.as_of)
             with suppress(RayError):
                 ray.kill(process.actor)
-        self._processes = []
+        for member in self.members:
+            if member.process.is_here:
+                end_family(member.process)
+        self._processes, self.members = [], ()
 
     @property
     def alive(self) -> bool:
@@ -183,6 +208,8 @@ class RankGroup:
     def _make_actor(self, rank: int) -> Any:
         request = self.settings.request
         options: dict[str, Any] = {"num_cpus": request.cpu, "num_gpus": request.gpu, "max_restarts": 0}
+        if self.settings.isolation == "process":
+            options["max_concurrency"] = 2  # `end` reaches a rank that waits for an epoch
         if self._placement is not None:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._placement, rank)
         actor_class = ray.remote(Rank)

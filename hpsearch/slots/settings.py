@@ -25,6 +25,12 @@ class SlotSettings:
     """Name of the objective."""
     request: WorkerRequest
     """CPUs and GPUs of each rank, and how many ranks."""
+    run: str = ""
+    """A text that no other run of any sweep has; names what its processes share on a machine."""
+    isolation: str = "process"
+    """process | slot: a process for each attempt, or the rank's own for trial after trial."""
+    grace_s: float = 60.0
+    """Seconds that a trial may go on by itself after its last epoch."""
     concurrent: int
     """Slots that share the machine."""
     precision: str
@@ -47,3 +53,7 @@ class SlotSettings:
     """Whether a rank finds it not there but in the folder that Ray starts it in."""
     environment: Mapping[str, str]
     """The driver's environment variables, without those that Ray sets for each worker."""
+    code_dir: str | None = None
+    """Absolute folder of the snapshot that the user's code is imported from; None for a function sent by value."""
+    preload: tuple[str, ...] = ()
+    """Dotted names of third-party modules that the user's code imports."""

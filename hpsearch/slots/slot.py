@@ -11,17 +11,17 @@ from typing import final
 
 from ray.exceptions import RayError
 
-from hpsearch.slots.attempt import Reply
 from hpsearch.slots.causes import exit_evidence
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Unusable
 from hpsearch.slots.leg import Leg
+from hpsearch.slots.messages import Reply
 from hpsearch.slots.naming import CallNames
 from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
 from hpsearch.slots.roster import Roster, remove_roster, write_roster
 from hpsearch.slots.settings import SlotSettings
 
-FINISH_TIMEOUT_S = 30.0
-"""A rank that takes longer to let go of a trial is replaced."""
+FINISH_TIMEOUT_S = 45.0
+"""A rank that takes longer to let go of a trial, beside what the trial has for its own end, is replaced."""
 START_ATTEMPTS = 3
 """Times in a row that ranks may die while they come up."""
 MAX_WHY = 300
@@ -41,13 +41,12 @@ class Slot:
         """
         self._settings, self._ranks = settings, ranks
         self._leg: Leg | None = None
-        self._rejoin = False
         self._gone: NodeGone | None = None
         self._call_names = CallNames(settings)
 
     def assign(self, assignment: Assignment) -> None:
         """Take the next attempt; the one before is over."""
-        self.finish(save=False)
+        self.finish()
         self._leg = Leg(assignment, Path(self._settings.trials_dir))
         self._call_names.first(assignment)
 
@@ -65,7 +64,6 @@ class Slot:
             mistake = self._start_ranks() if not self._ranks.alive else None
             if mistake is not None:
                 return Unusable(evidence=mistake)
-            self._rejoin_ranks(leg)
             start = time.monotonic()  # a warm slot costs nothing; a cold one is not the trial's time
             event = self._step(leg)
         except NodeGone as gone:
@@ -82,11 +80,12 @@ class Slot:
         """Have a number, counted from 1, that the names of ranks to come tell."""
         self._ranks.slot = number
 
-    def finish(self, *, save: bool) -> None:
+    def finish(self, *, save: bool = False, to_its_end: bool = False) -> None:
         """Let go of the attempt, if there is one; replace ranks that did not come clean.
 
         Args:
             save: Whether to write a checkpoint first.
+            to_its_end: Whether what comes after the last epoch still runs; otherwise the trainable is stopped.
         """
         leg, self._leg = self._leg, None
         if leg is None:
@@ -95,7 +94,8 @@ class Slot:
         if not self._ranks.alive:
             return
         try:
-            cleaned = self._ranks.call("finish", save, timeout_s=FINISH_TIMEOUT_S)
+            limit = FINISH_TIMEOUT_S + self._settings.grace_s
+            cleaned = self._ranks.call("finish", save, to_its_end, timeout_s=limit)
         except (RankLost, RanksLate, RayError) as error:
             self._gone = error if isinstance(error, NodeGone) else None
             self._replace_ranks(leg, f"the ranks are replaced: {_in_short(error)}")
@@ -108,24 +108,23 @@ class Slot:
 
     def close(self) -> None:
         """End the slot."""
-        self.finish(save=False)
+        self.finish()
         self._ranks.kill()
 
     def _step(self, leg: Leg) -> Event:
-        begin = leg.assignment if leg.is_fresh else None
         if leg.is_fresh:
+            self._ranks.begin(leg.assignment)
             write_roster(leg.dir, Roster(attempt=leg.assignment.attempt, ranks=self._ranks.members))
         try:
             replies = self._ranks.call(
                 "step",
-                begin,
                 leg.is_to_save,
                 timeout_s=leg.time_left_s,
                 name=str(self._call_names),
                 is_last=_last_answer,
             )
         except PeersLate as late:
-            self._replace_ranks(leg, "one rank was over and the others waited for it: all are replaced")
+            self._end_attempt(leg, "one rank was over and the others waited for it: all are ended")
             return _without_late(late)
         except RanksLate as late:
             return self._hung(leg, late)
@@ -133,6 +132,9 @@ class Slot:
             self._ranks.hold_shared_data()
         leg.is_fresh = False
         leg.take_note(replies)
+        mistake = next((reply.mistake for reply in replies if reply.mistake is not None), None)
+        if mistake is not None:
+            return Unusable(evidence=mistake)
         return self._event(leg, replies)
 
     def _event(self, leg: Leg, replies: list[Reply]) -> Event:
@@ -143,23 +145,22 @@ class Slot:
         if len(ended) == len(replies):
             return Ended(elapsed_s=0.0)
         if ended:
-            self._replace_ranks(leg, "the ranks came to different ends and are replaced")
+            self._end_attempt(leg, "the ranks came to different ends and are ended")
             return Failed(
                 cause="rank_lost",
                 evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
             )
         assert replies[0].metrics is not None
+        leg.compare(replies, objective=self._settings.metric)
         value = replies[0].metrics[self._settings.metric]
         self._call_names.next(leg.assignment, epochs=replies[0].epoch, value=value)
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
     def _after_failure(self, leg: Leg, replies: list[Reply], first: Reply) -> Event:
-        """The first rank's own failure; ranks in a broken process group meet anew before the next trial."""
+        """The first rank's own failure."""
         assert first.failure is not None
-        if any(reply.poisoned for reply in replies):
+        if self._settings.isolation == "slot" and any(reply.poisoned for reply in replies):
             self._replace_ranks(leg, "CUDA is unusable after this error: the ranks are replaced")
-        elif self._settings.request.workers > 1 and self._ranks.alive:
-            self._rejoin = True
         return first.failure
 
     def _lost(self, leg: Leg, lost: RankLost) -> Event:
@@ -169,7 +170,7 @@ class Slot:
 
     def _hung(self, leg: Leg, late: RanksLate) -> Event:
         behind = ", ".join(str(rank) for rank in late.behind)
-        self._replace_ranks(leg, f"killed: over its time limit; rank {behind} was still at work")
+        self._end_attempt(leg, f"killed: over its time limit; rank {behind} was still at work")
         used = leg.elapsed_s + (leg.time_left_s or 0.0)
         return Failed(
             cause="hung",
@@ -189,11 +190,10 @@ class Slot:
                     raise
         return None
 
-    def _rejoin_ranks(self, leg: Leg) -> None:
-        """After a failure in one of several ranks nobody knows what is left in the process group: make it anew."""
-        if self._rejoin and leg.is_fresh and self._ranks.alive:
-            self._ranks.join()
-        self._rejoin = False
+    def _end_attempt(self, leg: Leg, why: str) -> None:
+        """End what the ranks are at; they may stay."""
+        leg.say(why)
+        self._ranks.end()
 
     def _replace_ranks(self, leg: Leg, why: str) -> None:
         leg.say(why)

@@ -5,6 +5,7 @@ A world of one takes the same calls and needs no process group.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -27,18 +28,21 @@ T = TypeVar("T")
 def host_store(address: str) -> TCPStore:
     """A place where ranks can meet, served by this process; to be kept as long as they are together.
 
-    Its port is taken from the moment on at which it is known: of one that was only looked for, another process may make
-    its own before the ranks meet.
+    Its port is taken from the moment on at which it is known, and no other machine reaches it at a loopback address.
 
     Args:
         address: Of this machine, as the other ranks know it.
     """
-    return TCPStore(address, 0, is_master=True, wait_for_workers=False)
-
-
-def find_store(address: str, port: int) -> Store:
-    """The same, for the other ranks."""
-    return TCPStore(address, port, is_master=False, wait_for_workers=False)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.bind((address, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+    except OSError:
+        listener.close()
+        raise
+    return TCPStore(address, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
 
 
 def join(
@@ -149,7 +153,7 @@ def any_rank(*facts: bool) -> list[bool]:
     """For each fact whether it holds on any rank; a message of a few bytes between hosts, no GPU is waited for."""
     if not dist.is_initialized():
         return list(facts)
-    flags = torch.tensor(facts, dtype=torch.uint8)
+    flags = torch.tensor(facts, dtype=torch.uint8, device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(flags, dist.ReduceOp.MAX)
     return [bool(flag) for flag in flags.tolist()]
 

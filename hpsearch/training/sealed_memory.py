@@ -104,6 +104,38 @@ class Copies:
                 self._blocks[name] = block
 
 
+@final
+class Shelf:
+    """Holds the blocks that trials, one after the other, have used: those of this trial and of the one before."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+        self._used: dict[str, int] = {}
+        self._trials = 0
+
+    def begin(self) -> None:
+        """The next trial begins: what neither this one nor the one before has used is let go."""
+        self._trials += 1
+        for name in [name for name, trial in self._used.items() if trial < self._trials - 2]:
+            os.close(self._files.pop(name))
+            del self._used[name]
+
+    def hold(self, name: str, file: int) -> None:
+        """The trial uses a block; `file` is an open file that holds it, and this shelf's from now on."""
+        if name in self._files:
+            os.close(file)
+        else:
+            self._files[name] = file
+        self._used[name] = self._trials
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+        self._used.clear()
+
+
 @contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
     """Processes and threads of this machine that come with the same name go through the block one after the other.

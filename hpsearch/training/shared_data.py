@@ -7,6 +7,7 @@ alone. What isn't an array (a dict's keys, the attributes of a data set) is unpi
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -64,7 +65,7 @@ def shared_data(load: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> 
         >>> train_set, val_set = shared_data(load_images, "cifar-10-batches-bin")  # doctest: +SKIP
     """
     context = current_trial()
-    list_files = names_and_sizes if context.number is None else _list_once
+    list_files = names_and_sizes if context.number is None else partial(_list_once, context)
     name = identity_of(load, arguments, named, data=context.data, list_files=list_files)
     with _shelf.lock:
         parts = map_block(_shelf.block(name, context, partial(_load_alone, name, load, arguments, named)))
@@ -91,6 +92,8 @@ class _Shelf:
             found = find_block(name)
             self._blocks[name] = make() if found is None else found
         self._used[name] = self._trials
+        if context.sharing is not None:
+            context.sharing.uses(name, self._blocks[name])
         self._let_go(context)
         return self._blocks[name]
 
@@ -174,7 +177,23 @@ def _tensor(buffer: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
 
 
+def _list_once(context: TrialContext, path: Path) -> str:
+    """What lies at a path, looked at once for each rank: what a sweep trains on does not change, and may be large."""
+    sharing = context.sharing
+    if sharing is None:
+        return _listed_here(path)
+    known = sharing.listing(str(path))
+    if known is None:
+        known = _digest_of(path)
+        sharing.listed(str(path), known)
+    return known
+
+
 @cache
-def _list_once(path: Path) -> str:
-    """What lies at a path, looked at once in each process: what a sweep trains on does not change, and may be large."""
-    return names_and_sizes(path)
+def _listed_here(path: Path) -> str:
+    return _digest_of(path)
+
+
+def _digest_of(path: Path) -> str:
+    """A text that is short, whatever number of files there is."""
+    return hashlib.sha256(names_and_sizes(path).encode("utf-8", "surrogateescape")).hexdigest()

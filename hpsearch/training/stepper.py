@@ -50,7 +50,7 @@ class Stepper(ABC):
         self._function = function
         self._config = config
         self._context = context
-        self._sentinel: Sentinel | None = None
+        self._watch = Watch(context)
 
     @final
     def advance(self) -> Row | None:
@@ -63,7 +63,7 @@ class Stepper(ABC):
         row = self._next_row()
         if row is not None:
             self._context.epochs_done += 1
-            self._watch()
+            self._watch.after_epoch()
         return row
 
     @abstractmethod
@@ -80,9 +80,18 @@ class Stepper(ABC):
     @abstractmethod
     def _next_row(self) -> Row | None: ...
 
-    def _watch(self) -> None:
-        """Look for leaks, at the one point of an epoch that all trainables share."""
-        if not self._context.leak_warnings:
+
+@final
+class Watch:
+    """Looks for leaks, at the one point of an epoch that all trainables share."""
+
+    def __init__(self, context: TrialContext) -> None:
+        self._is_on = context.leak_warnings
+        self._sentinel: Sentinel | None = None
+
+    def after_epoch(self) -> None:
+        """To be called after each row."""
+        if not self._is_on:
             return
         if self._sentinel is None:
             from hpsearch.training.sentinel import Sentinel
@@ -90,27 +99,28 @@ class Stepper(ABC):
             self._sentinel = Sentinel()
         self._sentinel.after_epoch()
 
-    def _prepare(self) -> None:
-        """Random states and the CUDA device, which is each thread's own, for the thread that runs the function."""
-        from hpsearch.training.rng import seed_everything
 
-        seed_everything(self._context.seed)
-        if self._context.device.type == "cuda":
-            import torch
+def prepare_process(context: TrialContext) -> None:
+    """Random states and the CUDA device, which is each thread's own, for the thread that runs the function."""
+    from hpsearch.training.rng import seed_everything
 
-            torch.cuda.set_device(self._context.device)
+    seed_everything(context.seed)
+    if context.device.type == "cuda":
+        import torch
+
+        torch.cuda.set_device(context.device)
 
 
 @final
 class _GeneratorStepper(Stepper):
     """A generator function, in the caller's thread."""
 
-    _rows: _Rows | None = None
+    _rows: Rows | None = None
 
     def _next_row(self) -> Row | None:
         if self._rows is None:
-            self._prepare()
-            self._rows = _Rows(self._function(self._config), self._context)
+            prepare_process(self._context)
+            self._rows = Rows(self._function(self._config), self._context)
         return self._rows.next_row()
 
     def close(self, timeout_s: float = 5.0) -> bool:
@@ -145,7 +155,7 @@ class _ThreadStepper(Stepper):
         self._go_on = threading.Semaphore(0)
         self._stopping = False
         self._ended = False
-        self._rows: _Rows | None = None  # once the function has returned an iterator
+        self._rows: Rows | None = None  # once the function has returned an iterator
         context.on_report = self._hand_over
 
     def _next_row(self) -> Row | None:
@@ -177,13 +187,13 @@ class _ThreadStepper(Stepper):
         if isinstance(event, _Raised):
             raise event.error
         if isinstance(event.value, Iterator):
-            self._rows = _Rows(event.value, self._context)
+            self._rows = Rows(event.value, self._context)
             return self._rows.next_row()
         return dict(event.value) if isinstance(event.value, Mapping) and event.value else None
 
     def _run(self) -> None:
         try:
-            self._prepare()
+            prepare_process(self._context)
             self._events.put(_Returned(self._function(self._config)))
         except TrialStopped:
             self._events.put(_Returned(None))
@@ -203,7 +213,7 @@ class _ThreadStepper(Stepper):
 
 
 @final
-class _Rows:
+class Rows:
     """An iterator of rows, in the caller's thread."""
 
     def __init__(self, rows: Iterator[Any], context: TrialContext) -> None:
@@ -211,6 +221,7 @@ class _Rows:
         context.on_report = _refuse_report
 
     def next_row(self) -> Row | None:
+        """The next row; None at the end."""
         try:
             row = next(self._iterator)
         except StopIteration:
@@ -228,6 +239,7 @@ class _Rows:
         raise error
 
     def close(self) -> bool:
+        """End the iterator where it waits; false if it goes on regardless."""
         try:
             getattr(self._iterator, "close", lambda: None)()
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Under `torchrun`: which rank this process is, from the environment; its process group is joined."""
+"""Which rank of a parallel trial this process is, as `torchrun` or a slot has put it into the environment."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from typing import Any
 VARIABLES = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"})
 
 
-def join_torchrun() -> dict[str, Any]:
-    """Join the group of the processes that `torchrun` started, until this one ends.
+def has_place() -> bool:
+    """Whether the environment names a rank and a place to meet the others."""
+    return os.environ.keys() >= VARIABLES
 
-    Returns:
-        `rank`, `world_size` and `device`, as `TrialContext` takes them; empty where `torchrun` did not start this.
-    """
-    if not os.environ.keys() >= VARIABLES:
+
+def place_from_environment() -> dict[str, Any]:
+    """`rank`, `world_size` and `device`, as `TrialContext` takes them; empty where nothing has set them."""
+    if not has_place():
         return {}
     import torch
 
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
+    return {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"]), "device": device}
+
+
+def join_group(*, rank: int, world_size: int, device: Any) -> None:
+    """Meet the other ranks, until this process ends; does nothing where it has a process group already."""
+    import torch.distributed as dist
+
     from hpsearch.training.parallel import join, leave
 
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    device = f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
-    if world_size > 1:
-        join(rank, world_size, store=None, device=device)
-        atexit.register(leave)
-    return {"rank": rank, "world_size": world_size, "device": device}
+    if dist.is_initialized() or not has_place():
+        return
+    join(rank, world_size, store=None, device=device)
+    atexit.register(leave)

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 from hpsearch.training.keeping import Keeping, Stateful, check_has_state
+from hpsearch.training.sharing import Sharing
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class TrialContext:
     Args:
         number: The trial's number in its sweep, from 1; None outside of a sweep.
         rank: This process among those of the trial, in [0, world_size).
-        world_size: Processes of the trial; more than 1 needs a process group that was joined before.
+        world_size: Processes of the trial; their process group is made when it is first needed, see `join_ranks`.
         device: For example `cpu` or `cuda:0`; None for this rank's GPU if there is any, else the CPU.
         seed: Seeds shuffling and augmentation; the stepper seeds everything else with it.
         data: The spec's `data`; `root` is None where it is not given.
@@ -39,6 +40,7 @@ class TrialContext:
         checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
         resume_at_most: Checkpoints of later epochs are passed over; None for no limit.
         on_report: Takes each row that `report` is given; None prints it.
+        sharing: Is told of shared data, so that it outlives this process; None for a process that holds it itself.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class TrialContext:
         checkpoint_dir: Path | None = None,
         resume_at_most: int | None = None,
         on_report: Callable[[dict[str, Any]], None] | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.number = number
         self.rank = rank
@@ -67,12 +70,14 @@ class TrialContext:
         self.parallel = parallel
         self.leak_warnings = leak_warnings
         self.on_report = on_report
+        self.sharing = sharing
         self.epochs_done = 0
         """Rows so far, those before a resume included; the stepper counts them."""
         self.resumed_from = 0
         """Epoch of the checkpoint that this attempt went on from; 0 for none."""
         self.checkpoint_warning: str | None = None
         """One sentence when a damaged checkpoint was passed over; whoever tells it takes it away."""
+        self._has_joined = False
         self._device = device
         self._loader_workers = loader_workers
         self._keeping = (
@@ -100,6 +105,15 @@ class TrialContext:
             gpus = 1 if self.device.type == "cuda" else 0
             self._loader_workers = loader_workers(gpus=gpus, cpu_threads=len(os.sched_getaffinity(0)), concurrent=1)
         return self._loader_workers
+
+    def join_ranks(self) -> None:
+        """Meet the other ranks in a process group, unless the training code has made one."""
+        if self.world_size == 1 or self._has_joined:
+            return
+        from hpsearch.training.torchrun import join_group
+
+        self._has_joined = True
+        join_group(rank=self.rank, world_size=self.world_size, device=self.device)
 
     @property
     def kept(self) -> bool:
@@ -172,10 +186,20 @@ _by_hand_lock = threading.Lock()
 def current_trial() -> TrialContext:
     """The trial that this process trains; by hand one with default values, under `torchrun` the rank's own.
 
+    Where the trial has several ranks they are in a process group when this returns: the training code's own if it has
+    made one, else one that is made here. So all ranks must call it.
+
     Example:
         >>> current_trial().rank
         0
     """
+    context = _current()
+    context.join_ranks()
+    return context
+
+
+def _current() -> TrialContext:
+    """The same, without a word to other ranks."""
     global _by_hand  # noqa: PLW0603  # a process has one
     if _active is not None:
         return _active
@@ -186,14 +210,14 @@ def current_trial() -> TrialContext:
 
 
 def context_by_hand(**settings: Any) -> TrialContext:
-    """A trial outside of any sweep; under `torchrun` this rank of it, and its process group is joined.
+    """A trial outside of any sweep; under `torchrun` this rank of it.
 
     Args:
         settings: As `TrialContext` takes them, but for who this process is.
     """
-    from hpsearch.training.torchrun import join_torchrun
+    from hpsearch.training.torchrun import place_from_environment
 
-    return TrialContext(**join_torchrun(), **settings)
+    return TrialContext(**place_from_environment(), **settings)
 
 
 @contextmanager
@@ -228,7 +252,7 @@ def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         raise TypeError(
             f"report takes a dict of metrics, got {type(metrics).__name__}. Write for example report(loss=0.5)."
         )
-    context, row = current_trial(), {**(metrics or {}), **named}
+    context, row = _current(), {**(metrics or {}), **named}
     if context.on_report is not None:
         context.on_report(row)
         return

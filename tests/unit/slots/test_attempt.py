@@ -13,6 +13,7 @@ import hpsearch
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.slots.attempt import Attempt
 from hpsearch.slots.events import Assignment
+from hpsearch.slots.world import RankPlace
 from tests.unit.slots.settings import settings_of
 
 
@@ -32,7 +33,8 @@ def attempt(tmp_path: Path) -> Any:
         request = WorkerRequest(cpu=1, gpu=0, workers=workers)
         settings = settings_of(request=request, trials_dir=str(tmp_path), working_dir=str(tmp_path))
         assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None, known_epochs=known)
-        return Attempt(assignment, train, settings=settings, rank=rank, ranks_here=1, in_ray_session=False)
+        place = RankPlace(rank=rank, world_size=workers, local_rank=rank, local_world_size=workers)
+        return Attempt(assignment, train, settings=settings, place=place, ranks_here=1, in_ray_session=False)
 
     return make
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from hpsearch.script import Script
-from hpsearch.slots.attempt import Attempt, Reply
+from hpsearch.slots.attempt import Attempt
 from hpsearch.slots.events import Assignment
+from hpsearch.slots.messages import Reply
+from hpsearch.slots.world import RankPlace
 from tests.unit.slots import bad_rows
 from tests.unit.slots.settings import settings_of
 
@@ -39,7 +41,7 @@ def second_reply(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
             Assignment(number=1, attempt=1, config={"kind": kind}, seed=0, max_epochs=None, known_epochs=0),
             FORMS[request.param](tmp_path),
             settings=settings_of(trials_dir=str(tmp_path), working_dir=str(tmp_path)),
-            rank=0,
+            place=RankPlace(),
             ranks_here=1,
             in_ray_session=request.param == "ray",
         )

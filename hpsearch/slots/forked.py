@@ -1,0 +1,408 @@
+"""A rank that gives each attempt a process of its own, forked from the preload server of its node.
+
+The rank itself runs none of the user's code and needs no torch: it asks for a process, passes on what the slot wants,
+and learns how the process ended from the server, which is its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import subprocess
+import sys
+import sysconfig
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import final
+
+from hpsearch.slots.causes import exit_evidence, exit_words
+from hpsearch.slots.channel import Channel, ChannelClosed, Message
+from hpsearch.slots.events import Assignment, Failed
+from hpsearch.slots.messages import (
+    Cleaned,
+    Closed,
+    Exited,
+    Finish,
+    Forked,
+    Kill,
+    Launch,
+    Listed,
+    Ready,
+    Reply,
+    Saved,
+    Step,
+    TrialSetup,
+    UsesBlock,
+)
+from hpsearch.slots.offspring import end_family
+from hpsearch.slots.preload import ServerOptions, server_name, start_code
+from hpsearch.slots.roster import Process
+from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.world import Meeting, RankPlace
+from hpsearch.training.sealed_memory import Shelf
+
+SERVER_START_S = 280.0
+"""A server that has not imported everything by then counts as lost: torch on a cold network disk is slow."""
+FORK_TIMEOUT_S = 60.0
+"""A server that has not forked by then hangs."""
+SAVE_TIMEOUT_S = 25.0
+"""A trial that is let go of may take so long to write its last checkpoint."""
+STOP_TIMEOUT_S = 5.0
+"""A trainable that is stopped may take so long to end."""
+KILL_TIMEOUT_S = 5.0
+"""What was killed is gone by then, unless the system itself hangs."""
+LOG_TAIL_BYTES = 16_384
+
+
+class ServerLost(Exception):
+    """The preload server is gone, and with it the processes that it had forked."""
+
+
+@final
+class ForkedTrials:
+    """The attempts of one rank, one after the other, each in a process of its own.
+
+    Args:
+        settings: Of the sweep.
+        working_dir: Of the user's code on this machine.
+        sys_path: Search path of modules on this machine.
+        place: This rank among those of its trials.
+        ranks_here: Ranks, of whichever trials, that find a place on this machine.
+    """
+
+    def __init__(
+        self,
+        settings: SlotSettings,
+        *,
+        working_dir: str,
+        sys_path: tuple[str, ...],
+        place: RankPlace,
+        ranks_here: int,
+    ) -> None:
+        self._settings, self._place, self._ranks_here = settings, place, ranks_here
+        self._working_dir, self._sys_path = working_dir, sys_path
+        self._server: Channel | None = None
+        self._trial: _Trial | None = None
+        self._listings: dict[str, str] = {}
+        self._shelf = Shelf()
+
+    def load(self) -> str | None:
+        """Have the server ready; whether the trainable can be imported is known with the first attempt.
+
+        Raises:
+            ServerLost: It does not come up.
+        """
+        self._connected()
+        return None
+
+    def begin(self, assignment: Assignment, meeting: Meeting | None) -> Process:
+        """Have a process for a new attempt; it imports the user's code at once, and waits there.
+
+        Raises:
+            ServerLost: The server is gone; a next try starts another one.
+        """
+        mine, theirs = Channel.pair()
+        try:
+            server = self._connected()
+            server.send(Launch(self._setup(assignment, meeting)), (theirs.fileno(),))
+            message = server.receive(FORK_TIMEOUT_S)
+        except ChannelClosed as error:
+            self._forget_server()
+            raise ServerLost("the preload server is gone") from error
+        finally:
+            theirs.close()
+        if message is None or not isinstance(message.content, Forked):
+            self._forget_server()
+            raise ServerLost("the preload server does not answer")
+        log = Path(self._settings.trials_dir) / f"{assignment.number:04d}" / "log.txt"
+        self._trial = _Trial(message.content.pid, mine, log)
+        self._shelf.begin()
+        return self._trial.process
+
+    def step(self, *, save: bool) -> Reply:
+        """Train one epoch; the end of the process is a reply like any other."""
+        trial = self._trial
+        assert trial is not None
+        if not trial.is_over:
+            with suppress(ChannelClosed):
+                trial.channel.send(Step(save))
+        while (reply := trial.take_reply()) is None:
+            if trial.status is not None:
+                return self._lost(trial)
+            self._listen(trial, None)
+        if reply.failure is not None or reply.ended or reply.mistake is not None:
+            trial.has_ended = True
+        return reply
+
+    def end(self) -> None:
+        """Kill the process of the attempt; may be called while `step` waits for it in another thread."""
+        trial, server = self._trial, self._server
+        if trial is not None and server is not None and trial.status is None:
+            with suppress(ChannelClosed):
+                server.send(Kill(trial.process.pid))
+
+    def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
+        """Let go of the attempt; returns when its process, and all that it has started, is gone.
+
+        Args:
+            save: Whether a checkpoint is written first.
+            to_its_end: Whether what comes after the last epoch still runs, for at most `limits.grace`.
+        """
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return Cleaned(fit=True)
+        self._say_finish(trial, Finish(save, to_its_end))
+        own_end = to_its_end or trial.has_ended
+        limit = self._settings.grace_s if own_end else STOP_TIMEOUT_S
+        if not trial.has_ended:
+            self._wait(trial, SAVE_TIMEOUT_S if save else limit, until_saved=True)
+        self._wait(trial, limit)
+        notes = [trial.note] if trial.note is not None else []
+        if trial.status is None:
+            notes.append(_overrun(limit) if own_end else "the trainable ignored its end and was killed")
+            self._kill(trial)
+        elif own_end and trial.note is None and trial.status and not trial.has_failed:
+            notes.append(f"after its last epoch its process {exit_words(trial.status)}")
+        trial.channel.close()
+        return Cleaned(fit=True, notes=tuple(notes))
+
+    def close(self) -> None:
+        """Leave the server, which ends what is left of the attempt."""
+        if self._trial is not None:
+            self._trial.channel.close()
+        self._trial = None
+        self._forget_server()
+        self._shelf.close()
+
+    # -- the server ---------------------------------------------------------------------------------------------------
+
+    def _connected(self) -> Channel:
+        """The server, started if nobody has done so."""
+        if self._server is not None:
+            return self._server
+        name, deadline, started = server_name(self._settings.run), time.monotonic() + SERVER_START_S, 0.0
+        while time.monotonic() < deadline:
+            server = _connect(name)
+            if server is not None:
+                self._await_ready(server, deadline)
+                self._server = server
+                return server
+            if time.monotonic() - started > 1.0:  # the one before may have died before it could listen
+                _start(self._options(name), self._environment(), self._sys_path)
+                started = time.monotonic()
+            time.sleep(0.02)
+        raise ServerLost("the preload server does not come up; the rank's log in Ray's folder says why")
+
+    def _await_ready(self, server: Channel, deadline: float) -> None:
+        try:
+            ready = server.receive(max(deadline - time.monotonic(), 0.0))
+        except ChannelClosed as error:
+            raise ServerLost("the preload server ended while it came up; Ray's log of the rank says why") from error
+        if ready is None or not isinstance(ready.content, Ready):
+            raise ServerLost("the preload server does not come up")
+
+    def _options(self, name: str) -> ServerOptions:
+        settings = self._settings
+        code = settings.code_dir
+        snapshot = None if code is None else (code, settings.working_dir, self._working_dir)
+        return ServerOptions(name=name, sweep=settings.sweep, modules=settings.preload, snapshot=snapshot)
+
+    def _environment(self) -> dict[str, str]:
+        """Of every process that is forked, but for what says which rank it is; Ray's number of threads counts."""
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, int(self._settings.request.cpu)))
+        environment = {**self._settings.environment, "OMP_NUM_THREADS": threads}
+        if self._settings.code_dir is None:
+            return environment
+        from hpsearch.code_snapshot import child_environment
+
+        return dict(child_environment(self._settings.code_dir, environment))
+
+    def _setup(self, assignment: Assignment, meeting: Meeting | None) -> TrialSetup:
+        return TrialSetup(
+            settings=self._settings,
+            assignment=assignment,
+            place=self._place,
+            meeting=meeting,
+            ranks_here=self._ranks_here,
+            working_dir=self._working_dir,
+            sys_path=self._sys_path,
+            environment=self._environment(),
+            listings=self._listings,
+        )
+
+    def _forget_server(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._server = None
+
+    # -- the trial ----------------------------------------------------------------------------------------------------
+
+    def _listen(self, trial: _Trial, timeout_s: float | None) -> None:
+        """Take in what the process or the server says next; returns after a message, or in time."""
+        server = self._server
+        watched: list[Channel] = [*([] if trial.is_mute else [trial.channel]), *([] if server is None else [server])]
+        if not watched:
+            trial.status = 0
+            return
+        ready, _, _ = select.select(watched, [], [], timeout_s)
+        if trial.channel in ready:
+            self._hear(trial)
+        elif server is not None and server in ready:
+            self._hear_server(trial, server)
+
+    def _hear(self, trial: _Trial) -> None:
+        try:
+            message = trial.channel.receive(timeout_s=0)
+        except ChannelClosed:
+            trial.is_mute = True
+            return
+        if message is not None:
+            self._take(trial, message)
+
+    def _take(self, trial: _Trial, message: Message) -> None:
+        content = message.content
+        if isinstance(content, Reply):
+            trial.reply = content
+            trial.has_failed |= content.failure is not None
+        elif isinstance(content, UsesBlock):
+            self._shelf.hold(content.name, message.files[0])
+        elif isinstance(content, Listed):
+            self._listings[content.path] = content.text
+        elif isinstance(content, Saved):
+            trial.is_saved = True
+        elif isinstance(content, Closed):
+            trial.is_closed, trial.note = True, content.note
+
+    def _hear_server(self, trial: _Trial, server: Channel) -> None:
+        try:
+            message = server.receive(timeout_s=0)
+        except ChannelClosed:
+            self._forget_server()
+            end_family(trial.process)  # the kernel has ended it with the server, but not what it had started
+            trial.status, trial.lost_server = 0, True
+            return
+        if message is not None and isinstance(message.content, Exited) and message.content.pid == trial.process.pid:
+            while not trial.is_mute and select.select([trial.channel], [], [], 0)[0]:  # what it said before
+                self._hear(trial)
+            trial.status = message.content.status
+
+    def _say_finish(self, trial: _Trial, word: Finish) -> None:
+        if trial.status is None and not trial.has_ended:
+            with suppress(ChannelClosed):
+                trial.channel.send(word)
+
+    def _wait(self, trial: _Trial, timeout_s: float, *, until_saved: bool = False) -> None:
+        deadline = time.monotonic() + timeout_s
+        while trial.status is None and not (until_saved and trial.is_saved):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._listen(trial, left)
+
+    def _kill(self, trial: _Trial) -> None:
+        self._trial = trial
+        self.end()
+        self._trial = None
+        self._wait(trial, KILL_TIMEOUT_S)
+        if trial.status is None:
+            end_family(trial.process)
+
+    def _lost(self, trial: _Trial) -> Reply:
+        """The process is gone without a reply."""
+        trial.has_ended = trial.has_failed = True
+        if trial.lost_server:
+            gone = Failed(cause="node_lost", evidence="the preload server of its node is gone, and its process with it")
+            return Reply(failure=gone)
+        evidence = exit_evidence(
+            rank=self._place.rank, pid=trial.process.pid, log_tail=trial.log_tail(), status=trial.status
+        )
+        return Reply(failure=Failed(cause="killed", evidence=evidence))
+
+
+@final
+class _Trial:
+    """The process of an attempt, as its rank sees it."""
+
+    def __init__(self, pid: int, channel: Channel, log: Path) -> None:
+        self.process, self.channel = Process.of(pid), channel
+        self._log = log
+        self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
+        self.reply: Reply | None = None
+        self.status: int | None = None
+        """Its exit status, once it is gone."""
+        self.note: str | None = None
+        self.is_saved = self.is_closed = self.is_mute = self.lost_server = False
+        self.has_ended = self.has_failed = False
+        """Whether the trainable came to an end, or failed, before the slot let go of it."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.has_ended or self.status is not None
+
+    def take_reply(self) -> Reply | None:
+        reply, self.reply = self.reply, None
+        return reply
+
+    def log_tail(self) -> str:
+        """The end of what this attempt has printed."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, self._log_start))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+
+def _connect(name: str) -> Channel | None:
+    """The server of this name, if there is one and it is this user's."""
+    import socket
+
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(name)
+    except OSError:
+        connection.close()
+        return None
+    channel = Channel(connection)
+    if channel.peer()[1] == os.getuid():
+        return channel
+    channel.close()
+    return None
+
+
+def _start(options: ServerOptions, environment: dict[str, str], sys_path: tuple[str, ...]) -> None:
+    """Start a server that is nobody's child and in a session of its own; it ends at once if there is one."""
+    file = os.memfd_create("hpsearch-options", 0)
+    try:
+        os.write(file, pickle.dumps(options))
+        code = f"import os; os.fork() and os._exit(0); {start_code(server_path(sys_path), file, None, {})}"
+        environment = {**environment, "CUDA_VISIBLE_DEVICES": ""}
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            pass_fds=(file,),
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+    finally:
+        os.close(file)
+
+
+def server_path(sys_path: tuple[str, ...]) -> list[str]:
+    """The search path of a server: Python's own, the installed packages, and hpsearch; nothing of the user's."""
+    libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    inside = [
+        path for path in sys_path if any(_is_below(path, library) for library in libraries) or path.endswith(".zip")
+    ]
+    return list(dict.fromkeys([*inside, str(Path(__file__).parents[2])]))
+
+
+def _is_below(path: str, folder: str | None) -> bool:
+    return folder is not None and Path(path).is_relative_to(folder)
+
+
+def _overrun(limit_s: float) -> str:
+    return f"it was still running {limit_s:g} s after its last epoch (limits.grace) and was killed"

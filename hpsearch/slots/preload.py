@@ -1,0 +1,415 @@
+"""The preload server: one process for each node and sweep, from which every attempt of a trial is forked.
+
+It has imported PyTorch and the third-party modules of the user's code, and nothing of the user's own, so that a new
+process trains after milliseconds. It never runs a tensor operation and never calls `torch.cuda`: the threads and the
+CUDA state of a process do not survive a fork.
+
+Rank actors (`forked.py`) connect to it; each connection asks for processes, and hears how they ended. The server is the
+parent of all of them, so it knows the exit status of each, and it inherits what they leave behind: a child that it does
+not know was started by a trial that is over, and is killed. With the connection of a rank its processes end; with the
+last connection the server ends. Should the server itself be killed, the kernel ends its children.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import pickle
+import re
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from hpsearch.slots.channel import Channel, ChannelClosed, Message
+from hpsearch.slots.messages import Exited, Forked, Kill, Launch, Ready
+from hpsearch.slots.offspring import adopt_orphans, children_of
+
+BASE = (
+    "torch",
+    "torch.optim",
+    "torch._dynamo",  # the first optimizer imports it, which takes more than a second
+    "torch.utils.data",
+    "torch.nn.parallel",
+    "cloudpickle",
+    "numpy",
+    "hpsearch.training.epochs",
+    "hpsearch.training.fit",
+    "hpsearch.training.oom",
+    "hpsearch.training.sentinel",
+    "hpsearch.training.shared_data",
+    "hpsearch.training.checkpoint",
+    "hpsearch.slots.trial_process",
+)
+"""Imported in every server, in this order."""
+LEFT_TO_TRIALS = frozenset(
+    {"ray", "wandb", "mlflow", "comet_ml", "neptune", "clearml", "aim", "dvclive", "trackio", "swanlab", "horovod"}
+)
+"""Packages that connect, or read who they are, when they are imported: each trial imports them for itself."""
+TRIAL_VARIABLES = re.compile(
+    "RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|NODE_RANK|GROUP_RANK|MASTER_ADDR|MASTER_PORT|TORCHELASTIC_.*|ACCELERATE_.*"
+    "|PL_.*|LT_.*|CUDA_VISIBLE_DEVICES|SLURM_.*|OMPI_.*"
+)
+"""Environment variables that differ between trials: a module that reads one at import is left to them."""
+THREADED_LIBRARIES = re.compile(r"openblas|libmkl|libblis|libgomp|libomp|libiomp")
+"""Libraries whose threads end before a fork and start again after it, by their own doing."""
+FIRST_RANK_S = 60.0
+"""A server that no rank has connected to by then ends."""
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """What a new server gets from the rank that starts it."""
+
+    name: str
+    """Of its socket, in Linux's abstract name space: no file, gone with the process."""
+    sweep: str
+    """The sweep's name, for the title of the process."""
+    modules: tuple[str, ...]
+    """Dotted names of third-party modules that the user's code imports."""
+    snapshot: tuple[str, str, str] | None
+    """Folder of the code's snapshot, the driver's working directory and the one here; None without a snapshot."""
+
+
+def server_name(run: str) -> str:
+    """The socket of the server of one run of a sweep, for this user and machine."""
+    return f"\0hpsearch-{os.getuid()}-{run}"
+
+
+def main(options_file: int, listener_file: int | None = None, skipped: Mapping[str, str] | None = None) -> None:
+    """Be the server; in a forked child, be the trial. Does not return.
+
+    Args:
+        options_file: An open file with the pickled `ServerOptions`.
+        listener_file: The socket, where this process was the server before and began again without some modules.
+        skipped: Modules that it leaves to the trials.
+    """
+    options: ServerOptions = pickle.loads(Path(f"/proc/self/fd/{options_file}").read_bytes())
+    listener = _listen(options.name) if listener_file is None else socket.socket(fileno=listener_file)
+    if listener is None:
+        os._exit(0)  # another rank was faster
+    gc.disable()
+    _restart = _Restart(options_file, listener, dict(skipped or {}))
+    setproctitle(f"hpsearch {options.sweep} preload")
+    preload(options.modules, _restart.skipped, on_bad=_restart.without)
+    _snapshot_ready(options)
+    os.close(options_file)
+    gc.collect()
+    gc.freeze()  # what is alive now is never walked again, so that a collection in a child copies no page
+    from hpsearch.slots.trial_process import run_and_exit
+
+    server = PreloadServer(listener, skipped=_restart.skipped)
+    launched = server.serve()
+    if launched is None:
+        os._exit(0)
+    launch, channel = launched
+    run_and_exit(launch.setup, channel)
+
+
+def setproctitle(title: str) -> None:
+    """What this process is called in `ps` and `top`."""
+    import setproctitle as library
+
+    library.setproctitle("".join(sign if sign.isprintable() else "?" for sign in title))
+
+
+# -- what is imported ------------------------------------------------------------------------------------------------
+
+
+def preload(modules: Iterable[str], skipped: Mapping[str, str], *, on_bad: Callable[[str, str], None]) -> None:
+    """Import what trials will need, and look after each module whether the process can still be forked from.
+
+    Args:
+        modules: Dotted names of third-party modules, beside those of BASE.
+        skipped: Those among them that are left out.
+        on_bad: Called with a module that must not be imported here, and why; does not return if it begins again.
+    """
+    for name in BASE:
+        importlib.import_module(name)
+    for name in modules:
+        root = name.partition(".")[0]
+        if root in LEFT_TO_TRIALS or name in skipped or root in skipped:
+            continue
+        before = _Look.now()
+        with _variables_read() as read:
+            try:
+                importlib.import_module(name)
+            except BaseException as error:  # a module may call sys.exit on import
+                on_bad(name, f"it can't be imported: {type(error).__name__}")
+                continue
+        reason = before.changed() or _reads_trial(read)
+        if reason is not None:
+            on_bad(name, reason)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a fork does not take along."""
+
+    python_threads: int
+    native_threads: int
+    sockets: frozenset[str]
+    libraries: frozenset[str]
+    left: frozenset[str]
+
+    @classmethod
+    def now(cls) -> _Look:
+        names = os.listdir("/proc/self/fd")  # noqa: PTH208  # Path would be slower, and this runs for each module
+        targets = set()
+        for each in names:
+            with suppress(OSError):
+                targets.add(os.readlink(f"/proc/self/fd/{each}"))  # noqa: PTH115
+        return cls(
+            python_threads=threading.active_count(),
+            native_threads=len(os.listdir("/proc/self/task")),  # noqa: PTH208
+            sockets=frozenset(each for each in targets if each.startswith("socket:")),
+            libraries=_threaded_libraries(),
+            left=frozenset(LEFT_TO_TRIALS & sys.modules.keys()),
+        )
+
+    def changed(self) -> str | None:
+        """What is there now and was not then."""
+        now = _Look.now()
+        if now.left - self.left:
+            return f"it imports {', '.join(sorted(now.left - self.left))}"
+        if now.python_threads > self.python_threads:
+            return "it starts a thread"
+        if now.native_threads > self.native_threads and now.libraries == self.libraries:
+            return "it starts a thread of its own"
+        if now.sockets - self.sockets:
+            return "it opens a socket"
+        cuda = sys.modules.get("torch.cuda")
+        return "it uses CUDA" if cuda is not None and cuda.is_initialized() else None
+
+
+def _threaded_libraries() -> frozenset[str]:
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return frozenset(line.rpartition("/")[2] for line in lines if THREADED_LIBRARIES.search(line.rpartition("/")[2]))
+
+
+def _reads_trial(names: Iterable[str]) -> str | None:
+    found = next((name for name in names if TRIAL_VARIABLES.fullmatch(name)), None)
+    return None if found is None else f"it reads {found}"
+
+
+@contextmanager
+def _variables_read() -> Iterator[list[str]]:
+    """Within the block, names of environment variables that are looked up in `os.environ`."""
+    names: list[str] = []
+    kind: Any = type(os.environ)
+    plain = kind.__getitem__
+
+    def look_up(environ: Any, name: str) -> str:
+        names.append(name)
+        return plain(environ, name)  # type: ignore[no-any-return]
+
+    kind.__getitem__ = look_up
+    try:
+        yield names
+    finally:
+        kind.__getitem__ = plain
+
+
+@final
+class _Restart:
+    """Begins the server again without a module: what was imported can't be taken back."""
+
+    def __init__(self, options_file: int, listener: socket.socket, skipped: dict[str, str]) -> None:
+        self._options_file, self._listener, self.skipped = options_file, listener, skipped
+
+    def without(self, module: str, reason: str) -> None:
+        """Leave a module to the trials."""
+        print(f"hpsearch: each trial imports {module} for itself: {reason}", file=sys.stderr, flush=True)
+        self.skipped[module] = reason
+        for each in (self._options_file, self._listener.fileno()):
+            os.set_inheritable(each, True)
+        code = start_code(sys.path, self._options_file, self._listener.fileno(), self.skipped)
+        os.execv(sys.executable, [sys.executable, "-c", code])
+
+
+def start_code(path: Sequence[str], options_file: int, listener_file: int | None, skipped: Mapping[str, str]) -> str:
+    """The program of a server, for `python -c`."""
+    return (
+        f"import sys; sys.path[:] = {list(path)!r}; from hpsearch.slots.preload import main;"
+        f" main({options_file}, {listener_file}, {dict(skipped)!r})"
+    )
+
+
+def _snapshot_ready(options: ServerOptions) -> None:
+    """The user's own files, compiled once, so that importing them costs a trial nothing; none of them is run here."""
+    if options.snapshot is None:
+        return
+    from hpsearch import code_finder
+
+    folder, old_root, new_root = options.snapshot
+    code_finder.install(folder, old_root=old_root, new_root=new_root).precompile()
+
+
+# -- the server ------------------------------------------------------------------------------------------------------
+
+
+def _listen(name: str) -> socket.socket | None:
+    """A socket of this name; None if another process has it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(name)
+    except OSError:
+        listener.close()
+        return None
+    listener.listen(64)
+    return listener
+
+
+@final
+class PreloadServer:
+    """Forks processes for ranks, and knows whose each is."""
+
+    def __init__(self, listener: socket.socket, *, skipped: Mapping[str, str]) -> None:
+        self._listener, self._skipped = listener, dict(skipped)
+        self._ranks: dict[int, Channel] = {}
+        """By the file descriptor of the connection."""
+        self._trials: dict[int, Channel] = {}
+        """Process id to the rank's connection."""
+        self._orphans: set[int] = set()
+        """Killed, and not gone yet."""
+        self._ended: list[Exited] = []
+        """To be told as soon as what they left behind is gone."""
+        self._had_rank = False
+        self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._pid = os.getpid()
+
+    def serve(self) -> tuple[Launch, Channel] | None:
+        """Serve until the last rank is gone.
+
+        Returns:
+            None in the server; in a forked child, what it shall train and its channel to the rank.
+        """
+        adopt_orphans()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        while self._ranks or self._trials or not self._had_rank:
+            watched = [self._listener.fileno(), self._wakeup, *self._ranks]
+            ready, _, _ = select.select(watched, [], [], None if self._had_rank else FIRST_RANK_S)
+            if not ready and not self._had_rank:
+                return None
+            if self._wakeup in ready:
+                with suppress(BlockingIOError):
+                    os.read(self._wakeup, 4096)
+            self._bury()
+            if self._listener.fileno() in ready:
+                self._accept()
+            for each in [each for each in ready if each in self._ranks]:
+                launched = self._hear(self._ranks[each])
+                if launched is not None:
+                    return launched
+        return None
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        channel = Channel(connection)
+        if channel.peer()[1] != os.getuid():
+            channel.close()  # in the abstract name space anybody of the machine may connect
+            return
+        self._had_rank = True
+        self._ranks[channel.fileno()] = channel
+        self._tell(channel, Ready(self._skipped))
+
+    def _hear(self, rank: Channel) -> tuple[Launch, Channel] | None:
+        try:
+            message = rank.receive(timeout_s=0)
+        except ChannelClosed:
+            self._lose(rank)
+            return None
+        if message is None:
+            return None
+        if isinstance(message.content, Kill):
+            if message.content.pid in self._trials:
+                _kill(message.content.pid)
+            return None
+        return self._launch(rank, message)
+
+    def _launch(self, rank: Channel, message: Message) -> tuple[Launch, Channel] | None:
+        (file,) = message.files
+        pid = os.fork()
+        if pid == 0:
+            self._become_child()
+            return message.content, Channel.of_file(file)
+        os.close(file)
+        self._trials[pid] = rank
+        self._tell(rank, Forked(pid))
+        return None
+
+    def _become_child(self) -> None:
+        """Let go of what is the server's, and die with it."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _die_with_parent(self._pid)
+        self._listener.close()
+        for each in (self._wakeup, self._wake):
+            os.close(each)
+        for channel in self._ranks.values():
+            channel.close()
+        gc.enable()
+
+    def _lose(self, rank: Channel) -> None:
+        """A rank is gone: its processes end, and nobody is told."""
+        del self._ranks[rank.fileno()]
+        for pid in [pid for pid, each in self._trials.items() if each is rank]:
+            _kill(pid)
+        rank.close()
+
+    def _bury(self) -> None:
+        """Take leave of children that have ended, end what they have left behind, and say so to their ranks."""
+        while True:
+            self._reap()
+            strangers = children_of(self._pid) - self._trials.keys()
+            if not strangers - self._orphans:
+                break
+            for each in strangers:
+                _kill(each)
+            self._orphans |= strangers
+        if self._orphans:
+            return
+        for exited in self._ended:
+            rank = self._trials.pop(exited.pid)
+            if rank.fileno() in self._ranks:
+                self._tell(rank, exited)
+        self._ended.clear()
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                self._orphans.discard(pid)
+                if pid in self._trials:
+                    self._ended.append(Exited(pid, status))
+
+    def _tell(self, rank: Channel, content: object) -> None:
+        with suppress(ChannelClosed):  # it will be heard of as a connection that is closed
+            rank.send(content)
+
+
+def _die_with_parent(parent: int) -> None:
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,150 @@
+"""A rank that trains trial after trial in its own process: for trainables whose set-up takes longer than a trial.
+
+What a trial leaves behind is put back where that is safe; where it is not, the process is replaced.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, cast, final
+
+from hpsearch.slots.attempt import Attempt
+from hpsearch.slots.causes import failure_of
+from hpsearch.slots.events import Assignment
+from hpsearch.slots.messages import Cleaned, Reply
+from hpsearch.slots.offspring import bury
+from hpsearch.slots.process_state import ProcessState
+from hpsearch.slots.ray_session import uses_ray_tune
+from hpsearch.slots.roster import Process
+from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.world import Meeting, RankPlace, variables
+
+LEAK_BYTES = 64 * 2**20
+"""Tensors that a trial leaves behind below this size never cost a restart."""
+LEAKS_IN_A_ROW = 3
+"""A rank is restarted after so many trials in a row that each left more behind: a cache stops growing."""
+
+
+@final
+class ResidentTrials:
+    """The attempts of one rank, one after the other, in this process.
+
+    Args:
+        settings: Of the sweep.
+        working_dir: Of the user's code on this machine.
+        place: This rank among those of its trials.
+        ranks_here: Ranks, of whichever trials, that find a place on this machine.
+    """
+
+    def __init__(self, settings: SlotSettings, *, working_dir: str, place: RankPlace, ranks_here: int) -> None:
+        self._settings, self._working_dir = settings, working_dir
+        self._place, self._ranks_here = place, ranks_here
+        self._function: Callable[..., Any] | None = None
+        self._in_ray_session = False
+        self._attempt: Attempt | None = None
+        self._stray_bytes: list[int] = []
+        self._clean_state: ProcessState | None = None
+        os.environ["CUDA_VISIBLE_DEVICES"] = place.gpus if settings.request.gpu else ""
+
+    def load(self) -> str | None:
+        """Import the trainable, so that what is wrong with it is known before the first trial; None if nothing is."""
+        import cloudpickle
+        import torch
+        import torch._dynamo  # the first optimizer imports it, and what is imported later is not frozen below
+
+        from hpsearch.slots.trial_process import import_mistake, load_trainable
+
+        if not self._settings.request.gpu:
+            torch.set_num_threads(max(1, int(self._settings.request.cpu)))
+        try:
+            found = cloudpickle.loads(self._settings.trainable)
+            self._function = load_trainable(found, settings=self._settings, working_dir=self._working_dir)
+        except BaseException as error:  # SystemExit too: a module may call sys.exit on import
+            return import_mistake(error)
+        self._in_ray_session = uses_ray_tune(self._function)
+        self._clean_state = ProcessState.take()
+        gc.collect()
+        gc.freeze()  # what is alive now stays: collections between trials take a millisecond instead of 80
+        return None
+
+    def begin(self, assignment: Assignment, meeting: Meeting | None) -> Process:
+        """Begin an attempt; raises OSError where its log can't be written."""
+        os.environ.update(variables(self._place, meeting))
+        self._attempt = Attempt(
+            assignment,
+            cast("Callable[..., Any]", self._function),
+            settings=self._settings,
+            place=self._place,
+            ranks_here=self._ranks_here,
+            in_ray_session=self._in_ray_session,
+        )
+        return Process.of(os.getpid())
+
+    def step(self, *, save: bool) -> Reply:
+        """Train one epoch."""
+        assert self._attempt is not None
+        try:
+            return self._attempt.advance(save=save)
+        except Exception as error:  # the log's disk is full, say: one trial fails, not the slot
+            return Reply(failure=failure_of(error))
+
+    def end(self) -> None:
+        """Nothing: the slot kills this process, which is busy with the attempt."""
+
+    def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
+        """Let go of the attempt and leave the process clean for the next; does nothing if there is none."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return Cleaned(fit=True)
+        raised = attempt.run_out() if to_its_end else None
+        closed = attempt.close(save=save)
+        notes = [] if raised is None else [raised]
+        notes += [] if closed else ["the trainable ignored its end and still runs"]
+        del attempt
+        left: tuple[str, ...] = ()
+        if self._clean_state is not None:
+            self._clean_state.put_back()
+        _leave_ranks()
+        notes += self._collect_garbage()
+        if self._clean_state is not None:
+            left = self._clean_state.left_behind()
+        bury()
+        return Cleaned(fit=closed and not left and not self._leaks(), notes=(*notes, *left))
+
+    def close(self) -> None:
+        """Nothing: the slot ends the process."""
+
+    def _collect_garbage(self) -> list[str]:
+        """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""
+        import torch
+
+        from hpsearch.training.live_tensors import describe, keeper_of, live_tensors, size_of
+
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        stray = live_tensors()
+        size = size_of(stray)
+        self._stray_bytes = [*self._stray_bytes[-LEAKS_IN_A_ROW:], size]
+        if size <= LEAK_BYTES:
+            return []
+        largest = max(stray, key=lambda tensor: tensor.nbytes)
+        return [
+            f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial;"
+            f" the largest, {describe(largest)}, is kept in {keeper_of(largest) or 'what has no name in Python'}"
+        ]
+
+    def _leaks(self) -> bool:
+        sizes = self._stray_bytes
+        grew = all(later > earlier for earlier, later in pairwise(sizes))
+        return len(sizes) > LEAKS_IN_A_ROW and grew and sizes[-1] > LEAK_BYTES
+
+
+def _leave_ranks() -> None:
+    """The next trial's ranks meet anew: after a failure nobody knows what is left in a process group."""
+    from hpsearch.training.parallel import leave
+
+    leave()

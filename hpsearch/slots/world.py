@@ -1,0 +1,116 @@
+"""Where a rank stands among the ranks of its trial, and the environment variables that say so, as `torchrun` sets them.
+
+PyTorch, accelerate, Lightning and Transformers read them, and so do scripts that were written for `torchrun`: without
+them each rank would train alone, on all of the data, without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+DRIVERS_OWN = re.compile(
+    r"(LOCAL_|GROUP_|ROLE_|NODE_)?RANK|((LOCAL|GROUP|ROLE)_)?WORLD_SIZE|ROLE_NAME|MASTER_(ADDR|PORT)"
+    r"|(TORCHELASTIC|SLURM|OMPI|PMI|PMIX|PMI2|MV2)_.*"
+)
+"""Variables that say which process of a parallel program the driver is; no trial is that process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankPlace:
+    """One rank of a trial among the others."""
+
+    rank: int = 0
+    """In [0, world_size)."""
+    world_size: int = 1
+    """Processes of the trial."""
+    local_rank: int = 0
+    """In [0, local_world_size): among those of the trial on this node."""
+    local_world_size: int = 1
+    """Processes of the trial on this node."""
+    node_rank: int = 0
+    """In [0, num_nodes)."""
+    num_nodes: int = 1
+    """Nodes that the trial is on."""
+    gpus: str = ""
+    """As CUDA_VISIBLE_DEVICES: those of all ranks of the trial on this node, this rank's first one at `local_rank`."""
+    address: str = "127.0.0.1"
+    """Of rank 0's node, for the other ranks; the loopback where all are on one node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """Where the ranks of one attempt meet: a store that the actor of rank 0 hosts for them."""
+
+    address: str
+    port: int
+    run: str
+    """A text that no other attempt has."""
+
+
+def places_of(nodes: Sequence[str], gpus: Sequence[str], addresses: Sequence[str]) -> list[RankPlace]:
+    """The place of each rank.
+
+    Args:
+        nodes: Id of each rank's node, by rank.
+        gpus: CUDA_VISIBLE_DEVICES of each rank, as Ray gave it out.
+        addresses: Of each rank's node.
+
+    Example:
+        >>> [place.gpus for place in places_of(["a", "a"], ["2", "0"], ["10.0.0.1", "10.0.0.1"])]
+        ['2,0', '2,0']
+    """
+    order = list(dict.fromkeys(nodes))
+    members = {node: [rank for rank, each in enumerate(nodes) if each == node] for node in order}
+    return [
+        RankPlace(
+            rank=rank,
+            world_size=len(nodes),
+            local_rank=members[node].index(rank),
+            local_world_size=len(members[node]),
+            node_rank=order.index(node),
+            num_nodes=len(order),
+            gpus=_interleaved([gpus[each] for each in members[node]]),
+            address="127.0.0.1" if len(order) == 1 else addresses[0],
+        )
+        for rank, node in enumerate(nodes)
+    ]
+
+
+def variables(place: RankPlace, meeting: Meeting | None) -> dict[str, str]:
+    """What the environment of a rank says of its place; nothing for a trial of one process."""
+    if meeting is None:
+        return {}
+    return {
+        "RANK": str(place.rank),
+        "LOCAL_RANK": str(place.local_rank),
+        "WORLD_SIZE": str(place.world_size),
+        "LOCAL_WORLD_SIZE": str(place.local_world_size),
+        "GROUP_RANK": str(place.node_rank),
+        "NODE_RANK": str(place.node_rank),
+        "GROUP_WORLD_SIZE": str(place.num_nodes),
+        "ROLE_RANK": str(place.rank),
+        "ROLE_NAME": "default",
+        "ROLE_WORLD_SIZE": str(place.world_size),
+        "MASTER_ADDR": meeting.address,
+        "MASTER_PORT": str(meeting.port),
+        "TORCHELASTIC_RUN_ID": meeting.run,
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+    }
+
+
+def without_place(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what says which process of a parallel program its owner is."""
+    return {name: value for name, value in environment.items() if not DRIVERS_OWN.fullmatch(name)}
+
+
+def _interleaved(lists: Sequence[str]) -> str:
+    """The first GPU of each rank, then the second of each: `cuda:LOCAL_RANK` is one of the rank's own."""
+    split = [[each for each in text.split(",") if each] for text in lists]
+    longest = max(map(len, split), default=0)
+    ordered = [each[index] for index in range(longest) for each in split if index < len(each)]
+    return ",".join(dict.fromkeys(ordered))
