@@ -31,6 +31,24 @@ import {code_finder.MODULE_IN_SITE}
 '''
 
 
+def check_size(code: CodeFiles) -> None:
+    """Refuse code that is too large to be copied for each sweep.
+
+    Raises:
+        SpecError: The files are larger than MAX_BYTES; names the largest.
+    """
+    sizes = {path: len(content) for path, content in code.contents.items() if content is not None}
+    if sum(sizes.values()) <= MAX_BYTES:
+        return
+    largest = max(sizes, key=lambda path: sizes[path])
+    message = (
+        f"the code that it imports has {sum(sizes.values()) / 2**20:.0f} MiB, expected at most {MAX_BYTES / 2**20:.0f}:"
+        f" the sweep keeps a copy of it. The largest file is {largest} ({sizes[largest] / 2**20:.0f} MiB). Keep data in"
+        " files that are read, not imported."
+    )
+    raise SpecError([Problem(where=("trainable",), message=message)])
+
+
 def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
     """Write a snapshot into a sweep's folder, unless it is there and whole.
 
@@ -39,17 +57,15 @@ def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
 
     Args:
         folder: The sweep's.
-        code: What to copy.
+        code: What to copy; see `check_size`.
         name: Of the snapshot's folder: a beginning of the code's hash.
 
     Returns:
         The snapshot's folder, absolute.
 
     Raises:
-        SpecError: The files are larger than MAX_BYTES.
         OSError: The folder can't be written.
     """
-    _check_size(code)
     target = folder.resolve() / "code" / name
     files = _files_of(code)
     if _is_whole(target, files):
@@ -92,19 +108,6 @@ def child_environment(
         "PYTHONPATH": os.pathsep.join([site_dir, *kept]),
         code_finder.MOVED_VARIABLE: json.dumps([old_root, new_root]),
     }
-
-
-def _check_size(code: CodeFiles) -> None:
-    sizes = {path: len(content) for path, content in code.contents.items() if content is not None}
-    if sum(sizes.values()) <= MAX_BYTES:
-        return
-    largest = max(sizes, key=lambda path: sizes[path])
-    message = (
-        f"the code that it imports has {sum(sizes.values()) / 2**20:.0f} MiB, expected at most {MAX_BYTES / 2**20:.0f}:"
-        f" the sweep keeps a copy of it. The largest file is {largest} ({sizes[largest] / 2**20:.0f} MiB). Keep data in"
-        " files that are read, not imported."
-    )
-    raise SpecError([Problem(where=("trainable",), message=message)])
 
 
 def _files_of(code: CodeFiles) -> dict[str, bytes]:

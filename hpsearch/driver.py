@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+from hpsearch.code_files import CodeFiles, read_code, third_party_modules
+from hpsearch.code_snapshot import check_size, snapshot
 from hpsearch.engine import Engine
 from hpsearch.errors import LedgerError, Problem, SpecError, in_short
 from hpsearch.ledger.file import FILE_NAME, check_whole, storage_errors
-from hpsearch.ledger.fingerprint import Code, code_of
+from hpsearch.ledger.fingerprint import CODE_DIGITS, Code, code_hash
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.rebuild import check_agrees
@@ -94,7 +96,7 @@ class Run:
                     ledger=ledger,
                     folder=folder,
                     trainable=trainable,
-                    code=code_of(trainable),
+                    files=read_code(trainable),
                     known=known,
                 )
                 exit_code = held.go_on()
@@ -124,17 +126,23 @@ class _Held:
     ledger: Ledger
     folder: Path
     trainable: TrainableSource | Trainable
-    code: Code | None
+    files: CodeFiles
     """The trainable's source, as it is now."""
     known: SweepRecord | None
     """What an earlier run left in the ledger; None for a new sweep."""
+
+    @property
+    def code(self) -> Code | None:
+        """What the trainable is recognised by; None if it can't be."""
+        return self.files.code
 
     def go_on(self) -> int | None:
         """Train what is left, if anything is; the exit code after a signal, else None."""
         if self.known is None:
             check_folder_is_free(self.folder)
         else:
-            check_same(self.known, self.run.sweep, self.code, accept_changes=self.run.accept_changes)
+            code = self.files.code_like(self.known.code)
+            check_same(self.known, self.run.sweep, code, accept_changes=self.run.accept_changes)
             if not self.run.retry_failed and is_finished(self.known, self.run.sweep, self.ledger):
                 self._past(self.known)
                 return None
@@ -225,6 +233,7 @@ class _Held:
         note = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
         with storage_errors(self.folder):
             (self.folder / "trials").mkdir(exist_ok=True)
+        code_dir = self._take_snapshot()
         with quiet(self.folder / "driver.log") as stream:
             session = Session(
                 engine,
@@ -235,14 +244,25 @@ class _Held:
                 show=self.run.show,
                 num_gpus=self.run.num_gpus,
                 note=note,
+                code_dir=code_dir,
+                preload=third_party_modules(self.files),
             )
             return session.run()
+
+    def _take_snapshot(self) -> Path | None:
+        """Keep the code that trials will import; None for a function that travels by value."""
+        if self.code is None or not self.files.contents:
+            return None
+        check_size(self.files)
+        with storage_errors(self.folder):
+            return snapshot(self.folder, self.files, name=code_hash(self.code)[:CODE_DIGITS])
 
     def _leave(self, engine: Engine, error: BaseException) -> None:
         """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
         if self.known is None and not any(trial.trained and trial.epochs for trial in engine.trials.values()):
             self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
-            shutil.rmtree(self.folder / "trials", ignore_errors=True)
+            for made in ("trials", "code"):
+                shutil.rmtree(self.folder / made, ignore_errors=True)
             return
         is_signal = isinstance(error, KeyboardInterrupt)
         with suppress(LedgerError):  # where the error was one, its end can't be written either

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import hpsearch
-from hpsearch.code_files import Code, read_code
+from hpsearch.code_files import Code as Code
+from hpsearch.code_files import read_code
 from hpsearch.ledger.functions import UNKNOWN
 from hpsearch.space import Point, canonical
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import TrainableSource
 
+CODE_DIGITS = 12
+"""Of a code's hash, where people see it."""
 MAX_DATA_FILES = 1_000_000
 """More files than that below `data.root` are not counted, and nothing is reused."""
 

@@ -497,8 +497,6 @@ def test_a_spawned_process_has_the_main_file_and_the_modules_of_the_snapshot(pro
 
 
 def test_the_finder_needs_nothing_but_the_standard_library():
-    code = (
-        "import sys; sys.path.insert(0, 'hpsearch'); import code_finder; print([m for m in sys.modules if 'hps' in m])"
-    )
+    code = "import sys; sys.path.insert(0, 'hpsearch'); import code_finder; print('hpsearch' in sys.modules)"
     root = Path(code_finder.__file__).parents[1]
     assert subprocess.check_output([sys.executable, "-I", "-c", code], cwd=root, text=True) == "False\n"

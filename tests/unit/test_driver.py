@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 import pytest
 
 import hpsearch
+from hpsearch.code_files import read_code
 from hpsearch.driver import Run
 from hpsearch.entry import resume
 from hpsearch.errors import Interrupted, SpecError, SweepExists, SweepInUse
-from hpsearch.ledger.fingerprint import code_of
+from hpsearch.ledger.fingerprint import code_hash, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
@@ -338,3 +341,75 @@ def test_garbage_collection_is_as_it_was_after_the_past_was_heard():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each session was given, which ends at once."""
+    seen: list[dict[str, Any]] = []
+
+    class Session:
+        def __init__(self, engine: Any, **given: Any) -> None:
+            seen.append(given)
+
+        def run(self) -> int:
+            return 130
+
+    monkeypatch.setattr("hpsearch.driver.Session", Session)
+    return seen
+
+
+def test_a_sweep_that_starts_keeps_a_copy_of_its_code(known, sessions, home, tmp_path):
+    (tmp_path / "train.py").write_text("import json\ndef train(config):\n    yield {'loss': config['x']}\n")
+    known(name="new").start()
+    (given,) = sessions
+    code = code_of(locate(known().sweep.trainable, spec_dir=None))
+    assert code is not None
+    assert given["code_dir"] == (home / "new" / "code" / code_hash(code)[:12]).resolve()
+    assert given["preload"] == ("json",)
+    manifest = json.loads((given["code_dir"] / "manifest.json").read_text())
+    assert list(manifest["files"]) == [str(tmp_path / "train.py")]
+
+
+def test_accepted_changes_have_a_copy_of_their_own(known, sessions, home, tmp_path):
+    known(limits={"trials": 2, "epochs": 2}).start()
+    (tmp_path / "train.py").write_text("print()\ndef train(config):\n    yield {'loss': config['x']}\n")
+    with pytest.raises(SweepExists):
+        known(limits={"trials": 2, "epochs": 3}).start()
+    assert len(sessions) == 1
+    known(limits={"trials": 2, "epochs": 3}, accept_changes=True).start()
+    folders = [given["code_dir"] for given in sessions]
+    assert len(set(folders)) == 2 and all(folder.is_dir() for folder in folders)
+
+
+def test_a_function_that_travels_by_value_has_no_copy(known, sessions, home):
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec("def train(config): ...", namespace)
+    known(name="new", trainable=None, function=namespace["train"]).start()
+    assert sessions[0]["code_dir"] is None and not (home / "new" / "code").exists()
+
+
+def test_code_that_is_too_large_is_the_users_mistake_and_the_name_stays_free(known, sessions, home, monkeypatch):
+    monkeypatch.setattr("hpsearch.code_snapshot.MAX_BYTES", 10)
+    with pytest.raises(SpecError, match="expected at most"):
+        known(name="new").start()
+    with Ledger(home) as ledger:
+        assert ledger.find_sweep("new") is None
+    assert not sessions and not (home / "new" / "code").exists()
+
+
+def test_a_sweep_that_began_before_more_of_its_code_counted_goes_on(known, home, tmp_path, monkeypatch):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "library_of_lib.py").write_text("X = 1\n")
+    monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path / "lib")])
+    (tmp_path / "train.py").write_text("import library_of_lib\ndef train(config):\n    yield {'loss': config['x']}\n")
+    code = read_code(locate(known().sweep.trainable, spec_dir=None))
+    assert code.former is not None and code.former != code.code
+    with Ledger(home, create=True) as ledger:
+        record = ledger.sweep("known")
+        ledger.reopen_sweep(record, record.spec, code=code.former)
+        ledger.end_sweep(record, "done")
+    assert known().start()[1] == 0
+    (tmp_path / "train.py").write_text("import library_of_lib\nprint()\n" + (tmp_path / "train.py").read_text())
+    with pytest.raises(SweepExists, match=r"train\.py changed"):
+        known().start()
