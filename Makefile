@@ -20,7 +20,7 @@ check: lint
 	$(BIN)/python -m pytest -m "not ray and not ddp and not slow"
 
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks.slots
+	$(BIN)/python -m benchmarks.trial_processes
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.fit
