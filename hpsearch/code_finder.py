@@ -153,7 +153,7 @@ class CodeFinder:
         self._code: dict[str, CodeType] = {}
         self._outside: dict[str, str] = {}
         self._served: set[str] = set()
-        self._looked_at = set(sys.modules)
+        self._looked_at = {*sys.modules, "__mp_main__"}  # the last is another name of `__main__`
 
     # -- what is asked of it -----------------------------------------------------------------------------------------
 
@@ -356,7 +356,7 @@ class CodeFinder:
 
     def _look_at_loaded(self) -> None:
         """Modules that came past this finder."""
-        if len(self._looked_at) == len(sys.modules):
+        if len(self._looked_at) == len(sys.modules) + ("__mp_main__" not in sys.modules):
             return
         for name, module in list(sys.modules.items()):
             if name in self._looked_at:

@@ -22,6 +22,7 @@ from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, ReportRecor
 from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
 from hpsearch.observers import Observer, Observers
+from hpsearch.outside_code import OutsideCode
 from hpsearch.replay import Replay
 from hpsearch.retention import Checkpoints
 from hpsearch.room import Room
@@ -109,6 +110,7 @@ class Engine:
             checkpoints=checkpoints,
             code_hash=None if memory is None else memory.code_hash,
         )
+        self._outside_code = OutsideCode(ledger, record)
         self._events = TrialEvents(
             sweep=sweep,
             ledger=ledger,
@@ -121,6 +123,7 @@ class Engine:
             policy=self._policy,
             ending=self.ending,
             observers=self._observers,
+            outside_code=self._outside_code,
         )
         self._answers = Answers(
             ledger=ledger,
@@ -187,6 +190,7 @@ class Engine:
         trial = self._next_trial()
         self._tell_waiting(trial)
         if trial is not None:
+            self._writer.note_code(trial)
             trial.trained = True
             self._running.add(trial.number)
             self._observers.tell("on_start", trial)
@@ -231,7 +235,7 @@ class Engine:
             elif trial.state in UNDER_WAY_STATES:
                 self._writer.close(trial, "interrupted")
         broken = (self._searcher.failure, self._rule.failure, *self._observers.left_out)
-        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *broken)))
+        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *broken, *self._outside_code.notes)))
         self._ledger.end_sweep(self.record, self.ending.state, remarks or None)
 
     def exhaustion(self) -> str | None:

@@ -34,6 +34,7 @@ class TrialRun:
     is_final: bool = False
     told: bool = False
     fingerprint: str | None = None
+    code: str | None = None
     reused_from: str | None = None
     trained: bool = False
     failures: int = 0
@@ -75,6 +76,7 @@ class TrialRun:
             cause=record.cause,
             evidence=record.evidence,
             fingerprint=record.fingerprint,
+            code=", ".join(record.codes) or None,
             reused_from=record.reused_from,
             trained=record.attempts > 0,
         )

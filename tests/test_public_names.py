@@ -139,7 +139,7 @@ def test_yaml_keys():
 def test_table_columns():
     assert {name: " ".join(column.name for column in columns) for name, columns in TABLES.items()} == {
         "trials": "trial state cause <parameter> epochs_trained last_<metric> best_<objective> best_epoch started_at"
-        " duration_s gpu_peak_gib host_peak_gib seed attempts reused_from checkpoint",
+        " duration_s gpu_peak_gib host_peak_gib seed attempts reused_from checkpoint code",
         "history": "trial epoch <metric> elapsed_s",
         "failures": "trial attempt cause class was_retried state evidence place log log_tail",
         "importance": "parameter importance low high epoch trials",

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import hpsearch
-from hpsearch.code_files import Code as Code
+from hpsearch import code_files
 from hpsearch.code_files import read_code
 from hpsearch.ledger.functions import UNKNOWN
 from hpsearch.space import Point, canonical
 from hpsearch.sweep import Sweep
 from hpsearch.trainable import TrainableSource
 
-CODE_DIGITS = 12
-"""Of a code's hash, where people see it."""
 MAX_DATA_FILES = 1_000_000
 """More files than that below `data.root` are not counted, and nothing is reused."""
+Code = code_files.Code
+"""What a trainable is made of: see there."""
 
 
 def code_of(trainable: TrainableSource | Callable[..., Any]) -> Code | None:

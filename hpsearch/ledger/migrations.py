@@ -48,7 +48,12 @@ def _to_3(op: Operations) -> None:
     op.add_column("sweeps", sa.Column("spec_from_home", sa.Text))
 
 
-STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3}
+def _to_4(op: Operations) -> None:
+    """A trial says what code it ran under."""
+    op.add_column("trials", sa.Column("code", sa.Text))
+
+
+STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4}
 """Version to the step that leads there from the version before."""
 
 

@@ -16,6 +16,8 @@ UNDER_WAY_STATES = ("queued", "running")
 """Trials that a process trains, or is about to, if it lives."""
 OVER_STATES = ("done", "stopped", "failed", "reused")
 """Trials that nobody is about to go on with."""
+CODE_DIGITS = 12
+"""Of a code's hash, where people see it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +101,19 @@ class TrialRecord:
     host_peak_gib: float | None
     """Most host memory resident, summed over ranks."""
     checkpoint_epoch: int | None
-    """Epoch of the newest checkpoint; None without one."""
+    """Epoch of the newest checkpoint, which is complete in the trial's own folder; None without one, and while it runs."""
     reused_from: str | None
     """The trial that answered, as `sweep/number`."""
     code_hash: str | None = None
     """Hash of the code that it began with; None if that can't be known."""
+    code: str | None = None
+    """Beginnings of the hashes of all code that it ran under, separated by commas; None if that can't be known."""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The same, one by one; of a trial of an older ledger, the code that it began with."""
+        known = self.code or (self.code_hash or "")[:CODE_DIGITS]
+        return tuple(known.split(", ")) if known else ()
 
     @property
     def succeeded(self) -> bool:

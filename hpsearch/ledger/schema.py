@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -73,6 +73,7 @@ trials = Table(
     Column("checkpoint_epoch", Integer),
     Column("reused_from", Text),
     Column("code_hash", String(64)),  # hash of the code that it began with; NULL where it can't be known
+    Column("code", Text),  # beginnings of the hashes of all code that it ran under, by commas; NULL where not known
     UniqueConstraint("sweep_id", "number"),
 )
 

@@ -173,6 +173,7 @@ class Ledger(Queries):
         seed: int,
         fingerprint: str | None = None,
         code_hash: str | None = None,
+        code: str | None = None,
     ) -> int:
         """Begin a trial; it is `running` from here.
 
@@ -183,6 +184,7 @@ class Ledger(Queries):
             seed: Of its random numbers.
             fingerprint: What it is recognised by in later sweeps.
             code_hash: Of the code that it begins with.
+            code: The same, as people see it.
 
         Returns:
             The key of its row, which the other methods take.
@@ -195,6 +197,7 @@ class Ledger(Queries):
             "seed": seed,
             "fingerprint": fingerprint,
             "code_hash": code_hash,
+            "code": code,
             "attempts": 1,
             "epochs_trained": 0,
             "started_at": now(),

@@ -60,7 +60,7 @@ def _facts(found: Findings) -> dict[str, Node]:
     reused = sum(trial.reused_from is not None for trial in found.trials)
     if reused:
         rows["answered by the ledger"] = f"{reused} trials, without training"
-    codes = {trial.code_hash for trial in found.trials} - {None}
+    codes = {code for trial in found.trials for code in trial.codes}
     if len(codes) > 1:
         rows["code"] = f"changed on the way: trials ran with {len(codes)} versions of it"
     return rows
