@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
 
 FREE = frozenset({"tune", "train", "air", "__version__", "is_initialized"})
@@ -27,6 +29,14 @@ def ray_call(source: bytes | str) -> str | None:
         if alias.name == "ray" or (alias.name.startswith("ray.") and alias.asname is None)
     }
     return next((use for node in nodes if (use := _use(node, aliases)) is not None), None)
+
+
+def source_of(trainable: object) -> str | None:
+    """The source of a function that travels by value; None where it can't be read."""
+    try:
+        return textwrap.dedent(inspect.getsource(trainable))  # type: ignore[arg-type]
+    except (OSError, TypeError):
+        return None
 
 
 def _use(node: ast.AST, aliases: set[str]) -> str | None:

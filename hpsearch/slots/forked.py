@@ -40,6 +40,7 @@ from hpsearch.slots.offspring import end_family
 from hpsearch.slots.preload import ServerOptions, server_name, start_code
 from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.with_parameters import refers_to_ray, resolve
 from hpsearch.slots.world import Meeting, RankPlace
 from hpsearch.training.sealed_memory import Shelf
 
@@ -87,6 +88,8 @@ class ForkedTrials:
         self._trial: _Trial | None = None
         self._listings: dict[str, str] = {}
         self._shelf = Shelf()
+        self._function: int | None = None
+        """An open file with the function, where objects in Ray's store are bound to it."""
 
     def load(self) -> str | None:
         """Have the server ready; whether the trainable can be imported is known with the first attempt.
@@ -95,6 +98,8 @@ class ForkedTrials:
             ServerLost: It does not come up.
         """
         self._connected()
+        if refers_to_ray(self._settings.trainable):
+            self._function = resolve(self._settings.trainable)
         return None
 
     def begin(self, assignment: Assignment, meeting: Meeting | None) -> Process:
@@ -106,7 +111,8 @@ class ForkedTrials:
         mine, theirs = Channel.pair()
         try:
             server = self._connected()
-            server.send(Launch(self._setup(assignment, meeting)), (theirs.fileno(),))
+            files = (theirs.fileno(), *([] if self._function is None else [self._function]))
+            server.send(Launch(self._setup(assignment, meeting)), files)
             message = server.receive(FORK_TIMEOUT_S)
         except ChannelClosed as error:
             self._forget_server()
@@ -132,8 +138,7 @@ class ForkedTrials:
             if trial.status is not None:
                 return self._lost(trial)
             self._listen(trial, None)
-        if reply.failure is not None or reply.ended or reply.mistake is not None:
-            trial.has_ended = True
+        trial.has_ended = reply.is_last
         return reply
 
     def end(self) -> None:
@@ -175,6 +180,9 @@ class ForkedTrials:
         self._trial = None
         self._forget_server()
         self._shelf.close()
+        if self._function is not None:
+            os.close(self._function)
+            self._function = None
 
     # -- the server ---------------------------------------------------------------------------------------------------
 
@@ -210,14 +218,19 @@ class ForkedTrials:
         return ServerOptions(name=name, sweep=settings.sweep, modules=settings.preload, snapshot=snapshot)
 
     def _environment(self) -> dict[str, str]:
-        """Of every process that is forked, but for what says which rank it is; Ray's number of threads counts."""
+        """Of the server, and of every trial; the number of threads is Ray's."""
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, int(self._settings.request.cpu)))
-        environment = {**self._settings.environment, "OMP_NUM_THREADS": threads}
-        if self._settings.code_dir is None:
+        return {**self._settings.environment, "OMP_NUM_THREADS": threads}
+
+    def _trial_environment(self) -> dict[str, str]:
+        """Of a trial, but for what says which rank it is: the Pythons that it starts import the snapshot too."""
+        settings, environment = self._settings, self._environment()
+        if settings.code_dir is None:
             return environment
         from hpsearch.code_snapshot import child_environment
 
-        return dict(child_environment(self._settings.code_dir, environment))
+        roots = {"old_root": settings.working_dir, "new_root": self._working_dir}
+        return environment | child_environment(settings.code_dir, environment, **roots)
 
     def _setup(self, assignment: Assignment, meeting: Meeting | None) -> TrialSetup:
         return TrialSetup(
@@ -228,7 +241,7 @@ class ForkedTrials:
             ranks_here=self._ranks_here,
             working_dir=self._working_dir,
             sys_path=self._sys_path,
-            environment=self._environment(),
+            environment=self._trial_environment(),
             listings=self._listings,
         )
 

@@ -43,7 +43,7 @@ class TrialSetup:
 
 @dataclass(frozen=True)
 class Launch:
-    """A rank asks for a process; that process's end of a channel comes with the message."""
+    """A rank asks for a process; that process's end of a channel comes with the message, and perhaps its function."""
 
     setup: TrialSetup
 
@@ -144,6 +144,8 @@ class Reply:
     """The process can't be trusted with another trial."""
     mistake: str | None = None
     """Why the trainable can't be used at all."""
+    is_last: bool = False
+    """The trainable is over and hears no further word; its process ends by itself."""
     epoch: int = 0
     """Epochs done, those before a checkpoint included."""
     checkpoint_epoch: int | None = None

@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
     preload(options.modules, _restart.skipped, on_bad=_restart.without)
     _snapshot_ready(options)
     os.close(options_file)
+    _keep_finalizers_here()
     gc.collect()
     gc.freeze()  # what is alive now is never walked again, so that a collection in a child copies no page
     from hpsearch.slots.trial_process import run_and_exit
@@ -111,8 +113,8 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
     launched = server.serve()
     if launched is None:
         os._exit(0)
-    launch, channel = launched
-    run_and_exit(launch.setup, channel)
+    launch, channel, function = launched
+    run_and_exit(launch.setup, channel, function)
 
 
 def setproctitle(title: str) -> None:
@@ -244,6 +246,12 @@ def start_code(path: Sequence[str], options_file: int, listener_file: int | None
     )
 
 
+def _keep_finalizers_here() -> None:
+    """What the imported modules want done with their own objects at the end is this process's business, no trial's."""
+    for each in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # some milliseconds in each trial
+        each.atexit = False
+
+
 def _snapshot_ready(options: ServerOptions) -> None:
     """The user's own files, compiled once, so that importing them costs a trial nothing; none of them is run here."""
     if options.snapshot is None:
@@ -287,11 +295,12 @@ class PreloadServer:
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._pid = os.getpid()
 
-    def serve(self) -> tuple[Launch, Channel] | None:
+    def serve(self) -> tuple[Launch, Channel, int | None] | None:
         """Serve until the last rank is gone.
 
         Returns:
-            None in the server; in a forked child, what it shall train and its channel to the rank.
+            None in the server; in a forked child, what it shall train, its channel to the rank, and an open file with
+            the function where that is not in the settings.
         """
         adopt_orphans()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -324,7 +333,7 @@ class PreloadServer:
         self._ranks[channel.fileno()] = channel
         self._tell(channel, Ready(self._skipped))
 
-    def _hear(self, rank: Channel) -> tuple[Launch, Channel] | None:
+    def _hear(self, rank: Channel) -> tuple[Launch, Channel, int | None] | None:
         try:
             message = rank.receive(timeout_s=0)
         except ChannelClosed:
@@ -338,13 +347,14 @@ class PreloadServer:
             return None
         return self._launch(rank, message)
 
-    def _launch(self, rank: Channel, message: Message) -> tuple[Launch, Channel] | None:
-        (file,) = message.files
+    def _launch(self, rank: Channel, message: Message) -> tuple[Launch, Channel, int | None] | None:
+        file, *functions = message.files
         pid = os.fork()
         if pid == 0:
             self._become_child()
-            return message.content, Channel.of_file(file)
-        os.close(file)
+            return message.content, Channel.of_file(file), next(iter(functions), None)
+        for each in message.files:
+            os.close(each)
         self._trials[pid] = rank
         self._tell(rank, Forked(pid))
         return None

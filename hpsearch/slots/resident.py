@@ -55,17 +55,25 @@ class ResidentTrials:
         import torch
         import torch._dynamo  # the first optimizer imports it, and what is imported later is not frozen below
 
+        from hpsearch import code_finder
+        from hpsearch.code_snapshot import child_environment
         from hpsearch.slots.trial_process import import_mistake, load_trainable
 
-        if not self._settings.request.gpu:
+        settings = self._settings
+        if settings.code_dir is not None:
+            roots = {"old_root": settings.working_dir, "new_root": self._working_dir}
+            code_finder.install(settings.code_dir, **roots)
+            os.environ.update(child_environment(settings.code_dir, os.environ, **roots))
+
+        if not settings.request.gpu:
             torch.set_num_threads(max(1, int(self._settings.request.cpu)))
         try:
-            found = cloudpickle.loads(self._settings.trainable)
-            self._function = load_trainable(found, settings=self._settings, working_dir=self._working_dir)
+            found = cloudpickle.loads(settings.trainable)
+            self._function = load_trainable(found, settings=settings, working_dir=self._working_dir)
         except BaseException as error:  # SystemExit too: a module may call sys.exit on import
             return import_mistake(error)
         self._in_ray_session = uses_ray_tune(self._function)
-        self._clean_state = ProcessState.take()
+        self._clean_state = ProcessState.take(self._function)
         gc.collect()
         gc.freeze()  # what is alive now stays: collections between trials take a millisecond instead of 80
         return None

@@ -28,6 +28,7 @@ from hpsearch.slots.offspring import adopt
 from hpsearch.slots.progress import Progress
 from hpsearch.slots.ray_session import uses_ray_tune
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.with_parameters import load_block
 from hpsearch.slots.world import variables
 from hpsearch.training.sharing import Sharing
 from hpsearch.training.stepper import Rows, prepare_process
@@ -36,11 +37,17 @@ RAY_STAYS_ALONE = {"RAY_ENABLE_AUTO_CONNECT": "0"}
 """A trial's `ray.get` must not start a Ray of its own beside the one that runs the sweep."""
 
 
-def run_and_exit(setup: TrialSetup, channel: Channel) -> NoReturn:
-    """Be the process of an attempt; called in a process that was just forked."""
+def run_and_exit(setup: TrialSetup, channel: Channel, function: int | None) -> NoReturn:
+    """Be the process of an attempt; called in a process that was just forked.
+
+    Args:
+        setup: The attempt.
+        channel: To the rank.
+        function: An open file with the function, see `with_parameters`; None for that of the settings.
+    """
     status = 1
     try:
-        status = TrialRunner(setup, channel).run()
+        status = TrialRunner(setup, channel, function).run()
     except BaseException:  # a defect of ours, or a log that can't be written: the rank hears that the process is gone
         traceback.print_exc()
     _leave(status)
@@ -67,10 +74,11 @@ class TrialRunner:
     Args:
         setup: The attempt.
         channel: To the rank.
+        block: An open file with the function; None for that of the settings.
     """
 
-    def __init__(self, setup: TrialSetup, channel: Channel) -> None:
-        self._setup, self._settings, self._channel = setup, setup.settings, channel
+    def __init__(self, setup: TrialSetup, channel: Channel, block: int | None) -> None:
+        self._setup, self._settings, self._channel, self._block = setup, setup.settings, channel, block
         self._step = Step(save=False)
         self._progress: Progress | None = None
         self._is_over = False
@@ -85,7 +93,7 @@ class TrialRunner:
         except TrialStopped:  # before its first epoch
             return 0
         if function is None:
-            self._send(Reply(mistake=mistake))
+            self._send(Reply(mistake=mistake, is_last=True))
             return 0
         progress = Progress(
             self._setup.assignment,
@@ -102,7 +110,7 @@ class TrialRunner:
             self._send(Closed(None if last is None else _note_of(last)))
         else:
             self._is_over = True
-            self._send(last or progress.ended())
+            self._send(replace(last or progress.ended(), is_last=True))
             self._send(Closed())
         return 0 if last is None else 1
 
@@ -111,7 +119,7 @@ class TrialRunner:
         import cloudpickle
 
         try:
-            found = cloudpickle.loads(self._settings.trainable)
+            found = cloudpickle.loads(self._settings.trainable) if self._block is None else load_block(self._block)
             return None, load_trainable(found, settings=self._settings, working_dir=self._setup.working_dir)
         except BaseException as error:  # SystemExit too: a module may call sys.exit on import
             traceback.print_exc()

@@ -113,28 +113,40 @@ def _load_alone(name: str, load: Callable[..., Any], arguments: tuple[Any, ...],
     """The block of this name: made here, unless another process has made it while this one waited for its turn."""
     with one_at_a_time(name):
         found = find_block(name)
-        return make_block(name, _pack(load, arguments, named)) if found is None else found
+        return make_block(name, _load(load, arguments, named)) if found is None else found
 
 
-def _pack(load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
-    """Buffers, and last the pickled rest."""
+def _load(load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+    """What a function that loads data returns, packed."""
     cached = hasattr(load, "cache_info")  # functools.cache would keep a copy of its own
     content = _same_random(getattr(load, "__wrapped__") if cached else load, arguments, named)  # noqa: B009
+    return pack(content, what=f"shared_data({getattr(load, '__qualname__', repr(load))})")
+
+
+def pack(content: Any, *, what: str) -> list[Any]:
+    """Buffers, and last the pickled rest, of which `pickle.loads` makes the content again.
+
+    Args:
+        content: Tensors, arrays, functions, and anything of these.
+        what: In messages.
+
+    Raises:
+        TypeError: It can't leave this process.
+    """
     buffers: list[pickle.PickleBuffer] = []
     rest = io.BytesIO()
-    label = getattr(load, "__qualname__", repr(load))
     try:
         _Pickler(rest, protocol=5, buffer_callback=buffers.append).dump(content)
     except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
         raise TypeError(
-            f"shared_data({label}): what it returns can't be shared between processes: {error}. Return tensors on the"
+            f"{what}: what it returns can't be shared between processes: {error}. Return tensors on the"
             " CPU, arrays, and lists, dicts and objects of these; or call the function itself, once in each process."
         ) from error
     if rest.tell() > LARGE_BYTES:
         warnings.warn(
-            f"shared_data({label}): {rest.tell() / 2**20:.0f} MiB of what it returns are no tensors or arrays of"
+            f"{what}: {rest.tell() / 2**20:.0f} MiB of what it returns are no tensors or arrays of"
             " numbers; every process has a copy of these. Make arrays of them.",
-            stacklevel=4,
+            stacklevel=5,
         )
     return [*(buffer.raw() for buffer in buffers), rest.getbuffer()]
 

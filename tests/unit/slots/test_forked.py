@@ -32,12 +32,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psutil.Process]
     """The server, held by a rank of its own."""
     keeper = _rank(tmp_path_factory.mktemp("keeper"), lambda config: None)
     keeper.load()
-    title = "hpsearch test preload"
-    found = [each for each in psutil.process_iter() if " ".join(each.cmdline()).strip() == title]
-    assert len(found) == 1
-    yield found[0]
+    assert keeper._server is not None
+    found = psutil.Process(keeper._server.peer()[0])
+    yield found
     keeper.close()
-    until(lambda: not found[0].is_running())
+    until(lambda: not found.is_running())
 
 
 def _rank(folder: Path, function: Any, **settings: Any) -> ForkedTrials:
@@ -272,6 +271,7 @@ def test_nothing_of_ray_is_in_the_process_and_the_server_has_no_thread_of_its_ow
     metrics = start(train).step(save=False).metrics
     assert metrics == {"loss": 0.0, "variables": 1.0, "preloaded": 1.0, "cuda": 0.0}
     assert server.num_threads() == 1
+    assert " ".join(server.cmdline()).strip() == "hpsearch test preload"
 
 
 def test_the_death_of_the_server_is_the_machines_fault_and_the_next_attempt_has_another(tmp_path: Path) -> None:
@@ -303,3 +303,17 @@ def test_a_reply_is_what_a_rank_gives(start: Any) -> None:
     rank = start(lambda config: {"loss": 3})
     assert isinstance(reply := rank.step(save=False), Reply) and reply.metrics == {"loss": 3.0}
     assert rank.step(save=False).ended
+
+
+@pytest.mark.parametrize("row", [{"loss": float("nan")}, {"other": 1.0}], ids=["diverged", "missing"])
+def test_a_trial_with_a_bad_row_is_stopped_at_once(start: Any, tmp_path: Path, row: dict[str, float]) -> None:
+    def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        try:
+            yield row
+        finally:
+            (tmp_path / "finally").touch()
+
+    rank = start(train, grace_s=600.0)
+    assert rank.step(save=False).failure is not None
+    assert rank.finish(save=False, to_its_end=False).notes == ()
+    assert (tmp_path / "finally").exists()
