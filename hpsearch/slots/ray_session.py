@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -83,18 +83,56 @@ class RaySession:
         return Checkpoint.from_directory(str(folders[-1]))
 
     def _persist(self, checkpoint: Any, *, epoch: int) -> None:
-        """Copy beside, rename into place, then drop the ones before."""
+        """Copy beside, rename into place, then drop the ones before.
+
+        Several ranks make one folder: rank 0's, and of the others' what has a name of its own, for example each rank's
+        random state. Whichever rank comes second finds the other's and adds what is missing.
+        """
         self._checkpoints.mkdir(exist_ok=True)
-        target, beside = self._checkpoints / f"ray-epoch-{epoch}", self._checkpoints / f"ray-tmp-{os.getpid()}"
+        whole = self._checkpoints / f"ray-epoch-{epoch}"
+        parts = self._checkpoints / f"ray-part-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{epoch}"
+        mine = whole if self._context.rank == 0 else parts.with_name(f"{parts.name}.{self._context.rank}")
+        beside = self._checkpoints / f"ray-tmp-{os.getpid()}"
         shutil.rmtree(beside, ignore_errors=True)  # an earlier copy, for which the disk had no room
         with checkpoint.as_directory() as folder:
             shutil.copytree(folder, beside)
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
+        shutil.rmtree(mine, ignore_errors=True)
+        beside.rename(mine)
         self.checkpoint_epoch = epoch
+        if whole.exists():
+            for part in parts.parent.glob(f"{parts.name}.*") if self._context.rank == 0 else [mine]:
+                _add_missing(part, whole)
+        self._drop_old(epoch, mine)
+
+    def _drop_old(self, epoch: int, mine: Path) -> None:
+        if self._context.rank:
+            for old in self._checkpoints.glob(f"ray-part-*.{self._context.rank}"):
+                if old != mine:
+                    shutil.rmtree(old, ignore_errors=True)
+            return
         for old in self._checkpoints.glob("ray-epoch-*"):
             if not epoch - 1 <= _epoch_of(old) <= epoch:  # the one before stays: this one's report may get lost
                 shutil.rmtree(old, ignore_errors=True)
+
+
+def _add_missing(part: Path, whole: Path) -> None:
+    """Link what one folder has and the other has not; two processes may do so at once."""
+    with suppress(FileNotFoundError):  # rank 0 replaces the folder of an earlier attempt, and will find the part
+        for path in part.rglob("*"):
+            target = whole / path.relative_to(part)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            elif not target.exists():
+                _link(path, target)
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(path)
+    except (FileExistsError, FileNotFoundError):
+        return
+    except OSError:  # a file system without links
+        shutil.copy2(path, target)
 
 
 def _epoch_of(folder: Path) -> int:

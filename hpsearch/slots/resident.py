@@ -16,7 +16,7 @@ from hpsearch.slots.causes import failure_of
 from hpsearch.slots.events import Assignment
 from hpsearch.slots.messages import Cleaned, Reply
 from hpsearch.slots.offspring import bury
-from hpsearch.slots.process_state import ProcessState
+from hpsearch.slots.state.process_state import ProcessState
 from hpsearch.slots.ray_session import uses_ray_tune
 from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
@@ -57,9 +57,11 @@ class ResidentTrials:
 
         from hpsearch import code_finder
         from hpsearch.code_snapshot import child_environment
+        from hpsearch.slots import lightning
         from hpsearch.slots.trial_process import import_mistake, load_trainable
 
         settings = self._settings
+        lightning.install()
         if settings.code_dir is not None:
             roots = {"old_root": settings.working_dir, "new_root": self._working_dir}
             code_finder.install(settings.code_dir, **roots)

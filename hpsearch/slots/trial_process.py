@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn, final
 
 from hpsearch.errors import TrialStopped
+from hpsearch.slots import lightning
 from hpsearch.slots.causes import user_place
 from hpsearch.slots.channel import Channel, ChannelClosed
 from hpsearch.slots.console import open_log, own_streams
@@ -234,6 +235,7 @@ def enter(setup: TrialSetup) -> None:
     os.chdir(setup.working_dir)
     sys.path[:] = setup.sys_path
     sys.modules["__main__"] = ModuleType("__main__")
+    lightning.install()
     _set_threads(settings)
 
 

@@ -40,17 +40,20 @@ def test_fractions_share_a_gpu_that_each_rank_sees(seen):
     assert gpus.value_counts().max() == 2
 
 
-def test_two_ranks_join_once_and_train_trial_after_trial(sweep):
-    trials = sweep("together", trials=3, resources={"gpu": 0, "workers": 2}).results.trials
+@pytest.mark.parametrize(("isolation", "processes"), [("process", 3), ("slot", 1)])
+def test_two_ranks_meet_and_train_in_trial_after_trial(sweep, isolation, processes):
+    trials = sweep("together", trials=3, resources={"gpu": 0, "workers": 2}, isolation=isolation).results.trials
     assert trials["state"].tolist() == ["done"] * 3
     assert set(trials["last_total"]) == {3.0}
-    assert trials["last_pid"].nunique() == 1
+    assert trials["last_pid"].nunique() == processes
 
 
 @pytest.mark.parametrize(("trouble", "cause"), [("raise", "user_error"), ("kill", "killed"), ("short", "rank_lost")])
-def test_trouble_in_one_rank_ends_the_trial_and_the_slot_goes_on(sweep, trouble, cause):
+@pytest.mark.parametrize("isolation", ["process", "slot"])
+def test_trouble_in_one_rank_ends_the_trial_and_the_slot_goes_on(sweep, trouble, cause, isolation):
     outcome = sweep(
         "together", trials=2, resources={"gpu": 0, "workers": 2}, limits={"retries": 0}, method="grid",
+        isolation=isolation,
         parameters={"x": 0.5, "trouble": {"values": [trouble, "none"]}},
     )  # fmt: skip
     found = {row["trouble"]: row for _, row in outcome.results.trials.iterrows()}

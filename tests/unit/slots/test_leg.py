@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.slots.attempt import Reply
+from hpsearch.slots.messages import Reply
 from hpsearch.slots.events import Assignment, Ended, Failed, Peaks, Report, Unusable
 from hpsearch.slots.leg import LOG_TAIL_BYTES, Leg
 

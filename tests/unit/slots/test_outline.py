@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpsearch.slots.outline import Outline, outline, short
+from hpsearch.slots.state.outline import Outline, outline, short
 
 
 def of(value: object) -> Outline:

@@ -23,7 +23,7 @@ import numpy
 import pytest
 import torch
 
-from hpsearch.slots.process_state import ProcessState
+from hpsearch.slots.state.process_state import ProcessState
 from hpsearch.training.stepper import make_stepper
 from hpsearch.training.trial import TrialContext, activate
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from hpsearch.slots.setting import Setting
+from hpsearch.slots.state.setting import Setting
 
 
 def library_settings() -> Iterator[Setting]:

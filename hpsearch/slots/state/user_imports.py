@@ -16,8 +16,8 @@ from threading import RLock
 from types import ModuleType
 from typing import Any, final
 
-from hpsearch.slots.user_files import is_users_file
-from hpsearch.slots.user_globals import UserGlobals
+from hpsearch.slots.state.user_files import is_users_file
+from hpsearch.slots.state.user_globals import UserGlobals
 
 
 @final

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import final
 
-from hpsearch.slots.patches import Patches
-from hpsearch.slots.restorable import Restorable
-from hpsearch.slots.still_running import StillRunning
-from hpsearch.slots.user_globals import UserGlobals
-from hpsearch.slots.user_imports import UserImports
+from hpsearch.slots.state.patches import Patches
+from hpsearch.slots.state.restorable import Restorable
+from hpsearch.slots.state.still_running import StillRunning
+from hpsearch.slots.state.user_globals import UserGlobals
+from hpsearch.slots.state.user_imports import UserImports
 
 MAX_SENTENCES = 6
 """Findings that are named; the rest is counted."""

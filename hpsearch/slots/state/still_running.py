@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, final
 
-from hpsearch.slots.user_files import is_users_code
+from hpsearch.slots.state.user_files import is_users_code
 
 PATIENCE_S = 0.2
 """How long threads that are about to end may take."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast, final
 
-from hpsearch.slots.caches import CACHE, FunctionCache
-from hpsearch.slots.outline import Outline, is_fixed, outline, short
-from hpsearch.slots.user_files import is_users_code, is_users_module
+from hpsearch.slots.state.caches import CACHE, FunctionCache
+from hpsearch.slots.state.outline import Outline, is_fixed, outline, short
+from hpsearch.slots.state.user_files import is_users_code, is_users_module
 
 MAX_VALUES = 20_000
 """Values that one look visits; about 15 ms."""

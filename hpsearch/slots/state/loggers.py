@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, final
 
-from hpsearch.slots.user_files import is_library
+from hpsearch.slots.state.user_files import is_library
 
 _State = tuple[list[logging.Handler], list[Any], int, bool, bool]
 

@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, final
 
-from hpsearch.slots.library_settings import library_settings
-from hpsearch.slots.loggers import Loggers
-from hpsearch.slots.setting import Setting
+from hpsearch.slots.state.library_settings import library_settings
+from hpsearch.slots.state.loggers import Loggers
+from hpsearch.slots.state.setting import Setting
 
 REBOUND = (
     (sys, "stdin"), (sys, "stdout"), (sys, "stderr"), (sys, "argv"), (sys, "excepthook"), (sys, "displayhook"),

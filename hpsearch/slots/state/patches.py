@@ -12,8 +12,8 @@ from itertools import islice
 from types import FunctionType, ModuleType
 from typing import Any, final
 
-from hpsearch.slots.outline import INSIDE_TORCH
-from hpsearch.slots.user_files import is_library, is_users_code
+from hpsearch.slots.state.outline import INSIDE_TORCH
+from hpsearch.slots.state.user_files import is_library, is_users_code
 
 PATCHED = (
     "builtins", "copy", "datetime", "io", "json", "logging", "math", "os", "os.path", "pickle", "random", "shutil",

@@ -30,7 +30,7 @@ from types import (
 )
 from typing import Any, final
 
-from hpsearch.slots.user_files import is_users_code
+from hpsearch.slots.state.user_files import is_users_code
 
 MAX_DEPTH = 8
 """Containers and objects within each other that are looked into."""

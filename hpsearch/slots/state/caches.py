@@ -13,7 +13,7 @@ from itertools import islice
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, final
 
-from hpsearch.slots.outline import MAX_DEPTH, SAMPLED, Outline, outline
+from hpsearch.slots.state.outline import MAX_DEPTH, SAMPLED, Outline, outline
 
 BUDGET = 500
 """Values that are looked at of each result."""
