@@ -7,11 +7,7 @@ and learns how the process ended from the server, which is its parent.
 from __future__ import annotations
 
 import os
-import pickle
 import select
-import subprocess
-import sys
-import sysconfig
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +25,6 @@ from hpsearch.slots.messages import (
     Kill,
     Launch,
     Listed,
-    Ready,
     Reply,
     Saved,
     Step,
@@ -37,15 +32,14 @@ from hpsearch.slots.messages import (
     UsesBlock,
 )
 from hpsearch.slots.offspring import end_family
-from hpsearch.slots.preload import ServerOptions, server_name, start_code
+from hpsearch.slots.preload import ServerOptions, server_name
+from hpsearch.slots.preload_client import ServerLost, connect
 from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.with_parameters import refers_to_ray, resolve
 from hpsearch.slots.world import Meeting, RankPlace
 from hpsearch.training.sealed_memory import Shelf
 
-SERVER_START_S = 280.0
-"""A server that has not imported everything by then counts as lost: torch on a cold network disk is slow."""
 FORK_TIMEOUT_S = 60.0
 """A server that has not forked by then hangs."""
 SAVE_TIMEOUT_S = 25.0
@@ -55,10 +49,6 @@ STOP_TIMEOUT_S = 5.0
 KILL_TIMEOUT_S = 5.0
 """What was killed is gone by then, unless the system itself hangs."""
 LOG_TAIL_BYTES = 16_384
-
-
-class ServerLost(Exception):
-    """The preload server is gone, and with it the processes that it had forked."""
 
 
 @final
@@ -184,38 +174,18 @@ class ForkedTrials:
             os.close(self._function)
             self._function = None
 
-    # -- the server ---------------------------------------------------------------------------------------------------
-
     def _connected(self) -> Channel:
-        """The server, started if nobody has done so."""
-        if self._server is not None:
-            return self._server
-        name, deadline, started = server_name(self._settings.run), time.monotonic() + SERVER_START_S, 0.0
-        while time.monotonic() < deadline:
-            server = _connect(name)
-            if server is not None:
-                self._await_ready(server, deadline)
-                self._server = server
-                return server
-            if time.monotonic() - started > 1.0:  # the one before may have died before it could listen
-                _start(self._options(name), self._environment(), self._sys_path)
-                started = time.monotonic()
-            time.sleep(0.02)
-        raise ServerLost("the preload server does not come up; the rank's log in Ray's folder says why")
-
-    def _await_ready(self, server: Channel, deadline: float) -> None:
-        try:
-            ready = server.receive(max(deadline - time.monotonic(), 0.0))
-        except ChannelClosed as error:
-            raise ServerLost("the preload server ended while it came up; Ray's log of the rank says why") from error
-        if ready is None or not isinstance(ready.content, Ready):
-            raise ServerLost("the preload server does not come up")
-
-    def _options(self, name: str) -> ServerOptions:
-        settings = self._settings
-        code = settings.code_dir
-        snapshot = None if code is None else (code, settings.working_dir, self._working_dir)
-        return ServerOptions(name=name, sweep=settings.sweep, modules=settings.preload, snapshot=snapshot)
+        """The server, started if nobody has done so; raises ServerLost if it does not come up."""
+        if self._server is None:
+            settings, code = self._settings, self._settings.code_dir
+            options = ServerOptions(
+                name=server_name(settings.run),
+                sweep=settings.sweep,
+                modules=settings.preload,
+                snapshot=None if code is None else (code, settings.working_dir, self._working_dir),
+            )
+            self._server = connect(options, self._environment(), self._sys_path)
+        return self._server
 
     def _environment(self) -> dict[str, str]:
         """Of the server, and of every trial; the number of threads is Ray's."""
@@ -366,55 +336,6 @@ class _Trial:
                 return file.read().decode(errors="replace")
         except OSError:
             return ""
-
-
-def _connect(name: str) -> Channel | None:
-    """The server of this name, if there is one and it is this user's."""
-    import socket
-
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(name)
-    except OSError:
-        connection.close()
-        return None
-    channel = Channel(connection)
-    if channel.peer()[1] == os.getuid():
-        return channel
-    channel.close()
-    return None
-
-
-def _start(options: ServerOptions, environment: dict[str, str], sys_path: tuple[str, ...]) -> None:
-    """Start a server that is nobody's child and in a session of its own; it ends at once if there is one."""
-    file = os.memfd_create("hpsearch-options", 0)
-    try:
-        os.write(file, pickle.dumps(options))
-        code = f"import os; os.fork() and os._exit(0); {start_code(server_path(sys_path), file, None, {})}"
-        environment = {**environment, "CUDA_VISIBLE_DEVICES": ""}
-        subprocess.run(
-            [sys.executable, "-c", code],
-            check=True,
-            pass_fds=(file,),
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-    finally:
-        os.close(file)
-
-
-def server_path(sys_path: tuple[str, ...]) -> list[str]:
-    """The search path of a server: Python's own, the installed packages, and hpsearch; nothing of the user's."""
-    libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    inside = [
-        path for path in sys_path if any(_is_below(path, library) for library in libraries) or path.endswith(".zip")
-    ]
-    return list(dict.fromkeys([*inside, str(Path(__file__).parents[2])]))
-
-
-def _is_below(path: str, folder: str | None) -> bool:
-    return folder is not None and Path(path).is_relative_to(folder)
 
 
 def _overrun(limit_s: float) -> str:

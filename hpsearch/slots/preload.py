@@ -14,54 +14,24 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import os
 import pickle
-import re
 import select
 import signal
 import socket
 import sys
-import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from hpsearch.slots.channel import Channel, ChannelClosed, Message
 from hpsearch.slots.messages import Exited, Forked, Kill, Launch, Ready
 from hpsearch.slots.offspring import adopt_orphans, children_of
+from hpsearch.slots.preload_modules import preload, variables_set
 
-BASE = (
-    "torch",
-    "torch.optim",
-    "torch._dynamo",  # the first optimizer imports it, which takes more than a second
-    "torch.utils.data",
-    "torch.nn.parallel",
-    "cloudpickle",
-    "numpy",
-    "hpsearch.training.epochs",
-    "hpsearch.training.fit",
-    "hpsearch.training.oom",
-    "hpsearch.training.sentinel",
-    "hpsearch.training.shared_data",
-    "hpsearch.training.checkpoint",
-    "hpsearch.slots.trial_process",
-)
-"""Imported in every server, in this order."""
-LEFT_TO_TRIALS = frozenset(
-    {"ray", "wandb", "mlflow", "comet_ml", "neptune", "clearml", "aim", "dvclive", "trackio", "swanlab", "horovod"}
-)
-"""Packages that connect, or read who they are, when they are imported: each trial imports them for itself."""
-TRIAL_VARIABLES = re.compile(
-    "RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|NODE_RANK|GROUP_RANK|MASTER_ADDR|MASTER_PORT|TORCHELASTIC_.*|ACCELERATE_.*"
-    "|PL_.*|LT_.*|CUDA_VISIBLE_DEVICES|SLURM_.*|OMPI_.*"
-)
-"""Environment variables that differ between trials: a module that reads one at import is left to them."""
-THREADED_LIBRARIES = re.compile(r"openblas|libmkl|libblis|libgomp|libomp|libiomp")
-"""Libraries whose threads end before a fork and start again after it, by their own doing."""
 FIRST_RANK_S = 60.0
 """A server that no rank has connected to by then ends."""
 PR_SET_PDEATHSIG = 1
@@ -101,7 +71,7 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
     gc.disable()
     _restart = _Restart(options_file, listener, dict(skipped or {}))
     setproctitle(f"hpsearch {options.sweep} preload")
-    preload(options.modules, _restart.skipped, on_bad=_restart.without)
+    preload(options.modules, _restart.skipped, variables=_variables(options), on_bad=_restart.without)
     _snapshot_ready(options)
     os.close(options_file)
     _keep_finalizers_here()
@@ -122,103 +92,6 @@ def setproctitle(title: str) -> None:
     import setproctitle as library
 
     library.setproctitle("".join(sign if sign.isprintable() else "?" for sign in title))
-
-
-# -- what is imported ------------------------------------------------------------------------------------------------
-
-
-def preload(modules: Iterable[str], skipped: Mapping[str, str], *, on_bad: Callable[[str, str], None]) -> None:
-    """Import what trials will need, and look after each module whether the process can still be forked from.
-
-    Args:
-        modules: Dotted names of third-party modules, beside those of BASE.
-        skipped: Those among them that are left out.
-        on_bad: Called with a module that must not be imported here, and why; does not return if it begins again.
-    """
-    for name in BASE:
-        importlib.import_module(name)
-    for name in modules:
-        root = name.partition(".")[0]
-        if root in LEFT_TO_TRIALS or name in skipped or root in skipped:
-            continue
-        before = _Look.now()
-        with _variables_read() as read:
-            try:
-                importlib.import_module(name)
-            except BaseException as error:  # a module may call sys.exit on import
-                on_bad(name, f"it can't be imported: {type(error).__name__}")
-                continue
-        reason = before.changed() or _reads_trial(read)
-        if reason is not None:
-            on_bad(name, reason)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What a fork does not take along."""
-
-    python_threads: int
-    native_threads: int
-    sockets: frozenset[str]
-    libraries: frozenset[str]
-    left: frozenset[str]
-
-    @classmethod
-    def now(cls) -> _Look:
-        names = os.listdir("/proc/self/fd")  # noqa: PTH208  # Path would be slower, and this runs for each module
-        targets = set()
-        for each in names:
-            with suppress(OSError):
-                targets.add(os.readlink(f"/proc/self/fd/{each}"))  # noqa: PTH115
-        return cls(
-            python_threads=threading.active_count(),
-            native_threads=len(os.listdir("/proc/self/task")),  # noqa: PTH208
-            sockets=frozenset(each for each in targets if each.startswith("socket:")),
-            libraries=_threaded_libraries(),
-            left=frozenset(LEFT_TO_TRIALS & sys.modules.keys()),
-        )
-
-    def changed(self) -> str | None:
-        """What is there now and was not then."""
-        now = _Look.now()
-        if now.left - self.left:
-            return f"it imports {', '.join(sorted(now.left - self.left))}"
-        if now.python_threads > self.python_threads:
-            return "it starts a thread"
-        if now.native_threads > self.native_threads and now.libraries == self.libraries:
-            return "it starts a thread of its own"
-        if now.sockets - self.sockets:
-            return "it opens a socket"
-        cuda = sys.modules.get("torch.cuda")
-        return "it uses CUDA" if cuda is not None and cuda.is_initialized() else None
-
-
-def _threaded_libraries() -> frozenset[str]:
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return frozenset(line.rpartition("/")[2] for line in lines if THREADED_LIBRARIES.search(line.rpartition("/")[2]))
-
-
-def _reads_trial(names: Iterable[str]) -> str | None:
-    found = next((name for name in names if TRIAL_VARIABLES.fullmatch(name)), None)
-    return None if found is None else f"it reads {found}"
-
-
-@contextmanager
-def _variables_read() -> Iterator[list[str]]:
-    """Within the block, names of environment variables that are looked up in `os.environ`."""
-    names: list[str] = []
-    kind: Any = type(os.environ)
-    plain = kind.__getitem__
-
-    def look_up(environ: Any, name: str) -> str:
-        names.append(name)
-        return plain(environ, name)  # type: ignore[no-any-return]
-
-    kind.__getitem__ = look_up
-    try:
-        yield names
-    finally:
-        kind.__getitem__ = plain
 
 
 @final
@@ -252,6 +125,14 @@ def _keep_finalizers_here() -> None:
         each.atexit = False
 
 
+def _variables(options: ServerOptions) -> set[str]:
+    """Environment variables that the user's code sets."""
+    if options.snapshot is None:
+        return set()
+    sources = (path for path in Path(options.snapshot[0]).rglob("*.py") if path.parent.name != "site")
+    return set().union(*(variables_set(path.read_bytes()) for path in sources))
+
+
 def _snapshot_ready(options: ServerOptions) -> None:
     """The user's own files, compiled once, so that importing them costs a trial nothing; none of them is run here."""
     if options.snapshot is None:
@@ -260,9 +141,6 @@ def _snapshot_ready(options: ServerOptions) -> None:
 
     folder, old_root, new_root = options.snapshot
     code_finder.install(folder, old_root=old_root, new_root=new_root).precompile()
-
-
-# -- the server ------------------------------------------------------------------------------------------------------
 
 
 def _listen(name: str) -> socket.socket | None:
