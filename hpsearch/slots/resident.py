@@ -16,10 +16,10 @@ from hpsearch.slots.causes import failure_of
 from hpsearch.slots.events import Assignment
 from hpsearch.slots.messages import Cleaned, Reply
 from hpsearch.slots.offspring import bury
-from hpsearch.slots.state.process_state import ProcessState
 from hpsearch.slots.ray_session import uses_ray_tune
 from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.state.process_state import ProcessState
 from hpsearch.slots.world import Meeting, RankPlace, variables
 
 LEAK_BYTES = 64 * 2**20

@@ -50,8 +50,8 @@ def test_a_generator_fills_both_tables_and_the_files(steady):
         "seed",
         "attempts",
         "reused_from",
-        "code",
         "checkpoint",
+        "code",
     ]
     assert trials["state"].tolist() == ["done"] * 3
     assert trials["best_epoch"].tolist() == [3] * 3

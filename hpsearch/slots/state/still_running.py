@@ -56,8 +56,8 @@ class StillRunning:
         self._original = original = atexit.register
 
         def register(function: Callable[..., Any], /, *args: Any, **named: Any) -> Callable[..., Any]:
-            code = getattr(getattr(function, "__func__", function), "__code__", None)
-            if code is not None and is_users_code(code):
+            plain = getattr(function, "__func__", function)
+            if isinstance(plain, FunctionType) and is_users_code(plain.__code__):  # compiled ones name no real file
                 self._at_exit.append(f"{function.__module__}.{getattr(function, '__qualname__', '?')}")
             return original(function, *args, **named)
 
