@@ -486,7 +486,7 @@ def _moved(path: str, old: str, new: str) -> str:
 
 def _file_of(module: object) -> str:
     """`__file__`, without waking up a module that is loaded lazily; empty where there is none."""
-    if not isinstance(module, ModuleType):
+    if not issubclass(type(module), ModuleType):  # what cffi makes says of itself that it is one
         return ""
     path = object.__getattribute__(module, "__dict__").get("__file__")
     return path if isinstance(path, str) else ""

@@ -168,6 +168,20 @@ def test_libraries_and_hpsearch_are_left_to_the_other_finders(project, write):
     assert finder.outside == {}
 
 
+def test_what_only_says_that_it_is_a_module_is_none_of_the_users_files(project, write, monkeypatch):
+    """As cffi's libraries do, which lie in `sys.modules`."""
+
+    class Library:
+        __slots__ = ()
+        __class__ = property(lambda self: type(sys))  # type: ignore[assignment]
+
+    write("train_me.py", "import numpy")
+    finder = begin(project)
+    monkeypatch.setitem(sys.modules, "library_me", Library())
+    assert isinstance(sys.modules["library_me"], type(sys))
+    assert finder.outside == {}
+
+
 def test_what_is_not_in_the_snapshot_is_imported_and_noted_with_the_hash_of_what_ran(project, write):
     write("train_me.py", "")
     late = write("late_me.py", "VALUE = 1\n")
