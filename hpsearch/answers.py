@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from hpsearch.ledger.memory import Memory
+from hpsearch.ledger.memory import Known, Memory
+from hpsearch.ledger.records import TrialState
 from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
-from hpsearch.slots.events import Report, Verdict
+from hpsearch.slots.events import Report
 from hpsearch.trial_events import TrialEvents
 from hpsearch.trial_run import TrialRun
 from hpsearch.trial_writer import TrialWriter
@@ -42,11 +43,11 @@ class Answers:
         if memory is not None and trial.state == "queued" and trial.row and memory.is_busy(trial.fingerprint):
             self.line_up.look_later(trial.number)
             return False
-        if trial.row == 0 and memory is not None:
+        if trial.epochs == 0 and memory is not None:
             trial.fingerprint = memory.fingerprint(trial.point)
         with self.ledger.together():
             self.writer.begin(trial)
-            holder = None if memory is None else memory.claim(trial.fingerprint, trial.number)
+            holder = None if self._has_changed(trial) else self._claim(trial)
             if holder is not None:
                 self.writer.wait_for(trial, holder)
         self.trials[trial.number] = trial
@@ -54,27 +55,51 @@ class Answers:
             self.line_up.look_later(trial.number)
         return holder is None
 
+    def _claim(self, trial: TrialRun) -> str | None:
+        return None if self.memory is None else self.memory.claim(trial.fingerprint, trial.number)
+
+    def _has_changed(self, trial: TrialRun) -> bool:
+        """Whether code, data or hpsearch itself are not those that its epochs on record were trained with."""
+        memory = self.memory
+        return memory is not None and trial.fingerprint not in (None, memory.fingerprint(trial.point))
+
     def _is_answered(self, trial: TrialRun) -> bool:
         """Give a trial the epochs that an equal one has on record; whether it needs no slot any more."""
         if self.memory is None:
             return False
-        known = self.memory.recall(trial.fingerprint, row=trial.row, beyond=trial.epochs)
+        known = self.memory.recall(trial.fingerprint, row=trial.row, losses=trial.losses)
         if known is not None:
             trial.reused_from, trial.past_s = known.name, 0.0
-            for each in known.reports[trial.epochs :]:
-                report = Report(
-                    epoch=each.epoch, metrics=each.metrics, elapsed_s=each.elapsed_s, checkpoint_epoch=each.epoch
-                )
-                trial.elapsed_s = report.elapsed_s
-                if self.events.take_in(trial, report) is not Verdict.GO_ON:
-                    return True
-            if known.complete:
-                self.events.end(trial, "done")
+            state = self._hear(trial, known)
+            if state is not None:
+                self._borrow_checkpoint(trial)
+                self.events.end(trial, state)
                 return True
             trial.fold_time()
-        if trial.epochs > (trial.checkpoint_epoch or 0):
-            lender = self.memory.borrow_checkpoint(
-                trial.fingerprint, row=trial.row, number=trial.number, at_most=trial.epochs
-            )
-            trial.reused_from = lender or trial.reused_from
+        self._borrow_checkpoint(trial)
+        if self._has_changed(trial):
+            self.writer.disown(trial)
         return False
+
+    def _hear(self, trial: TrialRun, known: Known) -> TrialState | None:
+        """Let a trial have the epochs of an equal one; the state in which that leaves it, None if it needs a slot."""
+        for each in known.reports[trial.epochs :]:
+            trial.elapsed_s = each.elapsed_s
+            report = Report(epoch=each.epoch, metrics=each.metrics, elapsed_s=each.elapsed_s)
+            state = self.events.learn_from(trial, report, can_wait=True)  # it is heard again, should it be promoted
+            if state is not None:
+                return state
+        return "done" if known.complete else None
+
+    def _borrow_checkpoint(self, trial: TrialRun) -> None:
+        """Its folder has the newest checkpoint that an equal trial has of its epochs; the row is to name what is there.
+
+        To be called before the row is written: a row never names files that are still to come.
+        """
+        if self.memory is None or trial.epochs == 0:
+            return
+        lender = self.memory.borrow_checkpoint(
+            trial.fingerprint, row=trial.row, number=trial.number, losses=trial.losses
+        )
+        trial.reused_from = trial.reused_from or lender
+        self.writer.look_at_checkpoint(trial)

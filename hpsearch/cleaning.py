@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import OVER_STATES, SweepRecord, TrialRecord
@@ -56,7 +56,7 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Clea
         if dropped and not dry_run:
             ledger.free(trial.id for trial in dropped)
             for trial in dropped:
-                shutil.rmtree(checkpoint_dir(home / sweep.folder, trial.number), ignore_errors=True)
+                remove_checkpoints(checkpoint_dir(home / sweep.folder, trial.number))
     return Cleaned(
         sweep=name,
         freed_bytes=sum(sizes[trial.number] for trial in dropped),

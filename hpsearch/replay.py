@@ -22,7 +22,10 @@ from hpsearch.trial_writer import TrialWriter
 @final
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Brings the parts of an engine to where they were; writes nothing but the retries that the user asks for."""
+    """Brings the parts of an engine to where they were.
+
+    It writes nothing but the retries that the user asks for, and which checkpoints are gone.
+    """
 
     sweep: Sweep
     """As it is now; its limits may have changed."""
@@ -39,7 +42,7 @@ class Replay:
     policy: FailurePolicy
     """Has seen no failure yet."""
     writer: TrialWriter
-    """Knows which checkpoints are of use."""
+    """Knows which checkpoints are there, and which are of use."""
     last_epoch: int | None
     """`limits.epochs` of the earlier run."""
     retry_failed: bool
@@ -56,6 +59,8 @@ class Replay:
             self.trials[record.number] = TrialRun.from_record(record)
         reports = list(reports)
         self._note(reports)
+        for trial in self.trials.values():
+            self.writer.correct_checkpoint(trial)
         if self.retry_failed:
             self.ledger.forgive(record.id for record in trials if record.state == "failed")
         self._remember(failures)

@@ -8,7 +8,6 @@ is empty, and should it go on after all it trains from 0.
 
 from __future__ import annotations
 
-import shutil
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import final
 
 from hpsearch.exploring import has_explorers
+from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.stopping.rungs import Explores, nobody
@@ -61,7 +61,7 @@ class Checkpoints:
     def remove(self, numbers: Iterable[int]) -> None:
         """Remove the checkpoints of these trials, which the ledger does not name any more."""
         for number in numbers:
-            shutil.rmtree(checkpoint_dir(self._folder, number), ignore_errors=True)
+            remove_checkpoints(checkpoint_dir(self._folder, number))
 
     def _enter(self, top: _Top, number: int, loss: float) -> set[int]:
         entered, left = top.enter(number, loss)

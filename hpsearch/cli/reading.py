@@ -69,7 +69,7 @@ def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
 
     trials = current_trials(ledger, record)
     if as_json:
-        print_json(trial_rows(record, trials))
+        print_json(trial_rows(record, trials, home=ledger.home))
         return
     rows, note = trial_summary(record, trials, is_alive=is_held(ledger.home / record.folder))
     winner = best_of(trials, sign=record.sign)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
+from hpsearch.ledger.checkpoints import complete_epochs, newest_epoch, share_checkpoints
 from hpsearch.ledger.claims import Claims
 from hpsearch.ledger.fingerprint import Code, code_hash, data_hash, trial_fingerprint
 from hpsearch.ledger.layout import checkpoint_dir
@@ -18,8 +15,6 @@ from hpsearch.ledger.records import UNDER_WAY_STATES, Claim, ReportRecord, Sweep
 from hpsearch.ledger.store import Ledger
 from hpsearch.space import Point
 from hpsearch.sweep import Sweep
-
-_EPOCH = re.compile(r"(?:ray-)?epoch-(\d+)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +74,19 @@ class Memory:
         holder = None if self._again or fingerprint is None else self._claims.holder(fingerprint)
         return holder is not None and holder.sweep_id != self._record.id and self._is_alive(holder)
 
-    def recall(self, fingerprint: str | None, *, row: int, beyond: int = 0) -> Known | None:
-        """The trial that went furthest with this fingerprint.
+    def recall(self, fingerprint: str | None, *, row: int, losses: Mapping[int, float]) -> Known | None:
+        """The trial that went furthest with this fingerprint, further than the one that asks.
 
         Args:
             fingerprint: None finds nothing.
             row: The trial that asks; it does not count.
-            beyond: Epochs that are known already.
+            losses: Epoch to what that one has on record, lower being better. One that had other values in these epochs
+                is passed over: what it trained later is not how this one goes on.
         """
-        for sweep, trial in self._trained(fingerprint, row=row, beyond=beyond):
+        for sweep, trial in self._trained(fingerprint, row=row, beyond=max(losses, default=0)):
             reports = self._ledger.reports_of(trial)
-            if [report.epoch for report in reports] == list(range(1, len(reports) + 1)):
+            is_whole = [report.epoch for report in reports] == list(range(1, len(reports) + 1))
+            if is_whole and self._agree(reports, losses) == losses.keys():
                 last_epoch = sweep.spec["limits"]["epochs"]
                 return Known(
                     name=f"{sweep.name}/{trial.number}",
@@ -98,7 +95,9 @@ class Memory:
                 )
         return None
 
-    def borrow_checkpoint(self, fingerprint: str | None, *, row: int, number: int, at_most: int) -> str | None:
+    def borrow_checkpoint(
+        self, fingerprint: str | None, *, row: int, number: int, losses: Mapping[int, float]
+    ) -> str | None:
         """Give trial `number` of this sweep the checkpoints of an equal one, if these are newer than its own.
 
         They are linked, not copied: it costs no room, and the other sweep may remove its own at any time.
@@ -107,18 +106,38 @@ class Memory:
             fingerprint: None finds nothing.
             row: The trial that asks; it does not count.
             number: Its number.
-            at_most: Epochs that it has on record; a later checkpoint is of no use to it.
+            losses: Epoch to what it has on record, lower being better. Only the checkpoint of an epoch in which the
+                other one had the same value is one of that epoch.
 
         Returns:
             The other trial as `sweep/number`; None if none has a better one.
         """
         target = checkpoint_dir(self._ledger.home / self._record.folder, number)
-        own = newest_epoch(target, at_most)
-        for sweep, trial in self._trained(fingerprint, row=row):
-            source = checkpoint_dir(self._ledger.home / sweep.folder, trial.number)
-            if newest_epoch(source, at_most) > own and _link_files(source, target):
-                return f"{sweep.name}/{trial.number}"
+        own = newest_epoch(target, at_most=max(losses, default=0)) or 0
+        lenders = [
+            (epochs, f"{sweep.name}/{trial.number}", checkpoint_dir(self._ledger.home / sweep.folder, trial.number))
+            for sweep, trial in self._trained(fingerprint, row=row)
+            if (epochs := self._lent(sweep, trial, losses=losses, beyond=own))
+        ]
+        for epochs, name, source in sorted(lenders, key=lambda lender: -max(lender[0])):
+            if share_checkpoints(source, target, epochs=epochs) is not None:
+                return name
         return None
+
+    def _lent(
+        self, sweep: SweepRecord, trial: TrialRecord, *, losses: Mapping[int, float], beyond: int
+    ) -> frozenset[int]:
+        """Epochs of `losses`, later than `beyond`, of which a trial has a checkpoint."""
+        found = complete_epochs(checkpoint_dir(self._ledger.home / sweep.folder, trial.number))
+        wanted = {epoch for epoch in found if epoch > beyond and epoch in losses}
+        return self._agree(self._ledger.reports_of(trial), losses) & wanted if wanted else frozenset()
+
+    def _agree(self, reports: list[ReportRecord], losses: Mapping[int, float]) -> frozenset[int]:
+        """Epochs in which a trial of the same fingerprint had the same value of the objective."""
+        metric = self._sweep.metric
+        return frozenset(
+            report.epoch for report in reports if losses.get(report.epoch) == metric.sign * report.metrics[metric.name]
+        )
 
     def _trained(
         self, fingerprint: str | None, *, row: int, beyond: int = 0
@@ -131,35 +150,3 @@ class Memory:
 
     def _is_alive(self, holder: Claim) -> bool:
         return is_held(self._ledger.home / holder.folder)
-
-
-def newest_epoch(folder: Path, at_most: int) -> int:
-    """The last epoch that has files in a folder of checkpoints, none later than `at_most`; 0 without any."""
-    found = (_EPOCH.match(path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
-    return max((epoch for match in found if match and (epoch := int(match[1])) <= at_most), default=0)
-
-
-def _link_files(source: Path, target: Path) -> bool:
-    """Put what is in `source` into `target` in place of what is there; false if it vanished meanwhile.
-
-    A file that vanishes is passed over: a checkpoint that misses one is noticed when it is read.
-    """
-    beside = target.with_name(f".{target.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        shutil.copytree(source, beside, symlinks=True, copy_function=_link)
-    except (shutil.Error, FileNotFoundError):
-        if not beside.is_dir():
-            return False
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
-    return True
-
-
-def _link(path: str, target: str) -> None:
-    try:
-        os.link(path, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, target)

@@ -14,9 +14,11 @@ from sqlalchemy.engine import Connection
 
 from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
+from hpsearch.ledger.checkpoints import checkpoint_path, newest_epoch
 from hpsearch.ledger.file import FILE_NAME, damaged, fold_log, open_to_write, storage_errors
 from hpsearch.ledger.journal import FILE_NAME as JOURNAL
 from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
+from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import OVER_STATES, ReportRecord, TrialRecord
 from hpsearch.ledger.rows import decode_all
@@ -76,12 +78,27 @@ def rebuild(home: Path) -> Rebuilt:
     with ExitStack() as stack, storage_errors(path):
         for folder in folders:
             stack.enter_context(writer_lock(folder, folder.name))
+        _name_what_is_there(home, folders)
         beside = home / f".{FILE_NAME}.rebuilt"
         _remove(beside)
         done = _fill(beside, folders)
         kept = _put_aside(path)
         beside.replace(path)
     return Rebuilt(**done, kept=kept)
+
+
+def _name_what_is_there(home: Path, folders: Iterable[Path]) -> None:
+    """Let the journals name the newest checkpoint on disk for trials whose last one is no longer there."""
+    journal = Journal(home)
+    for folder in folders:
+        for number, values in SweepCopy(read_journal(folder)[0]).trials.items():
+            named, path = values.get("checkpoint_epoch"), checkpoint_dir(folder, number)
+            if named is not None and checkpoint_path(path, named) is None:
+                newest = newest_epoch(path, at_most=values.get("epochs_trained", 0))
+                journal.tell(folder.name, "trial", number, {"checkpoint_epoch": newest})
+    journal.write()
+    journal.committed()
+    journal.close()
 
 
 def _fill(path: Path, folders: list[Path]) -> dict[str, int]:

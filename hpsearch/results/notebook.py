@@ -31,7 +31,7 @@ def results_html(sweep: SweepRecord, trials: Sequence[TrialRecord], headline: st
     shown = ranked_trials(sweep, trials)[:MAX_ROWS]
     best = best_of(list(trials), sign=sweep.sign)
     wanted = {trial.number for trial in shown}
-    rows = {row["trial"]: row for row in trial_rows(sweep, trials) if row["trial"] in wanted}
+    rows = {row["trial"]: row for row in trial_rows(sweep, trials, home=None) if row["trial"] in wanted}
     body = "".join(_row([rows[each.number][name] for name in columns], is_best=each is best) for each in shown)
     head = "".join(f"<th>{_escaped(name)}</th>" for name in columns)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -13,7 +13,7 @@ from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best
 from hpsearch.ledger.store import Ledger
 from hpsearch.plain import printable
 from hpsearch.results.current import current_trials
-from hpsearch.results.rows import trial_rows
+from hpsearch.results.rows import checkpoint_of
 from hpsearch.results.shown import headline
 from hpsearch.space import to_config
 
@@ -37,7 +37,7 @@ class Best:
     config: Mapping[str, Any]
     """Nested, as the trainable gets it."""
     checkpoint: str | None
-    """Folder of its newest checkpoint; None without one."""
+    """The checkpoint of that epoch: the file of rank 0, or the folder of a Ray Tune function; None without one."""
 
 
 @final
@@ -79,7 +79,7 @@ class Results:
         """One row for each trial; columns: see the guide, "The tables"."""
         from hpsearch.results.tables import trials_frame
 
-        return trials_frame(*self._read())
+        return trials_frame(*self._read(), home=self.home)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -119,13 +119,13 @@ class Results:
         if found is None:
             return None
         assert found.best_value is not None and found.best_epoch is not None
-        row = next(row for row in trial_rows(sweep, [found]))
+        checkpoint = checkpoint_of(sweep, found, epoch=found.best_epoch, home=self.home)
         return Best(
             trial=found.number,
             value=found.best_value,
             epoch=found.best_epoch,
             config=to_config(dict(found.point)),
-            checkpoint=None if row["checkpoint"] is None else str(self.home / row["checkpoint"]),
+            checkpoint=None if checkpoint is None else str(self.home / checkpoint),
         )
 
     def importance(self) -> pd.DataFrame:

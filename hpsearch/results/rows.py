@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpsearch.ledger.checkpoints import checkpoint_path
 from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.results import columns as c
@@ -60,11 +61,17 @@ def trial_columns(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> TrialCol
     return TrialColumns(objective=sweep.metric, parameters=names, metrics=tuple(metrics))
 
 
-def trial_rows(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[Row]:
-    """One row for each trial, by number, each with every column; None where a trial has no value."""
+def trial_rows(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path | None) -> list[Row]:
+    """One row for each trial, by number, each with every column; None where a trial has no value.
+
+    Args:
+        sweep: Whose trials.
+        trials: By number.
+        home: Folder of the ledger, where checkpoints are looked up; None for a table that does not show them.
+    """
     trials = list(trials)
     columns = trial_columns(sweep, trials)
-    return [_trial_row(sweep, trial, columns) for trial in trials]
+    return [_trial_row(sweep, trial, columns, home) for trial in trials]
 
 
 def history_rows(reports: Iterable[ReportRecord]) -> list[Row]:
@@ -89,13 +96,20 @@ def _free(name: str, taken: Set[str], *, prefix: str) -> str:
     return name
 
 
-def checkpoint_of(sweep: SweepRecord, trial: TrialRecord) -> str | None:
-    """Folder of a trial's checkpoints, relative to the ledger's folder; None without one."""
-    return None if trial.checkpoint_epoch is None else str(checkpoint_dir(Path(sweep.folder), trial.number))
+def checkpoint_of(sweep: SweepRecord, trial: TrialRecord, *, epoch: int | None, home: Path) -> str | None:
+    """A trial's checkpoint of an epoch, relative to the ledger's folder: the file of rank 0, or Ray Tune's folder.
+
+    None where there is none, as of a trial whose row names no checkpoint: it runs, or they are being removed.
+    """
+    if epoch is None or trial.checkpoint_epoch is None:
+        return None
+    path = checkpoint_path(checkpoint_dir(home / sweep.folder, trial.number), epoch)
+    return None if path is None else str(path.relative_to(home))
 
 
-def _trial_row(sweep: SweepRecord, trial: TrialRecord, columns: TrialColumns) -> Row:
-    fixed = vars(trial) | {"trial": trial.number, "checkpoint": checkpoint_of(sweep, trial)}
+def _trial_row(sweep: SweepRecord, trial: TrialRecord, columns: TrialColumns, home: Path | None) -> Row:
+    checkpoint = None if home is None else checkpoint_of(sweep, trial, epoch=trial.checkpoint_epoch, home=home)
+    fixed = vars(trial) | {"trial": trial.number, "checkpoint": checkpoint}
     row: Row = {column.name: fixed[column.name] for column in BEFORE}
     row |= {column: trial.point.get(name) for name, column in columns.parameters.items()}
     row[EPOCHS_TRAINED] = trial.epochs_trained

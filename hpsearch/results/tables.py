@@ -24,14 +24,14 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs text that begins with one of these."""
 
 
-def trials_frame(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> pd.DataFrame:
-    """One row for each trial: `rows.TrialColumns.names`, tidy.
+def trials_frame(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> pd.DataFrame:
+    """One row for each trial of the ledger in `home`: `rows.TrialColumns.names`, tidy.
 
     Parameters keep the dtype that their values have; a column of mixed values is `object`.
     """
     trials = list(trials)
     columns = r.trial_columns(sweep, trials)
-    frame = pd.DataFrame(r.trial_rows(sweep, trials), columns=columns.names)
+    frame = pd.DataFrame(r.trial_rows(sweep, trials, home=home), columns=columns.names)
     dtypes = c.dtypes((*c.BEFORE, c.EPOCHS_TRAINED, c.BEST_EPOCH, *c.AFTER)) | {columns.best: c.BEST.dtype}
     return frame.astype(dtypes | {f"last_{metric}": c.LAST.dtype for metric in columns.metrics})
 

@@ -29,6 +29,7 @@ from hpsearch.room import Room
 from hpsearch.slots.causes import failure_of
 from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Verdict
 from hpsearch.sweep import Sweep
+from tests.checkpoints import epochs_in, write_checkpoint
 
 TRAINABLE = "def train(config):\n    yield {'loss': config['x']}\n"
 KILLED, BROKEN, FINE = -signal.SIGKILL, 3, 0
@@ -187,16 +188,11 @@ class SimulatedSession:
         return self._folder / "trials" / f"{number:04d}" / "checkpoint"
 
     def _saved(self, number: int) -> list[int]:
-        folder = self._folder_of(number)
-        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
+        return epochs_in(self._folder_of(number))
 
     def _save(self, number: int, epoch: int) -> int:
-        folder = self._folder_of(number)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".new").write_bytes(bytes(self._scenario.checkpoint_bytes))
-        (folder / ".new").rename(folder / str(epoch))
-        for older in self._saved(number)[:-2]:
-            (folder / str(older)).unlink()
+        content, previous = bytes(self._scenario.checkpoint_bytes), self._legs[number][2] or 0
+        write_checkpoint(self._folder_of(number), epoch, content, previous=previous)
         return epoch
 
     def _write(self, line: str) -> None:

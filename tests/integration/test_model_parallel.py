@@ -67,5 +67,5 @@ def test_the_shipped_sweep_pauses_two_trials_and_goes_on_with_the_better_from_th
     assert trials["epochs_trained"].to_dict() == {"done": 2, "stopped": 1}
     first, second = results.history[results.history["trial"] == trials.loc["done", "trial"]]["train_loss"]
     assert second < first
-    files = {path.name for path in (home / trials.loc["done", "checkpoint"]).iterdir()}
+    files = {path.name for path in (home / trials.loc["done", "checkpoint"]).parent.iterdir()}
     assert {"epoch-000002.rank-0.pt", "epoch-000002.rank-1.pt"} <= files

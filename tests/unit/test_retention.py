@@ -19,6 +19,7 @@ from hpsearch.search import make_searcher
 from hpsearch.slots.events import Assignment, Failed, Report, Verdict
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.sweep import Sweep
+from tests.checkpoints import epochs_in, write_checkpoint
 
 TREE: dict[str, Any] = {
     "name": "s",
@@ -71,7 +72,7 @@ class Play:
             self.reports = ledger.reports(record)
 
     def resume(self, leg: Assignment) -> int:
-        saved = (int(path.stem.split("-")[1][:6]) for path in checkpoint_dir(self.folder, leg.number).glob("*.pt"))
+        saved = epochs_in(checkpoint_dir(self.folder, leg.number))
         begun_at = max((epoch for epoch in saved if epoch <= leg.known_epochs), default=0)
         self.begun_at.setdefault(leg.number, []).append(begun_at)
         return begun_at
@@ -79,10 +80,7 @@ class Play:
     def step(self, engine: Engine, leg: Assignment, epoch: int) -> Verdict:
         if leg.number in self.bad:
             return engine.on_event(leg.number, Failed(cause="diverged", evidence="nan"))
-        path = checkpoint_dir(self.folder, leg.number)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / f"epoch-{epoch:06d}.rank-0.pt").write_bytes(b"x" * 1000)
-        (path / f"epoch-{epoch - 2:06d}.rank-0.pt").unlink(missing_ok=True)
+        write_checkpoint(checkpoint_dir(self.folder, leg.number), epoch, b"x" * 1000, previous=epoch - 1)
         metrics = {"loss": leg.config["x"] + 1 / epoch}
         return engine.on_event(leg.number, Report(epoch=epoch, metrics=metrics, elapsed_s=1.0, checkpoint_epoch=epoch))
 
@@ -166,14 +164,14 @@ def test_more_epochs_under_asha_are_for_those_that_deserve_it(home: Path):
 def test_clean_frees_all_but_the_best_and_says_how_much(home: Path):
     play = Play(home, {**ASHA, "limits": {"trials": 27, "epochs": 9}})
     before = play.on_disk
-    size = sum(path.stat().st_size for path in play.folder.rglob("*.pt"))
+    size = sum(path.stat().st_size for path in play.folder.rglob("epoch-*"))
     would = clean(home, "s", dry_run=True)
     assert play.on_disk == before
     assert set(would.kept) == play.best(3) and set(would.trials) == before - play.best(3)
     done = clean(home)
     assert done == would
     assert play.on_disk == play.best(3)
-    assert done.freed_bytes == size - sum(path.stat().st_size for path in play.folder.rglob("*.pt")) > 0
+    assert done.freed_bytes == size - sum(path.stat().st_size for path in play.folder.rglob("epoch-*")) > 0
     with Ledger(home) as ledger:
         assert {trial.number for trial in ledger.trials(ledger.sweep()) if trial.checkpoint_epoch} == play.best(3)
     assert clean(home).trials == ()
