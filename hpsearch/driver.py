@@ -16,17 +16,18 @@ from hpsearch.code_snapshot import check_size, snapshot
 from hpsearch.engine import Engine
 from hpsearch.errors import LedgerError, Problem, SpecError, in_short
 from hpsearch.ledger.file import FILE_NAME, check_whole, storage_errors
-from hpsearch.ledger.fingerprint import CODE_DIGITS, Code, code_hash
+from hpsearch.ledger.fingerprint import Code, code_hash
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.rebuild import check_agrees
-from hpsearch.ledger.records import SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.records import CODE_DIGITS, SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
 from hpsearch.provenance import append_provenance, take_provenance
 from hpsearch.quiet import quiet
+from hpsearch.ray_calls import ray_call, source_of
 from hpsearch.replay import uncollected
 from hpsearch.results.results import Results
 from hpsearch.results.written import are_up_to_date
@@ -231,6 +232,7 @@ class _Held:
         shipped = cloudpickle.dumps(self.trainable)
         is_too_late = prior is None and self.known is not None  # to begin with anything
         note = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
+        needs_ray = self._ray_call()
         with storage_errors(self.folder):
             (self.folder / "trials").mkdir(exist_ok=True)
         code_dir = self._take_snapshot()
@@ -243,11 +245,20 @@ class _Held:
                 num_known=num_known,
                 show=self.run.show,
                 num_gpus=self.run.num_gpus,
-                note=note,
+                notes=tuple(filter(None, (note, needs_ray))),
+                isolation="slot" if needs_ray else self.run.sweep.isolation,
                 code_dir=code_dir,
                 preload=third_party_modules(self.files),
             )
             return session.run()
+
+    def _ray_call(self) -> str | None:
+        """Why the trials can't have processes of their own, if they asked for that and can't."""
+        if self.run.sweep.isolation == "slot":
+            return None
+        contents = self.files.contents.values() or [source_of(self.trainable)]
+        use = next((use for content in contents if content and (use := ray_call(content))), None)
+        return use and f"The training code uses {use}, so its trials run in processes of Ray's (isolation: slot)."
 
     def _take_snapshot(self) -> Path | None:
         """Keep the code that trials will import; None for a function that travels by value."""

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from hpsearch.signals import EXIT_CODES, Signals
 from hpsearch.slots.offspring import end_ranks
 from hpsearch.slots.roster import Roster, roster_of
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.world import without_place
 from hpsearch.trial_run import TrialRun
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
@@ -65,7 +67,10 @@ class Session:
         num_known: int,
         show: Show,
         num_gpus: int | None,
-        note: str | None = None,
+        notes: tuple[str, ...] = (),
+        isolation: Literal["process", "slot"] = "process",
+        code_dir: Path | None = None,
+        preload: tuple[str, ...] = (),
     ) -> None:
         """Prepare; nothing is started.
 
@@ -77,14 +82,18 @@ class Session:
             num_known: Trials of earlier runs of the sweep.
             show: What the user is shown.
             num_gpus: GPUs that a local Ray believes in; None for the real ones.
-            note: What else is said at the start.
+            notes: What else is said at the start.
+            isolation: Whether each attempt has a process of its own.
+            code_dir: The snapshot of the user's code; None for a function that travels by value.
+            preload: Third-party modules that the user's code imports.
         """
-        self._note = note
+        self._notes, self._code_dir, self._preload = notes, code_dir, preload
         self._engine, self._sweep = engine, engine.sweep
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
         self._console = Voice(file=stream, highlight=False, soft_wrap=True)
         self._num_known, self._started, self._deaths = num_known, False, 0
         self._began = time.monotonic()
+        self._isolation = isolation
         room = Room(folder, say=self._say, give_up=lambda: engine.reason is not None, waiting=engine.waiting)
         engine.keep_room(room, folder / "trials")
 
@@ -243,7 +252,9 @@ class Session:
     def _settings(self, request: WorkerRequest, cluster: Cluster) -> SlotSettings:
         working_dir = str(Path.cwd())
         sys_path = dict.fromkeys([working_dir, *(path for path in sys.path if path)])
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_RANKS)}
+        environment = {
+            name: value for name, value in without_place(os.environ).items() if not name.startswith(KEPT_FROM_RANKS)
+        }
         return SlotSettings(
             sweep=self._sweep.name or "",
             shown=tuple(self._sweep.space.searched)[:MAX_SHOWN],
@@ -251,6 +262,9 @@ class Session:
             trainable=self._shipped,
             metric=self._sweep.metric.name,
             request=request,
+            run=uuid.uuid4().hex,
+            isolation=self._isolation,
+            grace_s=self._sweep.limits.grace_s,
             concurrent=self._engine.concurrent,
             precision=self._sweep.precision,
             parallel=self._sweep.parallel,
@@ -262,6 +276,8 @@ class Session:
             working_dir=working_dir,
             ships_code=cluster.ships_code,
             environment=environment,
+            code_dir=None if self._code_dir is None else str(self._code_dir),
+            preload=self._preload,
         )
 
     def _say_start(self, cluster: Cluster) -> None:
@@ -274,8 +290,8 @@ class Session:
             f"{self._sweep.name}: {counted(self._sweep.max_trials, 'trial')}{known},"
             f" {self._engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs{nodes}"
         )
-        if self._note is not None:
-            self._say(self._note)
+        for note in self._notes:
+            self._say(note)
         if cluster.dashboard_url is not None:
             token = " (asks for a token: `ray get-auth-token`)" if cluster.asks_for_token else ""
             self._say(f"Ray dashboard: {cluster.dashboard_url}{token}")

@@ -17,11 +17,15 @@ from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
 from hpsearch.observers import Observers
+from hpsearch.outside_code import OutsideCode
 from hpsearch.slots.events import Ended, Event, Failed, Peaks, Report, Unusable, Verdict
 from hpsearch.stopping import Decision, Replaceable
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import TrialRun
 from hpsearch.trial_writer import TrialWriter
+
+VERDICTS = {"done": Verdict.RUN_OUT, "interrupted": Verdict.SAVE_AND_END}
+"""What a slot does with a trial that leaves it in this state after a report; it lets go of all others at once."""
 
 
 @final
@@ -51,10 +55,14 @@ class TrialEvents:
     """Whether the sweep ends; a failure may end it."""
     observers: Observers
     """Are told each change."""
+    outside_code: OutsideCode
+    """Notes which files trials import past the sweep's snapshot."""
 
     def take(self, trial: TrialRun, event: Event) -> Verdict:
         """Take in what a slot says of the trial that it has."""
         trial.note_peaks(getattr(event, "peaks", Peaks()))
+        if isinstance(event, Report | Ended) and event.outside_code:
+            self._note_outside(trial, event.outside_code)
         if isinstance(event, Report):
             return self._on_report(trial, event)
         if isinstance(event, Ended):
@@ -65,28 +73,24 @@ class TrialEvents:
             self._on_unusable(trial, event)
         return Verdict.END
 
-    def take_in(self, trial: TrialRun, report: Report, *, is_saved: bool = False) -> Verdict:
-        """Learn from an epoch; what becomes of its trial.
+    def learn_from(self, trial: TrialRun, report: Report, *, can_wait: bool) -> TrialState | None:
+        """Learn from an epoch; the state in which its trial leaves its slot, or needs none; None if it goes on.
 
         Args:
             trial: Whose epoch.
             report: From a slot, or from the ledger in its place.
-            is_saved: It tells of a checkpoint that is new.
+            can_wait: What it needs to go on from this epoch later is on disk, or it needs nothing.
         """
         decision = Decision.CONTINUE
         if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats what is known
-            decision = self._learn(trial, report)
+            decision = self._learn(trial, report, can_wait=can_wait)
         if decision is Decision.STOP:
-            return self.end(trial, "stopped")
+            return "stopped"
         if self.sweep.max_epochs is not None and report.epoch >= self.sweep.max_epochs:
-            return self.end(trial, "done")
+            return "done"
         if decision is Decision.PAUSE:
-            return self.end(trial, "paused")
-        if self.ending.reason is not None:
-            return self.end(trial, "interrupted", verdict=Verdict.SAVE_AND_END)
-        if is_saved:
-            self.ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
-        return Verdict.GO_ON
+            return "paused"
+        return None if self.ending.reason is None else "interrupted"
 
     def end(
         self,
@@ -110,25 +114,36 @@ class TrialEvents:
         self.writer.requeue(trial, evidence, failure=failure)
         self.observers.tell("on_end", trial)
 
+    def _note_outside(self, trial: TrialRun, files: Mapping[str, str]) -> None:
+        """The trial's code is not that of its fingerprint alone."""
+        if trial.fingerprint is not None:
+            self.writer.disown(trial)
+        self.outside_code.take(trial.number, files)
+
     def _on_report(self, trial: TrialRun, report: Report) -> Verdict:
         is_saved = report.checkpoint_epoch != trial.checkpoint_epoch
         trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
-        return self.take_in(trial, report, is_saved=is_saved)
+        state = self.learn_from(trial, report, can_wait=report.checkpoint_epoch == report.epoch)
+        if state is not None:
+            return self.end(trial, state, verdict=VERDICTS.get(state, Verdict.END))
+        if is_saved:
+            self.ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
+        return Verdict.GO_ON
 
-    def _learn(self, trial: TrialRun, report: Report) -> Decision:
+    def _learn(self, trial: TrialRun, report: Report, *, can_wait: bool) -> Decision:
         loss = self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
         trial.note_epoch(report.epoch, report.metrics, loss=loss)
         self.ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
         self.observers.tell("on_report", trial)
         decision = self.rule.report(trial.number, report.epoch, loss)
-        if decision is Decision.PAUSE and report.checkpoint_epoch != report.epoch:  # its state is not on disk
+        if decision is Decision.PAUSE and not can_wait:
             self.ledger.cannot_pause(self.record)
             decision = self.rule.stop_from_now_on()
         return decision
 
     def _on_ended(self, trial: TrialRun, event: Ended) -> None:
         trial.elapsed_s = event.elapsed_s
-        trial.checkpoint_epoch = event.checkpoint_epoch or trial.checkpoint_epoch
+        trial.checkpoint_epoch = event.checkpoint_epoch
         if trial.epochs:
             self.end(trial, "done")
         else:

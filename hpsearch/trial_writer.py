@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from pathlib import Path
+from typing import Any, final
 
 from hpsearch.causes import CAUSE_CLASSES
-from hpsearch.ledger.records import OVER_STATES, FailureRecord, SweepRecord, TrialState
+from hpsearch.ledger.checkpoints import checkpoint_path, drop_later, newest_epoch
+from hpsearch.ledger.layout import checkpoint_dir
+from hpsearch.ledger.records import CODE_DIGITS, OVER_STATES, FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.lineup import LineUp
 from hpsearch.retention import Checkpoints
 from hpsearch.sweep import Sweep
 from hpsearch.trial_run import TrialRun
+
+UNKNOWN = "unknown"
+"""In place of the code of epochs that were trained with what could not be read."""
 
 
 @final
@@ -37,11 +43,21 @@ class TrialWriter:
     """Of the code that trials begin with; None if it can't be known."""
 
     def begin(self, trial: TrialRun) -> None:
-        """The trial, new or known, is `running`."""
+        """The trial, new or known, is `running`; while it is, its checkpoints come and go, and its row names none."""
         trial.state, trial.cause, trial.evidence = "running", None, None
         trial.attempts = max(trial.attempts, 1)
+        trial.code = trial.code if trial.epochs else self._code
+        drop_later(self._checkpoint_dir(trial), trial.epochs)
         if trial.row:
-            self.ledger.update_trial(trial.row, state="running", attempts=trial.attempts, evidence=None, ended_at=None)
+            values: dict[str, Any] = {
+                "state": "running",
+                "attempts": trial.attempts,
+                "evidence": None,
+                "ended_at": None,
+            }
+            if trial.epochs == 0:  # nothing on record was trained with other code than that of now
+                values |= {"fingerprint": trial.fingerprint, "code_hash": self.code_hash, "code": trial.code}
+            self.ledger.update_trial(trial.row, checkpoint_epoch=None, **values)
             return
         trial.row = self.ledger.add_trial(
             self.record,
@@ -50,18 +66,51 @@ class TrialWriter:
             seed=self.sweep.seed,
             fingerprint=trial.fingerprint,
             code_hash=self.code_hash,
+            code=trial.code,
         )
+
+    def note_code(self, trial: TrialRun) -> None:
+        """A slot is about to train the trial: where its epochs on record are of other code, it is of both from here."""
+        if not trial.code and trial.fingerprint is not None:
+            return  # an old ledger does not say; but it knew
+        known, this = (trial.code or UNKNOWN).split(", "), self._code or UNKNOWN
+        if not trial.epochs or this in known:
+            return
+        trial.code, trial.fingerprint = ", ".join([*known, this]), None
+        self.ledger.update_trial(trial.row, code=trial.code, fingerprint=None)
 
     def wait_for(self, trial: TrialRun, holder: str) -> None:
         """The trial that has just begun is `queued` instead: another process trains the same, as `holder`."""
         trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
-        evidence = f"waits for {holder}, which trains the same now"
-        self.ledger.update_trial(trial.row, state="queued", attempts=trial.attempts, evidence=evidence)
+        self.ledger.update_trial(
+            trial.row,
+            state="queued",
+            attempts=trial.attempts,
+            evidence=f"waits for {holder}, which trains the same now",
+            checkpoint_epoch=trial.checkpoint_epoch,
+        )
+
+    def disown(self, trial: TrialRun) -> None:
+        """Epochs to come are trained with other code or data than those on record: no other trial is its equal."""
+        trial.fingerprint = None
+        self.ledger.update_trial(trial.row, fingerprint=None)
+
+    def look_at_checkpoint(self, trial: TrialRun) -> None:
+        """Its newest checkpoint is what is on disk of its epochs; to be called where no slot has just said so."""
+        trial.checkpoint_epoch = newest_epoch(self._checkpoint_dir(trial), at_most=trial.epochs)
+
+    def correct_checkpoint(self, trial: TrialRun) -> None:
+        """Its row is made to name the newest checkpoint on disk where that which it names is not there."""
+        named = trial.checkpoint_epoch
+        if named is not None and checkpoint_path(self._checkpoint_dir(trial), named) is None:
+            self.look_at_checkpoint(trial)
+            self.ledger.update_trial(trial.row, checkpoint_epoch=trial.checkpoint_epoch)
 
     def requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
         """The trial is `queued` for another attempt."""
         trial.state, trial.evidence = "queued", evidence
         trial.fold_time()
+        self.look_at_checkpoint(trial)
         self.ledger.update_trial(
             trial.row, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
         )
@@ -69,6 +118,8 @@ class TrialWriter:
     def close(self, trial: TrialRun, state: TrialState, *, failure: FailureRecord | None = None) -> None:
         """The trial leaves its slot for good, or for as long as it is paused or interrupted."""
         trial.state = shown_state(trial, state)
+        if trial.checkpoint_epoch is None or state in ("failed", "interrupted"):
+            self.look_at_checkpoint(trial)
         best = trial.losses[trial.best_epoch] * self.sweep.metric.sign if trial.best_epoch else None
         with self._freeing(trial):
             self.ledger.update_trial(
@@ -120,9 +171,16 @@ class TrialWriter:
             return []
         if trial.state == "failed":
             mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
-            return [] if mends or trial.checkpoint_epoch is None else [trial]
+            return [] if mends else [trial]
         found = (self.trials[number] for number in self.checkpoints.of_no_use(trial.number, trial.losses))
         return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
+
+    @property
+    def _code(self) -> str | None:
+        return self.code_hash and self.code_hash[:CODE_DIGITS]
+
+    def _checkpoint_dir(self, trial: TrialRun) -> Path:
+        return checkpoint_dir(self.ledger.home / self.record.folder, trial.number)
 
     def _goes_on(self, trial: TrialRun) -> bool:
         return trial.state not in OVER_STATES or self.line_up.shall_go_further(trial.number)

@@ -46,7 +46,14 @@ AFTER: tuple[Column, ...] = (
         "checkpoint",
         "string",
         "",
-        "Folder of the newest checkpoint, relative to the ledger's folder; empty once it is gone.",
+        "The newest checkpoint, its epoch in its name, relative to the ledger's folder: the file of rank 0, with those"
+        " of other ranks beside it, or a Ray Tune function's folder; empty where there is none.",
+    ),
+    Column(
+        "code",
+        "string",
+        "",
+        "Hash of the code that the trial ran with; several where it was accepted that it changed, empty where unknown.",
     ),
 )
 """Columns of the trials after the metrics."""

@@ -33,7 +33,7 @@ def trial_summary(
     ranked = ranked_trials(sweep, trials)
     varying = varying_parameters(trials)
     any_reused = any(trial.reused_from for trial in trials)
-    codes = {trial.code_hash for trial in trials} - {None}
+    codes = {code for trial in trials for code in trial.codes}
     rows = [
         {"trial": trial.number, "state": trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"}
         | {name: _short(trial.point.get(name)) for name in varying}
@@ -43,7 +43,7 @@ def trial_summary(
             "duration_s": _rounded(trial.duration_s),
         }
         | ({"reused_from": trial.reused_from} if any_reused else {})
-        | ({"code": trial.code_hash and trial.code_hash[:8]} if len(codes) > 1 else {})
+        | ({"code": ", ".join(trial.codes) or None} if len(codes) > 1 else {})
         for trial in ranked
     ]
     return rows, headline(sweep, trials, is_alive=is_alive)
@@ -214,7 +214,8 @@ def trial_details(
         "seed": trial.seed,
         "attempts": trial.attempts,
         "reused_from": trial.reused_from,
-        "checkpoint": checkpoint_of(sweep, trial),
+        "checkpoint": checkpoint_of(sweep, trial, epoch=trial.checkpoint_epoch, home=home),
+        "code": trial.code,
         "log": str(log_path(home / sweep.folder, number)),
         "history": [{name: value for name, value in row.items() if name != "trial"} for row in history],
     }

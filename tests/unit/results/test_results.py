@@ -17,6 +17,7 @@ from hpsearch.results.results import Results
 from hpsearch.results.rows import history_rows, trial_columns, trial_rows
 from hpsearch.results.shown import failure_lines, headline, trial_details, trial_summary
 from hpsearch.sweep import Sweep
+from tests.checkpoints import write_checkpoint
 
 SPEC = Sweep.from_dict(
     {
@@ -78,17 +79,23 @@ def test_every_row_has_every_column_in_order(home: Path):
     sweep = fill(home)
     with Ledger(home) as ledger:
         trials = ledger.trials(sweep)
-    rows = trial_rows(sweep, trials)
+    write_checkpoint(home / "demo" / "trials" / "0002" / "checkpoint", 1)
+    rows = trial_rows(sweep, trials, home=home)
     assert [list(row) for row in rows] == [trial_columns(sweep, trials).names] * 4
     assert [row["last_acc"] for row in rows] == [0.9, None, None, None]
-    assert rows[1]["checkpoint"] == "demo/trials/0002/checkpoint"
+    assert [row["checkpoint"] for row in rows] == [
+        None,
+        "demo/trials/0002/checkpoint/epoch-000001.rank-0.pt",
+        None,
+        None,
+    ]
 
 
 def test_names_that_collide_with_fixed_columns_get_a_prefix(home: Path):
     names = ("state", "last_loss", "best_loss", "trial", "epochs_trained")
     sweep = fill(home, [dict.fromkeys(names, i) for i in range(4)])
     with Ledger(home) as ledger:
-        rows = trial_rows(sweep, ledger.trials(sweep))
+        rows = trial_rows(sweep, ledger.trials(sweep), home=home)
         history = history_rows(ledger.reports(sweep))
     assert {f"param.{name}" for name in names} <= rows[0].keys()
     assert (rows[0]["state"], rows[0]["param.state"]) == ("done", 0)
@@ -282,5 +289,5 @@ def test_the_summary_says_what_was_reused_and_what_ran_with_other_code(home: Pat
         ledger.update_trial(rows[1], reused_from="other/7", code_hash="1" * 64)
         ledger.update_trial(rows[2], code_hash="2" * 64)
         shown = {row["trial"]: row for row in trial_summary(record, ledger.trials(record))[0]}
-    assert (shown[1]["reused_from"], shown[1]["code"]) == ("other/7", "11111111")
-    assert (shown[2]["reused_from"], shown[2]["code"]) == (None, "22222222")
+    assert (shown[1]["reused_from"], shown[1]["code"]) == ("other/7", "1" * 12)
+    assert (shown[2]["reused_from"], shown[2]["code"]) == (None, "2" * 12)
