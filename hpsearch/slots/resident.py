@@ -111,7 +111,7 @@ class ResidentTrials:
             return Cleaned(fit=True)
         raised = attempt.run_out() if to_its_end else None
         closed = attempt.close(save=save)
-        notes = [] if raised is None else [raised]
+        notes = [] if raised is None else [f"after its last epoch: {raised}"]
         notes += [] if closed else ["the trainable ignored its end and still runs"]
         del attempt
         left: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from hpsearch.slots import lightning
 from hpsearch.slots.causes import user_place
 from hpsearch.slots.channel import Channel, ChannelClosed
 from hpsearch.slots.console import open_log, own_streams
+from hpsearch.slots.events import Failed
 from hpsearch.slots.messages import Closed, Finish, Listed, Reply, Saved, Step, TrialSetup, UsesBlock
 from hpsearch.slots.offspring import adopt
 from hpsearch.slots.progress import Progress
@@ -82,7 +83,7 @@ class TrialRunner:
         self._setup, self._settings, self._channel, self._block = setup, setup.settings, channel, block
         self._step = Step(save=False)
         self._progress: Progress | None = None
-        self._is_over = False
+        self._is_over = self._runs_out = False
         self._lock = threading.RLock()
         enter(setup)
 
@@ -108,7 +109,7 @@ class TrialRunner:
         with progress.active():
             last = self._call(function, progress)
         if self._is_over:
-            self._send(Closed(None if last is None else _note_of(last)))
+            self._send(Closed(None if last is None or last.failure is None else self._note_of(last.failure)))
         else:
             self._is_over = True
             self._send(replace(last or progress.ended(), is_last=True))
@@ -178,12 +179,16 @@ class TrialRunner:
             self._step = word
             return
         assert isinstance(word, Finish)
-        self._is_over = True
+        self._is_over, self._runs_out = True, word.to_its_end
         if word.save and self._progress is not None:
             self._progress.save()
         self._send(Saved())
         if not word.to_its_end:
             raise TrialStopped
+
+    def _note_of(self, failure: Failed) -> str:
+        when = "after its last epoch" if self._runs_out else "while it was stopped"
+        return f"{when}: {failure.evidence}"
 
     def _send(self, content: object) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -286,8 +291,3 @@ def load_trainable(found: Any, *, settings: SlotSettings, working_dir: str) -> C
 def import_mistake(error: BaseException) -> str:
     """Why a trainable can't be used: what was raised, and the last frame of the user's own code."""
     return f"it can't be imported: {type(error).__name__}: {error} ({user_place(error.__traceback__)})"
-
-
-def _note_of(reply: Reply) -> str:
-    assert reply.failure is not None
-    return reply.failure.evidence

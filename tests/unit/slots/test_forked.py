@@ -317,3 +317,35 @@ def test_a_trial_with_a_bad_row_is_stopped_at_once(start: Any, tmp_path: Path, r
     assert rank.step(save=False).failure is not None
     assert rank.finish(save=False, to_its_end=False).notes == ()
     assert (tmp_path / "finally").exists()
+
+
+def test_data_that_a_trial_first_asks_for_in_a_later_epoch_are_there_for_the_next(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SHARES)
+    (tmp_path / "images").mkdir()
+    source = locate(f"{tmp_path / 'train.py'}:train", spec_dir=None)
+    rank = start(source, data={"root": str(tmp_path / "images")})
+    assert [rank.step(save=False).metrics["loss"] for _ in range(2)] == [0.0, 1.0], "it is loaded in the second epoch"
+    rank.end()  # whatever becomes of the trial
+    rank.finish(save=False, to_its_end=False)
+    (tmp_path / "images" / "late").touch()  # listed once for each rank: a sweep's data do not change
+    rank.begin(Assignment(number=2, attempt=1, config={}, seed=0, max_epochs=None), None)
+    assert [rank.step(save=False).metrics["loss"] for _ in range(2)] == [0.0, 0.0]
+
+
+SHARES = """
+import torch
+import hpsearch
+
+LOADS = []
+
+
+def load():
+    LOADS.append(1)
+    return torch.zeros(1000)
+
+
+def train(config):
+    yield {"loss": float(len(LOADS))}
+    hpsearch.shared_data(load)
+    yield {"loss": float(len(LOADS))}
+"""
