@@ -72,6 +72,7 @@ class Attempt:
 
         At one more row it is stopped.
         """
+        self._progress.context.is_over = True
         with self._running():
             try:
                 if not self.has_ended:

@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -24,6 +25,17 @@ _CHUNK = 2**20
 
 class ChannelClosed(Exception):
     """The other end is gone."""
+
+
+def wait_for_any(channels: Sequence[Channel], timeout_s: float | None) -> list[Channel]:
+    """Those of some channels from which `receive` has something to say: a message, a part of one, or the end.
+
+    Args:
+        channels: To wait for.
+        timeout_s: Seconds; None for ever.
+    """
+    waiting = [channel for channel in channels if channel.has_message]
+    return waiting or select.select(channels, [], [], timeout_s)[0]
 
 
 @dataclass(frozen=True)
@@ -123,14 +135,20 @@ class Channel:
             raise ChannelClosed("the other end is gone")
         self._received += data
 
+    @property
+    def has_message(self) -> bool:
+        """Whether a whole message was read from the socket and not received yet: `select` does not know of it."""
+        if len(self._received) < _HEADER.size:
+            return False
+        length, num_files = _HEADER.unpack_from(self._received)
+        return len(self._received) >= _HEADER.size + length and len(self._files) >= num_files
+
     def _complete(self) -> Message | None:
         """The first message, if all of it is here."""
-        if len(self._received) < _HEADER.size:
+        if not self.has_message:
             return None
         length, num_files = _HEADER.unpack_from(self._received)
         end = _HEADER.size + length
-        if len(self._received) < end or len(self._files) < num_files:
-            return None
         content = pickle.loads(bytes(self._received[_HEADER.size : end]))
         del self._received[:end]
         files, self._files = tuple(self._files[:num_files]), self._files[num_files:]

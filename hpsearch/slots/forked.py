@@ -7,14 +7,13 @@ and learns how the process ended from the server, which is its parent.
 from __future__ import annotations
 
 import os
-import select
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
 from hpsearch.slots.causes import exit_evidence, exit_words
-from hpsearch.slots.channel import Channel, ChannelClosed, Message
+from hpsearch.slots.channel import Channel, ChannelClosed, Message, wait_for_any
 from hpsearch.slots.events import Assignment, Failed
 from hpsearch.slots.messages import (
     Cleaned,
@@ -229,7 +228,7 @@ class ForkedTrials:
         if not watched:
             trial.status = 0
             return
-        ready, _, _ = select.select(watched, [], [], timeout_s)
+        ready = wait_for_any(watched, timeout_s)
         if trial.channel in ready:
             self._hear(trial)
         elif server is not None and server in ready:
@@ -267,7 +266,7 @@ class ForkedTrials:
             trial.status, trial.lost_server = 0, True
             return
         if message is not None and isinstance(message.content, Exited) and message.content.pid == trial.process.pid:
-            while not trial.is_mute and select.select([trial.channel], [], [], 0)[0]:  # what it said before
+            while not trial.is_mute and wait_for_any([trial.channel], 0):  # what it said before
                 self._hear(trial)
             trial.status = message.content.status
 

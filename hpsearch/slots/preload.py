@@ -195,8 +195,10 @@ class PreloadServer:
             self._bury()
             if self._listener.fileno() in ready:
                 self._accept()
-            for each in [each for each in ready if each in self._ranks]:
-                launched = self._hear(self._ranks[each])
+            for rank in [self._ranks[each] for each in ready if each in self._ranks]:
+                launched = self._hear(rank)
+                while launched is None and rank.has_message:
+                    launched = self._hear(rank)
                 if launched is not None:
                     return launched
         return None

@@ -54,7 +54,7 @@ class RaySession:
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:
         """One row, and the state after it."""
-        if checkpoint is not None:
+        if checkpoint is not None and not self._context.is_over:
             self._persist(checkpoint, epoch=self._context.epochs_done + 1)
         report(metrics)
 
@@ -98,20 +98,21 @@ class RaySession:
             shutil.copytree(folder, beside)
         shutil.rmtree(mine, ignore_errors=True)
         beside.rename(mine)
+        kept = {epoch, self.checkpoint_epoch}  # the one before stays: this one's report may get lost
         self.checkpoint_epoch = epoch
         if whole.exists():
             for part in parts.parent.glob(f"{parts.name}.*") if self._context.rank == 0 else [mine]:
                 _add_missing(part, whole)
-        self._drop_old(epoch, mine)
+        self._drop_old(kept, mine)
 
-    def _drop_old(self, epoch: int, mine: Path) -> None:
+    def _drop_old(self, kept: set[int | None], mine: Path) -> None:
         if self._context.rank:
             for old in self._checkpoints.glob(f"ray-part-*.{self._context.rank}"):
                 if old != mine:
                     shutil.rmtree(old, ignore_errors=True)
             return
         for old in self._checkpoints.glob("ray-epoch-*"):
-            if not epoch - 1 <= _epoch_of(old) <= epoch:  # the one before stays: this one's report may get lost
+            if _epoch_of(old) not in kept:
                 shutil.rmtree(old, ignore_errors=True)
 
 

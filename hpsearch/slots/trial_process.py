@@ -182,6 +182,8 @@ class TrialRunner:
         self._is_over, self._runs_out = True, word.to_its_end
         if word.save and self._progress is not None:
             self._progress.save()
+        if self._progress is not None:
+            self._progress.context.is_over = True
         self._send(Saved())
         if not word.to_its_end:
             raise TrialStopped

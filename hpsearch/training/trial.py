@@ -77,6 +77,8 @@ class TrialContext:
         """Epoch of the checkpoint that this attempt went on from; 0 for none."""
         self.checkpoint_warning: str | None = None
         """One sentence when a damaged checkpoint was passed over; whoever tells it takes it away."""
+        self.is_over = False
+        """Whether the trial has its last epoch: what runs now is its own end, and writes no checkpoint of ours."""
         self._has_joined = False
         self._device = device
         self._loader_workers = loader_workers

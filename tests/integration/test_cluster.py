@@ -46,6 +46,7 @@ TRAIN = '''
 import itertools
 import os
 import time
+import hpsearch
 import ray
 import torch.distributed as dist
 
@@ -55,13 +56,28 @@ def where(config):
         time.sleep(0.1 * config["waits"])
         node = int(ray.get_runtime_context().get_node_id()[:8], 16)
         nodes = [node]
-        if dist.is_initialized():
+        if hpsearch.current_trial().world_size > 1:
             nodes = [None] * dist.get_world_size()
             dist.all_gather_object(nodes, node)
         print("here is", os.getcwd(), flush=True)
         yield {"loss": config["x"] / epoch, "nodes": len(set(nodes)), "node": node}
         if epoch >= 2 and (not config["waits"] or os.path.exists("enough")):
             return
+'''
+PLACED = '''
+import os
+import hpsearch
+import torch.distributed as dist
+
+def where(config):
+    """Two epochs in a process that knows nothing of Ray."""
+    trial = hpsearch.current_trial()
+    for epoch in (1, 2):
+        own = {name: int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "NODE_RANK")}
+        all_of_them = [None] * trial.world_size
+        dist.all_gather_object(all_of_them, own)
+        assert [each["NODE_RANK"] for each in all_of_them] == [0, 1]
+        yield {"loss": config["x"] / epoch, "nodes": own["GROUP_WORLD_SIZE"], "ranks_here": own["LOCAL_WORLD_SIZE"]}
 '''
 SPEC = """
 name: {name}
@@ -103,10 +119,10 @@ def cluster() -> Iterator[Any]:
 def project(tmp_path: Path) -> Callable[..., Path]:
     """A folder with a trainable and a spec."""
 
-    def make(name: str, *, values: str = "1, 2", waits: int = 0, workers: int = 1) -> Path:
+    def make(name: str, *, values: str = "1, 2", waits: int = 0, workers: int = 1, code: str = TRAIN) -> Path:
         folder = tmp_path / "project"
         folder.mkdir()
-        (folder / "train.py").write_text(textwrap.dedent(TRAIN))
+        (folder / "train.py").write_text(textwrap.dedent(code))
         spec = SPEC.format(name=name, values=values, waits=waits, workers=workers)
         (folder / f"{name}.yaml").write_text(spec)
         return folder
@@ -199,6 +215,15 @@ def test_the_ranks_of_a_trial_may_lie_on_two_nodes_and_ray_is_left(cluster, proj
     assert trials["state"].tolist() == ["done", "done"]
     assert set(trials["last_nodes"]) == {2}
     assert len(cluster.list_all_nodes()) == 2 and all(node.any_processes_alive() for node in cluster.list_all_nodes())
+
+
+def test_ranks_in_processes_of_their_own_know_on_which_of_two_nodes_they_are(cluster, project, start):
+    folder = project("placed", workers=2, code=PLACED)
+    process = start(folder, *command("sweep", "placed.yaml"), RAY_ADDRESS=cluster.address)
+    output = finish(process)
+    assert process.returncode == 0, output
+    trials = Results(folder / "sweeps", "placed").trials
+    assert set(trials["last_nodes"]) == {2} and set(trials["last_ranks_here"]) == {1}
 
 
 def test_a_node_that_joins_is_used_and_one_that_leaves_costs_no_trial(cluster, project, start):

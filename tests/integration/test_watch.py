@@ -36,7 +36,7 @@ def test_a_sweep_that_runs_is_seen_from_another_terminal(tmp_path: Path):
         assert all(trial["memory_gib"] > 0.1 and trial["last"] is not None for trial in found["running"])
         rosters = [json.loads(path.read_text()) for path in tmp_path.glob("sweeps/watched/trials/*/processes.json")]
         titles = [psutil.Process(roster["ranks"][0]["process"]["pid"]).cmdline()[0] for roster in rosters]
-        assert len(titles) == 2 and all(title.startswith("ray::") for title in titles)
+        assert len(titles) == 2 and all(title.startswith("hpsearch watched trial ") for title in titles)
         text = look(watched, "--once")
         assert f"runs in process {watched.process.pid}" in text
         assert text.count("GiB") >= 4
