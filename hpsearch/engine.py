@@ -23,6 +23,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
 from hpsearch.observers import Observer, Observers
 from hpsearch.outside_code import OutsideCode
+from hpsearch.setup_cost import SetupCost
 from hpsearch.replay import Replay
 from hpsearch.retention import Checkpoints
 from hpsearch.room import Room
@@ -111,6 +112,7 @@ class Engine:
             code_hash=None if memory is None else memory.code_hash,
         )
         self._outside_code = OutsideCode(ledger, record)
+        self._setup_cost = SetupCost(sweep, ledger, record)
         self._events = TrialEvents(
             sweep=sweep,
             ledger=ledger,
@@ -124,6 +126,7 @@ class Engine:
             ending=self.ending,
             observers=self._observers,
             outside_code=self._outside_code,
+            setup_cost=self._setup_cost,
         )
         self._answers = Answers(
             ledger=ledger,
@@ -235,7 +238,8 @@ class Engine:
             elif trial.state in UNDER_WAY_STATES:
                 self._writer.close(trial, "interrupted")
         broken = (self._searcher.failure, self._rule.failure, *self._observers.left_out)
-        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *broken, *self._outside_code.notes)))
+        notes = (*broken, *self._outside_code.notes, *self._setup_cost.notes)
+        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *notes)))
         self._ledger.end_sweep(self.record, self.ending.state, remarks or None)
 
     def exhaustion(self) -> str | None:

@@ -18,6 +18,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
 from hpsearch.observers import Observers
 from hpsearch.outside_code import OutsideCode
+from hpsearch.setup_cost import SetupCost
 from hpsearch.slots.events import Ended, Event, Failed, Peaks, Report, Unusable, Verdict
 from hpsearch.stopping import Decision, Replaceable
 from hpsearch.sweep import Sweep
@@ -57,6 +58,8 @@ class TrialEvents:
     """Are told each change."""
     outside_code: OutsideCode
     """Notes which files trials import past the sweep's snapshot."""
+    setup_cost: SetupCost
+    """Notes it where trials spend much of their time on their set-up."""
 
     def take(self, trial: TrialRun, event: Event) -> Verdict:
         """Take in what a slot says of the trial that it has."""
@@ -125,6 +128,7 @@ class TrialEvents:
         trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
         state = self.learn_from(trial, report, can_wait=report.checkpoint_epoch == report.epoch)
         if state is not None:
+            self.setup_cost.take(report.setup_s, report.elapsed_s)
             return self.end(trial, state, verdict=VERDICTS.get(state, Verdict.END))
         if is_saved:
             self.ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
@@ -143,6 +147,7 @@ class TrialEvents:
 
     def _on_ended(self, trial: TrialRun, event: Ended) -> None:
         trial.elapsed_s = event.elapsed_s
+        self.setup_cost.take(event.setup_s, event.elapsed_s)
         trial.checkpoint_epoch = event.checkpoint_epoch
         if trial.epochs:
             self.end(trial, "done")

@@ -71,6 +71,8 @@ class Report:
     """Epoch of the newest checkpoint; None without one."""
     peaks: Peaks = field(default_factory=Peaks)
     """Memory so far."""
+    setup_s: float | None = None
+    """Seconds that the attempt's first epoch took longer than its later ones; None before there is a later one."""
     outside_code: Mapping[str, str] = field(default_factory=dict)
     """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 
@@ -85,6 +87,8 @@ class Ended:
     """Epoch of the newest checkpoint; None without one."""
     peaks: Peaks = field(default_factory=Peaks)
     """Memory."""
+    setup_s: float | None = None
+    """Seconds that the attempt's first epoch took longer than its later ones; None before there is a later one."""
     outside_code: Mapping[str, str] = field(default_factory=dict)
     """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 

@@ -37,11 +37,23 @@ class Leg:
         """Seconds of training so far."""
         self._checkpoint_epoch: int | None = None
         self._peaks = Peaks()
+        self._rounds: list[float] = []
         self._ranks_agree = True
         self._outside_code: dict[str, str] = {}
         self._saved_at, self._save_s = time.monotonic(), 0.0
         log = self.dir / "log.txt"
         self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
+
+    def note_time(self, seconds: float) -> None:
+        """An epoch, or what ended in place of one, took so long."""
+        self.elapsed_s += seconds
+        self._rounds.append(seconds)
+
+    @property
+    def _setup_s(self) -> float | None:
+        """The last round is no whole epoch where the trainable has ended."""
+        first, later = self._rounds[:1], self._rounds[1:]
+        return max(first[0] - sum(later) / len(later), 0.0) if later else None
 
     @property
     def is_to_save(self) -> bool:
@@ -83,7 +95,11 @@ class Leg:
             return event
         facts: dict[str, Any] = {"elapsed_s": self.elapsed_s, "peaks": self._peaks}
         if not isinstance(event, Failed):
-            facts |= {"checkpoint_epoch": self._checkpoint_epoch, "outside_code": dict(self._outside_code)}
+            facts |= {
+                "checkpoint_epoch": self._checkpoint_epoch,
+                "setup_s": self._setup_s,
+                "outside_code": dict(self._outside_code),
+            }
         return type(event)(**{**vars(event), **facts})
 
     def log_tail(self) -> str:

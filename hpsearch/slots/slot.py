@@ -73,7 +73,7 @@ class Slot:
             event = self._lost(leg, lost)
         except (RanksLate, RayError) as error:
             event = self._lost(leg, RankLost(0, 0, _in_short(error)))
-        leg.elapsed_s += time.monotonic() - start
+        leg.note_time(time.monotonic() - start)
         return leg.with_facts(event)
 
     def be(self, number: int) -> None:

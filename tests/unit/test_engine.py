@@ -143,7 +143,7 @@ def test_a_trial_is_done_at_the_last_epoch(bench):
     b = bench(limits={"epochs": 2})
     assert b.leg().save_epochs == (1, 2, 3)
     assert b.report(1, 1) is Verdict.GO_ON
-    assert b.report(1, 2) is Verdict.END
+    assert b.report(1, 2) is Verdict.RUN_OUT, "what comes after its loop still runs"
     assert b.states() == ["done"]
 
 
