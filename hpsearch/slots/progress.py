@@ -25,6 +25,7 @@ from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.world import RankPlace
 from hpsearch.training.sharing import Sharing
 from hpsearch.training.stepper import Watch
+from hpsearch.training.torchrun import in_group
 from hpsearch.training.trial import TrialContext, activate
 
 
@@ -129,11 +130,16 @@ class Progress:
         return self.checkpoint_epoch
 
     def _note_beginning(self) -> None:
-        """Say once, in the log, where a trial that was trained before goes on."""
+        """Say once, in the log, where a trial that was trained before goes on, and whether its ranks train alone."""
         first, known = self.context.epochs_done, self._assignment.known_epochs
         if self._has_begun or not first:
             return
         self._has_begun = True
+        if self._rank == 0 and self.context.world_size > 1 and not in_group():
+            note(
+                f"its {self.context.world_size} ranks are in no process group, so each of them trains alone: call"
+                " hpsearch.current_trial() or torch.distributed.init_process_group() in the training code"
+            )
         if self._rank == 0 and first > 1:
             note(f"goes on from its checkpoint of epoch {first - 1}")
         elif self._rank == 0 and known:

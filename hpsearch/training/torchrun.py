@@ -14,6 +14,13 @@ def has_place() -> bool:
     return os.environ.keys() >= VARIABLES
 
 
+def in_group() -> bool:
+    """Whether this process is in a process group, made by its own code or by hpsearch."""
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
 def place_from_environment() -> dict[str, Any]:
     """`rank`, `world_size` and `device`, as `TrialContext` takes them; empty where nothing has set them."""
     if not has_place():
