@@ -88,10 +88,12 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
 
 
 def setproctitle(title: str) -> None:
-    """What this process is called in `ps` and `top`."""
+    """What this process is called in `ps` and `top`; at most as long as its command line was."""
     import setproctitle as library
 
+    os.environ["SPT_NOENV"] = "1"  # else the first call takes the room of the environment too, which `/proc` then lacks
     library.setproctitle("".join(sign if sign.isprintable() else "?" for sign in title))
+    del os.environ["SPT_NOENV"]
 
 
 @final

@@ -32,6 +32,8 @@ from typing import Any, final
 
 from hpsearch.slots.state.user_files import is_users_code
 
+MAX_BITS = 128
+"""Of a number that a message shows; Python itself refuses to write out some thousand digits."""
 MAX_DEPTH = 8
 """Containers and objects within each other that are looked into."""
 MAX_MEMBERS = 512
@@ -317,6 +319,8 @@ def short(value: object) -> str:
         ('0.5', 'a list of 2', 'a str of 50')
     """
     kind = type(value)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return f"an int of {value.bit_length()} bits"
     if kind in {int, float, bool, type(None)} or (kind in {str, bytes} and len(repr(value)) <= 32):
         return repr(value)
     article = "an" if kind.__name__[0] in "aeiouAEIOU" else "a"

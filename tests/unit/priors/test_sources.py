@@ -250,8 +250,8 @@ def test_another_prior_is_another_spec(home, make, old, monkeypatch):
 )
 def test_a_sweep_says_at_its_start_what_it_begins_with(home, make, old, monkeypatch, prior, said):
     old("first", [(0.1, [3.0, 1.0]), (0.2, [2.0])])
-    notes: list[str | None] = []
-    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: notes.append(self._note))
+    notes: list[str] = []
+    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: notes.extend(self._notes))
     Run(sweep=make(prior=prior), home=home, show="none").start()
     assert notes == [said]
 

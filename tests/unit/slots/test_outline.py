@@ -164,3 +164,7 @@ def test_a_value_is_named_shortly() -> None:
         "a str of 50",
         "a ReLU",
     ]
+
+
+def test_a_number_of_thousands_of_digits_is_named_by_its_size():
+    assert short(10**5000) == "an int of 16610 bits"
