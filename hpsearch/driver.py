@@ -227,9 +227,9 @@ class _Held:
 
     def _train(self, engine: Engine, prior: Prior | None, num_known: int) -> int | None:
         """Run legs until there are none."""
-        import cloudpickle
+        from hpsearch.slots.with_parameters import ship
 
-        shipped = cloudpickle.dumps(self.trainable)
+        shipped = ship(self.trainable)
         is_too_late = prior is None and self.known is not None  # to begin with anything
         note = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
         needs_ray = self._ray_call()

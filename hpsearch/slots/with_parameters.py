@@ -8,11 +8,26 @@ and the whole lies in a sealed block of memory, of which each trial maps the sam
 from __future__ import annotations
 
 import pickle
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from hpsearch.training.sealed_memory import make_block, map_block
+
+
+def ship(trainable: object) -> bytes:
+    """A function, or the place where it is, pickled for the ranks.
+
+    References to objects of Ray know their owner only if Ray's own pickler has written them.
+    """
+    import cloudpickle
+
+    plain: bytes = cloudpickle.dumps(trainable)
+    ray: Any = sys.modules.get("ray")
+    if not refers_to_ray(plain) or ray is None or not ray.is_initialized():
+        return plain
+    return ray.cloudpickle.dumps(trainable)  # type: ignore[no-any-return]
 
 
 def refers_to_ray(trainable: bytes) -> bool:
@@ -30,12 +45,11 @@ def resolve(trainable: bytes) -> int:
         OSError: There is not enough memory.
         RayError: An object is lost.
     """
-    import cloudpickle
     import ray
 
     from hpsearch.training.shared_data import pack
 
-    function = cloudpickle.loads(trainable)
+    function = ray.cloudpickle.loads(trainable)
     for registry in _registries(function):
         registry.to_flush.update({name: ray.get(object_) for name, object_ in registry.references.items()})
         registry.references.clear()

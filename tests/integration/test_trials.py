@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import hpsearch
+
 from tests.integration.conftest import Outcome, run_sweep
 
 pytestmark = pytest.mark.ray
@@ -256,3 +258,26 @@ def test_logging_that_the_first_trial_sets_up_works_in_every_trial(sweep, isolat
     for number in (1, 2, 3):
         assert outcome.log(number).count("hello from") == 1 and "printed" in outcome.log(number)
         assert "Logging error" not in outcome.log(number)
+
+
+@pytest.mark.parametrize("isolation", ["process", "slot"])
+def test_objects_that_ray_holds_for_a_function_reach_its_trials(ray_session, home, isolation):
+    from ray import tune
+
+    def train(config, table):
+        tune.report({"loss": config["x"] + sum(table)})
+
+    bound = tune.with_parameters(train, table=list(range(1000)))
+    results = hpsearch.run(
+        {
+            "name": "bound",
+            "metric": {"name": "loss", "goal": "minimize"},
+            "parameters": {"x": 0.5},
+            "limits": {"trials": 1},
+            "resources": {"gpu": 0},
+            "isolation": isolation,
+        },
+        bound,
+        home=home,
+    )
+    assert results.trials["last_loss"].tolist() == [499500.5]

@@ -60,9 +60,9 @@ def start(tmp_path: Path) -> Iterator[Any]:
     ranks: list[ForkedTrials] = []
 
     def begin(function: Any, *, config: dict[str, Any] | None = None, **settings: Any) -> ForkedTrials:
-        # the settings of a server's trials are those of the rank that started it: what differs comes by config
         rank = _rank(tmp_path, function, **settings)
         ranks.append(rank)
+        rank.load()
         rank.begin(Assignment(number=1, attempt=1, config=config or {}, seed=0, max_epochs=None), None)
         return rank
 
@@ -349,3 +349,16 @@ def train(config):
     hpsearch.shared_data(load)
     yield {"loss": float(len(LOADS))}
 """
+
+
+def test_objects_bound_by_with_parameters_are_mapped_not_copied(start: Any) -> None:
+    import torch
+    from ray import tune
+
+    def train(config: dict[str, Any], weights: Any) -> Iterator[dict[str, float]]:
+        with open("/proc/self/maps") as maps:
+            mapped = "memfd:hpsearch-data-function-" in maps.read()
+        yield {"loss": float(weights.sum()), "mapped": mapped}
+
+    rank = start(tune.with_parameters(train, weights=torch.ones(100_000)))
+    assert rank.step(save=False).metrics == {"loss": 100_000.0, "mapped": 1.0}
