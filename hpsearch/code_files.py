@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -102,6 +103,24 @@ def third_party_modules(code: CodeFiles) -> tuple[str, ...]:
             if module is not None:
                 found[module] = None
     return tuple(found)
+
+
+def modules_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The same of a function that travels by value: what it imports, and where the globals that it names are from."""
+    search = _Search(tuple(sys.path), Libraries())
+    function = inspect.unwrap(function)
+    with suppress(OSError, TypeError):
+        tree = _parsed(textwrap.dedent(inspect.getsource(function)).encode())
+        names = [*_imported_names(tree, "", is_package=False), *_modules_named(function)]
+        return tuple(dict.fromkeys(found for name in names if (found := search.library_module(name)) is not None))
+    return ()
+
+
+def _modules_named(function: Callable[..., Any]) -> Iterator[str]:
+    for value in inspect.getclosurevars(function).globals.values():
+        name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        if isinstance(name, str) and name != "__main__":
+            yield name
 
 
 def _read_files(start: Path, module: str, called: str, *, beside_first: bool) -> CodeFiles:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.code_files import CodeFiles, read_code, third_party_modules
+from hpsearch.code_files import CodeFiles, modules_of, read_code, third_party_modules
 from hpsearch.code_snapshot import check_size, snapshot
 from hpsearch.engine import Engine
 from hpsearch.errors import LedgerError, Problem, SpecError, in_short
@@ -248,9 +248,12 @@ class _Held:
                 notes=tuple(filter(None, (note, needs_ray))),
                 isolation="slot" if needs_ray else self.run.sweep.isolation,
                 code_dir=code_dir,
-                preload=third_party_modules(self.files),
+                preload=third_party_modules(self.files) or self._modules_of_function(),
             )
             return session.run()
+
+    def _modules_of_function(self) -> tuple[str, ...]:
+        return () if isinstance(self.trainable, TrainableSource) else modules_of(self.trainable)
 
     def _ray_call(self) -> str | None:
         """Why the trials can't have processes of their own, if they asked for that and can't."""

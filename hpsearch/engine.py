@@ -23,11 +23,11 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.lineup import LineUp
 from hpsearch.observers import Observer, Observers
 from hpsearch.outside_code import OutsideCode
-from hpsearch.setup_cost import SetupCost
 from hpsearch.replay import Replay
 from hpsearch.retention import Checkpoints
 from hpsearch.room import Room
 from hpsearch.search.contract import Searcher
+from hpsearch.setup_cost import SetupCost
 from hpsearch.slots.events import Assignment, Event, Failed, Verdict
 from hpsearch.space import to_config
 from hpsearch.stopping import Replaceable, StoppingRule, make_stopping_rule
@@ -112,7 +112,7 @@ class Engine:
             code_hash=None if memory is None else memory.code_hash,
         )
         self._outside_code = OutsideCode(ledger, record)
-        self._setup_cost = SetupCost(sweep, ledger, record)
+        self._setup_cost = SetupCost(ledger, record)
         self._events = TrialEvents(
             sweep=sweep,
             ledger=ledger,

@@ -1,4 +1,4 @@
-"""What trials spend on their set-up, before they train: worth a note where a process for each costs a tenth of a trial."""
+"""What trials spend on their set-up, before they train: worth a note where it takes a tenth of a trial."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import final
 
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.sweep import Sweep
 
 SHARE = 0.1
 """Set-up that takes more than this part of the trials is worth a note."""
@@ -20,10 +19,9 @@ MIN_TRIALS = 3
 class SetupCost:
     """Adds up over the trials of one sweep, and says so once."""
 
-    def __init__(self, sweep: Sweep, ledger: Ledger, record: SweepRecord) -> None:
+    def __init__(self, ledger: Ledger, record: SweepRecord) -> None:
         self.notes: list[str] = []
         """What was noted, for the end of the sweep."""
-        self._matters = sweep.isolation == "process"
         self._ledger, self._record = ledger, record
         self._trials, self._setup_s, self._trained_s = 0, 0.0, 0.0
 
@@ -31,16 +29,15 @@ class SetupCost:
         """An attempt has ended.
 
         Args:
-            setup_s: Seconds that its first epoch took longer than its later ones; None where there are none.
+            setup_s: Seconds that its first epoch took longer than its later ones; None where there are none, and where
+                a process trains trial after trial.
             trained_s: Seconds of the whole attempt.
         """
-        if setup_s is None or not self._matters or self.notes:
+        if setup_s is None or self.notes:
             return
-        self._trials, self._setup_s, self._trained_s = (
-            self._trials + 1,
-            self._setup_s + setup_s,
-            self._trained_s + trained_s,
-        )
+        self._trials += 1
+        self._setup_s += setup_s
+        self._trained_s += trained_s
         if self._trials < MIN_TRIALS or self._setup_s < max(SHARE * self._trained_s, LEAST_S * self._trials):
             return
         note = (

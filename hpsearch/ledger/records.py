@@ -101,7 +101,7 @@ class TrialRecord:
     host_peak_gib: float | None
     """Most host memory resident, summed over ranks."""
     checkpoint_epoch: int | None
-    """Epoch of the newest checkpoint, which is complete in the trial's own folder; None without one, and while it runs."""
+    """Epoch of the newest checkpoint, complete in the trial's own folder; None without one, and while it runs."""
     reused_from: str | None
     """The trial that answered, as `sweep/number`."""
     code_hash: str | None = None

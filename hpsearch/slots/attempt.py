@@ -47,8 +47,8 @@ class Attempt:
             assignment, settings=settings, place=place, ranks_here=ranks_here, in_ray_session=in_ray_session
         )
         self._stepper = make_stepper(function, dict(assignment.config), self._progress.context)
-        self.has_ended = False
-        """Whether the trainable is over, by itself or by a failure."""
+        self.has_ended = self.goes_on = False
+        """Whether the trainable is over, by itself or by a failure; whether it gave a row after its last epoch."""
         reset_peaks()
 
     def advance(self, *, save: bool) -> Reply:
@@ -76,7 +76,7 @@ class Attempt:
         with self._running():
             try:
                 if not self.has_ended:
-                    self._stepper.advance()
+                    self.goes_on = self._stepper.advance() is not None
             except BaseException as error:
                 if isinstance(error, SystemExit) and not error.code:
                     return None

@@ -141,7 +141,7 @@ class Channel:
         if len(self._received) < _HEADER.size:
             return False
         length, num_files = _HEADER.unpack_from(self._received)
-        return len(self._received) >= _HEADER.size + length and len(self._files) >= num_files
+        return bool(len(self._received) >= _HEADER.size + length and len(self._files) >= num_files)
 
     def _complete(self) -> Message | None:
         """The first message, if all of it is here."""

@@ -72,7 +72,8 @@ class Report:
     peaks: Peaks = field(default_factory=Peaks)
     """Memory so far."""
     setup_s: float | None = None
-    """Seconds that the attempt's first epoch took longer than its later ones; None before there is a later one."""
+    """Seconds that an attempt's first epoch took longer than its later ones; None before there is a later one, and
+    where the process was there before."""
     outside_code: Mapping[str, str] = field(default_factory=dict)
     """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 
@@ -88,7 +89,8 @@ class Ended:
     peaks: Peaks = field(default_factory=Peaks)
     """Memory."""
     setup_s: float | None = None
-    """Seconds that the attempt's first epoch took longer than its later ones; None before there is a later one."""
+    """Seconds that an attempt's first epoch took longer than its later ones; None before there is a later one, and
+    where the process was there before."""
     outside_code: Mapping[str, str] = field(default_factory=dict)
     """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 

@@ -16,6 +16,7 @@ from hpsearch.slots.causes import exit_evidence, exit_words
 from hpsearch.slots.channel import Channel, ChannelClosed, Message, wait_for_any
 from hpsearch.slots.events import Assignment, Failed
 from hpsearch.slots.messages import (
+    GOES_ON,
     Cleaned,
     Closed,
     Exited,
@@ -36,11 +37,13 @@ from hpsearch.slots.preload_client import ServerLost, connect
 from hpsearch.slots.roster import Process
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.with_parameters import refers_to_ray, resolve
-from hpsearch.slots.world import Meeting, RankPlace
+from hpsearch.slots.world import Meeting, RankPlace, variables
 from hpsearch.training.sealed_memory import Shelf
 
 FORK_TIMEOUT_S = 60.0
 """A server that has not forked by then hangs."""
+FORK_TRIES = 3
+"""Servers that may be gone one after the other before an attempt is given up."""
 SAVE_TIMEOUT_S = 25.0
 """A trial that is let go of may take so long to write its last checkpoint."""
 STOP_TIMEOUT_S = 5.0
@@ -77,6 +80,8 @@ class ForkedTrials:
         self._trial: _Trial | None = None
         self._listings: dict[str, str] = {}
         self._shelf = Shelf()
+        self._goes_on = False
+        """Whether the trainable's loop is longer than `limits.epochs`: it would train one epoch for nothing."""
         self._function: int | None = None
         """An open file with the function, where objects in Ray's store are bound to it."""
 
@@ -95,24 +100,17 @@ class ForkedTrials:
         """Have a process for a new attempt; it imports the user's code at once, and waits there.
 
         Raises:
-            ServerLost: The server is gone; a next try starts another one.
+            ServerLost: The server is gone, and so are others that were started in its place.
         """
-        mine, theirs = Channel.pair()
-        try:
-            server = self._connected()
-            files = (theirs.fileno(), *([] if self._function is None else [self._function]))
-            server.send(Launch(self._setup(assignment, meeting)), files)
-            message = server.receive(FORK_TIMEOUT_S)
-        except ChannelClosed as error:
-            self._forget_server()
-            raise ServerLost("the preload server is gone") from error
-        finally:
-            theirs.close()
-        if message is None or not isinstance(message.content, Forked):
-            self._forget_server()
-            raise ServerLost("the preload server does not answer")
+        for tries_left in reversed(range(FORK_TRIES)):
+            try:
+                pid, channel = self._fork(assignment, meeting)
+                break
+            except ServerLost:
+                if not tries_left:
+                    raise
         log = Path(self._settings.trials_dir) / f"{assignment.number:04d}" / "log.txt"
-        self._trial = _Trial(message.content.pid, mine, log)
+        self._trial = _Trial(pid, channel, log)
         self._shelf.begin()
         return self._trial.process
 
@@ -147,13 +145,17 @@ class ForkedTrials:
         trial, self._trial = self._trial, None
         if trial is None:
             return Cleaned(fit=True)
+        to_its_end = to_its_end and self._settings.grace_s > 0 and not self._goes_on
         self._say_finish(trial, Finish(save, to_its_end))
         own_end = to_its_end or trial.has_ended
-        limit = self._settings.grace_s if own_end else STOP_TIMEOUT_S
+        limit = max(self._settings.grace_s, STOP_TIMEOUT_S) if own_end else STOP_TIMEOUT_S
         if not trial.has_ended:
             self._wait(trial, SAVE_TIMEOUT_S if save else limit, until_saved=True)
         self._wait(trial, limit)
         notes = [trial.note] if trial.note is not None else []
+        if trial.goes_on:
+            self._goes_on = True
+            notes.append(GOES_ON)
         if trial.status is None:
             notes.append(_overrun(limit) if own_end else "the trainable ignored its end and was killed")
             self._kill(trial)
@@ -173,6 +175,27 @@ class ForkedTrials:
             os.close(self._function)
             self._function = None
 
+    def _fork(self, assignment: Assignment, meeting: Meeting | None) -> tuple[int, Channel]:
+        """A new process, and the channel to it; raises ServerLost if the server is gone or hangs."""
+        mine, theirs = Channel.pair()
+        try:
+            server = self._connected()
+            files = (theirs.fileno(), *([] if self._function is None else [self._function]))
+            server.send(Launch(self._setup(assignment, meeting)), files)
+            message = server.receive(FORK_TIMEOUT_S)
+            if message is not None and isinstance(message.content, Forked):
+                return message.content.pid, mine
+        except ChannelClosed:
+            message = None
+        except BaseException:
+            mine.close()
+            raise
+        finally:
+            theirs.close()
+        mine.close()
+        self._forget_server()
+        raise ServerLost("the preload server of its node is gone")
+
     def _connected(self) -> Channel:
         """The server, started if nobody has done so; raises ServerLost if it does not come up."""
         if self._server is None:
@@ -181,10 +204,17 @@ class ForkedTrials:
                 name=server_name(settings.run),
                 sweep=settings.sweep,
                 modules=settings.preload,
+                differing=self._differing(),
                 snapshot=None if code is None else (code, settings.working_dir, self._working_dir),
             )
             self._server = connect(options, self._environment(), self._sys_path)
         return self._server
+
+    def _differing(self) -> frozenset[str]:
+        """Variables that trials have otherwise than the server, which has no GPU and is no rank."""
+        meeting = Meeting(address="", port=0, run="") if self._place.world_size > 1 else None
+        gpus = {"CUDA_VISIBLE_DEVICES"} if self._settings.request.gpu else set()
+        return frozenset(variables(self._place, meeting).keys() | gpus)
 
     def _environment(self) -> dict[str, str]:
         """Of the server, and of every trial; the number of threads is Ray's."""
@@ -255,7 +285,7 @@ class ForkedTrials:
         elif isinstance(content, Saved):
             trial.is_saved = True
         elif isinstance(content, Closed):
-            trial.is_closed, trial.note = True, content.note
+            trial.note, trial.goes_on = content.note, content.goes_on
 
     def _hear_server(self, trial: _Trial, server: Channel) -> None:
         try:
@@ -315,7 +345,7 @@ class _Trial:
         self.status: int | None = None
         """Its exit status, once it is gone."""
         self.note: str | None = None
-        self.is_saved = self.is_closed = self.is_mute = self.lost_server = False
+        self.is_saved = self.is_mute = self.lost_server = self.goes_on = False
         self.has_ended = self.has_failed = False
         """Whether the trainable came to an end, or failed, before the slot let go of it."""
 

@@ -22,13 +22,15 @@ LOG_TAIL_BYTES = 16_384
 class Leg:
     """Knows no process."""
 
-    def __init__(self, assignment: Assignment, trials_dir: Path) -> None:
+    def __init__(self, assignment: Assignment, trials_dir: Path, *, has_setup: bool = True) -> None:
         """Nothing was trained yet.
 
         Args:
             assignment: The attempt.
             trials_dir: Has a folder for each trial.
+            has_setup: Whether its process is new.
         """
+        self._has_setup = has_setup
         self.assignment = assignment
         self.dir = trials_dir / f"{assignment.number:04d}"
         self.is_fresh = True
@@ -53,7 +55,7 @@ class Leg:
     def _setup_s(self) -> float | None:
         """The last round is no whole epoch where the trainable has ended."""
         first, later = self._rounds[:1], self._rounds[1:]
-        return max(first[0] - sum(later) / len(later), 0.0) if later else None
+        return max(first[0] - sum(later) / len(later), 0.0) if later and self._has_setup else None
 
     @property
     def is_to_save(self) -> bool:

@@ -13,6 +13,11 @@ from hpsearch.slots.events import Assignment, Failed
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.world import Meeting, RankPlace
 
+GOES_ON = (
+    "its loop goes on beyond limits.epochs, so nothing after it can run: trials that follow are stopped there at once"
+)
+"""A note of a trial that gave one more row after its last epoch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSetup:
@@ -111,6 +116,8 @@ class Closed:
 
     note: str | None = None
     """What it raised on its way out."""
+    goes_on: bool = False
+    """It gave one more row in place of an end."""
 
 
 @dataclass(frozen=True)

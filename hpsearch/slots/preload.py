@@ -47,6 +47,8 @@ class ServerOptions:
     """The sweep's name, for the title of the process."""
     modules: tuple[str, ...]
     """Dotted names of third-party modules that the user's code imports."""
+    differing: frozenset[str]
+    """Environment variables that a trial may have otherwise than the server."""
     snapshot: tuple[str, str, str] | None
     """Folder of the code's snapshot, the driver's working directory and the one here; None without a snapshot."""
 
@@ -128,11 +130,11 @@ def _keep_finalizers_here() -> None:
 
 
 def _variables(options: ServerOptions) -> set[str]:
-    """Environment variables that the user's code sets."""
+    """Environment variables that a module must not read before there is a trial: those that its code sets, too."""
     if options.snapshot is None:
-        return set()
+        return set(options.differing)
     sources = (path for path in Path(options.snapshot[0]).rglob("*.py") if path.parent.name != "site")
-    return set().union(*(variables_set(path.read_bytes()) for path in sources))
+    return set(options.differing).union(*(variables_set(path.read_bytes()) for path in sources))
 
 
 def _snapshot_ready(options: ServerOptions) -> None:

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hpsearch.slots.channel import Channel, ChannelClosed
@@ -20,6 +21,8 @@ SERVER_START_S = 280.0
 """A server that has not imported everything by then counts as lost: torch on a cold network disk is slow."""
 BIND_S = 1.0
 """A server that was started and does not listen by then may have died: another one is started."""
+MAX_STARTS = 5
+"""Servers that are started before a rank gives up."""
 
 
 class ServerLost(Exception):
@@ -37,15 +40,16 @@ def connect(options: ServerOptions, environment: Mapping[str, str], sys_path: Se
     Raises:
         ServerLost: It does not come up.
     """
-    deadline, started = time.monotonic() + SERVER_START_S, 0.0
+    deadline, started, num_starts = time.monotonic() + SERVER_START_S, 0.0, 0
     while time.monotonic() < deadline:
         server = _connect(options.name)
-        if server is not None:
-            _await_ready(server, deadline)
+        if server is not None and _is_ready(server, deadline):
             return server
         if time.monotonic() - started > BIND_S:
+            if num_starts == MAX_STARTS:
+                break
             _start(options, environment, sys_path)
-            started = time.monotonic()
+            started, num_starts = time.monotonic(), num_starts + 1
         time.sleep(0.02)
     raise ServerLost("the preload server does not come up; Ray's log of the rank says why")
 
@@ -58,13 +62,14 @@ def server_path(sys_path: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*zipped, *installed, str(Path(__file__).parents[2])]))
 
 
-def _await_ready(server: Channel, deadline: float) -> None:
-    try:
+def _is_ready(server: Channel, deadline: float) -> bool:
+    """Wait until a server has imported everything; false if it ends before, as one does that its last rank has left."""
+    with suppress(ChannelClosed):
         ready = server.receive(max(deadline - time.monotonic(), 0.0))
-    except ChannelClosed as error:
-        raise ServerLost("the preload server ended while it came up; Ray's log of the rank says why") from error
-    if ready is None or not isinstance(ready.content, Ready):
-        raise ServerLost("the preload server does not come up")
+        if ready is not None and isinstance(ready.content, Ready):
+            return True
+    server.close()
+    return False
 
 
 def _connect(name: str) -> Channel | None:

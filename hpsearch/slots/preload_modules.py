@@ -39,11 +39,6 @@ LEFT_TO_TRIALS = frozenset(
     {"ray", "wandb", "mlflow", "comet_ml", "neptune", "clearml", "aim", "dvclive", "trackio", "swanlab", "horovod"}
 )
 """Packages that connect, or read who they are, when they are imported: each trial imports them for itself."""
-TRIAL_VARIABLES = re.compile(
-    "RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|NODE_RANK|GROUP_RANK|MASTER_ADDR|MASTER_PORT|TORCHELASTIC_.*|ACCELERATE_.*"
-    "|PL_.*|LT_.*|CUDA_VISIBLE_DEVICES|SLURM_.*|OMPI_.*"
-)
-"""Environment variables that differ between trials: a module that reads one at import is left to them."""
 THREADED_LIBRARIES = re.compile(r"openblas|libmkl|libblis|libgomp|libomp|libiomp")
 """Libraries whose threads end before a fork and start again after it, by their own doing."""
 
@@ -60,7 +55,7 @@ def preload(
     Args:
         modules: Dotted names of third-party modules, beside those of BASE.
         skipped: Those among them that are left out.
-        variables: Environment variables that the user's code sets.
+        variables: Environment variables that a trial may have otherwise than this process.
         on_bad: Called with a module that must not be imported here, and why; does not return if it begins again.
     """
     for name in BASE:
@@ -127,7 +122,7 @@ def _threaded_libraries() -> frozenset[str]:
 
 
 def _reads_trial(names: Iterable[str], variables: set[str]) -> str | None:
-    found = next((name for name in names if name in variables or TRIAL_VARIABLES.fullmatch(name)), None)
+    found = next((name for name in names if name in variables), None)
     return None if found is None else f"it reads {found}"
 
 

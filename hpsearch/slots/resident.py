@@ -14,7 +14,7 @@ from typing import Any, cast, final
 from hpsearch.slots.attempt import Attempt
 from hpsearch.slots.causes import failure_of
 from hpsearch.slots.events import Assignment
-from hpsearch.slots.messages import Cleaned, Reply
+from hpsearch.slots.messages import GOES_ON, Cleaned, Reply
 from hpsearch.slots.offspring import bury
 from hpsearch.slots.ray_session import uses_ray_tune
 from hpsearch.slots.roster import Process
@@ -43,7 +43,7 @@ class ResidentTrials:
         self._settings, self._working_dir = settings, working_dir
         self._place, self._ranks_here = place, ranks_here
         self._function: Callable[..., Any] | None = None
-        self._in_ray_session = False
+        self._in_ray_session = self._goes_on = False
         self._attempt: Attempt | None = None
         self._stray_bytes: list[int] = []
         self._clean_state: ProcessState | None = None
@@ -109,9 +109,11 @@ class ResidentTrials:
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return Cleaned(fit=True)
-        raised = attempt.run_out() if to_its_end else None
+        raised = attempt.run_out() if to_its_end and self._settings.grace_s > 0 and not self._goes_on else None
+        self._goes_on |= attempt.goes_on
         closed = attempt.close(save=save)
         notes = [] if raised is None else [f"after its last epoch: {raised}"]
+        notes += [GOES_ON] if attempt.goes_on else []
         notes += [] if closed else ["the trainable ignored its end and still runs"]
         del attempt
         left: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Unus
 from hpsearch.slots.leg import Leg
 from hpsearch.slots.messages import Reply
 from hpsearch.slots.naming import CallNames
+from hpsearch.slots.preload_client import ServerLost
 from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
 from hpsearch.slots.roster import Roster, remove_roster, write_roster
 from hpsearch.slots.settings import SlotSettings
@@ -47,7 +48,8 @@ class Slot:
     def assign(self, assignment: Assignment) -> None:
         """Take the next attempt; the one before is over."""
         self.finish()
-        self._leg = Leg(assignment, Path(self._settings.trials_dir))
+        is_new = self._settings.isolation == "process"
+        self._leg = Leg(assignment, Path(self._settings.trials_dir), has_setup=is_new)
         self._call_names.first(assignment)
 
     def next_event(self) -> Event:
@@ -69,6 +71,9 @@ class Slot:
         except NodeGone as gone:
             self._replace_ranks(leg, f"this slot is given up: {gone.why}")
             raise
+        except ServerLost as lost:
+            self._replace_ranks(leg, str(lost))
+            event = Failed(cause="node_lost", evidence=str(lost))
         except RankLost as lost:
             event = self._lost(leg, lost)
         except (RanksLate, RayError) as error:

@@ -83,7 +83,7 @@ class TrialRunner:
         self._setup, self._settings, self._channel, self._block = setup, setup.settings, channel, block
         self._step = Step(save=False)
         self._progress: Progress | None = None
-        self._is_over = self._runs_out = False
+        self._is_over = self._runs_out = self._goes_on = False
         self._lock = threading.RLock()
         enter(setup)
 
@@ -109,7 +109,8 @@ class TrialRunner:
         with progress.active():
             last = self._call(function, progress)
         if self._is_over:
-            self._send(Closed(None if last is None or last.failure is None else self._note_of(last.failure)))
+            note = None if last is None or last.failure is None else self._note_of(last.failure)
+            self._send(Closed(note, goes_on=self._goes_on))
         else:
             self._is_over = True
             self._send(replace(last or progress.ended(), is_last=True))
@@ -158,6 +159,7 @@ class TrialRunner:
         """Hand over a row, and wait until the trial shall go on; the user's code is here while it waits."""
         with self._lock:  # a function may report from threads of its own
             if self._is_over:
+                self._goes_on = self._runs_out
                 raise TrialStopped
             assert self._progress is not None
             self._send(self._progress.counted(row, save=self._step.save))

@@ -137,7 +137,10 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
         on_step=on_step,
     )
     with tensor_cores(recipe.precision), closing(processes):
-        yield from loop.rows(context.keep(**loop.states()))
+        for row in loop.rows(context.keep(**loop.states())):
+            yield row
+            if context.is_over:
+                return
 
 
 def _step_schedule(

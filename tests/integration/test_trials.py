@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import hpsearch
-
 from tests.integration.conftest import Outcome, run_sweep
 
 pytestmark = pytest.mark.ray

@@ -6,14 +6,17 @@ import builtins
 import importlib
 import importlib.machinery
 import importlib.util
+import linecache
 import pathlib
 import sys
+import wave
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from hpsearch.code_files import CodeFiles, read_code, third_party_modules
+from hpsearch.code_files import CodeFiles, modules_of, read_code, third_party_modules
 from hpsearch.ledger.fingerprint import code_hash
 from hpsearch.trainable import TrainableSource
 
@@ -207,3 +210,11 @@ def test_nothing_is_imported_to_find_out(project, monkeypatch):
     monkeypatch.delitem(sys.modules, "wave", raising=False)
     assert third_party_modules(read(project)) == ("wave",)
     assert not {"wave", "helper", "package"} & set(sys.modules)
+
+
+def test_a_function_that_travels_by_value_needs_the_modules_behind_its_globals_and_imports():
+    space = {"wave": wave, "Decimal": Decimal, "own": {}}
+    source = "def train(config):\n    import colorsys\n    return wave.open, Decimal, own, colorsys"
+    exec(compile(source, "<cell>", "exec"), space)
+    linecache.cache["<cell>"] = (len(source), None, source.splitlines(keepends=True), "<cell>")
+    assert modules_of(space["train"]) == ("colorsys", "wave", "decimal")

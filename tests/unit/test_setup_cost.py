@@ -7,9 +7,6 @@ from typing import Any, cast
 import pytest
 
 from hpsearch.setup_cost import SetupCost
-from hpsearch.sweep import Sweep
-
-TREE = {"metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 
 
 class Remarks(list[str]):
@@ -17,9 +14,9 @@ class Remarks(list[str]):
         self.append(text)
 
 
-def noted(*attempts: tuple[float | None, float], isolation: str = "process") -> list[str]:
+def noted(*attempts: tuple[float | None, float]) -> list[str]:
     remarks = Remarks()
-    cost = SetupCost(Sweep.from_dict({**TREE, "isolation": isolation}), cast(Any, remarks), cast(Any, None))
+    cost = SetupCost(cast(Any, remarks), cast(Any, None))
     for setup_s, trained_s in attempts:
         cost.take(setup_s, trained_s)
     assert remarks == cost.notes
@@ -39,7 +36,3 @@ def test_setup_of_more_than_a_tenth_is_noted_once_with_the_ways_out():
 )
 def test_else_nothing_is_said(attempts: list[tuple[float | None, float]]):
     assert noted(*attempts) == []
-
-
-def test_nothing_is_said_in_a_slots_process():
-    assert noted(*[(3.0, 20.0)] * 6, isolation="slot") == []

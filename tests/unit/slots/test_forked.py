@@ -18,6 +18,7 @@ from hpsearch.slots.events import Assignment
 from hpsearch.slots.forked import ForkedTrials
 from hpsearch.slots.messages import Reply
 from hpsearch.slots.preload import server_name
+from hpsearch.slots.preload_modules import preload, variables_set
 from hpsearch.slots.world import RankPlace
 from hpsearch.trainable import locate
 from tests.unit.slots.settings import settings_of
@@ -362,3 +363,83 @@ def test_objects_bound_by_with_parameters_are_mapped_not_copied(start: Any) -> N
 
     rank = start(tune.with_parameters(train, weights=torch.ones(100_000)))
     assert rank.step(save=False).metrics == {"loss": 100_000.0, "mapped": 1.0}
+
+
+def test_a_loop_that_goes_on_beyond_the_last_epoch_costs_one_epoch_once(start: Any, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        for epoch in range(100):
+            with (tmp_path / "epochs").open("a") as file:
+                file.write(f"{epoch} ")
+            yield {"loss": 1.0}
+
+    rank = start(train)
+    notes = []
+    for number in (2, 3):
+        rank.step(save=False)
+        notes.append(rank.finish(save=False, to_its_end=True).notes)
+        rank.begin(Assignment(number=number, attempt=1, config={}, seed=0, max_epochs=1), None)
+    assert [len(each) for each in notes] == [1, 0] and "goes on beyond limits.epochs" in notes[0][0]
+    assert (tmp_path / "epochs").read_text().split() == ["0", "1", "0"]
+
+
+def test_without_grace_a_trial_is_stopped_at_its_last_epoch(start: Any, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        import atexit
+
+        atexit.register((tmp_path / "atexit").touch)
+        yield {"loss": 1.0}
+        (tmp_path / "after").touch()
+
+    rank = start(train, grace_s=0.0)
+    rank.step(save=False)
+    assert rank.finish(save=False, to_its_end=True).notes == ()
+    assert (tmp_path / "atexit").exists() and not (tmp_path / "after").exists()
+
+
+def test_a_server_that_dies_between_two_trials_is_replaced(tmp_path: Path) -> None:
+    rank = _rank(tmp_path, lambda config: {"loss": os.getppid()}, run=uuid.uuid4().hex)
+    seen = set()
+    for number in (1, 2):
+        rank.begin(Assignment(number=number, attempt=1, config={}, seed=0, max_epochs=None), None)
+        server = psutil.Process(int(rank.step(save=False).metrics["loss"]))
+        seen.add(server.pid)
+        rank.finish(save=False, to_its_end=False)
+        server.kill()
+    assert len(seen) == 2
+    rank.close()
+
+
+def test_a_variable_that_the_users_code_sets_leaves_its_reader_to_the_trial() -> None:
+    source = (
+        b"import os\nos.environ.update(A='1', **{})\nos.putenv('B', '1')\nprint(os.environ['C'])\nos.environ['D'] = ''"
+    )
+    assert variables_set(source) == {"A", "B", "D"}
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "a thread"),
+        ("import socket\nKEPT = socket.socket()", "a socket"),
+        ("import os\nVALUE = os.environ.get('MY_RANK')", "it reads MY_RANK"),
+        ("raise SystemExit(3)", "it can't be imported: SystemExit"),
+        ("import sys, types\nsys.modules['wandb'] = types.ModuleType('wandb')", "it imports wandb"),
+        ("VALUE = 1", None),
+    ],
+)
+def test_a_module_after_which_no_fork_is_safe_is_left_to_the_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str | None
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("hpsearch.slots.preload_modules.BASE", ())
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    name = f"bad_{uuid.uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text(source)
+    bad: dict[str, str] = {}
+    preload([name], {}, variables={"MY_RANK"}, on_bad=bad.__setitem__)
+    kept = getattr(sys.modules.pop(name, None), "KEPT", None)
+    if kept is not None:
+        kept.close()
+    sys.modules.pop("wandb", None)
+    assert list(bad) == ([] if reason is None else [name])
+    assert reason is None or reason in bad[name]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.slots.messages import Reply
 from hpsearch.slots.events import Assignment, Ended, Failed, Peaks, Report, Unusable
 from hpsearch.slots.leg import LOG_TAIL_BYTES, Leg
+from hpsearch.slots.messages import Reply
 
 
 def leg_of(trials_dir: Path, *, time_left_s: float | None = None) -> Leg:
