@@ -7,6 +7,7 @@ and learns how the process ended from the server, which is its parent.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +81,7 @@ class ForkedTrials:
         self._trial: _Trial | None = None
         self._listings: dict[str, str] = {}
         self._shelf = Shelf()
+        self._busy = threading.Lock()
         self._goes_on = False
         """Whether the trainable's loop is longer than `limits.epochs`: it would train one epoch for nothing."""
         self._function: int | None = None
@@ -118,22 +120,21 @@ class ForkedTrials:
         """Train one epoch; the end of the process is a reply like any other."""
         trial = self._trial
         assert trial is not None
-        if not trial.is_over:
-            with suppress(ChannelClosed):
-                trial.channel.send(Step(save))
-        while (reply := trial.take_reply()) is None:
-            if trial.status is not None:
-                return self._lost(trial)
-            self._listen(trial, None)
-        trial.has_ended = reply.is_last
-        return reply
+        with self._busy:
+            if not trial.is_over:
+                with suppress(ChannelClosed):
+                    trial.channel.send(Step(save))
+            while (reply := trial.take_reply()) is None:
+                if trial.status is not None:
+                    return self._lost(trial)
+                self._listen(trial, None)
+            trial.has_ended = reply.is_last
+            return reply
 
     def end(self) -> None:
         """Kill the process of the attempt; may be called while `step` waits for it in another thread."""
-        trial, server = self._trial, self._server
-        if trial is not None and server is not None and trial.status is None:
-            with suppress(ChannelClosed):
-                server.send(Kill(trial.process.pid))
+        if self._trial is not None:
+            self._kill(self._trial)
 
     def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
         """Let go of the attempt; returns when its process, and all that it has started, is gone.
@@ -142,9 +143,11 @@ class ForkedTrials:
             save: Whether a checkpoint is written first.
             to_its_end: Whether what comes after the last epoch still runs, for at most `limits.grace`.
         """
-        trial, self._trial = self._trial, None
-        if trial is None:
-            return Cleaned(fit=True)
+        with self._busy:  # a step that `end` has cut short may still be on its way out
+            trial, self._trial = self._trial, None
+            return Cleaned(fit=True) if trial is None else self._finish(trial, save=save, to_its_end=to_its_end)
+
+    def _finish(self, trial: _Trial, *, save: bool, to_its_end: bool) -> Cleaned:
         to_its_end = to_its_end and self._settings.grace_s > 0 and not self._goes_on
         self._say_finish(trial, Finish(save, to_its_end))
         own_end = to_its_end or trial.has_ended
@@ -159,6 +162,9 @@ class ForkedTrials:
         if trial.status is None:
             notes.append(_overrun(limit) if own_end else "the trainable ignored its end and was killed")
             self._kill(trial)
+            self._wait(trial, KILL_TIMEOUT_S)
+            if trial.status is None:
+                end_family(trial.process)
         elif own_end and trial.note is None and trial.status and not trial.has_failed:
             notes.append(f"after its last epoch its process {exit_words(trial.status)}")
         trial.channel.close()
@@ -314,12 +320,9 @@ class ForkedTrials:
             self._listen(trial, left)
 
     def _kill(self, trial: _Trial) -> None:
-        self._trial = trial
-        self.end()
-        self._trial = None
-        self._wait(trial, KILL_TIMEOUT_S)
-        if trial.status is None:
-            end_family(trial.process)
+        if self._server is not None and trial.status is None:
+            with suppress(ChannelClosed):
+                self._server.send(Kill(trial.process.pid))
 
     def _lost(self, trial: _Trial) -> Reply:
         """The process is gone without a reply."""

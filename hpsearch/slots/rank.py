@@ -46,9 +46,6 @@ class Trials(Protocol):
     def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
         """Let go of the attempt."""
 
-    def close(self) -> None:
-        """There is no further one."""
-
 
 class Rank:
     """Rank `rank` of a slot."""
@@ -149,10 +146,6 @@ class Rank:
         cleaned = self._run.finish(save=save, to_its_end=to_its_end)
         self._store = None
         return cleaned
-
-    def close(self) -> None:
-        """There is no further attempt."""
-        self._run.close()
 
     @property
     def _run(self) -> Trials:

@@ -196,7 +196,7 @@ class RankGroup:
             with suppress(RayError):
                 ray.kill(process.actor)
         for member in self.members:
-            if member.process.is_here:
+            if member.process.is_here and self.settings.isolation == "process":
                 end_family(member.process)
         self._processes, self.members = [], ()
 

@@ -126,9 +126,6 @@ class ResidentTrials:
         bury()
         return Cleaned(fit=closed and not left and not self._leaks(), notes=(*notes, *left))
 
-    def close(self) -> None:
-        """Nothing: the slot ends the process."""
-
     def _collect_garbage(self) -> list[str]:
         """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""
         import torch

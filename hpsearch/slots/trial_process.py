@@ -21,7 +21,7 @@ from typing import Any, NoReturn, final
 
 from hpsearch.errors import TrialStopped
 from hpsearch.slots import lightning
-from hpsearch.slots.causes import user_place
+from hpsearch.slots.causes import failure_of, user_place
 from hpsearch.slots.channel import Channel, ChannelClosed
 from hpsearch.slots.console import open_log, own_streams
 from hpsearch.slots.events import Failed
@@ -50,8 +50,10 @@ def run_and_exit(setup: TrialSetup, channel: Channel, function: int | None) -> N
     status = 1
     try:
         status = TrialRunner(setup, channel, function).run()
-    except BaseException:  # a defect of ours, or a log that can't be written: the rank hears that the process is gone
+    except BaseException as error:  # a log that can't be written, a disk that is full, a defect of ours
         traceback.print_exc()
+        with suppress(ChannelClosed):
+            channel.send(Reply(failure=failure_of(error), is_last=True))
     _leave(status)
 
 

@@ -443,3 +443,17 @@ def test_a_module_after_which_no_fork_is_safe_is_left_to_the_trials(
     sys.modules.pop("wandb", None)
     assert list(bad) == ([] if reason is None else [name])
     assert reason is None or reason in bad[name]
+
+
+def test_a_trial_whose_log_can_not_be_written_fails_with_the_reason_and_the_rank_lives_on(tmp_path: Path) -> None:
+    (tmp_path / "0001").mkdir()
+    (tmp_path / "0001" / "log.txt").symlink_to(tmp_path / "elsewhere")
+    rank = _rank(tmp_path, lambda config: {"loss": 1.0})
+    rank.begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), None)
+    failure = rank.step(save=False).failure
+    assert failure is not None and "log.txt" in failure.evidence and not (tmp_path / "elsewhere").exists()
+    rank.finish(save=False, to_its_end=False)
+    rank.begin(Assignment(number=2, attempt=1, config={}, seed=0, max_epochs=None), None)
+    assert rank.step(save=False).metrics == {"loss": 1.0}
+    rank.finish(save=False, to_its_end=False)
+    rank.close()
