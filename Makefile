@@ -36,7 +36,7 @@ bench-search: $(VENV)/installed
 	$(BIN)/python -m benchmarks.ask_tell
 
 faults: $(VENV)/installed
-	$(BIN)/python -m tests.faults.campaign --seeds 1000 --real 10
+	$(BIN)/python -m tests.faults.campaign --seeds 1000 --real 20
 
 examples: $(VENV)/installed
 	HPSEARCH_TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_ray_examples.py tests/test_guide.py

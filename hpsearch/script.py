@@ -1,8 +1,8 @@
 """A script as a trainable: run as `__main__`, with the configuration on its command line, as a shell would run it.
 
-The process is there already and trains other trials too: what the script imports stays imported, so that the second
-trial starts at once, while its own top level runs afresh each time. In a sweep it runs in a thread, as every trainable
-that reports does: `signal.signal` is refused there, as Python does.
+In a sweep it has the main thread of its trial's process, so that `signal.signal` works. Under `isolation: slot` the
+process trains other trials too: what the script imports stays imported, its own top level runs again for each trial, in
+a thread, where Python refuses `signal.signal`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Any trainable, one row at a time: what makes a training function stop at its epochs, whatever way it tells them.
 
-A generator is asked for its next row in the caller's thread. Any other function runs in one daemon thread; its `report`
-hands over a row and waits there until the next `advance`, so that it never runs ahead: state taken between two rows is
-the state of that epoch, and stopping is not asking again. Two threads, but never both at work.
+For a process that trains trial after trial (`isolation: slot`). A generator is asked for its next row in the caller's
+thread. Any other function runs in one daemon thread; its `report` hands over a row and waits there until the next
+`advance`, so that it never runs ahead: state taken between two rows is the state of that epoch, and stopping is not
+asking again. Two threads, but never both at work.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Each simulated seed is a sweep of a scenario of its own (method, stopping rule, concurrency, checkpoints, failures) that
 is killed one to three times at random fail points and then runs to its end. The real ones are sweeps on real Ray whose
-driver, or whose every process, is killed with signal 9 at random instants, and the daemons of whose Ray are.
+driver, preload server or every process is killed with signal 9 at random instants, and the daemons of whose Ray are.
 
 Example:
-    python -m tests.faults.campaign --seeds 1000 --real 10
+    python -m tests.faults.campaign --seeds 1000 --real 20
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-from tests.faults.checker import Reader, Watch
+from tests.faults.checker import Reader, Watch, processes_of
 from tests.faults.real import RealSweep
 from tests.faults.simulated import BROKEN, FINE, KILLED, Scenario, live, warm_up
 
@@ -179,7 +179,7 @@ def _kill_one(sweep: RealSweep, kills: int, dice: random.Random) -> Tally:
             sweep.wait_for_epochs(1)
             time.sleep(dice.uniform(0.0, 6.0))  # a trial takes three seconds, or more on a busy machine
             if sweep.process is not None and sweep.process.poll() is None:
-                sweep.kill() if dice.random() < 0.5 else sweep.kill_everything()
+                _kill_somehow(sweep, dice)
                 tally.kills += 1
             left = sweep.left_over(within_s=30.0)
             if left:
@@ -191,6 +191,34 @@ def _kill_one(sweep: RealSweep, kills: int, dice: random.Random) -> Tally:
     sweep.watch.check_end(interruptions=tally.kills)
     tally.take(sweep.watch, "real")
     return tally
+
+
+TRIALS_GONE_S = 5.0
+"""After a kill nothing of a trial is left by then."""
+
+
+def _trials_of(sweep: RealSweep) -> dict[int, str]:
+    return {pid: title for pid, title in processes_of(sweep.mark).items() if title.startswith("hpsearch victim trial")}
+
+
+def _kill_somehow(sweep: RealSweep, dice: random.Random) -> None:
+    """The driver, everything, or the preload server and then the driver: within seconds no trial is left that ran."""
+    ran = _trials_of(sweep)
+    if dice.random() < 0.3:
+        for pid, title in processes_of(sweep.mark).items():
+            if title.startswith("hpsearch victim preload"):
+                os.kill(pid, signal.SIGKILL)
+        _check_gone(sweep, ran)
+    sweep.kill() if dice.random() < 0.5 else sweep.kill_everything()
+    _check_gone(sweep, _trials_of(sweep))
+
+
+def _check_gone(sweep: RealSweep, trials: dict[int, str]) -> None:
+    deadline = time.monotonic() + TRIALS_GONE_S
+    while (left := trials.keys() & _trials_of(sweep).keys()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if left:
+        sweep.watch.figures.add(f"{TRIALS_GONE_S:g} s after a kill there are trials {left}")
 
 
 def kill_daemons() -> Tally:
