@@ -90,6 +90,8 @@ import torch
 
 SEEN = []
 log = logging.getLogger("mine")
+random.seed(0), numpy.random.seed(0), torch.manual_seed(0)  # as the trial's seed, 0, does
+FIRST = {"random": random.random(), "numpy": numpy.random.random(), "torch": float(torch.rand(1))}
 
 
 def train(config):
@@ -98,6 +100,9 @@ def train(config):
         threading.active_count() > 1, signal.getsignal(signal.SIGUSR1) != signal.SIG_DFL, "json.tool" in sys.modules,
         resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 99, os.umask(0o22) == 0o77,
         torch.get_default_dtype() is torch.float64, numpy.geterr()["over"] == "raise", random.getrandbits is None,
+        locale.setlocale(locale.LC_NUMERIC) == "C.UTF-8", sys.excepthook is print, time.tzname == ("XXX", "XXX"),
+        random.random() != FIRST["random"], numpy.random.random() != FIRST["numpy"],
+        float(torch.rand(1, dtype=torch.float32)) != FIRST["torch"],
     ]
     SEEN.append(config["copy"])
     log.addHandler(logging.StreamHandler())
@@ -112,6 +117,10 @@ def train(config):
     torch.set_default_dtype(torch.float64)
     numpy.seterr(over="raise")
     random.getrandbits = None
+    locale.setlocale(locale.LC_NUMERIC, "C.UTF-8")
+    sys.excepthook = print
+    os.environ["TZ"] = "XXX"
+    time.tzset()
     yield {"loss": float(sum(dirty))}
 """
 
