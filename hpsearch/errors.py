@@ -120,7 +120,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class TrialStopped(BaseException):
-    """The trial is over: raised in a function or a script from its next `hpsearch.report`, so that `finally` blocks run.
+    """The trial is over: raised in a function or script from its next `hpsearch.report`, so that `finally` blocks run.
 
     A BaseException, because training loops tend to catch `Exception`.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from benchmarks.search.simulator import Contestant, Job
@@ -19,6 +20,9 @@ from hpsearch.sweep import Sweep
 
 class NoLedger:
     """Takes what an engine writes and keeps nothing: a commit costs more than all else here."""
+
+    home = Path("no-home")
+    """Of checkpoints, which a table has none of."""
 
     def __init__(self) -> None:
         self._rows = 0

@@ -12,12 +12,13 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 _HEADER = struct.Struct("<QB")
 _CREDENTIALS = struct.Struct("3i")
+F = TypeVar("F", "Channel", int)
 MAX_FILES = 8
 """Open files that travel with one message at most."""
 _CHUNK = 2**20
@@ -35,7 +36,15 @@ def wait_for_any(channels: Sequence[Channel], timeout_s: float | None) -> list[C
         timeout_s: Seconds; None for ever.
     """
     waiting = [channel for channel in channels if channel.has_message]
-    return waiting or select.select(channels, [], [], timeout_s)[0]
+    return waiting or readable(channels, timeout_s)
+
+
+def readable(files: Iterable[F], timeout_s: float | None) -> list[F]:
+    """Those of some files that can be read without waiting; whatever their numbers, which `select` limits to 1023."""
+    poll, by_number = select.poll(), {file if isinstance(file, int) else file.fileno(): file for file in files}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)]
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ class Channel:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (message := self._complete()) is None:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            if not select.select([self._socket], [], [], left)[0]:
+            if not readable([self], left):
                 return None
             self._fill()
         return message

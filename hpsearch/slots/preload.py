@@ -16,7 +16,6 @@ import ctypes
 import gc
 import os
 import pickle
-import select
 import signal
 import socket
 import sys
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from hpsearch.slots.channel import Channel, ChannelClosed, Message
+from hpsearch.slots.channel import Channel, ChannelClosed, Message, readable
 from hpsearch.slots.messages import Exited, Forked, Kill, Launch, Ready
 from hpsearch.slots.offspring import adopt_orphans, children_of
 from hpsearch.slots.preload_modules import preload, variables_set
@@ -190,7 +189,7 @@ class PreloadServer:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         while self._ranks or self._trials or not self._had_rank:
             watched = [self._listener.fileno(), self._wakeup, *self._ranks]
-            ready, _, _ = select.select(watched, [], [], None if self._had_rank else FIRST_RANK_S)
+            ready = readable(watched, None if self._had_rank else FIRST_RANK_S)
             if not ready and not self._had_rank:
                 return None
             if self._wakeup in ready:

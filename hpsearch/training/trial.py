@@ -1,7 +1,8 @@
 """The current trial, as a training function sees it: who it is, what it keeps, where it reports.
 
 The same function runs by hand, under `torchrun` and in a sweep; only the active `TrialContext` differs. One is made for
-each attempt and rank, and shared by all threads of the process. PyTorch is imported inside functions: a driver that looks up a trainable shall not pay for it.
+each attempt and rank, and shared by all threads of the process. PyTorch is imported inside functions: a driver that
+looks up a trainable shall not pay for it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ import numpy
 import pytest
 import torch
 
+from hpsearch.slots.state import user_files
 from hpsearch.slots.state.process_state import ProcessState
 from hpsearch.training.stepper import make_stepper
 from hpsearch.training.trial import TrialContext, activate
@@ -70,9 +71,13 @@ class Process:
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     monkeypatch.syspath_prepend(str(tmp_path))
+    users = (str(tmp_path), str(Path(__file__).parent), "<string>")  # else every module of every test counts
+    monkeypatch.setattr(user_files, "is_users", lambda file: file.startswith(users))
+    user_files._is_users_folder.cache_clear()
     started = Process(tmp_path)
     yield started
     started.close()
+    user_files._is_users_folder.cache_clear()
 
 
 LEAVES: dict[str, tuple[str, str]] = {
