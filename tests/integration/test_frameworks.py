@@ -281,7 +281,9 @@ def test_the_preload_server_never_calls_torch_cuda(tmp_path: Path) -> None:
     run = uuid.uuid4().hex
     ranks = _ranks(tmp_path, cloudpickle.dumps(lambda config: {"loss": os.getppid()}), workers=1, run=run)
     installed = tuple(name for name in ("transformers",) if importlib.util.find_spec(name))
-    options = ServerOptions(name=server_name(run), sweep="test", modules=installed, differing=frozenset(), snapshot=None)
+    options = ServerOptions(
+        name=server_name(run), sweep="test", modules=installed, differing=frozenset(), snapshot=None
+    )
     file = os.memfd_create("options", 0)
     os.write(file, cloudpickle.dumps(options))
     code = f"{FORBIDDEN}\nfrom hpsearch.slots.preload import main\nmain({file})"
