@@ -26,7 +26,7 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-from tests.faults.checker import Reader, Watch, processes_of
+from tests.faults.checker import FINAL_STATES, Reader, Watch, processes_of
 from tests.faults.real import RealSweep
 from tests.faults.simulated import BROKEN, FINE, KILLED, Scenario, live, warm_up
 
@@ -163,7 +163,7 @@ def kill_really(kills: int, *, seed: int = 0) -> Tally:
         method, stopping = (("random", "none"), ("optuna", "asha"), ("grid", "asha"))[number % 3]
         number += 1
         with scratch() as folder:
-            sweep = RealSweep(folder, method=method, stopping=stopping, trials=6, epochs=27, epoch_s=0.1)
+            sweep = RealSweep(folder, method=method, stopping=stopping, trials=6, epochs=27, epoch_s=0.3)
             try:
                 tally.add(_kill_one(sweep, min(3, kills - tally.kills), dice))
             finally:
@@ -177,10 +177,13 @@ def _kill_one(sweep: RealSweep, kills: int, dice: random.Random) -> Tally:
         for _ in range(kills):
             sweep.start()
             sweep.wait_for_epochs(1)
-            time.sleep(dice.uniform(0.0, 6.0))  # a trial takes three seconds, or more on a busy machine
-            if sweep.process is not None and sweep.process.poll() is None:
-                _kill_somehow(sweep, dice)
-                tally.kills += 1
+            time.sleep(dice.uniform(0.0, 6.0))  # a trial takes eight seconds, or more on a busy machine
+            if sweep.process is None or sweep.process.poll() is not None:
+                break  # it came to its end before
+            _kill_somehow(sweep, dice)
+            tally.kills += 1
+            if all(row.state in FINAL_STATES for row in sweep.watch.rows()):
+                break  # it was about to end
             left = sweep.left_over(within_s=30.0)
             if left:
                 sweep.watch.figures.add(f"30 s after a kill there are {left}")
