@@ -70,9 +70,9 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
     if listener is None:
         os._exit(0)  # another rank was faster
     gc.disable()
-    _restart = _Restart(options_file, listener, dict(skipped or {}))
+    restart = _Restart(options_file, listener, dict(skipped or {}))
     setproctitle(f"hpsearch {options.sweep} preload")
-    preload(options.modules, _restart.skipped, variables=_variables(options), on_bad=_restart.without)
+    preload(options.modules, restart.skipped, variables=_variables(options), on_bad=restart.without)
     _snapshot_ready(options)
     os.close(options_file)
     _keep_finalizers_here()
@@ -80,7 +80,7 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
     gc.freeze()  # what is alive now is never walked again, so that a collection in a child copies no page
     from hpsearch.slots.trial_process import run_and_exit
 
-    server = PreloadServer(listener, skipped=_restart.skipped)
+    server = PreloadServer(listener, skipped=restart.skipped)
     launched = server.serve()
     if launched is None:
         os._exit(0)
