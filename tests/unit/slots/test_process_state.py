@@ -92,7 +92,7 @@ LEAVES: dict[str, tuple[str, str]] = {
     "a global is deleted": ("A = 1\ndef train():\n global A\n del A", "train.A is gone"),
     "an attribute of a class": ("class A:\n count = 0\ndef train(): A.count += 1", "train.A.count was 0 and is 1"),
     "a method is replaced": (
-        "class A:\n def f(self): ...\ndef train(): A.f = print",
+        "class A:\n def f(self): ...\ndef train(): A.f = len",
         "train.A.f was a function and is a builtin_function_or_method",
     ),
     "a default": ("def f(x=[]): x.append(1)\ndef train(): f()", "train.f (a function) was changed"),
