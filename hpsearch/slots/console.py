@@ -14,6 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+LOG_TAIL_BYTES = 16_384
+"""Of a log, read as evidence of how an attempt ended."""
+
 
 def open_log(path: Path) -> TextIO:
     """Open a log to append to; a symbolic link in its place is refused.
@@ -23,6 +26,21 @@ def open_log(path: Path) -> TextIO:
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o644), "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def log_size(path: Path) -> int:
+    """Bytes that a log has now: what earlier attempts wrote is no evidence for the next."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def log_tail(path: Path, *, start: int) -> str:
+    """The end of what was written to a log after its first `start` bytes; empty where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, start))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def own_streams() -> None:

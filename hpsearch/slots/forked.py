@@ -15,6 +15,7 @@ from typing import final
 
 from hpsearch.slots.causes import exit_evidence, exit_words
 from hpsearch.slots.channel import Channel, ChannelClosed, Message, wait_for_any
+from hpsearch.slots.console import log_size, log_tail
 from hpsearch.slots.events import Assignment, Failed
 from hpsearch.slots.messages import (
     GOES_ON,
@@ -51,7 +52,6 @@ STOP_TIMEOUT_S = 5.0
 """A trainable that is stopped may take so long to end."""
 KILL_TIMEOUT_S = 5.0
 """What was killed is gone by then, unless the system itself hangs."""
-LOG_TAIL_BYTES = 16_384
 
 
 @final
@@ -104,6 +104,8 @@ class ForkedTrials:
         Raises:
             ServerLost: The server is gone, and so are others that were started in its place.
         """
+        log = Path(self._settings.trials_dir) / f"{assignment.number:04d}" / "log.txt"
+        log_start = log_size(log)  # what earlier attempts wrote is no evidence
         for tries_left in reversed(range(FORK_TRIES)):
             try:
                 pid, channel = self._fork(assignment, meeting)
@@ -111,8 +113,7 @@ class ForkedTrials:
             except ServerLost:
                 if not tries_left:
                     raise
-        log = Path(self._settings.trials_dir) / f"{assignment.number:04d}" / "log.txt"
-        self._trial = _Trial(pid, channel, log)
+        self._trial = _Trial(pid, channel, log, log_start)
         self._shelf.begin()
         return self._trial.process
 
@@ -340,10 +341,9 @@ class ForkedTrials:
 class _Trial:
     """The process of an attempt, as its rank sees it."""
 
-    def __init__(self, pid: int, channel: Channel, log: Path) -> None:
+    def __init__(self, pid: int, channel: Channel, log: Path, log_start: int) -> None:
         self.process, self.channel = Process.of(pid), channel
-        self._log = log
-        self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
+        self._log, self._log_start = log, log_start
         self.reply: Reply | None = None
         self.status: int | None = None
         """Its exit status, once it is gone."""
@@ -362,12 +362,7 @@ class _Trial:
 
     def log_tail(self) -> str:
         """The end of what this attempt has printed."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, self._log_start))
-                return file.read().decode(errors="replace")
-        except OSError:
-            return ""
+        return log_tail(self._log, start=self._log_start)
 
 
 def _overrun(limit_s: float) -> str:

@@ -9,13 +9,12 @@ from math import isclose
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.slots.console import open_log
+from hpsearch.slots.console import log_size, log_tail, open_log
 from hpsearch.slots.events import Assignment, Event, Failed, Peaks, Unusable
 from hpsearch.slots.messages import Reply
 
 SAVE_SHARE = 20
 """A checkpoint that nobody asked for is written when training took at least this many times as long as the last one."""
-LOG_TAIL_BYTES = 16_384
 
 
 @final
@@ -43,8 +42,7 @@ class Leg:
         self._ranks_agree = True
         self._outside_code: dict[str, str] = {}
         self._saved_at, self._save_s = time.monotonic(), 0.0
-        log = self.dir / "log.txt"
-        self._log_start = log.stat().st_size if log.exists() else 0  # what earlier attempts wrote is no evidence
+        self._log_start = log_size(self.dir / "log.txt")
 
     def note_time(self, seconds: float) -> None:
         """An epoch, or what ended in place of one, took so long."""
@@ -106,12 +104,7 @@ class Leg:
 
     def log_tail(self) -> str:
         """The end of what this attempt has printed."""
-        try:
-            with (self.dir / "log.txt").open("rb") as file:
-                file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, self._log_start))
-                return file.read().decode(errors="replace")
-        except OSError:
-            return ""
+        return log_tail(self.dir / "log.txt", start=self._log_start)
 
     def say(self, text: str) -> None:
         """A line of ours in the trial's log."""

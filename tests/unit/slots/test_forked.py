@@ -16,8 +16,6 @@ import pytest
 
 from hpsearch.slots.events import Assignment
 from hpsearch.slots.forked import ForkedTrials
-from hpsearch.slots.messages import Reply
-from hpsearch.slots.preload import server_name
 from hpsearch.slots.preload_modules import preload, variables_set
 from hpsearch.slots.world import RankPlace
 from hpsearch.trainable import locate
@@ -265,6 +263,16 @@ def test_a_function_that_reports_runs_in_the_main_thread_with_the_argv_of_a_prog
     assert rank.step(save=False).ended
 
 
+def test_a_trial_starts_no_ray_of_its_own_beside_the_one_of_the_sweep(start: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        import ray
+
+        ray.put(1)
+
+    failure = start(train).step(save=False).failure
+    assert failure is not None and "ray" in failure.evidence.lower() and "init" in failure.evidence.lower()
+
+
 def test_nothing_of_ray_is_in_the_process_and_the_server_has_no_thread_of_its_own(
     start: Any, server: psutil.Process
 ) -> None:
@@ -305,13 +313,9 @@ def test_the_death_of_the_server_is_the_machines_fault_and_the_next_attempt_has_
     rank.close()
 
 
-def test_another_user_of_the_machine_finds_no_file_of_the_server() -> None:
-    assert server_name("run").startswith("\0")
-
-
-def test_a_reply_is_what_a_rank_gives(start: Any) -> None:
+def test_a_function_that_only_returns_its_metrics_has_one_epoch(start: Any) -> None:
     rank = start(lambda config: {"loss": 3})
-    assert isinstance(reply := rank.step(save=False), Reply) and reply.metrics == {"loss": 3.0}
+    assert rank.step(save=False).metrics == {"loss": 3.0}
     assert rank.step(save=False).ended
 
 

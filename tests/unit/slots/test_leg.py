@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.slots.console import LOG_TAIL_BYTES
 from hpsearch.slots.events import Assignment, Ended, Failed, Peaks, Report, Unusable
-from hpsearch.slots.leg import LOG_TAIL_BYTES, Leg
+from hpsearch.slots.leg import Leg
 from hpsearch.slots.messages import Reply
 
 
