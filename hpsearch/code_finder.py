@@ -400,7 +400,7 @@ def install(
 
 
 def installed() -> CodeFinder | None:
-    """The finder of this process, whichever copy of this module installed it; None without one."""
+    """The finder of this process, also if another copy of this module installed it; None without one."""
     found: Any = next((each for each in sys.meta_path if hasattr(each, "is_code_finder_of_hpsearch")), None)
     return found  # type: ignore[no-any-return]
 

@@ -14,7 +14,7 @@ FREE = frozenset({"tune", "train", "air", "__version__", "is_initialized"})
 def ray_call(source: bytes | str) -> str | None:
     """The first use of Ray's own tasks, actors, objects or data in a module, for example `ray.get`; None without any.
 
-    What stands below `if __name__ == "__main__"` does not count: no trial runs it.
+    Code below `if __name__ == "__main__"` does not count: no trial runs it.
     """
     try:
         tree = ast.parse(source)

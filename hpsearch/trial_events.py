@@ -26,7 +26,7 @@ from hpsearch.trial_run import TrialRun
 from hpsearch.trial_writer import TrialWriter
 
 VERDICTS = {"done": Verdict.RUN_OUT, "interrupted": Verdict.SAVE_AND_END}
-"""What a slot does with a trial that leaves it in this state after a report; it lets go of all others at once."""
+"""What a slot does with a trial that leaves it in this state after a report; all others end at once."""
 
 
 @final
@@ -77,7 +77,7 @@ class TrialEvents:
         return Verdict.END
 
     def learn_from(self, trial: TrialRun, report: Report, *, can_wait: bool) -> TrialState | None:
-        """Learn from an epoch; the state in which its trial leaves its slot, or needs none; None if it goes on.
+        """Learn from an epoch; the state in which its trial leaves its slot, or needs none; None if it continues.
 
         Args:
             trial: Whose epoch.

@@ -130,7 +130,7 @@ class _Bridge:
             return otherwise
 
     def end_leg(self, slot: Any, verdict: Verdict) -> None:
-        """A slot lets go of its trial, whose last lines may still run."""
+        """A slot ends its trial, whose last lines may still run."""
         ended = slot.end_leg.remote(save=verdict is Verdict.SAVE_AND_END, to_its_end=verdict is Verdict.RUN_OUT)
         self._ending = [*self._still_ending(), ended]
 

@@ -26,7 +26,7 @@ class Attempt:
         function: The trainable.
         settings: Of the sweep.
         place: This rank among those of the trial.
-        ranks_here: Ranks, of whichever trials, that find a place on this machine.
+        ranks_here: Ranks, of all trials together, that fit on this machine.
         in_ray_session: Whether the trainable speaks to Ray Tune's session.
     """
 

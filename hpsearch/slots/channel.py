@@ -128,7 +128,7 @@ class Channel:
         return pid, user
 
     def close(self) -> None:
-        """Close this end, with the files that nobody has taken."""
+        """Close this end, with the files that were not received."""
         self._socket.close()
         for each in self._files:
             os.close(each)

@@ -137,6 +137,6 @@ class Verdict(Enum):
     END = "end"
     """Let go of the trial; its state is on disk as far as it ever will be."""
     RUN_OUT = "run out"
-    """The trial has its last epoch: what comes after its loop may still run, then let go of it."""
+    """The trial has its last epoch: what comes after its loop may still run, then the slot releases it."""
     SAVE_AND_END = "save and end"
     """Write a checkpoint of the epoch just reported, then let go."""

@@ -47,7 +47,7 @@ FORK_TIMEOUT_S = 60.0
 FORK_TRIES = 3
 """Servers that may be gone one after the other before an attempt is given up."""
 SAVE_TIMEOUT_S = 25.0
-"""A trial that is let go of may take so long to write its last checkpoint."""
+"""A trial that is being ended may take so long to write its last checkpoint."""
 STOP_TIMEOUT_S = 5.0
 """A trainable that is stopped may take so long to end."""
 KILL_TIMEOUT_S = 5.0
@@ -63,7 +63,7 @@ class ForkedTrials:
         working_dir: Of the user's code on this machine.
         sys_path: Search path of modules on this machine.
         place: This rank among those of its trials.
-        ranks_here: Ranks, of whichever trials, that find a place on this machine.
+        ranks_here: Ranks, of all trials together, that fit on this machine.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class ForkedTrials:
             self._kill(self._trial)
 
     def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
-        """Let go of the attempt; returns when its process, and all that it has started, is gone.
+        """End the attempt; returns when its process, and all that it has started, is gone.
 
         Args:
             save: Whether a checkpoint is written first.
@@ -204,7 +204,7 @@ class ForkedTrials:
         raise ServerLost("the preload server of its node is gone")
 
     def _connected(self) -> Channel:
-        """The server, started if nobody has done so; raises ServerLost if it does not come up."""
+        """The server, started if there is none; raises ServerLost if it does not come up."""
         if self._server is None:
             settings, code = self._settings, self._settings.code_dir
             options = ServerOptions(
@@ -350,7 +350,7 @@ class _Trial:
         self.note: str | None = None
         self.is_saved = self.is_mute = self.lost_server = self.goes_on = False
         self.has_ended = self.has_failed = False
-        """Whether the trainable came to an end, or failed, before the slot let go of it."""
+        """Whether the trainable came to an end, or failed, before the slot ended it."""
 
     @property
     def is_over(self) -> bool:

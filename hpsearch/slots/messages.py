@@ -32,7 +32,7 @@ class TrialSetup:
     meeting: Meeting | None
     """Where the ranks meet; None for a trial of one process."""
     ranks_here: int
-    """Ranks, of whichever trials, that find a place on this machine."""
+    """Ranks, of all trials together, that fit on this machine."""
     working_dir: str
     """Of the user's code on this machine."""
     sys_path: tuple[str, ...]
@@ -97,7 +97,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Finish:
-    """The rank lets go of the trial."""
+    """The rank ends the attempt."""
 
     save: bool
     """Whether to write a checkpoint first."""
@@ -169,7 +169,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """What a rank says after it let go of a trial."""
+    """What a rank answers after it has ended an attempt."""
 
     fit: bool
     """Whether it can take another trial."""

@@ -4,10 +4,10 @@ It has imported PyTorch and the third-party modules of the user's code, and noth
 process trains after milliseconds. It never runs a tensor operation and never calls `torch.cuda`: the threads and the
 CUDA state of a process do not survive a fork.
 
-Rank actors (`forked.py`) connect to it; each connection asks for processes, and hears how they ended. The server is the
-parent of all of them, so it knows the exit status of each, and it inherits what they leave behind: a child that it does
-not know was started by a trial that is over, and is killed. With the connection of a rank its processes end; with the
-last connection the server ends. Should the server itself be killed, the kernel ends its children.
+Rank actors (`forked.py`) connect to it; each connection asks for processes and receives their exit statuses. The server
+is the parent of all of them, so it knows the exit status of each, and it inherits what they leave behind: a child that
+it does not know was started by a trial that is over, and is killed. With the connection of a rank its processes end;
+with the last connection the server ends. Should the server itself be killed, the kernel ends its children.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class PreloadServer:
         self._orphans: set[int] = set()
         """Killed, and not gone yet."""
         self._ended: list[Exited] = []
-        """To be told as soon as what they left behind is gone."""
+        """Reported as soon as what they left behind is gone."""
         self._had_rank = False
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._pid = os.getpid()
@@ -195,13 +195,13 @@ class PreloadServer:
             if self._wakeup in ready:
                 with suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
-            self._bury()
+            self._collect_ended()
             if self._listener.fileno() in ready:
                 self._accept()
             for rank in [self._ranks[each] for each in ready if each in self._ranks]:
-                launched = self._hear(rank)
+                launched = self._receive(rank)
                 while launched is None and rank.has_message:
-                    launched = self._hear(rank)
+                    launched = self._receive(rank)
                 if launched is not None:
                     return launched
         return None
@@ -214,9 +214,9 @@ class PreloadServer:
             return
         self._had_rank = True
         self._ranks[channel.fileno()] = channel
-        self._tell(channel, Ready(self._skipped))
+        self._report(channel, Ready(self._skipped))
 
-    def _hear(self, rank: Channel) -> tuple[Launch, Channel, int | None] | None:
+    def _receive(self, rank: Channel) -> tuple[Launch, Channel, int | None] | None:
         try:
             message = rank.receive(timeout_s=0)
         except ChannelClosed:
@@ -239,11 +239,11 @@ class PreloadServer:
         for each in message.files:
             os.close(each)
         self._trials[pid] = rank
-        self._tell(rank, Forked(pid))
+        self._report(rank, Forked(pid))
         return None
 
     def _become_child(self) -> None:
-        """Let go of what is the server's, and die with it."""
+        """Close what is the server's, and die with it."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -257,14 +257,14 @@ class PreloadServer:
         gc.enable()
 
     def _lose(self, rank: Channel) -> None:
-        """A rank is gone: its processes end, and nobody is told."""
+        """A rank is gone: its processes end, without a report."""
         del self._ranks[rank.fileno()]
         for pid in [pid for pid, each in self._trials.items() if each is rank]:
             _kill(pid)
         rank.close()
 
-    def _bury(self) -> None:
-        """Take leave of children that have ended, end what they have left behind, and say so to their ranks."""
+    def _collect_ended(self) -> None:
+        """Reap children that have ended, kill what they have left behind, and report both to their ranks."""
         while True:
             self._reap()
             strangers = children_of(self._pid) - self._trials.keys()
@@ -278,7 +278,7 @@ class PreloadServer:
         for exited in self._ended:
             rank = self._trials.pop(exited.pid)
             if rank.fileno() in self._ranks:
-                self._tell(rank, exited)
+                self._report(rank, exited)
         self._ended.clear()
 
     def _reap(self) -> None:
@@ -291,7 +291,7 @@ class PreloadServer:
                 if pid in self._trials:
                     self._ended.append(Exited(pid, status))
 
-    def _tell(self, rank: Channel, content: object) -> None:
+    def _report(self, rank: Channel, content: object) -> None:
         with suppress(ChannelClosed):  # it will be heard of as a connection that is closed
             rank.send(content)
 

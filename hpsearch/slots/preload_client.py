@@ -88,7 +88,7 @@ def _connect(name: str) -> Channel | None:
 
 
 def _start(options: ServerOptions, environment: Mapping[str, str], sys_path: Sequence[str]) -> None:
-    """Start a server that is nobody's child and in a session of its own; it ends at once if there is one."""
+    """Start a server as a daemon, in a session of its own; it ends at once if there is one already."""
     file = os.memfd_create("hpsearch-options", 0)
     try:
         os.write(file, pickle.dumps(options))

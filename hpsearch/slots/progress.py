@@ -37,7 +37,7 @@ class Progress:
         assignment: The attempt.
         settings: Of the sweep.
         place: This rank among those of the trial.
-        ranks_here: Ranks, of whichever trials, that find a place on this machine.
+        ranks_here: Ranks, of all trials together, that fit on this machine.
         in_ray_session: Whether the trainable speaks to Ray Tune's session.
         sharing: Hears of shared data; None where this process itself outlives the trial.
     """

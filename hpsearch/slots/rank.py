@@ -44,7 +44,7 @@ class Trials(Protocol):
         """End the attempt at once, from another thread."""
 
     def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
-        """Let go of the attempt."""
+        """End the attempt."""
 
 
 class Rank:
@@ -142,7 +142,7 @@ class Rank:
         self._run.end()
 
     def finish(self, save: bool = False, to_its_end: bool = False) -> Cleaned:
-        """Let go of the attempt; does nothing if there is none."""
+        """End the attempt; does nothing if there is none."""
         cleaned = self._run.finish(save=save, to_its_end=to_its_end)
         self._store = None
         return cleaned

@@ -36,7 +36,7 @@ class ResidentTrials:
         settings: Of the sweep.
         working_dir: Of the user's code on this machine.
         place: This rank among those of its trials.
-        ranks_here: Ranks, of whichever trials, that find a place on this machine.
+        ranks_here: Ranks, of all trials together, that fit on this machine.
     """
 
     def __init__(self, settings: SlotSettings, *, working_dir: str, place: RankPlace, ranks_here: int) -> None:
@@ -105,7 +105,7 @@ class ResidentTrials:
         """Nothing: the slot kills this process, which is busy with the attempt."""
 
     def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
-        """Let go of the attempt and leave the process clean for the next; does nothing if there is none."""
+        """End the attempt and leave the process clean for the next; does nothing if there is none."""
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return Cleaned(fit=True)
@@ -153,7 +153,7 @@ class ResidentTrials:
 
 
 def _leave_ranks() -> None:
-    """The next trial's ranks meet anew: after a failure nobody knows what is left in a process group."""
+    """The next trial's ranks make a new process group: after a failure the state of the old one is unknown."""
     from hpsearch.training.parallel import leave
 
     leave()

@@ -22,7 +22,7 @@ from hpsearch.slots.roster import Roster, remove_roster, write_roster
 from hpsearch.slots.settings import SlotSettings
 
 FINISH_TIMEOUT_S = 45.0
-"""A rank that takes longer to let go of a trial, beside what the trial has for its own end, is replaced."""
+"""A rank that takes longer to end a trial, beyond `limits.grace`, is replaced."""
 START_ATTEMPTS = 3
 """Times in a row that ranks may die while they come up."""
 MAX_WHY = 300

@@ -1,4 +1,4 @@
-"""Where a rank stands among the ranks of its trial, and the environment variables that say so, as `torchrun` sets them.
+"""The place of a rank among the ranks of its trial, and the environment variables for it, as `torchrun` sets them.
 
 PyTorch, accelerate, Lightning and Transformers read them, and so do scripts that were written for `torchrun`: without
 them each rank would train alone, on all of the data, without a word.

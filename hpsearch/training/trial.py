@@ -40,7 +40,7 @@ class TrialContext:
         checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
         resume_at_most: Checkpoints of later epochs are passed over; None for no limit.
         on_report: Takes each row that `report` is given; None prints it.
-        sharing: Is told of shared data, so that it outlives this process; None for a process that holds it itself.
+        sharing: Keeps shared data alive beyond this process; None for a process that keeps it itself.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What a process looks like between two trials: put back where that is safe, told where it is not."""
+"""The state of a process between two trials: restored where that is safe, reported where it is not."""

@@ -1,7 +1,7 @@
 """The outline of a Python value: what it holds, small enough to keep and exact enough to see that it was changed.
 
 Numbers and texts are in it as they are, containers and objects by their members, tensors and arrays by shape, address
-and some of their numbers. What has no members that Python can see (a lock, an open file) is told from others by its
+and some of their numbers. What has no members that Python can see (a lock, an open file) is distinguished by its
 identity alone.
 """
 
@@ -55,7 +55,7 @@ _OPAQUE = frozenset({
     "_thread", "asyncio", "click", "concurrent", "hpsearch", "logging", "loguru", "mlflow", "multiprocessing", "ray",
     "re", "rich", "structlog", "threading", "tqdm", "typer", "wandb",
 })  # fmt: skip
-"""Packages whose objects note what they please about themselves; they are told apart by identity."""
+"""Packages whose objects note what they please about themselves; they are compared by identity."""
 INSIDE_TORCH = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.distributed")
 """Packages of PyTorch that keep notes for themselves, and patch what they trace."""
 
@@ -135,7 +135,7 @@ class _Outliner:
         return (*self._identity(function), *(self.of(part) for part in parts if part))
 
     def _wrapped(self, value: Any, kind: type) -> Outline | None:
-        """What only stands for a function."""
+        """A reference to a function."""
         if issubclass(kind, functools.partial):
             return (*self._identity(value), *map(self.of, (value.func, value.args, value.keywords)))
         if kind is MethodType:

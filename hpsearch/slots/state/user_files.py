@@ -28,7 +28,7 @@ def is_users_module(module: object) -> bool:
 
 
 def is_library(name: str) -> bool:
-    """Whether this is a loaded package or module of somebody else's than the user's."""
+    """Whether this is a loaded package or module that is not the user's."""
     module: Any = sys.modules.get(name)
     return module is not None and not is_users_module(module) and name != "__main__"
 

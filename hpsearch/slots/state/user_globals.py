@@ -179,7 +179,7 @@ def _is_defined_here(kind: type, label: str) -> bool:
 
 
 def _is_import(value: Any) -> bool:
-    """Whether a new name only stands for a module, or for a function or class that a module defines."""
+    """Whether a new name only refers to a module, or to a function or class that a module defines."""
     if issubclass(type(value), ModuleType):
         return True
     if not issubclass(type(value), type | FunctionType):
