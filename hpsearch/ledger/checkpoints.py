@@ -99,10 +99,10 @@ def _parts(folder: Path, epoch: int) -> list[Path]:
     rank, world_size = 0, 1
     while rank < world_size:
         path, manifest = (folder / _file_name(epoch, rank, suffix) for suffix in ("pt", "json"))
-        told = _read_manifest(manifest)
-        if told is None or _size(path) != told[1]:
+        found = _read_manifest(manifest)
+        if found is None or _size(path) != found[1]:
             return []
-        world_size = told[0] if rank == 0 else world_size
+        world_size = found[0] if rank == 0 else world_size
         parts += [path, manifest]
         rank += 1
     return parts
@@ -114,8 +114,8 @@ def _read_manifest(path: Path) -> tuple[int, int] | None:
         return None
     try:
         with path.open("rb") as file:
-            told = json.loads(file.read(_MAX_MANIFEST_BYTES))
-        world_size, size_bytes = told["world_size"], told["size_bytes"]
+            found = json.loads(file.read(_MAX_MANIFEST_BYTES))
+        world_size, size_bytes = found["world_size"], found["size_bytes"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return (world_size, size_bytes) if isinstance(world_size, int) and world_size >= 1 else None

@@ -202,6 +202,16 @@ def test_without_epochs_it_goes_on_until_nobody_asks() -> None:
     assert len(list(islice(rows, 7))) == 7
 
 
+def test_without_epochs_it_ends_after_the_last_epoch_of_its_trial(context: TrialContext) -> None:
+    optimizer = torch.optim.SGD((model := _model()).parameters(), lr=0.1)
+    rows = fit(model, _table(50), _table(23), loss=cross_entropy, batch_size=16, optimizer=optimizer)
+    trained = []
+    for row in rows:
+        trained.append(row)
+        context.is_over = len(trained) == 3  # as the trial's process is told that `limits.epochs` was reached
+    assert len(trained) == 3
+
+
 @pytest.mark.usefixtures("context")
 def test_a_training_loss_that_is_not_finite_ends_it() -> None:
     with pytest.raises(Diverged, match="the training loss of epoch 1 is nan"):
