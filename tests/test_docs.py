@@ -72,3 +72,10 @@ def test_every_part_of_a_spec_in_the_guide_loads():
     tree["parameters"]["optimizer"] |= lr
     assert {"constraints", "initial_points"} <= tree.keys()
     assert Sweep.from_dict(tree).space.conditions.keys() == {"optimizer.momentum", "optimizer.nesterov"}
+
+
+def test_the_files_that_the_page_of_twenty_sentences_names_exist():
+    rows = re.findall(r"^\| (.+) \|$", (DOCS / "where-things-are.md").read_text(), flags=re.MULTILINE)
+    files = [row.split(" | ")[-1].strip("`") for row in rows if "hpsearch/" in row]
+    assert len(files) == 20
+    assert all((DOCS.parent / file).is_file() for file in files)
