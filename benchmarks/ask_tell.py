@@ -25,8 +25,8 @@ from benchmarks.search.optuna_peers import HyperoptPeer, OptunaPeer
 from benchmarks.search.simulator import Contestant
 from benchmarks.search.tables import Curve, Table
 from hpsearch.search import Outcome, make_searcher
-from hpsearch.space import Point
-from hpsearch.sweep import Sweep
+from hpsearch.space.space import Point
+from hpsearch.spec.sweep import Sweep
 
 NUM_TOLD = {"optuna:tpe": 1000, "hyperopt:tpe": 1000, "optuna:gp": 100}
 """Method and sampler to the trials that it has been told."""

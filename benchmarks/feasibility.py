@@ -23,9 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpsearch.search import Outcome, fence, make_searcher
-from hpsearch.space import Point
-from hpsearch.sweep import Sweep
+from hpsearch.search import Outcome, make_searcher
+from hpsearch.search import failure_model as fence
+from hpsearch.space.space import Point
+from hpsearch.spec.sweep import Sweep
 
 NUM_TRIALS = 60
 SEEDS = {"optuna:gp": 5}

@@ -35,14 +35,14 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorData
 
 import hpsearch
 from experiments.resnet import Augmented, Normalise, ResNet, load_images
-from hpsearch.training.data import Batch
+from hpsearch.training.context import TrialContext, activate, current_trial
+from hpsearch.training.data.loaders import Batch
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.parallel import any_rank, leave
 from hpsearch.training.schedule import Rates
 from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.step import Learner, Recipe
-from hpsearch.training.trial import TrialContext, activate, current_trial
-from tests.ranks import meet, meeting_place
+from tests.support.ranks import meet, meeting_place
 
 SETTINGS = {"lr": 0.05, "momentum": 0.9}
 NUM_STEPS = 150

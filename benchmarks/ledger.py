@@ -27,18 +27,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpsearch import driver
-from hpsearch.driver import Run
-from hpsearch.engine import Engine
+from hpsearch.driver import driver
+from hpsearch.driver.driver import Run
+from hpsearch.engine.engine import Engine
 from hpsearch.ledger.fingerprint import code_of
-from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.trial_cache import Memory
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Report, Verdict
-from hpsearch.specfile import dump_yaml
+from hpsearch.slots.protocol import Assignment, Report, Verdict
+from hpsearch.spec.file import dump_yaml
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.sweep import Sweep
-from hpsearch.trainable import locate
+from hpsearch.trainable.locate import locate
 
 SIZES = (100, 1000, 10_000)
 """Trials that are over."""

@@ -8,11 +8,11 @@ import time
 
 from rich.console import Console
 
-from hpsearch.live.screen import Picture, Screen
-from hpsearch.live.standing import Outlook, Standing
-from hpsearch.sweep import Sweep
-from hpsearch.trial_run import TrialRun
-from tests.curves import SPEC, losses
+from hpsearch.engine.trial import TrialRun
+from hpsearch.live.progress import Outlook, Standing
+from hpsearch.live.terminal import Picture, Screen
+from hpsearch.spec.sweep import Sweep
+from tests.support.curves import SPEC, losses
 
 REFRESHES = 50
 CONCURRENT = 8

@@ -22,8 +22,8 @@ from scipy.stats import wilcoxon
 
 from benchmarks.taskset import data_dir
 from hpsearch.search import Outcome, make_searcher
-from hpsearch.space import Point
-from hpsearch.sweep import Sweep
+from hpsearch.space.space import Point
+from hpsearch.spec.sweep import Sweep
 
 METHODS = ("random", "controller:reinforce", "controller:evolution", "optuna:tpe")
 BUDGETS = (100, 200, 500)

@@ -24,11 +24,11 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.taskset import data_dir
-from hpsearch.driver import Run
-from hpsearch.engine import Engine
-from hpsearch.session import Session
-from hpsearch.slots.events import Assignment, Ended, Report
-from hpsearch.sweep import Sweep
+from hpsearch.driver.driver import Run
+from hpsearch.driver.session import Session
+from hpsearch.engine.engine import Engine
+from hpsearch.slots.protocol import Assignment, Ended, Report
+from hpsearch.spec.sweep import Sweep
 
 TASKS = ("naval_propulsion", "parkinsons_telemonitoring")
 FIRST_TRIALS, SECOND_TRIALS = 30, 60

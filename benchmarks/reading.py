@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.curves import run
+from tests.support.curves import run
 from tests.test_reading import PLAIN, WRITERS
 
 RUNS = 5

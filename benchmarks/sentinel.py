@@ -17,9 +17,9 @@ import torch
 import torch._dynamo  # what any optimizer imports
 
 from experiments.resnet import train
-from hpsearch.training.sentinel import COST_SHARE, Pace, Sentinel
+from hpsearch.training.context import TrialContext, activate
+from hpsearch.training.leaks.sentinel import COST_SHARE, Pace, Sentinel
 from hpsearch.training.stepper import make_stepper
-from hpsearch.training.trial import TrialContext, activate
 
 EPOCHS = 2
 CONFIG = {

@@ -72,7 +72,7 @@ def pss_mib() -> float:
 def four_at_once(get: Callable[[], torch.Tensor]) -> tuple[float, float, float]:
     """(seconds until the last trial can begin, MiB of all, seconds of the next trial in a warm slot)."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "hpsearch.training.shared_data"])  # else they import for a minute
+    context.set_forkserver_preload(["torch._dynamo", "hpsearch.training.data.shared"])  # else they import for a minute
     barrier, facts = context.Barrier(NUM_TRIALS), context.SimpleQueue()
     processes = [context.Process(target=trial, args=(get, barrier, facts)) for _ in range(NUM_TRIALS)]
     for process in processes:

@@ -26,9 +26,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hpsearch.cluster import ray_settings
-from hpsearch.driver import Run
-from hpsearch.sweep import Sweep
+from hpsearch.cluster.connect import ray_settings
+from hpsearch.driver.driver import Run
+from hpsearch.spec.sweep import Sweep
 
 COLD = 6
 """Trials at the start that don't count."""

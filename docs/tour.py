@@ -14,7 +14,7 @@ TIMES = {"timeout": 600, "startup_timeout": 240, "iopub_timeout": 240}
 PNG = """
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from hpsearch.results.charts.figure import Figure
+from hpsearch.results.figure import Figure
 
 def png(figure):
     with TemporaryDirectory() as folder:

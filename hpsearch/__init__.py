@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpsearch.by_hand import trial as trial
-    from hpsearch.entry import run as run
+    from hpsearch.api.results import Best as Best
+    from hpsearch.api.results import Results as Results
+    from hpsearch.api.run import run as run
+    from hpsearch.api.single_trial import trial as trial
     from hpsearch.errors import Diverged as Diverged
     from hpsearch.errors import HpsearchError as HpsearchError
     from hpsearch.errors import InvalidConfig as InvalidConfig
@@ -16,37 +18,35 @@ if TYPE_CHECKING:
     from hpsearch.errors import SweepInUse as SweepInUse
     from hpsearch.errors import TrialStopped as TrialStopped
     from hpsearch.errors import UnknownSweep as UnknownSweep
-    from hpsearch.results.results import Best as Best
-    from hpsearch.results.results import Results as Results
-    from hpsearch.sweep import Sweep as Sweep
+    from hpsearch.spec.sweep import Sweep as Sweep
+    from hpsearch.training.context import TrialContext as TrialContext
+    from hpsearch.training.context import current_trial as current_trial
+    from hpsearch.training.context import report as report
+    from hpsearch.training.data.shared import shared_data as shared_data
     from hpsearch.training.fit import fit as fit
-    from hpsearch.training.shared_data import shared_data as shared_data
-    from hpsearch.training.trial import TrialContext as TrialContext
-    from hpsearch.training.trial import current_trial as current_trial
-    from hpsearch.training.trial import report as report
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Best": "hpsearch.results.results",
+    "Best": "hpsearch.api.results",
     "Diverged": "hpsearch.errors",
     "HpsearchError": "hpsearch.errors",
     "InvalidConfig": "hpsearch.errors",
     "LedgerError": "hpsearch.errors",
-    "Results": "hpsearch.results.results",
+    "Results": "hpsearch.api.results",
     "SpecError": "hpsearch.errors",
-    "Sweep": "hpsearch.sweep",
+    "Sweep": "hpsearch.spec.sweep",
     "SweepExists": "hpsearch.errors",
     "SweepInUse": "hpsearch.errors",
-    "TrialContext": "hpsearch.training.trial",
+    "TrialContext": "hpsearch.training.context",
     "TrialStopped": "hpsearch.errors",
     "UnknownSweep": "hpsearch.errors",
-    "current_trial": "hpsearch.training.trial",
+    "current_trial": "hpsearch.training.context",
     "fit": "hpsearch.training.fit",
-    "report": "hpsearch.training.trial",
-    "run": "hpsearch.entry",
-    "trial": "hpsearch.by_hand",
-    "shared_data": "hpsearch.training.shared_data",
+    "report": "hpsearch.training.context",
+    "run": "hpsearch.api.run",
+    "trial": "hpsearch.api.single_trial",
+    "shared_data": "hpsearch.training.data.shared",
 }
 
 __all__ = list(_HOMES)

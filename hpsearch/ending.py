@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from hpsearch.engine.status import Waiting
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.records import SweepState
-from hpsearch.waiting import Waiting
 
 
 @final

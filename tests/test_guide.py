@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blocks import run_page
+from tests.support.blocks import run_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -19,43 +19,46 @@ STANDARD = sys.stdlib_module_names | {"hpsearch"}
 
 RULES = [
     ("hpsearch.errors", set()),
-    ("hpsearch.space", set()),
-    ("hpsearch.domains", set()),
-    ("hpsearch.conditions", set()),
-    ("hpsearch.lattice", set()),
+    ("hpsearch.space.space", set()),
+    ("hpsearch.space.domains", set()),
+    ("hpsearch.space.conditions", set()),
+    ("hpsearch.space.lattice", set()),
     ("hpsearch.plain", set()),
-    ("hpsearch.expressions", {"simpleeval"}),
-    ("hpsearch.domain_parser", set()),
-    ("hpsearch.space_parser", set()),
-    ("hpsearch.space_references", set()),
-    ("hpsearch.distributions", set()),
-    ("hpsearch.dialects", set()),
-    ("hpsearch.dialect_draft", set()),
-    ("hpsearch.dialect_wandb", set()),
-    ("hpsearch.dialect_parameters", set()),
-    ("hpsearch.dialect_ray", set()),
-    ("hpsearch.dialect_command", set()),
-    ("hpsearch.dialect_launcher", set()),
-    ("hpsearch.script", set()),
-    ("hpsearch.space_checks", set()),
-    ("hpsearch.sweep", {"pydantic"}),
-    ("hpsearch.sweep_parts", {"pydantic", "pydantic_core"}),
+    ("hpsearch.space.expressions", {"simpleeval"}),
+    ("hpsearch.space.domain_parser", set()),
+    ("hpsearch.space.parser", set()),
+    ("hpsearch.space.references", set()),
+    ("hpsearch.space.distributions", set()),
+    ("hpsearch.spec.dialects.translate", set()),
+    ("hpsearch.spec.dialects.draft", set()),
+    ("hpsearch.spec.dialects.wandb", set()),
+    ("hpsearch.spec.dialects.parameters", set()),
+    ("hpsearch.spec.dialects.ray_tune", set()),
+    ("hpsearch.spec.dialects.command", set()),
+    ("hpsearch.spec.dialects.launcher", set()),
+    ("hpsearch.trainable.script", set()),
+    ("hpsearch.space.checks", set()),
+    ("hpsearch.spec.sweep", {"pydantic"}),
+    ("hpsearch.spec.parts", {"pydantic", "pydantic_core"}),
 ]
 """Modules that may import no third party but these."""
 
 NEVER = [
-    ("hpsearch.training", {"ray", "hpsearch.slots", "hpsearch.driver", "hpsearch.ledger", "hpsearch.engine"}),
+    (
+        "hpsearch.training",
+        {"ray", "hpsearch.slots", "hpsearch.driver.driver", "hpsearch.ledger", "hpsearch.engine.engine"},
+    ),
     ("hpsearch.results", {"ray", "torch"}),
     ("hpsearch.ledger", {"ray", "torch", "pandas"}),
     ("hpsearch.priors", {"ray", "torch", "pandas", "optuna", "hyperopt"}),
-    ("hpsearch.engine", {"ray", "torch", "pandas", "optuna", "hyperopt"}),
+    ("hpsearch.engine.engine", {"ray", "torch", "pandas", "optuna", "hyperopt"}),
     ("hpsearch.search", {"ray", "hpsearch.ledger", "hpsearch.slots"}),
     ("hpsearch.stopping", {"ray", "torch", "hpsearch.ledger", "hpsearch.slots"}),
     ("hpsearch.devices", {"ray", "torch"}),
     ("hpsearch.live", {"ray", "torch", "pandas"}),
-    ("hpsearch.slots.roster", {"ray", "torch"}),
-    ("hpsearch.waiting", {"ray", "torch"}),
-    ("hpsearch.slots.events", {"ray", "torch"}),
+    ("hpsearch.slots.process_file", {"ray", "torch"}),
+    ("hpsearch.engine.status", {"ray", "torch"}),
+    ("hpsearch.slots.protocol", {"ray", "torch"}),
 ]
 """Packages that must not import these, not even inside a function."""
 
@@ -104,7 +107,7 @@ def test_nobody_imports_the_command_line_but_its_starter():
 
 def test_only_one_module_knows_yaml_by_name():
     users = {module for module, path in MODULES.items() if any(is_below(name, "ruamel") for name in imports_of(path))}
-    assert users <= {"hpsearch.yaml_reader", "hpsearch.yaml_writer", "hpsearch.specfile"}
+    assert users <= {"hpsearch.spec.yaml_reader", "hpsearch.spec.yaml_writer", "hpsearch.spec.file"}
 
 
 def loaded_by(code: str, *names: str) -> set[str]:
@@ -130,9 +133,9 @@ def test_the_supervisor_runs_without_torch():
 
 def test_the_driver_imports_no_torch_for_the_usual_methods():
     code = """
-from hpsearch.sweep import Sweep
+from hpsearch.spec.sweep import Sweep
 from hpsearch.search import make_searcher
-import hpsearch.driver, hpsearch.tuner
+import hpsearch.driver.driver, hpsearch.driver.tuner
 for method in ("grid", "random", "optuna", "hyperopt"):
     tree = {"metric": {"name": "m", "goal": "minimize"}, "method": method, "parameters": {"x": {"values": [1, 2]}}}
     make_searcher(Sweep.from_dict(tree)).ask(1)

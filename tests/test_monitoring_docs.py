@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from hpsearch.gauges import MEASURES
-from hpsearch.monitoring import TARGETS_DIR
+from hpsearch.driver.discovery import TARGETS_DIR
+from hpsearch.driver.gauges import MEASURES
 
 FOLDER = Path(__file__).parents[1] / "docs"
 GRAFANA = json.loads((FOLDER / "monitoring" / "grafana.json").read_text())

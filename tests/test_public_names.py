@@ -8,7 +8,7 @@ from pydantic import BaseModel
 import hpsearch
 from hpsearch.cli import app
 from hpsearch.results.columns import TABLES
-from hpsearch.sweep import Sweep
+from hpsearch.spec.sweep import Sweep
 
 
 def test_public_names():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.curves import run
+from tests.support.curves import run
 
 ROOT = Path(__file__).parents[1]
 PLAIN = ["list", "show", "best", "show --trial 1", "show --epoch 1", "show --failures", "compare finished running"]
@@ -30,7 +30,7 @@ PRINTED, WRITTEN, REPORT = 1_000_000, 4_000_000, 10_000_000
 takes on a machine is in `python -m benchmarks.reading`."""
 RUN = """
 import json, sys
-from tests.calls import calls_of
+from tests.support.calls import calls_of
 
 def run():
     from hpsearch.cli import app

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blocks import blocks_of, run_page
+from tests.support.blocks import blocks_of, run_page
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -10,12 +10,12 @@ from typing import Any
 
 from benchmarks.search.simulator import Contestant, Job
 from benchmarks.search.tables import Table
-from hpsearch.engine import Engine
+from hpsearch.engine.engine import Engine
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Failed, Report, Verdict
+from hpsearch.slots.protocol import Assignment, Failed, Report, Verdict
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.sweep import Sweep
 
 
 class NoLedger:

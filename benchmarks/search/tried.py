@@ -17,8 +17,10 @@ from unittest.mock import patch
 from optuna.samplers import TPESampler
 
 from benchmarks.search.simulator import Contestant, Job
-from hpsearch import exploring, stopping
-from hpsearch.search import comparable, optuna_search
+from hpsearch import stopping
+from hpsearch.search import equal_fidelity as comparable
+from hpsearch.search import exploration as exploring
+from hpsearch.search import optuna_search
 
 Change = Callable[[], AbstractContextManager[Any]]
 

@@ -1,8 +1,8 @@
 """Makes the pictures of the guide: `python docs/screenshots/make.py [NAME ...]`, all of them without a name.
 
 Needs the extra `dev` and a Chromium on the path. A picture is one function below that returns a PNG; it is kept as
-`docs/screenshots/NAME.png`. What it shows is real: a sweep of formulas (`tests/curves.py`) or one that trains. A
-picture of a program that is not there (JupyterLab, which `dev` does without) is left as it is, and that is said.
+`docs/screenshots/NAME.png`. What it shows is real: a sweep of formulas (`tests/support/curves.py`) or one that trains.
+A picture of a program that is not there (JupyterLab, which `dev` does without) is left as it is, and that is said.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, cast
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parents[1]))
 
-from hpsearch.ui import serving  # noqa: E402 - found by the line above
-from tests import curves  # noqa: E402
-from tests.browser import chromium  # noqa: E402
-from tests.monitored import until, watched_sweep  # noqa: E402
+from hpsearch.results.export.optuna_dashboard import serving  # noqa: E402 - found by the line above
+from tests.support import curves  # noqa: E402
+from tests.support.browser import chromium  # noqa: E402
+from tests.support.monitored import until, watched_sweep  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -87,7 +87,7 @@ def picture(function: Picture) -> Picture:
 @picture
 def results_in_a_notebook(studio: Studio) -> bytes:
     """What a cell shows that ends with a sweep's results."""
-    from hpsearch.results.results import Results
+    from hpsearch.api.results import Results
 
     results = Results(studio.folder, curves.run(studio.folder))
     style = "<style>body {font: 13px sans-serif} td, th {padding: 3px 8px; text-align: right}</style>"
@@ -145,7 +145,7 @@ def report_on_a_phone(studio: Studio) -> bytes:
 @picture
 def learning_curves(studio: Studio) -> bytes:
     """What `results.plot.curves()` saves."""
-    from hpsearch.results.results import Results
+    from hpsearch.api.results import Results
 
     results = Results(studio.folder, curves.run(studio.folder))
     return results.plot.curves().save(studio.folder / "curves.png").read_bytes()
@@ -173,7 +173,7 @@ def compared(studio: Studio) -> bytes:
 @picture
 def figures_in_a_notebook(studio: Studio) -> bytes:
     """What cells show that end with figures, in a notebook that does not draw plotly."""
-    from hpsearch.results.results import Results
+    from hpsearch.api.results import Results
 
     plot = Results(studio.folder, curves.run(studio.folder)).plot
     cells = (("results.plot.importance()", plot.importance()), ("results.plot.parallel()", plot.parallel()))
@@ -186,7 +186,7 @@ def figures_in_a_notebook(studio: Studio) -> bytes:
 @picture
 def jupyterlab(studio: Studio) -> bytes:
     """A notebook in JupyterLab's dark theme: a sweep that has run below its cell, its results, a figure of plotly."""
-    from tests.lab import serving_lab, write_notebook
+    from tests.support.lab import serving_lab, write_notebook
 
     served, private = studio.folder / "served", studio.folder / "private"
     served.mkdir()
@@ -209,7 +209,7 @@ def jupyterlab(studio: Studio) -> bytes:
 @contextmanager
 def _report(studio: Studio, **page: Any) -> Iterator[Page]:
     """The report of a sweep with failures, every picture drawn."""
-    from hpsearch.results.results import Results
+    from hpsearch.api.results import Results
 
     with chdir(studio.folder):
         path = Results(Path("sweeps"), curves.run(Path("sweeps"))).report().resolve()
@@ -235,9 +235,9 @@ def watching_a_sweep(studio: Studio) -> bytes:
     """`hpsearch watch` while a sweep of small networks trains under ASHA."""
     from hpsearch.ledger.store import Ledger
     from hpsearch.live.follower import Follower
-    from hpsearch.live.meter import Meter
-    from hpsearch.live.screen import Picture as Screen
-    from hpsearch.live.watched import beside_of
+    from hpsearch.live.terminal import Picture as Screen
+    from hpsearch.live.usage import Meter
+    from hpsearch.live.watch_view import beside_of
 
     settings = ("limits.trials=60", "limits.epochs=81", "early_terminate.type=asha", "method=optuna")
     command = [sys.executable, "-m", "hpsearch", "sweep", "mlp", "--home", str(studio.folder)]

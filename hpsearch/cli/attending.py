@@ -34,8 +34,8 @@ def logs(
     home: Home = None,
 ) -> None:
     """Print what a trial has printed."""
-    from hpsearch.ledger.layout import log_path
     from hpsearch.ledger.lock import is_held
+    from hpsearch.paths import log_path
 
     *names, word = words
     if len(names) > 1 or not word.isdecimal():

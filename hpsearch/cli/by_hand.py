@@ -24,8 +24,8 @@ def trial(
     What isn't set is as in the sweep's first trial. With several processes: torchrun --nproc-per-node 2 -m
     hpsearch trial ...
     """
-    from hpsearch.by_hand import function_of, load_by_hand, train_by_hand
-    from hpsearch.specfile import find_spec
+    from hpsearch.api.single_trial import function_of, load_by_hand, train_by_hand
+    from hpsearch.spec.file import find_spec
 
     path = find_spec(spec)
     sweep, point = load_by_hand(path, set_ or [])

@@ -21,7 +21,7 @@ def clean(
     home: Home = None,
 ) -> None:
     """Remove the checkpoints that a finished sweep no longer needs: all but those of its best trials."""
-    from hpsearch.cleaning import clean as clean_up
+    from hpsearch.ledger.cleaning import clean as clean_up
     from hpsearch.ledger.home import home_dir
 
     cleaned = clean_up(home_dir(home), name, dry_run=dry_run)

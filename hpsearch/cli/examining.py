@@ -24,7 +24,7 @@ def ui(
 ) -> None:
     """Show a sweep in optuna-dashboard, on this machine alone, until Ctrl-C; also while the sweep runs."""
     from hpsearch.ledger.home import home_dir
-    from hpsearch.ui import serving
+    from hpsearch.results.export.optuna_dashboard import serving
 
     with suppress(KeyboardInterrupt), serving(home_dir(home), name, port=port) as (server, address):
         print(f"Open {address} (Ctrl-C ends this)", flush=True)

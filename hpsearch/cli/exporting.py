@@ -51,9 +51,9 @@ def export(
     if to is ExportFormat.tensorboard:
         _export_to_tensorboard(name, output, as_json=as_json, home=home)
         return
+    from hpsearch.api.results import Results
     from hpsearch.ledger.home import home_dir
     from hpsearch.results import tables
-    from hpsearch.results.results import Results
 
     results = Results(home_dir(home), name)
     path = output or results.folder / f"trials.{to.value}"
@@ -74,7 +74,7 @@ def export(
 
 
 def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, home: Path | None) -> None:
-    from hpsearch.results.optuna_file import write_study
+    from hpsearch.results.export.optuna_file import write_study
 
     with open_ledger(home) as ledger:
         sweep = ledger.sweep(name)
@@ -92,7 +92,7 @@ def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, h
 
 
 def _export_to_tensorboard(name: str | None, output: Path | None, *, as_json: bool, home: Path | None) -> None:
-    from hpsearch.results.tensorboard import write_tensorboard
+    from hpsearch.results.export.tensorboard import write_tensorboard
 
     if output == Path("-"):
         raise typer.BadParameter("tensorboard is a folder of files, not one for the console. Write -o FOLDER.")

@@ -21,7 +21,7 @@ def list_(as_json: Json = False, home: Home = None) -> None:
     """List the sweeps of the ledger, the newest last."""
     from hpsearch.ledger.lock import was_killed
     from hpsearch.results.current import current_trials
-    from hpsearch.results.shown import best_so_far
+    from hpsearch.results.summaries import best_so_far
 
     with open_ledger(home) as ledger:
         rows = []
@@ -65,7 +65,7 @@ def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
     from hpsearch.ledger.lock import is_held
     from hpsearch.results.current import current_trials
     from hpsearch.results.rows import trial_rows
-    from hpsearch.results.shown import ahead_lines, remark_lines, trial_summary
+    from hpsearch.results.summaries import ahead_lines, remark_lines, trial_summary
 
     trials = current_trials(ledger, record)
     if as_json:
@@ -80,7 +80,7 @@ def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
 
 def _show_trial(ledger: Ledger, record: SweepRecord, number: int, *, as_json: bool) -> None:
     from hpsearch.results.current import current_trials
-    from hpsearch.results.shown import trial_details
+    from hpsearch.results.summaries import trial_details
 
     details = trial_details(record, current_trials(ledger, record), ledger.reports(record), number, home=ledger.home)
     if as_json:
@@ -92,7 +92,7 @@ def _show_trial(ledger: Ledger, record: SweepRecord, number: int, *, as_json: bo
 
 
 def _show_ranking(ledger: Ledger, record: SweepRecord, epoch: int, *, as_json: bool) -> None:
-    from hpsearch.results.shown import ranking_rows
+    from hpsearch.results.summaries import ranking_rows
 
     rows, note = ranking_rows(record, ledger.trials(record), ledger.reports(record), epoch)
     if not as_json:
@@ -101,8 +101,8 @@ def _show_ranking(ledger: Ledger, record: SweepRecord, epoch: int, *, as_json: b
 
 
 def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
-    from hpsearch.results.failures import failed_attempts
-    from hpsearch.results.shown import cause_rows, failure_rows, tail_lines
+    from hpsearch.results.analysis.failures import failed_attempts
+    from hpsearch.results.summaries import cause_rows, failure_rows, tail_lines
 
     attempts = failed_attempts(record, ledger.trials(record), ledger.failures(record), home=ledger.home)
     if as_json:
@@ -125,7 +125,7 @@ def compare(
     home: Home = None,
 ) -> None:
     """Compare sweeps: what each spent and found, and what it had found at equal budgets."""
-    from hpsearch.results.compare import compare_sweeps, read_sweep
+    from hpsearch.results.analysis.compare import compare_sweeps, read_sweep
     from hpsearch.results.current import current_trials
 
     with open_ledger(home) as ledger:
@@ -136,7 +136,7 @@ def compare(
         print(printable(comparison.sentence))
     if output is not None:
         from hpsearch.results.charts.comparison import comparison_chart
-        from hpsearch.results.charts.figure import Figure
+        from hpsearch.results.figure import Figure
 
         Figure(comparison_chart(comparison, read)).save(output)
     print_rows([vars(row) for row in comparison.rows], as_json=as_json)
@@ -145,7 +145,7 @@ def compare(
 @app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")
 def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
     """Print the best configuration as a spec that `hpsearch sweep` takes, every parameter a constant."""
-    from hpsearch.results.best import architecture_lines, best_spec, trial_command
+    from hpsearch.results.analysis.best import architecture_lines, best_spec, trial_command
 
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
@@ -156,7 +156,7 @@ def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
     if as_json:
         print_json(tree)
         return
-    from hpsearch.specfile import dump_yaml
+    from hpsearch.spec.file import dump_yaml
 
     print_lines([f"# {note}", *([f"# by hand: {by_hand}"] if by_hand is not None else [])])
     print_lines(f"# {line}" for line in words)

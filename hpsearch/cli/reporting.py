@@ -27,7 +27,7 @@ def report(
 ) -> None:
     """Write one HTML file about a sweep, also while it runs; it needs no network."""
     from hpsearch.ledger.home import home_dir
-    from hpsearch.results.findings import read_findings
+    from hpsearch.results.analysis.findings import read_findings
     from hpsearch.results.report.write import report_html, write_report
 
     found = read_findings(home_dir(home), name)

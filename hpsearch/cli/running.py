@@ -32,7 +32,7 @@ def sweep(
     home: Home = None,
 ) -> None:
     """Run a sweep: search, train, print the best configuration."""
-    from hpsearch.specfile import find_spec, load_sweep
+    from hpsearch.spec.file import find_spec, load_sweep
 
     path = find_spec(spec)
     if str(path) != spec:
@@ -51,7 +51,7 @@ def sweep(
         for config in first_configs(loaded, loaded.max_trials):
             print(json.dumps(config, ensure_ascii=False))
         return
-    from hpsearch.driver import Run
+    from hpsearch.driver.driver import Run
     from hpsearch.ledger.home import home_dir
 
     run = Run(
@@ -79,7 +79,7 @@ def resume(
     home: Home = None,
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
-    from hpsearch import entry
+    from hpsearch.api import run as entry
     from hpsearch.ledger.home import home_dir
 
     if rebuild:
@@ -122,9 +122,9 @@ def _print_end(home: Path, name: str) -> None:
     """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
     from hpsearch.ledger.home import home_option
     from hpsearch.ledger.store import Ledger
-    from hpsearch.results.best import best_spec, trial_command
-    from hpsearch.results.shown import failure_lines, remark_lines, trial_summary
-    from hpsearch.specfile import dump_yaml
+    from hpsearch.results.analysis.best import best_spec, trial_command
+    from hpsearch.results.summaries import failure_lines, remark_lines, trial_summary
+    from hpsearch.spec.file import dump_yaml
 
     with Ledger(home) as ledger:
         record = ledger.sweep(name)

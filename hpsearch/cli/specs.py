@@ -11,7 +11,7 @@ from hpsearch.cli.app import Home, Json, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_json
 
 if TYPE_CHECKING:
-    from hpsearch.sweep import Sweep
+    from hpsearch.spec.sweep import Sweep
 
 
 @app.command(epilog="Example: hpsearch validate search_spaces/resnet.yaml")
@@ -30,11 +30,11 @@ def validate(
 ) -> None:
     """Check a spec and show what it means: the space, the rungs, how many trials run at once. Starts nothing."""
     from hpsearch.devices.inventory import host_cpus, host_gpus
+    from hpsearch.driver.plan import make_plan
+    from hpsearch.driver.plan_text import render, to_dict
     from hpsearch.ledger.home import home_dir
-    from hpsearch.plan import make_plan
-    from hpsearch.plan_text import render, to_dict
     from hpsearch.priors.sources import plan_prior
-    from hpsearch.specfile import dump_yaml, find_spec, load_sweep
+    from hpsearch.spec.file import dump_yaml, find_spec, load_sweep
 
     path = find_spec(spec)
     loaded = load_sweep(path, overrides=[*(set_ or []), *([f"prior={json.dumps(prior)}"] if prior else [])])
@@ -61,6 +61,6 @@ def validate(
 def first_configs(loaded: Sweep, count: int) -> list[dict[str, Any]]:
     """What the first trials of a sweep would be given, as `search.first_points` says."""
     from hpsearch.search import first_points
-    from hpsearch.space import to_config
+    from hpsearch.space.space import to_config
 
     return [to_config(point) for point in first_points(loaded, count)]

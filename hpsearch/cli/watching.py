@@ -14,7 +14,7 @@ from hpsearch.cli.printing import open_ledger, print_json
 
 if TYPE_CHECKING:
     from hpsearch.live.follower import Follower
-    from hpsearch.live.meter import Measured, Meter
+    from hpsearch.live.usage import Measured, Meter
 
 LOOK_S = 1.0
 """Between two frames."""
@@ -31,7 +31,7 @@ def watch(
 ) -> None:
     """Show a sweep that runs in another terminal, with what its trials use of this machine, until it ends."""
     from hpsearch.live.follower import Follower
-    from hpsearch.live.meter import Meter
+    from hpsearch.live.usage import Meter
 
     with open_ledger(home) as ledger, suppress(KeyboardInterrupt):
         follower, meter = Follower(ledger, ledger.sweep(name)), Meter()
@@ -52,7 +52,7 @@ def _look(follower: Follower, meter: Meter) -> Measured:
 
 def _print_frame(follower: Follower, measured: Measured, *, as_json: bool) -> None:
     from hpsearch.live.frame import frame, screen_size
-    from hpsearch.live.watched import beside_of, plain
+    from hpsearch.live.watch_view import beside_of, plain
 
     if as_json:
         print_json(plain(follower, measured))
@@ -76,8 +76,8 @@ def _follow_in_lines(follower: Follower) -> None:
 def _follow_on_screen(follower: Follower, meter: Meter) -> None:
     from rich.console import Console
 
-    from hpsearch.live.screen import Picture, Screen
-    from hpsearch.live.watched import beside_of
+    from hpsearch.live.terminal import Picture, Screen
+    from hpsearch.live.watch_view import beside_of
 
     measured = _look(follower, meter)
     picture = Picture(follower.standing, lambda: beside_of(follower, measured))
@@ -90,7 +90,7 @@ def _follow_on_screen(follower: Follower, meter: Meter) -> None:
 
 
 def _print_end(follower: Follower) -> None:
-    from hpsearch.live.standing import headline
+    from hpsearch.live.progress import headline
     from hpsearch.plain import printable
 
     print(printable(f"{follower.record.name} {follower.words}"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpsearch.errors import Problem
-from hpsearch.sweep_parts import Resources
+from hpsearch.spec.parts import Resources
 
 _ROUNDING = 1e-9
 """0.3 / 0.1 is a little less than 3, and three of a tenth fit all the same."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpsearch.doctor.finding import GIB, Finding, ok, problem, size_text, warning
-from hpsearch.room import START_BYTES
+from hpsearch.engine.disk import START_BYTES
 
 TEMP_DIR, SHM_DIR = Path("/tmp"), Path("/dev/shm")
 """Where Ray keeps its session, and its objects."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hpsearch.doctor.finding import Finding, count_text, ok, problem, warning
 from hpsearch.errors import LedgerError
-from hpsearch.ledger.file import FILE_NAME, page_damage
 from hpsearch.ledger.home import home_option
 from hpsearch.ledger.lock import was_killed
+from hpsearch.ledger.sqlite import FILE_NAME, page_damage
 from hpsearch.ledger.store import Ledger
 
 REBUILD = "Make it anew from the journals: hpsearch resume --rebuild"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import hpsearch
-from hpsearch import code_files
-from hpsearch.code_files import read_code
-from hpsearch.ledger.functions import UNKNOWN
-from hpsearch.space import Point, canonical
-from hpsearch.sweep import Sweep
-from hpsearch.trainable import TrainableSource
+from hpsearch.space.space import Point, canonical
+from hpsearch.spec.sweep import Sweep
+from hpsearch.trainable import code_files
+from hpsearch.trainable.code_files import read_code
+from hpsearch.trainable.functions import UNKNOWN
+from hpsearch.trainable.locate import TrainableSource
 
 MAX_DATA_FILES = 1_000_000
 """More files than that below `data.root` are not counted, and nothing is reused."""

@@ -15,13 +15,13 @@ from sqlalchemy.engine import Connection
 from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
 from hpsearch.ledger.checkpoints import checkpoint_path, newest_epoch
-from hpsearch.ledger.file import FILE_NAME, damaged, fold_log, open_to_write, storage_errors
 from hpsearch.ledger.journal import FILE_NAME as JOURNAL
 from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
-from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import OVER_STATES, ReportRecord, TrialRecord
 from hpsearch.ledger.rows import decode_all
+from hpsearch.ledger.sqlite import FILE_NAME, damaged, fold_log, open_to_write, storage_errors
+from hpsearch.paths import checkpoint_dir
 
 _COLUMNS = TrialRecord.__dataclass_fields__.keys()
 _JSON_COLUMNS = ("point", "last_metrics")

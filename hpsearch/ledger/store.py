@@ -20,10 +20,10 @@ from sqlalchemy.exc import IntegrityError
 
 from hpsearch.errors import SweepExists, UnknownSweep
 from hpsearch.ledger import schema
-from hpsearch.ledger.file import FILE_NAME, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.queries import Queries
 from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, SweepRecord, SweepState
 from hpsearch.ledger.spec_place import from_home
+from hpsearch.ledger.sqlite import FILE_NAME, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
 
 

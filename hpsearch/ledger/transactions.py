@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from hpsearch.ledger import schema
-from hpsearch.ledger.file import storage_errors
 from hpsearch.ledger.journal import Journal
+from hpsearch.ledger.sqlite import storage_errors
 
 REPORT_DELAY_S = 0.2
 

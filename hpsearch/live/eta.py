@@ -16,10 +16,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from hpsearch.engine.trial import TrialRun
 from hpsearch.ledger.records import UNDER_WAY_STATES
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.sweep import Sweep
-from hpsearch.trial_run import TrialRun
 
 PRIOR_TRIALS = 6.0
 """So many trials at a rung weigh as much as the rule's own share."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import final
 
+from hpsearch.engine.trial import TrialRun
 from hpsearch.ledger.home import home_option
-from hpsearch.ledger.layout import trial_dir
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.live.notice import Notice, read_notice
-from hpsearch.live.standing import Outlook, Standing
-from hpsearch.slots.roster import Roster, roster_of
-from hpsearch.sweep import Sweep
-from hpsearch.trial_run import TrialRun
+from hpsearch.live.progress import Outlook, Standing
+from hpsearch.live.status_file import Notice, read_notice
+from hpsearch.paths import trial_dir
+from hpsearch.slots.process_file import Roster, roster_of
+from hpsearch.spec.sweep import Sweep
 
 CURVES = 40
 """Trials that ended last whose curves are read at the first look."""

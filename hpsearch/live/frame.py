@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hpsearch.live.standing import Standing, headline
+from hpsearch.engine.status import Wait
+from hpsearch.live.cells import BARS, cut
+from hpsearch.live.progress import Standing, headline
 from hpsearch.live.table import Column, columns_of, fit, rows_of, text_lines
-from hpsearch.live.words import BARS, cut
 from hpsearch.plain import duration_text, printable
-from hpsearch.waiting import Wait
 
 Style = Literal["", "bold", "dim"]
 Line = tuple[str, Style]

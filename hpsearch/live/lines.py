@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
-from hpsearch.live.standing import MARKS, Standing, describe
+from hpsearch.engine.trial import TrialRun
+from hpsearch.live.progress import MARKS, Standing, describe
 from hpsearch.plain import counted, printable
-from hpsearch.trial_run import TrialRun
 
 
 @final

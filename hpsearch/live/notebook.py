@@ -6,10 +6,10 @@ import html
 import time
 from typing import Any, final
 
+from hpsearch.engine.trial import TrialRun
 from hpsearch.live.frame import wait_line
-from hpsearch.live.standing import Standing, headline
+from hpsearch.live.progress import Standing, headline
 from hpsearch.live.table import columns_of, rows_of
-from hpsearch.trial_run import TrialRun
 
 REFRESH_S = 1.0
 MAX_ROWS = 12

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpsearch.live.standing import MARKS, Standing
-from hpsearch.live.words import BARS, clock_text, cut, scale_of, short, sparkline
+from hpsearch.engine.trial import TrialRun
+from hpsearch.live.cells import BARS, clock_text, cut, scale_of, short, sparkline
+from hpsearch.live.progress import MARKS, Standing
 from hpsearch.plain import printable
-from hpsearch.trial_run import TrialRun
 
 GAP = 2
 """Blanks between two columns."""

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hpsearch.distributions import Shaped
-from hpsearch.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real, canonical
 from hpsearch.plain import counted
-from hpsearch.search.contract import Outcome
-from hpsearch.space import Point, Space
-from hpsearch.sweep import Sweep
+from hpsearch.search.searcher import Outcome
+from hpsearch.space.distributions import Shaped
+from hpsearch.space.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real, canonical
+from hpsearch.space.space import Point, Space
+from hpsearch.spec.sweep import Sweep
 
 MAX_TOLD = 1000
 """Priors that a searcher hears of, the newest ones; at so many a proposal of TPE takes some 30 ms (Optuna 5.0)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpsearch.errors import LedgerError
 from hpsearch.priors.fitting import Prior
-from hpsearch.search.contract import Outcome
+from hpsearch.search.searcher import Outcome
 
 FILE_NAME = "prior.json"
 

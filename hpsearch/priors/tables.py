@@ -11,8 +11,8 @@ from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.plain import shown
 from hpsearch.priors.fitting import Earlier
-from hpsearch.space import Space
-from hpsearch.sweep_parts import Metric
+from hpsearch.space.space import Space
+from hpsearch.spec.parts import Metric
 
 Row = Mapping[str, str]
 

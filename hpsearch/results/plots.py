@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, final
 
 from hpsearch.errors import SpecError
-from hpsearch.results.charts.figure import Figure
-from hpsearch.results.findings import NUM_SLICES, Findings
+from hpsearch.results.analysis.findings import NUM_SLICES, Findings
+from hpsearch.results.figure import Figure
 
 if TYPE_CHECKING:
     from hpsearch.results.charts.description import Chart

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.ledger.checkpoints import checkpoint_path
-from hpsearch.ledger.layout import checkpoint_dir
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.paths import checkpoint_dir
 from hpsearch.results import columns as c
 from hpsearch.results.columns import AFTER, BEFORE
 

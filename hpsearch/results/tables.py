@@ -16,9 +16,9 @@ from hpsearch.results import rows as r
 from hpsearch.results.files import replace_by
 
 if TYPE_CHECKING:
-    from hpsearch.results.compare import Compared
-    from hpsearch.results.failures import FailedAttempt
-    from hpsearch.results.importance import Importance
+    from hpsearch.results.analysis.compare import Compared
+    from hpsearch.results.analysis.failures import FailedAttempt
+    from hpsearch.results.analysis.importance import Importance
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs text that begins with one of these."""
@@ -95,6 +95,6 @@ def _neutralised(value: Any) -> Any:
 
 
 def _json_text(value: Any) -> str | None:
-    from hpsearch.space import canonical
+    from hpsearch.space.space import canonical
 
     return None if value is None else canonical(value)

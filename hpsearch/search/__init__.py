@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hpsearch.errors import Problem, SpecError
-from hpsearch.search.contract import Outcome, Searcher
-from hpsearch.space import Point
-from hpsearch.sweep import SAMPLERS, Sweep
+from hpsearch.search.searcher import Outcome, Searcher
+from hpsearch.space.space import Point
+from hpsearch.spec.sweep import SAMPLERS, Sweep
 
 __all__ = ["Outcome", "Searcher", "first_points", "make_searcher"]
 

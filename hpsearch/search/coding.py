@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-from hpsearch.space import Choice, Integer, Point, Real, Searched, Shaped, Space
+from hpsearch.space.space import Choice, Integer, Point, Real, Searched, Shaped, Space
 
 Codes = dict[str, int | float]
 """Dotted name to code, of the modelled parameters alone."""

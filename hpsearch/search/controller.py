@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hpsearch.search.contract import Outcome, Searcher
+from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.search.tokens import Tokens, Vocabulary
-from hpsearch.space import Point, Space
+from hpsearch.space.space import Point, Space
 
 BLOCK = 5
 """Trials of one update."""

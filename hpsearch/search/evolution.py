@@ -14,8 +14,8 @@ import random
 from collections.abc import Sequence
 from typing import final
 
-from hpsearch.search.contract import Outcome, Searcher
-from hpsearch.space import Point, Space
+from hpsearch.search.searcher import Outcome, Searcher
+from hpsearch.space.space import Point, Space
 
 POPULATION = 30
 """Trials that may have children."""

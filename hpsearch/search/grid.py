@@ -7,8 +7,8 @@ from hashlib import blake2b
 from typing import final
 
 from hpsearch.errors import SpecError
-from hpsearch.search.contract import Searcher
-from hpsearch.space import Point, Space
+from hpsearch.search.searcher import Searcher
+from hpsearch.space.space import Point, Space
 
 NUM_ROUNDS = 6
 """Rounds of the Feistel network below; four already pass for a random order, two more cost 2 µs."""

@@ -30,9 +30,9 @@ from hyperopt import (
 )
 
 from hpsearch.search.coding import Codes, Coding, num_codes
-from hpsearch.search.contract import Outcome, Searcher
-from hpsearch.search.held_back import HeldBack
-from hpsearch.space import Choice, Integer, Point, Searched, Shaped, Space
+from hpsearch.search.infeasible import HeldBack
+from hpsearch.search.searcher import Outcome, Searcher
+from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
 
 SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
     "tpe": partial(tpe.suggest, verbose=False, n_startup_jobs=10),

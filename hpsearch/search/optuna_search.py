@@ -3,16 +3,16 @@
 The study lives in memory and is filled by us (`optuna_trials.py`); the sampler is made anew, with a seed of its own,
 for each proposal and asked through its public methods, so nothing of a proposal is left behind. How a trial is told:
 
-    done         COMPLETE with its best loss, up to where it is compared with stopped ones
-    stopped      the same; FAIL, which all leave out, where it was stopped below that height (`comparable.py`). cmaes,
+    done         COMPLETE with its best loss, up to where it is compared with stopped ones stopped      the same; FAIL,
+    which all leave out, where it was stopped below that height (`equal_fidelity.py`). cmaes,
                  which counts trials into generations: COMPLETE with its best loss.
     infeasible   tpe: PRUNED without a loss, which it ranks last of all. gp, cmaes: COMPLETE with the worst loss known.
     dropped      FAIL
     shunned      tpe: as infeasible; the others don't hear of them
 
 Once a trial was stopped, points are drawn at random until trials are compared above the first rung: a model of such
-early losses is worse than none. From then on tpe proposes a part, and the others explore (`hpsearch/exploring.py`):
-the more, the less its proposals come to.
+early losses is worse than none. From then on tpe proposes a part, and the others explore
+(`hpsearch/search/exploration.py`): the more, the less its proposals come to.
 
 Priors are told in the same way, before all trials. To cmaes, which learns from its own generations alone, they say
 where and how widely its first generation is drawn.
@@ -41,13 +41,13 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpsearch.exploring import shall_explore
 from hpsearch.search.coding import Codes, Coding, num_codes
-from hpsearch.search.comparable import Comparable
-from hpsearch.search.contract import Outcome, Searcher
-from hpsearch.search.held_back import HeldBack
+from hpsearch.search.equal_fidelity import Comparable
+from hpsearch.search.exploration import shall_explore
+from hpsearch.search.infeasible import HeldBack
 from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
-from hpsearch.space import Choice, Integer, Point, Searched, Shaped, Space
+from hpsearch.search.searcher import Outcome, Searcher
+from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe": TPESampler,

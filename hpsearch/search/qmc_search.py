@@ -10,9 +10,9 @@ from optuna.study import create_study
 from optuna.trial import TrialState, create_trial
 
 from hpsearch.search.coding import Codes, Coding
-from hpsearch.search.contract import Searcher
 from hpsearch.search.optuna_search import distributions, quiet
-from hpsearch.space import Point, Space
+from hpsearch.search.searcher import Searcher
+from hpsearch.space.space import Point, Space
 
 
 @final

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from hpsearch.search.contract import Searcher
-from hpsearch.space import Point
+from hpsearch.search.searcher import Searcher
+from hpsearch.space.space import Point
 
 
 @final

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, final
 
-from hpsearch.distributions import Even
-from hpsearch.domains import Searched
-from hpsearch.space import Choice, Integer, Point, Real, Shaped, Space
+from hpsearch.space.distributions import Even
+from hpsearch.space.domains import Searched
+from hpsearch.space.space import Choice, Integer, Point, Real, Shaped, Space
 
 MAX_TOKENS = 32
 """Values of a range up to which each is a token of its own; a list of values always has a token for each."""

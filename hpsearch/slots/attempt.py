@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.slots.console import TrialLog
-from hpsearch.slots.events import Assignment
-from hpsearch.slots.messages import Reply
+from hpsearch.slots.processes.messages import Reply
 from hpsearch.slots.progress import Progress, reset_peaks
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.trial_log import TrialLog
 from hpsearch.slots.world import RankPlace
 from hpsearch.training.stepper import make_stepper
 

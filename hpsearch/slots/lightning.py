@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, final
 
 from hpsearch.errors import InvalidConfig
-from hpsearch.training.torchrun import has_place
+from hpsearch.training.environment import has_place
 
 
 def install() -> None:

@@ -1,7 +1,7 @@
 """How far an attempt at a trial has come in this process: its context, checkpoints, memory, and replies.
 
-The same in a process of its own (`trial_process.py`) and in a slot's process (`attempt.py`); what differs is who calls
-whom. Notes go to descriptor 2, which is the trial's log.
+The same in a process of its own (`slots/processes/trial_process.py`) and in a slot's process (`attempt.py`); what
+differs is who calls whom. Notes go to descriptor 2, which is the trial's log.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.devices.inventory import host_cpus
-from hpsearch.slots.causes import check_metrics, failure_of, is_echo, poisons_process
-from hpsearch.slots.events import Assignment, Failed
-from hpsearch.slots.messages import Reply
-from hpsearch.slots.ray_session import RaySession
+from hpsearch.slots.diagnosis import check_metrics, failure_of, is_echo, poisons_process
+from hpsearch.slots.processes.messages import Reply
+from hpsearch.slots.protocol import Assignment, Failed
+from hpsearch.slots.ray_tune_session import RaySession
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.world import RankPlace
+from hpsearch.training.context import TrialContext, activate
+from hpsearch.training.environment import in_group
 from hpsearch.training.sharing import Sharing
 from hpsearch.training.stepper import Watch
-from hpsearch.training.torchrun import in_group
-from hpsearch.training.trial import TrialContext, activate
 
 
 @final
@@ -178,7 +178,7 @@ def note(text: str) -> None:
 
 def outside_code() -> dict[str, str]:
     """The user's files that were imported here and are not in the sweep's snapshot, with their hashes."""
-    from hpsearch import code_finder
+    from hpsearch.trainable import code_finder
 
     finder = code_finder.installed()
     return {} if finder is None else dict(finder.outside)
@@ -203,7 +203,7 @@ def reset_peaks() -> None:
 
 def _loader_workers(settings: SlotSettings, ranks_here: int) -> int:
     """This rank's share of the DataLoader processes that all trials of the machine may start together."""
-    from hpsearch.training.data import loader_workers
+    from hpsearch.training.data.loaders import loader_workers
 
     if settings.loaders is not None:
         return settings.loaders
@@ -215,7 +215,7 @@ def _peaks() -> tuple[float | None, float | None]:
     """(GPU, host) GiB: most memory reserved on any GPU, and most memory resident with that of the children now."""
     import torch
 
-    from hpsearch.slots.offspring import descendants_of
+    from hpsearch.slots.process_tree import descendants_of
 
     gpus = []
     if torch.cuda.is_initialized():

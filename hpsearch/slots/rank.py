@@ -1,8 +1,8 @@
 """One rank of a slot: a Ray actor that has its GPU, and sees trial after trial through.
 
 A `Rank` is a plain class that Ray turns into an actor (`rank_group.py`); it never sees the driver. An attempt runs in a
-process of its own (`forked.py`) or in this one (`resident.py`). Whatever a trainable does wrong comes back as data, so
-that an exception from a call means that the rank is lost.
+process of its own (`slots/processes/forked_trials.py`) or in this one (`resident.py`). Whatever a trainable does wrong
+comes back as data, so that an exception from a call means that the rank is lost.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hpsearch.cluster.nodes import moved, this_node
 from hpsearch.devices.requests import workers_on
-from hpsearch.nodes import moved, this_node
-from hpsearch.slots.console import own_streams
-from hpsearch.slots.events import Assignment
-from hpsearch.slots.messages import Cleaned, Reply
 from hpsearch.slots.naming import process_name
-from hpsearch.slots.offspring import adopt
-from hpsearch.slots.roster import Process, RankProcess
+from hpsearch.slots.process_file import Process, RankProcess
+from hpsearch.slots.process_tree import adopt
+from hpsearch.slots.processes.messages import Cleaned, Reply
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.slots.trial_log import own_streams
 from hpsearch.slots.world import Meeting, RankPlace, without_place
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Rank:
 
     def load(self, place: RankPlace) -> str | None:
         """Be ready for the first attempt: what is wrong with the trainable; None where nothing is, or is known yet."""
-        from hpsearch.slots.forked import ForkedTrials
+        from hpsearch.slots.processes.forked_trials import ForkedTrials
         from hpsearch.slots.resident import ResidentTrials
 
         self._place = place

@@ -15,14 +15,14 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, Ray
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from hpsearch.nodes import is_alive
-from hpsearch.slots.events import Assignment
-from hpsearch.slots.offspring import end_family
+from hpsearch.cluster.nodes import is_alive
+from hpsearch.slots.process_file import Process, RankProcess
+from hpsearch.slots.process_tree import end_family
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank import Rank
-from hpsearch.slots.roster import Process, RankProcess
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.world import places_of
-from hpsearch.training.sealed_memory import Copies
+from hpsearch.training.data.sealed_memory import Copies
 
 POLL_S = 0.25
 """How often a process is looked at besides Ray: with forked children alive Ray tells of a death after 5 s or never."""

@@ -12,12 +12,12 @@ from itertools import pairwise
 from typing import Any, cast, final
 
 from hpsearch.slots.attempt import Attempt
-from hpsearch.slots.causes import failure_of
-from hpsearch.slots.events import Assignment
-from hpsearch.slots.messages import GOES_ON, Cleaned, Reply
-from hpsearch.slots.offspring import bury
-from hpsearch.slots.ray_session import uses_ray_tune
-from hpsearch.slots.roster import Process
+from hpsearch.slots.diagnosis import failure_of
+from hpsearch.slots.process_file import Process
+from hpsearch.slots.process_tree import bury
+from hpsearch.slots.processes.messages import GOES_ON, Cleaned, Reply
+from hpsearch.slots.protocol import Assignment
+from hpsearch.slots.ray_tune_session import uses_ray_tune
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.state.process_state import ProcessState
 from hpsearch.slots.world import Meeting, RankPlace, variables
@@ -55,10 +55,10 @@ class ResidentTrials:
         import torch
         import torch._dynamo  # the first optimizer imports it, and what is imported later is not frozen below
 
-        from hpsearch import code_finder
-        from hpsearch.code_snapshot import child_environment
         from hpsearch.slots import lightning
-        from hpsearch.slots.trial_process import import_mistake, load_trainable
+        from hpsearch.slots.processes.trial_process import import_mistake, load_trainable
+        from hpsearch.trainable import code_finder
+        from hpsearch.trainable.code_snapshot import child_environment
 
         settings = self._settings
         lightning.install()
@@ -130,7 +130,7 @@ class ResidentTrials:
         """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""
         import torch
 
-        from hpsearch.training.live_tensors import describe, keeper_of, live_tensors, size_of
+        from hpsearch.training.leaks.live_tensors import describe, keeper_of, live_tensors, size_of
 
         gc.collect()
         if torch.cuda.is_available():

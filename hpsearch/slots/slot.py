@@ -11,14 +11,14 @@ from typing import final
 
 from ray.exceptions import RayError
 
-from hpsearch.slots.causes import exit_evidence
-from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Unusable
-from hpsearch.slots.leg import Leg
-from hpsearch.slots.messages import Reply
+from hpsearch.slots.attempt_progress import Leg
+from hpsearch.slots.diagnosis import exit_evidence
 from hpsearch.slots.naming import CallNames
-from hpsearch.slots.preload_client import ServerLost
+from hpsearch.slots.process_file import Roster, remove_roster, write_roster
+from hpsearch.slots.processes.messages import Reply
+from hpsearch.slots.processes.preload_client import ServerLost
+from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Unusable
 from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
-from hpsearch.slots.roster import Roster, remove_roster, write_roster
 from hpsearch.slots.settings import SlotSettings
 
 FINISH_TIMEOUT_S = 45.0

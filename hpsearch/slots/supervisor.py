@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
-from hpsearch.slots.events import Assignment
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_group import RankGroup
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.slot import Slot

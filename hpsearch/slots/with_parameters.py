@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hpsearch.training.sealed_memory import make_block, map_block
+from hpsearch.training.data.sealed_memory import make_block, map_block
 
 
 def ship(trainable: object) -> bytes:
@@ -47,7 +47,7 @@ def resolve(trainable: bytes) -> int:
     """
     import ray
 
-    from hpsearch.training.shared_data import pack
+    from hpsearch.training.data.shared import pack
 
     function = ray.cloudpickle.loads(trainable)
     for registry in _registries(function):

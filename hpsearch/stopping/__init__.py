@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from hpsearch.exploring import has_explorers
+from hpsearch.search.exploration import has_explorers
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping.asha import Asha, AshaStop
-from hpsearch.stopping.contract import Decision, NoStopping, StoppingRule
-from hpsearch.stopping.guarded import Guarded
+from hpsearch.stopping.fallback import Guarded
 from hpsearch.stopping.hyperband import Hyperband
 from hpsearch.stopping.median import Median
 from hpsearch.stopping.replaceable import Replaceable
+from hpsearch.stopping.rule import Decision, NoStopping, StoppingRule
 from hpsearch.stopping.rungs import Explores, nobody, rung_epochs
-from hpsearch.sweep import Sweep
 
 __all__ = [
     "Asha",

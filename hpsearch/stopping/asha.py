@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import final
 
-from hpsearch.stopping.contract import Decision, StoppingRule
+from hpsearch.stopping.rule import Decision, StoppingRule
 from hpsearch.stopping.rungs import Explores, make_rungs, nobody
 
 

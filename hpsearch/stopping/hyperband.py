@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import final
 
 from hpsearch.stopping.asha import Asha, AshaStop
-from hpsearch.stopping.contract import Decision, StoppingRule
+from hpsearch.stopping.rule import Decision, StoppingRule
 from hpsearch.stopping.rungs import rung_epochs
 
 

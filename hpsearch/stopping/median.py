@@ -6,7 +6,7 @@ import math
 from bisect import insort
 from typing import final
 
-from hpsearch.stopping.contract import Decision, StoppingRule
+from hpsearch.stopping.rule import Decision, StoppingRule
 
 
 @final

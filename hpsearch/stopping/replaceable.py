@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
-from hpsearch.stopping.contract import Decision, StoppingRule
-from hpsearch.stopping.guarded import Guarded
+from hpsearch.stopping.fallback import Guarded
+from hpsearch.stopping.rule import Decision, StoppingRule
 
 
 @final

@@ -13,7 +13,7 @@ MAX_EPOCHS = 10_000_000
 
 
 Explores = Callable[[int], bool]
-"""Whether the trial of a number explores (`hpsearch/exploring.py`); the same whenever it is asked."""
+"""Whether the trial of a number explores (`hpsearch/search/exploration.py`); the same whenever it is asked."""
 
 Entry = tuple[float, int, int]
 """A trial's loss, its place in the order of arrival, its number."""

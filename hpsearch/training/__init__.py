@@ -1,7 +1,7 @@
 """The training loop in plain PyTorch: one file for each concern, and nothing here imports Ray or the slots.
 
-trial.py       who am I: rank, device, seed, data; `keep` and `report`
-torchrun.py    the same, where torchrun started this process
+context.py     who am I: rank, device, seed, data; `keep` and `report`
+environment.py the same, where torchrun started this process
 stepper.py     any trainable, one row at a time
 fit.py         what a user calls
 epochs.py      the loop: epochs, rows
@@ -13,15 +13,13 @@ oom.py         smaller pieces where memory is short
 snapshot.py    a copy of all state, to begin an epoch again
 exchange.py    gradients over ranks, also when one of them can't go on
 nested.py      batches that are lists and dicts of tensors
-dealing.py     which samples a rank sees in which step
-data.py        loaders: random states, workers
-shared_data.py  a data set in memory once for all trials, with sealed_memory.py and identity.py
-sentinel.py    who lets tensors pile up; live_tensors.py knows whose they are
+data/          loaders, the samples of each rank, data sets that all trials share
+leaks/         tensors that pile up, and which variable keeps them
 user_code.py   which files are the user's
 parallel.py    process groups and DistributedDataParallel
 precision.py   autocast, gradient scaling, TF32
 metrics.py     what can be handed to `fit(metrics=...)`
 rng.py         seeds and random states
-keeping.py     what a trial keeps over a restart
+state.py       what a trial keeps over a restart
 checkpoint.py  files that survive a crash
 """

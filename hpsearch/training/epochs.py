@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from hpsearch.errors import Diverged, InvalidConfig
-from hpsearch.training.data import Loader
+from hpsearch.training.context import current_trial
+from hpsearch.training.data.loaders import Loader
 from hpsearch.training.evaluation import Metric, evaluate
-from hpsearch.training.keeping import Stateful
 from hpsearch.training.oom import MicroBatch
 from hpsearch.training.parallel import any_rank, gpu_peaks, sum_over_ranks
 from hpsearch.training.rng import get_rng_states, set_rng_states
 from hpsearch.training.snapshot import Snapshot
+from hpsearch.training.state import Stateful
 from hpsearch.training.step import Learner
-from hpsearch.training.trial import current_trial
 
 Row = dict[str, float]
 OnStep = Callable[[int, Tensor], None]

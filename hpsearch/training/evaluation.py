@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hpsearch.training.data import Batch, Loader
+from hpsearch.training.data.loaders import Batch, Loader
 from hpsearch.training.oom import MicroBatch
 from hpsearch.training.precision import autocast
 from hpsearch.training.step import Learner

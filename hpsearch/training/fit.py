@@ -1,8 +1,8 @@
 """`fit`: what a user can say about training, checked and handed to who does it.
 
 Not here: epochs and rows (`epochs.py`), one step (`step.py`), evaluation (`evaluation.py`), which samples a step sees
-(`data.py`), how ranks talk (`parallel.py`), number formats (`precision.py`), learning rates (`schedule.py`), the
-weights' average (`ema.py`).
+(`training/data/loaders.py`), how ranks talk (`parallel.py`), number formats (`precision.py`), learning rates
+(`schedule.py`), the weights' average (`ema.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from hpsearch.errors import InvalidConfig
-from hpsearch.training.data import LoaderProcesses, SizedDataset, make_loader
+from hpsearch.training.context import current_trial
+from hpsearch.training.data.loaders import LoaderProcesses, SizedDataset, make_loader
 from hpsearch.training.epochs import OWN_COLUMNS, Data, Epochs, Length, OnStep
 from hpsearch.training.evaluation import Metric
 from hpsearch.training.precision import tensor_cores
 from hpsearch.training.schedule import Rates, Schedule, make_schedule
 from hpsearch.training.step import Learner, Loss, Recipe
-from hpsearch.training.trial import current_trial
 
 
 def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and what an editor shows

@@ -20,7 +20,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from hpsearch.errors import InvalidConfig
 
 if TYPE_CHECKING:
-    from hpsearch.training.trial import TrialContext
+    from hpsearch.training.context import TrialContext
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from hpsearch.training.keeping import Stateful
 from hpsearch.training.rng import RngStates, get_rng_states, set_rng_states
+from hpsearch.training.state import Stateful
 
 
 @final

@@ -13,15 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from hpsearch.errors import InvalidConfig
-from hpsearch.training.data import Batch
+from hpsearch.training.context import TrialContext
+from hpsearch.training.data.loaders import Batch
 from hpsearch.training.ema import make_average
 from hpsearch.training.exchange import Exchange
-from hpsearch.training.keeping import Stateful
 from hpsearch.training.nested import map_tensors, split
 from hpsearch.training.parallel import copy_from_rank_0, without_sync, wrap
 from hpsearch.training.precision import autocast, check_precision, make_scaler
 from hpsearch.training.schedule import Rates
-from hpsearch.training.trial import TrialContext
+from hpsearch.training.state import Stateful
 
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, targets) of a batch to the mean of its samples' losses, a scalar tensor."""

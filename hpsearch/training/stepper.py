@@ -19,10 +19,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
 from hpsearch.errors import TrialStopped
-from hpsearch.training.trial import TrialContext
+from hpsearch.training.context import TrialContext
 
 if TYPE_CHECKING:
-    from hpsearch.training.sentinel import Sentinel
+    from hpsearch.training.leaks.sentinel import Sentinel
 
 Row = dict[str, Any]
 """Metric names to whatever the trainable gave; nothing is checked here but that it is a mapping."""
@@ -95,7 +95,7 @@ class Watch:
         if not self._is_on:
             return
         if self._sentinel is None:
-            from hpsearch.training.sentinel import Sentinel
+            from hpsearch.training.leaks.sentinel import Sentinel
 
             self._sentinel = Sentinel()
         self._sentinel.after_epoch()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hpsearch.search import Outcome, Searcher, make_searcher
-from hpsearch.space import Point
-from hpsearch.sweep import SAMPLERS, Sweep
+from hpsearch.space.space import Point
+from hpsearch.spec.sweep import SAMPLERS, Sweep
 
 METHODS = [(method, sampler) for method, samplers in SAMPLERS.items() for sampler in samplers or (None,)]
 HOOKS = ["_propose", "_begin", "_learn", "_forget"]

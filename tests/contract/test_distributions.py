@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpsearch.search import Outcome, make_searcher
-from hpsearch.sweep import SAMPLERS, Sweep
+from hpsearch.spec.sweep import SAMPLERS, Sweep
 
 METHODS = [(method, sampler) for method, samplers in SAMPLERS.items() for sampler in samplers or (None,)]
 SHAPES: dict[str, Any] = {

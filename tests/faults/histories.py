@@ -19,22 +19,22 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from hpsearch.api.results import Results
 from hpsearch.causes import Cause
-from hpsearch.cleaning import clean
-from hpsearch.engine import Engine
-from hpsearch.ledger import file
-from hpsearch.ledger.layout import checkpoint_dir
+from hpsearch.engine.engine import Engine
+from hpsearch.engine.retention import Checkpoints
+from hpsearch.ledger import sqlite as file
+from hpsearch.ledger.cleaning import clean
 from hpsearch.ledger.lock import is_held, writer_lock
-from hpsearch.ledger.memory import Memory
 from hpsearch.ledger.store import Ledger
-from hpsearch.results.results import Results
+from hpsearch.ledger.trial_cache import Memory
+from hpsearch.paths import checkpoint_dir
 from hpsearch.results.rows import trial_rows
-from hpsearch.retention import Checkpoints
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Verdict
+from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Verdict
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.sweep import Sweep
-from tests.checkpoints import epochs_in, write_checkpoint
+from tests.support.checkpoints import epochs_in, write_checkpoint
 
 NAMES = ("one", "two")
 CAUSES: tuple[Cause, ...] = ("killed", "user_error", "diverged")

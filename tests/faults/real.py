@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.checker import MARK, Watch, processes_of, wait_until_gone
-from tests.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 SPEC = """

@@ -1,9 +1,9 @@
 """Lives of a driver without Ray: real processes, a real ledger and real files; simulated slots and a fake clock.
 
-`hpsearch.driver` runs as it is, lock, ledger, replay, tables and all; only its `Session` is replaced by one that trains
-trials as numbers on a clock of its own. Every life is a forked process. A *fail point* is passed before each statement
-that writes the ledger, at each commit, at each epoch and around each file that is replaced; at a chosen one the process
-kills itself with signal 9, which no `finally` survives.
+`hpsearch.driver.driver` runs as it is, lock, ledger, replay, tables and all; only its `Session` is replaced by one that
+trains trials as numbers on a clock of its own. Every life is a forked process. A *fail point* is passed before each
+statement that writes the ledger, at each commit, at each epoch and around each file that is replaced; at a chosen one
+the process kills itself with signal 9, which no `finally` survives.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from unittest import mock
 
 import sqlalchemy as sa
 
-from hpsearch import driver, entry
-from hpsearch.engine import Engine, NoLeg
+from hpsearch.api import run as entry
+from hpsearch.driver import driver
+from hpsearch.engine.disk import Room
+from hpsearch.engine.engine import Engine, NoLeg
 from hpsearch.ledger.store import Ledger
-from hpsearch.room import Room
-from hpsearch.slots.causes import failure_of
-from hpsearch.slots.events import Assignment, Ended, Event, Failed, Report, Verdict
-from hpsearch.sweep import Sweep
-from tests.checkpoints import epochs_in, write_checkpoint
+from hpsearch.slots.diagnosis import failure_of
+from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Verdict
+from hpsearch.spec.sweep import Sweep
+from tests.support.checkpoints import epochs_in, write_checkpoint
 
 TRAINABLE = "def train(config):\n    yield {'loss': config['x']}\n"
 KILLED, BROKEN, FINE = -signal.SIGKILL, 3, 0
@@ -111,7 +112,7 @@ class FailPoints:
 
 
 class SimulatedSession:
-    """Stands in for `hpsearch.session.Session`: legs take turns in an order of the seed, one epoch at a time."""
+    """Stands in for `hpsearch.driver.session.Session`: legs take turns in an order of the seed, one epoch at a time."""
 
     def __init__(self, engine: Engine, *, folder: Path, points: FailPoints, scenario: Scenario, clock: Any, **_: Any):
         self._engine, self._folder, self._points, self._scenario, self._clock = engine, folder, points, scenario, clock

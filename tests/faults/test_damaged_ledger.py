@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.api.run import resume
 from hpsearch.cli import app
-from hpsearch.entry import resume
 from hpsearch.errors import LedgerError
 from tests.faults.checker import Row, Watch
 from tests.faults.real import ROOT

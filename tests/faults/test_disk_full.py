@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.slots.causes import failure_of
+from hpsearch.slots.diagnosis import failure_of
 from tests.faults.checker import Reader, Watch
 from tests.faults.real import ROOT
-from tests.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, until
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.feasibility import CASES, run
-from hpsearch.engine import Engine
+from hpsearch.engine.engine import Engine
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Ended, Failed, Report
+from hpsearch.slots.protocol import Assignment, Ended, Failed, Report
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.sweep import Sweep
 
 NUM_TRIALS = 60
 METHODS = ["random", "optuna:tpe", "optuna:cmaes", "optuna:qmc", "hyperopt:tpe", "hyperopt:anneal"]

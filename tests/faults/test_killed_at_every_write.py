@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine import Engine
-from hpsearch.ledger.memory import Memory
+from hpsearch.engine.engine import Engine
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.trial_cache import Memory
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Ended, Event, Report, Verdict
+from hpsearch.slots.protocol import Assignment, Ended, Event, Report, Verdict
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.sweep import Sweep
 
 SPEC: dict[str, Any] = {
     "name": "victim",

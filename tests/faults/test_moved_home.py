@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.ledger.store import Ledger
-from hpsearch.specfile import dump_yaml
+from hpsearch.spec.file import dump_yaml
 from tests.faults.simulated import FINE, KILLED, Scenario, live
 
 ROOT = Path(__file__).parents[2]

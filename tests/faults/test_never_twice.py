@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.ledger.fingerprint import Code
-from hpsearch.ledger.memory import Memory
+from hpsearch.ledger.trial_cache import Memory
 from tests.faults.test_killed_at_every_write import ASHA, GRID, SPEC, Disk, Driver, table
 
 CODE: Code = {"train.py": "1"}

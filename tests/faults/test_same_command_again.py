@@ -15,7 +15,7 @@ import pytest
 
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.written import WRITTEN
-from hpsearch.specfile import dump_yaml
+from hpsearch.spec.file import dump_yaml
 from tests.faults.simulated import FINE, Scenario, live
 
 COMMAND = """

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.checker import processes_of
 from tests.faults.real import RealSweep
-from tests.waiting import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from hpsearch.driver import Run
+from hpsearch.api.results import Results
+from hpsearch.driver.driver import Run
 from hpsearch.errors import HpsearchError
-from hpsearch.results.results import Results
-from hpsearch.sweep import Sweep
+from hpsearch.spec.sweep import Sweep
 
 TRAINABLES = Path(__file__).with_name("trainables.py")
 
@@ -24,7 +24,7 @@ def ray_session() -> Iterator[None]:
     """A Ray with 4 CPUs and 4 GPUs that nobody has; a sweep uses it and leaves it running."""
     import ray
 
-    from hpsearch.cluster import ray_settings
+    from hpsearch.cluster.connect import ray_settings
 
     folder = tempfile.mkdtemp(prefix="hps-", dir="/tmp")
     with ray_settings():

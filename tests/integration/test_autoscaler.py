@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitored import until, watched_sweep
-from tests.slow_cloud import HEAD_ID, cluster_config
-from tests.waiting import PATIENCE_S
+from tests.support.monitored import until, watched_sweep
+from tests.support.slow_cloud import HEAD_ID, cluster_config
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

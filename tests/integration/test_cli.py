@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpsearch.entry import resume
+from hpsearch.api.run import resume
+from hpsearch.driver.session import Session
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.store import Ledger
-from hpsearch.session import Session
-from hpsearch.slots.events import Assignment
+from hpsearch.slots.protocol import Assignment
 
 ROOT = Path(__file__).parents[2]
 GENEROUS_S = 120.0

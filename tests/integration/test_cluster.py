@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from hpsearch.cluster import ray_settings
+from hpsearch.api.results import Results
+from hpsearch.cluster.connect import ray_settings
 from hpsearch.errors import HpsearchError
-from hpsearch.results.results import Results
 
 pytestmark = [
     pytest.mark.ray,

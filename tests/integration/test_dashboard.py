@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.blocks import blocks_of
-from tests.browser import new_context
-from tests.monitored import Watched, until, watched_sweep
-from tests.waiting import PATIENCE_S
+from tests.support.blocks import blocks_of
+from tests.support.browser import new_context
+from tests.support.monitored import Watched, until, watched_sweep
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -19,12 +19,12 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from hpsearch.training.checkpoint import load_checkpoint
+from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.parallel import leave
 from hpsearch.training.stepper import make_stepper
-from hpsearch.training.trial import TrialContext, activate
-from tests.ranks import meet, meeting_place
+from tests.support.ranks import meet, meeting_place
 
 pytestmark = pytest.mark.ddp
 

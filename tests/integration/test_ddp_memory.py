@@ -17,12 +17,12 @@ from torch.multiprocessing.spawn import start_processes
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.parallel import leave
-from hpsearch.training.trial import TrialContext, activate
-from tests.hungry import Hungry, HungryAdamW
-from tests.ranks import meet, meeting_place
+from tests.support.hungry import Hungry, HungryAdamW
+from tests.support.ranks import meet, meeting_place
 
 pytestmark = pytest.mark.ddp
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from hpsearch.api.results import Results
 from hpsearch.results.charts.interactive import plotly_script
-from hpsearch.results.results import Results
-from tests import curves
-from tests.browser import new_context
+from tests.support import curves
+from tests.support.browser import new_context
 
 pytestmark = pytest.mark.browser
 

@@ -22,16 +22,16 @@ import cloudpickle
 import pytest
 
 from hpsearch.devices.requests import WorkerRequest
-from hpsearch.slots.events import Assignment
-from hpsearch.slots.forked import ForkedTrials
-from hpsearch.slots.messages import Reply
-from hpsearch.slots.preload import ServerOptions, server_name
+from hpsearch.slots.processes.forked_trials import ForkedTrials
+from hpsearch.slots.processes.messages import Reply
+from hpsearch.slots.processes.preload_server import ServerOptions, server_name
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.world import Meeting, places_of
-from hpsearch.trainable import locate
+from hpsearch.trainable.locate import locate
 from hpsearch.training.parallel import host_store
-from tests.integration import framework_trainables
-from tests.unit.slots.settings import settings_of
-from tests.waiting import until
+from tests.support import framework_trainables
+from tests.support.slot_settings import settings_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.ddp
 
@@ -286,7 +286,7 @@ def test_the_preload_server_never_calls_torch_cuda(tmp_path: Path) -> None:
     )
     file = os.memfd_create("options", 0)
     os.write(file, cloudpickle.dumps(options))
-    code = f"{FORBIDDEN}\nfrom hpsearch.slots.preload import main\nmain({file})"
+    code = f"{FORBIDDEN}\nfrom hpsearch.slots.processes.preload_server import main\nmain({file})"
     server = subprocess.Popen([sys.executable, "-c", code], pass_fds=(file,), stdin=subprocess.DEVNULL)
     os.close(file)
     first = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -310,7 +310,7 @@ def test_a_rank_and_the_store_that_it_hosts_never_call_torch_cuda(tmp_path: Path
         from pathlib import Path
         from tests.integration.test_frameworks import _ranks
         import cloudpickle
-        from hpsearch.slots.events import Assignment
+        from hpsearch.slots.protocol import Assignment
         from hpsearch.slots.world import Meeting
         from hpsearch.training.parallel import host_store
 

@@ -11,7 +11,7 @@ import pytest
 
 import hpsearch
 from experiments import alexnet, fsdp
-from hpsearch.specfile import load_sweep
+from hpsearch.spec.file import load_sweep
 from tests.integration.test_ddp_fit import Function, _run
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]

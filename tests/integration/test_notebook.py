@@ -14,9 +14,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from hpsearch.api.results import Results
 from hpsearch.errors import HpsearchError
-from hpsearch.results.results import Results
-from tests.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = [
     pytest.mark.ray,

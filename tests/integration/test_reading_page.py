@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests import curves
-from tests.blocks import run_page
+from tests.support import curves
+from tests.support.blocks import run_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from hpsearch.api.results import Results
+from hpsearch.results.analysis.findings import read_findings
 from hpsearch.results.charts.palette import DARK, LIGHT
-from hpsearch.results.findings import read_findings
 from hpsearch.results.report.write import write_report
-from hpsearch.results.results import Results
-from tests import curves, hostile
-from tests.browser import new_context
-from tests.waiting import until
+from tests.support import curves, hostile
+from tests.support.browser import new_context
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.browser
 

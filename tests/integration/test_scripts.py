@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.driver import Run
-from hpsearch.specfile import load_sweep
+from hpsearch.driver.driver import Run
+from hpsearch.spec.file import load_sweep
 
 pytestmark = pytest.mark.ray
 

@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 from hpsearch.cli import app
 from hpsearch.errors import HpsearchError
 from hpsearch.ledger.store import Ledger
-from hpsearch.ui import LOOK_S, SweepApp, serving
-from tests import curves
-from tests.browser import new_context
-from tests.waiting import PATIENCE_S
+from hpsearch.results.export.optuna_dashboard import LOOK_S, SweepApp, serving
+from tests.support import curves
+from tests.support.browser import new_context
+from tests.support.waiting import PATIENCE_S
 
 METHODS: list[dict[str, Any]] = [
     {"method": "grid", "parameters": {"lr": {"values": [0.01, 0.1]}, "width": {"values": [16, 64]}, "optimizer": "sgd",

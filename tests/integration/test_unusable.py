@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.driver import Run
+from hpsearch.driver.driver import Run
 from hpsearch.errors import SpecError
 from hpsearch.ledger.store import Ledger
-from hpsearch.sweep import Sweep
+from hpsearch.spec.sweep import Sweep
 
 pytestmark = pytest.mark.ray
 

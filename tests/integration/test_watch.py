@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.monitored import Watched, until, watched_sweep
+from tests.support.monitored import Watched, until, watched_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hpsearch.engine import Engine
-from hpsearch.ledger.memory import Memory
+from hpsearch.engine.engine import Engine
 from hpsearch.ledger.schema import SCHEMA_VERSION
 from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.trial_cache import Memory
 from hpsearch.search import make_searcher
-from hpsearch.slots.events import Assignment, Ended, Failed, Report
+from hpsearch.slots.protocol import Assignment, Ended, Failed, Report
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.sweep import Sweep
 
 FOLDER = Path(__file__).parent
 CODE = {"train.py": "1"}

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hpsearch.ledger.records import SweepRecord
+from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.description import Axis
-from hpsearch.results.scales import Scale
-from hpsearch.results.texts import MAX_TEXT, number, one_line, value_text
+from hpsearch.results.labels import MAX_TEXT, number, one_line, value_text
 
 DECADES = 1.7
 """An objective that is positive and spans more is drawn on a logarithmic axis."""

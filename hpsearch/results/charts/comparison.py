@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpsearch.results.analysis.compare import Comparison, SweepRead
 from hpsearch.results.charts.axes import metric_axis, number_axis
 from hpsearch.results.charts.description import Chart, Label, Mark, Role, Series
 from hpsearch.results.charts.progress import time_unit
-from hpsearch.results.compare import Comparison, SweepRead
-from hpsearch.results.texts import number, one_line
+from hpsearch.results.labels import number, one_line
 
 ROLES: tuple[Role, ...] = ("good", "best", "running", "failed", "stopped")
 """Looks that are told apart by colour and dash; further sweeps begin anew, and have their names at their ends."""

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hpsearch.ledger.records import SweepRecord
+from hpsearch.results.analysis.curves import Curve
 from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
 from hpsearch.results.charts.roles import ORDER, ROLES, WORDS
-from hpsearch.results.curves import Curve
-from hpsearch.results.texts import number
+from hpsearch.results.labels import number
 
 MAX_POINTS = 12_000
 """Points of all curves; with more, each curve keeps its ends and evenly spread epochs between."""

@@ -22,7 +22,7 @@ from hpsearch.results.charts.palette import (
     PAPER,
     Look,
 )
-from hpsearch.results.texts import one_line
+from hpsearch.results.labels import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hpsearch.results.charts.description import Axis, Chart, Series
-from hpsearch.results.texts import one_line
+from hpsearch.results.labels import one_line
 
 if TYPE_CHECKING:
-    from hpsearch.results.importance import Importance
+    from hpsearch.results.analysis.importance import Importance
 
 MAX_BARS = 15
 

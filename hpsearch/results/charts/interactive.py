@@ -9,7 +9,7 @@ from typing import Any
 
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Series
 from hpsearch.results.charts.palette import DENSE_LINE, DENSE_MARKER, DENSE_SIZE, FAINT, GRID, INK, LIGHT, LOOKS, PAPER
-from hpsearch.results.texts import one_line
+from hpsearch.results.labels import one_line
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 SHAPES = {"lines": "linear", "steps": "hv"}

@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterable, Mapping
 
 from hpsearch.ledger.records import SweepRecord, TrialRecord
+from hpsearch.results.analysis.edges import Edge
+from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import metric_axis, metric_name, parameter_axis
 from hpsearch.results.charts.description import Chart, Role, Series
 from hpsearch.results.charts.roles import ORDER, WORDS, role_of
-from hpsearch.results.edges import Edge
-from hpsearch.results.scales import Scale
-from hpsearch.results.texts import number, one_line, value_text
+from hpsearch.results.labels import number, one_line, value_text
 
 SPREAD = 0.18
 """Points of one value of a list are spread by up to so much to both sides, or they would hide each other."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hpsearch.results.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, failed_attempts, log_tail
-from hpsearch.results.fences import fence_lines
-from hpsearch.results.findings import Findings
-from hpsearch.results.report.html import Element, Node, element
+from hpsearch.results.analysis.failure_regions import fence_lines
+from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, failed_attempts, log_tail
+from hpsearch.results.analysis.findings import Findings
+from hpsearch.results.html.elements import Element, Node, element
 from hpsearch.results.report.tables import table
 
 MAX_GROUPS = 12

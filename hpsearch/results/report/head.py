@@ -6,13 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from hpsearch.plain import duration_text
-from hpsearch.results.findings import Findings
-from hpsearch.results.report.html import Element, element
-from hpsearch.results.shown import ahead_lines, remark_lines
-from hpsearch.results.texts import number, one_line
+from hpsearch.results.analysis.findings import Findings
+from hpsearch.results.html.elements import Element, element
+from hpsearch.results.labels import number, one_line
+from hpsearch.results.summaries import ahead_lines, remark_lines
 
 if TYPE_CHECKING:
-    from hpsearch.results.importance import Importance
+    from hpsearch.results.analysis.importance import Importance
 
 
 def tiles(found: Findings) -> Element:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from hpsearch.ledger.provenance import read_provenance
 from hpsearch.plain import duration_text
-from hpsearch.provenance import read_provenance
-from hpsearch.results.findings import Findings
-from hpsearch.results.report.html import Node, element
+from hpsearch.results.analysis.findings import Findings
+from hpsearch.results.html.elements import Node, element
 from hpsearch.results.report.tables import facts, table
 
 WORDS = {
@@ -27,7 +27,7 @@ MAX_RUNS = 10
 
 def made(found: Findings) -> Iterator[Node]:
     """What is below the heading."""
-    from hpsearch.specfile import dump_yaml
+    from hpsearch.spec.file import dump_yaml
 
     sweep = found.sweep
     yield facts(_facts(found))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.results import plots
-from hpsearch.results.best import architecture_lines, best_spec, trial_command
+from hpsearch.results.analysis.best import architecture_lines, best_spec, trial_command
+from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.charts.description import Chart
-from hpsearch.results.findings import Findings
+from hpsearch.results.html.elements import Element, Node, element
 from hpsearch.results.report.failed import failed
 from hpsearch.results.report.head import saved_sentence
-from hpsearch.results.report.html import Element, Node, element
 from hpsearch.results.report.made import made
 from hpsearch.results.report.tables import rungs_table, top_table
 
@@ -62,7 +62,7 @@ def sections(found: Findings, draw: Draw) -> Iterator[Section]:
 
 
 def _best(found: Findings) -> Iterator[Node]:
-    from hpsearch.specfile import dump_yaml
+    from hpsearch.spec.file import dump_yaml
 
     if found.best is None:
         yield element("p", "No trial has succeeded yet.", class_="nothing")

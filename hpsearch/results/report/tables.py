@@ -7,10 +7,10 @@ from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
 from hpsearch.plain import duration_text
-from hpsearch.results.findings import Findings
-from hpsearch.results.report.html import Element, Node, element
-from hpsearch.results.rungs import RungTable
-from hpsearch.results.texts import number, one_line, value_text
+from hpsearch.results.analysis.findings import Findings
+from hpsearch.results.analysis.rungs import RungTable
+from hpsearch.results.html.elements import Element, Node, element
+from hpsearch.results.labels import number, one_line, value_text
 
 NUM_TOP = 10
 """Trials of the table of the best."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.files import replace_file
-from hpsearch.results.findings import Findings
+from hpsearch.results.html.elements import Element, element
+from hpsearch.results.html.page import html_page, picture
+from hpsearch.results.labels import one_line
 from hpsearch.results.report.head import remarks, tiles
-from hpsearch.results.report.html import Element, element
-from hpsearch.results.report.page import html_page, picture
 from hpsearch.results.report.sections import Section, sections
-from hpsearch.results.texts import one_line
 
 STATES = {
     "done": "is done",

@@ -1,6 +1,6 @@
 """What a trial has begun and not ended: threads, runs of experiment trackers, functions to be called at exit.
 
-Processes that a trial leaves are not here: `offspring.py`.
+Processes that a trial leaves are not here: `slots/process_tree.py`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.devices.inventory import NO_GPU, host_cpus, visible_gpus
-from tests.nvml_stub import DRIVER_NOT_LOADED, LIBRARY_MISMATCH, build_nvml_stub, run_with_gpus
+from tests.support.nvml_stub import DRIVER_NOT_LOADED, LIBRARY_MISMATCH, build_nvml_stub, run_with_gpus
 
 UUIDS = ("GPU-1a2b", "GPU-1c3d", "GPU-9e9e")
 COUNT = "import json; from hpsearch.devices.inventory import host_gpus; print(json.dumps(host_gpus()))"

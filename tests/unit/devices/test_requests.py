@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
-from hpsearch.sweep_parts import Resources
+from hpsearch.spec.parts import Resources
 
 
 @pytest.mark.parametrize(

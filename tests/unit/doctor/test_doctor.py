@@ -22,8 +22,8 @@ from hpsearch.doctor.finding import Finding
 from hpsearch.doctor.ledger import look_at_ledger
 from hpsearch.doctor.rays import YOUNG_S, Process, look_at_leftovers
 from hpsearch.ledger.lock import writer_lock
-from tests import curves
-from tests.nvml_stub import DRIVER_NOT_LOADED, LIBRARY_MISMATCH, build_nvml_stub, run_with_gpus
+from tests.support import curves
+from tests.support.nvml_stub import DRIVER_NOT_LOADED, LIBRARY_MISMATCH, build_nvml_stub, run_with_gpus
 
 GPUS = """
 import json

@@ -19,7 +19,7 @@ from hpsearch.ledger.checkpoints import (
     remove_checkpoints,
     share_checkpoints,
 )
-from tests.checkpoints import epochs_in, write_checkpoint
+from tests.support.checkpoints import epochs_in, write_checkpoint
 
 
 class KilledError(BaseException):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hpsearch.ledger.fingerprint import changed_files, code_of, data_hash, trial_fingerprint
-from hpsearch.sweep import Sweep
-from hpsearch.trainable import TrainableSource, locate
+from hpsearch.spec.sweep import Sweep
+from hpsearch.trainable.locate import TrainableSource, locate
 
 TREE: dict[str, Any] = {"metric": {"name": "m", "goal": "minimize"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 

@@ -18,8 +18,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from hpsearch.errors import LedgerError
-from hpsearch.ledger import file as ledger_file
 from hpsearch.ledger import migrations, schema
+from hpsearch.ledger import sqlite as ledger_file
 from hpsearch.ledger.store import Ledger
 from tests.ledgers import make
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine import Engine
+from hpsearch.engine.engine import Engine
+from hpsearch.engine.trial import TrialRun
 from hpsearch.live.eta import Forecast
-from hpsearch.live.standing import Outlook, Standing, headline
-from hpsearch.sweep import Sweep
-from hpsearch.trial_run import TrialRun
-from tests.curves import SPEC
-from tests.timed import Clock, run
+from hpsearch.live.progress import Outlook, Standing, headline
+from hpsearch.spec.sweep import Sweep
+from tests.support.curves import SPEC
+from tests.support.timed import Clock, run
 
 RULES: dict[str, dict[str, Any]] = {
     "asha": {"type": "asha", "min_iter": 1, "eta": 3},

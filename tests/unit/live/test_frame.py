@@ -8,17 +8,17 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
+from hpsearch.engine.status import Wait
+from hpsearch.engine.trial import TrialRun
+from hpsearch.live.cells import scale_of, sparkline
 from hpsearch.live.frame import Beside, frame
 from hpsearch.live.lines import Lines
+from hpsearch.live.progress import Outlook, Standing, headline
 from hpsearch.live.pulse import Pulse
-from hpsearch.live.screen import Picture, Screen
-from hpsearch.live.standing import Outlook, Standing, headline
 from hpsearch.live.table import Column
-from hpsearch.live.words import scale_of, sparkline
+from hpsearch.live.terminal import Picture, Screen
 from hpsearch.plain import duration_text
-from hpsearch.sweep import Sweep
-from hpsearch.trial_run import TrialRun
-from hpsearch.waiting import Wait
+from hpsearch.spec.sweep import Sweep
 
 SWEEP = Sweep.from_dict(
     {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hpsearch.priors.fitting import MAX_TOLD, MAX_TOLD_GP, Earlier, Misfit, fit, fitted
-from hpsearch.space import Space
-from hpsearch.sweep import Sweep
+from hpsearch.space.space import Space
+from hpsearch.spec.sweep import Sweep
 
 PARAMETERS: dict[str, Any] = {
     "lr": {"min": 1e-4, "max": 1e-1, "log": True},

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from hpsearch.api.results import Results
 from hpsearch.cli import app
-from hpsearch.driver import Run
+from hpsearch.driver.driver import Run
 from hpsearch.errors import LedgerError, SpecError, UnknownSweep
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import find_prior
-from hpsearch.results.best import best_spec
-from hpsearch.results.results import Results
+from hpsearch.results.analysis.best import best_spec
 from hpsearch.search import Searcher
-from hpsearch.sweep import Sweep
-from hpsearch.trainable import locate
+from hpsearch.spec.sweep import Sweep
+from hpsearch.trainable.locate import locate
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_a_sweep_goes_on_with_the_priors_that_it_began_with_whatever_came_since(
     monkeypatch.setattr(
         Searcher, "learn_prior", lambda self, outcomes: heard.append([each.point["x"] for each in outcomes])
     )
-    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: None)
+    monkeypatch.setattr("hpsearch.driver.driver.Session.run", lambda self: None)
     run = Run(sweep=make(prior="auto"), home=home, show="none")
     run.start()
     old("second", [(0.2, [3.0, 1.0])])
@@ -238,7 +238,7 @@ def test_the_best_configuration_is_trained_without_priors(home, make, old):
 
 def test_another_prior_is_another_spec(home, make, old, monkeypatch):
     old("first", [(0.1, [3.0, 1.0])])
-    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: None)
+    monkeypatch.setattr("hpsearch.driver.driver.Session.run", lambda self: None)
     Run(sweep=make(), home=home, show="none").start()
     with pytest.raises(Exception, match="prior: 'none' -> 'auto'"):
         Run(sweep=make(prior="auto"), home=home, show="none").start()
@@ -251,7 +251,7 @@ def test_another_prior_is_another_spec(home, make, old, monkeypatch):
 def test_a_sweep_says_at_its_start_what_it_begins_with(home, make, old, monkeypatch, prior, said):
     old("first", [(0.1, [3.0, 1.0]), (0.2, [2.0])])
     notes: list[str] = []
-    monkeypatch.setattr("hpsearch.driver.Session.run", lambda self: notes.extend(self._notes))
+    monkeypatch.setattr("hpsearch.driver.driver.Session.run", lambda self: notes.extend(self._notes))
     Run(sweep=make(prior=prior), home=home, show="none").start()
     assert notes == [said]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.api.results import Results
 from hpsearch.results.notebook import MAX_PARAMETERS, MAX_ROWS
-from hpsearch.results.results import Results
-from tests import hostile
-from tests.curves import Landscape, run
+from tests.support import hostile
+from tests.support.curves import Landscape, run
 
 
 def cells(text: str) -> list[list[str]]:

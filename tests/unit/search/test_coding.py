@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hpsearch.search.coding import Coding
-from hpsearch.space import Choice, Constant, Integer, Real, Space
+from hpsearch.space.space import Choice, Constant, Integer, Real, Space
 
 SPACE = Space(
     domains={

@@ -16,8 +16,8 @@ from hpsearch.search import Outcome, Searcher, controller, make_searcher
 from hpsearch.search.controller import BLOCK, NO_TOKEN, Policy
 from hpsearch.search.evolution import POPULATION, EvolutionSearcher
 from hpsearch.search.tokens import NUM_BINS, Vocabulary
-from hpsearch.space import Point
-from hpsearch.sweep import Sweep
+from hpsearch.space.space import Point
+from hpsearch.spec.sweep import Sweep
 
 WORDS = {f"word{i}": {"values": list("abcde")} for i in range(7)}
 """78125 points; c is the best word everywhere."""

@@ -6,7 +6,7 @@ import pytest
 
 from hpsearch.errors import SpecError
 from hpsearch.search.grid import GridSearcher, shuffled
-from hpsearch.space import Choice, Integer, Real, Space
+from hpsearch.space.space import Choice, Integer, Real, Space
 
 LARGE = Space(domains={name: Integer(min=0, max=99) for name in "abcdef"})
 

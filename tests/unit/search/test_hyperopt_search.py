@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING
 
-from hpsearch.search.contract import Outcome
 from hpsearch.search.hyperopt_search import SAMPLERS, HyperoptSearcher
-from hpsearch.space import Integer, Real, Space
+from hpsearch.search.searcher import Outcome
+from hpsearch.space.space import Integer, Real, Space
 
 RANGE = Space(domains={"n": Integer(min=2, max=6), "x": Real(min=0.0, max=1.0)})
 

@@ -13,7 +13,7 @@ from hpsearch.search.hyperopt_search import HyperoptSearcher
 from hpsearch.search.optuna_search import OptunaSearcher
 from hpsearch.search.qmc_search import QmcSearcher
 from hpsearch.search.random_search import RandomSearcher
-from hpsearch.sweep import Sweep
+from hpsearch.spec.sweep import Sweep
 
 TREE = {"metric": {"name": "loss", "goal": "minimize"}, "parameters": {"a": {"values": [1, 2]}}}
 LIBRARIES = ("optuna", "hyperopt", "torch", "cmaes", "scipy", "numpy", "ray", "pandas")
@@ -43,7 +43,7 @@ def test_a_method_imports_no_other_method_s_library(method: str, allowed: set[st
     code = f"""
 import sys
 from hpsearch.search import make_searcher
-from hpsearch.sweep import Sweep
+from hpsearch.spec.sweep import Sweep
 make_searcher(Sweep.from_dict({{**{TREE!r}, "method": {method!r}}})).ask(1)
 print(*[name for name in {LIBRARIES!r} if name in sys.modules])
 """

@@ -9,12 +9,12 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.exploring import shall_explore
-from hpsearch.search.comparable import MANY, MIN_COMPARED
-from hpsearch.search.contract import Outcome
+from hpsearch.search.equal_fidelity import MANY, MIN_COMPARED
+from hpsearch.search.exploration import shall_explore
 from hpsearch.search.optuna_search import SAMPLERS, OptunaSearcher
 from hpsearch.search.qmc_search import QmcSearcher
-from hpsearch.space import Integer, Real, Space
+from hpsearch.search.searcher import Outcome
+from hpsearch.space.space import Integer, Real, Space
 
 SPACE = Space(domains={"x": Real(min=0.0, max=1.0), "n": Integer(min=1, max=9)})
 

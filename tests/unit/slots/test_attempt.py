@@ -12,9 +12,9 @@ from torch import nn
 import hpsearch
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.slots.attempt import Attempt
-from hpsearch.slots.events import Assignment
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.world import RankPlace
-from tests.unit.slots.settings import settings_of
+from tests.support.slot_settings import settings_of
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from hpsearch.script import Script
 from hpsearch.slots.attempt import Attempt
-from hpsearch.slots.events import Assignment
-from hpsearch.slots.messages import Reply
+from hpsearch.slots.processes.messages import Reply
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.world import RankPlace
-from tests.unit.slots import bad_rows
-from tests.unit.slots.settings import settings_of
+from hpsearch.trainable.script import Script
+from tests.support import bad_rows
+from tests.support.slot_settings import settings_of
 
 
 def _script(folder: Path) -> Script:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpsearch.slots.events import Assignment
 from hpsearch.slots.naming import MAX_NAME, NAME_S, CallNames, call_name, process_name
-from tests.unit.slots.settings import settings_of
+from hpsearch.slots.protocol import Assignment
+from tests.support.slot_settings import settings_of
 
 
 def named(config: dict[str, Any], *shown: str, standing: tuple[int, str, float | None] | None) -> str:

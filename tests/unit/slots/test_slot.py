@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 from ray.exceptions import RayTaskError
 
-from hpsearch.slots.events import Assignment
+from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_group import RankGroup, RankLost, RanksLate
 from hpsearch.slots.slot import Slot
-from tests.unit.slots.settings import settings_of
+from tests.support.slot_settings import settings_of
 
 
 class Unruly:

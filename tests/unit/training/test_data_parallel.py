@@ -12,11 +12,11 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import TensorDataset
 
 from hpsearch.errors import InvalidConfig, SpecError
-from hpsearch.sweep import Sweep
+from hpsearch.spec.sweep import Sweep
 from hpsearch.training.checkpoint import load_checkpoint
+from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
 from hpsearch.training.parallel import gpu_peaks, wrap
-from hpsearch.training.trial import TrialContext, activate
 
 
 def rows_of(context: TrialContext, epochs: int) -> list[dict[str, float]]:

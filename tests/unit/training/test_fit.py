@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
 from hpsearch.errors import Diverged, InvalidConfig
+from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.stepper import make_stepper
-from hpsearch.training.trial import TrialContext, activate
 
 Rows = list[dict[str, float]]
 

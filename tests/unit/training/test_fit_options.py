@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import TensorDataset
 
 from hpsearch.errors import Diverged, InvalidConfig
+from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.stepper import make_stepper
-from hpsearch.training.trial import TrialContext, activate
 
 Rows = list[dict[str, float]]
 

@@ -13,13 +13,13 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import TensorDataset
 
-from hpsearch.slots.causes import failure_of
+from hpsearch.slots.diagnosis import failure_of
+from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.oom import MicroBatch
 from hpsearch.training.stepper import make_stepper
-from hpsearch.training.trial import TrialContext, activate
-from tests.hungry import MESSAGE, Hungry, HungryAdamW, run_out
+from tests.support.hungry import MESSAGE, Hungry, HungryAdamW, run_out
 
 Rows = list[dict[str, float]]
 

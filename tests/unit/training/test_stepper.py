@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hpsearch.errors import TrialStopped
+from hpsearch.training.context import TrialContext, activate, report
 from hpsearch.training.stepper import Stepper, make_stepper
-from hpsearch.training.trial import TrialContext, activate, report
 
 Function = Callable[[dict[str, Any]], Any]
 

@@ -12,13 +12,13 @@ import pytest
 from hpsearch.errors import SpecError
 from hpsearch.ledger.records import ReportRecord
 from hpsearch.results import plots
+from hpsearch.results.analysis.findings import Findings, read_findings
 from hpsearch.results.charts.axes import metric_axis, number_axis
 from hpsearch.results.charts.curves import MAX_POINTS
 from hpsearch.results.charts.description import Chart, joined
 from hpsearch.results.charts.parallel import MAX_LINES
-from hpsearch.results.findings import Findings, read_findings
-from hpsearch.sweep import Sweep
-from tests import curves
+from hpsearch.spec.sweep import Sweep
+from tests.support import curves
 
 
 @pytest.fixture(scope="module")

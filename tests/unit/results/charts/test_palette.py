@@ -7,7 +7,7 @@ import re
 import pytest
 
 from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, LOOKS
-from hpsearch.results.report.page import styles
+from hpsearch.results.html.page import styles
 
 TEXT = ("ink", "faint", "blue", "warm", "grey", "green", "pink")
 """Whatever letters are written in, and lines and marks are drawn in."""

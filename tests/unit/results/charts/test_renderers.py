@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from hpsearch.api.results import Results
 from hpsearch.errors import LedgerError, SpecError
 from hpsearch.results.charts.description import GAP, Axis, Chart, Label, Mark, Series
-from hpsearch.results.charts.figure import Figure
-from hpsearch.results.results import Results
-from tests import curves, hostile
+from hpsearch.results.figure import Figure
+from tests.support import curves, hostile
 
 SERIES = Series(name="done", role="done", kind="lines", x=(1, 10, GAP), y=(0.5, 0.25, GAP), trials=(7, 7, 7))
 CHART = Chart(

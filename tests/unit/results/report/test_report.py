@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hpsearch.api.results import Results
 from hpsearch.cli import app
 from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.provenance import FILE_NAME, append_provenance, read_provenance, take_provenance
 from hpsearch.ledger.store import Ledger
-from hpsearch.provenance import FILE_NAME, append_provenance, read_provenance, take_provenance
-from hpsearch.results.findings import read_findings
+from hpsearch.results.analysis.findings import read_findings
 from hpsearch.results.report.sections import _broken
 from hpsearch.results.report.write import report_html
-from hpsearch.results.results import Results
-from tests import curves, hostile
-from tests.calls import calls_of
+from tests.support import curves, hostile
+from tests.support.calls import calls_of
 from tests.test_layers import loaded_by
 from tests.unit.results.charts.test_charts import AWKWARD, of_a_thousand
 
@@ -54,7 +54,7 @@ def test_the_best_configuration_is_a_spec_that_loads(home: Path):
 
     from ruamel.yaml import YAML
 
-    from hpsearch.sweep import Sweep
+    from hpsearch.spec.sweep import Sweep
 
     block = re.search(r"<pre[^>]*>(name: .*?)</pre>", static(home), flags=re.DOTALL)
     tree = YAML(typ="safe", pure=True).load(entities.unescape(block[1]))

@@ -1,0 +1,1 @@
+"""What Python code calls: `run`, `Results`, and one trial by hand."""

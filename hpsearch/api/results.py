@@ -1,0 +1,255 @@
+"""`Results`: a sweep as it stands in the ledger, read again at each look."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from hpsearch.ledger.lock import is_held
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.ledger.store import Ledger
+from hpsearch.plain import printable
+from hpsearch.results.current import current_trials
+from hpsearch.results.rows import checkpoint_of
+from hpsearch.results.summaries import headline
+from hpsearch.space.space import to_config
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+    from hpsearch.results.plots import Plots
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best trial of a sweep."""
+
+    trial: int
+    """Its number."""
+    value: float
+    """Its best value of the objective."""
+    epoch: int
+    """Epoch of that value, counted from 1."""
+    config: Mapping[str, Any]
+    """Nested, as the trainable gets it."""
+    checkpoint: str | None
+    """The checkpoint of that epoch: the file of rank 0, or the folder of a Ray Tune function; None without one."""
+
+
+@final
+class Results:
+    """The tables of one sweep; works during the sweep, after it, and after a crash.
+
+    Example:
+        >>> results = hpsearch.run("search_spaces/mlp.yaml", trials=8)  # doctest: +SKIP
+        >>> results.trials.sort_values("best_val_loss").head()  # doctest: +SKIP
+    """
+
+    def __init__(self, home: str | Path, name: str | None = None) -> None:
+        """Open a sweep.
+
+        Args:
+            home: Folder of the ledger.
+            name: The sweep; None for the newest.
+
+        Raises:
+            UnknownSweep: There is none.
+            LedgerError: The ledger can't be read.
+        """
+        self.home = Path(home)
+        with Ledger(self.home) as ledger:
+            self.name = ledger.sweep(name).name
+
+    @property
+    def sweep(self) -> SweepRecord:
+        """The sweep's record: state, resolved spec, times."""
+        return self._read()[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where the sweep's files are."""
+        return self.home / self.sweep.folder
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row for each trial; columns: see the guide, "The tables"."""
+        from hpsearch.results.tables import trials_frame
+
+        return trials_frame(*self._read(), home=self.home)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row for each trial and epoch."""
+        from hpsearch.results.tables import history_frame
+
+        return history_frame(self._reports())
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The trials that failed for good, one row each: `trial cause evidence log`."""
+        failures = self.failures
+        is_final = (failures["state"] == "failed") & ~failures["was_retried"]
+        last = failures[is_final].drop_duplicates("trial", keep="last")
+        return last[["trial", "cause", "evidence", "log"]].sort_values("trial", ignore_index=True)
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Every attempt that failed, one row each, also of trials that succeeded later; columns: see the guide.
+
+        Example:
+            >>> results.failures["cause"].value_counts()  # doctest: +SKIP
+        """
+        from hpsearch.results.analysis.failures import failed_attempts
+        from hpsearch.results.tables import failures_frame
+
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            attempts = failed_attempts(sweep, ledger.trials(sweep), ledger.failures(sweep), home=self.home)
+        return failures_frame(attempts)
+
+    @property
+    def best(self) -> Best | None:
+        """The best successful trial; None as long as there is none."""
+        sweep, trials = self._read()
+        found = best_of(trials, sign=sweep.sign)
+        if found is None:
+            return None
+        assert found.best_value is not None and found.best_epoch is not None
+        checkpoint = checkpoint_of(sweep, found, epoch=found.best_epoch, home=self.home)
+        return Best(
+            trial=found.number,
+            value=found.best_value,
+            epoch=found.best_epoch,
+            config=to_config(dict(found.point)),
+            checkpoint=None if checkpoint is None else str(self.home / checkpoint),
+        )
+
+    def importance(self) -> pd.DataFrame:
+        """How much each parameter that varies matters, the most important first.
+
+        Returns:
+            Columns `parameter importance low high epoch trials`: shares that add up to 1, their intervals (nine times
+            in ten), the epoch at which trials are compared, and how many those are. Empty, with a warning that says
+            why, where nothing can be said yet.
+        """
+        from hpsearch.results.analysis.importance import importance
+        from hpsearch.results.tables import importance_frame
+
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            found = importance(sweep, ledger.trials(sweep), ledger.reports(sweep))
+        if not found.rows:
+            warnings.warn(found.sentence, stacklevel=2)
+        return importance_frame(found)
+
+    def compare(self, *others: str) -> pd.DataFrame:
+        """This sweep beside others of the ledger, one row each; columns: see the guide.
+
+        Args:
+            others: Names of sweeps with the same metric and goal.
+
+        Raises:
+            UnknownSweep: There is no sweep of that name.
+            SpecError: Another metric, or another goal.
+        """
+        from hpsearch.results.analysis.compare import compare_sweeps, read_sweep
+        from hpsearch.results.tables import compare_frame
+
+        with Ledger(self.home) as ledger:
+            records = [ledger.sweep(name) for name in (self.name, *others)]
+            read = [read_sweep(each, current_trials(ledger, each), ledger.reports(each)) for each in records]
+        return compare_frame(compare_sweeps(read).rows)
+
+    def to_optuna(self) -> optuna.Study:
+        """The sweep as an Optuna study in memory, for Optuna's plots and tools: a copy, as it stands now."""
+        from hpsearch.results.export.optuna_study import make_study
+
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            return make_study(sweep, ledger.trials(sweep), ledger.reports(sweep))
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures: `plot.curves()`, `progress`, `importance`, `parallel`, `slices`; each has `save`."""
+        from hpsearch.results.analysis.findings import read_findings
+        from hpsearch.results.plots import Plots
+
+        return Plots(lambda: read_findings(self.home, self.name))
+
+    def report(self, path: str | Path | None = None, *, static: bool = False) -> Path:
+        """Write the report: one HTML file that needs no network.
+
+        Args:
+            path: The file; None for `report.html` in the sweep's folder.
+            static: With pictures that are drawn already, some 4.8 MB smaller.
+
+        Returns:
+            The path.
+        """
+        from hpsearch.results.analysis.findings import read_findings
+        from hpsearch.results.report.write import write_report
+
+        found = read_findings(self.home, self.name)
+        written = self.home / found.sweep.folder / "report.html" if path is None else Path(path)
+        write_report(found, written, is_static=static)
+        return written
+
+    def resume(
+        self,
+        trials: int | None = None,
+        *,
+        function: Callable[[dict[str, Any]], Any] | None = None,
+        retry_failed: bool = False,
+    ) -> Results:
+        """Go on with the sweep: trials that were cut short go on from their checkpoints, nothing is trained twice.
+
+        Args:
+            trials: The new total; None leaves it.
+            function: The trainable, where the sweep was given a function.
+            retry_failed: Try failed trials again, as if for the first time.
+
+        Returns:
+            The same results, read again.
+
+        Raises:
+            SpecError: The sweep was given a function, and none is given now.
+            SweepInUse: Another process runs it.
+        """
+        from hpsearch.api import run as entry
+
+        return entry.resume(self.name, trials=trials, function=function, home=self.home, retry_failed=retry_failed)[0]
+
+    def write(self) -> None:
+        """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder."""
+        from hpsearch.results import tables
+
+        folder, trials = self.folder, self.trials
+        tables.write_csv(trials, folder / "trials.csv")
+        tables.write_parquet(trials, folder / "trials.parquet")
+        tables.write_parquet(self.history, folder / "history.parquet")
+
+    def __repr__(self) -> str:
+        return f"<Results {self._headline(*self._read())}>"
+
+    def _repr_html_(self) -> str:
+        """A static table of the best trials, everything escaped."""
+        from hpsearch.results.notebook import results_html
+
+        sweep, trials = self._read()
+        return results_html(sweep, trials, self._headline(sweep, trials))
+
+    def _headline(self, sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+        return printable(headline(sweep, trials, is_alive=is_held(self.home / sweep.folder)))
+
+    def _read(self) -> tuple[SweepRecord, list[TrialRecord]]:
+        with Ledger(self.home) as ledger:
+            sweep = ledger.sweep(self.name)
+            return sweep, current_trials(ledger, sweep)
+
+    def _reports(self) -> list[ReportRecord]:
+        with Ledger(self.home) as ledger:
+            return ledger.reports(ledger.sweep(self.name))

@@ -1,0 +1,197 @@
+"""One configuration trained in this process, outside of any sweep: no Ray, no ledger, no thread before the debugger.
+
+`hpsearch.trial` and the verb `trial`. The function runs in the main thread with the sweep's seed, data and precision;
+what it raises comes out as it is. Under `torchrun` each process is a rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hpsearch.errors import Problem, SpecError, TrialStopped
+from hpsearch.space.domains import Computed
+from hpsearch.space.references import nearest
+from hpsearch.space.space import Point, Space, to_config
+from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override
+from hpsearch.spec.sweep import Sweep
+from hpsearch.trainable.locate import load, trainable_of
+from hpsearch.training.context import TrialContext, activate, context_by_hand, row_text
+
+MAX_DRAWS = 1000
+"""Draws of what was not set before the constraints count as not to be met."""
+Row = dict[str, Any]
+
+
+def trial(
+    spec: str | Path, trainable: Callable[[dict[str, Any]], Any] | None = None, arguments: Sequence[str] = ()
+) -> list[Row]:
+    """Train one configuration of a spec here and print a line for each epoch.
+
+    The last line of a training file may be `hpsearch.trial("resnet", train, sys.argv[1:])`: then the file runs alone
+    and under `torchrun`, with `--set lr=0.1` on its command line.
+
+    Args:
+        spec: A path, or the name of a file in `search_spaces/`.
+        trainable: The function; None for the one that the spec names.
+        arguments: Words of a command line, `--set KEY=VALUE` as often as needed. KEY is a parameter's name or a key of
+            the spec. What isn't set is as in the sweep's first trial.
+
+    Returns:
+        The rows that the function yielded or reported, at most `limits.epochs`.
+
+    Raises:
+        SpecError: With every mistake in the spec and the arguments.
+        BaseException: Whatever the function raises.
+
+    Example:
+        >>> hpsearch.trial("search_spaces/mlp.yaml", arguments=["--set", "lr=0.01"])  # doctest: +SKIP
+    """
+    parser = argparse.ArgumentParser(description=f"Train one configuration of {spec}.")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="a parameter, or a key of the spec"
+    )
+    path = find_spec(str(spec))
+    sweep, point = load_by_hand(path, parser.parse_args(list(arguments)).set)
+    return train_by_hand(sweep, trainable or function_of(sweep, path), point)
+
+
+def load_by_hand(path: Path, settings: Sequence[str]) -> tuple[Sweep, Point]:
+    """A spec and the point to train.
+
+    Args:
+        path: The spec's file.
+        settings: Texts `KEY=VALUE`, KEY a parameter's dotted name or a key of the spec.
+
+    Raises:
+        SpecError: With every mistake.
+    """
+    overrides = [text for text in settings if is_key(text.partition("=")[0])]
+    sweep = load_sweep(path, overrides=overrides)
+    problems: list[Problem] = []
+    values: Point = {}
+    for text in settings:
+        if text not in overrides and (found := read_override(text, problems)) is not None:
+            where, value = found
+            name = ".".join(where[1:] if where[0] == "parameters" else where)
+            message = _wrong_name(name, sweep.space)
+            if message is not None:
+                problems.append(Problem(where=where, message=message, file=f"--set {text:.80}"))
+            values[name] = value.value
+    if problems:
+        raise SpecError(problems)
+    return sweep, point_by_hand(sweep, values)
+
+
+def point_by_hand(sweep: Sweep, values: Mapping[str, Any]) -> Point:
+    """The point with these values, the rest as in the first trial of the sweep; values may lie outside of their range.
+
+    Raises:
+        SpecError: A value is set that has no place beside the others, or the constraints can't be met.
+    """
+    space, rng = sweep.space, random.Random(f"{sweep.seed}/by hand")
+    for draw in range(MAX_DRAWS):
+        drawn = {name: domain.draw(rng) for name, domain in space.searched.items()}
+        first = {} if draw or space.searched.keys() <= values.keys() else _first_point(sweep)
+        point = space.complete({**drawn, **first, **values})
+        if missing := [name for name in values if name not in point]:
+            name = missing[0]
+            message = f"it is only there {space.conditions[name]}. Set that too, or leave it out."
+            raise SpecError([Problem(where=(name,), message=message)])
+        if space.admits(point):
+            return point
+    broken = next((each.text for each in space.constraints if not space.meets(each, point)), "expr")
+    raise SpecError([Problem(where=("constraints",), message=f"{broken!r} does not hold with these values.")])
+
+
+def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
+    """The trainable that a spec names, imported.
+
+    Raises:
+        SpecError: It names none, or none that is there.
+        BaseException: Whatever its module raises.
+    """
+    return load(trainable_of(sweep, spec_dir=path.parent))
+
+
+def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Row]:
+    """Run a trainable on one point to its end, or to `limits.epochs`, and print a line for each row.
+
+    Returns:
+        The rows.
+    """
+    from hpsearch.training.rng import seed_everything
+
+    config = to_config(point)
+    context = context_by_hand(
+        seed=sweep.seed,
+        data=sweep.data,
+        precision=sweep.precision,
+        parallel=sweep.parallel,
+        loader_workers=sweep.resources.num_loaders,
+    )
+    rows: list[Row] = []
+
+    def keep(row: Row) -> None:
+        context.epochs_done += 1
+        rows.append(row)
+        if context.rank == 0:
+            print(row_text(context.epochs_done, row), flush=True)
+
+    def take_report(row: Row) -> None:
+        keep(row)
+        if len(rows) == sweep.max_epochs:
+            raise TrialStopped
+
+    context.on_report = take_report
+    if context.rank == 0:
+        print(json.dumps(config, ensure_ascii=False), flush=True)
+    with activate(context), _ray_session(function, context):
+        seed_everything(sweep.seed)
+        with suppress(TrialStopped):
+            _drive(function, config, keep, sweep.max_epochs)
+    return rows
+
+
+def _drive(
+    function: Callable[..., Any], config: dict[str, Any], keep: Callable[[Row], None], max_epochs: int | None
+) -> None:
+    returned = function(config)
+    if isinstance(returned, Iterator):
+        for row in islice(returned, max_epochs):
+            keep(dict(row))
+        getattr(returned, "close", lambda: None)()
+    elif isinstance(returned, Mapping) and returned:
+        keep(dict(returned))
+
+
+def _ray_session(function: Callable[..., Any], context: TrialContext) -> AbstractContextManager[None]:
+    """What `ray.tune.report` needs, where the function speaks of Ray Tune; Ray itself isn't started."""
+    from hpsearch.slots.ray_tune_session import RaySession, uses_ray_tune
+
+    if inspect.isgeneratorfunction(function) or not uses_ray_tune(function):
+        return nullcontext()
+    folder = Path(tempfile.mkdtemp(prefix="hpsearch-"), "trials", "0000")
+    folder.mkdir(parents=True)
+    return RaySession(context, folder, known_epochs=0).active()
+
+
+def _first_point(sweep: Sweep) -> Point:
+    from hpsearch.search import first_points
+
+    return next(iter(first_points(sweep, 1)), {})
+
+
+def _wrong_name(name: str, space: Space) -> str | None:
+    domain = space.domains.get(name)
+    if domain is None:
+        return f"there is neither a parameter nor a key '{name[:60]}'.{nearest(name, space.domains)}"
+    return f"it is computed, {domain}. Leave it out." if isinstance(domain, Computed) else None

@@ -1,0 +1,267 @@
+"""Which Ray a sweep runs on: a local one that ends with it, or one that runs already and is left running."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hpsearch.cluster.heartbeat import Heartbeat
+from hpsearch.cluster.nodes import Files, Node, check_files, live_nodes
+from hpsearch.devices.inventory import host_cpus, host_gpus
+from hpsearch.devices.requests import check_fits, resolve_request
+from hpsearch.errors import Interrupted, Problem, SpecError
+from hpsearch.spec.sweep import Sweep
+
+RAY_ENVIRONMENT: Mapping[str, str] = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints a box despite verbose=0
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",  # by Ray's own 60 s, a busy machine has none, and no sweep
+    "RAY_worker_register_timeout_seconds": "300",  # a rank that needs longer to come up is begun anew, for ever
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # trials run in the user's working directory
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_metric_cardinality_level": "low",  # else each call's name is a series of `ray_tasks`, and calls name epochs
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune does not put the old one back
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results carry events, not metrics
+    "TUNE_STATE_REFRESH_PERIOD": "1000000",  # Tune asks the GCS for all resources, and hangs there if it is dead
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the truth; Tune rewrites its whole state each time
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+"""Ray reads its settings from the environment, some of them when it is imported."""
+
+
+PATIENT_START: Mapping[str, str] = {"RAY_gcs_server_port_wait_time_s": "300"}
+"""For the start of a Ray of ours, 30 s by itself; who connects to a running one shall hear sooner that none answers."""
+NOT_SHIPPED = (".git", ".venv", "venv", "__pycache__", "*.pyc")
+"""What of a working directory no node needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """The Ray that a sweep runs on."""
+
+    nodes: tuple[Node, ...]
+    """Its machines."""
+    ships_code: bool
+    """Whether Ray brings the working directory to its nodes, which don't see it."""
+    dashboard_url: str | None
+    """Ray's dashboard; None where it does not run."""
+    asks_for_token: bool = False
+    """Whether the dashboard is closed to those without Ray's token."""
+    metrics_address: str | None = None
+    """`host:port` where the metrics of this node are served; None where they are not."""
+    logs_dir: Path | None = None
+    """Folder of the logs that the dashboard shows for this node; None where that is not known."""
+    owned: bool
+    """Whether it ends with the sweep."""
+    heartbeat: Heartbeat
+    """Whether it still lives."""
+
+    @property
+    def cpus(self) -> float:
+        """CPUs that Ray manages."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that Ray manages."""
+        return sum(node.gpus for node in self.nodes)
+
+    @property
+    def machines(self) -> list[tuple[float, int]]:
+        """(CPUs, GPUs) of each node."""
+        return [(node.cpus, node.gpus) for node in self.nodes]
+
+
+@contextmanager
+def ray_settings(settings: Mapping[str, str] = RAY_ENVIRONMENT) -> Iterator[None]:
+    """Environment variables for the time of the block; what the user has set wins and stays."""
+    added = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def address_of(sweep: Sweep) -> str | None:
+    """The running Ray that a sweep shall use, by its spec, else by RAY_ADDRESS; None for a local one."""
+    address = sweep.ray.address or os.environ.get("RAY_ADDRESS")
+    return None if address in ("", "local") else address
+
+
+@contextmanager
+def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Iterator[Cluster]:
+    """Start a Ray, or use the one that runs.
+
+    Args:
+        sweep: Its `ray.address`, or RAY_ADDRESS, names a running Ray; without one, a Ray of this process that runs
+            already is used, and else a local one is started with the CPUs and GPUs of this machine.
+        files: What all nodes must see, where there are several.
+        num_gpus: GPUs that a local Ray believes in; None for those that there are. For tests.
+
+    Raises:
+        SpecError: No Ray answers at the address, its nodes don't share the home folder, or this machine has no place
+            for a trial.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield _describe(owned=False, ships_code=_check_own_ray(files))
+        return
+    address = address_of(sweep)
+    temp_dir = None if address else tempfile.mkdtemp(prefix="hps-", dir=_short_temp_dir())
+    try:
+        if address:
+            ships_code = _attach(address, files)
+        else:
+            gpus = host_gpus() if num_gpus is None else num_gpus
+            _check_place(sweep, gpus)
+            _start(temp_dir, gpus)
+            ships_code = False
+        yield _describe(owned=address is None, ships_code=ships_code)
+    except SystemExit as error:  # while it starts, Ray's own handler answers SIGTERM
+        raise Interrupted(143) from error
+    finally:
+        ray.shutdown()
+        if temp_dir is not None:
+            shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def _check_place(sweep: Sweep, gpus: int) -> None:
+    """Refuse what this machine can't do before Ray takes its seconds."""
+    if problems := check_fits(resolve_request(sweep.resources, gpus), host_cpus(), gpus):
+        raise SpecError(problems)
+
+
+def _start(temp_dir: str | None, gpus: int) -> None:
+    import ray
+
+    with _any_agent_port(), ray_settings(PATIENT_START):
+        ray.init(
+            address="local",
+            num_cpus=max(1, int(host_cpus())),
+            num_gpus=gpus,
+            include_dashboard=True,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=temp_dir,  # private: Ray's default folder can be written by everybody
+            _system_config={"memory_monitor_refresh_ms": 0},  # it kills innocent trials, and Tune with them
+        )
+
+
+@contextmanager
+def _any_agent_port() -> Iterator[None]:
+    """Let the dashboard's agent listen on any free port.
+
+    `ray.init` has no word for it: the agent takes 52365, or, for the second Ray of a machine, serves nothing, so that
+    its dashboard shows no logs.
+    """
+    import ray._private.parameter
+
+    parameter: Any = ray._private.parameter
+    before = parameter.RayParams
+    parameter.RayParams = partial(before, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = before
+
+
+def _attach(address: str, files: Files) -> bool:
+    """Connect to a running Ray; whether it has to bring the working directory to its nodes."""
+    import ray
+
+    if address.startswith("ray://"):
+        message = f"'{address}' is Ray's client port, through which no sweep can run. Start hpsearch on a node of it."
+        raise SpecError([Problem(where=("ray", "address"), message=message)])
+    _init(address)
+    nodes = live_nodes()
+    if len(nodes) == 1 or check_files(nodes, files):
+        return False
+    ray.shutdown()
+    home = files.home.resolve()
+    outside = [name for name in files.code if Path(name).is_file() and not _is_below(name, Path.cwd())]
+    if outside:
+        message = f"{', '.join(outside)}: not all nodes have it, and it lies outside of the working directory. Start"
+        raise SpecError([Problem(where=("trainable",), message=f"{message} hpsearch in a folder that holds all code.")])
+    excluded = [*NOT_SHIPPED, *([f"/{home.relative_to(Path.cwd())}"] if _is_below(str(home), Path.cwd()) else [])]
+    _init(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": excluded})
+    return True
+
+
+def _init(address: str, **more: Any) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SpecError([Problem(where=("ray", "address"), message=_why_not(address, error))]) from error
+
+
+def _why_not(address: str, error: Exception) -> str:
+    """Why a Ray can't be used; Ray says of a missing token only, in the cause, what it says of a dead host too."""
+    if "Authentication" in f"{error}{error.__cause__}":
+        return (
+            f"the Ray at '{address}' asks for a token. Ray sends one to an address only if told to: export"
+            " RAY_AUTH_MODE=token, with the token of that Ray in ~/.ray/auth_token or RAY_AUTH_TOKEN."
+        )
+    return f"no Ray answers at '{address}': {error}. Start one, or remove the address for a local Ray."
+
+
+def _check_own_ray(files: Files) -> bool:
+    """Look at the nodes of a Ray that the user has connected to; whether it brings the code to them."""
+    import ray
+
+    nodes = live_nodes()
+    if len(nodes) == 1 or check_files(nodes, files):
+        return False
+    if not ray.get_runtime_context().runtime_env.get("working_dir"):
+        message = "not all nodes have the code. Write ray.init(address=..., runtime_env={'working_dir': '.'}), or let"
+        raise SpecError([Problem(where=("trainable",), message=f"{message} hpsearch connect: --address, ray.address.")])
+    return True
+
+
+def _is_below(name: str, folder: Path) -> bool:
+    return Path(name).resolve().is_relative_to(folder.resolve())
+
+
+def _describe(*, owned: bool, ships_code: bool) -> Cluster:
+    import ray
+
+    node: Any = ray._private.worker._global_node
+    url = None if node is None else node.webui_url
+    return Cluster(
+        nodes=live_nodes(),
+        ships_code=ships_code,
+        dashboard_url=f"http://{url}" if url else None,
+        asks_for_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",  # Ray sets it where it found a token
+        metrics_address=_metrics_address(),
+        logs_dir=None if node is None else Path(node.get_logs_dir_path()),
+        owned=owned,
+        heartbeat=Heartbeat.of_this_ray(),
+    )
+
+
+def _metrics_address() -> str | None:
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    ports = {node["NodeID"]: (node["NodeManagerAddress"], node.get("MetricsExportPort")) for node in ray.nodes()}
+    host, port = ports.get(here, ("", None))
+    return f"{host}:{port}" if port else None
+
+
+def _short_temp_dir() -> str:
+    """Ray puts unix sockets below it, whose paths have at most 107 characters."""
+    default = tempfile.gettempdir()
+    return default if len(default) <= 20 else "/tmp"

@@ -1,0 +1,300 @@
+"""Runs a sweep, or goes on with one. What the user asked for has become a `Run`; `api/run.py` does that for Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+from hpsearch.api.results import Results
+from hpsearch.driver.compatibility import check_folder_is_free, check_same, is_finished
+from hpsearch.driver.console_log import quiet
+from hpsearch.driver.session import Session, Show
+from hpsearch.engine.engine import Engine
+from hpsearch.engine.replay import uncollected
+from hpsearch.engine.retention import Checkpoints
+from hpsearch.errors import LedgerError, Problem, SpecError, in_short
+from hpsearch.ledger.fingerprint import Code, code_hash
+from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.provenance import append_provenance, take_provenance
+from hpsearch.ledger.rebuild import check_agrees
+from hpsearch.ledger.records import CODE_DIGITS, SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.sqlite import FILE_NAME, check_whole, storage_errors
+from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.trial_cache import Memory
+from hpsearch.priors.fitting import Prior
+from hpsearch.priors.kept import load_prior, save_prior
+from hpsearch.priors.sources import describe, find_prior
+from hpsearch.results.written import are_up_to_date
+from hpsearch.search import make_searcher
+from hpsearch.spec.file import dump_yaml
+from hpsearch.spec.sweep import Sweep
+from hpsearch.stopping import make_stopping_rule
+from hpsearch.trainable.code_files import CodeFiles, modules_of, read_code, third_party_modules
+from hpsearch.trainable.code_snapshot import check_size, snapshot
+from hpsearch.trainable.locate import TrainableSource, trainable_of
+from hpsearch.trainable.ray_calls import ray_call, source_of
+
+Trainable = Callable[[dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One sweep, ready to run, or to go on where it was."""
+
+    sweep: Sweep
+    """Checked, with a name."""
+    home: Path
+    """Folder of the ledger."""
+    function: Trainable | None = None
+    """The trainable, where the sweep does not name it."""
+    spec_dir: Path | None = None
+    """The spec's folder, where a trainable's file may be."""
+    again: bool = False
+    """Train everything, whatever the ledger knows of other sweeps."""
+    accept_changes: bool = False
+    """Go on although the code is not what it was when the sweep began."""
+    retry_failed: bool = False
+    """Try failed trials again, as if for the first time."""
+    show: Show = "auto"
+    """What is shown while it runs."""
+    num_gpus: int | None = None
+    """GPUs that a local Ray believes in; None for the real ones. For tests."""
+
+    def start(self) -> tuple[Results, int]:
+        """Run the sweep to its end; one that is in the ledger goes on, without Ray if nothing is left to do.
+
+        Returns:
+            The results, and the exit code: 0 at least one trial succeeded, 1 none did or the sweep gave up, 130 and 143
+            it was interrupted.
+
+        Raises:
+            SpecError: The trainable can't be imported, or the request can never be met.
+            SweepExists: The ledger has a sweep of this name with another spec.
+            SweepInUse: Another process runs it.
+            LedgerError: The storage can't be used.
+            Interrupted: A signal came before the first trial began.
+        """
+        name = self.sweep.name
+        assert name is not None
+        if name.startswith(FILE_NAME):
+            raise SpecError([Problem(where=("name",), message=f"'{name}' is the ledger's own file. Choose another.")])
+        folder = self.home / name
+        trainable = self.find_trainable()
+        with Ledger(self.home, create=True) as ledger:
+            with storage_errors(folder):
+                folder.mkdir(exist_ok=True)
+            with writer_lock(folder, name):
+                check_whole(ledger.path)
+                known = ledger.find_sweep(name)
+                held = _Held(
+                    run=self if known is None else self._continuing(known),
+                    ledger=ledger,
+                    folder=folder,
+                    trainable=trainable,
+                    files=read_code(trainable),
+                    known=known,
+                )
+                exit_code = held.go_on()
+                results = Results(self.home, name)
+                if not are_up_to_date(folder):
+                    _write(results, ledger)
+                return results, _exit_code(ledger, name) if exit_code is None else exit_code
+
+    def _continuing(self, known: SweepRecord) -> Run:
+        return replace(self, sweep=self.sweep.continuing(Sweep.from_stored(known.spec)))
+
+    def find_trainable(self) -> TrainableSource | Trainable:
+        """The function, or where it is.
+
+        Raises:
+            SpecError: The sweep names none, or none that is there.
+        """
+        return self.function or trainable_of(self.sweep, spec_dir=self.spec_dir)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """The sweep while this process holds its lock."""
+
+    run: Run
+    ledger: Ledger
+    folder: Path
+    trainable: TrainableSource | Trainable
+    files: CodeFiles
+    """The trainable's source, as it is now."""
+    known: SweepRecord | None
+    """What an earlier run left in the ledger; None for a new sweep."""
+
+    @property
+    def code(self) -> Code | None:
+        """What the trainable is recognised by; None if it can't be."""
+        return self.files.code
+
+    def go_on(self) -> int | None:
+        """Train what is left, if anything is; the exit code after a signal, else None."""
+        if self.known is None:
+            check_folder_is_free(self.folder)
+        else:
+            code = self.files.code_like(self.known.code)
+            check_same(self.known, self.run.sweep, code, accept_changes=self.run.accept_changes)
+            if not self.run.retry_failed and is_finished(self.known, self.run.sweep, self.ledger):
+                self._past(self.known)
+                return None
+        prior = self._prior()
+        engine = self._engine(prior)
+        try:
+            return self._go_on(engine, prior)
+        except BaseException as error:
+            self._leave(engine, error)
+            raise
+
+    def _go_on(self, engine: Engine, prior: Prior | None) -> int | None:
+        """Train what is left of an engine that has heard its past."""
+        num_known = len(engine.trials)
+        has_work = engine.find_work()
+        is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
+        if not has_work and not is_news and engine.record.state not in ("running", "interrupted"):
+            return None
+        self._note_beginning(engine)
+        if has_work:
+            return self._train(engine, prior, num_known)
+        engine.finish()  # the ledger answered it all, or it was killed between its last trial and its end
+        return None
+
+    def _prior(self) -> Prior | None:
+        """What the search begins with, or began with when the sweep was new; None for nothing."""
+        sweep = self.run.sweep
+        if sweep.prior == "none":
+            return None
+        if self.known is not None:
+            return load_prior(self.folder)
+        prior = find_prior(sweep, self.ledger, code=self.code, spec_dir=self.run.spec_dir)
+        with storage_errors(self.folder):
+            save_prior(self.folder, prior)
+        return prior
+
+    def _engine(self, prior: Prior | None) -> Engine:
+        """The engine, its past replayed if there is one; from here the sweep is in the ledger."""
+        sweep, ledger = self.run.sweep, self.ledger
+        searcher = make_searcher(sweep)
+        if prior is not None:
+            searcher.learn_prior(prior.outcomes)
+        record = self.known or ledger.add_sweep(
+            self.folder.name, sweep.to_dict(), spec_dir=self.run.spec_dir, code=self.code
+        )
+        engine = Engine(
+            sweep=sweep,
+            searcher=searcher,
+            rule=make_stopping_rule(sweep, can_pause=True, explores=searcher.explores),
+            ledger=ledger,
+            record=record,
+            memory=Memory(ledger, sweep, record, code=self.code, again=self.run.again),
+            checkpoints=Checkpoints(sweep, self.folder, explores=searcher.explores),
+        )
+        if self.known is not None:
+            with uncollected():
+                engine.replay(
+                    *self._past(record),
+                    ledger.failures(record),
+                    last_epoch=record.spec["limits"]["epochs"],
+                    retry_failed=self.run.retry_failed,
+                )
+        return engine
+
+    def _past(self, record: SweepRecord) -> tuple[Sequence[TrialRecord], Sequence[ReportRecord]]:
+        """The sweep's trials and reports, after a look at whether they are what was written."""
+        with uncollected():
+            trials, reports = self.ledger.trials(record), self.ledger.reports(record)
+            check_agrees(self.folder, trials, reports)
+            return trials, reports
+
+    def _note_beginning(self, engine: Engine) -> None:
+        """The ledger has the sweep running; its folder says what runs, and with what."""
+        spec = self.run.sweep.to_dict()
+        self.ledger.reopen_sweep(engine.record, spec, spec_dir=self.run.spec_dir, code=self.code)
+        with storage_errors(self.folder):
+            beside = self.folder / f".sweep.yaml.{os.getpid()}"
+            beside.write_text(dump_yaml(spec), encoding="utf-8")
+            beside.replace(self.folder / "sweep.yaml")  # a link in its place is replaced, not followed
+            append_provenance(self.folder, take_provenance(self.run.spec_dir))
+
+    def _train(self, engine: Engine, prior: Prior | None, num_known: int) -> int | None:
+        """Run legs until there are none."""
+        from hpsearch.slots.with_parameters import ship
+
+        shipped = ship(self.trainable)
+        is_too_late = prior is None and self.known is not None  # to begin with anything
+        note = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
+        needs_ray = self._ray_call()
+        with storage_errors(self.folder):
+            (self.folder / "trials").mkdir(exist_ok=True)
+        code_dir = self._take_snapshot()
+        with quiet(self.folder / "driver.log") as stream:
+            session = Session(
+                engine,
+                folder=self.folder,
+                stream=stream,
+                shipped=shipped,
+                num_known=num_known,
+                show=self.run.show,
+                num_gpus=self.run.num_gpus,
+                notes=tuple(filter(None, (note, needs_ray))),
+                isolation="slot" if needs_ray else self.run.sweep.isolation,
+                code_dir=code_dir,
+                preload=third_party_modules(self.files) or self._modules_of_function(),
+            )
+            return session.run()
+
+    def _modules_of_function(self) -> tuple[str, ...]:
+        return () if isinstance(self.trainable, TrainableSource) else modules_of(self.trainable)
+
+    def _ray_call(self) -> str | None:
+        """Why the trials can't have processes of their own, if they asked for that and can't."""
+        if self.run.sweep.isolation == "slot":
+            return None
+        contents = self.files.contents.values() or [source_of(self.trainable)]
+        use = next((use for content in contents if content and (use := ray_call(content))), None)
+        return use and f"The training code uses {use}, so its trials run in processes of Ray's (isolation: slot)."
+
+    def _take_snapshot(self) -> Path | None:
+        """Keep the code that trials will import; None for a function that travels by value."""
+        if self.code is None or not self.files.contents:
+            return None
+        check_size(self.files)
+        with storage_errors(self.folder):
+            return snapshot(self.folder, self.files, name=code_hash(self.code)[:CODE_DIGITS])
+
+    def _leave(self, engine: Engine, error: BaseException) -> None:
+        """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
+        if self.known is None and not any(trial.trained and trial.epochs for trial in engine.trials.values()):
+            self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
+            for made in ("trials", "code"):
+                shutil.rmtree(self.folder / made, ignore_errors=True)
+            return
+        is_signal = isinstance(error, KeyboardInterrupt)
+        with suppress(LedgerError):  # where the error was one, its end can't be written either
+            engine.stop("interrupted", "a signal came before a trial began" if is_signal else in_short(error))
+            engine.finish()
+
+
+def _write(results: Results, ledger: Ledger) -> None:
+    """Write tables and report; that they can't be written is no reason to lose the rest: the ledger has it all."""
+    for what, write in (("tables were", results.write), ("report was", results.report)):
+        try:
+            write()
+        except Exception as error:
+            warnings.warn(f"'{results.name}': the {what} not written: {in_short(error)}", stacklevel=3)
+            ledger.remark(ledger.sweep(results.name), f"the {what} not written: {in_short(error)}")
+
+
+def _exit_code(ledger: Ledger, name: str) -> int:
+    record = ledger.sweep(name)
+    succeeded = any(state in SUCCESS_STATES for state in ledger.count_states(record))
+    return 0 if succeeded and record.state != "gave_up" else 1

@@ -1,0 +1,304 @@
+"""The bridge to Ray Tune: the engine's legs as Tune trials, Tune's results as the engine's events.
+
+Tune schedules actors, places them and reuses them; everything else that it offers (state files, restore, loggers,
+metrics, its own retries) is not used. One Tune trial is one leg.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback, ProgressReporter
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from hpsearch.cluster.connect import ray_settings
+from hpsearch.cluster.heartbeat import Heartbeat
+from hpsearch.driver.placement import Places
+from hpsearch.driver.signals import Signals
+from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.slots.protocol import Assignment, Event, Failed, Verdict
+from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
+
+GRACE_S = 15.0
+"""After a stop was asked for, running epochs have this long to come to their end and be saved."""
+MAX_LEGS = 2**31
+
+
+def run_legs(
+    engine: Engine,
+    slot_class: type[SlotTrainable],
+    *,
+    scratch_dir: Path,
+    heartbeat: Heartbeat,
+    places: Places,
+    signals: Signals,
+    ticks: Iterable[Callable[[], None]] = (),
+    grace_s: float = GRACE_S,
+) -> None:
+    """Run the sweep to its end; returns when nothing runs any more.
+
+    Args:
+        engine: Hands out legs and takes events.
+        slot_class: The trainable that `make_slot_class` made for this sweep.
+        scratch_dir: Tune's state files go there; nobody reads them.
+        heartbeat: Of the Ray that this runs on.
+        places: Is told which legs Ray has found a place for.
+        signals: Of the user: after a second one everything is ended at once.
+        ticks: Called at least ten times a second.
+        grace_s: Seconds that running epochs have after the engine was told to stop.
+
+    Raises:
+        RayDied: Ray is gone, and the running legs with it; the engine does not know yet.
+        KeyboardInterrupt: A second signal came, and Tune or Ray did not come back in time.
+        BaseException: What went wrong in the engine, as it was raised there.
+    """
+    bridge = _Bridge(engine, places, signals, grace_s)
+    tuner = tune.Tuner(
+        slot_class,
+        tune_config=tune.TuneConfig(
+            search_alg=_Legs(bridge),
+            scheduler=_Verdicts(bridge),
+            num_samples=MAX_LEGS,
+            reuse_actors=True,
+            trial_name_creator=_leg_name,
+            trial_dirname_creator=_leg_name,
+        ),
+        run_config=tune.RunConfig(
+            name="legs",
+            storage_path=str(scratch_dir),
+            stop=_Stop(bridge),
+            callbacks=[_Tick(bridge, heartbeat, tuple(ticks)), _SlotNumbers(bridge)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+            progress_reporter=_Silent(),
+        ),
+    )
+    # Tune brings up one actor at a time unless it is told how many it may wait for
+    with ray_settings({"TUNE_MAX_PENDING_TRIALS_PG": str(engine.concurrent)}):
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            bridge.end_slots()
+            raise
+    if bridge.error is not None:
+        raise bridge.error
+
+
+class _Bridge:
+    """What the four Tune objects share: the engine, its first exception, and which leg is whose."""
+
+    def __init__(self, engine: Engine, places: Places, signals: Signals, grace_s: float) -> None:
+        self.engine, self.places = engine, places
+        self.error: BaseException | None = None
+        self.legs: dict[str, Assignment] = {}
+        self.slots: dict[str, Any] = {}
+        self._ending: list[Any] = []
+        self._signals, self._grace_s = signals, grace_s
+        self._is_over = False
+        self._stopping_since: float | None = None
+
+    def told(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        """The engine's answer; it is never left in between, and what comes after the end it does not hear."""
+        if self._is_over:
+            return otherwise
+        with self._signals.shield():
+            return self.guarded(call, otherwise)
+
+    def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        """An exception of ours must not be eaten by Tune: it ends the run and is raised from `run_legs`."""
+        if self.error is not None:
+            return otherwise
+        try:
+            return call()
+        except KeyboardInterrupt:  # a second signal that nobody saw in time
+            raise
+        except BaseException as error:
+            with suppress(OSError):  # the log's disk is full
+                traceback.print_exc()
+            self.error = error
+            return otherwise
+
+    def end_leg(self, slot: Any, verdict: Verdict) -> None:
+        """A slot ends its trial, whose last lines may still run."""
+        ended = slot.end_leg.remote(save=verdict is Verdict.SAVE_AND_END, to_its_end=verdict is Verdict.RUN_OUT)
+        self._ending = [*self._still_ending(), ended]
+
+    def is_ending(self) -> bool:
+        """Whether a trial that is over still runs what comes after its last epoch: Tune must not end its slot."""
+        self._ending = self._still_ending()
+        return bool(self._ending)
+
+    def _still_ending(self) -> list[Any]:
+        return ray.wait(self._ending, num_returns=len(self._ending), timeout=0)[1] if self._ending else []
+
+    def must_stop(self) -> bool:
+        """Whether Tune shall end everything now; what must not be waited for is ended here."""
+        if self.engine.reason is not None and self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+        if self.error is not None or self._signals.at_once or self._is_out_of_grace():
+            self.end_slots()
+        return self._is_over or (self.engine.reason is not None and self.engine.running == 0 and not self.is_ending())
+
+    def _is_out_of_grace(self) -> bool:
+        since = self._stopping_since
+        is_late = since is not None and time.monotonic() - since > self._grace_s
+        return is_late and (self.engine.running > 0 or self.is_ending())
+
+    def end_slots(self) -> None:
+        """Kill the supervisors, and with them their ranks and all children of these; Tune would wait for an epoch."""
+        if not self._is_over:
+            self._is_over = True
+            self._signals.end()
+            for slot in self.slots.values():
+                ray.kill(slot)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it knows into its state files; there is nothing of ours to keep
+
+
+class _Legs(Searcher):
+    """Tune asks here what to run next."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        leg = self._bridge.told(self._bridge.engine.next_leg, NoLeg.OVER)
+        if isinstance(leg, NoLeg):
+            return str(Searcher.FINISHED) if leg is NoLeg.OVER and not self._bridge.is_ending() else None
+        self._bridge.legs[trial_id] = leg
+        self._bridge.places.wanted(trial_id, leg.number)
+        return {ASSIGNMENT_KEY: leg.to_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        leg = self._bridge.legs.pop(trial_id, None)
+        self._bridge.places.found(trial_id)
+        if error and leg is not None:
+            lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that holds its ranks")
+            self._bridge.told(lambda: self._bridge.engine.on_event(leg.number, lost), None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the ledger is the truth."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+
+class _Verdicts(FIFOScheduler):
+    """Tune asks here what becomes of a trial after a result."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        leg = self._bridge.legs.get(trial.trial_id)
+        event: Event = result[EVENT_KEY]
+        if leg is None:
+            return str(TrialScheduler.STOP)
+        verdict = self._bridge.told(lambda: self._bridge.engine.on_event(leg.number, event), Verdict.END)
+        if verdict is Verdict.GO_ON:
+            return str(TrialScheduler.CONTINUE)
+        slot = trial.temporary_state.ray_actor
+        if slot is not None:  # before Tune gives the slot its next trial, which may be never
+            self._bridge.end_leg(slot, verdict)
+        return str(TrialScheduler.STOP)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Stop(Stopper):
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._bridge.must_stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Silent(ProgressReporter):
+    """In a notebook Tune makes a display of its own, whatever `verbose` says."""
+
+    def should_report(self, trials: list[Trial], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Trial], done: bool, *sys_info: Any) -> None:
+        """Nothing: what the user sees is in `live/`."""
+
+
+class _Tick(Callback):
+    """Tune's loop comes by at least ten times a second."""
+
+    def __init__(self, bridge: _Bridge, heartbeat: Heartbeat, ticks: tuple[Callable[[], None], ...]) -> None:
+        self._bridge, self._heartbeat, self._ticks = bridge, heartbeat, ticks
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._heartbeat.beat()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._bridge.places.found(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._bridge.told(self._bridge.engine.tick, None)
+        for tick in self._ticks:
+            self._bridge.guarded(tick, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _SlotNumbers(Callback):
+    """Slots are numbered from 1 as they come up; one that takes a lost one's place has a number of its own."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
+        self._numbers: dict[str, int] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._bridge.guarded(lambda: self._note(trial), None)
+
+    def _note(self, trial: Trial) -> None:
+        slot, leg = trial.temporary_state.ray_actor, self._bridge.legs.get(trial.trial_id)
+        if slot is None or leg is None:
+            return
+        key = slot._actor_id.hex()
+        if key not in self._numbers:
+            self._numbers[key] = len(self._numbers) + 1
+            self._bridge.slots[key] = slot
+            slot.be_slot.remote(self._numbers[key])  # Ray keeps the order: it hears this before its first step
+        self._bridge.engine.trials[leg.number].slot = self._numbers[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _leg_name(trial: Trial) -> str:
+    leg = Assignment.from_json(trial.config[ASSIGNMENT_KEY])
+    return f"trial-{leg.number:04d}-{leg.attempt}-{trial.trial_id}"

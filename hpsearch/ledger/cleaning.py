@@ -1,0 +1,86 @@
+"""Makes room on disk: a sweep that ended gives up the checkpoints that its `limits.checkpoints` does not keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpsearch.ledger.checkpoints import remove_checkpoints
+from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.records import OVER_STATES, SweepRecord, TrialRecord
+from hpsearch.ledger.store import Ledger
+from hpsearch.paths import checkpoint_dir
+from hpsearch.spec.sweep import Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What `clean` did, or would do."""
+
+    sweep: str
+    """The sweep's name."""
+    freed_bytes: int
+    """Room on disk; files that another sweep shares are not counted."""
+    trials: tuple[int, ...]
+    """Whose checkpoints are removed."""
+    kept: tuple[int, ...]
+    """Whose checkpoints stay."""
+
+
+def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Cleaned:
+    """Remove the checkpoints that a sweep no longer needs.
+
+    A sweep that ended keeps those of its best `limits.checkpoints` trials alone; should it be given more epochs later,
+    the others train from 0. One that was interrupted keeps all that it goes on from.
+
+    Args:
+        home: Folder of the ledger.
+        name: The sweep; None for the newest.
+        dry_run: Remove nothing.
+
+    Raises:
+        UnknownSweep: There is none.
+        SweepInUse: It runs.
+    """
+    with Ledger(home) as reader:
+        name = reader.sweep(name).name
+    with Ledger(home, create=True) as ledger, writer_lock(home / name, name):
+        sweep = ledger.sweep(name)
+        trials = ledger.trials(sweep)
+        sizes = {
+            trial.number: size for trial in trials if (size := _size(home / sweep.folder, trial.number)) is not None
+        }
+        needed = _needed(sweep, trials)
+        dropped = [trial for trial in trials if trial.number in sizes and trial.number not in needed]
+        if dropped and not dry_run:
+            ledger.free(trial.id for trial in dropped)
+            for trial in dropped:
+                remove_checkpoints(checkpoint_dir(home / sweep.folder, trial.number))
+    return Cleaned(
+        sweep=name,
+        freed_bytes=sum(sizes[trial.number] for trial in dropped),
+        trials=tuple(trial.number for trial in dropped),
+        kept=tuple(number for number in sizes if number in needed),
+    )
+
+
+def _needed(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> set[int]:
+    """Numbers of the trials whose checkpoints stay."""
+    if sweep.state not in ("done", "gave_up"):
+        return {each.number for each in trials if each.state not in OVER_STATES or each.checkpoint_epoch is not None}
+    keep = Sweep.from_stored(sweep.spec).limits.checkpoints
+    ranked = sorted(
+        (trial for trial in trials if trial.succeeded and trial.best_value is not None),
+        key=lambda trial: (sweep.sign * (trial.best_value or 0.0), trial.number),
+    )
+    return {trial.number for trial in (ranked if keep == "all" else ranked[:keep])}
+
+
+def _size(folder: Path, number: int) -> int | None:
+    """Bytes that a trial's checkpoints alone take; None without any."""
+    path = checkpoint_dir(folder, number)
+    if not path.is_dir() or path.is_symlink():
+        return None
+    stats = (each.lstat() for each in path.rglob("*") if not each.is_dir())
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)

@@ -1,0 +1,98 @@
+"""What a driver tells other processes besides the ledger: how many trials may run at once, and why none begins.
+
+A file in the sweep's folder that is written when that changes, at most once a second. It counts only as long as the
+process that wrote it holds the sweep's lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final, get_args
+
+from hpsearch.engine.status import Kind, Wait
+from hpsearch.ledger.lock import holder_of
+from hpsearch.live.progress import Outlook
+from hpsearch.slots.process_file import Process, process_of
+
+FILE_NAME = "live.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What is on file."""
+
+    driver: Process
+    """Who wrote it."""
+    concurrent: int
+    """Trials that may run at once."""
+    wait: Wait | None
+    """Why none begins."""
+    ends_at: float | None
+    """Time of day, seconds since 1970, when `limits.time` ends the sweep; None without such a limit."""
+
+    def outlook(self) -> Outlook:
+        """The same, now."""
+        left = None if self.ends_at is None else max(self.ends_at - time.time(), 0.0)
+        return Outlook(concurrent=self.concurrent, wait=self.wait, time_left_s=left)
+
+
+@final
+class Notices:
+    """Writes the notice of one sweep."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        self._driver = Process.of(os.getpid())
+        self._written: dict[str, Any] | None = None
+        self._lock, self._is_over = threading.Lock(), False
+
+    def tell(self, outlook: Outlook) -> None:
+        """Write it, if it says something new; a disk that is full is no reason to fail. After `remove`, nothing."""
+        left = outlook.time_left_s
+        ends_at = None if left is None else round(time.time() + left)
+        tree = asdict(Notice(driver=self._driver, concurrent=outlook.concurrent, wait=outlook.wait, ends_at=ends_at))
+        if tree == self._written:
+            return
+        beside = self._path.with_name(f".{FILE_NAME}.{os.getpid()}")
+        with self._lock, suppress(OSError):
+            if self._is_over:
+                return
+            beside.unlink(missing_ok=True)
+            beside.write_text(json.dumps(tree))
+            beside.replace(self._path)  # a link in its place is replaced, not followed
+            self._written = tree
+
+    def remove(self) -> None:
+        """The sweep runs no more; the thread that tells may be late, and the file must not come again."""
+        with self._lock, suppress(OSError):
+            self._is_over = True
+            self._path.unlink(missing_ok=True)
+
+
+def read_notice(folder: Path) -> Notice | None:
+    """The notice of the process that holds the sweep's lock; None where there is none, or another one's."""
+    holder = holder_of(folder)
+    try:
+        notice = _notice_of(json.loads((folder / FILE_NAME).read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    is_holders = holder is not None and (holder.pid, holder.host) == (notice.driver.pid, notice.driver.host)
+    return notice if is_holders else None
+
+
+def _notice_of(tree: Any) -> Notice:
+    wait, ends_at = tree["wait"], tree["ends_at"]
+    if wait is not None and wait["kind"] not in get_args(Kind):
+        raise ValueError("no reason that is known")
+    return Notice(
+        driver=process_of(tree["driver"]),
+        concurrent=int(tree["concurrent"]),
+        wait=None if wait is None else Wait(kind=wait["kind"], words=str(wait["words"]), since=float(wait["since"])),
+        ends_at=None if ends_at is None else float(ends_at),
+    )

@@ -1,0 +1,120 @@
+"""What `hpsearch watch` shows besides the trials: what their processes use, as texts and as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpsearch.devices.readings import GpuReading
+from hpsearch.engine.trial import TrialRun
+from hpsearch.live.follower import Follower
+from hpsearch.live.frame import Beside
+from hpsearch.live.table import Column
+from hpsearch.live.usage import Machine, Measured, Usage
+
+
+def beside_of(follower: Follower, measured: Measured) -> Beside:
+    """Lines and columns for the screen; none of a sweep that does not run."""
+    if not follower.runs:
+        return Beside(notes=[follower.words])
+    driver = measured.driver
+    notes = [follower.words + ("" if driver is None else f": {_cpu_text(driver)}, {driver.memory_gib:.1f} GiB")]
+    notes += [_machine_text(measured.machine), *map(_gpu_line, measured.machine.gpus)]
+    columns = [Column(key="cpu", title="CPU", right=True), Column(key="memory", title="memory", right=True)]
+    columns += [Column(key="gpu", title="GPU")] if measured.machine.gpus else []
+    columns += [Column(key="node", title="node")] if any(use.elsewhere for use in measured.trials.values()) else []
+    return Beside(notes=notes, columns=columns, cells={number: _cells(use) for number, use in measured.trials.items()})
+
+
+def plain(follower: Follower, measured: Measured) -> dict[str, Any]:
+    """The same as JSON takes it: seconds, GiB, per cent; None where something is not known."""
+    standing, wait = follower.standing, follower.standing.wait
+    best = standing.best
+    return {
+        "sweep": follower.record.name,
+        "state": "killed" if follower.was_killed else follower.record.state,
+        "words": follower.words,
+        "trials": standing.total,
+        "states": dict(standing.states),
+        "eta_s": standing.eta_s if follower.runs else None,
+        "waits_for": None if wait is None else {"kind": wait.kind, "words": wait.words, "since": wait.since},
+        "best": None if best is None else _trial(follower, best),
+        "machine": _machine(measured.machine),
+        "driver": None if measured.driver is None else _usage(measured.driver),
+        "running": [_trial(follower, trial) | _usage(measured.trials.get(trial.number)) for trial in standing.running],
+    }
+
+
+def _cells(use: Usage) -> dict[str, str]:
+    texts = {"node": ", ".join(use.elsewhere) or "this"}
+    if use.num_processes:
+        texts |= {"cpu": _cpu_text(use).removeprefix("CPU "), "memory": f"{use.memory_gib:.2f} GiB"}
+        texts |= {"gpu": "; ".join(_gpu_text(gpu.reading, own_gib=gpu.own_gib) for gpu in use.gpus) or "-"}
+    return texts
+
+
+def _cpu_text(use: Usage) -> str:
+    return "CPU -" if use.cpu_percent is None else f"CPU {use.cpu_percent:.0f} %"
+
+
+def _machine_text(machine: Machine) -> str:
+    busy = "-" if machine.cpu_percent is None else f"{machine.cpu_percent:.0f} %"
+    return f"this machine: CPU {busy} of {machine.cpus}, memory {machine.used_gib:.1f} of {machine.total_gib:.1f} GiB"
+
+
+def _gpu_line(gpu: GpuReading) -> str:
+    total = "-" if gpu.total_gib is None else f"{gpu.total_gib:.0f}"
+    return f"GPU {_gpu_text(gpu, own_gib=gpu.used_gib)} of {total} GiB"
+
+
+def _gpu_text(gpu: GpuReading, *, own_gib: float | None) -> str:
+    busy = "- %" if gpu.busy_percent is None else f"{gpu.busy_percent} %"
+    heat = "" if gpu.celsius is None else f" {gpu.celsius} °C"
+    return f"{gpu.index}: {busy}{heat} " + ("- GiB" if own_gib is None else f"{own_gib:.1f} GiB")
+
+
+def _trial(follower: Follower, trial: TrialRun) -> dict[str, Any]:
+    losses, sign = trial.losses, follower.record.sign
+    best = None if trial.best_epoch is None else sign * losses[trial.best_epoch]
+    last = losses.get(trial.epochs)
+    return {
+        "trial": trial.number,
+        "state": follower.standing.state_text(trial),
+        "epochs_trained": trial.epochs,
+        "last": None if last is None else sign * last,
+        "best": best,
+        "best_epoch": trial.best_epoch,
+        "parameters": {name: trial.point[name] for name in follower.sweep.space.searched if name in trial.point},
+        "duration_s": trial.duration_s,
+    }
+
+
+def _usage(use: Usage | None) -> dict[str, Any]:
+    if use is None:
+        return {"cpu_percent": None, "memory_gib": None, "processes": 0, "gpus": [], "elsewhere": []}
+    return {
+        "cpu_percent": use.cpu_percent,
+        "memory_gib": use.memory_gib,
+        "processes": use.num_processes,
+        "gpus": [_gpu(gpu.reading) | {"own_gib": gpu.own_gib} for gpu in use.gpus],
+        "elsewhere": list(use.elsewhere),
+    }
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    return {
+        "cpus": machine.cpus,
+        "cpu_percent": machine.cpu_percent,
+        "used_gib": machine.used_gib,
+        "total_gib": machine.total_gib,
+        "gpus": [_gpu(gpu) for gpu in machine.gpus],
+    }
+
+
+def _gpu(gpu: GpuReading) -> dict[str, Any]:
+    return {
+        "index": gpu.index,
+        "busy_percent": gpu.busy_percent,
+        "used_gib": gpu.used_gib,
+        "total_gib": gpu.total_gib,
+        "celsius": gpu.celsius,
+    }

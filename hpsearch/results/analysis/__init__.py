@@ -1,0 +1,1 @@
+"""What a sweep shows: best trials, curves, rungs, importance, failures."""

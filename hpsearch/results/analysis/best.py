@@ -1,0 +1,101 @@
+"""The best configuration of a sweep: as a spec, in words, and as the command that trains it by hand."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hpsearch.errors import UnknownSweep
+from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
+from hpsearch.ledger.spec_place import find_spec_dir
+from hpsearch.results.words import in_words
+from hpsearch.space.space import to_config
+from hpsearch.spec.yaml_writer import flow
+
+
+def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[str, Any], str]:
+    """(spec, sentence): the resolved spec with the best trial's values as constants, for one trial of full length.
+
+    Raises:
+        UnknownSweep: No trial has succeeded yet.
+    """
+    from hpsearch.space.domain_parser import range_in_list  # here: it brings simpleeval along
+
+    best = best_of(list(trials), sign=sweep.sign)
+    if best is None:
+        raise UnknownSweep(f"sweep '{sweep.name}' has no successful trial yet. See `hpsearch show {sweep.name}`.")
+    spec = dict(sweep.spec)
+    parameters = to_config(
+        {
+            name: {"value": value} if isinstance(value, dict) or range_in_list(value) else value
+            for name, value in best.point.items()
+        }
+    )
+    limits = {**spec["limits"], "trials": 1}
+    changes = {
+        "name": f"{sweep.name[:59]}-best",
+        "method": "random",
+        "sampler": None,
+        "parameters": parameters,
+        "constraints": None,
+        "initial_points": None,
+        "prior": None,
+        "early_terminate": {"type": "none"},
+        "limits": limits,
+    }
+    sentence = (
+        f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
+    )
+    return _without_nothing({**spec, **changes}), sentence
+
+
+def architecture_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
+    """The best configuration of an architecture search in words, one line for each layer; of other sweeps, none."""
+    best = best_of(list(trials), sign=sweep.sign)
+    return in_words(to_config(dict(best.point))) if best is not None and sweep.spec["method"] == "controller" else []
+
+
+def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> str | None:
+    """The command line that trains the best configuration by hand; None without one, or without a named trainable."""
+    best = best_of(list(trials), sign=sweep.sign)
+    trainable = sweep.spec.get("trainable")
+    if best is None or trainable is None:
+        return None
+    from hpsearch.spec.file import is_key  # here: it brings pydantic along
+
+    place, colon, function = trainable.rpartition(":") if ":" in trainable else (trainable, "", "")
+    beside = _shortened((find_spec_dir(sweep, home) or Path()) / place)
+    moved = place.endswith(".py") and not Path(place).is_file() and beside.is_file()
+    searched = [name for name in best.point if _is_searched(sweep.spec["parameters"], name)]
+    settings = [(f"parameters.{name}" if is_key(name) else name, best.point[name]) for name in searched]
+    words = [f"trainable={beside}{colon}{function}"] if moved else []
+    words += [f"{name}={flow(value)}" for name, value in settings]
+    workers = sweep.spec["resources"]["workers"]
+    starter = f"torchrun --nproc-per-node {workers}" if workers > 1 else "python"
+    spec = shlex.quote(str(home / sweep.folder / "sweep.yaml"))
+    return f"{starter} -m hpsearch trial {spec}" + "".join(f" --set {shlex.quote(word)}" for word in words)
+
+
+def _shortened(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _is_searched(tree: Any, name: str) -> bool:
+    """Whether a parameter of a spec is neither a constant nor computed."""
+    for key in name.split("."):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return isinstance(tree, dict) and tree.keys().isdisjoint(("value", "expr"))
+
+
+def _without_nothing(tree: dict[str, Any]) -> dict[str, Any]:
+    """The spec without keys that say null at the top or one level below; parameters stay as they are."""
+    kept = {key: value for key, value in tree.items() if value is not None}
+    return {
+        key: {name: inner for name, inner in value.items() if inner is not None}
+        if isinstance(value, dict) and key not in ("parameters", "data")
+        else value
+        for key, value in kept.items()
+        if key != "ray"
+    }

@@ -1,0 +1,134 @@
+"""Learning curves of a sweep's objective, and the best value so far against what it cost; plain data for pictures.
+
+    learning_curves   one `Curve` for each trial: epochs, values, seconds, and how the trial stands
+    rungs_reached     the epochs at which the stopping rule compares trials, as far as any trial came
+    best_so_far       one `Step` for each report that improved on all before it, and one for where the sweep stands now
+
+What trials are worth at equal epochs is in `common_epoch.py`, what stopping saved in `rungs.py`. Neither pandas nor
+NumPy.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite, nan
+
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, TrialState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The objective of one trial, epoch by epoch; empty for a trial that never reported."""
+
+    number: int
+    """The trial's number."""
+    state: TrialState
+    """How it stands."""
+    epochs: tuple[int, ...]
+    """Rising, from 1."""
+    values: tuple[float, ...]
+    """The objective at each of `epochs`; finite."""
+    elapsed_s: tuple[float, ...]
+    """Seconds of training of this trial up to each of `epochs`."""
+    sign: int
+    """1 if lower is better, -1 if higher is."""
+
+    @property
+    def last_epoch(self) -> int:
+        """How far it came; 0 without a report."""
+        return self.epochs[-1] if self.epochs else 0
+
+    def reaches(self, epoch: int) -> bool:
+        """Whether it can be compared at an epoch: it came there, or ended by itself before, and goes no further."""
+        return bool(self.epochs) and (self.last_epoch >= epoch or self.state == "done")
+
+    def best_until(self, epoch: int) -> float | None:
+        """The best value up to an epoch; None if it has not come there."""
+        if not self.reaches(epoch):
+            return None
+        known = self.values[: bisect_right(self.epochs, epoch)]
+        return (min if self.sign > 0 else max)(known, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """How good a sweep was, and what it had spent until then."""
+
+    trials: int
+    """Trials that had reported, or had failed before they could."""
+    epochs: int
+    """Epochs trained, over all trials; those that the ledger answered cost nothing."""
+    seconds: float
+    """Seconds of training, over all trials; of those that run side by side, the sum."""
+    value: float
+    """The best value so far."""
+    trial: int
+    """The trial that has it."""
+
+
+def learning_curves(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> list[Curve]:
+    """The curve of every trial, by number; one that failed keeps what it reported before."""
+    points: dict[int, list[tuple[int, float, float]]] = {}
+    for report in reports:
+        value = report.metrics.get(sweep.metric)
+        if value is not None and isfinite(value):
+            points.setdefault(report.number, []).append((report.epoch, value, report.elapsed_s))
+    return [_curve(sweep, trial, sorted(points.get(trial.number, ()))) for trial in trials]
+
+
+def rungs_reached(sweep: SweepRecord, curves: Iterable[Curve]) -> tuple[int, ...]:
+    """Epochs at which the stopping rule compares trials, rising, up to the furthest trial; none without such a rule."""
+    from hpsearch.spec.sweep import Sweep
+    from hpsearch.stopping import make_stopping_rule
+
+    furthest = max((curve.last_epoch for curve in curves), default=0)
+    return tuple(epoch for epoch in make_stopping_rule(Sweep.from_stored(sweep.spec)).rungs() if epoch <= furthest)
+
+
+def best_so_far(
+    sweep: SweepRecord,
+    trials: Iterable[TrialRecord],
+    reports: Iterable[ReportRecord],
+    *,
+    counts_reused: bool = False,
+) -> list[Step]:
+    """How the best value fell (or rose) with what was spent; empty before the first report.
+
+    Every trial that did not fail counts, from the moment it reports: also one that still runs, or waits.
+
+    Args:
+        sweep: Whose metric, and which way is better.
+        trials: All of them.
+        reports: In the order in which they came, as the ledger gives them.
+        counts_reused: Let trials that the ledger answered cost what their training once did.
+    """
+    by_number = {trial.number: trial for trial in trials}
+    steps: list[Step] = []
+    seen, spent_s, epochs = set[int](), dict[int, float](), 0
+    best: tuple[float, int] | None = None
+    for report in reports:
+        trial = by_number[report.number]
+        seen.add(report.number)
+        if counts_reused or trial.state != "reused":
+            epochs += 1
+            spent_s[report.number] = report.elapsed_s
+        value = report.metrics.get(sweep.metric, nan)
+        counts = isfinite(value) and trial.state != "failed"
+        if counts and (best is None or sweep.sign * value < sweep.sign * best[0]):
+            best = (value, report.number)
+            steps.append(_step(len(seen), epochs, spent_s, best))
+    silent = sum(1 for trial in by_number.values() if trial.state == "failed" and trial.number not in seen)
+    return [*steps, _step(len(seen) + silent, epochs, spent_s, best)] if best is not None else []
+
+
+def _curve(sweep: SweepRecord, trial: TrialRecord, points: list[tuple[int, float, float]]) -> Curve:
+    epochs, values, elapsed_s = zip(*points, strict=True) if points else ((), (), ())
+    return Curve(
+        number=trial.number, state=trial.state, epochs=epochs, values=values, elapsed_s=elapsed_s, sign=sweep.sign
+    )
+
+
+def _step(trials: int, epochs: int, spent_s: dict[int, float], best: tuple[float, int]) -> Step:
+    return Step(trials=trials, epochs=epochs, seconds=sum(spent_s.values()), value=best[0], trial=best[1])

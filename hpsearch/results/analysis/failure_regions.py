@@ -1,0 +1,108 @@
+"""Where configurations fail, in words: "batch_size >= 384: 12 of 12 failed (oom_gpu)".
+
+Boxes of at most two conditions, found greedily: the one that holds the most failures and hardly any success, then the
+next among what is left. It says what was seen; what the search itself goes by is in `search/failure_model.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from hpsearch.causes import CAUSE_CLASSES
+from hpsearch.ledger.records import TrialRecord
+from hpsearch.space.space import canonical
+
+MAX_LINES = 3
+"""Boxes that are told of."""
+MIN_FAILURES = 3
+"""Failures in a box, at least."""
+MIN_SHARE = 0.9
+"""Of the trials in a box that failed."""
+MAX_CUTS = 16
+"""Places on one parameter's range where a box may begin or end."""
+WORTH_A_CONDITION = 1.25
+"""A second condition must hold so many times the failures of one."""
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Some conditions, and which trials meet them all, as bits by position."""
+
+    conditions: tuple[str, ...]
+    names: frozenset[str]
+    trials: int
+
+    def and_(self, other: _Box) -> _Box:
+        return _Box(self.conditions + other.conditions, self.names | other.names, self.trials & other.trials)
+
+
+def fence_lines(trials: Iterable[TrialRecord]) -> list[str]:
+    """One sentence for each box where trials failed by their configuration; none where there is no such place."""
+    known = [trial for trial in trials if trial.succeeded or _fails_by_config(trial)]
+    failed = _bits(_fails_by_config(trial) for trial in known)
+    everywhere = failed.bit_count() / max(len(known), 1)
+    singles = list(_half_spaces(known, failed))
+    pairs = [a.and_(b) for a, b in combinations(singles, 2) if a.names.isdisjoint(b.names)]
+    left = failed
+    lines: list[str] = []
+    while len(lines) < MAX_LINES and (box := _best(singles, pairs, failed=failed, left=left, above=everywhere)):
+        inside = [trial for position, trial in enumerate(known) if box.trials >> position & 1]
+        causes = Counter(trial.cause for trial in inside if trial.cause is not None)
+        counts = f"{(box.trials & failed).bit_count()} of {len(inside)} failed"
+        lines.append(f"{' and '.join(box.conditions)}: {counts} ({', '.join(dict(causes.most_common()))})")
+        left &= ~box.trials
+    return lines
+
+
+def _fails_by_config(trial: TrialRecord) -> bool:
+    return trial.state == "failed" and trial.cause is not None and CAUSE_CLASSES[trial.cause] == "config"
+
+
+def _best(singles: Sequence[_Box], pairs: Sequence[_Box], *, failed: int, left: int, above: float) -> _Box | None:
+    """The box with the most failures that no other told of, the simpler one of two that are nearly as good."""
+
+    def worth(box: _Box) -> tuple[float, int]:
+        num_failed, num = (box.trials & failed).bit_count(), box.trials.bit_count()
+        fresh = (box.trials & left).bit_count()
+        if fresh < MIN_FAILURES or num_failed < MIN_SHARE * num or num_failed <= above * num:
+            return (0.0, 0)
+        return (fresh / WORTH_A_CONDITION ** (len(box.conditions) - 1), -num)
+
+    best = max((*singles, *pairs), key=worth, default=None)
+    return None if best is None or worth(best) == (0.0, 0) else best
+
+
+def _half_spaces(trials: Sequence[TrialRecord], failed: int) -> Iterator[_Box]:
+    """Every condition on one parameter: at least, at most, or equal to a value of a trial that failed."""
+    for name in dict.fromkeys(name for trial in trials for name in trial.point):
+        values = [trial.point.get(name) for trial in trials]
+        present = [value for trial, value in zip(trials, values, strict=True) if name in trial.point]
+        of_failed = [
+            trial.point[name] for position, trial in enumerate(trials) if failed >> position & 1 and name in trial.point
+        ]
+        if len({canonical(value) for value in present}) < 2:
+            continue
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+            for cut in _cuts(of_failed):
+                for sign, word in ((1, ">="), (-1, "<=")):
+                    bits = _bits(value is not None and sign * value >= sign * cut for value in values)
+                    yield _Box((f"{name} {word} {cut:.4g}",), frozenset({name}), bits)
+        else:
+            for text in sorted({canonical(value) for value in of_failed}):
+                bits = _bits(name in trial.point and canonical(trial.point[name]) == text for trial in trials)
+                yield _Box((f"{name} = {text}",), frozenset({name}), bits)
+
+
+def _cuts(values: Iterable[Any]) -> list[Any]:
+    """At most MAX_CUTS of the distinct values, both ends and evenly spread ranks between."""
+    ranked = sorted(set(values))
+    last, count = len(ranked) - 1, min(len(ranked), MAX_CUTS)
+    return ranked if count == len(ranked) else [ranked[position * last // (count - 1)] for position in range(count)]
+
+
+def _bits(flags: Iterable[bool]) -> int:
+    return sum(1 << position for position, flag in enumerate(flags) if flag)

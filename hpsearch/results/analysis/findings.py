@@ -1,0 +1,134 @@
+"""All that the report and the pictures tell of a sweep, read from the ledger once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpsearch.ledger.lock import is_held
+from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.ledger.store import Ledger
+from hpsearch.results.analysis.common_epoch import ranking
+from hpsearch.results.analysis.curves import Curve, Step, best_so_far, learning_curves, rungs_reached
+from hpsearch.results.analysis.edges import Edge, edges
+from hpsearch.results.analysis.rungs import RungTable, rung_table
+from hpsearch.results.analysis.scales import Scale, scales_of
+from hpsearch.results.current import current_trials
+from hpsearch.results.summaries import varying_parameters
+
+if TYPE_CHECKING:
+    from hpsearch.results.analysis.importance import Importance
+    from hpsearch.spec.sweep import Sweep
+
+NUM_SLICES = 4
+"""Parameters that have a picture of their own, the most important ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """A sweep at one instant; what follows from the records is worked out when it is asked for."""
+
+    home: Path
+    """Folder of the ledger."""
+    sweep: SweepRecord
+    """What was searched."""
+    trials: list[TrialRecord]
+    """All of them by number; those that run as they stand."""
+    reports: list[ReportRecord]
+    """In the order in which they came."""
+    failures: list[FailureRecord]
+    """Every attempt that failed, in the order in which they came."""
+    is_alive: bool = False
+    """Whether a process runs the sweep, as far as this machine can tell."""
+
+    @cached_property
+    def spec(self) -> Sweep:
+        """What its spec means."""
+        from hpsearch.spec.sweep import Sweep
+
+        return Sweep.from_stored(self.sweep.spec)
+
+    @cached_property
+    def best(self) -> TrialRecord | None:
+        """The best trial that succeeded."""
+        return best_of(self.trials, sign=self.sweep.sign)
+
+    @cached_property
+    def leader(self) -> int | None:
+        """Number of the trial to bring out: the best that succeeded, or the best so far while none has."""
+        if self.best is not None:
+            return self.best.number
+        return self.steps[-1].trial if self.steps else None
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """Of every trial."""
+        return learning_curves(self.sweep, self.trials, self.reports)
+
+    @cached_property
+    def rungs(self) -> tuple[int, ...]:
+        """Where trials were compared."""
+        return rungs_reached(self.sweep, self.curves)
+
+    @cached_property
+    def rung_table(self) -> RungTable:
+        """What stopping did."""
+        return rung_table(self.sweep, self.curves)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The best value so far."""
+        return best_so_far(self.sweep, self.trials, self.reports)
+
+    @cached_property
+    def importance(self) -> Importance:
+        """What matters."""
+        from hpsearch.results.analysis.importance import importance
+
+        return importance(self.sweep, self.trials, self.reports)
+
+    @cached_property
+    def scales(self) -> list[Scale]:
+        """Of the parameters that vary, the most important first, those of unknown importance last."""
+        ranked = [row.parameter for row in self.importance.rows]
+        varying = varying_parameters(self.trials)
+        names = [*(name for name in ranked if name in varying), *(name for name in varying if name not in ranked)]
+        return scales_of(self.spec.space.domains, [trial.point for trial in self.trials], names)
+
+    @cached_property
+    def edges(self) -> list[Edge]:
+        """Ranges that should be widened."""
+        return edges(self.trials, self.scales, sign=self.sweep.sign)
+
+    @cached_property
+    def values(self) -> Mapping[int, float]:
+        """The objective of each trial at the common epoch, by number; of its best epoch where there is none."""
+        if self.importance.epoch is not None:
+            return {each.trial: each.value for each in ranking(self.curves, self.importance.epoch)}
+        return {trial.number: trial.best_value for trial in self.trials if trial.best_value is not None}
+
+
+def read_findings(home: Path, name: str | None) -> Findings:
+    """What the ledger knows of a sweep now.
+
+    Args:
+        home: Folder of the ledger.
+        name: The sweep; None for the newest.
+
+    Raises:
+        UnknownSweep: There is none.
+        LedgerError: The ledger can't be read.
+    """
+    with Ledger(home) as ledger:
+        sweep = ledger.sweep(name)
+        return Findings(
+            home=home,
+            sweep=sweep,
+            trials=current_trials(ledger, sweep),
+            reports=ledger.reports(sweep),
+            failures=ledger.failures(sweep),
+            is_alive=is_held(home / sweep.folder),
+        )

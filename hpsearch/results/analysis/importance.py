@@ -1,0 +1,159 @@
+"""Which parameters decide how good a trial is: PED-ANOVA at a common epoch, with an interval by bootstrap.
+
+Finished trials alone would say little under a stopping rule: they are few, and alike in what matters. So trials are
+compared at the deepest epoch that nine tenths of them reached (`fidelity.common_epoch`), the stopped ones included.
+What the best would differ by if they were drawn by lot is taken off. NumPy is needed, Optuna is not: `ped_anova.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, log
+
+import numpy as np
+
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.results.analysis.common_epoch import common_epoch
+from hpsearch.results.analysis.curves import learning_curves
+from hpsearch.results.analysis.ped_anova import MAX_CELLS, Binned, Floats, by_chance, cells_of_range, divergences
+from hpsearch.search.coding import Coding, num_codes
+from hpsearch.space.space import Choice, Integer, Searched, Shaped
+from hpsearch.spec.sweep import Sweep
+
+MIN_TRIALS = 10
+"""Trials at the common epoch; with fewer there are no numbers."""
+BEST_SHARE = 0.15
+"""Of the trials are the best ones whose parameters are looked at ..."""
+MIN_BEST = 10
+"""... and at least so many, but no more than half. Why not a tenth: docs/decisions/0036."""
+NUM_RESAMPLES = 200
+"""Of the bootstrap."""
+NUM_LOTS = 100
+"""Draws of the best by lot, for what chance gives."""
+INTERVAL = (0.05, 0.95)
+"""Quantiles of the resampled importances that the interval reaches from and to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceRow:
+    """One parameter."""
+
+    parameter: str
+    """Dotted name."""
+    importance: float
+    """Its share in all importances, from 0 to 1."""
+    low: float
+    """Nine times in ten the share lies above ..."""
+    high: float
+    """... and below, if as many trials were drawn again from these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """How much each parameter matters, and what that was read off."""
+
+    epoch: int | None
+    """Trials are compared by their best value up to here; None before the first report."""
+    num_trials: int
+    """Trials that were compared."""
+    num_failed: int
+    """Failed trials, which are left out."""
+    rows: tuple[ImportanceRow, ...]
+    """The most important parameter first; empty where nothing can be said, and `sentence` says why."""
+
+    @property
+    def sentence(self) -> str:
+        """What the numbers stand on, or why there are none."""
+        left_out = f"; {self.num_failed} failed ones are left out" if self.num_failed else ""
+        if self.num_trials < MIN_TRIALS:
+            return f"Importance needs {MIN_TRIALS} trials at a common epoch; there are {self.num_trials}{left_out}."
+        if not self.rows:
+            return f"Nothing sets the {self.num_trials} trials apart{left_out}."
+        return f"PED-ANOVA at epoch {self.epoch} over {self.num_trials} trials{left_out}."
+
+
+def importance(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> Importance:
+    """How much each parameter that varies decides on being among the best of the trials, beyond what chance gives.
+
+    Computed parameters and constants have none: they follow from the others. Same trials, same numbers.
+    """
+    trials = list(trials)
+    curves = learning_curves(sweep, trials, reports)
+    epoch = common_epoch(curves)
+    coding = Coding(Sweep.from_stored(sweep.spec).space)
+    coded, losses = [], []
+    for trial, curve in zip(trials, curves, strict=True):
+        value = None if epoch is None or trial.state == "failed" else curve.best_until(epoch)
+        codes = None if value is None else coding.encode(dict(trial.point))
+        if codes is not None and value is not None:
+            coded.append(codes)
+            losses.append(sweep.sign * value)
+    return Importance(
+        epoch=epoch,
+        num_trials=len(losses),
+        num_failed=sum(trial.state == "failed" for trial in trials),
+        rows=_rows(coding.domains, coded, np.array(losses)) if len(losses) >= MIN_TRIALS else (),
+    )
+
+
+def binned(domain: Searched, codes: Sequence[float | None]) -> Binned:
+    """A parameter's codes on the grid that Optuna would use; None where it is inactive."""
+    inactive = np.array([code is None for code in codes])
+    values = np.array([np.nan if code is None else float(code) for code in codes])
+    low, high, num_cells, is_log = _grid(domain)
+    if is_log:
+        values, low, high = np.log(values), log(low), log(high)
+    shares = np.where(inactive, 0.0, (values - low) / (high - low))
+    cells = cells_of_range(shares, num_cells)
+    return Binned(cells=np.where(inactive, -1, cells), num_cells=num_cells, is_ordered=not isinstance(domain, Choice))
+
+
+def _grid(domain: Searched) -> tuple[float, float, int, bool]:
+    """First and last code, number of cells, and whether the codes are on a logarithmic scale."""
+    if isinstance(domain, Choice):
+        return 0, domain.size - 1, domain.size, False
+    if (size := num_codes(domain)) is not None:
+        return 0, size - 1, min(size, MAX_CELLS), False
+    if isinstance(domain, Shaped):
+        return 0.0, 1.0, MAX_CELLS, False
+    if isinstance(domain, Integer):
+        return domain.min, domain.max, min(ceil(log(domain.max - domain.min + 1) / log(2)) + 1, MAX_CELLS), True
+    return domain.min, domain.max, MAX_CELLS, domain.log
+
+
+def _rows(
+    domains: Mapping[str, Searched], coded: Sequence[Mapping[str, float]], losses: Floats
+) -> tuple[ImportanceRow, ...]:
+    columns = {name: [codes.get(name) for codes in coded] for name in domains}
+    varying = [name for name, column in columns.items() if len(set(column) - {None}) > 1]
+    if not varying or np.ptp(losses) == 0:
+        return ()
+    parameters = [binned(domains[name], columns[name]) for name in varying]
+    quantile = max(BEST_SHARE, min(MIN_BEST, len(losses) / 2) / len(losses))
+    as_they_are = np.ones((NUM_LOTS, len(losses)))
+    share = _shares(parameters, losses, as_they_are[:1], chance_over=as_they_are, quantile=quantile)[0]
+    resamples = _resamples(len(losses))
+    shares = _shares(parameters, losses, resamples, chance_over=resamples[:NUM_LOTS], quantile=quantile)
+    low, high = np.quantile(shares, INTERVAL, axis=0)
+    rows = [
+        ImportanceRow(parameter=name, importance=float(value), low=float(min(a, value)), high=float(max(b, value)))
+        for name, value, a, b in zip(varying, share, low, high, strict=True)
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.importance))
+
+
+def _resamples(num_trials: int) -> Floats:
+    """How often each trial was drawn, with replacement. (resample, trial)"""
+    return np.random.default_rng(0).multinomial(num_trials, [1 / num_trials] * num_trials, NUM_RESAMPLES).astype(float)
+
+
+def _shares(
+    parameters: list[Binned], losses: Floats, weights: Floats, *, chance_over: Floats, quantile: float
+) -> Floats:
+    """Importances beyond what chance gives; they add up to 1 in each row, or are all 0. (weighting, parameter)"""
+    found = divergences(parameters, losses, weights, quantile=quantile)
+    found = np.maximum(found - by_chance(parameters, chance_over, quantile=quantile), 0.0)
+    total = found.sum(axis=1, keepdims=True)
+    shares: Floats = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
+    return shares

@@ -1,0 +1,112 @@
+"""The HTML file: head, styles, scripts and what is shown, all in one text that asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from hpsearch.results.charts.description import Chart
+from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, LOOKS
+from hpsearch.results.html.elements import Node, Trusted, element, render, script_json
+
+if TYPE_CHECKING:
+    from hpsearch.results.figure import Figure
+
+
+def html_page(title: str, body: Iterable[Node], *, is_static: bool) -> str:
+    """A whole HTML text.
+
+    Its content security policy lets our own scripts run, by their hash, and no request leave the page: should a text
+    ever get through as markup, nothing in it runs.
+
+    Args:
+        title: Of the window.
+        body: What is shown.
+        is_static: Without scripts; then `body` has pictures that are drawn already.
+    """
+    scripts = [] if is_static else [_plotly(), _own("report.js")]
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", title),
+        element("style", Trusted(styles())),
+    )
+    colours = element("script", Trusted(script_json(IN_THE_DARK)), type="application/json", id="in-the-dark")
+    tail = [colours, *(element("script", Trusted(script)) for script in scripts)] if scripts else []
+    return f"<!doctype html>\n{render(element('html', head, element('body', *body, *tail), lang='en'))}\n"
+
+
+def styles() -> str:
+    """The page's style sheet: the palette as custom properties, dark where a screen asks for it, and what uses them."""
+    light, dark = (" ".join(f"--{name}: {colour};" for name, colour in each.items()) for each in (LIGHT, DARK))
+    declared = f":root {{ color-scheme: light; {light} }}\n"
+    declared += f"@media screen and (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}\n"
+    return declared + _own("report.css")
+
+
+def figure_page(figure: Figure) -> str:
+    """A page with nothing but a figure."""
+    pictures = [picture(chart, is_static=False) for chart in figure.charts]
+    heading = "; ".join(chart.title for chart in figure.charts)
+    titled = [element("section", element("h2", c.title), p) for c, p in zip(figure.charts, pictures, strict=True)]
+    return html_page(heading, [element("main", *titled)], is_static=False)
+
+
+def picture(chart: Chart, *, is_static: bool) -> Node:
+    """A chart with its text alternative below, or a sentence where there is nothing to draw."""
+    if chart.is_empty:
+        return element("p", chart.alternative, class_="nothing")
+    wide = " wide" if chart.can_brush else ""
+    caption = element("figcaption", *_caption(chart, can_brush=chart.can_brush and not is_static))
+    if is_static:
+        from hpsearch.results.charts.drawn import draw
+
+        svg = base64.b64encode(draw([chart], "svg", has_titles=False, can_darken=True)).decode()
+        drawn: Node = element("img", src=f"data:image/svg+xml;base64,{svg}", alt=chart.alternative)
+        return element("figure", element("div", drawn, class_="canvas"), caption, class_=f"drawn{wide}")
+    from hpsearch.results.charts.interactive import to_plotly
+
+    data = script_json(
+        to_plotly([chart], has_titles=False) | {"brushcolor": LOOKS["good"].colour if chart.can_brush else None}
+    )
+    canvas = element(
+        "div", class_="canvas", role="img", aria_label=chart.alternative, style=f"height: {chart.height_px}px"
+    )
+    scroller = element("div", canvas, class_="scroller")
+    return element(
+        "figure", scroller, caption, element("script", Trusted(data), type="application/json"), class_=f"live{wide}"
+    )
+
+
+def _caption(chart: Chart, *, can_brush: bool) -> Iterable[Node]:
+    brush = " Drag over a part of an axis to bring out the trials that pass there; double-click to let go."
+    yield chart.alternative
+    if can_brush:
+        yield element("span", brush, class_="hint")
+    if chart.note:
+        yield element("strong", f" {chart.note}")
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes or chr(39) + 'none' + chr(39)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _own(name: str) -> str:
+    return (files("hpsearch.results.html") / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from hpsearch.results.charts.interactive import plotly_script
+
+    return plotly_script()

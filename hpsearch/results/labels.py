@@ -1,0 +1,45 @@
+"""Numbers and names as they stand in pictures and in the report: short, on one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpsearch.space.space import canonical
+
+MAX_TEXT = 48
+"""Characters of a name or value in a picture; the middle of a longer one is left out."""
+
+
+def number(value: float | None) -> str:
+    """A number in at most four digits.
+
+    Example:
+        >>> number(0.000123456), number(1234567), number(64), number(None)
+        ('0.0001235', '1.235e+06', '64', '-')
+    """
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) and abs(value) < 1_000_000 else f"{value:.4g}"
+
+
+def one_line(text: str, *, most: int = MAX_TEXT) -> str:
+    """Text without line breaks and control characters, the middle left out where it is long.
+
+    Example:
+        >>> one_line("a" * 20 + "end", most=11)
+        'aaaaaa...nd'
+    """
+    line = "".join(character if character.isprintable() else " " for character in text[: 20 * most])
+    if len(text) <= most:
+        return line
+    tail = (most - 3) // 3
+    return f"{line[: most - 3 - tail]}...{line[-tail:]}" if tail else line[:most]
+
+
+def value_text(value: Any, *, most: int = MAX_TEXT) -> str:
+    """A parameter's value, as one writes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return number(value)
+    return one_line(value if isinstance(value, str) else canonical(value), most=most)

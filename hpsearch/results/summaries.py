@@ -1,0 +1,246 @@
+"""What the command line shows of a sweep, as plain rows and sentences; pandas is not needed here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpsearch.errors import UnknownSweep
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.paths import log_path
+from hpsearch.results.analysis.common_epoch import ahead_of_winner, ranking
+from hpsearch.results.analysis.curves import learning_curves
+from hpsearch.results.analysis.failure_regions import fence_lines
+from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
+from hpsearch.results.rows import checkpoint_of, history_rows
+from hpsearch.space.space import canonical, to_config
+
+MAX_CELL = 40
+MAX_TAILS = 5
+"""Logs whose ends are shown together."""
+
+
+def trial_summary(
+    sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None
+) -> tuple[list[dict[str, Any]], str]:
+    """(rows, headline): the trials, best first, with the parameters that vary; and the sweep in one sentence.
+
+    Failed trials come last, whatever they reported before.
+    """
+    trials = list(trials)
+    ranked = ranked_trials(sweep, trials)
+    varying = varying_parameters(trials)
+    any_reused = any(trial.reused_from for trial in trials)
+    codes = {code for trial in trials for code in trial.codes}
+    rows = [
+        {"trial": trial.number, "state": trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"}
+        | {name: _short(trial.point.get(name)) for name in varying}
+        | {
+            "epochs": trial.epochs_trained,
+            f"best_{sweep.metric}": trial.best_value,
+            "duration_s": _rounded(trial.duration_s),
+        }
+        | ({"reused_from": trial.reused_from} if any_reused else {})
+        | ({"code": ", ".join(trial.codes) or None} if len(codes) > 1 else {})
+        for trial in ranked
+    ]
+    return rows, headline(sweep, trials, is_alive=is_alive)
+
+
+def ranked_trials(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials, best value first; those without one behind them, and last those that failed."""
+
+    def rank(trial: TrialRecord) -> tuple[bool, bool, float, int]:
+        value = trial.best_value
+        return trial.state == "failed", value is None, sweep.sign * (value or 0.0), trial.number
+
+    return sorted(trials, key=rank)
+
+
+def ranking_rows(
+    sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord], epoch: int
+) -> tuple[list[dict[str, Any]], str]:
+    """(rows, sentence): the trials that reached an epoch, best first, each by its best value up to there."""
+    ranked = ranking(learning_curves(sweep, trials, reports), epoch)
+    by_number, varying = {trial.number: trial for trial in trials}, varying_parameters(trials)
+    rows = [
+        {"rank": each.rank, "trial": each.trial, "state": by_number[each.trial].state}
+        | {name: _short(by_number[each.trial].point.get(name)) for name in varying}
+        | {f"best_{sweep.metric}_to_epoch_{epoch}": each.value}
+        for each in ranked
+    ]
+    return rows, f"{sweep.name}: {len(ranked)} of {len(trials)} trials reached epoch {epoch}; failed ones are left out."
+
+
+def cause_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
+    """One row for each cause, the most frequent first."""
+    return [
+        {
+            "cause": count.cause,
+            "class": count.cause_class,
+            "attempts": count.attempts,
+            "trials": count.trials,
+            "failed for good": count.final,
+            "what follows": WHAT_FOLLOWS[count.cause_class],
+        }
+        for count in count_by_cause(attempts)
+    ]
+
+
+def failure_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
+    """One row for each attempt that failed, without its log."""
+    return [
+        {
+            "trial": each.trial,
+            "attempt": each.attempt,
+            "cause": each.cause,
+            "then": "tried again" if each.was_retried else each.state,
+            "evidence": each.evidence,
+        }
+        for each in attempts
+    ]
+
+
+def tail_lines(attempts: Iterable[FailedAttempt]) -> list[str]:
+    """The end of the log of the first attempt that failed at each place, or by each cause without a place."""
+    first: dict[tuple[str, str | None], FailedAttempt] = {}
+    for attempt in attempts:
+        first.setdefault((attempt.cause, attempt.place), attempt)
+    lines: list[str] = []
+    for each in list(first.values())[:MAX_TAILS]:
+        if tail := log_tail(each.log):
+            lines += ["", f"{each.log} of trial {each.trial} ({each.cause}) ends:"]
+            lines += [f"    {line}" for line in tail.splitlines()]
+    return lines
+
+
+def remark_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
+    """Where configurations fail, one line for each place; and a stopping rule that could not pause."""
+    lines = fence_lines(trials)
+    rule = sweep.spec["early_terminate"]["type"]
+    if sweep.can_pause is False and rule in ("asha", "hyperband"):
+        kept = "Keep it (hpsearch.fit does, or current_trial().keep) and trials are paused and promoted instead."
+        lines.append(f"{rule} stopped trials for good, as asha_stop does: they kept no state at a rung. {kept}")
+    return lines
+
+
+def ahead_lines(sweep: SweepRecord, trials: Sequence[TrialRecord], winner_reports: Iterable[ReportRecord]) -> list[str]:
+    """One sentence where stopped trials were ahead of the best one when it had trained as long; else none."""
+    found = ahead_of_winner(sweep, trials, winner_reports)
+    if not found:
+        return []
+    first, others = found[0], [each.trial for each in found[1:]]
+    who = f"trial {first.trial}" + (f" (and {_numbers(others)})" if others else "")
+    was = "was" if not others else "were"
+    at = f"epoch {first.epoch}: {sweep.metric} {first.value:.6g} against {first.winner_value:.6g}"
+    return [f"{who} {was} stopped while ahead of trial {first.winner}, the best, at {at}."]
+
+
+def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None) -> str:
+    """The sweep in one line: counts, the best value, why it ended.
+
+    Args:
+        sweep: Its record.
+        trials: All of them, as they stand now.
+        is_alive: Whether a process runs it; None if nobody looked.
+    """
+    trials = list(trials)
+    states = Counter(trial.state for trial in trials)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trial yet"
+    runs = {None: "runs, or was killed", True: "runs", False: "was killed; go on with `hpsearch resume`"}[is_alive]
+    state = {"running": runs, "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
+    reason = f" ({sweep.reason})" if sweep.reason else ""
+    return f"{sweep.name}: {state}{reason}: {counts}{_best_words(sweep, trials)}"
+
+
+def best_so_far(sweep: SweepRecord, trials: list[TrialRecord]) -> TrialRecord | None:
+    """The best trial that succeeded; as long as there is none, the best of those that are not over. None without a
+    value."""
+    best = best_of(trials, sign=sweep.sign)
+    if best is not None:
+        return best
+    first = next(iter(ranked_trials(sweep, trials)), None)
+    return None if first is None or first.state == "failed" or first.best_value is None else first
+
+
+def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+    best = best_so_far(sweep, trials)
+    if best is None:
+        return ""
+    if best.succeeded:
+        return f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
+    return f"; best {sweep.metric} so far {best.best_value:.6g} in trial {best.number}, which is {best.state}"
+
+
+def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> list[str]:
+    """One line for each different failure: which trials, the cause, the evidence, a log to read."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for trial in trials:
+        if trial.state == "failed":
+            groups.setdefault((trial.cause or "", trial.evidence or ""), []).append(trial.number)
+    return [
+        f"{_numbers(numbers)} failed ({cause}): {evidence}. Log: {log_path(home / sweep.folder, numbers[0])}"
+        for (cause, evidence), numbers in groups.items()
+    ]
+
+
+def trial_details(
+    sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], number: int, *, home: Path
+) -> dict[str, Any]:
+    """Everything that is known of one trial; `history` has a row for each epoch.
+
+    Raises:
+        UnknownSweep: The sweep has no such trial.
+    """
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is None:
+        raise UnknownSweep(f"sweep '{sweep.name}' has no trial {number}. See `hpsearch show {sweep.name}`.")
+    history = history_rows(report for report in reports if report.number == number)
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "cause": trial.cause,
+        "evidence": trial.evidence,
+        "config": to_config(dict(trial.point)),
+        "epochs_trained": trial.epochs_trained,
+        f"best_{sweep.metric}": trial.best_value,
+        "best_epoch": trial.best_epoch,
+        "started_at": trial.started_at,
+        "duration_s": trial.duration_s,
+        "gpu_peak_gib": trial.gpu_peak_gib,
+        "host_peak_gib": trial.host_peak_gib,
+        "seed": trial.seed,
+        "attempts": trial.attempts,
+        "reused_from": trial.reused_from,
+        "checkpoint": checkpoint_of(sweep, trial, epoch=trial.checkpoint_epoch, home=home),
+        "code": trial.code,
+        "log": str(log_path(home / sweep.folder, number)),
+        "history": [{name: value for name, value in row.items() if name != "trial"} for row in history],
+    }
+
+
+def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:
+    """Names of the parameters that differ between trials, in the order in which trials first have them."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.point.items():
+            values.setdefault(name, set()).add(canonical(value))
+    return [name for name, seen in values.items() if len(seen) > 1]
+
+
+def _numbers(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
+    return f"trial {shown}" if len(numbers) == 1 else f"{len(numbers)} trials ({shown})"
+
+
+def _short(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)

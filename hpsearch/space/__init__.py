@@ -1,0 +1,1 @@
+"""The search space: domains, conditions, expressions, and the parser of `parameters`."""

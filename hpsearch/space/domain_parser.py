@@ -1,0 +1,287 @@
+"""What one parameter may be: a map of a spec's `parameters`, turned into a domain.
+
+It says `{values: ...}`, `{min: ..., max: ...}`, `{value: ...}`, `{expr: ...}` or `{distribution: ...}`. Every mistake
+is collected, none is repaired.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, final
+
+from hpsearch.errors import Problem, did_you_mean
+from hpsearch.plain import Key, Where, check_plain, shown
+from hpsearch.space.distributions import Beta, Even, Normal, Shaped
+from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Real, canonical
+from hpsearch.space.expressions import Expression, ExpressionError
+
+MAX_BOUND = 2**52
+"""Largest whole number in a range, either way: the search methods compute in floats, exact up to 2**53."""
+MAX_COUNT = 100_000
+"""Grid points of one parameter."""
+MAX_STEPS = 1_000_000
+"""Values of a range of floats with a step; a grid holds them in memory."""
+DOMAIN_KEYS = ("values", "value", "min", "max", "log", "step", "count", "probabilities", "when", "expr")
+DOMAIN_KEYS_SET = frozenset(DOMAIN_KEYS)
+"""Each makes a domain of a map, and so does `distribution: TEXT`."""
+SHAPE_KEYS = ("distribution", "mu", "sigma", "a", "b", "q")
+"""Words of a domain that are short enough to name parameters too: alone they make no domain of a map."""
+DISTRIBUTIONS: Mapping[str, Mapping[str, float]] = {
+    "normal": {"mu": 0.0, "sigma": 1.0},
+    "log_normal": {"mu": 0.0, "sigma": 1.0},
+    "beta": {"a": 1.0, "b": 1.0},
+}
+"""Name to the two numbers that shape it, and their defaults."""
+
+
+def is_domain(tree: Mapping[Any, Any]) -> bool:
+    """Whether a map says what one parameter may be, rather than holding parameters."""
+    return not DOMAIN_KEYS_SET.isdisjoint(tree) or isinstance(tree.get("distribution"), str)
+
+
+def range_in_list(value: object, where: Where = ()) -> tuple[Where, Mapping[Any, Any]] | None:
+    """(place, map) of the first map within a list that would be searched if it were a parameter's; None without one.
+
+    Args:
+        value: The list. Lists and maps in it are looked through; there `{value: ...}` is an ordinary map of a map.
+        where: Keys that lead to `value`.
+    """
+    if isinstance(value, Mapping):
+        inner: Iterable[tuple[Key, Any]] = value.items()
+        ordinary = {"value"}
+    elif isinstance(value, list | tuple):
+        inner, ordinary = enumerate(value), set()
+    else:
+        return None
+    for key, each in inner:
+        place = (*where, key)
+        if isinstance(each, Mapping) and _reads_as_domain(each) and each.keys().isdisjoint(ordinary):
+            return place, each
+        if found := range_in_list(each, place):
+            return found
+    return None
+
+
+def _reads_as_domain(tree: Mapping[Any, Any]) -> bool:
+    """Whether a map has keys of a domain alone, and those that a domain needs."""
+    is_range = {"min", "max"} <= tree.keys() or not tree.keys().isdisjoint(("values", "value", "expr"))
+    is_shaped = isinstance(tree.get("distribution"), str)
+    return (is_range or is_shaped) and tree.keys() <= {*DOMAIN_KEYS, *SHAPE_KEYS}
+
+
+def misspelt_domain(tree: Mapping[Any, Any]) -> tuple[str, str] | None:
+    """(wrong, right) when every key is a domain's key or nearly so, and the corrected map would be a domain."""
+    right = {key: get_close_matches(str(key), DOMAIN_KEYS, n=1, cutoff=0.75) for key in tree}
+    if not all(right.values()):
+        return None
+    fixed = {near[0]: tree[key] for key, near in right.items()}
+    if isinstance(fixed.get("values"), list | tuple) or {"min", "max"} <= fixed.keys():
+        return next((str(key), near[0]) for key, near in right.items() if key != near[0])
+    return None
+
+
+def parse_domain(tree: Mapping[Any, Any], where: Where, problems: list[Problem]) -> Domain | None:
+    """The domain that a map describes; None after a mistake, which is appended to `problems`."""
+    return _DomainParser(problems, where).parse(tree)
+
+
+@final
+class _DomainParser:
+    """Of one map."""
+
+    def __init__(self, problems: list[Problem], where: Where) -> None:
+        self.problems = problems
+        self.where = where
+
+    def parse(self, tree: Mapping[Any, Any]) -> Domain | None:
+        """The domain; None after a mistake."""
+        before = len(self.problems)
+        if not tree.keys() & {"values", "value", "min", "max", "expr", "distribution"}:
+            self._not_a_domain(tree)
+            return None
+        for key in tree:
+            if key not in (*DOMAIN_KEYS, *SHAPE_KEYS):
+                known = ", ".join(DOMAIN_KEYS)
+                self._wrong(f"unknown key '{key}'.{did_you_mean(str(key), DOMAIN_KEYS)} Known: {known}.", key)
+        domain = self._choose(tree)
+        return domain if len(self.problems) == before else None
+
+    def _not_a_domain(self, tree: Mapping[Any, Any]) -> None:
+        word = next(key for key in tree if key in DOMAIN_KEYS_SET)
+        if word == "when":
+            self._wrong(
+                "it says when a parameter is there; give each parameter of a map its own, beside its values.", word
+            )
+            return
+        self._wrong(
+            f"'{word}' is a word of ranges, and this has no values, no min and no max."
+            " Write for example {min: 1e-4, max: 1e-1}; a parameter inside a map needs another name.",
+            word,
+        )
+
+    def _choose(self, tree: Mapping[Any, Any]) -> Domain | None:
+        is_range = not tree.keys().isdisjoint(("min", "max"))
+        kinds = [key for key in ("values", "value", "expr", "distribution") if key in tree] + ["min and max"] * is_range
+        if len(kinds) > 1:
+            self._wrong(f"{' and '.join(kinds)} exclude each other. Keep one of them.")
+            return None
+        if kinds == ["values"]:
+            return self._values(tree)
+        if kinds == ["expr"]:
+            return self._computed(tree)
+        if kinds == ["distribution"]:
+            return self._distribution(tree)
+        return self._range(tree) if is_range else self._constant(tree)
+
+    def _distribution(self, tree: Mapping[Any, Any]) -> Shaped | None:
+        name = tree["distribution"]
+        if name not in DISTRIBUTIONS:
+            expected = f"expected one of {', '.join(DISTRIBUTIONS)}, got {shown(name)}"
+            self._wrong(f"{expected}. A parameter of that name needs {{value: ...}}.", "distribution")
+            return None
+        defaults = DISTRIBUTIONS[name]
+        self._only(tree, ("distribution", *defaults, "q"))
+        found = {key: self._number(tree, key) if key in tree else default for key, default in defaults.items()}
+        shape = {key: float(number) for key, number in found.items() if number is not None}
+        for key, number in shape.items():
+            if number <= 0 and key != "mu":
+                self._wrong(f"expected a number above 0, got {number:g}.", key)
+        q = self._quantum(tree)
+        if len(shape) < len(defaults) or any(number <= 0 for key, number in shape.items() if key != "mu"):
+            return None
+        return Shaped(curve=Beta(**shape) if name == "beta" else Normal(**shape, log=name == "log_normal"), q=q)
+
+    def _quantum(self, tree: Mapping[Any, Any]) -> int | float | None:
+        q = self._number(tree, "q") if "q" in tree else None
+        if q is not None and q <= 0:
+            self._wrong(f"expected a number above 0, got {q:g}.", "q")
+            return None
+        return q
+
+    def _computed(self, tree: Mapping[Any, Any]) -> Computed | None:
+        self._only(tree, ("expr",))
+        text = tree["expr"]
+        if not isinstance(text, str):
+            example = 'Write for example expr: "5 * 50000 // batch_size".'
+            self._wrong(f"expected text, got {shown(text)}. {example}", "expr")
+            return None
+        try:
+            return Computed(expression=Expression(text))
+        except ExpressionError as error:
+            self._wrong(str(error), "expr")
+            return None
+
+    def _constant(self, tree: Mapping[Any, Any]) -> Constant | None:
+        self._only(tree, ("value",))
+        value = tree["value"]
+        return Constant(value=value) if check_plain(value, (*self.where, "value"), self.problems) else None
+
+    def _values(self, tree: Mapping[Any, Any]) -> Choice | None:
+        self._only(tree, ("values", "probabilities"))
+        values = tree["values"]
+        if not isinstance(values, list | tuple) or not values:
+            expected = f"expected a list of at least one value, got {shown(values)}"
+            self._wrong(f"{expected}. Write for example [32, 64].", "values")
+            return None
+        if not check_plain(values, (*self.where, "values"), self.problems):
+            return None
+        first: dict[str, int] = {}
+        for position, key in enumerate(canonical(value) for value in values):
+            if first.setdefault(key, position) != position:
+                self._wrong(f"{key[:60]} stands in the list twice. Remove one.", "values", position)
+        weights = self._probabilities(tree["probabilities"], len(values)) if "probabilities" in tree else None
+        return Choice(values=tuple(values), probabilities=weights)
+
+    def _probabilities(self, weights: object, length: int) -> tuple[float, ...] | None:
+        if isinstance(weights, list | tuple) and len(weights) == length and all(map(_is_number, weights)):
+            shares = tuple(float(weight) for weight in weights)
+            if min(shares) > 0 and abs(math.fsum(shares) - 1) <= 1e-6:
+                return shares
+        self._wrong(f"expected {length} positive numbers that sum to 1, got {shown(weights)}.", "probabilities")
+        return None
+
+    def _range(self, tree: Mapping[Any, Any]) -> Real | Integer | Shaped | None:
+        self._only(tree, ("min", "max", "log", "step", "count") if "q" not in tree else ("min", "max", "log", "q"))
+        low, high = self._number(tree, "min"), self._number(tree, "max")
+        step = self._number(tree, "step") if "step" in tree else None
+        log, count = self._log(tree), self._count(tree)
+        if low is None or high is None:
+            return None
+        self._check_range(low, high, step, log=log)
+        if "q" in tree:
+            return self._rounded(float(low), float(high), self._quantum(tree), log=log)
+        if isinstance(low, int) and isinstance(high, int) and (step is None or isinstance(step, int)):
+            return Integer(min=low, max=high, log=log, step=1 if step is None else step, count=count)
+        return Real(min=float(low), max=float(high), log=log, step=None if step is None else float(step), count=count)
+
+    def _rounded(self, low: float, high: float, q: int | float | None, *, log: bool) -> Shaped | None:
+        if q is None or low > high or (log and low <= 0):
+            return None
+        if (high - low) / q > MAX_STEPS:
+            self._wrong(f"q {q:g} makes more than {MAX_STEPS} values. Write a larger one, or none.", "q")
+            return None
+        return Shaped(curve=Even(min=low, max=high, log=log), q=q)
+
+    def _check_range(self, low: float, high: float, step: float | None, *, log: bool) -> None:
+        if low > high:
+            self._wrong(f"min {low} is above max {high}. Swap them.")
+        elif not math.isfinite(high - low):
+            self._wrong(f"min {low:g} and max {high:g} are too far apart. Use a smaller range.")
+        elif log and low <= 0:
+            self._wrong(f"log needs min above 0, got {low}. Write a small positive number, or remove log.", "min")
+        elif step is not None:
+            self._check_step(low, high, step, log=log)
+
+    def _check_step(self, low: float, high: float, step: float, *, log: bool) -> None:
+        if log:
+            self._wrong("log and step exclude each other. Remove one of them.", "step")
+        elif step <= 0 or step > high - low:
+            expected = f"a number above 0 and at most max - min = {high - low:g}"
+            self._wrong(f"expected {expected}, got {step:g}.", "step")
+        elif (high - low) / step > MAX_STEPS and not all(isinstance(value, int) for value in (low, high, step)):
+            self._wrong(f"step {step:g} makes more than {MAX_STEPS} values. Write a larger one, or none.", "step")
+
+    def _number(self, tree: Mapping[Any, Any], key: str) -> int | float | None:
+        if key not in tree:
+            self._wrong(f"{key} is missing. A range has both min and max.")
+            return None
+        value = tree[key]
+        if isinstance(value, int) and abs(value) > MAX_BOUND:
+            self._wrong(f"expected a whole number of at most 2**52, got {shown(value)}.", key)
+            return None
+        if not _is_number(value):
+            self._wrong(f"expected a number, got {shown(value)}. Write for example 1e-4.", key)
+            return None
+        assert isinstance(value, int | float)
+        return value
+
+    def _log(self, tree: Mapping[Any, Any]) -> bool:
+        log = tree.get("log", False)
+        if not isinstance(log, bool):
+            self._wrong(f"expected true or false, got {shown(log)}.", "log")
+        return log is True
+
+    def _count(self, tree: Mapping[Any, Any]) -> int | None:
+        count = tree.get("count")
+        if "count" not in tree:
+            return None
+        if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MAX_COUNT:
+            return count
+        self._wrong(f"expected a whole number from 1 to {MAX_COUNT}, got {shown(count)}.", "count")
+        return None
+
+    def _only(self, tree: Mapping[Any, Any], known: Sequence[str]) -> None:
+        for key in (*DOMAIN_KEYS, *SHAPE_KEYS):
+            if key in tree and key not in known and key != "when":
+                self._wrong(f"'{key}' says nothing beside '{known[0]}'. Remove it.", key)
+
+    def _wrong(self, message: str, *key: Key) -> None:
+        self.problems.append(Problem(where=(*self.where, *key), message=message))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_BOUND

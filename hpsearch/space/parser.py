@@ -1,0 +1,110 @@
+"""The `parameters` tree of a spec, turned into a `Space`: names, nesting, and who is there when.
+
+Every mistake is collected, none is repaired. What one parameter may be is in `domain_parser.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from hpsearch.errors import Problem
+from hpsearch.plain import MAX_NAME_LENGTH, Key, Where, check_plain, shown
+from hpsearch.space.domain_parser import is_domain, misspelt_domain, parse_domain, range_in_list
+from hpsearch.space.domains import Constant, Domain
+from hpsearch.space.references import Written, link
+from hpsearch.space.space import Space
+
+
+def parse_space(
+    tree: object, problems: list[Problem], *, constraints: object = (), where: Where = ("parameters",)
+) -> Space:
+    """The space that `tree` describes; what is wrong with it is appended to `problems`.
+
+    Args:
+        tree: Nested dicts; a dict that `is_domain` is a domain, another dict is a level of nesting, and
+            anything else is a constant.
+        problems: Gets one entry for each mistake; the space holds only the parameters without one.
+        constraints: The spec's list of texts.
+        where: Keys that lead from the top of the spec to `tree`.
+    """
+    parser = _Parser(problems)
+    if isinstance(tree, Mapping):
+        parser.level(tree, where, prefix="")
+    else:
+        example = "Write for example lr: {min: 1e-4, max: 1e-1}."
+        problems.append(Problem(where=where, message=f"expected a map of names, got {shown(tree)}. {example}"))
+    return link(parser.written, constraints, problems)
+
+
+def spell_out_lists(tree: Any) -> Any:
+    """A space in which each list that `parse_space` refuses is spelled out as the constant that it used to be."""
+    if isinstance(tree, Mapping) and not is_domain(tree):
+        return {name: spell_out_lists(value) for name, value in tree.items()}
+    return {"value": tree} if isinstance(tree, list) and range_in_list(tree) else tree
+
+
+@final
+class _Parser:
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self._domains: dict[str, Domain] = {}
+        self._whens: dict[str, object] = {}
+        self._places: dict[str, Where] = {}
+
+    @property
+    def written(self) -> Written:
+        return Written(domains=self._domains, whens=self._whens, places=self._places)
+
+    def level(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
+        for name, value in tree.items():
+            if not self._name_is_good(name, (*where, name)):
+                continue
+            if isinstance(value, Mapping) and not is_domain(value):
+                self._nested(value, (*where, name), f"{prefix}{name}.")
+            else:
+                self._parameter(value, (*where, name), prefix + name)
+
+    def _parameter(self, value: object, where: Where, name: str) -> None:
+        self._places[name] = where
+        if isinstance(value, Mapping):
+            domain = parse_domain(value, where, self.problems)
+            if "when" in value:
+                self._whens[name] = value["when"]
+        elif found := range_in_list(value, where):
+            self._not_searched(where[-1], *found)
+            return
+        else:
+            domain = Constant(value=value) if check_plain(value, where, self.problems) else None
+        if domain is not None:
+            self._domains[name] = domain
+
+    def _not_searched(self, name: Key, where: Where, element: Mapping[Any, Any]) -> None:
+        message = (
+            f"a list is a constant, and {shown(element)} in it would not be searched. Write {name}: {{first: ...,"
+            f" second: ...}} or an expr; where the list is meant as it stands, {name}: {{value: [...]}}."
+        )
+        self.problems.append(Problem(where=where, message=message))
+
+    def _nested(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
+        if not tree:
+            message = "an empty map says nothing. Write a value, values: [...], or min and max."
+            self.problems.append(Problem(where=where, message=message))
+        elif fixed := misspelt_domain(tree):
+            wrong, right = fixed
+            message = f"unknown key '{wrong}'. Did you mean '{right}'?"
+            self.problems.append(Problem(where=(*where, wrong), message=message))
+        else:
+            self.level(tree, where, prefix)
+
+    def _name_is_good(self, name: object, where: Where) -> bool:
+        if not isinstance(name, str) or not name:
+            message = f"a parameter's name must be text, got {shown(name)}. Put it in quotes."
+        elif len(name) > MAX_NAME_LENGTH:
+            message = f"a parameter's name has at most {MAX_NAME_LENGTH} characters, got {len(name)}."
+        elif any(character in ".=" or not character.isprintable() for character in name):
+            message = f"a parameter's name can't hold '.', '=' or control characters, got {name!r}. Nest maps for dots."
+        else:
+            return True
+        self.problems.append(Problem(where=where, message=message))
+        return False

@@ -1,0 +1,198 @@
+"""What refers to other parameters, `when`, `expr` and `constraints`: checked once every name is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from hpsearch.errors import Problem, did_you_mean
+from hpsearch.plain import Where, shown
+from hpsearch.space.conditions import Condition, CycleError, in_order, requirements
+from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, canonical
+from hpsearch.space.expressions import Expression, ExpressionError, is_nameable
+from hpsearch.space.lattice import TooManyCases
+from hpsearch.space.space import Space
+
+MAX_CONSTRAINTS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The parameters of a spec as far as each could be read on its own."""
+
+    domains: Mapping[str, Domain]
+    """Dotted name to domain, in the order of the spec; without those that have a mistake."""
+    whens: Mapping[str, object]
+    """Dotted name to what stands behind its `when`."""
+    places: Mapping[str, Where]
+    """Every dotted name, those with a mistake too, and the keys that lead to it."""
+
+
+def link(written: Written, constraints: object, problems: list[Problem]) -> Space:
+    """The space of all parameters and what holds between them.
+
+    Args:
+        written: The parameters.
+        constraints: The spec's list of texts; what is no such list, or no text, is passed over.
+        problems: Gets one entry for each mistake; the space is without what has one.
+    """
+    return _Linker(written, problems).link(constraints)
+
+
+@final
+class _Linker:
+    def __init__(self, written: Written, problems: list[Problem]) -> None:
+        self.domains = dict(written.domains)
+        self.whens = written.whens
+        self.places = written.places
+        self.problems = problems
+        self.conditions: dict[str, Condition] = {}
+
+    def link(self, constraints: object) -> Space:
+        before = len(self.problems)
+        for name in [name for name in self.whens if name in self.domains]:
+            self._add_condition(name, self.whens[name])
+        for name, domain in self.domains.items():
+            if isinstance(domain, Computed):
+                self._check_names(domain.expression, (*self.places[name], "expr"))
+        found = self._constraints(constraints)
+        if len(self.problems) > before or not self._is_in_order():
+            return Space(domains=self.domains)
+        for name in self.domains:
+            self._check_activity(name)
+        space = Space(domains=self.domains, conditions=self.conditions, constraints=found)
+        return space if self._is_countable(space) else Space(domains=self.domains)
+
+    # -- when ----------------------------------------------------------------------------------------------------------
+
+    def _add_condition(self, name: str, when: object) -> None:
+        where = (*self.places[name], "when")
+        if not isinstance(when, Mapping) or not when:
+            example = "Write for example when: {optimizer.name: sgd}."
+            self._wrong(where, f"expected a map of names to values, got {shown(when)}. {example}")
+            return
+        allowed = {str(parent): self._allowed(str(parent), value, (*where, parent)) for parent, value in when.items()}
+        if all(allowed.values()):
+            self.conditions[name] = Condition(allowed=allowed)
+
+    def _allowed(self, parent: str, value: object, where: Where) -> frozenset[str]:
+        """The canonical forms of the values; empty after a mistake."""
+        if not self._is_known(parent, where):
+            return frozenset()
+        domain = self.domains[parent]
+        if not isinstance(domain, Choice | Integer | Constant):
+            kind = "is computed" if isinstance(domain, Computed) else "is a range of floating-point numbers"
+            message = f"a condition needs a list or whole numbers, and '{parent}' {kind}. List its values."
+            self._wrong(where, message)
+            return frozenset()
+        values = value if isinstance(value, list | tuple) else [value]
+        for each in values:
+            if not domain.contains(each):
+                message = (
+                    f"'{parent}' is never {shown(each)}.{_near_value(each, domain)} It may be: {str(domain)[:200]}."
+                )
+                self._wrong(where, message)
+                return frozenset()
+        if not values:
+            self._wrong(where, "the list is empty, so this would never be active. Write at least one value.")
+        return frozenset(map(canonical, values))
+
+    # -- expr and constraints ------------------------------------------------------------------------------------------
+
+    def _constraints(self, constraints: object) -> tuple[Expression, ...]:
+        texts = constraints if isinstance(constraints, list | tuple) else []
+        if len(texts) > MAX_CONSTRAINTS:
+            self._wrong(
+                ("constraints",), f"there are {len(texts)}, and {MAX_CONSTRAINTS} are allowed. Join them by and."
+            )
+            return ()
+        found = []
+        for position, text in enumerate(texts):
+            expression = self._constraint(text, ("constraints", position)) if isinstance(text, str) else None
+            found += [expression] if expression is not None else []
+        return tuple(found)
+
+    def _constraint(self, text: str, where: Where) -> Expression | None:
+        try:
+            expression = Expression(text)
+        except ExpressionError as error:
+            self._wrong(where, str(error))
+            return None
+        if not expression.names:
+            self._wrong(where, f"{shown(text)} refers to no parameter. Write one that does, or remove it.")
+        return expression if self._check_names(expression, where) else None
+
+    def _check_names(self, expression: Expression, where: Where) -> bool:
+        known = [self._is_known(name, where) for name in sorted(expression.names)]  # all of them are told
+        return all(known)
+
+    def _is_known(self, name: str, where: Where) -> bool:
+        if name in self.domains:
+            return True
+        if name not in self.places:  # else it has a mistake of its own, which is told already
+            self._wrong(where, f"there is no parameter '{name[:60]}'.{nearest(name, self.places)}")
+        return False
+
+    # -- all together --------------------------------------------------------------------------------------------------
+
+    def _is_in_order(self) -> bool:
+        needs: dict[str, set[str]] = {name: set(each.allowed) for name, each in self.conditions.items()}
+        for name, domain in self.domains.items():
+            if isinstance(domain, Computed):
+                needs[name] = needs.get(name, set()) | domain.expression.names
+        try:
+            in_order(self.domains, needs)
+        except CycleError as error:
+            where = self.places[error.circle[0]]
+            self._wrong(where, f"parameters depend on each other in a circle: {error}. Break it.")
+            return False
+        return True
+
+    def _check_activity(self, name: str) -> None:
+        """A parameter must be active somewhere, and what an expression needs wherever the expression is."""
+        needed = requirements(name, self.conditions)
+        for parent, keys in needed.items():
+            if not keys:
+                message = (
+                    f"it is never active: its conditions and those of its parents contradict each other on '{parent}'."
+                )
+                self._wrong((*self.places[name], "when"), f"{message} Remove one.")
+                return
+        domain = self.domains[name]
+        if not isinstance(domain, Computed):
+            return
+        for other in sorted(domain.expression.names):
+            for parent, keys in requirements(other, self.conditions).items():
+                if parent not in needed or not needed[parent] <= keys:
+                    when = f"when: {{{parent}: {', '.join(sorted(keys))}}}"
+                    message = f"'{other}' is not always active where this is computed. Give this the same {when}."
+                    self._wrong((*self.places[name], "expr"), message)
+                    break
+
+    def _is_countable(self, space: Space) -> bool:
+        try:
+            space.size  # noqa: B018 - counting is what may fail
+        except TooManyCases:
+            self._wrong(("parameters",), "the conditions make too many cases to count. Use fewer, or nest them less.")
+            return False
+        return True
+
+    def _wrong(self, where: Sequence[Any], message: str) -> None:
+        self.problems.append(Problem(where=tuple(where), message=message))
+
+
+def _near_value(value: object, domain: Domain) -> str:
+    return did_you_mean(value, map(str, domain.values)) if isinstance(value, str) and isinstance(domain, Choice) else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint: names that end alike come first, since a neighbour is often called without its map."""
+    known = list(known)
+    same_end = [each for each in known if each.endswith(f".{name}")]
+    if same_end:
+        return f" Did you mean '{same_end[0]}'? Names are written in full."
+    hint = did_you_mean(name, known)
+    if hint:
+        return hint
+    return "" if is_nameable(name) else " Only names of letters, digits and _ can stand in an expression."

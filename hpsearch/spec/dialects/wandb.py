@@ -1,0 +1,145 @@
+"""The words of W&B's sweep files that need more than another name, put into ours."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hpsearch.plain import NAME_PATTERN
+from hpsearch.spec.dialects.command import DEFAULT, script_and_arguments
+from hpsearch.spec.dialects.draft import Draft, whole
+from hpsearch.spec.dialects.launcher import Launch
+from hpsearch.spec.dialects.parameters import has_foreign_words
+
+NOTES = ("project", "entity", "description", "controller", "apiVersion", "kind", "imports")
+"""Said of a W&B sweep, and without meaning for a local run: kept as notes."""
+WANDB_KEYS = {*NOTES, "program", "command", "run_cap"}
+"""A spec with one of them is a W&B sweep file."""
+WANDB_ONLY = {
+    "job": "a launch job runs on W&B's own queues. Write program: and its script",
+    "image_uri": "a launch image runs on W&B's own queues. Write program: and its script",
+    "metrics": "a sweep has one objective. Write metric: with the one that counts",
+}
+
+
+def is_wandb_sweep(tree: Mapping[str, Any]) -> bool:
+    """Whether a spec has a word that only W&B's sweep files have; there, a goal that isn't given is to minimise."""
+    rule = tree.get("early_terminate")
+    has_bands = isinstance(rule, Mapping) and not {"s", "strict"}.isdisjoint(rule)
+    return not WANDB_KEYS.isdisjoint(tree) or has_bands or has_foreign_words(tree.get("parameters"))
+
+
+def translate_wandb(draft: Draft) -> None:
+    """All of them, where `is_wandb_sweep`; keys that have another name with us were moved before."""
+    _name(draft)
+    _metric(draft)
+    _rule(draft)
+    _command(draft)
+    _leave_out(draft)
+
+
+def _name(draft: Draft) -> None:
+    """A name for people becomes one for folders; the first stays as a note."""
+    name = draft.tree.get("name")
+    if isinstance(name, str) and not NAME_PATTERN.fullmatch(name):
+        short = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:64]
+        if short:
+            draft.tree["name"] = short
+            draft.tree.setdefault("notes", {})["name"] = name
+
+
+def _metric(draft: Draft) -> None:
+    """A goal that isn't given is to minimise, and a search that needs no metric ranks by `loss`.
+
+    Failed runs always count as the worst.
+    """
+    if "metric" not in draft.tree and draft.tree.get("method") in ("grid", "random") and not _has_rule(draft):
+        draft.tree["metric"] = {"name": "loss"}
+    metric = draft.tree.get("metric")
+    if not isinstance(metric, dict):
+        return
+    metric.setdefault("goal", "minimize")
+    if "target" in metric:
+        draft.wrong(("metric", "target"), "a sweep ends by its limits, not at a value. Remove it.")
+    if metric.get("impute", "worst") != "worst":
+        draft.wrong(("metric", "impute"), "a trial that failed always counts as the worst. Write worst.")
+    if metric.get("impute_while_running", "false") not in ("false", False):
+        draft.wrong(("metric", "impute_while_running"), "running trials have no value. Write false.")
+    for key in ("target", "impute", "impute_while_running"):
+        metric.pop(key, None)
+
+
+def _has_rule(draft: Draft) -> bool:
+    """Whether trials are stopped early, which no file can ask for without a metric."""
+    return draft.tree.get("early_terminate") is not None
+
+
+def _rule(draft: Draft) -> None:
+    """W&B's `hyperband` stops, at each of its bands, what isn't among the best 1 in eta there: our `asha_stop`.
+
+    Ray's, which a file can name by its key `scheduler` alone, is the one that we have.
+    """
+    rule = draft.tree.get("early_terminate")
+    is_rays = draft.moved.get(("early_terminate",)) == ("scheduler",)
+    if is_rays or not isinstance(rule, dict) or rule.get("type") != "hyperband":
+        return
+    rule["type"] = "asha_stop"
+    rule.pop("strict", None)
+    if "eta" in rule:
+        rule["eta"] = whole(rule["eta"])
+        if isinstance(rule["eta"], float):
+            upwards = max(2, math.ceil(rule["eta"])) if math.isfinite(rule["eta"]) else 3
+            message = f"rungs lie a whole number of times apart, got {rule['eta']}. Write eta: {upwards}."
+            draft.wrong(("early_terminate", "eta"), message)
+            rule["eta"] = upwards
+    last, num_bands, eta = rule.get("max_iter"), whole(rule.pop("s", None)), rule.get("eta", 3)
+    if "min_iter" not in rule and all(isinstance(each, int) and each > 0 for each in (last, num_bands, eta)):
+        rule["min_iter"] = max(1, math.ceil(last / eta ** min(num_bands, 64)))
+        draft.moved[("early_terminate", "min_iter")] = ("early_terminate", "s")
+
+
+def _command(draft: Draft) -> None:
+    """`command`: the script that it runs, by how many processes, and what it passes to it besides the parameters."""
+    if "command" not in draft.tree:
+        return
+    program = draft.tree.get("trainable")
+    found = script_and_arguments(draft.tree.pop("command"), program=program)
+    if isinstance(found, str):
+        draft.wrong(("command",), found)
+        return
+    if found.script is not None and found.script != program:
+        draft.tree["trainable"] = found.script
+        draft.moved[("trainable",)] = ("command",)
+    if tuple(found.arguments) != DEFAULT:
+        draft.tree.setdefault("arguments", found.arguments)
+        draft.moved[("arguments",)] = ("command",)
+    if found.launch is not None:
+        _launch(draft, found.launch)
+
+
+def _launch(draft: Draft, launch: Launch) -> None:
+    """The processes that a launcher would start are a trial's workers."""
+    resources = draft.tree.setdefault("resources", {})
+    if not isinstance(resources, dict):
+        return  # a mistake, and told as such
+    meant = {"workers": launch.workers, **({"gpu": 0} if launch.is_on_cpu else {})}
+    for key, value in meant.items():
+        if key not in resources:
+            resources[key] = value
+            draft.moved[("resources", key)] = ("command",)
+        elif resources[key] != value:
+            means = f"{launch.name} means resources.{key}: {value}, and resources.{key} is {resources[key]}"
+            draft.wrong(("command",), f"{means}. Keep one of them.")
+
+
+def _leave_out(draft: Draft) -> None:
+    """What can't be carried over."""
+    for key, message in WANDB_ONLY.items():
+        if key in draft.tree:
+            draft.wrong((key,), f"{message}.")
+            del draft.tree[key]
+    if draft.tree.get("method") == "custom":
+        draft.wrong(("method",), "an optimizer of your own can't be used. Write for example optuna.")
+        draft.tree["method"] = "random"

@@ -1,0 +1,225 @@
+"""A spec's file to a checked `Sweep`, and back: the one module through which YAML comes in and goes out.
+
+Every mistake is found at once and told with the line that it stands in, or the `--set` that it came with. How YAML is
+read and written, and the bounds on hostile text, are in `yaml_reader.py` and `yaml_writer.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpsearch.errors import Problem, SpecError, did_you_mean
+from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, Where, shown
+from hpsearch.spec.dialects.parameters import nested
+from hpsearch.spec.dialects.translate import same_thing, translate
+from hpsearch.spec.sweep import Sweep
+from hpsearch.spec.yaml_reader import Located, Place, read_yaml
+from hpsearch.spec.yaml_writer import dump_yaml
+from hpsearch.trainable.locate import locate
+
+__all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override"]
+
+MAX_BYTES = 128 * 1024
+"""Size of a spec. The most hostile file of this size is refused in 0.3 s; a megabyte would take 17 s."""
+MAX_PROBLEMS = 100
+"""Mistakes told at once; a file with more is hardly a spec."""
+SPEC_FOLDER = "search_spaces"
+SUFFIXES = (".yaml", ".yml")
+
+
+def find_spec(spec: str) -> Path:
+    """The file that a user means: a path; else a file of that name, with `.yaml` or without, in a `search_spaces`.
+
+    The folder `search_spaces` is that of the working directory, then that of the checkout which this package is in.
+
+    Raises:
+        SpecError: There is no such file; says where it was looked for, and what there is.
+    """
+    asked = Path(spec)
+    folders = [Path(SPEC_FOLDER), Path(__file__).parents[2] / SPEC_FOLDER]
+    names = [asked.name] if asked.suffix in SUFFIXES else [asked.name, f"{asked.name}.yaml"]
+    candidates = [asked, *(folder / name for folder in folders for name in names if asked.name)]
+    for path in candidates:
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
+            return path
+    raise SpecError(_not_found(spec, candidates, folders))
+
+
+def load_sweep(path: str | Path, *, overrides: Sequence[str] = ()) -> Sweep:
+    """Read and check a spec; its trainable is looked for, but not imported.
+
+    Args:
+        path: The file; messages give it as it is written here.
+        overrides: Texts `KEY=VALUE`, KEY dotted and VALUE in YAML, that replace a key of the file or add one; of two
+            for the same key, the later one holds.
+
+    Returns:
+        A sweep with a name: that of the file if it says none.
+
+    Raises:
+        SpecError: With every mistake in the file and the overrides.
+    """
+    path = Path(path)
+    problems: list[Problem] = []
+    spec = read_yaml(_read_text(path), file=str(path), problems=problems)
+    if spec is not None and not isinstance(spec.value, dict):
+        message = f"expected a map with metric and parameters, got {shown(spec.value)}."
+        problems.append(Problem(where=(), message=message, file=str(path), line=spec.place.line))
+    if spec is None or not isinstance(spec.value, dict):
+        raise SpecError(problems)
+    for override in overrides:
+        spec = _overridden(spec, override, problems)
+    sweep = _checked(spec, path, problems)
+    if problems or sweep is None:
+        in_order = sorted(problems, key=lambda problem: (problem.file != str(path), problem.line or 0))
+        raise SpecError(_at_most(in_order, MAX_PROBLEMS))
+    return sweep
+
+
+def _not_found(spec: str, candidates: Sequence[Path], folders: Sequence[Path]) -> str:
+    there = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    looked = " nor ".join(dict.fromkeys(str(path) for path in candidates))
+    listed = f" There are: {', '.join(there)}." if there else ""
+    return f"there is no file {looked}.{did_you_mean(Path(spec).stem, there)}{listed}"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = f"the file can't be read: {error.strerror}."
+        raise SpecError([Problem(where=(), message=reason, file=str(path))]) from error
+    if len(content) > MAX_BYTES:
+        reason = f"the file is larger than {MAX_BYTES // 1024} KiB. A spec is a page or two; is this one?"
+        raise SpecError([Problem(where=(), message=reason, file=str(path), line=1)])
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        reason = f"byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8."
+        raise SpecError([Problem(where=(), message=reason, file=str(path), line=line)]) from error
+
+
+def _checked(spec: Located, path: Path, problems: list[Problem]) -> Sweep | None:
+    """The sweep; its mistakes, and those of its name and trainable, go to `problems` with their places."""
+    found: list[Problem] = []
+    sweep = None
+    try:
+        sweep = Sweep.from_dict(spec.value)
+    except SpecError as error:
+        found += error.problems
+    translation = translate(spec.value)
+    try:
+        trainable = translation.tree.get("trainable")
+        if isinstance(trainable, str):
+            locate(trainable, spec_dir=path.parent)
+    except SpecError as error:
+        found += (replace(problem, where=translation.written(problem.where)) for problem in error.problems)
+    if spec.value.get("name") is None:
+        found += _check_stem(path.stem)
+        sweep = sweep and sweep.with_values(name=path.stem)
+    problems += (_placed(problem, spec.place_of(problem.where)) for problem in found)
+    return sweep
+
+
+def _check_stem(stem: str) -> list[Problem]:
+    if NAME_PATTERN.fullmatch(stem):
+        return []
+    message = f"the file's name {shown(stem)} can't name a sweep. Write for example name: resnet."
+    return [Problem(where=("name",), message=message)]
+
+
+def _placed(problem: Problem, place: Place) -> Problem:
+    return problem.at(file=place.file, line=place.line)
+
+
+def _at_most(problems: list[Problem], count: int) -> list[Problem]:
+    if len(problems) <= count:
+        return problems
+    return [*problems[:count], Problem(where=(), message=f"and {len(problems) - count} more mistakes.")]
+
+
+def is_key(name: str) -> bool:
+    """Whether an override `NAME=VALUE` is of a key of the spec, in any spelling, and not of a parameter by its name."""
+    first = name.strip().partition(".")[0]
+    ours = {field.alias or key for key, field in Sweep.model_fields.items()} - {"parameters"}
+    return first in ours or bool(same_thing((first,)))
+
+
+def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ...], Located] | None:
+    """(keys, value) of one `KEY=VALUE`; None after a mistake, which is told in `problems`."""
+    argument = f"--set {override if len(override) <= 80 else override[:77] + '...'}"
+    key, equals, text = override.partition("=")
+    where = tuple(key.strip().split("."))
+    if not equals or not all(where) or not text.strip() or len(where) >= MAX_DEPTH:
+        message = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes a value away."
+        problems.append(Problem(where=(), message=message, file=argument))
+        return None
+    if len(override) > MAX_BYTES:
+        problems.append(Problem(where=where, message="the value is too long.", file=argument))
+        return None
+    value = read_yaml(text, file=argument, problems=problems, where=where, numbered=False)
+    return None if value is None else (where, value)
+
+
+def _overridden(spec: Located, override: str, problems: list[Problem]) -> Located:
+    """The spec with one `KEY=VALUE` in place; as it was after a mistake."""
+    found = read_override(override, problems)
+    if found is None:
+        return spec
+    key, value = found
+    where = _as_written(spec.value, key)
+    for other in same_thing(where):
+        spec = _without(spec, other)
+    return _put(spec, where, value, problems)
+
+
+def _as_written(tree: Any, where: Where) -> Where:
+    """The keys under which the file has a parameter, which W&B's may nest by `parameters` or name with dots."""
+    if where[:1] != ("parameters",):
+        return where
+    found, rest = where[:1], list(where[1:])
+    level = tree.get("parameters")
+    while rest and isinstance(level, Mapping):
+        names = (".".join(map(str, rest[:length])) for length in range(len(rest), 0, -1))
+        if name := next((name for name in names if name in level), None):
+            found, level, rest = (*found, name), level[name], rest[name.count(".") + 1 :]
+        elif len(found) > 1 and nested(level) is not None:
+            found, level = (*found, "parameters"), level["parameters"]
+        else:
+            break
+    return (*found, *rest)
+
+
+def _without(spec: Located, where: Where) -> Located:
+    """A copy of `spec` without what stands at `where`, if anything does."""
+    key = where[0]
+    if key not in spec.inner or not isinstance(spec.value, dict):
+        return spec
+    value, inner = dict(spec.value), dict(spec.inner)
+    if len(where) == 1:
+        del value[key], inner[key]
+    else:
+        inner[key] = _without(inner[key], where[1:])
+        value[key] = inner[key].value
+    return replace(spec, value=value, inner=inner)
+
+
+def _put(spec: Located, where: Where, value: Located, problems: list[Problem], depth: int = 0) -> Located:
+    """A copy of `spec` with `value` at `where`; maps that are missing on the way are made."""
+    if depth == len(where):
+        return value
+    if not isinstance(spec.value, dict):
+        outer = ".".join(str(key) for key in where[:depth])
+        message = f"{outer} is {shown(spec.value)}, not a map. Set {outer} itself."
+        problems.append(_placed(Problem(where=where, message=message), value.place))
+        return spec
+    key = where[depth]
+    before = spec.inner.get(key, Located(value={}, place=value.place))
+    part = _put(before, where, value, problems, depth + 1)
+    return replace(spec, value={**spec.value, key: part.value}, inner={**spec.inner, key: part})

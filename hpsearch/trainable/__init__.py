@@ -1,0 +1,1 @@
+"""Finding and loading the user's code, and the copy of it that a sweep keeps."""

@@ -1,0 +1,143 @@
+"""The snapshot of the user's own code that a sweep runs with: written once when it starts, imported by every trial.
+
+`code_files.py` reads the code, `code_finder.py` imports from the snapshot; see there what is in its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpsearch.errors import Problem, SpecError
+from hpsearch.trainable import code_finder
+
+if TYPE_CHECKING:
+    from hpsearch.trainable.code_files import CodeFiles  # trial processes need none of it
+
+MAX_BYTES = 64 * 2**20
+"""Source of a trainable at most; the code of large projects has a few MiB."""
+SITECUSTOMIZE = f'''\
+"""Lets interpreters that a trial starts import the code that its sweep began with. Written by hpsearch."""
+
+import os
+
+import {code_finder.MODULE_IN_SITE}
+
+{code_finder.MODULE_IN_SITE}.start_interpreter(os.path.dirname(os.path.abspath(__file__)))
+'''
+
+
+def check_size(code: CodeFiles) -> None:
+    """Refuse code that is too large to be copied for each sweep.
+
+    Raises:
+        SpecError: The files are larger than MAX_BYTES; names the largest.
+    """
+    sizes = {path: len(content) for path, content in code.contents.items() if content is not None}
+    if sum(sizes.values()) <= MAX_BYTES:
+        return
+    largest = max(sizes, key=lambda path: sizes[path])
+    message = (
+        f"the code that it imports has {sum(sizes.values()) / 2**20:.0f} MiB, expected at most {MAX_BYTES / 2**20:.0f}:"
+        f" the sweep keeps a copy of it. The largest file is {largest} ({sizes[largest] / 2**20:.0f} MiB). Keep data in"
+        " files that are read, not imported."
+    )
+    raise SpecError([Problem(where=("trainable",), message=message)])
+
+
+def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
+    """Write a snapshot into a sweep's folder, unless it is there and whole.
+
+    The files are written from the bytes of which their hashes were taken, never linked: an editor that writes in place
+    would change a link's too. The folder appears in one step; a damaged one is replaced.
+
+    Args:
+        folder: The sweep's.
+        code: What to copy; see `check_size`.
+        name: Of the snapshot's folder: a beginning of the code's hash.
+
+    Returns:
+        The snapshot's folder, absolute.
+
+    Raises:
+        OSError: The folder can't be written.
+    """
+    target = folder.resolve() / "code" / name
+    files = _files_of(code)
+    if _is_whole(target, files):
+        return target
+    beside, old = (target.with_name(f".{name}.{what}-{os.getpid()}") for what in ("new", "old"))
+    shutil.rmtree(beside, ignore_errors=True)
+    for place, content in files.items():
+        path = beside / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    if target.exists():
+        target.rename(old)
+    beside.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def child_environment(
+    code_dir: str | Path,
+    environ: Mapping[str, str],
+    *,
+    old_root: str | None = None,
+    new_root: str | None = None,
+) -> dict[str, str]:
+    """Environment variables by which every Python that a trial starts imports from its sweep's snapshot.
+
+    Args:
+        code_dir: The snapshot's folder.
+        environ: The variables that the trial has.
+        old_root: See `code_finder.install`.
+        new_root: See `code_finder.install`.
+
+    Returns:
+        The variables that are to be set: PYTHONPATH, the snapshot's `site` first on it, and one for the roots.
+    """
+    site_dir = os.path.join(code_dir, code_finder.SITE)  # noqa: PTH118
+    entries = environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [entry for entry in entries if entry and not (Path(entry) / f"{code_finder.MODULE_IN_SITE}.py").exists()]
+    return {
+        "PYTHONPATH": os.pathsep.join([site_dir, *kept]),
+        code_finder.MOVED_VARIABLE: json.dumps([old_root, new_root]),
+    }
+
+
+def _files_of(code: CodeFiles) -> dict[str, bytes]:
+    """Path in the snapshot to content, of all its files."""
+    cwd = Path.cwd()
+    places = {path: _place_of(Path(path), cwd) for path, content in code.contents.items() if content is not None}
+    manifest: dict[str, Any] = {
+        "files": {path: {"file": places.get(path), "sha256": digest} for path, digest in code.hashes.items()},
+        "aliases": dict(code.aliases),
+        "modules": dict(code.modules),
+        "roots": list(code.roots),
+    }
+    contents = {places[path]: content for path, content in code.contents.items() if content is not None}
+    return {
+        **contents,
+        f"{code_finder.SITE}/sitecustomize.py": SITECUSTOMIZE.encode(),
+        f"{code_finder.SITE}/{code_finder.MODULE_IN_SITE}.py": Path(code_finder.__file__).read_bytes(),
+        code_finder.MANIFEST: json.dumps(manifest, indent=1).encode(),
+    }
+
+
+def _place_of(path: Path, project: Path) -> str:
+    """Where a file lies in the snapshot: below the project's folder as it does there, else by its whole path."""
+    if path.is_relative_to(project):
+        return f"project/{path.relative_to(project)}"
+    return f"elsewhere/{path.relative_to(path.anchor)}"
+
+
+def _is_whole(target: Path, files: Mapping[str, bytes]) -> bool:
+    try:
+        return all((target / place).read_bytes() == content for place, content in files.items())
+    except OSError:
+        return False

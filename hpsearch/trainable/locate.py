@@ -1,0 +1,244 @@
+"""Where a trainable is: found by reading source, so that a spec is checked without running a line of the user's code.
+
+`locate` runs in the driver and in `hpsearch validate`; `load` imports for real, in the processes that train.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from hpsearch.errors import SpecError, did_you_mean
+from hpsearch.spec.dialects.command import DEFAULT
+from hpsearch.trainable import code_finder
+from hpsearch.trainable.definitions import check_function, functions_in, no_trainable, only_defines
+from hpsearch.trainable.script import Script
+
+if TYPE_CHECKING:
+    from hpsearch.spec.sweep import Sweep  # ranks load trainables, and need none of what checks a spec
+
+ENTRY_POINT_GROUP = "hpsearch.trainables"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainableSource:
+    """A trainable that was found and not yet imported; can be pickled."""
+
+    kind: Literal["module", "file", "script"]
+    """Whether it is imported by its module's name, imported from a file, or a file that is run."""
+    module: str
+    """Name under which it is imported: dotted, or the file's name without suffix; `__main__` for a script."""
+    function: str
+    """Its name in the module; empty for a script."""
+    file_path: Path | None
+    """Absolute path of its source; None for a module without one, such as an extension."""
+    arguments: tuple[str, ...] = ()
+    """A script's command line, see `script.Script`."""
+
+
+def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAULT) -> TrainableSource:
+    """Find a trainable without importing it.
+
+    Args:
+        text: `module:function`, looked for in the working directory, then on `sys.path`; `path/file.py:function`,
+            relative to the working directory, then to `spec_dir`; `path/file.py`, which is a script; or the name of an
+            entry point.
+        spec_dir: The spec's folder; None without a file.
+        arguments: Of a script.
+
+    Raises:
+        SpecError: There is no such trainable; says what there is.
+    """
+    place, colon, function = text.rpartition(":")
+    if not colon and text.endswith(".py"):
+        return _locate_script(text, spec_dir, tuple(arguments))
+    if not colon:
+        return _locate_entry_point(text)
+    is_file = place.endswith(".py") or "/" in place
+    if not function.isidentifier() or not (is_file or all(part.isidentifier() for part in place.split("."))):
+        raise no_trainable(f"expected {_FORMS}, got {text!r:.80}.")
+    if is_file:
+        return _locate_in_file(place, function, spec_dir)
+    return _locate_in_module(place, function)
+
+
+def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:
+    """The trainable that a sweep names, found as by `locate`.
+
+    Raises:
+        SpecError: It names none, or none that is there.
+    """
+    if sweep.trainable is None:
+        raise no_trainable("'trainable' is missing. Write trainable: module:function.")
+    arguments = DEFAULT if sweep.arguments is None else sweep.arguments
+    return locate(sweep.trainable, spec_dir=spec_dir, arguments=arguments)
+
+
+def load(source: TrainableSource) -> Callable[..., Any]:
+    """Import a trainable; runs the user's code.
+
+    A script is not run before it is called. Another file is imported as `python file.py` would see its neighbours: its
+    folder is first on `sys.path`. It is known by its own name, not `__main__`, so that what it defines can be pickled
+    to DataLoader workers. Within a sweep, all files come from its snapshot, see `code_finder`.
+
+    Raises:
+        ImportError: The file's name is that of another module which is loaded already.
+        AttributeError: The module has no such name after all.
+        TypeError: What has the name can't be called.
+        BaseException: Whatever the user's module raises.
+    """
+    if source.kind == "script":
+        assert source.file_path is not None
+        return Script(source.file_path, source.arguments)
+    module = importlib.import_module(source.module) if source.kind == "module" else _import_file(source)
+    try:
+        function = getattr(module, source.function)
+    except AttributeError:
+        raise AttributeError(f"{source.module} has no '{source.function}' once it is imported") from None
+    if not callable(function):
+        raise TypeError(f"{source.module}:{source.function} is not a function but {type(function).__name__}")
+    return function  # type: ignore[no-any-return]
+
+
+_FORMS = "module:function or path/file.py:function"
+
+
+def _locate_entry_point(name: str) -> TrainableSource:
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    known = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name in known:
+        return _locate_in_module(known[name].module, known[name].attr)
+    listed = f" Installed trainables: {', '.join(sorted(known))}." if known else ""
+    raise no_trainable(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
+
+
+def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> TrainableSource:
+    path, source = _read_file(place, spec_dir)
+    check_function(function, source, str(path))
+    name = path.stem.replace(".", "_")
+    return TrainableSource(kind="file", module=name, function=function, file_path=path.resolve())
+
+
+def _locate_script(place: str, spec_dir: Path | None, arguments: tuple[str, ...]) -> TrainableSource:
+    path, source = _read_file(place, spec_dir)
+    if only_defines(source, str(path)):
+        functions = functions_in(source, str(path))
+        hint = f"Name one, {place}:{functions[0]}" if functions else "Write what it shall do"
+        raise no_trainable(f"running {path} does nothing: it only defines things. {hint}.")
+    return TrainableSource(kind="script", module="__main__", function="", file_path=path.resolve(), arguments=arguments)
+
+
+def _read_file(place: str, spec_dir: Path | None) -> tuple[Path, str]:
+    """(path, source) of a file that is looked for in the working directory, then beside the spec."""
+    tried = list(dict.fromkeys(folder / place for folder in (Path(), spec_dir) if folder is not None))
+    path = next((path for path in tried if os.path.isfile(path)), None)  # noqa: PTH113 - is_file raises on long names
+    if path is None:
+        nearby: set[str] = set()
+        with suppress(OSError):
+            nearby.update(neighbour.name for path in tried for neighbour in path.parent.glob("*.py"))
+        looked = " nor ".join(str(path) for path in tried)
+        raise no_trainable(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
+    try:
+        return path, importlib.util.decode_source(path.read_bytes())
+    except (OSError, SyntaxError, UnicodeError) as error:
+        raise no_trainable(f"{path} can't be read: {error}.") from error
+
+
+def _locate_in_module(name: str, function: str) -> TrainableSource:
+    spec = _find_module(name)
+    if spec.origin is None:
+        raise no_trainable(f"'{name}' is a folder without __init__.py. Write the module in it that has '{function}'.")
+    source = _source_of(spec)
+    if source is not None:
+        check_function(function, source, _shortened(spec.origin))
+    path = Path(spec.origin).resolve() if source is not None and spec.has_location else None
+    return TrainableSource(kind="module", module=name, function=function, file_path=path)
+
+
+def _find_module(name: str) -> ModuleSpec:
+    """The spec of a module. Its packages are walked without being imported, which `importlib.util.find_spec` does."""
+    importlib.invalidate_caches()  # a file may have been written a moment ago
+    search: Iterable[str] | None = [str(Path.cwd()), *sys.path]
+    spec = None
+    parts = name.split(".")
+    for depth, part in enumerate(parts, start=1):
+        if search is None:
+            raise no_trainable(
+                f"'{'.'.join(parts[: depth - 1])}' is a module, not a package: there is no '{name}' in it."
+            )
+        folders = list(search)
+        spec = PathFinder.find_spec(".".join(parts[:depth]), folders)
+        if spec is None and depth == 1:
+            spec = _find_elsewhere(part)
+        if spec is None:
+            raise _no_module(parts, depth, folders)
+        search = spec.submodule_search_locations
+    assert spec is not None
+    return spec
+
+
+def _find_elsewhere(name: str) -> ModuleSpec | None:
+    """A top-level module of another finder: built in, or of a package that was installed to be edited."""
+    with suppress(ValueError):  # a loaded module without a spec, such as __main__
+        return importlib.util.find_spec(name)
+    return None
+
+
+def _no_module(parts: list[str], depth: int, folders: list[str]) -> SpecError:
+    import pkgutil  # here, since the happy path never needs it
+
+    missing, outer = parts[depth - 1], ".".join(parts[: depth - 1])
+    known = {found.name for found in pkgutil.iter_modules(folders)}
+    place = f"in the package '{outer}'" if outer else "in the working directory or on sys.path"
+    return no_trainable(f"there is no module '{missing}' {place}.{did_you_mean(missing, known)}")
+
+
+def _source_of(spec: ModuleSpec) -> str | None:
+    """A module's source; None where it has none, so that nothing can be said about its functions."""
+    get_source = getattr(spec.loader, "get_source", None)
+    try:
+        source = get_source(spec.name) if get_source is not None else None
+    except (ImportError, SyntaxError) as error:
+        raise no_trainable(f"the module '{spec.name}' can't be read: {error}.") from error
+    return source if isinstance(source, str) else None
+
+
+def _shortened(path: str) -> str:
+    """A path as the user knows it: relative where it is below the working directory."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
+
+
+def _import_file(source: TrainableSource) -> ModuleType:
+    path = source.file_path
+    assert path is not None
+    loaded = sys.modules.get(source.module)
+    if loaded is not None:
+        if getattr(loaded, "__file__", None) == str(path):
+            return loaded
+        raise ImportError(
+            f"{path.name} has the name of the module '{source.module}', which is loaded already: rename it"
+        )
+    folder = str(path.parent)
+    sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
+    finder = code_finder.installed()
+    spec = None if finder is None else finder.spec(source.module, path)
+    spec = spec or importlib.util.spec_from_file_location(source.module, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[source.module] = module  # before it runs: dataclasses and pickle look there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[source.module]
+        raise
+    return module

@@ -1,0 +1,1 @@
+"""Data for training: loaders, the share of each rank, data sets that trials share."""

@@ -1,0 +1,1 @@
+"""Finding tensors that pile up while a trial trains."""

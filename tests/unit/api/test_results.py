@@ -1,0 +1,293 @@
+"""Rows, tables, files and what is shown, out of a ledger that the tests write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from hpsearch.api.results import Results
+from hpsearch.errors import UnknownSweep
+from hpsearch.ledger.records import SweepRecord
+from hpsearch.ledger.store import Ledger
+from hpsearch.results.analysis.best import best_spec
+from hpsearch.results.rows import history_rows, trial_columns, trial_rows
+from hpsearch.results.summaries import failure_lines, headline, trial_details, trial_summary
+from hpsearch.spec.sweep import Sweep
+from tests.support.checkpoints import write_checkpoint
+
+SPEC = Sweep.from_dict(
+    {
+        "name": "demo",
+        "trainable": "a:b",
+        "metric": {"name": "loss", "goal": "minimize"},
+        "method": "optuna",
+        "parameters": {"lr": {"min": 1e-4, "max": 1e-1, "log": True}, "kind": {"values": ["a", {"x": 1}]}, "fixed": 3},
+        "early_terminate": {"type": "asha"},
+        "limits": {"trials": 5, "epochs": 9},
+    }
+).to_dict()
+
+
+def fill(home: Path, points: list[dict[str, Any]] | None = None) -> SweepRecord:
+    """Four trials: two good ones, one that failed, one that runs."""
+    points = points or [
+        {"lr": 0.1, "kind": "a"},
+        {"lr": 0.01, "kind": {"x": 1}},
+        {"lr": 0.02, "kind": "a"},
+        {"lr": 0.03, "kind": "a"},
+    ]
+    ends: list[dict[str, Any]] = [
+        {
+            "state": "done",
+            "best_value": 0.5,
+            "best_epoch": 2,
+            "epochs_trained": 2,
+            "last_metrics": {"loss": 0.5, "acc": 0.9},
+        },
+        {
+            "state": "stopped",
+            "best_value": 0.25,
+            "best_epoch": 1,
+            "epochs_trained": 1,
+            "last_metrics": {"loss": 0.25},
+            "checkpoint_epoch": 1,
+        },
+        {
+            "state": "failed",
+            "cause": "user_error",
+            "evidence": "ValueError: <b>no</b> (f.py:3 in train)",
+            "best_value": 0.01,
+            "best_epoch": 1,
+        },
+        {"state": "running"},
+    ]
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", SPEC)
+        for number, (point, end) in enumerate(zip(points, ends, strict=True), 1):
+            row = ledger.add_trial(sweep, number, point={**point, "fixed": 3}, seed=0)
+            for epoch in range(1, end.get("epochs_trained", 0) + 1):
+                ledger.add_report(row, epoch=epoch, metrics={"loss": 1 / epoch, "epoch": epoch}, elapsed_s=float(epoch))
+            ledger.update_trial(row, **end)
+    return sweep
+
+
+def test_every_row_has_every_column_in_order(home: Path):
+    sweep = fill(home)
+    with Ledger(home) as ledger:
+        trials = ledger.trials(sweep)
+    write_checkpoint(home / "demo" / "trials" / "0002" / "checkpoint", 1)
+    rows = trial_rows(sweep, trials, home=home)
+    assert [list(row) for row in rows] == [trial_columns(sweep, trials).names] * 4
+    assert [row["last_acc"] for row in rows] == [0.9, None, None, None]
+    assert [row["checkpoint"] for row in rows] == [
+        None,
+        "demo/trials/0002/checkpoint/epoch-000001.rank-0.pt",
+        None,
+        None,
+    ]
+
+
+def test_names_that_collide_with_fixed_columns_get_a_prefix(home: Path):
+    names = ("state", "last_loss", "best_loss", "trial", "epochs_trained")
+    sweep = fill(home, [dict.fromkeys(names, i) for i in range(4)])
+    with Ledger(home) as ledger:
+        rows = trial_rows(sweep, ledger.trials(sweep), home=home)
+        history = history_rows(ledger.reports(sweep))
+    assert {f"param.{name}" for name in names} <= rows[0].keys()
+    assert (rows[0]["state"], rows[0]["param.state"]) == ("done", 0)
+    assert history[0]["metric.epoch"] == history[0]["epoch"] == 1
+
+
+def test_the_frames_have_types_that_hold_missing_values(home: Path):
+    fill(home)
+    results = Results(home, "demo")
+    trials, history = results.trials, results.history
+    assert trials.dtypes[["trial", "state", "best_loss", "duration_s"]].astype(str).tolist() == [
+        "Int64",
+        "string",
+        "Float64",
+        "Float64",
+    ]
+    assert trials["best_loss"].isna().tolist() == [False, False, False, True]
+    assert history[["trial", "epoch"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1]]
+
+
+def test_a_home_may_be_text(home: Path):
+    fill(home)
+    assert Results(str(home), "demo").home == home
+
+
+def test_an_empty_sweep_has_empty_tables(home: Path):
+    with Ledger(home, create=True) as ledger:
+        ledger.add_sweep("demo", SPEC)
+    results = Results(home)
+    assert len(results.trials) == len(results.history) == len(results.failed) == 0
+    assert results.best is None
+    assert "best_loss" in results.trials.columns
+    results.folder.mkdir(exist_ok=True)
+    results.write()
+
+
+def test_files_come_back_as_they_were(home: Path):
+    fill(home)
+    results = Results(home)
+    results.folder.mkdir(exist_ok=True)
+    results.write()
+    parquet = pd.read_parquet(results.folder / "trials.parquet")
+    assert parquet["lr"].tolist() == results.trials["lr"].tolist()
+    assert parquet["kind"].tolist()[1] == '{"x":1}'
+    assert len(pd.read_csv(results.folder / "trials.csv")) == 4
+    assert len(pd.read_parquet(results.folder / "history.parquet")) == 3
+    assert not [path for path in results.folder.iterdir() if path.name.startswith(".")], "nothing half written is left"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@cmd", "\t=1"])
+def test_a_formula_in_a_csv_is_text(home: Path, text: str):
+    fill(home, [{"note": text}] * 4)
+    results = Results(home)
+    results.folder.mkdir(exist_ok=True)
+    results.write()
+    assert pd.read_csv(results.folder / "trials.csv")["note"].tolist() == [f"'{text}"] * 4
+
+
+def test_the_best_is_the_best_that_succeeded(home: Path):
+    fill(home)
+    best = Results(home).best
+    assert best is not None
+    assert (best.trial, best.value, best.epoch) == (2, 0.25, 1)
+    assert best.config == {"lr": 0.01, "kind": {"x": 1}, "fixed": 3}
+
+
+def test_the_failed_come_with_cause_evidence_and_log(home: Path):
+    fill(home)
+    failed = Results(home).failed
+    assert failed[["trial", "cause"]].to_numpy().tolist() == [[3, "user_error"]]
+    assert failed["log"][0].endswith("demo/trials/0003/log.txt")
+
+
+def test_the_html_is_small_static_and_escaped(home: Path):
+    fill(home, [{"<script>alert(1)</script>": f"<img src=x onerror=alert({i})>"} for i in range(4)])
+    text = Results(home)._repr_html_()
+    assert "<script" not in text and "<img" not in text and "&lt;img" in text
+    assert len(text) < 100_000
+
+
+def test_the_repr_is_one_line(home: Path):
+    fill(home)
+    text = repr(Results(home))
+    assert "\n" not in text and "demo" in text and "1 failed" in text and "0.25" in text
+
+
+def test_the_summary_ranks_by_value_and_shows_what_varies(home: Path):
+    sweep = fill(home)
+    with Ledger(home) as ledger:
+        rows, note = trial_summary(sweep, ledger.trials(sweep))
+    assert [row["trial"] for row in rows] == [2, 1, 4, 3], "what failed comes last, whatever it reported before"
+    assert "fixed" not in rows[0] and "lr" in rows[0]
+    assert "best loss 0.25 in trial 2" in note
+
+
+def test_equal_failures_are_told_once(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", SPEC)
+        for number in range(1, 12):
+            row = ledger.add_trial(sweep, number, point={}, seed=0)
+            ledger.update_trial(row, state="failed", cause="user_error", evidence="E at f:1" if number > 1 else "other")
+        lines = failure_lines(sweep, ledger.trials(sweep), home=home)
+    assert len(lines) == 2
+    assert lines[0] == f"trial 1 failed (user_error): other. Log: {home}/demo/trials/0001/log.txt"
+    assert lines[1].startswith("10 trials (2, 3, 4, 5, 6, 7, 8, 9, ...) failed")
+
+
+def test_the_best_spec_is_a_spec_of_one_trial(home: Path):
+    sweep = fill(home)
+    with Ledger(home) as ledger:
+        tree, note = best_spec(sweep, ledger.trials(sweep))
+    checked = Sweep.from_dict(tree)
+    assert checked.max_trials == 1 and checked.name == "demo-best" and checked.early_terminate.type == "none"
+    assert checked.space.constants == {"lr": 0.01, "kind": {"x": 1}, "fixed": 3}
+    assert checked.max_epochs == 9
+    assert "trial 2" in note
+
+
+def test_the_best_spec_spells_out_a_list_that_would_read_as_a_search(home: Path):
+    layers = [{"min": 16, "max": 64}, 3]
+    sweep = fill(home, [{"layers": layers, "sizes": [1, 2]}] * 4)
+    with Ledger(home) as ledger:
+        tree, _ = best_spec(sweep, ledger.trials(sweep))
+    assert Sweep.from_dict(tree).space.constants == {"layers": layers, "sizes": [1, 2], "fixed": 3}
+
+
+def test_a_sweep_without_a_success_has_no_best_spec(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", SPEC)
+        with pytest.raises(UnknownSweep, match="no successful trial"):
+            best_spec(sweep, [])
+        assert "no trial yet" in headline(sweep, [])
+
+
+def test_one_trial_is_shown_with_its_epochs(home: Path):
+    sweep = fill(home)
+    with Ledger(home) as ledger:
+        details = trial_details(sweep, ledger.trials(sweep), ledger.reports(sweep), 1, home=home)
+        with pytest.raises(UnknownSweep, match="no trial 9"):
+            trial_details(sweep, ledger.trials(sweep), [], 9, home=home)
+    assert [row["epoch"] for row in details["history"]] == [1, 2]
+    assert details["config"] == {"lr": 0.1, "kind": "a", "fixed": 3}
+
+
+def test_columns_stay_apart_whatever_users_call_things(home: Path):
+    sweep = fill(home, [{"seed": i, "param.seed": i, "last_loss": i} for i in range(4)])
+    with Ledger(home) as ledger:
+        names = trial_columns(sweep, ledger.trials(sweep)).names
+    assert len(names) == len(set(names))
+    epoch = SweepRecord(**{**vars(sweep), "spec": {**sweep.spec, "metric": {"name": "epoch", "goal": "minimize"}}})
+    names = trial_columns(epoch, []).names
+    assert len(names) == len(set(names)) and "metric.best_epoch" in names
+
+
+def test_json_keeps_every_digit(home: Path, tmp_path: Path):
+    from hpsearch.results.tables import write_json
+
+    fill(home, [{"lr": 1.23456789012345e-12}] * 4)
+    write_json(Results(home).trials, tmp_path / "t.json")
+    rows = json.loads((tmp_path / "t.json").read_text())
+    assert rows[0]["lr"] == 1.23456789012345e-12
+    assert rows[3]["best_loss"] is None
+
+
+def test_the_best_spec_of_a_conditional_space_is_a_spec(home: Path):
+    tree = {
+        **SPEC,
+        "parameters": {
+            "kind": {"values": ["a", "b"]},
+            "lr": {"min": 0.1, "max": 1.0},
+            "momentum": {"min": 0.0, "max": 0.9, "when": {"kind": "a"}},
+            "half": {"expr": "lr / 2"},
+        },
+        "constraints": ["lr < 0.9"],
+        "initial_points": [{"kind": "b", "lr": 0.2}],
+    }
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", Sweep.from_dict(tree).to_dict())
+        row = ledger.add_trial(sweep, 1, point={"kind": "b", "lr": 0.2, "half": 0.1}, seed=0)
+        ledger.update_trial(row, state="done", best_value=1.0, best_epoch=1)
+        best, _ = best_spec(sweep, ledger.trials(sweep))
+    assert Sweep.from_dict(best).space.constants == {"kind": "b", "lr": 0.2, "half": 0.1}
+
+
+def test_the_summary_says_what_was_reused_and_what_ran_with_other_code(home: Path):
+    record = fill(home)
+    with Ledger(home) as ledger:
+        plain, _ = trial_summary(record, ledger.trials(record))
+        assert not {"reused_from", "code"} & plain[0].keys(), "as long as there is nothing to say"
+        rows = {trial.number: trial.id for trial in ledger.trials(record)}
+        ledger.update_trial(rows[1], reused_from="other/7", code_hash="1" * 64)
+        ledger.update_trial(rows[2], code_hash="2" * 64)
+        shown = {row["trial"]: row for row in trial_summary(record, ledger.trials(record))[0]}
+    assert (shown[1]["reused_from"], shown[1]["code"]) == ("other/7", "1" * 12)
+    assert (shown[2]["reused_from"], shown[2]["code"]) == (None, "2" * 12)

@@ -1,0 +1,177 @@
+"""One configuration trained outside of any sweep: what is set, what is not, how it ends, what comes out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hpsearch
+from hpsearch.api.single_trial import load_by_hand
+from hpsearch.errors import SpecError
+from hpsearch.search import first_points
+from hpsearch.spec.file import load_sweep
+
+SPEC = """
+    trainable: train.py:train
+    metric: {name: loss, goal: minimize}
+    parameters:
+      lr: {min: 0.01, max: 1.0}
+      seed: {values: [1, 2]}
+      augment: true
+      optimizer:
+        name: {values: [sgd, adamw]}
+        momentum: {min: 0.5, max: 0.9, when: {optimizer.name: sgd}}
+      double: {expr: "2 * lr"}
+    constraints: ["lr < 0.5 or seed == 1"]
+    initial_points: [{optimizer.name: sgd, lr: 0.25}]
+    limits: {epochs: 3}
+    data: {root: here}
+"""
+TRAIN = """
+    from pathlib import Path
+    import hpsearch
+
+    def train(config):
+        trial = hpsearch.current_trial()
+        try:
+            for epoch in range(100):
+                yield {"loss": config["lr"], "seed": trial.seed, "rank": trial.rank}
+        finally:
+            Path("closed").write_text(str(trial.data["root"]))
+
+    def reports(config):
+        try:
+            for epoch in range(100):
+                hpsearch.report(loss=config["lr"])
+        finally:
+            Path("closed").touch()
+
+    def fails(config):
+        yield {"loss": 1.0}
+        raise ValueError("the user's own")
+"""
+UNCHANGED = """
+import ray
+from ray import tune
+
+import hpsearch
+
+def objective(config):
+    assert tune.get_checkpoint() is None
+    for _ in range(9):
+        tune.report({"loss": config["lr"]})
+
+if __name__ == "__main__":
+    rows = hpsearch.trial("spec.yaml", objective, ["--set", "lr=0.5", "--set", "parameters.seed=1"])
+    print(rows, ray.is_initialized())
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "train.py").write_text(textwrap.dedent(TRAIN))
+    (tmp_path / "spec.yaml").write_text(textwrap.dedent(SPEC))
+    yield tmp_path / "spec.yaml"
+    sys.modules.pop("train", None)
+
+
+def settings(**values: Any) -> list[str]:
+    return [word for name, value in values.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
+
+
+def test_what_is_not_set_is_as_in_the_first_trial(spec: Path) -> None:
+    sweep, point = load_by_hand(spec, ["seed=7"])
+    (first,) = first_points(load_sweep(spec), 1)
+    assert (sweep.seed, point["lr"]) == (7, 0.25)
+    assert point == {**first, "seed": point["seed"], "optimizer.momentum": point["optimizer.momentum"]}
+    assert load_by_hand(spec, [])[1] == first
+
+
+def test_names_are_parameters_and_other_keys_are_keys(spec: Path) -> None:
+    sweep, point = load_by_hand(
+        spec, ["lr=0.125", "parameters.seed=2", "optimizer.name=adamw", "augment=no", "limits.epochs=9", "seed=3"]
+    )
+    assert point == {"lr": 0.125, "seed": 2, "augment": "no", "optimizer.name": "adamw", "double": 0.25}
+    assert (sweep.max_epochs, sweep.seed) == (9, 3)
+
+
+def test_a_value_outside_of_its_range_is_the_users_business(spec: Path) -> None:
+    assert load_by_hand(spec, ["lr=8", "parameters.seed=1"])[1]["double"] == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["momentun=1"], "--set momentun=1: momentun: there is neither a parameter nor a key 'momentun'."),
+        (["double=1"], "--set double=1: double: it is computed, = 2 * lr. Leave it out."),
+        (
+            ["optimizer.name=adamw", "optimizer.momentum=0.5"],
+            'optimizer.momentum: it is only there when optimizer.name = "sgd". Set that too, or leave it out.',
+        ),
+        (["lr=0.9", "parameters.seed=2"], "constraints: 'lr < 0.5 or seed == 1' does not hold with these values."),
+        (["lr"], "--set lr: expected KEY=VALUE."),
+        (
+            ["limits.epochs=none"],
+            "--set limits.epochs=none: limits.epochs: expected a whole number, got the text 'none'.",
+        ),
+    ],
+)
+def test_a_mistake_is_told_before_anything_runs(spec: Path, words: list[str], sentence: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_by_hand(spec, words)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("function", ["train", "reports"])
+def test_a_function_ends_in_good_order_at_its_last_epoch(spec: Path, function: str, capsys) -> None:
+    rows = hpsearch.trial(spec, arguments=settings(trainable=f"train.py:{function}", lr=0.5, parameters__seed=1))
+    assert [row["loss"] for row in rows] == [0.5] * 3
+    assert Path("closed").exists()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith('{"lr": 0.5, "seed": 1, "augment": true')
+    assert printed[1].startswith("epoch 1: loss 0.5") and len(printed) == 4
+
+
+def test_the_trial_has_the_specs_data_and_seed(spec: Path) -> None:
+    (row,) = hpsearch.trial(spec, arguments=settings(seed=5, limits__epochs=1))
+    assert (row["seed"], row["rank"]) == (5, 0)
+    assert Path("closed").read_text() == "here"
+
+
+def test_a_function_may_be_given_in_place_of_the_specs(spec: Path) -> None:
+    assert hpsearch.trial(spec, lambda config: {"loss": config["lr"]}, settings(lr=0.5)) == [{"loss": 0.5}]
+
+
+def test_what_the_function_raises_comes_out_as_it_is(spec: Path) -> None:
+    with pytest.raises(ValueError, match="the user's own") as caught:
+        hpsearch.trial(spec, arguments=settings(trainable="train.py:fails"))
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert (Path(frames[-1].filename).name, frames[-1].name) == ("train.py", "fails")
+
+
+def test_a_script_gets_its_arguments_and_leaves_as_in_a_shell(spec: Path) -> None:
+    Path("script.py").write_text("import sys, hpsearch\nhpsearch.report(loss=1)\nsys.exit(' '.join(sys.argv[1:]))\n")
+    with pytest.raises(SystemExit) as caught:
+        hpsearch.trial(spec, arguments=settings(trainable="script.py", lr=0.25, optimizer__name="adamw"))
+    assert str(caught.value).startswith("--lr=0.25 --seed=")
+
+
+def test_a_function_of_ray_tune_finds_its_session_and_no_ray_is_started(spec: Path) -> None:
+    """In a process of its own: other tests share a Ray in this one."""
+    Path("unchanged.py").write_text(UNCHANGED)
+    done = subprocess.run([sys.executable, "unchanged.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[{'loss': 0.5}, {'loss': 0.5}, {'loss': 0.5}] False"
+
+
+def test_no_ray_is_imported_for_a_function_that_does_not_ask_for_it(spec: Path) -> None:
+    code = "import sys, hpsearch; hpsearch.trial('spec.yaml'); print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,102 @@
+"""How a session comes to its end, whatever becomes of the legs: no Ray, one real process in the place of a rank."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsearch.cluster.connect import Cluster
+from hpsearch.cluster.heartbeat import Heartbeat
+from hpsearch.cluster.nodes import Node
+from hpsearch.driver.driver import Run
+from hpsearch.engine.engine import Engine
+from hpsearch.errors import Interrupted
+from hpsearch.ledger.store import Ledger
+from hpsearch.paths import trial_dir
+from hpsearch.slots.process_file import Process, RankProcess, Roster, write_roster
+from hpsearch.slots.protocol import Assignment
+from hpsearch.spec.sweep import Sweep
+from tests.support.waiting import PATIENCE_S
+
+TREE: dict[str, Any] = {
+    "name": "ends",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {"x": {"values": [1, 2]}},
+    "limits": {"trials": 2, "epochs": 1},
+}
+CLUSTER = Cluster(
+    nodes=(Node(id="here", address="127.0.0.1", cpus=2, gpus=0),),
+    ships_code=False,
+    dashboard_url=None,
+    owned=False,
+    heartbeat=Heartbeat(None, None),
+)
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A sweep whose Ray has one node, and comes up at once."""
+
+    @contextmanager
+    def connect(*words: object, **more: object) -> Iterator[Cluster]:
+        yield CLUSTER
+
+    monkeypatch.setattr("hpsearch.driver.session.connect", connect)
+    return Run(sweep=Sweep.from_dict(TREE), home=home, function=lambda config: iter(()), show="none")
+
+
+@pytest.fixture
+def legs_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[BaseException], subprocess.Popen[bytes]]]:
+    """Has the legs end with an error while a rank, which is given back, trains the first trial."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as rank:
+
+        def make(error: BaseException) -> subprocess.Popen[bytes]:
+            def run_legs(engine: Engine, *words: object, **more: object) -> None:
+                leg = engine.next_leg()
+                assert isinstance(leg, Assignment)
+                members = (RankProcess(process=Process.of(rank.pid), gpus=""),)
+                write_roster(trial_dir(home / "ends", leg.number), Roster(attempt=leg.attempt, ranks=members))
+                raise error
+
+            monkeypatch.setattr("hpsearch.driver.tuner.run_legs", run_legs)
+            return rank
+
+        yield make
+
+
+def test_after_an_error_of_ours_no_rank_is_left(run, legs_end, home):
+    rank = legs_end(RuntimeError("a defect"))
+    with pytest.raises(RuntimeError, match="a defect"):
+        run.start()
+    assert rank.wait(PATIENCE_S) == -signal.SIGKILL
+
+
+def test_after_a_second_signal_no_rank_is_left_and_the_sweep_can_go_on(run, legs_end, home):
+    rank = legs_end(KeyboardInterrupt())
+    run.start()
+    assert rank.wait(PATIENCE_S) == -signal.SIGKILL
+    with Ledger(home) as ledger:
+        assert [trial.state for trial in ledger.trials(ledger.sweep("ends"))] == ["interrupted"]
+
+
+def test_a_signal_that_was_dropped_while_ray_came_up_ends_the_sweep_when_it_is_up(run, legs_end, monkeypatch):
+    @contextmanager
+    def connect(*words: object, **more: object) -> Iterator[Cluster]:
+        with suppress(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+        yield CLUSTER
+
+    monkeypatch.setattr("hpsearch.driver.session.connect", connect)
+    legs_end(AssertionError("a trial began"))
+    with pytest.raises(Interrupted) as left:
+        run.start()
+    assert left.value.exit_code == 143

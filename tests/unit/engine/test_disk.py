@@ -1,0 +1,81 @@
+"""Waiting for room on a disk whose free space the test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpsearch.engine.disk import COMMIT_BYTES, MIB, START_BYTES, Room
+from hpsearch.errors import LedgerError
+
+
+class Disk:
+    """A room, what it said, and how much is free at each look."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.free, self.said, self.is_over, self.slept = 2**40, [], False, 0.0
+        self.room = Room(folder, say=self.said.append, give_up=lambda: self.is_over, sleep=self._sleep)
+        monkeypatch.setattr(self.room, "_free", lambda: self.free)
+        self.frees_after: int | None = None
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        assert self.slept < 100, "it waits for ever"
+        if self.frees_after is not None and self.slept >= self.frees_after:
+            self.free = 2**40
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(tmp_path, monkeypatch)
+
+
+def test_starts_wait_for_room_and_say_once_how_much_is_missing(disk):
+    disk.free = START_BYTES - 10 * MIB - 1
+    assert [disk.room.allows_start() for _ in range(3)] == [False] * 3
+    (said,) = disk.said
+    assert said.startswith("disk full: 11 MiB short in ")
+    disk.free = START_BYTES
+    assert disk.room.allows_start()
+    assert disk.said[1:] == ["There is room on the disk again: the sweep goes on."]
+
+
+def test_a_commit_waits_until_there_is_room(disk):
+    disk.free, disk.frees_after = COMMIT_BYTES - 1, 7
+    disk.room.wait_to_commit()
+    assert disk.slept == 7
+    disk.room.wait_to_commit()
+    assert disk.slept == 7, "it waits no more"
+
+
+def test_a_sweep_that_is_to_end_does_not_wait_for_room(disk):
+    disk.free, disk.is_over = 0, True
+    with pytest.raises(LedgerError, match="disk is full"):
+        disk.room.wait_to_commit()
+    assert disk.slept == 0
+
+
+def test_after_a_trial_ran_out_of_room_the_next_needs_room_for_twice_its_files(disk, tmp_path):
+    (tmp_path / "checkpoint").write_bytes(bytes(3 * MIB))
+    disk.free = START_BYTES + 6 * MIB - 1
+    assert disk.room.allows_start()
+    disk.room.ran_out(tmp_path)
+    assert not disk.room.allows_start()
+    disk.free += 1
+    assert disk.room.allows_start()
+
+
+def test_a_failure_that_is_heard_of_when_there_is_room_again_makes_nobody_wait(disk, tmp_path):
+    """The engine waits for room to write one failure down; those behind it come when all is well."""
+    for _ in range(5):
+        disk.room.ran_out(tmp_path)
+        assert disk.room.allows_start()
+    disk.free = START_BYTES
+    assert disk.room.allows_start()
+
+
+def test_the_free_space_is_that_of_the_folder(tmp_path: Path):
+    room = Room(tmp_path, say=print, give_up=lambda: True)
+    assert room.allows_start()
+    assert room._free() > MIB

@@ -1,0 +1,67 @@
+"""What a searcher knows after a restart: what it knew before, so that it proposes the same."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from hpsearch.engine.engine import Engine
+from hpsearch.search import Searcher, make_searcher
+from hpsearch.stopping import make_stopping_rule
+from tests.support import curves, timed
+
+NUMBERS = {
+    "lr": {"min": 1e-4, "max": 1.0, "log": True},
+    "width": {"min": 16, "max": 128},
+    "batch_size": {"min": 16, "max": 256},
+    "optimizer": "sgd",
+}
+"""What CMA-ES models."""
+
+
+def restarted(engine: Engine) -> Searcher:
+    """A searcher that has heard what the ledger knows of an engine's sweep."""
+    engine._ledger.flush()
+    searcher, ledger, record = make_searcher(engine.sweep), engine._ledger, engine.record
+    rule = make_stopping_rule(engine.sweep, can_pause=True, explores=searcher.explores)
+    again = Engine(sweep=engine.sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
+    again.replay(ledger.trials(record), ledger.reports(record), ledger.failures(record), last_epoch=27)
+    return searcher
+
+
+@pytest.mark.parametrize(
+    ("method", "sampler", "rule", "first", "last"),
+    [
+        ("bayes", None, "asha", 50, 90),  # the model begins at about 50
+        ("bayes", "cmaes", "none", 2, 30),
+        ("bayes", None, "none", 2, 30),
+        ("hyperopt", None, "asha", 2, 40),
+        ("controller", None, "none", 2, 30),
+    ],
+)
+def test_whenever_a_driver_dies_the_next_one_proposes_what_it_would_have(
+    tmp_path: Path, method: str, sampler: str | None, rule: str, first: int, last: int
+) -> None:
+    """Trials that were promoted and run at that moment teach what they had taught when they were paused."""
+    unbroken, anew = {}, {}
+
+    def compare(engine: Engine, clock: timed.Clock) -> None:
+        number = len(engine.trials) + 1
+        if first <= number <= last and number not in anew:
+            unbroken[number] = copy.deepcopy(engine._searcher).ask(number)
+            anew[number] = restarted(engine).ask(number)
+
+    limits = {"trials": last, "epochs": 27 if rule == "asha" else 2, "concurrent": 4}
+    timed.run(
+        tmp_path,
+        on_report=compare,
+        method=method,
+        early_terminate={"type": rule},
+        parameters=NUMBERS if sampler == "cmaes" else curves.SPEC["parameters"],
+        limits=limits,
+        **({} if sampler is None else {"sampler": sampler}),
+    )
+    assert unbroken == anew
+    assert len(anew) > 20

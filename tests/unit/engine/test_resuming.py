@@ -1,0 +1,247 @@
+"""What a restart remembers, and two sweeps that want the same trial; below Ray, the engine alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.ledger.lock import is_held, writer_lock
+from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.trial_cache import Memory
+from hpsearch.search import make_searcher
+from hpsearch.slots.protocol import Assignment, Failed, Report
+from hpsearch.spec.sweep import Sweep
+from hpsearch.stopping import make_stopping_rule
+
+GRID: dict[str, Any] = {
+    "trainable": "a:b",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "method": "grid",
+    "parameters": {"x": {"values": [1, 2, 3]}},
+    "limits": {"epochs": 2},
+}
+
+
+class Life:
+    """One life of a sweep's process, up to the point where it would start Ray."""
+
+    def __init__(self, home: Path, name: str, *, retry_failed: bool = False, **keys: Any) -> None:
+        self.now = 0.0
+        self.sweep = Sweep.from_dict({**GRID, "name": name, **keys})
+        self._held = ExitStack()
+        self.ledger = self._held.enter_context(Ledger(home, create=True))
+        (home / name).mkdir(exist_ok=True)
+        self._held.enter_context(writer_lock(home / name, name))
+        known = self.ledger.find_sweep(name)
+        self.record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
+        self.engine = Engine(
+            sweep=self.sweep,
+            searcher=make_searcher(self.sweep),
+            rule=make_stopping_rule(self.sweep, can_pause=True),
+            ledger=self.ledger,
+            record=self.record,
+            memory=Memory(self.ledger, self.sweep, self.record, code={"a.py": "1"}),
+            clock=lambda: self.now,
+        )
+        if known is not None:
+            past = self.ledger.trials(known), self.ledger.reports(known), self.ledger.failures(known)
+            self.engine.replay(*past, last_epoch=known.spec["limits"]["epochs"], retry_failed=retry_failed)
+
+    def die(self) -> None:
+        """Let go of everything; nothing is written any more."""
+        self._held.close()
+
+    def leg(self) -> Assignment:
+        leg = self.engine.next_leg()
+        assert isinstance(leg, Assignment), leg
+        return leg
+
+    def train(self, leg: Assignment, *, epochs: int = 2) -> None:
+        for epoch in range(leg.known_epochs + 1, epochs + 1):
+            metrics = {"loss": float(leg.config["x"])}
+            self.engine.on_event(
+                leg.number, Report(epoch=epoch, metrics=metrics, elapsed_s=1.0, checkpoint_epoch=epoch)
+            )
+        self.ledger.flush()
+
+    def fail(self, leg: Assignment, *, place: str | None = None, cause: str = "killed") -> None:
+        self.engine.on_event(leg.number, Failed(cause=cause, evidence="it broke", place=place))  # type: ignore[arg-type]
+
+    def rows(self) -> list[tuple[str, str | None]]:
+        return [(trial.state, trial.reused_from) for trial in self.ledger.trials(self.record)]
+
+
+@pytest.fixture
+def lives(home: Path) -> Iterator[Any]:
+    """Makes lives that end with the test at the latest."""
+    home.mkdir()
+    made: list[Life] = []
+
+    def make(name: str, **keys: Any) -> Life:
+        made.append(Life(home, name, **keys))
+        return made[-1]
+
+    yield make
+    for life in made:
+        life.die()
+
+
+def test_retries_are_used_up_over_restarts(lives):
+    first = lives("a")
+    leg = first.leg()
+    first.fail(leg)
+    again = first.leg()
+    assert (again.number, again.attempt) == (leg.number, 2)
+    first.die()
+    second = lives("a")
+    assert (second.leg().attempt) == 3, "it was running when the process died, which is no failure of its own"
+    second.fail(leg)
+    assert second.rows()[0][0] == "failed", "limits.retries: 1 was used up before the restart"
+
+
+def test_identical_failures_add_up_over_restarts(lives):
+    limits = {"epochs": 2, "retries": 0}
+    first = lives("a", limits=limits)
+    for _ in range(2):
+        first.fail(first.leg(), cause="user_error", place="E at f:1")
+    first.die()
+    second = lives("a", limits=limits)
+    second.fail(second.leg(), cause="user_error", place="E at f:1")
+    assert second.engine.ending.state == "gave_up"
+
+
+def test_failed_trials_are_tried_again_when_the_user_says_so(lives):
+    limits = {"epochs": 2, "retries": 0}
+    first = lives("a", limits=limits)
+    first.fail(first.leg(), cause="user_error", place="E at f:1")
+    for _ in range(2):
+        first.train(first.leg())
+    assert first.engine.next_leg() is NoLeg.OVER
+    first.die()
+    assert lives("a", limits=limits).engine.find_work() is False, "nobody asked for it"
+
+
+def test_a_failed_trial_that_is_tried_again_has_all_its_retries(lives):
+    first = lives("a")
+    for _ in range(2):
+        first.fail(first.leg())
+    first.die()
+    second = lives("a", retry_failed=True)
+    leg = second.leg()
+    assert (leg.number, leg.attempt) == (1, 3)
+    second.fail(leg)
+    assert second.leg().number == 1, "tried again, as if for the first time"
+    second.die()
+    third = lives("a")
+    third.leg()
+    third.fail(leg)
+    assert third.rows()[0][0] == "failed", "what was forgiven stays forgiven, what came after counts"
+
+
+def test_a_trial_that_another_process_trains_is_passed_over_and_answered_later(lives):
+    a, b = lives("a"), lives("b")
+    first = a.leg()
+    other = b.leg()
+    assert other.config != first.config, "others go first"
+    assert b.rows()[0] == ("queued", None)
+    b.train(other)
+    b.train(b.leg())
+    assert b.engine.next_leg() is NoLeg.WAIT, "nothing runs here, but the other may yet fail"
+    a.train(first)
+    b.now += 2.0
+    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.rows()[0] == ("reused", "a/1")
+    assert [trial.attempts for trial in b.ledger.trials(b.record)] == [0, 1, 1]
+    assert a.engine.next_leg() is NoLeg.OVER, "the rest is answered by the other"
+    assert [row[0] for row in a.rows()] == ["done", "reused", "reused"]
+
+
+def test_what_a_dead_process_was_training_goes_on_elsewhere(lives):
+    a = lives("a")
+    leg = a.leg()
+    a.train(leg, epochs=1)
+    a.die()
+    b = lives("b")
+    going_on = b.leg()
+    assert (going_on.config, going_on.known_epochs) == (leg.config, 1)
+    assert b.ledger.trials(b.record)[0].state == "running"
+    again = lives("a")
+    assert again.leg().config != leg.config, "and its own sweep leaves it alone meanwhile"
+
+
+def test_a_trial_that_failed_elsewhere_is_trained_here(lives):
+    a, b = lives("a", limits={"epochs": 2, "retries": 0}), lives("b")
+    first = a.leg()
+    b.train(b.leg()), b.train(b.leg())
+    a.fail(first)
+    b.now += 2.0
+    assert b.leg().config == first.config
+
+
+def test_a_trial_that_waited_when_its_process_died_is_no_second_attempt(lives):
+    a, b = lives("a"), lives("b")
+    first = a.leg()
+    b.leg()
+    b.die()
+    a.fail(first), a.die()
+    b = lives("b")
+    leg = b.leg()
+    assert (leg.number, leg.attempt) == (1, 1)
+
+
+def test_a_look_at_a_lock_takes_it_from_nobody(home: Path):
+    home.mkdir()
+    assert not is_held(home)
+    with writer_lock(home, "a"):
+        assert is_held(home)
+    assert not is_held(home)
+    with writer_lock(home, "a"):
+        pass
+
+
+SWEEPER = """
+import json, sys, time
+from pathlib import Path
+from tests.unit.engine.test_resuming import Life
+from hpsearch.engine.engine import NoLeg
+from hpsearch.slots.protocol import Assignment, Report
+home, name, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+life = Life(home, name, parameters={"x": {"values": list(range(12))}})
+engine, start = life.engine, time.monotonic()
+trained = []
+while True:
+    life.now = time.monotonic() - start
+    leg = engine.next_leg()
+    if leg is NoLeg.OVER:
+        break
+    if leg is NoLeg.WAIT:
+        time.sleep(0.05)
+        continue
+    for epoch in range(leg.known_epochs + 1, 3):
+        time.sleep(0.05)
+        trained.append([leg.config["x"], epoch])
+        engine.on_event(leg.number, Report(epoch=epoch, metrics={"loss": 1.0}, elapsed_s=1.0, checkpoint_epoch=epoch))
+engine.finish()
+out.write_text(json.dumps([trained, [trial.state for trial in life.ledger.trials(life.record)]]))
+"""
+
+
+def test_two_processes_that_want_the_same_trials_train_each_once(home: Path, tmp_path: Path):
+    home.mkdir()
+    Ledger(home, create=True).close()
+    outs = [tmp_path / name for name in ("a", "b")]
+    processes = [subprocess.Popen([sys.executable, "-c", SWEEPER, str(home), out.name, str(out)]) for out in outs]
+    assert [process.wait() for process in processes] == [0, 0]
+    (a, a_states), (b, b_states) = (json.loads(out.read_text()) for out in outs)
+    trained = Counter(tuple(each) for each in a + b)
+    assert trained == Counter({(x, epoch): 1 for x in range(12) for epoch in (1, 2)}), "every epoch once, by somebody"
+    assert Counter(a_states + b_states) == {"done": 12, "reused": 12}

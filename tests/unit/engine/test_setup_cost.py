@@ -1,0 +1,38 @@
+"""A note where trials spend much of their time on their set-up."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from hpsearch.engine.setup_cost import SetupCost
+
+
+class Remarks(list[str]):
+    def remark(self, sweep: object, text: str) -> None:
+        self.append(text)
+
+
+def noted(*attempts: tuple[float | None, float]) -> list[str]:
+    remarks = Remarks()
+    cost = SetupCost(cast(Any, remarks), cast(Any, None))
+    for setup_s, trained_s in attempts:
+        cost.take(setup_s, trained_s)
+    assert remarks == cost.notes
+    return remarks
+
+
+def test_setup_of_more_than_a_tenth_is_noted_once_with_the_ways_out():
+    (note,) = noted(*[(3.0, 20.0)] * 6)
+    assert note.startswith("set-up takes 3.0 s of 20.0 s a trial")
+    assert "shared_data" in note and "isolation: slot" in note
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [[(3.0, 20.0)] * 2, [(1.5, 20.0)] * 5, [(0.2, 0.5)] * 5, [(None, 20.0)] * 5],
+    ids=["too few", "less than a tenth", "too short to matter", "one epoch"],
+)
+def test_else_nothing_is_said(attempts: list[tuple[float | None, float]]):
+    assert noted(*attempts) == []

@@ -1,0 +1,174 @@
+"""Why no trial begins: the reasons, and who tells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsearch.cluster.autoscaler import Growth
+from hpsearch.devices.requests import WorkerRequest
+from hpsearch.driver.placement import Places
+from hpsearch.engine.disk import MIB, Room
+from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.engine.status import Waiting
+from hpsearch.ledger.store import Ledger
+from hpsearch.search import make_searcher
+from hpsearch.slots.protocol import Report
+from hpsearch.spec.sweep import Sweep
+from hpsearch.stopping import make_stopping_rule
+from tests.support.curves import SPEC
+
+
+def test_the_weightiest_reason_is_told_and_counts_from_its_beginning():
+    now = [10.0]
+    waiting = Waiting(lambda: now[0])
+    assert waiting.now is None
+    waiting.tell("engine", "rung", "2 are paused")
+    now[0] = 20.0
+    waiting.tell("engine", "rung", "1 is paused")
+    assert waiting.now is not None
+    assert (waiting.now.words, waiting.now.since) == ("1 is paused", 10.0)
+    waiting.tell("room", "disk", "disk full")
+    assert (waiting.now.kind, waiting.now.since) == ("disk", 20.0)
+    waiting.over("room")
+    assert waiting.now.kind == "rung"
+
+
+def engine_of(ledger: Ledger, **limits: int) -> Engine:
+    sweep = Sweep.from_dict({**SPEC, "limits": {"epochs": 9, **limits}})
+    record = ledger.add_sweep("curves", sweep.to_dict())
+    rule = make_stopping_rule(sweep, can_pause=True)
+    return Engine(sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record)
+
+
+def report(engine: Engine, number: int, epoch: int) -> None:
+    engine.on_event(
+        number, Report(epoch=epoch, metrics={"val_loss": 1.0 * number}, elapsed_s=1.0, checkpoint_epoch=epoch)
+    )
+
+
+def kind_of(engine: Engine) -> str | None:
+    return None if engine.waiting.now is None else engine.waiting.now.kind
+
+
+def test_an_engine_with_all_slots_at_work_waits_for_nothing(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=9)
+        engine.next_leg()
+        assert kind_of(engine) is None
+        engine.next_leg()
+        assert kind_of(engine) is None
+
+
+def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=2)
+        engine.concurrent = 4
+        for _ in range(3):
+            engine.next_leg()
+        assert engine.waiting.now is not None
+        assert engine.waiting.now.words == "all 2 trials have begun, 2 still run"
+        report(engine, 1, 1)
+        engine.next_leg()
+        assert kind_of(engine) == "rung"
+        assert "1 are paused at rungs until the 1 that run have reported" in engine.waiting.now.words
+
+
+def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=1)
+        engine.next_leg()
+        for epoch in range(1, 10):
+            report(engine, 1, epoch)
+            engine.next_leg()
+        assert engine.running == 0
+        assert kind_of(engine) is None
+
+
+def test_an_engine_that_was_told_to_stop_says_why(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=2)
+        engine.next_leg()
+        engine.stop("interrupted", "SIGTERM was received")
+        assert engine.waiting.now is not None
+        assert engine.waiting.now.words == "the sweep ends: SIGTERM was received"
+
+
+def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
+    with Ledger(home, create=True) as ledger:
+        engine = engine_of(ledger, trials=2)
+        seen = []
+        ask = engine._searcher.ask
+        engine._searcher.ask = lambda number: (seen.append(kind_of(engine)), ask(number))[1]  # type: ignore[method-assign]
+        engine.next_leg()
+        assert seen == ["searcher"]
+
+
+class Busy:
+    """A memory for which another sweep trains whatever it is asked for."""
+
+    code_hash = None
+
+    def fingerprint(self, point: object) -> str:
+        return "the same"
+
+    def is_busy(self, fingerprint: str | None) -> bool:
+        return True
+
+    def claim(self, fingerprint: str | None, number: int) -> str | None:
+        return "other/3"
+
+
+def test_a_trial_that_another_sweep_trains_is_what_a_free_slot_waits_for(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = Sweep.from_dict({**SPEC, "limits": {"trials": 1, "epochs": 9}})
+        record = ledger.add_sweep("curves", sweep.to_dict())
+        rule = make_stopping_rule(sweep, can_pause=True)
+        memory: Any = Busy()
+        engine = Engine(
+            sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, memory=memory
+        )
+        assert engine.next_leg() is NoLeg.WAIT
+        assert engine.waiting.now is not None
+        assert engine.waiting.now.kind == "elsewhere"
+        assert engine.waiting.now.words == "trial 1 waits for another sweep, which trains the same now"
+
+
+def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    waiting = Waiting()
+    room = Room(tmp_path, say=lambda text: None, give_up=lambda: False, waiting=waiting)
+    monkeypatch.setattr(room, "_free", lambda: 14 * MIB)
+    assert not room.allows_start()
+    assert waiting.now is not None
+    assert (waiting.now.kind, waiting.now.words) == (
+        "disk", f"disk full: 50 MiB short in {tmp_path}; no trial begins until there is room",
+    )  # fmt: skip
+    monkeypatch.setattr(room, "_free", lambda: 1000 * MIB)
+    assert room.allows_start()
+    assert waiting.now is None
+
+
+def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_free():
+    waiting, now = Waiting(), [0.0]
+    request = WorkerRequest(cpu=2, gpu=0.5, workers=2)
+    growth = [Growth()]
+    asked = {"free": lambda: {"CPU": 1.0}, "growth": lambda: growth[0], "clock": lambda: now[0]}
+    places = Places(waiting, request, is_ours=False, **asked)
+    places.wanted("a", 3)
+    places.tick()
+    assert waiting.now is None, "a moment is nothing to speak of"
+    now[0] = 2.0
+    places.tick()
+    assert waiting.now is not None
+    assert waiting.now.words == (
+        "trial 3 waits for a place in Ray: asks for 2 x 2 CPU + 0.5 GPU, free on all nodes together 1 CPU + 0 GPU"
+    )
+    now[0], growth[0] = 12.0, Growth(starting={"gpu_4": 1}, refused={"spot": "no capacity"})
+    places.tick()
+    assert waiting.now is not None
+    assert waiting.now.words.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
+    places.found("a")
+    places.tick()
+    assert waiting.now is None

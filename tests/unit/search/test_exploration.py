@@ -1,0 +1,125 @@
+"""Which trials explore, and what that gives them at the rungs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from hpsearch.engine.engine import Engine
+from hpsearch.ledger.store import Ledger
+from hpsearch.search import Outcome, Searcher, make_searcher
+from hpsearch.search.exploration import LEADING_SHARE, USUAL_SHARE, shall_explore
+from hpsearch.spec.sweep import Sweep
+from hpsearch.stopping import Decision, make_stopping_rule
+from tests.support import curves
+
+
+def sweep_of(method: str, rule: str = "asha", **more: object) -> Sweep:
+    space = {"x": {"min": 0.0, "max": 1.0}}
+    tree = {"metric": {"name": "loss", "goal": "minimize"}, "method": method, "parameters": space}
+    return Sweep.from_dict({**tree, "early_terminate": {"type": rule}, "limits": {"epochs": 27}, **more})
+
+
+def odd(number: int) -> bool:
+    """Explores."""
+    return number % 2 == 1
+
+
+def gone_on(sweep: Sweep, losses: Mapping[int, float], explores: Callable[[int], bool] = odd) -> set[int]:
+    """Who passes the first rung, of trials that report in this order."""
+    rule = make_stopping_rule(sweep, can_pause=True, explores=explores)
+    passed = {number for number, loss in losses.items() if rule.report(number, 1, loss) is Decision.CONTINUE}
+    return passed | set(iter(rule.promote, None))
+
+
+@pytest.mark.parametrize(("explorers_lead", "share"), [(False, USUAL_SHARE), (True, LEADING_SHARE)])
+def test_as_many_explore_as_the_share_says(explorers_lead: bool, share: float) -> None:
+    exploring = [shall_explore(0, number, explorers_lead=explorers_lead) for number in range(1, 2001)]
+    assert sum(exploring) / 2000 == pytest.approx(share, abs=0.04)
+
+
+@pytest.mark.parametrize("rule", ["asha", "asha_stop"])
+def test_explorers_pass_though_all_that_the_model_proposed_is_better(rule: str) -> None:
+    exploring = set(filter(odd, range(1, 61)))
+    losses = {number: random.Random(number).random() + (number in exploring) for number in range(1, 61)}
+    pass_apart, pass_together = (gone_on(sweep_of(method, rule), losses) for method in ("bayes", "random"))
+    assert len(pass_apart & exploring) >= 5
+    assert len(pass_together & exploring) <= 2, "the first trials of all, when there was nobody to compare with"
+    assert pass_apart - exploring
+
+
+@pytest.mark.parametrize("method", ["bayes", "random"])
+def test_the_best_of_all_passes_as_soon_as_there_are_eta_trials(method: str) -> None:
+    assert gone_on(sweep_of(method), {1: 3.0, 2: 2.0}) == set()
+    assert gone_on(sweep_of(method), {1: 3.0, 2: 2.0, 3: 1.0}) == {3}
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("random", {}), ("hyperopt", {}), ("bayes", {"sampler": "gp"}), ("bayes", {"sampler": "cmaes"})],
+)
+def test_where_no_trial_explores_all_are_compared_together(method: str, more: dict[str, str]) -> None:
+    losses = {number: -float(number) for number in range(60, 0, -1)}
+    assert gone_on(sweep_of(method, **more), losses) == set(range(41, 61))
+
+
+def proposed(searcher: Searcher, numbers: range) -> list[int]:
+    """Those whose points are the model's."""
+    for number in numbers:
+        assert searcher.ask(number) is not None
+    return [number for number in numbers if not searcher.explores(number)]
+
+
+def led_by(leader: str) -> Searcher:
+    """A searcher that knows 60 trials: every third was proposed; the best that came far explores, or was proposed."""
+    searcher = make_searcher(sweep_of("bayes"))
+    for number in range(1, 61):
+        explores = number % 3 > 0
+        searcher.adopt(number, point := searcher.space.draw(searcher.rng(number, 0 if explores else "other")))
+        height = 3 if number > 30 else 1
+        loss = random.Random(number).random() + ((leader == "explorers") != explores)
+        losses = dict.fromkeys(range(1, height + 1), loss)
+        searcher.tell(Outcome(number=number, point=point, state="stopped", losses=losses))
+    assert [searcher.explores(number) for number in (1, 2, 3)] == [True, True, False]
+    return searcher
+
+
+@pytest.mark.parametrize(("leader", "share"), [("model", 1 - USUAL_SHARE), ("explorers", 1 - LEADING_SHARE)])
+def test_the_model_proposes_less_while_what_explores_leads(leader: str, share: float) -> None:
+    assert len(proposed(led_by(leader), range(100, 300))) == pytest.approx(200 * share, abs=20)
+
+
+def test_without_a_stopping_rule_the_model_proposes_all_but_what_begins_before_anything_is_known() -> None:
+    """Nothing is ever stopped there, so nobody takes another's place."""
+    searcher = make_searcher(sweep_of("bayes", "none"))
+    assert proposed(searcher, range(1, 5)) == []
+    for number in range(1, 5):
+        searcher.tell(Outcome(number=number, point={"x": number / 5}, state="done", losses={1: 1.0}))
+    assert proposed(searcher, range(5, 20)) == list(range(5, 20))
+
+
+def test_a_users_point_and_one_of_another_space_do_not_explore() -> None:
+    searcher = make_searcher(sweep_of("bayes", initial_points=[{"x": 0.5}]))
+    assert proposed(searcher, range(1, 3)) == [1]
+    searcher.adopt(3, {"x": 2.0})
+    searcher.adopt(4, {"y": 0.5})
+    assert not searcher.explores(3) and not searcher.explores(4)
+
+
+def test_after_a_restart_the_same_trials_explore_and_the_same_wait_at_the_same_rungs(tmp_path: Path) -> None:
+    name = curves.run(tmp_path, method="bayes", early_terminate={"type": "asha"}, limits={"trials": 90, "epochs": 27})
+    with Ledger(tmp_path, create=True) as ledger:
+        record = ledger.sweep(name)
+        trials = ledger.trials(record)
+        searchers = [make_searcher(sweep := Sweep.from_dict(record.spec)) for _ in range(2)]
+        for searcher in searchers:
+            rule = make_stopping_rule(sweep, can_pause=True, explores=searcher.explores)
+            engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
+            engine.replay(trials, ledger.reports(record), last_epoch=27)
+    exploring = [[searcher.explores(trial.number) for trial in trials] for searcher in searchers]
+    assert exploring[0] == exploring[1]
+    assert 45 < sum(exploring[0]) < 90
+    assert searchers[0].ask(91) == searchers[1].ask(91)

@@ -1,0 +1,177 @@
+"""One cause and one sentence of evidence for everything that can go wrong."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpsearch.causes import CAUSE_CLASSES
+from hpsearch.errors import InvalidConfig
+from hpsearch.slots.diagnosis import as_number, check_metrics, exit_evidence, failure_of, is_echo, poisons_process
+from hpsearch.slots.protocol import Failed
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ValueError("x"), "user_error"),
+        (InvalidConfig("x"), "invalid_config"),
+        (torch.OutOfMemoryError("x"), "oom_gpu"),
+        (MemoryError(), "oom_host"),
+        (OSError(errno.ENOSPC, "no space"), "disk_full"),
+        (OSError(errno.ENOENT, "no file"), "user_error"),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "gpu_fault"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "user_error"),
+        (RuntimeError("shapes do not match"), "user_error"),
+        (SystemExit(2), "user_error"),
+    ],
+)
+def test_an_exception_has_one_cause(error, cause):
+    assert failure_of(raised(error)).cause == cause
+
+
+def test_the_evidence_names_the_users_own_last_frame():
+    def own():
+        return torch.zeros(2, 3) @ torch.zeros(4, 5)
+
+    try:
+        own()
+    except RuntimeError as error:
+        failure = failure_of(error)
+    assert "test_diagnosis.py:" in failure.evidence and "in own" in failure.evidence
+    assert failure.place is not None and failure.place.startswith("RuntimeError at")
+
+
+def test_an_error_that_arrives_as_another_names_the_users_own_frame_too():
+    def own():
+        yield next(iter(()))
+
+    rows = own()
+    try:
+        list.extend([], rows)  # a RuntimeError, whose cause is the StopIteration
+    except RuntimeError as error:
+        behind = error.__cause__
+    arrived = RuntimeError("generator raised StopIteration")
+    arrived.__cause__ = behind
+    assert "in own)" in failure_of(arrived).evidence
+
+
+def test_an_error_that_is_its_own_cause_has_one_all_the_same():
+    def own():
+        try:
+            int("x")
+        except ValueError as error:
+            raise error from error
+
+    try:
+        own()
+    except ValueError as error:
+        failure = failure_of(error)
+        assert failure.cause == "user_error" and "in own)" in failure.evidence
+        assert failure_of(error.with_traceback(None)).cause == "user_error"
+
+
+def test_an_error_that_cannot_say_what_is_wrong_has_its_cause_all_the_same():
+    class Mute(RuntimeError):
+        def __str__(self) -> str:
+            return self.what  # type: ignore[attr-defined,no-any-return]
+
+    error = raised(Mute())
+    assert failure_of(error).evidence.startswith("Mute (") and not is_echo(error) and not poisons_process(error)
+
+
+def test_a_trial_whose_working_directory_is_gone_has_its_cause_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    names: dict[str, Any] = {}
+    exec(compile("def own(): raise ValueError('x')", "train.py", "exec"), names)
+    with pytest.raises(ValueError, match="x") as error:
+        names["own"]()
+    assert failure_of(error.value).evidence == "ValueError: x (train.py:1 in own)"
+
+
+def test_a_long_message_is_one_short_line():
+    failure = failure_of(raised(ValueError("many\nlines " * 500)))
+    assert "\n" not in failure.evidence and len(failure.evidence) < 700
+
+
+@pytest.mark.parametrize(
+    ("error", "poisoned"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (torch.OutOfMemoryError("x"), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_only_a_broken_device_costs_the_process(error, poisoned):
+    assert poisons_process(error) is poisoned
+
+
+def test_an_echo_of_another_ranks_failure_is_known():
+    assert is_echo(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1234"))
+    assert not is_echo(RuntimeError("no such layer"))
+    assert not is_echo(KeyError("gloo"))
+
+
+def test_a_fatal_signal_is_read_off_the_log():
+    text = "epoch 1\nFatal Python error: Segmentation fault\n\nCurrent thread"
+    assert f"signal {int(signal.SIGSEGV)} (Segmentation fault)" in exit_evidence(rank=1, pid=7, log_tail=text)
+    assert "rank 1 (process 7)" in exit_evidence(rank=1, pid=7, log_tail="")
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1.0, True, np.float32(1), np.int64(1), np.array(1.0), torch.tensor(1.0), torch.tensor(1)]
+)
+def test_numbers_of_any_kind_are_numbers(value):
+    assert as_number(value) == 1.0 and type(as_number(value)) is float
+
+
+@pytest.mark.parametrize("value", [None, "1", [1.0], torch.ones(2), np.ones(2), {"a": 1}, 1j])
+def test_what_is_not_one_number_is_none(value):
+    assert as_number(value) is None
+
+
+def test_good_metrics_come_back_flat_and_finite():
+    row = {"loss": 1, "more": {"acc": torch.tensor(0.5), "note": "text"}, "lr": float("inf")}
+    assert check_metrics(row, objective="loss") == {"loss": 1.0, "more/acc": 0.5}
+
+
+def test_a_metrics_name_that_is_no_unicode_can_be_written_down():
+    assert check_metrics({"loss": 1, "acc/\udce9": 2}, objective="loss") == {"loss": 1.0, "acc/\\udce9": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "cause", "words"),
+    [
+        ({"acc": 1, "f1": 2}, "bad_metric", "reported [acc, f1], needed loss"),
+        ({"loss": None}, "bad_metric", "loss = None"),
+        ({"loss": "low"}, "bad_metric", "'low'"),
+        (3.0, "bad_metric", "needed a dict"),
+        ({"loss": float("nan")}, "diverged", "loss is nan"),
+        ({"loss": -float("inf")}, "diverged", "loss is -inf"),
+    ],
+)
+def test_bad_metrics_say_what_was_found(row, cause, words):
+    failed = check_metrics(row, objective="loss")
+    assert isinstance(failed, Failed) and failed.cause == cause and words in failed.evidence
+
+
+def test_every_cause_has_a_class():
+    from typing import get_args
+
+    from hpsearch.causes import Cause
+
+    assert set(CAUSE_CLASSES) == set(get_args(Cause))
