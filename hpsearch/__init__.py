@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hpsearch.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from hpsearch.api.results import Best as Best
     from hpsearch.api.results import Results as Results
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from hpsearch.training.context import report as report
     from hpsearch.training.data.shared import shared_data as shared_data
     from hpsearch.training.fit import fit as fit
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Best": "hpsearch.api.results",

@@ -15,8 +15,9 @@ TrialStopped         a BaseException: raised inside a plain function's `report` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 MAX_MESSAGE = 200
 """Characters of another library's message that are shown."""
@@ -147,3 +148,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+Cause = Literal[
+    "invalid_config", "oom_gpu", "diverged", "bad_metric",
+    "gpu_fault", "node_lost", "disk_full",
+    "user_error", "killed", "hung", "oom_host", "rank_lost",
+]  # fmt: skip
+
+
+CauseClass = Literal["config", "infra", "unknown"]
+CAUSE_CLASSES: Mapping[Cause, CauseClass] = {
+    "invalid_config": "config", "oom_gpu": "config", "diverged": "config", "bad_metric": "config",
+    "gpu_fault": "infra", "node_lost": "infra", "disk_full": "infra",
+    "user_error": "unknown", "killed": "unknown", "hung": "unknown", "oom_host": "unknown", "rank_lost": "unknown",
+}  # fmt: skip
+"""The class decides what follows: config is never retried and told as infeasible; infra is retried and teaches nothing;
+unknown is retried, counted, and told as infeasible once final. Config alone moves the searcher's fence."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from hpsearch.errors import Problem
+from hpsearch.text import shown
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Of a sweep."""
@@ -17,87 +20,6 @@ MAX_DEPTH = 32
 Key = str | int
 Where = tuple[Key, ...]
 """Keys and positions that lead from the top of a spec to a value."""
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it: short, and with its kind where the kind is the mistake.
-
-    Example:
-        >>> shown("small"), shown(None), shown([1, 2])
-        ("the text 'small'", 'nothing', 'the list [1, 2]')
-    """
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    kinds = {str: "the text ", Mapping: "the map ", Sequence: "the list "}
-    kind = next((text for known, text in kinds.items() if isinstance(value, known)), "")
-    try:
-        text = repr(value)
-    except ValueError:  # Python spells out no number of more than 4300 digits
-        return "a number of thousands of digits"
-    return kind + (text if len(text) <= 60 else text[:57] + "...")
-
-
-def writable(text: str) -> str:
-    """Text that a file and a ledger can hold: halves of characters, as Python has for names of files that are no UTF-8,
-    are spelled out.
-
-    Example:
-        >>> writable("caf\\udce9.png")
-        'caf\\\\udce9.png'
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def printable(text: str) -> str:
-    """Text on one line, with nothing that a terminal obeys.
-
-    Example:
-        >>> printable("a\\nb\\x1b[2Jc")
-        'a?b?[2Jc'
-    """
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def duration_text(seconds: float) -> str:
-    """A duration as a person says it.
-
-    Example:
-        >>> duration_text(4.2), duration_text(42.4), duration_text(75), duration_text(7500), duration_text(200_000)
-        ('4.2 s', '42 s', '1 min 15 s', '2 h 05 min', '2 d 07 h')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "trial"), counted(12, "trial")
-        ('1 trial', '12 trials')
-    """
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def points_text(number: int | None) -> str:
-    """A number of points, which may have thousands of digits; None for infinitely many."""
-    if number is None:
-        return "infinitely many"
-    return f"{number:,}" if number < 10**9 else f"about 10^{math.log10(number):.0f}"
-
-
-def terminal_text(text: str) -> str:
-    """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(character if character.isprintable() or character in "\n\t" else "?" for character in lines)
 
 
 def check_plain(value: object, where: Where, problems: list[Problem]) -> bool:
@@ -133,3 +55,16 @@ def _wrong_scalar(value: object) -> str | None:
 
 def _problem(where: Where, message: str) -> Problem:
     return Problem(where=where, message=message)
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is equal for equal values, and different for True, 1 and 1.0, whatever the order of keys.
+
+    Example:
+        >>> canonical({"b": 1, "a": 1.0})
+        '{"a":1.0,"b":1}'
+    """
+    return _encode(value)

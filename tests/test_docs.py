@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from hpsearch.causes import CAUSE_CLASSES
+from hpsearch.errors import CAUSE_CLASSES
 from hpsearch.results.columns import TABLES
 from hpsearch.spec.sweep import SAMPLERS, Sweep
 from tests.test_public_names import keys_of

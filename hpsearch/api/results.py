@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, final
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
-from hpsearch.plain import printable
 from hpsearch.results.current import current_trials
 from hpsearch.results.rows import checkpoint_of
 from hpsearch.results.summaries import headline
 from hpsearch.space.space import to_config
+from hpsearch.text import printable
 
 if TYPE_CHECKING:
     import optuna

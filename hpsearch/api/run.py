@@ -18,10 +18,10 @@ from hpsearch.driver.driver import Run, Trainable
 from hpsearch.driver.session import Show
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.fingerprint import code_of
-from hpsearch.ledger.home import home_dir
 from hpsearch.ledger.spec_place import find_spec_dir
 from hpsearch.ledger.sqlite import FILE_NAME
 from hpsearch.ledger.store import Ledger
+from hpsearch.paths import home_dir
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.ray_tune import holds_ray_words
 from hpsearch.spec.dialects.translate import translate

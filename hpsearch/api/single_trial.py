@@ -21,9 +21,9 @@ from hpsearch.errors import Problem, SpecError, TrialStopped
 from hpsearch.space.domains import Computed
 from hpsearch.space.references import nearest
 from hpsearch.space.space import Point, Space, to_config
-from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override
+from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override, trainable_of
 from hpsearch.spec.sweep import Sweep
-from hpsearch.trainable.locate import load, trainable_of
+from hpsearch.trainable.locate import load
 from hpsearch.training.context import TrialContext, activate, context_by_hand, row_text
 
 MAX_DRAWS = 1000

@@ -22,7 +22,6 @@ from hpsearch.cli import (  # noqa: F401 - in the order of the help
     attending,
     reading,
     exporting,
-    reporting,
     cleaning,
     examining,
 )

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hpsearch import __version__
 from hpsearch.errors import Interrupted
+from hpsearch.version import __version__
 
 
 class Verbs(TyperGroup):

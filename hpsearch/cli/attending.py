@@ -62,8 +62,8 @@ def stop(
     home: Home = None,
 ) -> None:
     """Stop a sweep that runs on this machine, as Ctrl-C would: it can go on later."""
-    from hpsearch.ledger.home import home_option
     from hpsearch.ledger.lock import holder_of, is_held
+    from hpsearch.paths import home_option
 
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)

@@ -22,7 +22,7 @@ def clean(
 ) -> None:
     """Remove the checkpoints that a finished sweep no longer needs: all but those of its best trials."""
     from hpsearch.ledger.cleaning import clean as clean_up
-    from hpsearch.ledger.home import home_dir
+    from hpsearch.paths import home_dir
 
     cleaned = clean_up(home_dir(home), name, dry_run=dry_run)
     if as_json:

@@ -23,7 +23,7 @@ def ui(
     home: Home = None,
 ) -> None:
     """Show a sweep in optuna-dashboard, on this machine alone, until Ctrl-C; also while the sweep runs."""
-    from hpsearch.ledger.home import home_dir
+    from hpsearch.paths import home_dir
     from hpsearch.results.export.optuna_dashboard import serving
 
     with suppress(KeyboardInterrupt), serving(home_dir(home), name, port=port) as (server, address):
@@ -36,7 +36,7 @@ def doctor(as_json: Json = False, home: Home = None) -> None:
     """Look at what a sweep needs: packages, GPUs, disks, Ray, the ledger; exit code 1 if there is a problem."""
     from hpsearch.doctor import examine
     from hpsearch.doctor.finding import count_text
-    from hpsearch.ledger.home import home_dir
+    from hpsearch.paths import home_dir
 
     findings = list(examine(home_dir(home)))
     counts: Counter[str] = Counter(finding.state for finding in findings)

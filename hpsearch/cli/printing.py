@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpsearch.plain import printable, terminal_text
+from hpsearch.text import printable, terminal_text
 
 if TYPE_CHECKING:
     from hpsearch.ledger.store import Ledger
@@ -17,8 +17,8 @@ __all__ = ["cell_text", "open_ledger", "print_json", "print_lines", "print_rows"
 
 def open_ledger(home: Path | None) -> Ledger:
     """The ledger of a home folder, as `--home` names it; a context manager."""
-    from hpsearch.ledger.home import home_dir
     from hpsearch.ledger.store import Ledger
+    from hpsearch.paths import home_dir
 
     return Ledger(home_dir(home))
 

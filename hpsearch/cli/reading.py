@@ -10,7 +10,7 @@ import typer
 from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import cell_text, open_ledger, print_json, print_lines, print_rows
 from hpsearch.ledger.records import SweepRecord, best_of
-from hpsearch.plain import printable
+from hpsearch.text import printable
 
 if TYPE_CHECKING:
     from hpsearch.ledger.store import Ledger

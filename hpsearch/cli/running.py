@@ -52,7 +52,7 @@ def sweep(
             print(json.dumps(config, ensure_ascii=False))
         return
     from hpsearch.driver.driver import Run
-    from hpsearch.ledger.home import home_dir
+    from hpsearch.paths import home_dir
 
     run = Run(
         sweep=loaded,
@@ -80,7 +80,7 @@ def resume(
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
     from hpsearch.api import run as entry
-    from hpsearch.ledger.home import home_dir
+    from hpsearch.paths import home_dir
 
     if rebuild:
         _rebuild(home_dir(home))
@@ -112,7 +112,7 @@ def _leave(home: Path, name: str, exit_code: int) -> NoReturn:
         _print_end(home, name)
         sys.stdout.flush()
     except BrokenPipeError:
-        from hpsearch.live.voice import hush
+        from hpsearch.live.terminal import hush
 
         hush(sys.stdout)
     raise typer.Exit(exit_code)
@@ -120,8 +120,8 @@ def _leave(home: Path, name: str, exit_code: int) -> NoReturn:
 
 def _print_end(home: Path, name: str) -> None:
     """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
-    from hpsearch.ledger.home import home_option
     from hpsearch.ledger.store import Ledger
+    from hpsearch.paths import home_option
     from hpsearch.results.analysis.best import best_spec, trial_command
     from hpsearch.results.summaries import failure_lines, remark_lines, trial_summary
     from hpsearch.spec.file import dump_yaml

@@ -32,7 +32,7 @@ def validate(
     from hpsearch.devices.inventory import host_cpus, host_gpus
     from hpsearch.driver.plan import make_plan
     from hpsearch.driver.plan_text import render, to_dict
-    from hpsearch.ledger.home import home_dir
+    from hpsearch.paths import home_dir
     from hpsearch.priors.sources import plan_prior
     from hpsearch.spec.file import dump_yaml, find_spec, load_sweep
 

@@ -91,7 +91,7 @@ def _follow_on_screen(follower: Follower, meter: Meter) -> None:
 
 def _print_end(follower: Follower) -> None:
     from hpsearch.live.progress import headline
-    from hpsearch.plain import printable
+    from hpsearch.text import printable
 
     print(printable(f"{follower.record.name} {follower.words}"))
     print(headline(follower.standing))

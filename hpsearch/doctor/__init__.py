@@ -17,13 +17,13 @@ def examine(home: Path) -> Iterator[Finding]:
     Args:
         home: Folder of the ledger; need not exist.
     """
-    from hpsearch.doctor import disks, gpus, ledger, machine, rays
+    from hpsearch.doctor import gpus, ledger, machine, rays
 
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("versions", machine.look_at_versions),
         ("host", machine.look_at_host),
         ("gpus", gpus.look_at_gpus),
-        ("disks", lambda: disks.look_at_disks(home)),
+        ("disks", lambda: machine.look_at_disks(home)),
         ("ray", rays.look_at_ray),
         ("ledger", lambda: ledger.look_at_ledger(home)),
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hpsearch.doctor.finding import Finding, count_text, ok, problem, warning
 from hpsearch.errors import LedgerError
-from hpsearch.ledger.home import home_option
 from hpsearch.ledger.lock import was_killed
 from hpsearch.ledger.sqlite import FILE_NAME, page_damage
 from hpsearch.ledger.store import Ledger
+from hpsearch.paths import home_option
 
 REBUILD = "Make it anew from the journals: hpsearch resume --rebuild"
 

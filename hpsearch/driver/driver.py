@@ -30,14 +30,14 @@ from hpsearch.ledger.trial_cache import Memory
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
-from hpsearch.results.written import are_up_to_date
+from hpsearch.results.files import are_up_to_date
 from hpsearch.search import make_searcher
-from hpsearch.spec.file import dump_yaml
+from hpsearch.spec.file import dump_yaml, trainable_of
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.trainable.code_files import CodeFiles, modules_of, read_code, third_party_modules
 from hpsearch.trainable.code_snapshot import check_size, snapshot
-from hpsearch.trainable.locate import TrainableSource, trainable_of
+from hpsearch.trainable.locate import TrainableSource
 from hpsearch.trainable.ray_calls import ray_call, source_of
 
 Trainable = Callable[[dict[str, Any]], Any]

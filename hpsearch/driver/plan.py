@@ -9,10 +9,10 @@ from typing import Any
 from hpsearch.cluster.connect import address_of
 from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
 from hpsearch.errors import SpecError
-from hpsearch.plain import points_text
 from hpsearch.space.space import Computed, Domain, Space
 from hpsearch.spec.sweep import DEFAULT_TRIALS, SAMPLERS, Sweep
 from hpsearch.stopping import make_stopping_rule
+from hpsearch.text import points_text
 
 WORTH_STOPPING = 9
 """Trials, and epochs of each, from which the plan recommends a stopping rule: two rungs of ASHA, eta 3."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.driver.plan import Plan
-from hpsearch.plain import points_text, printable
+from hpsearch.text import points_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -29,16 +29,14 @@ from hpsearch.errors import Interrupted, RayGone, SpecError
 from hpsearch.live.lines import Lines
 from hpsearch.live.notebook import NotebookTable
 from hpsearch.live.progress import Outlook, Standing
-from hpsearch.live.pulse import Pulse
 from hpsearch.live.status_file import Notices
-from hpsearch.live.terminal import Picture, Screen
-from hpsearch.live.voice import Voice
+from hpsearch.live.terminal import Picture, Pulse, Screen, Voice
 from hpsearch.paths import trial_dir
-from hpsearch.plain import counted
 from hpsearch.slots.process_file import Roster, roster_of
 from hpsearch.slots.process_tree import end_ranks
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.world import without_place
+from hpsearch.text import counted
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
 """Beginnings of environment variables that Ray sets for each worker; the driver's stay with the driver."""

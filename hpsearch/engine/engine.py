@@ -13,7 +13,6 @@ from enum import Enum
 from pathlib import Path
 from typing import final
 
-from hpsearch.ending import Ending
 from hpsearch.engine.disk import Room
 from hpsearch.engine.failure_policy import FailurePolicy
 from hpsearch.engine.observers import Observer, Observers
@@ -25,7 +24,7 @@ from hpsearch.engine.replay import Replay
 from hpsearch.engine.retention import Checkpoints
 from hpsearch.engine.reuse import Answers
 from hpsearch.engine.setup_cost import SetupCost
-from hpsearch.engine.status import Waiting
+from hpsearch.engine.status import Ending, Waiting
 from hpsearch.engine.trial import TrialRun
 from hpsearch.errors import SpecError
 from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord

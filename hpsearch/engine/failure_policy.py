@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import final
 
-from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.engine.trial import TrialRun
+from hpsearch.errors import CAUSE_CLASSES
 from hpsearch.slots.protocol import Failed
 from hpsearch.spec.parts import Limits
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from hpsearch.ending import Ending
 from hpsearch.engine.failure_policy import FailurePolicy
 from hpsearch.engine.observers import Observers
 from hpsearch.engine.outside_code import OutsideCode
 from hpsearch.engine.queue import LineUp
 from hpsearch.engine.recorder import TrialWriter
 from hpsearch.engine.setup_cost import SetupCost
+from hpsearch.engine.status import Ending
 from hpsearch.engine.trial import TrialRun
 from hpsearch.errors import Problem
 from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialState

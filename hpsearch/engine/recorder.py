@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.causes import CAUSE_CLASSES
 from hpsearch.engine.queue import LineUp
 from hpsearch.engine.retention import Checkpoints
 from hpsearch.engine.trial import TrialRun
+from hpsearch.errors import CAUSE_CLASSES
 from hpsearch.ledger.checkpoints import checkpoint_path, drop_later, newest_epoch
 from hpsearch.ledger.records import CODE_DIGITS, OVER_STATES, FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger, now

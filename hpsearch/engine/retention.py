@@ -16,9 +16,8 @@ from typing import final
 
 from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.paths import checkpoint_dir
-from hpsearch.search.exploration import has_explorers
 from hpsearch.spec.sweep import Sweep
-from hpsearch.stopping import make_stopping_rule
+from hpsearch.stopping import has_explorers, make_stopping_rule
 from hpsearch.stopping.rungs import Explores, nobody
 
 

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
+from hpsearch.errors import Problem, SpecError
+from hpsearch.ledger.records import SweepState
+
 Kind = Literal["stopping", "disk", "searcher", "place", "elsewhere", "rung", "begun"]
 """The weightiest first: one that holds up the whole sweep hides one that holds up a trial."""
 Source = Literal["engine", "room", "ray"]
@@ -59,3 +62,32 @@ class Waiting:
     def now(self) -> Wait | None:
         """The weightiest reason; None if nothing waits."""
         return min(self._waits.values(), key=lambda wait: get_args(Kind).index(wait.kind), default=None)
+
+
+@final
+class Ending:
+    """Of one running sweep."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        """The sweep goes on until nothing is left to do.
+
+        Args:
+            waiting: Is told the reason, since no trial begins any more.
+        """
+        self.state: SweepState = "done"
+        self.reason: str | None = None
+        """One sentence; None as long as the sweep goes on."""
+        self.mistake: SpecError | None = None
+        """What the user has to mend, if the sweep ends for that."""
+        self._waiting = waiting
+
+    def give_up(self, problem: Problem) -> None:
+        """End the sweep for what the user has to mend."""
+        self.mistake = self.mistake or SpecError([problem])
+        self.stop("gave_up", problem.message)
+
+    def stop(self, state: SweepState, reason: str) -> None:
+        """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
+        if self.reason is None:
+            self.state, self.reason = state, reason
+            self._waiting.tell("engine", "stopping", f"the sweep ends: {reason}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hpsearch.causes import CAUSE_CLASSES, Cause
+from hpsearch.errors import CAUSE_CLASSES, Cause
 from hpsearch.ledger.records import TrialRecord, TrialState
 from hpsearch.search.searcher import Outcome
 from hpsearch.slots.protocol import Peaks

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import hpsearch
 from hpsearch.space.space import Point, canonical
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable import code_files
 from hpsearch.trainable.code_files import read_code
 from hpsearch.trainable.functions import UNKNOWN
 from hpsearch.trainable.locate import TrainableSource
+from hpsearch.version import __version__
 
 MAX_DATA_FILES = 1_000_000
 """More files than that below `data.root` are not counted, and nothing is reused."""
@@ -65,7 +65,7 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
             code.values()
         ),  # what stands in the files, not where they lie: another checkout is the same code
         "data": data,
-        "hpsearch": hpsearch.__version__,
+        "hpsearch": __version__,
     }
     return hashlib.sha256(canonical(parts).encode()).hexdigest()
 

@@ -84,9 +84,9 @@ def _text(value: Any) -> str:
 
 def _version(package: str) -> str | None:
     if package == "hpsearch":
-        import hpsearch
+        from hpsearch.version import __version__
 
-        return hpsearch.__version__
+        return __version__
     with suppress(PackageNotFoundError):
         return version(package)
     return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hpsearch.causes import Cause
+from hpsearch.errors import Cause
 
 TrialState = Literal["queued", "running", "paused", "done", "stopped", "failed", "interrupted", "reused"]
 SweepState = Literal["running", "done", "gave_up", "interrupted"]

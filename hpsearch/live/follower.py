@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import final
 
 from hpsearch.engine.trial import TrialRun
-from hpsearch.ledger.home import home_option
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.live.progress import Outlook, Standing
 from hpsearch.live.status_file import Notice, read_notice
-from hpsearch.paths import trial_dir
+from hpsearch.paths import home_option, trial_dir
 from hpsearch.slots.process_file import Roster, roster_of
 from hpsearch.spec.sweep import Sweep
 

@@ -11,7 +11,7 @@ from hpsearch.engine.status import Wait
 from hpsearch.live.cells import BARS, cut
 from hpsearch.live.progress import Standing, headline
 from hpsearch.live.table import Column, columns_of, fit, rows_of, text_lines
-from hpsearch.plain import duration_text, printable
+from hpsearch.text import duration_text, printable
 
 Style = Literal["", "bold", "dim"]
 Line = tuple[str, Style]

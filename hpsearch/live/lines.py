@@ -7,7 +7,7 @@ from typing import final
 
 from hpsearch.engine.trial import TrialRun
 from hpsearch.live.progress import MARKS, Standing, describe
-from hpsearch.plain import counted, printable
+from hpsearch.text import counted, printable
 
 
 @final

@@ -14,9 +14,9 @@ from hpsearch.engine.trial import TrialRun
 from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.live.cells import short
 from hpsearch.live.eta import Forecast, Pace
-from hpsearch.plain import duration_text, printable
 from hpsearch.space.space import canonical
 from hpsearch.spec.sweep import Sweep
+from hpsearch.text import duration_text, printable
 
 MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted": "x", "paused": "=", "reused": "*"}
 """One sign for each state, so that nothing depends on colour."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hpsearch.engine.trial import TrialRun
 from hpsearch.live.cells import BARS, clock_text, cut, scale_of, short, sparkline
 from hpsearch.live.progress import MARKS, Standing
-from hpsearch.plain import printable
+from hpsearch.text import printable
 
 GAP = 2
 """Blanks between two columns."""

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hpsearch.plain import counted
+from hpsearch.plain import canonical
 from hpsearch.search.searcher import Outcome
 from hpsearch.space.distributions import Shaped
-from hpsearch.space.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real, canonical
+from hpsearch.space.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real
 from hpsearch.space.space import Point, Space
 from hpsearch.spec.sweep import Sweep
+from hpsearch.text import counted
 
 MAX_TOLD = 1000
 """Priors that a searcher hears of, the newest ones; at so many a proposal of TPE takes some 30 ms (Optuna 5.0)."""

@@ -7,8 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from hpsearch.causes import CAUSE_CLASSES
-from hpsearch.errors import Problem, SpecError
+from hpsearch.errors import CAUSE_CLASSES, Problem, SpecError
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.sqlite import FILE_NAME as LEDGER_NAME
@@ -16,9 +15,9 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Earlier, Prior, fit
 from hpsearch.priors.tables import find_table, looks_like_table, read_table
 from hpsearch.space.checks import flat
+from hpsearch.spec.file import trainable_of
 from hpsearch.spec.parts import Metric
 from hpsearch.spec.sweep import Sweep
-from hpsearch.trainable.locate import trainable_of
 
 
 def find_prior(sweep: Sweep, ledger: Ledger | None, *, code: Code | None, spec_dir: Path | None = None) -> Prior:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.records import UNDER_WAY_STATES
-from hpsearch.plain import shown
 from hpsearch.priors.fitting import Earlier
 from hpsearch.space.space import Space
 from hpsearch.spec.parts import Metric
+from hpsearch.text import shown
 
 Row = Mapping[str, str]
 

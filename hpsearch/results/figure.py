@@ -87,7 +87,7 @@ class Figure:
         if kind == ".html":
             from hpsearch.results.html.page import figure_page
 
-            return figure_page(self).encode("utf-8", "replace")
+            return figure_page(self.charts).encode("utf-8", "replace")
         from hpsearch.results.charts.drawn import draw
 
         return draw(self.charts, "svg" if kind == ".svg" else "png")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import LedgerError
+from hpsearch.ledger.journal import FILE_NAME as JOURNAL
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -41,3 +42,20 @@ def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+WRITTEN = ("trials.csv", "trials.parquet", "history.parquet", "report.html")
+"""What `Results.write` and `Results.report` write."""
+
+
+def are_up_to_date(folder: Path) -> bool:
+    """Whether all of it in a sweep's folder was written after the last line of its journal.
+
+    Whatever the ledger is told of a sweep stands in the journal first, and only who holds the sweep's lock writes
+    either. In doubt (no journal, the same tick of the clock) they are not.
+    """
+    try:
+        last_told = (folder / JOURNAL).stat().st_mtime_ns
+        return all((folder / name).stat().st_mtime_ns > last_told for name in WRITTEN)
+    except OSError:
+        return False

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
-from hpsearch.plain import terminal_text
 from hpsearch.results import columns as c
 from hpsearch.results import rows as r
 from hpsearch.results.files import replace_by
+from hpsearch.text import terminal_text
 
 if TYPE_CHECKING:
     from hpsearch.results.analysis.compare import Compared

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import random
 
-from hpsearch.spec.sweep import SAMPLERS, Sweep
-
 USUAL_SHARE, LEADING_SHARE = 1 / 2, 7 / 8
 """Of the trials, once a model has begun: so many explore, and so many while what explores leads at the highest rung."""
 
@@ -21,9 +19,3 @@ def shall_explore(sweep_seed: int, number: int, *, explorers_lead: bool) -> bool
     """Whether trial `number`, which is about to begin, will be one of them."""
     share = LEADING_SHARE if explorers_lead else USUAL_SHARE
     return random.Random(f"{sweep_seed}/{number}/explores").random() < share
-
-
-def has_explorers(sweep: Sweep) -> bool:
-    """Whether those that explore are compared apart: by asha and asha_stop, amid the proposals of Optuna's tpe."""
-    sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
-    return (sweep.method, sampler) == ("optuna", "tpe") and sweep.early_terminate.type in ("asha", "asha_stop")

@@ -6,13 +6,11 @@ after a few failures, whatever its shape. `docs/decisions/0028` has what was mea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from hpsearch.search.cholesky import cholesky, solve, solve_lower
 
 LENGTHS = (0.15, 0.4, 1.0, 4.0)
 """In sides of the unit cube: from a narrow gap to a parameter that does not matter."""
@@ -143,3 +141,49 @@ def _likelihood(squares: Array, lengths: Lengths, residuals: Array) -> float:
 
 def _covariance(squares: Array) -> Array:
     return np.asarray(SIGNAL * np.exp(-0.5 * squares) + NOISE * np.eye(len(squares)))
+
+
+BLOCK = 32
+"""Rows of a block. With 64, the product of two blocks and all that is left of them was large enough for threads."""
+
+
+def cholesky(matrix: Array) -> Array:
+    """The lower triangle L of L L' = matrix.
+
+    Args:
+        matrix: (n, n), symmetric and positive definite.
+
+    Raises:
+        numpy.linalg.LinAlgError: It is not positive definite.
+    """
+    lower = np.zeros_like(matrix)
+    for rows in _blocks(len(matrix)):
+        left = lower[rows, : rows.start]
+        lower[rows, rows] = np.linalg.cholesky(matrix[rows, rows] - left @ left.T)
+        inverse = np.linalg.inv(lower[rows, rows])
+        for below in _blocks(len(matrix), first=rows.stop):
+            lower[below, rows] = (matrix[below, rows] - lower[below, : rows.start] @ left.T) @ inverse.T
+    return lower
+
+
+def solve_lower(lower: Array, values: Array) -> Array:
+    """(n,): x of L x = values, L being a lower triangle."""
+    found = np.zeros_like(values)
+    for rows in _blocks(len(lower)):
+        left = lower[rows, : rows.start] @ found[: rows.start]
+        found[rows] = np.linalg.solve(lower[rows, rows], values[rows] - left)
+    return found
+
+
+def solve(matrix: Array, values: Array) -> Array:
+    """(n,): x of matrix x = values; the matrix as for `cholesky`."""
+    lower = cholesky(matrix)
+    halfway, found = solve_lower(lower, values), np.zeros_like(values)
+    for rows in reversed(list(_blocks(len(lower)))):
+        right = lower[rows.stop :, rows].T @ found[rows.stop :]
+        found[rows] = np.linalg.solve(lower[rows, rows].T, halfway[rows] - right)
+    return found
+
+
+def _blocks(size: int, *, first: int = 0) -> Iterable[slice]:
+    return (slice(start, min(start + BLOCK, size)) for start in range(first, size, BLOCK))

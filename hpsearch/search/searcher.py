@@ -22,8 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, final
 
-from hpsearch.causes import CAUSE_CLASSES, Cause
-from hpsearch.errors import in_short
+from hpsearch.errors import CAUSE_CLASSES, Cause, in_short
 from hpsearch.search.failure_model import Fence
 from hpsearch.space.space import Point, Space
 

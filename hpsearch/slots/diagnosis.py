@@ -17,10 +17,9 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-from hpsearch.causes import Cause
-from hpsearch.errors import Diverged, InvalidConfig
-from hpsearch.plain import writable
+from hpsearch.errors import Cause, Diverged, InvalidConfig
 from hpsearch.slots.protocol import Failed
+from hpsearch.text import writable
 from hpsearch.training.user_code import is_users, shown_file
 
 MAX_EVIDENCE = 500

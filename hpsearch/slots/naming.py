@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
+from hpsearch.plain import canonical
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.settings import SlotSettings
-from hpsearch.space.domains import canonical
 
 MAX_NAME = 120
 """Characters of a call's name; what does not fit is cut off at the end."""

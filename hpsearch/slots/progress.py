@@ -203,7 +203,7 @@ def reset_peaks() -> None:
 
 def _loader_workers(settings: SlotSettings, ranks_here: int) -> int:
     """This rank's share of the DataLoader processes that all trials of the machine may start together."""
-    from hpsearch.training.data.loaders import loader_workers
+    from hpsearch.training.environment import loader_workers
 
     if settings.loaders is not None:
         return settings.loaders

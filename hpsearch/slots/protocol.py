@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from hpsearch.causes import Cause
-from hpsearch.plain import writable
+from hpsearch.errors import Cause
+from hpsearch.text import writable
 
 
 @dataclass(frozen=True, kw_only=True)

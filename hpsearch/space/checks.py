@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpsearch.errors import Problem
-from hpsearch.plain import Where, shown
+from hpsearch.plain import Where, canonical
 from hpsearch.space.conditions import requirements
 from hpsearch.space.distributions import Shaped
-from hpsearch.space.domains import Computed, Point, Real, canonical
+from hpsearch.space.domains import Computed, Point, Real
 from hpsearch.space.expressions import ExpressionError
 from hpsearch.space.references import nearest
 from hpsearch.space.space import Space
+from hpsearch.text import shown
 
 NUM_DRAWS = 10_000
 """Draws looked at before a space counts as (nearly) impossible."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from hpsearch.space.domains import canonical
+from hpsearch.plain import canonical
 
 
 @final

@@ -12,10 +12,11 @@ from difflib import get_close_matches
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import Key, Where, check_plain, shown
+from hpsearch.plain import Key, Where, canonical, check_plain
 from hpsearch.space.distributions import Beta, Even, Normal, Shaped
-from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Real, canonical
+from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Real
 from hpsearch.space.expressions import Expression, ExpressionError
+from hpsearch.text import shown
 
 MAX_BOUND = 2**52
 """Largest whole number in a range, either way: the search methods compute in floats, exact up to 2**53."""

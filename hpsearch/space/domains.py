@@ -5,30 +5,18 @@ What parameters mean together (conditions, constraints, points) is in `space.py`
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpsearch.plain import canonical
 from hpsearch.space.distributions import Shaped
 from hpsearch.space.expressions import Expression
 
 Point = dict[str, Any]
 """Flat map from dotted parameter names to values."""
-
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
-
-
-def canonical(value: Any) -> str:
-    """JSON text that is equal for equal values, and different for True, 1 and 1.0, whatever the order of keys.
-
-    Example:
-        >>> canonical({"b": 1, "a": 1.0})
-        '{"a":1.0,"b":1}'
-    """
-    return _encode(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from hpsearch.plain import canonical
 from hpsearch.space.conditions import Condition, links
 from hpsearch.space.distributions import Shaped
-from hpsearch.space.domains import Choice, Constant, Drawn, Point, Real, canonical
+from hpsearch.space.domains import Choice, Constant, Drawn, Point, Real
 
 MAX_CASES = 20_000
 """Cases of a lattice, those inside of others counted in; each takes memory."""

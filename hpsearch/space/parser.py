@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from hpsearch.errors import Problem
-from hpsearch.plain import MAX_NAME_LENGTH, Key, Where, check_plain, shown
+from hpsearch.plain import MAX_NAME_LENGTH, Key, Where, check_plain
 from hpsearch.space.domain_parser import is_domain, misspelt_domain, parse_domain, range_in_list
 from hpsearch.space.domains import Constant, Domain
 from hpsearch.space.references import Written, link
 from hpsearch.space.space import Space
+from hpsearch.text import shown
 
 
 def parse_space(

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import Where, shown
+from hpsearch.plain import Where, canonical
 from hpsearch.space.conditions import Condition, CycleError, in_order, requirements
-from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, canonical
+from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer
 from hpsearch.space.expressions import Expression, ExpressionError, is_nameable
 from hpsearch.space.lattice import TooManyCases
 from hpsearch.space.space import Space
+from hpsearch.text import shown
 
 MAX_CONSTRAINTS = 100
 

@@ -17,9 +17,10 @@ from functools import cached_property
 from typing import Any
 
 from hpsearch.errors import SpecError
+from hpsearch.plain import canonical
 from hpsearch.space.conditions import Condition, in_order, requirements
 from hpsearch.space.distributions import Shaped
-from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Point, Real, Searched, canonical
+from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Point, Real, Searched
 from hpsearch.space.expressions import Expression, ExpressionError
 from hpsearch.space.lattice import Lattice
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import NAME_PATTERN, Where, check_plain, shown
+from hpsearch.plain import NAME_PATTERN, Where, check_plain
 from hpsearch.space.space import Real, Shaped, Space
-from hpsearch.spec.dialects.command import wrong_macros
+from hpsearch.text import shown
+from hpsearch.trainable.arguments import wrong_macros
 
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "grid": (),

@@ -10,16 +10,22 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpsearch.errors import Problem, SpecError, did_you_mean
-from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, Where, shown
+from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, Where
 from hpsearch.spec.dialects.parameters import nested
 from hpsearch.spec.dialects.translate import same_thing, translate
 from hpsearch.spec.sweep import Sweep
 from hpsearch.spec.yaml_reader import Located, Place, read_yaml
 from hpsearch.spec.yaml_writer import dump_yaml
-from hpsearch.trainable.locate import locate
+from hpsearch.text import shown
+from hpsearch.trainable.arguments import DEFAULT
+from hpsearch.trainable.definitions import no_trainable
+from hpsearch.trainable.locate import TrainableSource, locate
+
+if TYPE_CHECKING:
+    from hpsearch.spec.sweep import Sweep  # ranks load trainables, and need none of what checks a spec
 
 __all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override"]
 
@@ -223,3 +229,15 @@ def _put(spec: Located, where: Where, value: Located, problems: list[Problem], d
     before = spec.inner.get(key, Located(value={}, place=value.place))
     part = _put(before, where, value, problems, depth + 1)
     return replace(spec, value={**spec.value, key: part.value}, inner={**spec.inner, key: part})
+
+
+def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:
+    """The trainable that a sweep names, found as by `locate`.
+
+    Raises:
+        SpecError: It names none, or none that is there.
+    """
+    if sweep.trainable is None:
+        raise no_trainable("'trainable' is missing. Write trainable: module:function.")
+    arguments = DEFAULT if sweep.arguments is None else sweep.arguments
+    return locate(sweep.trainable, spec_dir=spec_dir, arguments=arguments)

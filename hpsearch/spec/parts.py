@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from hpsearch.plain import shown
+from hpsearch.text import shown
 
 MAX_DURATION_S = 1e9
 """Some thirty years."""

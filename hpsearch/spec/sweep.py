@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from hpsearch.errors import Problem, SpecError
-from hpsearch.plain import MAX_DEPTH, shown
+from hpsearch.plain import MAX_DEPTH
 from hpsearch.space.checks import check_draws, parse_initial_points
 from hpsearch.space.parser import parse_space, spell_out_lists
 from hpsearch.space.space import Point, Space
 from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain
 from hpsearch.spec.dialects.translate import needs_map, translate
 from hpsearch.spec.parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
+from hpsearch.text import shown
 
 __all__ = ["DEFAULT_TRIALS", "SAMPLERS", "Sweep"]
 

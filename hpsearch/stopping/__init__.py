@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from hpsearch.search.exploration import has_explorers
-from hpsearch.spec.sweep import Sweep
+from hpsearch.spec.sweep import SAMPLERS, Sweep
 from hpsearch.stopping.asha import Asha, AshaStop
-from hpsearch.stopping.fallback import Guarded
+from hpsearch.stopping.fallback import Guarded, Replaceable
 from hpsearch.stopping.hyperband import Hyperband
 from hpsearch.stopping.median import Median
-from hpsearch.stopping.replaceable import Replaceable
 from hpsearch.stopping.rule import Decision, NoStopping, StoppingRule
 from hpsearch.stopping.rungs import Explores, nobody, rung_epochs
 
@@ -22,6 +20,7 @@ __all__ = [
     "NoStopping",
     "Replaceable",
     "StoppingRule",
+    "has_explorers",
     "make_stopping_rule",
     "rung_epochs",
 ]
@@ -48,3 +47,9 @@ def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False, explores: Explo
     make = Asha if rule.type == "asha" and can_pause else AshaStop
     apart = explores if has_explorers(sweep) else nobody
     return make(min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, explores=apart)
+
+
+def has_explorers(sweep: Sweep) -> bool:
+    """Whether those that explore are compared apart: by asha and asha_stop, amid the proposals of Optuna's tpe."""
+    sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
+    return (sweep.method, sampler) == ("optuna", "tpe") and sweep.early_terminate.type in ("asha", "asha_stop")

@@ -21,7 +21,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, BuiltinImporter, FrozenImpor
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.space.domains import canonical
+from hpsearch.plain import canonical
 from hpsearch.trainable.code_finder import Libraries
 from hpsearch.trainable.functions import functions_from
 from hpsearch.trainable.locate import TrainableSource

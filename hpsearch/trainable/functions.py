@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
-from hpsearch.space.domains import canonical
+from hpsearch.plain import canonical
 
 UNKNOWN = "can't be compared"
 """In place of a hash."""

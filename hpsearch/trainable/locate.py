@@ -18,13 +18,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpsearch.errors import SpecError, did_you_mean
-from hpsearch.spec.dialects.command import DEFAULT
 from hpsearch.trainable import code_finder
+from hpsearch.trainable.arguments import DEFAULT
 from hpsearch.trainable.definitions import check_function, functions_in, no_trainable, only_defines
 from hpsearch.trainable.script import Script
 
 if TYPE_CHECKING:
-    from hpsearch.spec.sweep import Sweep  # ranks load trainables, and need none of what checks a spec
+    pass  # ranks load trainables, and need none of what checks a spec
 
 ENTRY_POINT_GROUP = "hpsearch.trainables"
 
@@ -69,18 +69,6 @@ def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAU
     if is_file:
         return _locate_in_file(place, function, spec_dir)
     return _locate_in_module(place, function)
-
-
-def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:
-    """The trainable that a sweep names, found as by `locate`.
-
-    Raises:
-        SpecError: It names none, or none that is there.
-    """
-    if sweep.trainable is None:
-        raise no_trainable("'trainable' is missing. Write trainable: module:function.")
-    arguments = DEFAULT if sweep.arguments is None else sweep.arguments
-    return locate(sweep.trainable, spec_dir=spec_dir, arguments=arguments)
 
 
 def load(source: TrainableSource) -> Callable[..., Any]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
-from hpsearch.spec.dialects.command import DEFAULT, command_line
 from hpsearch.trainable import code_finder
+from hpsearch.trainable.arguments import DEFAULT, command_line
 
 
 @final
@@ -27,7 +27,7 @@ class Script:
 
         Args:
             path: Absolute.
-            arguments: Words, and macros that stand for the parameters, see `dialect_command`.
+            arguments: Words, and macros that stand for the parameters, see `arguments.py`.
         """
         self.path = path
         self._arguments = arguments

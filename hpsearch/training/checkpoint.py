@@ -28,7 +28,7 @@ import torch
 
 from hpsearch.training.parallel import unwrap
 from hpsearch.training.rng import RngStates, get_rng_states
-from hpsearch.training.state import Stateful
+from hpsearch.training.stateful import Stateful
 
 _NAME = re.compile(r"epoch-(\d{6,})\.rank-(\d+)\.(pt|json)(\.tmp)?")
 _MAX_MANIFEST_BYTES = 4096

@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 from hpsearch.training.sharing import Sharing
-from hpsearch.training.state import Keeping, Stateful, check_has_state
+from hpsearch.training.state import Keeping
+from hpsearch.training.stateful import Stateful, check_has_state
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +103,7 @@ class TrialContext:
     def loader_workers(self) -> int:
         """Processes that each DataLoader of this rank may start; 0 loads in the training process itself."""
         if self._loader_workers is None:
-            from hpsearch.training.data.loaders import loader_workers
+            from hpsearch.training.environment import loader_workers
 
             gpus = 1 if self.device.type == "cuda" else 0
             self._loader_workers = loader_workers(gpus=gpus, cpu_threads=len(os.sched_getaffinity(0)), concurrent=1)

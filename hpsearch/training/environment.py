@@ -41,3 +41,21 @@ def join_group(*, rank: int, world_size: int, device: Any) -> None:
         return
     join(rank, world_size, store=None, device=device)
     atexit.register(leave)
+
+
+def loader_workers(gpus: float, cpu_threads: int, concurrent: int) -> int:
+    """DataLoader processes for each training process: min(4 x GPUs, CPU threads), shared.
+
+    Four loaders keep one GPU fed. Without a GPU the training itself wants every core, and data sets are small: there,
+    and where the share is below one, batches are loaded in the training process, which is what 0 means.
+
+    Args:
+        gpus: GPUs of this machine that are in use; may be a fraction.
+        cpu_threads: Threads of this machine.
+        concurrent: Training processes on this machine, over all trials and ranks.
+
+    Example:
+        >>> loader_workers(4, 8, 2), loader_workers(1, 16, 1), loader_workers(0, 64, 4)
+        (4, 4, 0)
+    """
+    return int(min(4 * gpus, cpu_threads)) // max(1, concurrent)

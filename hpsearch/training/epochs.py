@@ -19,7 +19,7 @@ from hpsearch.training.oom import MicroBatch
 from hpsearch.training.parallel import any_rank, gpu_peaks, sum_over_ranks
 from hpsearch.training.rng import get_rng_states, set_rng_states
 from hpsearch.training.snapshot import Snapshot
-from hpsearch.training.state import Stateful
+from hpsearch.training.stateful import Stateful
 from hpsearch.training.step import Learner
 
 Row = dict[str, float]
@@ -201,7 +201,10 @@ class Epochs:
 
     def _facts(self) -> Row:
         """What a row says beside losses and metrics."""
-        facts: Row = gpu_peaks(current_trial()) | {"micro_batch": self._micro_batch.size}
+        context = current_trial()
+        facts: Row = gpu_peaks(device=context.device, parallel=context.parallel) | {
+            "micro_batch": self._micro_batch.size
+        }
         if self._learner.scales:
             facts["skipped_steps"] = self._learner.skipped_steps
         if self._eval_every > 1:

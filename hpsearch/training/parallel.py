@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -18,9 +18,6 @@ from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from hpsearch.errors import InvalidConfig
-
-if TYPE_CHECKING:
-    from hpsearch.training.context import TrialContext
 
 T = TypeVar("T")
 
@@ -79,7 +76,9 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = False) -> nn.Module:
+def wrap(
+    model: nn.Module, *, world_size: int, device: torch.device, parallel: str, sync_batch_norm: bool = False
+) -> nn.Module:
     """The module to call in training: it averages gradients over ranks and begins with rank 0's weights everywhere.
 
     A world of one, and a model with nothing to train, get the model itself; under `parallel: dp` a world of one gets
@@ -87,42 +86,44 @@ def wrap(model: nn.Module, context: TrialContext, *, sync_batch_norm: bool = Fal
 
     Args:
         model: On its device.
-        context: World size and device.
+        world_size: Processes of the trial.
+        device: Where this rank computes.
+        parallel: ddp or dp, see the key of the spec.
         sync_batch_norm: Whether the model's batch norms take their statistics over all ranks; changes the model.
 
     Raises:
         InvalidConfig: PyTorch synchronises batch norms on GPUs only.
     """
-    if context.parallel == "dp":
-        return _data_parallel(model, context)
-    if context.world_size == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
+    if parallel == "dp":
+        return _data_parallel(model, world_size)
+    if world_size == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     if sync_batch_norm:
-        if context.device.type == "cpu":
+        if device.type == "cpu":
             raise InvalidConfig(
                 "sync_batch_norm: PyTorch synchronises batch norms on GPUs only; these ranks have none."
             )
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(
         model,
-        device_ids=[context.device] if context.device.type == "cuda" else None,
+        device_ids=[device] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,  # gradients live in the buffers that are sent: saves one copy of the model
         forward_sync_buffers=False,  # rank 0's are copied once an epoch, see `copy_from_rank_0`
     )
 
 
-def _data_parallel(model: nn.Module, context: TrialContext) -> nn.Module:
-    if context.world_size > 1:
-        raise InvalidConfig(f"parallel: dp is one process with all GPUs, this trial has {context.world_size} workers.")
+def _data_parallel(model: nn.Module, world_size: int) -> nn.Module:
+    if world_size > 1:
+        raise InvalidConfig(f"parallel: dp is one process with all GPUs, this trial has {world_size} workers.")
     return DataParallel(model)
 
 
-def gpu_peaks(context: TrialContext) -> dict[str, float]:
+def gpu_peaks(*, device: torch.device, parallel: str) -> dict[str, float]:
     """Under `parallel: dp`, most memory reserved on each GPU so far: `gpu0_peak_gib` and so on; else nothing.
 
     DataParallel puts every batch on GPU 0, and gathers all outputs, the loss and the gradients there.
     """
-    if context.parallel != "dp" or context.device.type != "cuda":
+    if parallel != "dp" or device.type != "cuda":
         return {}
     count = torch.cuda.device_count()
     return {f"gpu{index}_peak_gib": torch.cuda.max_memory_reserved(index) / 2**30 for index in range(count)}

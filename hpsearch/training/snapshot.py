@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hpsearch.training.rng import RngStates, get_rng_states, set_rng_states
-from hpsearch.training.state import Stateful
+from hpsearch.training.stateful import Stateful
 
 
 @final

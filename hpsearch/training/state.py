@@ -7,23 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, final
+
+from hpsearch.training.stateful import Stateful
 
 if TYPE_CHECKING:
     import torch
 
     from hpsearch.training.checkpoint import Checkpoint
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """What `keep` takes: modules, optimizers, schedulers, scalers and anything alike."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All state, as tensors, numbers, texts, lists and dicts."""
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Take over what `state_dict` gave."""
 
 
 @final
@@ -123,14 +114,6 @@ class Keeping:
             )
             self._saved_epoch = epoch
         return epoch
-
-
-def check_has_state(name: str, kept: object) -> None:
-    """Raises TypeError for what can't be kept."""
-    if not isinstance(kept, Stateful) or isinstance(kept, type):
-        raise TypeError(
-            f"keep({name}=...): expected an object with state_dict and load_state_dict, got {type(kept).__name__}."
-        )
 
 
 def _state_of(name: str, found: Checkpoint, *, of_rank: bool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hpsearch.training.nested import map_tensors, split
 from hpsearch.training.parallel import copy_from_rank_0, without_sync, wrap
 from hpsearch.training.precision import autocast, check_precision, make_scaler
 from hpsearch.training.schedule import Rates
-from hpsearch.training.state import Stateful
+from hpsearch.training.stateful import Stateful
 
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, targets) of a batch to the mean of its samples' losses, a scalar tensor."""
@@ -197,7 +197,13 @@ class Learner:
         return sum(loss_sums[1:], start=loss_sums[0])
 
     def _wrap(self) -> None:
-        self._replica = wrap(self._model, self._context, sync_batch_norm=self._recipe.sync_batch_norm)
+        self._replica = wrap(
+            self._model,
+            world_size=self._context.world_size,
+            device=self._context.device,
+            parallel=self._context.parallel,
+            sync_batch_norm=self._recipe.sync_batch_norm,
+        )
         self._exchange = Exchange(self._replica)
         if self._recipe.compile:
             _compile(self._replica, self._recipe.compile)

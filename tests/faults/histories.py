@@ -20,9 +20,9 @@ from typing import Any
 from unittest import mock
 
 from hpsearch.api.results import Results
-from hpsearch.causes import Cause
 from hpsearch.engine.engine import Engine
 from hpsearch.engine.retention import Checkpoints
+from hpsearch.errors import Cause
 from hpsearch.ledger import sqlite as file
 from hpsearch.ledger.cleaning import clean
 from hpsearch.ledger.lock import is_held, writer_lock

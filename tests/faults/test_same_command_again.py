@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.ledger.store import Ledger
-from hpsearch.results.written import WRITTEN
+from hpsearch.results.files import WRITTEN
 from hpsearch.spec.file import dump_yaml
 from tests.faults.simulated import FINE, Scenario, live
 

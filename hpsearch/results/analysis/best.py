@@ -10,7 +10,7 @@ from typing import Any
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.spec_place import find_spec_dir
-from hpsearch.results.words import in_words
+from hpsearch.results.labels import in_words
 from hpsearch.space.space import to_config
 from hpsearch.spec.yaml_writer import flow
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hpsearch.causes import CAUSE_CLASSES
+from hpsearch.errors import CAUSE_CLASSES
 from hpsearch.ledger.records import TrialRecord
 from hpsearch.space.space import canonical
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpsearch.causes import CAUSE_CLASSES, Cause, CauseClass
+from hpsearch.errors import CAUSE_CLASSES, Cause, CauseClass
 from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialRecord, TrialState
 from hpsearch.paths import log_path
-from hpsearch.plain import printable, terminal_text
+from hpsearch.text import printable, terminal_text
 
 MAX_TAIL_LINES = 20
 MAX_TAIL_BYTES = 4096

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpsearch.plain import canonical
 from hpsearch.space.distributions import Beta, Even, Shaped
-from hpsearch.space.domains import Choice, Domain, Integer, Real, canonical
+from hpsearch.space.domains import Choice, Domain, Integer, Real
 
 MAX_LISTED = 12
 """A range of at most so many whole numbers counts as a list of them."""

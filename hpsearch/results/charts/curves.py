@@ -10,7 +10,7 @@ from hpsearch.ledger.records import SweepRecord
 from hpsearch.results.analysis.curves import Curve
 from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
-from hpsearch.results.charts.roles import ORDER, ROLES, WORDS
+from hpsearch.results.charts.palette import ORDER, ROLES, WORDS
 from hpsearch.results.labels import number
 
 MAX_POINTS = 12_000

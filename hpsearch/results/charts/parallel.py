@@ -10,7 +10,7 @@ from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import list_ticks
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
-from hpsearch.results.charts.roles import ORDER, WORDS, role_of
+from hpsearch.results.charts.palette import ORDER, WORDS, role_of
 from hpsearch.results.labels import number, one_line, value_text
 
 MAX_AXES = 8

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hpsearch.ledger.records import SweepRecord
-from hpsearch.plain import duration_text
 from hpsearch.results.analysis.curves import Step
 from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
 from hpsearch.results.charts.description import Chart, Series
 from hpsearch.results.labels import number, one_line
+from hpsearch.text import duration_text
 
 Cost = Literal["trials", "epochs", "seconds"]
 UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))

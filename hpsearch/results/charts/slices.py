@@ -10,7 +10,7 @@ from hpsearch.results.analysis.edges import Edge
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import metric_axis, metric_name, parameter_axis
 from hpsearch.results.charts.description import Chart, Role, Series
-from hpsearch.results.charts.roles import ORDER, WORDS, role_of
+from hpsearch.results.charts.palette import ORDER, WORDS, role_of
 from hpsearch.results.labels import number, one_line, value_text
 
 SPREAD = 0.18

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from hpsearch.results.charts.description import Chart
 from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, LOOKS
 from hpsearch.results.html.elements import Node, Trusted, element, render, script_json
-
-if TYPE_CHECKING:
-    from hpsearch.results.figure import Figure
 
 
 def html_page(title: str, body: Iterable[Node], *, is_static: bool) -> str:
@@ -51,11 +47,11 @@ def styles() -> str:
     return declared + _own("report.css")
 
 
-def figure_page(figure: Figure) -> str:
-    """A page with nothing but a figure."""
-    pictures = [picture(chart, is_static=False) for chart in figure.charts]
-    heading = "; ".join(chart.title for chart in figure.charts)
-    titled = [element("section", element("h2", c.title), p) for c, p in zip(figure.charts, pictures, strict=True)]
+def figure_page(charts: Sequence[Chart]) -> str:
+    """A page with nothing but these charts, each under its title."""
+    pictures = [picture(chart, is_static=False) for chart in charts]
+    heading = "; ".join(chart.title for chart in charts)
+    titled = [element("section", element("h2", c.title), p) for c, p in zip(charts, pictures, strict=True)]
     return html_page(heading, [element("main", *titled)], is_static=False)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from hpsearch.plain import duration_text
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Element, element
 from hpsearch.results.labels import number, one_line
 from hpsearch.results.summaries import ahead_lines, remark_lines
+from hpsearch.text import duration_text
 
 if TYPE_CHECKING:
     from hpsearch.results.analysis.importance import Importance

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from hpsearch.ledger.provenance import read_provenance
-from hpsearch.plain import duration_text
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Node, element
 from hpsearch.results.report.tables import facts, table
+from hpsearch.text import duration_text
 
 WORDS = {
     "started_at": "started (UTC)",

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
-from hpsearch.plain import duration_text
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.analysis.rungs import RungTable
 from hpsearch.results.html.elements import Element, Node, element
 from hpsearch.results.labels import number, one_line, value_text
+from hpsearch.text import duration_text
 
 NUM_TOP = 10
 """Trials of the table of the best."""

@@ -31,6 +31,7 @@ from hpsearch.slots.process_tree import adopt_orphans, children_of
 from hpsearch.slots.processes.channel import Channel, ChannelClosed, Message, readable
 from hpsearch.slots.processes.messages import Exited, Forked, Kill, Launch, Ready
 from hpsearch.slots.processes.preload_modules import preload, variables_set
+from hpsearch.slots.processes.title import setproctitle
 
 FIRST_RANK_S = 60.0
 """A server that no rank has connected to by then ends."""
@@ -87,15 +88,6 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
         os._exit(0)
     launch, channel, function = launched
     run_and_exit(launch.setup, channel, function)
-
-
-def setproctitle(title: str) -> None:
-    """What this process is called in `ps` and `top`; at most as long as its command line was."""
-    import setproctitle as library
-
-    os.environ["SPT_NOENV"] = "1"  # else the first call takes the room of the environment too, which `/proc` then lacks
-    library.setproctitle("".join(sign if sign.isprintable() else "?" for sign in title))
-    del os.environ["SPT_NOENV"]
 
 
 @final

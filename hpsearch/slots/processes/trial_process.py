@@ -229,7 +229,7 @@ class _Told(Sharing):
 
 def enter(setup: TrialSetup) -> None:
     """Make the process the trial's: its name, log, environment, folder, search path and threads."""
-    from hpsearch.slots.processes.preload_server import setproctitle
+    from hpsearch.slots.processes.title import setproctitle
 
     settings, assignment, place = setup.settings, setup.assignment, setup.place
     os.setsid()

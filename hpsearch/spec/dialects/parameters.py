@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import Where, shown
+from hpsearch.plain import Where
 from hpsearch.space.domain_parser import DISTRIBUTIONS, is_domain
 from hpsearch.spec.dialects.ray_tune import CannotTranslateError, is_ray_word, ray_domain
+from hpsearch.text import shown
 
 Words = dict[str, Any]
 

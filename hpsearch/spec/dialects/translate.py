@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.errors import Problem
-from hpsearch.plain import Where, shown
+from hpsearch.plain import Where
 from hpsearch.spec.dialects.draft import Convert, Draft, whole
 from hpsearch.spec.dialects.parameters import translate_parameters
 from hpsearch.spec.dialects.wandb import NOTES, is_wandb_sweep, translate_wandb
+from hpsearch.text import shown
 
 GOALS = {"min": "minimize", "max": "maximize"}
 SCHEDULERS = {

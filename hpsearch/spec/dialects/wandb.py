@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpsearch.plain import NAME_PATTERN
-from hpsearch.spec.dialects.command import DEFAULT, script_and_arguments
+from hpsearch.spec.dialects.command import script_and_arguments
 from hpsearch.spec.dialects.draft import Draft, whole
 from hpsearch.spec.dialects.launcher import Launch
 from hpsearch.spec.dialects.parameters import has_foreign_words
+from hpsearch.trainable.arguments import DEFAULT
 
 NOTES = ("project", "entity", "description", "controller", "apiVersion", "kind", "imports")
 """Said of a W&B sweep, and without meaning for a local run: kept as notes."""

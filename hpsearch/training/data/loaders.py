@@ -49,24 +49,6 @@ class Batch(NamedTuple):
     """Samples of this step over all ranks."""
 
 
-def loader_workers(gpus: float, cpu_threads: int, concurrent: int) -> int:
-    """DataLoader processes for each training process: min(4 x GPUs, CPU threads), shared.
-
-    Four loaders keep one GPU fed. Without a GPU the training itself wants every core, and data sets are small: there,
-    and where the share is below one, batches are loaded in the training process, which is what 0 means.
-
-    Args:
-        gpus: GPUs of this machine that are in use; may be a fraction.
-        cpu_threads: Threads of this machine.
-        concurrent: Training processes on this machine, over all trials and ranks.
-
-    Example:
-        >>> loader_workers(4, 8, 2), loader_workers(1, 16, 1), loader_workers(0, 64, 4)
-        (4, 4, 0)
-    """
-    return int(min(4 * gpus, cpu_threads)) // max(1, concurrent)
-
-
 @final
 class LoaderProcesses:
     """What loads the batches of one rank: processes that live for the whole trial, or this one where there are none.

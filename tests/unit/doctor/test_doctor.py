@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
-from hpsearch.doctor import disks, examine, machine, rays
+from hpsearch.doctor import examine, machine, rays
 from hpsearch.doctor.finding import Finding
 from hpsearch.doctor.ledger import look_at_ledger
 from hpsearch.doctor.rays import YOUNG_S, Process, look_at_leftovers
@@ -127,16 +127,16 @@ def test_full_disks_are_told_apart(monkeypatch, tmp_path):
         free = {"shm": 60 * 2**20, "tmp": 2**30}.get(Path(folder).name, 2**40)
         return shutil._ntuple_diskusage(2**41, 0, free)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(disks.shutil, "disk_usage", usage)
-    found = {each.check: each for each in disks.look_at_disks(tmp_path / "not" / "yet" / "there")}
+    monkeypatch.setattr(machine.shutil, "disk_usage", usage)
+    found = {each.check: each for each in machine.look_at_disks(tmp_path / "not" / "yet" / "there")}
     assert {check: each.state for check, each in found.items()} == {"home": "ok", "temp": "warning", "shm": "problem"}
     assert found["home"].text == f"{tmp_path}: 1 TiB free of 2 TiB"
     assert "--shm-size" in (found["shm"].advice or "")
 
 
 def test_a_home_that_can_not_be_written_is_a_problem(monkeypatch, tmp_path):
-    monkeypatch.setattr(disks.os, "access", lambda path, mode: False)
-    assert next(disks.look_at_disks(tmp_path)).text == f"{tmp_path} can't be written"
+    monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
+    assert next(machine.look_at_disks(tmp_path)).text == f"{tmp_path} can't be written"
 
 
 def test_a_ledger_tells_of_sweeps_that_were_killed_and_not_of_those_that_run(home):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.driver.console_log import quiet
-from hpsearch.live.voice import Voice
+from hpsearch.live.terminal import Voice
 from hpsearch.slots.trial_log import TrialLog, own_streams
 
 

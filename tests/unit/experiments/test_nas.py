@@ -12,7 +12,7 @@ import torch
 
 from experiments import nas
 from hpsearch.errors import InvalidConfig
-from hpsearch.results.words import in_words
+from hpsearch.results.labels import in_words
 from hpsearch.space.space import to_config
 from hpsearch.spec.file import load_sweep
 

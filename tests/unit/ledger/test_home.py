@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.ledger.home import home_dir, home_option
+from hpsearch.paths import home_dir, home_option
 
 
 @pytest.fixture(autouse=True)

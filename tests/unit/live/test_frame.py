@@ -14,11 +14,10 @@ from hpsearch.live.cells import scale_of, sparkline
 from hpsearch.live.frame import Beside, frame
 from hpsearch.live.lines import Lines
 from hpsearch.live.progress import Outlook, Standing, headline
-from hpsearch.live.pulse import Pulse
 from hpsearch.live.table import Column
-from hpsearch.live.terminal import Picture, Screen
-from hpsearch.plain import duration_text
+from hpsearch.live.terminal import Picture, Pulse, Screen
 from hpsearch.spec.sweep import Sweep
+from hpsearch.text import duration_text
 
 SWEEP = Sweep.from_dict(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpsearch.search.cholesky import BLOCK, cholesky, solve, solve_lower
+from hpsearch.search.failure_gp import BLOCK, cholesky, solve, solve_lower
 
 
 @pytest.mark.parametrize("size", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 4 * BLOCK])

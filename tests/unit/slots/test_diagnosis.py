@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsearch.causes import CAUSE_CLASSES
-from hpsearch.errors import InvalidConfig
+from hpsearch.errors import CAUSE_CLASSES, InvalidConfig
 from hpsearch.slots.diagnosis import as_number, check_metrics, exit_evidence, failure_of, is_echo, poisons_process
 from hpsearch.slots.protocol import Failed
 
@@ -172,6 +171,6 @@ def test_bad_metrics_say_what_was_found(row, cause, words):
 def test_every_cause_has_a_class():
     from typing import get_args
 
-    from hpsearch.causes import Cause
+    from hpsearch.errors import Cause
 
     assert set(CAUSE_CLASSES) == set(get_args(Cause))

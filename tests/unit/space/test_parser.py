@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hpsearch.errors import Problem
-from hpsearch.plain import shown
 from hpsearch.space.parser import parse_space
 from hpsearch.space.space import Choice, Constant, Domain, Integer, Real
+from hpsearch.text import shown
 
 TOO_LONG = 10**5000
 """Python refuses to spell this out."""

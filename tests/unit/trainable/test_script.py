@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpsearch.slots.diagnosis import failure_of
-from hpsearch.spec.dialects.command import command_line
+from hpsearch.trainable.arguments import command_line
 from hpsearch.trainable.locate import load, locate
 from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.stepper import make_stepper

@@ -47,9 +47,9 @@ def test_it_trains_to_the_numbers_of_one_process_and_goes_on_from_its_checkpoint
 
 
 def test_the_model_is_wrapped_by_data_parallel() -> None:
-    context = TrialContext(device="cpu", parallel="dp")
-    assert isinstance(wrap(nn.Linear(1, 1), context), nn.DataParallel)
-    assert gpu_peaks(context) == {}
+    cpu = torch.device("cpu")
+    assert isinstance(wrap(nn.Linear(1, 1), world_size=1, device=cpu, parallel="dp"), nn.DataParallel)
+    assert gpu_peaks(device=cpu, parallel="dp") == {}
 
 
 def test_several_processes_are_refused_in_the_spec_and_by_hand() -> None:
@@ -59,4 +59,4 @@ def test_several_processes_are_refused_in_the_spec_and_by_hand() -> None:
     with pytest.raises(SpecError, match=r"dp splits a batch over whole GPUs, got gpu: 0.5"):
         Sweep.from_dict({**tree, "resources": {"gpu": 0.5}})
     with pytest.raises(InvalidConfig, match="this trial has 2 workers"):
-        wrap(nn.Linear(1, 1), TrialContext(device="cpu", parallel="dp", world_size=2))
+        wrap(nn.Linear(1, 1), world_size=2, device=torch.device("cpu"), parallel="dp")

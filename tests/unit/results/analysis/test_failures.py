@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.api.results import Results
-from hpsearch.causes import Cause
 from hpsearch.cli import app
+from hpsearch.errors import Cause
 from hpsearch.ledger.records import FailureRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.analysis.failures import (

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hpsearch.errors import SpecError
-from hpsearch.spec.dialects.command import DEFAULT, command_line
 from hpsearch.spec.dialects.translate import translate
 from hpsearch.spec.sweep import Sweep
+from hpsearch.trainable.arguments import DEFAULT, command_line
 
 WANDB: dict[str, Any] = {
     "program": "train.py",

@@ -12,11 +12,11 @@ import pytest
 from scipy import stats
 
 from hpsearch.errors import SpecError
-from hpsearch.spec.dialects.command import DEFAULT, command_line
 from hpsearch.spec.dialects.translate import same_thing, translate
 from hpsearch.spec.parts import Metric
 from hpsearch.spec.sweep import Sweep
 from hpsearch.spec.yaml_writer import dump_yaml
+from hpsearch.trainable.arguments import DEFAULT, command_line
 
 NUM_DRAWS = 2000
 MAX_DISTANCE = 1.95 / math.sqrt(NUM_DRAWS)

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from hpsearch.errors import InvalidConfig
 from hpsearch.training.context import TrialContext
-from hpsearch.training.data.loaders import Batch, LoaderProcesses, loader_workers, make_loader
+from hpsearch.training.data.loaders import Batch, LoaderProcesses, make_loader
+from hpsearch.training.environment import loader_workers
 from tests.support.waiting import until
 
 
