@@ -32,7 +32,7 @@ from hpsearch.driver.driver import Run
 from hpsearch.engine.engine import Engine
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Report, Verdict
 from hpsearch.spec.file import dump_yaml
@@ -90,10 +90,10 @@ def make_engine(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) ->
     return Engine(
         sweep=sweep,
         searcher=searcher,
-        rule=make_stopping_rule(sweep, can_pause=True, explores=searcher.explores),
+        rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
         ledger=ledger,
         record=record,
-        memory=Memory(ledger, sweep, record, code=CODE),
+        memory=TrialCache(ledger, sweep, record, code=CODE),
         concurrent=4,
     )
 
@@ -108,7 +108,7 @@ def hurried(ledger: Ledger) -> Iterator[None]:
 
 def play(engine: Engine, *, save_every: int = 1) -> None:
     """Every leg to its end, one after the other."""
-    while isinstance(leg := engine.next_leg(), Assignment):
+    while isinstance(leg := engine.next_assignment(), Assignment):
         for epoch in range(leg.known_epochs + 1, MAX_EPOCHS):
             metrics = {"loss": leg.config["x0"] + 1 / epoch, "accuracy": 0.5}
             saved = epoch - epoch % save_every or None
@@ -162,8 +162,8 @@ def costs(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, floa
     with Ledger(home, create=True) as ledger:
         engine = make_engine(ledger, sweep, searcher_of=tree)
         engine.replay(ledger.trials(engine.record), ledger.reports(engine.record), last_epoch=tree["limits"]["epochs"])
-        next_leg, on_event = engine.next_leg, engine.on_event
-        engine.next_leg = timed(next_leg, starts)  # type: ignore[method-assign]
+        next_assignment, on_event = engine.next_assignment, engine.on_event
+        engine.next_assignment = timed(next_assignment, starts)  # type: ignore[method-assign]
         engine.on_event = timed(on_event, reports)  # type: ignore[method-assign]
         play(engine)
     return statistics.median(starts[1:]), statistics.mean(reports)

@@ -8,8 +8,8 @@ import time
 
 from rich.console import Console
 
-from hpsearch.engine.trial import TrialRun
-from hpsearch.live.progress import Outlook, Standing
+from hpsearch.engine.trial import Trial
+from hpsearch.live.progress import DriverStatus, SweepProgress
 from hpsearch.live.terminal import Picture, Screen
 from hpsearch.spec.sweep import Sweep
 from tests.support.curves import SPEC, losses
@@ -18,14 +18,14 @@ REFRESHES = 50
 CONCURRENT = 8
 
 
-def standing_of(num_trials: int, rule: str) -> Standing:
+def standing_of(num_trials: int, rule: str) -> SweepProgress:
     """A sweep whose trials have all begun and left their slots at rungs, but for those that run."""
     sweep = Sweep.from_dict(
         {**SPEC, "early_terminate": {"type": rule}, "limits": {"trials": 2 * num_trials, "epochs": 27}}
     )
-    rng, trials = random.Random(0), dict[int, TrialRun]()
+    rng, trials = random.Random(0), dict[int, Trial]()
     for number in range(1, num_trials + 1):
-        trial = TrialRun(number=number, point=sweep.space.draw(rng), row=number, state="paused")
+        trial = Trial(number=number, point=sweep.space.draw(rng), row=number, state="paused")
         for epoch in range(1, rng.choice((1, 1, 1, 3, 9, 27)) + 1):
             metrics = losses(trial.point, epoch)
             trial.note_epoch(epoch, metrics, loss=metrics["val_loss"])
@@ -33,10 +33,10 @@ def standing_of(num_trials: int, rule: str) -> Standing:
         trials[number] = trial
     for number in range(num_trials - CONCURRENT, num_trials):
         trials[number].state = "running"
-    standing = Standing(sweep, trials, lambda: Outlook(concurrent=CONCURRENT))
+    progress = SweepProgress(sweep, trials, lambda: DriverStatus(concurrent=CONCURRENT))
     for trial in trials.values():
-        standing.on_end(trial)
-    return standing
+        progress.on_end(trial)
+    return progress
 
 
 def refresh_ms(num_trials: int, rule: str, *, width: int, height: int) -> float:

@@ -97,7 +97,7 @@ def own_imports(module: str) -> set[str]:
 
 
 def folder_of(module: str) -> str:
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def is_below(module: str, package: str) -> bool:

@@ -32,7 +32,7 @@ class NoLedger:
         self._rows += 1
         return self._rows
 
-    def together(self) -> AbstractContextManager[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """One commit."""
         return nullcontext()
 
@@ -72,7 +72,7 @@ class Ours(Contestant):
         self.engine = Engine(
             sweep=self._sweep,
             searcher=searcher,
-            rule=make_stopping_rule(self._sweep, can_pause=True, explores=searcher.explores),
+            rule=make_stopping_rule(self._sweep, can_pause=True, is_random=searcher.is_random),
             ledger=NoLedger(),  # type: ignore[arg-type]
             record=record,
             concurrent=workers,
@@ -80,7 +80,7 @@ class Ours(Contestant):
 
     def next_job(self) -> Job | None:
         """The engine's next leg."""
-        leg = self.engine.next_leg()
+        leg = self.engine.next_assignment()
         if not isinstance(leg, Assignment):
             return None
         return Job(trial=leg.number, point=leg.config, epochs=leg.known_epochs)

@@ -69,7 +69,7 @@ def tpe(**settings: Any) -> Change:
 
 def together() -> AbstractContextManager[Any]:
     """Those that explore are compared with all others."""
-    return patch.object(stopping, "has_explorers", lambda sweep: False)
+    return patch.object(stopping, "interleaves_random", lambda sweep: False)
 
 
 def a_quarter(num_trials: int) -> int:

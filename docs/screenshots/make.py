@@ -234,7 +234,7 @@ def _beside(studio: Studio, pngs: list[bytes], *, width: int, height: int) -> by
 def watching_a_sweep(studio: Studio) -> bytes:
     """`hpsearch watch` while a sweep of small networks trains under ASHA."""
     from hpsearch.ledger.store import Ledger
-    from hpsearch.live.follower import Follower
+    from hpsearch.live.follower import LedgerFollower
     from hpsearch.live.terminal import Picture as Screen
     from hpsearch.live.usage import Meter
     from hpsearch.live.watch_view import beside_of
@@ -245,7 +245,7 @@ def watching_a_sweep(studio: Studio) -> bytes:
     with subprocess.Popen(command, cwd=FOLDER.parents[1], stdout=subprocess.DEVNULL) as sweep:
         until((studio.folder / "mlp" / "live.json").exists, timeout_s=120)
         with Ledger(studio.folder) as ledger:
-            follower, meter = Follower(ledger, ledger.sweep()), Meter()
+            follower, meter = LedgerFollower(ledger, ledger.sweep()), Meter()
 
             def shows_much() -> bool:
                 follower.look()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.api.results import Results
-from hpsearch.driver.compatibility import check_same
+from hpsearch.driver.compatibility import check_compatible
 from hpsearch.driver.driver import Run, Trainable
 from hpsearch.driver.session import Show
 from hpsearch.errors import Problem, SpecError, SweepExists
@@ -206,6 +206,6 @@ def _with_free_name(run: Run) -> Run:
         record = known.get(sweep.name or "")
         with suppress(SweepExists):
             if record is not None:
-                check_same(record, sweep, code, accept_changes=run.accept_changes)
+                check_compatible(record, sweep, code, accept_changes=run.accept_changes)
             return replace(run, sweep=sweep)
     raise AssertionError("there is no end of numbers")

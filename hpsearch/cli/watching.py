@@ -13,7 +13,7 @@ from hpsearch.cli.app import Home, Name, app
 from hpsearch.cli.printing import open_ledger, print_json
 
 if TYPE_CHECKING:
-    from hpsearch.live.follower import Follower
+    from hpsearch.live.follower import LedgerFollower
     from hpsearch.live.usage import Measured, Meter
 
 LOOK_S = 1.0
@@ -30,11 +30,11 @@ def watch(
     home: Home = None,
 ) -> None:
     """Show a sweep that runs in another terminal, with what its trials use of this machine, until it ends."""
-    from hpsearch.live.follower import Follower
+    from hpsearch.live.follower import LedgerFollower
     from hpsearch.live.usage import Meter
 
     with open_ledger(home) as ledger, suppress(KeyboardInterrupt):
-        follower, meter = Follower(ledger, ledger.sweep(name)), Meter()
+        follower, meter = LedgerFollower(ledger, ledger.sweep(name)), Meter()
         if once or as_json:
             _look(follower, meter)
             time.sleep(FIRST_LOOK_S if follower.runs else 0.0)
@@ -45,12 +45,12 @@ def watch(
             _follow_on_screen(follower, meter)
 
 
-def _look(follower: Follower, meter: Meter) -> Measured:
+def _look(follower: LedgerFollower, meter: Meter) -> Measured:
     follower.look()
     return meter.look(follower.rosters, None if follower.notice is None else follower.notice.driver)
 
 
-def _print_frame(follower: Follower, measured: Measured, *, as_json: bool) -> None:
+def _print_frame(follower: LedgerFollower, measured: Measured, *, as_json: bool) -> None:
     from hpsearch.live.frame import frame, screen_size
     from hpsearch.live.watch_view import beside_of, plain
 
@@ -58,29 +58,29 @@ def _print_frame(follower: Follower, measured: Measured, *, as_json: bool) -> No
         print_json(plain(follower, measured))
         return
     width, height = screen_size()
-    for line, _ in frame(follower.standing, width=width, height=height - 1, beside=beside_of(follower, measured)):
+    for line, _ in frame(follower.progress, width=width, height=height - 1, beside=beside_of(follower, measured)):
         print(line)
 
 
-def _follow_in_lines(follower: Follower) -> None:
+def _follow_in_lines(follower: LedgerFollower) -> None:
     """As a sweep itself does in a pipe: a line for each trial that ends."""
     from hpsearch.live.lines import Lines
 
-    lines = Lines(follower.standing, lambda line: print(line, flush=True))
+    lines = Lines(follower.progress, lambda line: print(line, flush=True))
     while follower.runs:
         time.sleep(LOOK_S)
         follower.look(lines.on_end)
     _print_end(follower)
 
 
-def _follow_on_screen(follower: Follower, meter: Meter) -> None:
+def _follow_on_screen(follower: LedgerFollower, meter: Meter) -> None:
     from rich.console import Console
 
     from hpsearch.live.terminal import Picture, Screen
     from hpsearch.live.watch_view import beside_of
 
     measured = _look(follower, meter)
-    picture = Picture(follower.standing, lambda: beside_of(follower, measured))
+    picture = Picture(follower.progress, lambda: beside_of(follower, measured))
     with Screen(picture, Console(highlight=False)) as screen:
         while follower.runs:
             screen.draw()
@@ -89,9 +89,9 @@ def _follow_on_screen(follower: Follower, meter: Meter) -> None:
     _print_end(follower)
 
 
-def _print_end(follower: Follower) -> None:
+def _print_end(follower: LedgerFollower) -> None:
     from hpsearch.live.progress import headline
     from hpsearch.text import printable
 
     print(printable(f"{follower.record.name} {follower.words}"))
-    print(headline(follower.standing))
+    print(headline(follower.progress))

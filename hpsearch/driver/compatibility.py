@@ -22,7 +22,7 @@ def check_folder_is_free(folder: Path) -> None:
         )
 
 
-def check_same(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
+def check_compatible(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
     """A sweep goes on only with the spec and the code that it began with; its limits may change."""
     begun = Sweep.from_stored(record.spec)
     old, new = (

@@ -19,7 +19,7 @@ LOGS_PREFIX = "sweep-"
 
 
 @contextmanager
-def findable(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
+def advertise(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
     """Have a sweep found for the time of the block; where something can't be written, the sweep goes on without it.
 
     Args:

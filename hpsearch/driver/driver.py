@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.api.results import Results
-from hpsearch.driver.compatibility import check_folder_is_free, check_same, is_finished
+from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished
 from hpsearch.driver.console_log import quiet
 from hpsearch.driver.session import Session, Show
 from hpsearch.engine.engine import Engine
 from hpsearch.engine.replay import uncollected
-from hpsearch.engine.retention import Checkpoints
+from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import LedgerError, Problem, SpecError, in_short
 from hpsearch.ledger.fingerprint import Code, code_hash
 from hpsearch.ledger.lock import writer_lock
@@ -26,7 +26,7 @@ from hpsearch.ledger.rebuild import check_agrees
 from hpsearch.ledger.records import CODE_DIGITS, SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.sqlite import FILE_NAME, check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
@@ -143,7 +143,7 @@ class _Held:
             check_folder_is_free(self.folder)
         else:
             code = self.files.code_like(self.known.code)
-            check_same(self.known, self.run.sweep, code, accept_changes=self.run.accept_changes)
+            check_compatible(self.known, self.run.sweep, code, accept_changes=self.run.accept_changes)
             if not self.run.retry_failed and is_finished(self.known, self.run.sweep, self.ledger):
                 self._past(self.known)
                 return None
@@ -192,11 +192,11 @@ class _Held:
         engine = Engine(
             sweep=sweep,
             searcher=searcher,
-            rule=make_stopping_rule(sweep, can_pause=True, explores=searcher.explores),
+            rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
             ledger=ledger,
             record=record,
-            memory=Memory(ledger, sweep, record, code=self.code, again=self.run.again),
-            checkpoints=Checkpoints(sweep, self.folder, explores=searcher.explores),
+            memory=TrialCache(ledger, sweep, record, code=self.code, again=self.run.again),
+            checkpoints=CheckpointRetention(sweep, self.folder, is_random=searcher.is_random),
         )
         if self.known is not None:
             with uncollected():
@@ -291,7 +291,7 @@ def _write(results: Results, ledger: Ledger) -> None:
             write()
         except Exception as error:
             warnings.warn(f"'{results.name}': the {what} not written: {in_short(error)}", stacklevel=3)
-            ledger.remark(ledger.sweep(results.name), f"the {what} not written: {in_short(error)}")
+            ledger.add_note(ledger.sweep(results.name), f"the {what} not written: {in_short(error)}")
 
 
 def _exit_code(ledger: Ledger, name: str) -> int:

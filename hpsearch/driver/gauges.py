@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.errors import in_short
 from hpsearch.spec.sweep import Sweep
 
@@ -60,7 +60,7 @@ class Gauges:
     def __init__(
         self,
         sweep: Sweep,
-        trials: Mapping[int, TrialRun],
+        trials: Mapping[int, Trial],
         *,
         say: Callable[[str], None],
         make_gauge: Callable[[Measure], Gauge] | None = None,
@@ -109,7 +109,7 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def values_of(sweep: Sweep, trials: Mapping[int, TrialRun]) -> Iterator[Value]:
+def values_of(sweep: Sweep, trials: Mapping[int, Trial]) -> Iterator[Value]:
     """Every value that there is now: of each running trial, and of the sweep."""
     of_sweep = {"sweep": sweep.name or ""}
     for trial in trials.values():
@@ -123,7 +123,7 @@ def values_of(sweep: Sweep, trials: Mapping[int, TrialRun]) -> Iterator[Value]:
         yield "hpsearch_best", sweep.metric.sign * min(losses), {**of_sweep, "metric": sweep.metric.name}
 
 
-def _values_of_trial(trial: TrialRun, tags: dict[str, str], sweep: Sweep) -> Iterator[Value]:
+def _values_of_trial(trial: Trial, tags: dict[str, str], sweep: Sweep) -> Iterator[Value]:
     yield "hpsearch_trial_epoch", float(trial.epochs), tags
     if trial.best_epoch is not None:
         with_metric = {**tags, "metric": sweep.metric.name}
@@ -135,7 +135,7 @@ def _values_of_trial(trial: TrialRun, tags: dict[str, str], sweep: Sweep) -> Ite
         yield "hpsearch_trial_host_peak_gib", trial.peaks.host_gib, tags
 
 
-def _best_loss(trial: TrialRun) -> float:
+def _best_loss(trial: Trial) -> float:
     assert trial.best_epoch is not None
     return trial.losses[trial.best_epoch]
 

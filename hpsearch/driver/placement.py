@@ -8,7 +8,7 @@ from typing import final
 
 from hpsearch.cluster.autoscaler import Growth, growth_in_ray
 from hpsearch.devices.requests import WorkerRequest
-from hpsearch.engine.status import Waiting
+from hpsearch.engine.status import IdleReasons
 
 PATIENCE_S = 1.0
 """A warm slot takes a trial in milliseconds: what waits longer is told."""
@@ -17,12 +17,12 @@ LOOK_EVERY_S = 2.0
 
 
 @final
-class Places:
-    """Tells `Waiting` of trials for which Ray has no place."""
+class PendingPlacements:
+    """Tells `IdleReasons` of trials for which Ray has no place."""
 
     def __init__(
         self,
-        waiting: Waiting,
+        waiting: IdleReasons,
         request: WorkerRequest,
         *,
         is_ours: bool,

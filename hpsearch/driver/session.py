@@ -18,21 +18,21 @@ from hpsearch.cluster.connect import Cluster, connect, ray_settings
 from hpsearch.cluster.heartbeat import RayDied
 from hpsearch.cluster.nodes import Files, Node, NodeWatch
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, resolve_request
-from hpsearch.driver.discovery import findable
+from hpsearch.driver.discovery import advertise
 from hpsearch.driver.gauges import Gauges
-from hpsearch.driver.placement import Places
+from hpsearch.driver.placement import PendingPlacements
 from hpsearch.driver.signals import EXIT_CODES, Signals
-from hpsearch.engine.disk import Room
+from hpsearch.engine.disk import DiskGuard
 from hpsearch.engine.engine import Engine
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.errors import Interrupted, RayGone, SpecError
 from hpsearch.live.lines import Lines
 from hpsearch.live.notebook import NotebookTable
-from hpsearch.live.progress import Outlook, Standing
-from hpsearch.live.status_file import Notices
-from hpsearch.live.terminal import Picture, Pulse, Screen, Voice
+from hpsearch.live.progress import DriverStatus, SweepProgress
+from hpsearch.live.status_file import StatusFile
+from hpsearch.live.terminal import Picture, SafeConsole, Screen, Ticker
 from hpsearch.paths import trial_dir
-from hpsearch.slots.process_file import Roster, roster_of
+from hpsearch.slots.process_file import TrialProcesses, roster_of
 from hpsearch.slots.process_tree import end_ranks
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.world import without_place
@@ -88,11 +88,11 @@ class Session:
         self._notes, self._code_dir, self._preload = notes, code_dir, preload
         self._engine, self._sweep = engine, engine.sweep
         self._folder, self._shipped, self._show, self._num_gpus = folder, shipped, show, num_gpus
-        self._console = Voice(file=stream, highlight=False, soft_wrap=True)
+        self._console = SafeConsole(file=stream, highlight=False, soft_wrap=True)
         self._num_known, self._started, self._deaths = num_known, False, 0
         self._began = time.monotonic()
         self._isolation = isolation
-        room = Room(folder, say=self._say, give_up=lambda: engine.reason is not None, waiting=engine.waiting)
+        room = DiskGuard(folder, say=self._say, give_up=lambda: engine.reason is not None, waiting=engine.waiting)
         engine.keep_room(room, folder / "trials")
 
     def run(self) -> int | None:
@@ -151,19 +151,19 @@ class Session:
         return False
 
     def _run_trials(self, request: WorkerRequest, cluster: Cluster, signals: Signals) -> None:
-        from hpsearch.driver.tuner import run_legs
+        from hpsearch.driver.tuner import run_assignments
         from hpsearch.slots.supervisor import make_slot_class
 
         slot_class = make_slot_class(self._settings(request, cluster))
         watch = NodeWatch(cluster.nodes, lambda nodes, words: self._on_nodes(request, nodes, words))
         gauges = Gauges(self._sweep, self._engine.trials, say=self._say)
-        places = Places(self._engine.waiting, request, is_ours=cluster.owned)
+        places = PendingPlacements(self._engine.waiting, request, is_ours=cluster.owned)
         ticks = [gauges.tick, places.tick, *([] if cluster.owned else [watch.tick])]
         self._started = True
-        with self._display(), findable(cluster, name=self._sweep.name or "", folder=self._folder):
+        with self._display(), advertise(cluster, name=self._sweep.name or "", folder=self._folder):
             try:
                 with self._scratch_dir() as scratch_dir:
-                    run_legs(
+                    run_assignments(
                         self._engine,
                         slot_class,
                         scratch_dir=scratch_dir,
@@ -201,7 +201,7 @@ class Session:
 
     @contextmanager
     def _display(self) -> Iterator[None]:
-        standing = Standing(self._sweep, self._engine.trials, self._outlook, trains=self._has_processes)
+        standing = SweepProgress(self._sweep, self._engine.trials, self._outlook, trains=self._has_processes)
         self._engine.observers = (standing,)
         with ExitStack() as stack:
             tasks: list[Callable[[], None]] = []
@@ -211,21 +211,21 @@ class Session:
                 tasks.append(stack.enter_context(Screen(Picture(standing), self._console)).draw)
             elif self._show == "lines":
                 self._engine.observers = (standing, Lines(standing, self._say))
-            notices = Notices(self._folder)
+            notices = StatusFile(self._folder)
             stack.callback(notices.remove)
-            stack.enter_context(Pulse([*tasks, lambda: notices.tell(standing.outlook())]))
+            stack.enter_context(Ticker([*tasks, lambda: notices.tell(standing.outlook())]))
             yield
 
-    def _has_processes(self, trial: TrialRun) -> bool:
+    def _has_processes(self, trial: Trial) -> bool:
         return self._roster(trial) is not None
 
-    def _roster(self, trial: TrialRun) -> Roster | None:
+    def _roster(self, trial: Trial) -> TrialProcesses | None:
         return roster_of(trial_dir(self._folder, trial.number), attempt=trial.attempts)
 
-    def _outlook(self) -> Outlook:
+    def _outlook(self) -> DriverStatus:
         limit = self._sweep.limits.time_s
         left = None if limit is None else max(limit - (time.monotonic() - self._began), 0.0)
-        return Outlook(concurrent=self._engine.concurrent, wait=self._engine.waiting.now, time_left_s=left)
+        return DriverStatus(concurrent=self._engine.concurrent, wait=self._engine.waiting.now, time_left_s=left)
 
     def _concurrent(self, request: WorkerRequest, cluster: Cluster) -> int:
         problems = check_fits_on(request, cluster.machines)

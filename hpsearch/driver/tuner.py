@@ -23,9 +23,9 @@ from ray.tune.stopper import Stopper
 
 from hpsearch.cluster.connect import ray_settings
 from hpsearch.cluster.heartbeat import Heartbeat
-from hpsearch.driver.placement import Places
+from hpsearch.driver.placement import PendingPlacements
 from hpsearch.driver.signals import Signals
-from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.engine.engine import Engine, Idle
 from hpsearch.slots.protocol import Assignment, Event, Failed, Verdict
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
@@ -34,13 +34,13 @@ GRACE_S = 15.0
 MAX_LEGS = 2**31
 
 
-def run_legs(
+def run_assignments(
     engine: Engine,
     slot_class: type[SlotTrainable],
     *,
     scratch_dir: Path,
     heartbeat: Heartbeat,
-    places: Places,
+    places: PendingPlacements,
     signals: Signals,
     ticks: Iterable[Callable[[], None]] = (),
     grace_s: float = GRACE_S,
@@ -98,7 +98,7 @@ def run_legs(
 class _Bridge:
     """What the four Tune objects share: the engine, its first exception, and which leg is whose."""
 
-    def __init__(self, engine: Engine, places: Places, signals: Signals, grace_s: float) -> None:
+    def __init__(self, engine: Engine, places: PendingPlacements, signals: Signals, grace_s: float) -> None:
         self.engine, self.places = engine, places
         self.error: BaseException | None = None
         self.legs: dict[str, Assignment] = {}
@@ -116,7 +116,7 @@ class _Bridge:
             return self.guarded(call, otherwise)
 
     def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
-        """An exception of ours must not be eaten by Tune: it ends the run and is raised from `run_legs`."""
+        """An exception of ours must not be eaten by Tune: it ends the run and is raised from `run_assignments`."""
         if self.error is not None:
             return otherwise
         try:
@@ -178,9 +178,9 @@ class _Legs(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        leg = self._bridge.told(self._bridge.engine.next_leg, NoLeg.OVER)
-        if isinstance(leg, NoLeg):
-            return str(Searcher.FINISHED) if leg is NoLeg.OVER and not self._bridge.is_ending() else None
+        leg = self._bridge.told(self._bridge.engine.next_assignment, Idle.OVER)
+        if isinstance(leg, Idle):
+            return str(Searcher.FINISHED) if leg is Idle.OVER and not self._bridge.is_ending() else None
         self._bridge.legs[trial_id] = leg
         self._bridge.places.wanted(trial_id, leg.number)
         return {ASSIGNMENT_KEY: leg.to_json()}

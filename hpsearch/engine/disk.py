@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-from hpsearch.engine.status import Waiting
+from hpsearch.engine.status import IdleReasons
 from hpsearch.errors import LedgerError
 
 MIB = 2**20
@@ -21,7 +21,7 @@ LOOK_S = 1.0
 
 
 @final
-class Room:
+class DiskGuard:
     """Watches the file system of one sweep's folder."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Room:
         *,
         say: Callable[[str], None],
         give_up: Callable[[], bool],
-        waiting: Waiting | None = None,
+        waiting: IdleReasons | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Begin to watch.
@@ -43,7 +43,7 @@ class Room:
             sleep: Seconds to wait.
         """
         self._folder, self._say, self._give_up, self._sleep = folder, say, give_up, sleep
-        self._waiting = waiting or Waiting()
+        self._waiting = waiting or IdleReasons()
         self._needed = START_BYTES
         self._is_waiting = False
 

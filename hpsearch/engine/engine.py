@@ -13,34 +13,34 @@ from enum import Enum
 from pathlib import Path
 from typing import final
 
-from hpsearch.engine.disk import Room
+from hpsearch.engine.disk import DiskGuard
 from hpsearch.engine.failure_policy import FailurePolicy
 from hpsearch.engine.observers import Observer, Observers
-from hpsearch.engine.outcomes import TrialEvents
+from hpsearch.engine.outcomes import Outcomes
 from hpsearch.engine.outside_code import OutsideCode
-from hpsearch.engine.queue import LineUp
-from hpsearch.engine.recorder import TrialWriter
+from hpsearch.engine.queue import TrialQueue
+from hpsearch.engine.recorder import TrialRecorder
 from hpsearch.engine.replay import Replay
-from hpsearch.engine.retention import Checkpoints
-from hpsearch.engine.reuse import Answers
+from hpsearch.engine.retention import CheckpointRetention
+from hpsearch.engine.reuse import TrialReuse
 from hpsearch.engine.setup_cost import SetupCost
-from hpsearch.engine.status import Ending, Waiting
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.status import IdleReasons, StopState
+from hpsearch.engine.trial import Trial
 from hpsearch.errors import SpecError
 from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search.searcher import Searcher
 from hpsearch.slots.protocol import Assignment, Event, Failed, Verdict
 from hpsearch.space.space import to_config
 from hpsearch.spec.sweep import Sweep
-from hpsearch.stopping import Replaceable, StoppingRule, make_stopping_rule
+from hpsearch.stopping import FallbackRule, StoppingRule, make_stopping_rule
 
 SAVE_EPOCHS_AHEAD = 64
 """Rungs that an assignment names at most; a slot saves by the clock besides."""
 
 
-class NoLeg(Enum):
+class Idle(Enum):
     """Why there is no leg to run."""
 
     WAIT = "wait"
@@ -61,8 +61,8 @@ class Engine:
         rule: StoppingRule,
         ledger: Ledger,
         record: SweepRecord,
-        memory: Memory | None = None,
-        checkpoints: Checkpoints | None = None,
+        memory: TrialCache | None = None,
+        checkpoints: CheckpointRetention | None = None,
         concurrent: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,19 +81,19 @@ class Engine:
         """
         self.sweep = sweep
         self.concurrent = concurrent
-        self.trials: dict[int, TrialRun] = {}
-        self.waiting = Waiting()
+        self.trials: dict[int, Trial] = {}
+        self.waiting = IdleReasons()
         self.record = record
         self._searcher, self._ledger, self._clock = searcher, ledger, clock
-        self.ending, self._observers = Ending(self.waiting), Observers()
-        self._found: TrialRun | None = None
+        self.ending, self._observers = StopState(self.waiting), Observers()
+        self._found: Trial | None = None
         self._started_at = clock()
         self._running: set[int] = set()
-        self._room: Room | None = None
+        self._room: DiskGuard | None = None
         self._trials_dir = Path()
         self._policy = FailurePolicy(sweep.limits)
-        self._rule = Replaceable(rule, otherwise=lambda: make_stopping_rule(sweep, explores=searcher.explores))
-        self._line_up = LineUp(
+        self._rule = FallbackRule(rule, otherwise=lambda: make_stopping_rule(sweep, is_random=searcher.is_random))
+        self._line_up = TrialQueue(
             sweep=sweep,
             searcher=searcher,
             rule=self._rule,
@@ -101,7 +101,7 @@ class Engine:
             running=self._running,
             clock=clock,
         )
-        self._writer = TrialWriter(
+        self._writer = TrialRecorder(
             sweep=sweep,
             ledger=ledger,
             record=record,
@@ -112,7 +112,7 @@ class Engine:
         )
         self._outside_code = OutsideCode(ledger, record)
         self._setup_cost = SetupCost(ledger, record)
-        self._events = TrialEvents(
+        self._events = Outcomes(
             sweep=sweep,
             ledger=ledger,
             record=record,
@@ -127,7 +127,7 @@ class Engine:
             outside_code=self._outside_code,
             setup_cost=self._setup_cost,
         )
-        self._answers = Answers(
+        self._answers = TrialReuse(
             ledger=ledger,
             memory=memory,
             trials=self.trials,
@@ -180,14 +180,14 @@ class Engine:
 
     # -- legs --------------------------------------------------------------------------------------------------------
 
-    def next_leg(self) -> Assignment | NoLeg:
+    def next_assignment(self) -> Assignment | Idle:
         """The next leg for a free slot; it counts as running from here."""
         self.tick()
         if self.reason is not None:
-            return NoLeg.OVER
+            return Idle.OVER
         if len(self._running) >= self.concurrent or (self._room is not None and not self._room.allows_start()):
             self.waiting.over("engine")
-            return NoLeg.WAIT
+            return Idle.WAIT
         self.waiting.tell("engine", "searcher", "the search method thinks of a configuration")
         trial = self._next_trial()
         self._tell_waiting(trial)
@@ -197,7 +197,7 @@ class Engine:
             self._running.add(trial.number)
             self._observers.tell("on_start", trial)
             return self._assignment(trial)
-        return NoLeg.WAIT if self._running or self._line_up.elsewhere else NoLeg.OVER
+        return Idle.WAIT if self._running or self._line_up.elsewhere else Idle.OVER
 
     def on_event(self, number: int, event: Event) -> Verdict:
         """Take in what a slot says of the leg of trial `number`."""
@@ -220,7 +220,7 @@ class Engine:
         for number in sorted(self._running):
             self._events.requeue(self.trials[number], evidence)
 
-    def keep_room(self, room: Room, trials_dir: Path) -> None:
+    def keep_room(self, room: DiskGuard, trials_dir: Path) -> None:
         """Begin no trial and commit nothing while the disk is full."""
         self._room, self._trials_dir = room, trials_dir
         self._ledger.wait_before_commits(room.wait_to_commit)
@@ -271,7 +271,7 @@ class Engine:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _next_trial(self) -> TrialRun | None:
+    def _next_trial(self) -> Trial | None:
         """The next trial that needs a slot; those that the ledger can answer are over when this returns."""
         if self._found is not None:
             found, self._found = self._found, None
@@ -281,13 +281,13 @@ class Engine:
                 return trial
         return None
 
-    def _tell_waiting(self, trial: TrialRun | None) -> None:
+    def _tell_waiting(self, trial: Trial | None) -> None:
         if trial is None and (self._running or self._line_up.elsewhere):
             self.waiting.tell("engine", *self._line_up.awaited())
         else:
             self.waiting.over("engine")
 
-    def _assignment(self, trial: TrialRun) -> Assignment:
+    def _assignment(self, trial: Trial) -> Assignment:
         last = self.sweep.max_epochs
         limit = self.sweep.limits.trial_time_s
         epochs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import final
 
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.errors import CAUSE_CLASSES
 from hpsearch.slots.protocol import Failed
 from hpsearch.spec.parts import Limits
@@ -26,7 +26,7 @@ class FailurePolicy:
         self._identical: Counter[str] = Counter()
         self._counted = 0
 
-    def may_retry(self, trial: TrialRun, failure: Failed) -> bool:
+    def may_retry(self, trial: Trial, failure: Failed) -> bool:
         """Whether the trial is tried again; the same exception at the same line only once in a whole sweep."""
         kind, limit = CAUSE_CLASSES[failure.cause], self._limits.trial_time_s
         allowed = max(self._limits.retries, INFRA_RETRIES) if kind == "infra" else self._limits.retries
@@ -35,12 +35,12 @@ class FailurePolicy:
             return False
         return failure.place is None or failure.place not in trial.places | self._hopeless
 
-    def retried(self, trial: TrialRun, failure: Failed) -> None:
+    def retried(self, trial: Trial, failure: Failed) -> None:
         """The trial will be tried again."""
         trial.failures += 1
         trial.places |= {failure.place} if failure.place else set()
 
-    def failed(self, trial: TrialRun, failure: Failed, *, any_success: bool) -> str | None:
+    def failed(self, trial: Trial, failure: Failed, *, any_success: bool) -> str | None:
         """The trial has failed for good; why the sweep should give up, None if it should go on."""
         if failure.place is not None and failure.place in trial.places:
             self._hopeless.add(failure.place)

@@ -6,20 +6,20 @@ import traceback
 from contextlib import suppress
 from typing import Literal, Protocol, final
 
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.errors import in_short
 
 
 class Observer(Protocol):
     """Who is shown the sweep while it runs."""
 
-    def on_start(self, trial: TrialRun) -> None:
+    def on_start(self, trial: Trial) -> None:
         """An attempt at `trial` begins."""
 
-    def on_report(self, trial: TrialRun) -> None:
+    def on_report(self, trial: Trial) -> None:
         """`trial` has finished an epoch."""
 
-    def on_end(self, trial: TrialRun) -> None:
+    def on_end(self, trial: Trial) -> None:
         """`trial` is over, waits, or will be tried again: see its state."""
 
 
@@ -33,7 +33,7 @@ class Observers:
         self.left_out: list[str] = []
         """Who raised what, in one sentence each."""
 
-    def tell(self, method: Literal["on_start", "on_report", "on_end"], trial: TrialRun) -> None:
+    def tell(self, method: Literal["on_start", "on_report", "on_end"], trial: Trial) -> None:
         """Tell every one; one that raises (its pipe is closed, say) is told nothing more."""
         for observer in self.present:
             try:

@@ -13,17 +13,17 @@ from typing import final
 from hpsearch.engine.failure_policy import FailurePolicy
 from hpsearch.engine.observers import Observers
 from hpsearch.engine.outside_code import OutsideCode
-from hpsearch.engine.queue import LineUp
-from hpsearch.engine.recorder import TrialWriter
+from hpsearch.engine.queue import TrialQueue
+from hpsearch.engine.recorder import TrialRecorder
 from hpsearch.engine.setup_cost import SetupCost
-from hpsearch.engine.status import Ending
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.status import StopState
+from hpsearch.engine.trial import Trial
 from hpsearch.errors import Problem
 from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.protocol import Ended, Event, Failed, Peaks, Report, Unusable, Verdict
 from hpsearch.spec.sweep import Sweep
-from hpsearch.stopping import Decision, Replaceable
+from hpsearch.stopping import Decision, FallbackRule
 
 VERDICTS = {"done": Verdict.RUN_OUT, "interrupted": Verdict.SAVE_AND_END}
 """What a slot does with a trial that leaves it in this state after a report; all others end at once."""
@@ -31,7 +31,7 @@ VERDICTS = {"done": Verdict.RUN_OUT, "interrupted": Verdict.SAVE_AND_END}
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TrialEvents:
+class Outcomes:
     """Takes in what slots, and the ledger in their place, say of the trials of one sweep."""
 
     sweep: Sweep
@@ -40,19 +40,19 @@ class TrialEvents:
     """Where reports are written."""
     record: SweepRecord
     """The same sweep in the ledger."""
-    trials: Mapping[int, TrialRun]
+    trials: Mapping[int, Trial]
     """Every trial so far; the caller adds to it."""
     running: set[int]
     """Numbers of trials that have a slot; one that leaves it is taken out."""
-    rule: Replaceable
+    rule: FallbackRule
     """Hears each new epoch, and says who goes on."""
-    line_up: LineUp
+    line_up: TrialQueue
     """Is told who is tried again, and who is over."""
-    writer: TrialWriter
+    writer: TrialRecorder
     """Writes trials."""
     policy: FailurePolicy
     """Says what follows from a failure."""
-    ending: Ending
+    ending: StopState
     """Whether the sweep ends; a failure may end it."""
     observers: Observers
     """Are told each change."""
@@ -61,7 +61,7 @@ class TrialEvents:
     setup_cost: SetupCost
     """Notes it where trials spend much of their time on their set-up."""
 
-    def take(self, trial: TrialRun, event: Event) -> Verdict:
+    def take(self, trial: Trial, event: Event) -> Verdict:
         """Take in what a slot says of the trial that it has."""
         trial.note_peaks(getattr(event, "peaks", Peaks()))
         if isinstance(event, Report | Ended) and event.outside_code:
@@ -76,7 +76,7 @@ class TrialEvents:
             self._on_unusable(trial, event)
         return Verdict.END
 
-    def learn_from(self, trial: TrialRun, report: Report, *, can_wait: bool) -> TrialState | None:
+    def learn_from(self, trial: Trial, report: Report, *, can_wait: bool) -> TrialState | None:
         """Learn from an epoch; the state in which its trial leaves its slot, or needs none; None if it continues.
 
         Args:
@@ -97,7 +97,7 @@ class TrialEvents:
 
     def end(
         self,
-        trial: TrialRun,
+        trial: Trial,
         state: TrialState,
         *,
         verdict: Verdict = Verdict.END,
@@ -110,20 +110,20 @@ class TrialEvents:
         self.observers.tell("on_end", trial)
         return verdict
 
-    def requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
+    def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
         """The trial leaves its slot and will be tried again, from its checkpoint."""
         self.running.discard(trial.number)
         self.line_up.try_again(trial.number)
         self.writer.requeue(trial, evidence, failure=failure)
         self.observers.tell("on_end", trial)
 
-    def _note_outside(self, trial: TrialRun, files: Mapping[str, str]) -> None:
+    def _note_outside(self, trial: Trial, files: Mapping[str, str]) -> None:
         """The trial's code is not that of its fingerprint alone."""
         if trial.fingerprint is not None:
             self.writer.disown(trial)
         self.outside_code.take(trial.number, files)
 
-    def _on_report(self, trial: TrialRun, report: Report) -> Verdict:
+    def _on_report(self, trial: Trial, report: Report) -> Verdict:
         is_saved = report.checkpoint_epoch != trial.checkpoint_epoch
         trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
         state = self.learn_from(trial, report, can_wait=report.checkpoint_epoch == report.epoch)
@@ -134,7 +134,7 @@ class TrialEvents:
             self.ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
         return Verdict.GO_ON
 
-    def _learn(self, trial: TrialRun, report: Report, *, can_wait: bool) -> Decision:
+    def _learn(self, trial: Trial, report: Report, *, can_wait: bool) -> Decision:
         loss = self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
         trial.note_epoch(report.epoch, report.metrics, loss=loss)
         self.ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
@@ -145,7 +145,7 @@ class TrialEvents:
             decision = self.rule.stop_from_now_on()
         return decision
 
-    def _on_ended(self, trial: TrialRun, event: Ended) -> None:
+    def _on_ended(self, trial: Trial, event: Ended) -> None:
         trial.elapsed_s = event.elapsed_s
         self.setup_cost.take(event.setup_s, event.elapsed_s)
         trial.checkpoint_epoch = event.checkpoint_epoch
@@ -155,7 +155,7 @@ class TrialEvents:
             evidence = f"it ended without a report, needed {self.sweep.metric.name}"
             self._on_failed(trial, Failed(cause="bad_metric", evidence=evidence, elapsed_s=event.elapsed_s))
 
-    def _on_failed(self, trial: TrialRun, failure: Failed) -> None:
+    def _on_failed(self, trial: Trial, failure: Failed) -> None:
         trial.elapsed_s = failure.elapsed_s
         if self.ending.reason is None and self.policy.may_retry(trial, failure):
             self.policy.retried(trial, failure)
@@ -169,7 +169,7 @@ class TrialEvents:
         if hopeless is not None:
             self.ending.stop("gave_up", hopeless)
 
-    def _on_unusable(self, trial: TrialRun, event: Unusable) -> None:
+    def _on_unusable(self, trial: Trial, event: Unusable) -> None:
         """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
         if any(each.epochs and each.trained for each in self.trials.values()):
             self._on_failed(trial, Failed(cause="user_error", evidence=event.evidence, place=event.evidence))
@@ -181,7 +181,7 @@ class TrialEvents:
         return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self.trials.values())
 
 
-def _record(trial: TrialRun, failure: Failed, *, was_retried: bool) -> FailureRecord:
+def _record(trial: Trial, failure: Failed, *, was_retried: bool) -> FailureRecord:
     return FailureRecord(
         number=trial.number,
         attempt=trial.attempts,

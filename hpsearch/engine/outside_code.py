@@ -46,7 +46,7 @@ class OutsideCode:
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
-        self._ledger.remark(self._record, text)
+        self._ledger.add_note(self._record, text)
 
 
 def _shown(path: str) -> str:

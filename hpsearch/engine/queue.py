@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import final
 
 from hpsearch.engine.status import Kind
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Point
 from hpsearch.spec.sweep import Sweep
@@ -18,7 +18,7 @@ LOOK_AGAIN_S = 1.0
 
 
 @final
-class LineUp:
+class TrialQueue:
     """Names the next trial; starts nothing and writes nothing."""
 
     def __init__(
@@ -27,7 +27,7 @@ class LineUp:
         sweep: Sweep,
         searcher: Searcher,
         rule: StoppingRule,
-        trials: Mapping[int, TrialRun],
+        trials: Mapping[int, Trial],
         running: Collection[int],
         clock: Callable[[], float],
     ) -> None:
@@ -52,7 +52,7 @@ class LineUp:
         """Trial `number` of an earlier run of this sweep tries `point`, which is not to be proposed again."""
         self._searcher.adopt(number, point)
 
-    def learn(self, trial: TrialRun) -> None:
+    def learn(self, trial: Trial) -> None:
         """Let the searcher learn from a trial that is over, or waits; should that go on, it is told again."""
         outcome = trial.outcome
         if outcome is not None:
@@ -60,7 +60,7 @@ class LineUp:
         elif not trial.told:
             self._searcher.drop(trial.number)
 
-    def learn_of_pause(self, trial: TrialRun, *, after: int) -> None:
+    def learn_of_pause(self, trial: Trial, *, after: int) -> None:
         """Let the searcher learn what it learned when the trial, which has gone on since, was paused after an epoch."""
         losses = {epoch: loss for epoch, loss in trial.losses.items() if epoch <= after}
         self._tell(trial, Outcome(number=trial.number, point=trial.point, state="stopped", losses=losses))
@@ -103,7 +103,7 @@ class LineUp:
             return "rung", f"{begun}; {paused} are paused at rungs until the {running} that run have reported"
         return "begun", f"{begun}, {running} still run"
 
-    def next(self, *, is_idle: bool) -> TrialRun | None:
+    def next(self, *, is_idle: bool) -> Trial | None:
         """The next trial, new ones with a row of 0; None if none is ready.
 
         Args:
@@ -123,29 +123,29 @@ class LineUp:
             return self._promoted(self._rule.promote(at_end=True))
         return trial_or_none
 
-    def _tell(self, trial: TrialRun, outcome: Outcome) -> None:
+    def _tell(self, trial: Trial, outcome: Outcome) -> None:
         trial.told = True
         self._searcher.tell(outcome)
 
-    def _promoted(self, number: int | None) -> TrialRun | None:
+    def _promoted(self, number: int | None) -> Trial | None:
         """After a restart a rule may name a trial that was promoted before it, and runs or failed since: skip it."""
         while number is not None and self._is_over(self._trials[number]):
             number = self._rule.promote()
         return None if number is None else self._trials[number]
 
-    def _is_over(self, trial: TrialRun) -> bool:
+    def _is_over(self, trial: Trial) -> bool:
         """Whether a trial must not go on, whatever the rule believes: it runs, failed, or came to its own end."""
         return trial.number in self._running or trial.is_final or trial.state in ("running", "queued", "failed")
 
-    def _new(self) -> TrialRun | None:
+    def _new(self) -> Trial | None:
         number = len(self._trials) + 1
         if self._exhausted or number > self._max_trials:
             return None
         point: Point | None = self._searcher.ask(number)
         self._exhausted = point is None
-        return None if point is None else TrialRun(number=number, point=point, row=0)
+        return None if point is None else Trial(number=number, point=point, row=0)
 
-    def _due(self) -> TrialRun | None:
+    def _due(self) -> Trial | None:
         now = self._clock()
         number = next((number for number, due in self._elsewhere.items() if due <= now), None)
         if number is None:

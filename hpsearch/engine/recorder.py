@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.engine.queue import LineUp
-from hpsearch.engine.retention import Checkpoints
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.queue import TrialQueue
+from hpsearch.engine.retention import CheckpointRetention
+from hpsearch.engine.trial import Trial
 from hpsearch.errors import CAUSE_CLASSES
 from hpsearch.ledger.checkpoints import checkpoint_path, drop_later, newest_epoch
 from hpsearch.ledger.records import CODE_DIGITS, OVER_STATES, FailureRecord, SweepRecord, TrialState
@@ -24,7 +24,7 @@ UNKNOWN = "unknown"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TrialWriter:
+class TrialRecorder:
     """Writes trials of one sweep; decides nothing about them but what is kept of them on disk."""
 
     sweep: Sweep
@@ -33,16 +33,16 @@ class TrialWriter:
     """Where they are written."""
     record: SweepRecord
     """The same sweep in the ledger."""
-    trials: Mapping[int, TrialRun]
+    trials: Mapping[int, Trial]
     """Every trial so far; the caller adds to it."""
-    line_up: LineUp
+    line_up: TrialQueue
     """Knows who goes further, and so needs its checkpoint."""
-    checkpoints: Checkpoints | None
+    checkpoints: CheckpointRetention | None
     """Which of them are of use; None keeps them all."""
     code_hash: str | None
     """Of the code that trials begin with; None if it can't be known."""
 
-    def begin(self, trial: TrialRun) -> None:
+    def begin(self, trial: Trial) -> None:
         """The trial, new or known, is `running`; while it is, its checkpoints come and go, and its row names none."""
         trial.state, trial.cause, trial.evidence = "running", None, None
         trial.attempts = max(trial.attempts, 1)
@@ -69,7 +69,7 @@ class TrialWriter:
             code=trial.code,
         )
 
-    def note_code(self, trial: TrialRun) -> None:
+    def note_code(self, trial: Trial) -> None:
         """A slot is about to train the trial: where its epochs on record are of other code, it is of both from here."""
         if not trial.code and trial.fingerprint is not None:
             return  # an old ledger does not say; but it knew
@@ -79,7 +79,7 @@ class TrialWriter:
         trial.code, trial.fingerprint = ", ".join([*known, this]), None
         self.ledger.update_trial(trial.row, code=trial.code, fingerprint=None)
 
-    def wait_for(self, trial: TrialRun, holder: str) -> None:
+    def wait_for(self, trial: Trial, holder: str) -> None:
         """The trial that has just begun is `queued` instead: another process trains the same, as `holder`."""
         trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
         self.ledger.update_trial(
@@ -90,23 +90,23 @@ class TrialWriter:
             checkpoint_epoch=trial.checkpoint_epoch,
         )
 
-    def disown(self, trial: TrialRun) -> None:
+    def disown(self, trial: Trial) -> None:
         """Epochs to come are trained with other code or data than those on record: no other trial is its equal."""
         trial.fingerprint = None
         self.ledger.update_trial(trial.row, fingerprint=None)
 
-    def look_at_checkpoint(self, trial: TrialRun) -> None:
+    def look_at_checkpoint(self, trial: Trial) -> None:
         """Its newest checkpoint is what is on disk of its epochs; to be called where no slot has just said so."""
         trial.checkpoint_epoch = newest_epoch(self._checkpoint_dir(trial), at_most=trial.epochs)
 
-    def correct_checkpoint(self, trial: TrialRun) -> None:
+    def correct_checkpoint(self, trial: Trial) -> None:
         """Its row is made to name the newest checkpoint on disk where that which it names is not there."""
         named = trial.checkpoint_epoch
         if named is not None and checkpoint_path(self._checkpoint_dir(trial), named) is None:
             self.look_at_checkpoint(trial)
             self.ledger.update_trial(trial.row, checkpoint_epoch=trial.checkpoint_epoch)
 
-    def requeue(self, trial: TrialRun, evidence: str, *, failure: FailureRecord | None = None) -> None:
+    def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
         """The trial is `queued` for another attempt."""
         trial.state, trial.evidence = "queued", evidence
         trial.fold_time()
@@ -115,7 +115,7 @@ class TrialWriter:
             trial.row, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
         )
 
-    def close(self, trial: TrialRun, state: TrialState, *, failure: FailureRecord | None = None) -> None:
+    def close(self, trial: Trial, state: TrialState, *, failure: FailureRecord | None = None) -> None:
         """The trial leaves its slot for good, or for as long as it is paused or interrupted."""
         trial.state = shown_state(trial, state)
         if trial.checkpoint_epoch is None or state in ("failed", "interrupted"):
@@ -142,50 +142,50 @@ class TrialWriter:
             )
         trial.fold_time()
 
-    def give_up(self, trial: TrialRun) -> None:
+    def give_up(self, trial: Trial) -> None:
         """The trial that was paused is `stopped`: nobody will promote it."""
         trial.state = shown_state(trial, "stopped")
         with self._freeing(trial):
             self.ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
 
-    def rank(self, trial: TrialRun) -> None:
+    def rank(self, trial: Trial) -> None:
         """An earlier run of the sweep has closed the trial: its checkpoint, if kept, is as good as its losses."""
         self._of_no_use(trial)
 
     @contextmanager
-    def _freeing(self, trial: TrialRun) -> Iterator[None]:
+    def _freeing(self, trial: Trial) -> Iterator[None]:
         """What is written in the block says too which checkpoints are gone; they are removed after it."""
         gone = self._of_no_use(trial)
         for each in gone:
             each.checkpoint_epoch = None
-        with self.ledger.together():
+        with self.ledger.transaction():
             yield
             if others := [each.row for each in gone if each is not trial]:
                 self.ledger.free(others)
         if self.checkpoints is not None:
             self.checkpoints.remove(each.number for each in gone)
 
-    def _of_no_use(self, trial: TrialRun) -> list[TrialRun]:
+    def _of_no_use(self, trial: Trial) -> list[Trial]:
         """Trials whose checkpoints nobody will go on from, now that this one is over."""
         if self.checkpoints is None or trial.state not in OVER_STATES:
             return []
         if trial.state == "failed":
             mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
             return [] if mends else [trial]
-        found = (self.trials[number] for number in self.checkpoints.of_no_use(trial.number, trial.losses))
+        found = (self.trials[number] for number in self.checkpoints.expired(trial.number, trial.losses))
         return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
 
     @property
     def _code(self) -> str | None:
         return self.code_hash and self.code_hash[:CODE_DIGITS]
 
-    def _checkpoint_dir(self, trial: TrialRun) -> Path:
+    def _checkpoint_dir(self, trial: Trial) -> Path:
         return checkpoint_dir(self.ledger.home / self.record.folder, trial.number)
 
-    def _goes_on(self, trial: TrialRun) -> bool:
+    def _goes_on(self, trial: Trial) -> bool:
         return trial.state not in OVER_STATES or self.line_up.shall_go_further(trial.number)
 
 
-def shown_state(trial: TrialRun, state: TrialState) -> TrialState:
+def shown_state(trial: Trial, state: TrialState) -> TrialState:
     """`reused` for a trial that is over without having had a slot."""
     return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.trained else state

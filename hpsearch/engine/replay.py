@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import final
 
 from hpsearch.engine.failure_policy import FailurePolicy
-from hpsearch.engine.queue import LineUp
-from hpsearch.engine.recorder import TrialWriter
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.queue import TrialQueue
+from hpsearch.engine.recorder import TrialRecorder
+from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.protocol import Failed
 from hpsearch.spec.sweep import Sweep
-from hpsearch.stopping import Decision, Replaceable
+from hpsearch.stopping import Decision, FallbackRule
 
 
 @final
@@ -33,15 +33,15 @@ class Replay:
     """As the earlier run left it."""
     ledger: Ledger
     """Where both are."""
-    trials: dict[int, TrialRun]
+    trials: dict[int, Trial]
     """The engine's, empty."""
-    rule: Replaceable
+    rule: FallbackRule
     """Has heard nothing yet."""
-    line_up: LineUp
+    line_up: TrialQueue
     """Of a searcher that has heard nothing but priors."""
     policy: FailurePolicy
     """Has seen no failure yet."""
-    writer: TrialWriter
+    writer: TrialRecorder
     """Knows which checkpoints are there, and which are of use."""
     last_epoch: int | None
     """`limits.epochs` of the earlier run."""
@@ -56,13 +56,13 @@ class Replay:
         if self.record.can_pause is False or (self.record.can_pause is None and _never_paused(trials)):
             self.rule.stop_from_now_on()
         for record in trials:
-            self.trials[record.number] = TrialRun.from_record(record)
+            self.trials[record.number] = Trial.from_record(record)
         reports = list(reports)
         self._note(reports)
         for trial in self.trials.values():
             self.writer.correct_checkpoint(trial)
         if self.retry_failed:
-            self.ledger.forgive(record.id for record in trials if record.state == "failed")
+            self.ledger.reset_failures(record.id for record in trials if record.state == "failed")
         self._remember(failures)
         for trial in self.trials.values():
             if self.retry_failed and trial.state == "failed":
@@ -123,7 +123,7 @@ class Replay:
                 else:
                     self.policy.failed(trial, event, any_success=True)
 
-    def _take_over(self, trial: TrialRun, decision: Decision | None) -> None:
+    def _take_over(self, trial: Trial, decision: Decision | None) -> None:
         """Trials that ran or waited are tried again; finished ones may go further than they were asked to."""
         if self._is_under_way(trial):
             trial.state = "queued"
@@ -138,7 +138,7 @@ class Replay:
             elif decision is Decision.PAUSE:
                 trial.state = "paused"
 
-    def _is_under_way(self, trial: TrialRun) -> bool:
+    def _is_under_way(self, trial: Trial) -> bool:
         return trial.state in ("queued", "running", "interrupted")
 
 

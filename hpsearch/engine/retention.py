@@ -17,15 +17,15 @@ from typing import final
 from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.paths import checkpoint_dir
 from hpsearch.spec.sweep import Sweep
-from hpsearch.stopping import has_explorers, make_stopping_rule
-from hpsearch.stopping.rungs import Explores, nobody
+from hpsearch.stopping import interleaves_random, make_stopping_rule
+from hpsearch.stopping.rungs import IsRandom, never_random
 
 
 @final
-class Checkpoints:
+class CheckpointRetention:
     """The checkpoints of one running sweep; no step takes longer with more trials but the shift of a list."""
 
-    def __init__(self, sweep: Sweep, folder: Path, *, explores: Explores = nobody) -> None:
+    def __init__(self, sweep: Sweep, folder: Path, *, is_random: IsRandom = never_random) -> None:
         """Nothing is over yet.
 
         Args:
@@ -36,7 +36,7 @@ class Checkpoints:
         keep = sweep.limits.checkpoints
         self._folder, self._keeps_all = folder, keep == "all"
         rungs = [*make_stopping_rule(sweep).rungs(), *([sweep.max_epochs] if sweep.max_epochs else [])]
-        self._apart = explores if has_explorers(sweep) else nobody
+        self._apart = is_random if interleaves_random(sweep) else never_random
         eta = sweep.early_terminate.eta
         self._rungs = {
             (epoch, group): _Top(places=max(sweep.max_trials // eta**rung, 1), share=eta)
@@ -46,7 +46,7 @@ class Checkpoints:
         self._best = _Top(places=0 if keep == "all" else keep)
         self._tops: Counter[int] = Counter()
 
-    def of_no_use(self, number: int, losses: Mapping[int, float]) -> list[int]:
+    def expired(self, number: int, losses: Mapping[int, float]) -> list[int]:
         """Trial `number` has succeeded with these losses; trials, it among them or not, that are in no top any more."""
         if self._keeps_all or not losses:
             return []

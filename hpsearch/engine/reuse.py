@@ -5,39 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from hpsearch.engine.outcomes import TrialEvents
-from hpsearch.engine.queue import LineUp
-from hpsearch.engine.recorder import TrialWriter
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.outcomes import Outcomes
+from hpsearch.engine.queue import TrialQueue
+from hpsearch.engine.recorder import TrialRecorder
+from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import TrialState
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Known, Memory
+from hpsearch.ledger.trial_cache import Known, TrialCache
 from hpsearch.slots.protocol import Report
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class TrialReuse:
     """Begins the trials of one sweep, and answers what it can in place of a slot."""
 
     ledger: Ledger
     """Where trials are written."""
-    memory: Memory | None
+    memory: TrialCache | None
     """Finds equal trials; None finds none."""
-    trials: dict[int, TrialRun]
+    trials: dict[int, Trial]
     """Every trial so far; those that begin are added."""
-    line_up: LineUp
+    line_up: TrialQueue
     """Is told whom to look at later."""
-    writer: TrialWriter
+    writer: TrialRecorder
     """Writes trials."""
-    events: TrialEvents
+    events: Outcomes
     """Takes in what the ledger answers, as it does what slots say."""
 
-    def begin(self, trial: TrialRun) -> bool:
+    def begin(self, trial: Trial) -> bool:
         """Begin a trial; whether it needs a slot now."""
         return self._is_ours(trial) and not self._is_answered(trial)
 
-    def _is_ours(self, trial: TrialRun) -> bool:
+    def _is_ours(self, trial: Trial) -> bool:
         """Begin a trial, in the ledger first; false while another process trains the same: others go before it then."""
         memory = self.memory
         if memory is not None and trial.state == "queued" and trial.row and memory.is_busy(trial.fingerprint):
@@ -45,7 +45,7 @@ class Answers:
             return False
         if trial.epochs == 0 and memory is not None:
             trial.fingerprint = memory.fingerprint(trial.point)
-        with self.ledger.together():
+        with self.ledger.transaction():
             self.writer.begin(trial)
             holder = None if self._has_changed(trial) else self._claim(trial)
             if holder is not None:
@@ -55,19 +55,19 @@ class Answers:
             self.line_up.look_later(trial.number)
         return holder is None
 
-    def _claim(self, trial: TrialRun) -> str | None:
+    def _claim(self, trial: Trial) -> str | None:
         return None if self.memory is None else self.memory.claim(trial.fingerprint, trial.number)
 
-    def _has_changed(self, trial: TrialRun) -> bool:
+    def _has_changed(self, trial: Trial) -> bool:
         """Whether code, data or hpsearch itself are not those that its epochs on record were trained with."""
         memory = self.memory
         return memory is not None and trial.fingerprint not in (None, memory.fingerprint(trial.point))
 
-    def _is_answered(self, trial: TrialRun) -> bool:
+    def _is_answered(self, trial: Trial) -> bool:
         """Give a trial the epochs that an equal one has on record; whether it needs no slot any more."""
         if self.memory is None:
             return False
-        known = self.memory.recall(trial.fingerprint, row=trial.row, losses=trial.losses)
+        known = self.memory.lookup(trial.fingerprint, row=trial.row, losses=trial.losses)
         if known is not None:
             trial.reused_from, trial.past_s = known.name, 0.0
             state = self._hear(trial, known)
@@ -81,7 +81,7 @@ class Answers:
             self.writer.disown(trial)
         return False
 
-    def _hear(self, trial: TrialRun, known: Known) -> TrialState | None:
+    def _hear(self, trial: Trial, known: Known) -> TrialState | None:
         """Let a trial have the epochs of an equal one; the state in which that leaves it, None if it needs a slot."""
         for each in known.reports[trial.epochs :]:
             trial.elapsed_s = each.elapsed_s
@@ -91,7 +91,7 @@ class Answers:
                 return state
         return "done" if known.complete else None
 
-    def _borrow_checkpoint(self, trial: TrialRun) -> None:
+    def _borrow_checkpoint(self, trial: Trial) -> None:
         """Its folder has the newest checkpoint that an equal trial has of its epochs; the row is to name what is there.
 
         To be called before the row is written: a row never names files that are still to come.

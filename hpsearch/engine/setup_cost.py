@@ -45,4 +45,4 @@ class SetupCost:
             " hpsearch.shared_data loads data once for all, and isolation: slot imports once for all"
         )
         self.notes.append(note)
-        self._ledger.remark(self._record, note)
+        self._ledger.add_note(self._record, note)

@@ -34,7 +34,7 @@ class Wait:
 
 
 @final
-class Waiting:
+class IdleReasons:
     """The reasons of now."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -65,10 +65,10 @@ class Waiting:
 
 
 @final
-class Ending:
+class StopState:
     """Of one running sweep."""
 
-    def __init__(self, waiting: Waiting) -> None:
+    def __init__(self, waiting: IdleReasons) -> None:
         """The sweep goes on until nothing is left to do.
 
         Args:

@@ -14,7 +14,7 @@ from hpsearch.space.space import Point
 
 
 @dataclass(kw_only=True)
-class TrialRun:
+class Trial:
     """What the engine knows of one trial; the ledger has the same."""
 
     number: int
@@ -62,7 +62,7 @@ class TrialRun:
         return Outcome(number=self.number, point=self.point, state=state, losses=dict(self.losses), cause=self.cause)
 
     @classmethod
-    def from_record(cls, record: TrialRecord) -> TrialRun:
+    def from_record(cls, record: TrialRecord) -> Trial:
         """A trial as the ledger has it, without its reports."""
         return cls(
             number=record.number,

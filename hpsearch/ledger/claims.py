@@ -60,7 +60,7 @@ class Claims:
             None if it is claimed for this sweep now; else who has it, perhaps in a process that is dead.
         """
         claims = schema.claims
-        with self._ledger.together() as connection:
+        with self._ledger.transaction() as connection:
             ours = sa.update(claims).where(claims.c.fingerprint == fingerprint, claims.c.sweep_id == sweep.id)
             if connection.execute(ours.values(number=number)).rowcount == 1:
                 return None
@@ -85,6 +85,6 @@ class Claims:
     def void(self, fingerprint: str, claim: Claim) -> None:
         """Take a claim away whose holder is dead."""
         claims = schema.claims
-        with self._ledger.together() as connection:
+        with self._ledger.transaction() as connection:
             its = (claims.c.fingerprint == fingerprint, claims.c.sweep_id == claim.sweep_id)
             connection.execute(sa.delete(claims).where(*its))

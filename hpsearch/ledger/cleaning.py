@@ -15,7 +15,7 @@ from hpsearch.spec.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaned:
+class CleanupResult:
     """What `clean` did, or would do."""
 
     sweep: str
@@ -28,7 +28,7 @@ class Cleaned:
     """Whose checkpoints stay."""
 
 
-def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Cleaned:
+def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> CleanupResult:
     """Remove the checkpoints that a sweep no longer needs.
 
     A sweep that ended keeps those of its best `limits.checkpoints` trials alone; should it be given more epochs later,
@@ -57,7 +57,7 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Clea
             ledger.free(trial.id for trial in dropped)
             for trial in dropped:
                 remove_checkpoints(checkpoint_dir(home / sweep.folder, trial.number))
-    return Cleaned(
+    return CleanupResult(
         sweep=name,
         freed_bytes=sum(sizes[trial.number] for trial in dropped),
         trials=tuple(trial.number for trial in dropped),

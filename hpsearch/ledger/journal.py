@@ -70,7 +70,7 @@ class Journal:
         if self._unforced and self._clock() - self._unforced_since >= SYNC_S:
             self._force()
 
-    def take_back(self) -> None:
+    def rollback(self) -> None:
         """The ledger has not committed what was told or written.
 
         Raises:

@@ -73,9 +73,9 @@ class Ledger(Queries):
         """A connection that sees what is committed, and what the block of `together` around it has written."""
         return self._transactions.reading()
 
-    def together(self) -> AbstractContextManager[Connection]:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """What is written in the block is committed at its end, all of it or nothing."""
-        return self._transactions.together()
+        return self._transactions.transaction()
 
     def wait_before_commits(self, wait: Callable[[], None]) -> None:
         """Call this before each transaction, which begins when it comes back."""
@@ -114,7 +114,7 @@ class Ledger(Queries):
             "can_pause": True,
         }
         try:
-            with self.together() as connection:
+            with self.transaction() as connection:
                 connection.execute(sa.insert(schema.sweeps).values(row))
                 self._transactions.tell(name, "sweep", row)
         except IntegrityError as error:
@@ -144,7 +144,7 @@ class Ledger(Queries):
     def forget_sweep(self, sweep: SweepRecord) -> None:
         """Take a sweep out of the ledger that never trained an epoch itself, so that its name is free."""
         ours = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)
-        with self.together() as connection:
+        with self.transaction() as connection:
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
             for table in (schema.failures, schema.reports):  # what stayed would be the next trial's of that id
                 connection.execute(sa.delete(table).where(table.c.trial_id.in_(ours)))
@@ -154,11 +154,11 @@ class Ledger(Queries):
 
     def end_sweep(self, sweep: SweepRecord, state: SweepState, reason: str | None = None) -> None:
         """Record how a sweep ended; it claims nothing any more."""
-        with self.together() as connection:
+        with self.transaction() as connection:
             self._update_sweep(sweep, {"state": state, "reason": reason, "ended_at": now()})
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
 
-    def remark(self, sweep: SweepRecord, text: str) -> None:
+    def add_note(self, sweep: SweepRecord, text: str) -> None:
         """Add to the reason for which a sweep ended, unless it says so already."""
         known = self.sweep(sweep.name).reason
         if known is None or text not in known:
@@ -202,7 +202,7 @@ class Ledger(Queries):
             "epochs_trained": 0,
             "started_at": now(),
         }
-        with self.together() as connection:
+        with self.transaction() as connection:
             key = connection.execute(sa.insert(schema.trials).values(row)).inserted_primary_key
             assert key is not None
             self._transactions.place(int(key[0]), sweep.folder, number)
@@ -222,7 +222,7 @@ class Ledger(Queries):
         if isinstance(values.get("last_metrics"), Mapping):
             values["last_metrics"] = json.dumps(values["last_metrics"])
         trials, claims = schema.trials, schema.claims
-        with self.together() as connection:
+        with self.transaction() as connection:
             connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(values))
             self._transactions.tell_of_trial(trial_id, "trial", values)
             if values.get("state", "running") not in UNDER_WAY_STATES:
@@ -237,17 +237,17 @@ class Ledger(Queries):
     def free(self, trial_ids: Iterable[int]) -> None:
         """The checkpoints of these trials are about to be removed."""
         freed = list(trial_ids)
-        with self.together() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 sa.update(schema.trials).where(schema.trials.c.id.in_(freed)).values(checkpoint_epoch=None)
             )
             for each in freed:
                 self._transactions.tell_of_trial(each, "trial", {"checkpoint_epoch": None})
 
-    def forgive(self, trial_ids: Iterable[int]) -> None:
+    def reset_failures(self, trial_ids: Iterable[int]) -> None:
         """The failures of these trials so far count no more: the user wants them tried again."""
         trial_ids = list(trial_ids)
-        with self.together() as connection:
+        with self.transaction() as connection:
             theirs = schema.failures.c.trial_id.in_(trial_ids)
             connection.execute(sa.update(schema.failures).where(theirs).values(counts=False))
             for trial_id in trial_ids:
@@ -259,7 +259,7 @@ class Ledger(Queries):
         self._transactions.hold(row)
 
     def _update_sweep(self, sweep: SweepRecord, values: Mapping[str, Any]) -> None:
-        with self.together() as connection:
+        with self.transaction() as connection:
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
             self._transactions.tell(sweep.folder, "sweep", values)
 

@@ -61,7 +61,7 @@ class Transactions:
             yield connection
 
     @contextmanager
-    def together(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """What is written in the block is committed at its end, all of it or nothing; one within another is part of it.
 
         The reports that are held back go with it; if it fails they stay.
@@ -97,7 +97,7 @@ class Transactions:
     def flush(self) -> None:
         """Commit every report."""
         if self._held:
-            with self.together():
+            with self.transaction():
                 pass
 
     def tell(self, folder: str, kind: str, *values: Any) -> None:
@@ -129,12 +129,12 @@ class Transactions:
     @contextmanager
     def _journaled(self) -> Iterator[None]:
         """What was told to the journal stays there if the block ends well, and is taken back if not."""
-        self._journal.take_back()  # where it could not be said when it failed
+        self._journal.rollback()  # where it could not be said when it failed
         try:
             yield
         except BaseException:
             with suppress(OSError):
-                self._journal.take_back()
+                self._journal.rollback()
             raise
         self._journal.committed()
 

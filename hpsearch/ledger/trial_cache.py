@@ -30,7 +30,7 @@ class Known:
 
 
 @final
-class Memory:
+class TrialCache:
     """Looks up what is known of a point, for one sweep, and keeps others from training the same meanwhile."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Memory:
         holder = None if self._again or fingerprint is None else self._claims.holder(fingerprint)
         return holder is not None and holder.sweep_id != self._record.id and self._is_alive(holder)
 
-    def recall(self, fingerprint: str | None, *, row: int, losses: Mapping[int, float]) -> Known | None:
+    def lookup(self, fingerprint: str | None, *, row: int, losses: Mapping[int, float]) -> Known | None:
         """The trial that went furthest with this fingerprint, further than the one that asks.
 
         Args:

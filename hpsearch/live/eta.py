@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
@@ -49,7 +49,7 @@ class Job:
 class Work:
     """What is left to train."""
 
-    under_way: tuple[tuple[TrialRun, float], ...]
+    under_way: tuple[tuple[Trial, float], ...]
     """Trials that run or wait for another attempt, and the epochs to the end of their stage."""
     coming: tuple[Job, ...]
     """What has not begun, in the order in which it will."""
@@ -74,20 +74,20 @@ class Forecast:
         """Epochs after which trial `number` may be paused or stopped by its rank, rising."""
         return self._rungs[number - 1] if number <= len(self._rungs) else self._rule.rungs_of(number)
 
-    def left(self, trials: Iterable[TrialRun]) -> Work | None:
+    def left(self, trials: Iterable[Trial]) -> Work | None:
         """The work that is left; None where nobody knows how long a trial is, since none has come to its end."""
         trials = list(trials)
         last = self._last or max((trial.epochs for trial in trials if trial.state == "done"), default=None)
         if last is None:
             return None
-        groups: dict[tuple[int, ...], list[TrialRun]] = {rungs: [] for rungs in self._totals}
+        groups: dict[tuple[int, ...], list[Trial]] = {rungs: [] for rungs in self._totals}
         for trial in trials:
             groups.setdefault(self.rungs_of(trial.number), []).append(trial)
         parts = [self._part(rungs, groups[rungs], last) for rungs in groups]
         coming = sorted((job for part in parts for job in part.coming), key=lambda job: (job.place, job.stage))
         return Work(under_way=tuple(each for part in parts for each in part.under_way), coming=tuple(coming))
 
-    def _part(self, rungs: tuple[int, ...], trials: Sequence[TrialRun], last: int) -> Work:
+    def _part(self, rungs: tuple[int, ...], trials: Sequence[Trial], last: int) -> Work:
         stages = (*(rung for rung in rungs if rung < last), last)
         if len(stages) > 1:
             return _by_stages(stages, trials, total=self._totals[rungs], share=1 / self._stopping.eta)
@@ -95,7 +95,7 @@ class Forecast:
         return _by_survival(last, trials, total=self._totals[rungs], grace=grace)
 
 
-def _by_stages(stages: Stages, trials: Sequence[TrialRun], *, total: int, share: float) -> Work:
+def _by_stages(stages: Stages, trials: Sequence[Trial], *, total: int, share: float) -> Work:
     under_way = [
         (trial, float(stages[bisect_right(stages, trial.epochs)] - trial.epochs))
         for trial in trials
@@ -124,14 +124,14 @@ def _jobs(count: float, stage: int, epochs: float) -> list[Job]:
     return [Job(place=(i + 0.5) / len(lengths), stage=stage, epochs=each) for i, each in enumerate(lengths)]
 
 
-def _mean_length(gone: Sequence[TrialRun], begin: int, end: int) -> float:
+def _mean_length(gone: Sequence[Trial], begin: int, end: int) -> float:
     """Epochs that a trial spends in a stage: those that failed, or came to their own end, spend fewer."""
     early = [trial.epochs - begin for trial in gone if trial.epochs < end]
     spent = sum(early) + (len(gone) - len(early)) * (end - begin)
     return (spent + (end - begin)) / (len(gone) + 1)
 
 
-def _by_survival(last: int, trials: Sequence[TrialRun], *, total: int, grace: int | None) -> Work:
+def _by_survival(last: int, trials: Sequence[Trial], *, total: int, grace: int | None) -> Work:
     """One stage; with a grace, one of two trials that nobody has seen is stopped right after it."""
     prior = [last] if grace is None else [grace, last]
     ends = Counter(trial.epochs for trial in trials if trial.state not in UNDER_WAY_STATES and trial.epochs < last)
@@ -165,12 +165,12 @@ def _mean_left(curve: Sequence[tuple[int, float]], epoch: int, last: int) -> flo
 class Pace:
     """Seconds that an epoch takes, and how much of its time a slot with a trial trains."""
 
-    def __init__(self, trials: Iterable[TrialRun], *, now: float) -> None:
+    def __init__(self, trials: Iterable[Trial], *, now: float) -> None:
         """Begin to measure; what was trained before does not count for the second."""
         self._known_s = _trained_s(trials)
         self._looked_at, self._held_s = now, 0.0
 
-    def seconds(self, work: Work, trials: Iterable[TrialRun], *, concurrent: int, now: float) -> float | None:
+    def seconds(self, work: Work, trials: Iterable[Trial], *, concurrent: int, now: float) -> float | None:
         """Seconds that `work` takes on `concurrent` slots; None before the first epoch. To be asked once a second."""
         trials = list(trials)
         held = sum(trial.state == "running" for trial in trials)
@@ -186,11 +186,11 @@ class Pace:
         return _laid_out(work, speeds, concurrent=concurrent) / busy
 
 
-def _trained_s(trials: Iterable[TrialRun]) -> float:
+def _trained_s(trials: Iterable[Trial]) -> float:
     return sum(trial.past_s + trial.elapsed_s for trial in trials)
 
 
-def _speeds(trials: Iterable[TrialRun]) -> list[float]:
+def _speeds(trials: Iterable[Trial]) -> list[float]:
     """Seconds an epoch of each trial that has trained one, rising; a slot's first epoch is no measure."""
     speeds = sorted((trial.past_s + trial.elapsed_s) / trial.epochs for trial in trials if trial.epochs)
     speeds = [speed for speed in speeds if speed > 0]

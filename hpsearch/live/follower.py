@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import final
 
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.live.progress import Outlook, Standing
+from hpsearch.live.progress import DriverStatus, SweepProgress
 from hpsearch.live.status_file import Notice, read_notice
 from hpsearch.paths import home_option, trial_dir
-from hpsearch.slots.process_file import Roster, roster_of
+from hpsearch.slots.process_file import TrialProcesses, roster_of
 from hpsearch.spec.sweep import Sweep
 
 CURVES = 40
@@ -23,26 +23,26 @@ CURVES = 40
 
 
 @final
-class Follower:
-    """Keeps `trials` and `standing` up to date; `look` before they are read."""
+class LedgerFollower:
+    """Keeps `trials` and `progress` up to date; `look` before they are read."""
 
     def __init__(self, ledger: Ledger, record: SweepRecord) -> None:
         self.record, self.sweep = record, Sweep.from_stored(record.spec)
-        self.trials: dict[int, TrialRun] = {}
+        self.trials: dict[int, Trial] = {}
         self.runs = False
         self.notice: Notice | None = None
-        self.rosters: dict[int, Roster] = {}
+        self.rosters: dict[int, TrialProcesses] = {}
         self._ledger, self._folder = ledger, ledger.home / record.folder
         self._records: dict[int, TrialRecord] = {}
         self.look()
-        self.standing = Standing(
+        self.progress = SweepProgress(
             self.sweep, self.trials, self._outlook, trains=lambda trial: trial.number in self.rosters
         )
         over = [each for each in self._records.values() if self.trials[each.number].state not in UNDER_WAY_STATES]
         for each in sorted(over, key=_ended):
-            self.standing.on_end(self.trials[each.number])
+            self.progress.on_end(self.trials[each.number])
 
-    def look(self, on_end: Callable[[TrialRun], None] | None = None) -> None:
+    def look(self, on_end: Callable[[Trial], None] | None = None) -> None:
         """Read what is new.
 
         Args:
@@ -60,7 +60,7 @@ class Follower:
         self.rosters = {each.number: roster for each in records if (roster := self._roster(each)) is not None}
         for each in changed if before else ():
             if each.state not in UNDER_WAY_STATES:
-                self.standing.on_end(self.trials[each.number])
+                self.progress.on_end(self.trials[each.number])
                 if on_end is not None:
                     on_end(self.trials[each.number])
 
@@ -86,9 +86,9 @@ class Follower:
         known = self._records.get(record.number)
         return known is None or record.state == "running" or known != record
 
-    def _trial(self, record: TrialRecord) -> TrialRun:
+    def _trial(self, record: TrialRecord) -> Trial:
         """A trial whose curve is known already keeps it."""
-        trial, known = TrialRun.from_record(record), self.trials.get(record.number)
+        trial, known = Trial.from_record(record), self.trials.get(record.number)
         if known is not None:
             trial.losses, trial.best_epoch, trial.epochs = known.losses, known.best_epoch, known.epochs
             trial.past_s = max(trial.past_s, known.past_s)
@@ -121,15 +121,15 @@ class Follower:
             trial.note_epoch(report.epoch, report.metrics, loss=self.record.sign * report.metrics[self.record.metric])
             trial.past_s = max(trial.past_s, report.elapsed_s)
 
-    def _roster(self, record: TrialRecord) -> Roster | None:
+    def _roster(self, record: TrialRecord) -> TrialProcesses | None:
         if not self.runs or record.state != "running":
             return None
         return roster_of(trial_dir(self._folder, record.number), attempt=record.attempts)
 
-    def _outlook(self) -> Outlook:
+    def _outlook(self) -> DriverStatus:
         if self.notice is not None:
             return self.notice.outlook()
-        return Outlook(concurrent=max(sum(trial.state == "running" for trial in self.trials.values()), 1))
+        return DriverStatus(concurrent=max(sum(trial.state == "running" for trial in self.trials.values()), 1))
 
 
 def _ended(record: TrialRecord) -> str:

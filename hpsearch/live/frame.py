@@ -9,7 +9,7 @@ from typing import Literal
 
 from hpsearch.engine.status import Wait
 from hpsearch.live.cells import BARS, cut
-from hpsearch.live.progress import Standing, headline
+from hpsearch.live.progress import SweepProgress, headline
 from hpsearch.live.table import Column, columns_of, fit, rows_of, text_lines
 from hpsearch.text import duration_text, printable
 
@@ -29,20 +29,22 @@ class Beside:
     """Number of a trial to its texts in them."""
 
 
-def frame(standing: Standing, *, width: int, height: int, bars: str = BARS, beside: Beside | None = None) -> list[Line]:
+def frame(
+    progress: SweepProgress, *, width: int, height: int, bars: str = BARS, beside: Beside | None = None
+) -> list[Line]:
     """At most `height` lines of at most `width` characters; what is left out is counted in the last one."""
     beside = beside or Beside()
     above = [
-        *wrapped(f"{standing.sweep.name} | {headline(standing)}".split(" | "), width),
+        *wrapped(f"{progress.sweep.name} | {headline(progress)}".split(" | "), width),
         *map(printable, beside.notes),
     ]
-    wait = standing.wait
+    wait = progress.wait
     if wait is not None:
-        above.append(wait_line(wait, standing.waits_s(wait)))
+        above.append(wait_line(wait, progress.waits_s(wait)))
     max_rows = max(height - len(above) - 2, 1)  # titles, and what finds no room
-    rows, num_hidden = rows_of(standing, max_rows, bars=bars)
+    rows, num_hidden = rows_of(progress, max_rows, bars=bars)
     rows = [replace(row, cells={**row.cells, **(beside.cells or {}).get(row.number, {})}) for row in rows]
-    grid = fit(columns_of(standing, beside.columns), rows, width=width, num_hidden_running=num_hidden)
+    grid = fit(columns_of(progress, beside.columns), rows, width=width, num_hidden_running=num_hidden)
     lines: list[Line] = [(line, "") for line in above]
     if rows:
         (titles, _), *cells = text_lines(grid)

@@ -6,9 +6,9 @@ import html
 import time
 from typing import Any, final
 
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.live.frame import wait_line
-from hpsearch.live.progress import Standing, headline
+from hpsearch.live.progress import SweepProgress, headline
 from hpsearch.live.table import columns_of, rows_of
 
 REFRESH_S = 1.0
@@ -19,8 +19,8 @@ MAX_ROWS = 12
 class NotebookTable:
     """An observer of the engine; draws from its thread, since output of another one ends up below another cell."""
 
-    def __init__(self, standing: Standing) -> None:
-        self._standing = standing
+    def __init__(self, progress: SweepProgress) -> None:
+        self._progress = progress
         self._drawn_at = 0.0
         self._handle: Any = None
 
@@ -33,15 +33,15 @@ class NotebookTable:
     def __exit__(self, *exc_info: object) -> None:
         self._update()
 
-    def on_start(self, trial: TrialRun) -> None:
+    def on_start(self, trial: Trial) -> None:
         """Draw."""
         self._draw()
 
-    def on_report(self, trial: TrialRun) -> None:
+    def on_report(self, trial: Trial) -> None:
         """Draw."""
         self._draw()
 
-    def on_end(self, trial: TrialRun) -> None:
+    def on_end(self, trial: Trial) -> None:
         """Draw."""
         self._draw()
 
@@ -55,15 +55,15 @@ class NotebookTable:
 
     def _rendered(self) -> dict[str, str]:
         """The same as text, for front ends and converters without HTML."""
-        standing, wait = self._standing, self._standing.wait
-        lines = [f"{standing.sweep.name}: {headline(standing)}"]
-        lines += [] if wait is None else [wait_line(wait, standing.waits_s(wait))]
+        progress, wait = self._progress, self._progress.wait
+        lines = [f"{progress.sweep.name}: {headline(progress)}"]
+        lines += [] if wait is None else [wait_line(wait, progress.waits_s(wait))]
         text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-        return {"text/plain": "\n".join(lines), "text/html": text + _html_table(standing)}
+        return {"text/plain": "\n".join(lines), "text/html": text + _html_table(progress)}
 
 
-def _html_table(standing: Standing) -> str:
-    columns, (rows, _) = columns_of(standing), rows_of(standing, MAX_ROWS)
+def _html_table(progress: SweepProgress) -> str:
+    columns, (rows, _) = columns_of(progress), rows_of(progress, MAX_ROWS)
     head = "".join(f"<th>{html.escape(column.title)}</th>" for column in columns)
     lines = []
     for row in rows:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from hpsearch.engine.status import Wait
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.live.cells import short
 from hpsearch.live.eta import Forecast, Pace
@@ -29,7 +29,7 @@ THINKS_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class DriverStatus:
     """What a sweep's driver knows and its trials don't tell."""
 
     concurrent: int
@@ -41,16 +41,16 @@ class Outlook:
 
 
 @final
-class Standing:
+class SweepProgress:
     """One sweep; safe to be asked from another thread than the one that changes its trials."""
 
     def __init__(
         self,
         sweep: Sweep,
-        trials: Mapping[int, TrialRun],
-        outlook: Callable[[], Outlook],
+        trials: Mapping[int, Trial],
+        outlook: Callable[[], DriverStatus],
         *,
-        trains: Callable[[TrialRun], bool] = lambda trial: True,
+        trains: Callable[[Trial], bool] = lambda trial: True,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -75,13 +75,13 @@ class Standing:
 
     # -- as an observer of the engine --------------------------------------------------------------------------------
 
-    def on_start(self, trial: TrialRun) -> None:
+    def on_start(self, trial: Trial) -> None:
         """An attempt begins."""
 
-    def on_report(self, trial: TrialRun) -> None:
+    def on_report(self, trial: Trial) -> None:
         """An epoch is done."""
 
-    def on_end(self, trial: TrialRun) -> None:
+    def on_end(self, trial: Trial) -> None:
         """A trial leaves its slot."""
         if trial.state != "queued":
             self.recent.append(trial.number)
@@ -89,23 +89,23 @@ class Standing:
     # -- what there is to say ----------------------------------------------------------------------------------------
 
     @property
-    def trials(self) -> list[TrialRun]:
+    def trials(self) -> list[Trial]:
         """All trials so far by number."""
         return list(self._trials.values())
 
     @property
-    def running(self) -> list[TrialRun]:
+    def running(self) -> list[Trial]:
         """Those that have a slot, or are about to get one."""
         return [trial for trial in self.trials if trial.state == "running"]
 
     @property
-    def latest(self) -> list[TrialRun]:
+    def latest(self) -> list[Trial]:
         """Those that left their slots lately, the last one first."""
         found = (self._trials[number] for number in dict.fromkeys(reversed(list(self.recent))))
         return [trial for trial in found if trial.state != "running"]
 
     @property
-    def best(self) -> TrialRun | None:
+    def best(self) -> Trial | None:
         """The trial with the best value so far that has not failed, the earlier one of two equals."""
         best, lowest = None, math.inf
         for trial in self.trials:
@@ -155,20 +155,20 @@ class Standing:
         """Searched parameters that differ between the trials so far, in the order of the spec."""
         return self._varying.among(self.trials)
 
-    def values(self, trial: TrialRun) -> list[float]:
+    def values(self, trial: Trial) -> list[float]:
         """The objective by epoch."""
         return [self.sweep.metric.sign * loss for loss in list(trial.losses.values())]
 
-    def best_text(self, trial: TrialRun) -> str:
+    def best_text(self, trial: Trial) -> str:
         """Best value of the objective."""
         return f"{self.sweep.metric.sign * best_loss(trial):.5g}" if trial.best_epoch else "-"
 
-    def last_text(self, trial: TrialRun) -> str:
+    def last_text(self, trial: Trial) -> str:
         """Value of the objective at the last epoch."""
         loss = trial.losses.get(trial.epochs)
         return "-" if loss is None else f"{self.sweep.metric.sign * loss:.5g}"
 
-    def state_text(self, trial: TrialRun) -> str:
+    def state_text(self, trial: Trial) -> str:
         """The state, with the rung that the trial waits at, was stopped at, or goes to."""
         if trial.cause is not None:
             return f"{trial.state}: {trial.cause}"
@@ -192,7 +192,7 @@ class Varying:
         self._names, self._looked_at = tuple(names), 0
         self._values: dict[str, set[str]] = {name: set() for name in self._names}
 
-    def among(self, trials: list[TrialRun]) -> list[str]:
+    def among(self, trials: list[Trial]) -> list[str]:
         """Names in the order of the spec; a parameter that some trials don't have differs too."""
         for trial in trials[self._looked_at :]:
             for name, seen in self._values.items():
@@ -202,27 +202,27 @@ class Varying:
         return [name for name in self._names if len(self._values[name]) > 1]
 
 
-def best_loss(trial: TrialRun) -> float:
+def best_loss(trial: Trial) -> float:
     """Best loss so far: lower is better, whatever the goal."""
     return trial.losses[trial.best_epoch] if trial.best_epoch else float("inf")
 
 
-def headline(standing: Standing) -> str:
+def headline(progress: SweepProgress) -> str:
     """Counts, the best value and the time to go, in one line."""
-    states, best, (eta_s, by_limit) = standing.states, standing.best, standing.time_to_go()
+    states, best, (eta_s, by_limit) = progress.states, progress.best, progress.time_to_go()
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     parts = [
-        f"{states.total()}/{standing.total} trials" + (f" ({counts})" if counts else ""),
-        f"{len(standing.running)} running",
+        f"{states.total()}/{progress.total} trials" + (f" ({counts})" if counts else ""),
+        f"{len(progress.running)} running",
     ]
     if best is not None:
-        parts.append(f"best {printable(standing.sweep.metric.name)} {standing.best_text(best)} (trial {best.number})")
-    if eta_s is not None and standing.running:
+        parts.append(f"best {printable(progress.sweep.metric.name)} {progress.best_text(best)} (trial {best.number})")
+    if eta_s is not None and progress.running:
         parts.append(f"{duration_text(eta_s)} to the time limit" if by_limit else f"about {duration_text(eta_s)} to go")
     return " | ".join(parts)
 
 
-def describe(trial: TrialRun, sweep: Sweep) -> str:
+def describe(trial: Trial, sweep: Sweep) -> str:
     """The searched parameters of a trial, shortest form."""
     values: dict[str, Any] = {name: trial.point[name] for name in sweep.space.searched if name in trial.point}
     return " ".join(f"{printable(name)}={short(value)}" for name, value in values.items())

@@ -17,7 +17,7 @@ from typing import Any, final, get_args
 
 from hpsearch.engine.status import Kind, Wait
 from hpsearch.ledger.lock import holder_of
-from hpsearch.live.progress import Outlook
+from hpsearch.live.progress import DriverStatus
 from hpsearch.slots.process_file import Process, process_of
 
 FILE_NAME = "live.json"
@@ -36,14 +36,14 @@ class Notice:
     ends_at: float | None
     """Time of day, seconds since 1970, when `limits.time` ends the sweep; None without such a limit."""
 
-    def outlook(self) -> Outlook:
+    def outlook(self) -> DriverStatus:
         """The same, now."""
         left = None if self.ends_at is None else max(self.ends_at - time.time(), 0.0)
-        return Outlook(concurrent=self.concurrent, wait=self.wait, time_left_s=left)
+        return DriverStatus(concurrent=self.concurrent, wait=self.wait, time_left_s=left)
 
 
 @final
-class Notices:
+class StatusFile:
     """Writes the notice of one sweep."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class Notices:
         self._written: dict[str, Any] | None = None
         self._lock, self._is_over = threading.Lock(), False
 
-    def tell(self, outlook: Outlook) -> None:
+    def tell(self, outlook: DriverStatus) -> None:
         """Write it, if it says something new; a disk that is full is no reason to fail. After `remove`, nothing."""
         left = outlook.time_left_s
         ends_at = None if left is None else round(time.time() + left)

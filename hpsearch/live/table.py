@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.live.cells import BARS, clock_text, cut, scale_of, short, sparkline
-from hpsearch.live.progress import MARKS, Standing
+from hpsearch.live.progress import MARKS, SweepProgress
 from hpsearch.text import printable
 
 GAP = 2
@@ -57,12 +57,12 @@ class Grid:
     """Key of a column to its characters."""
 
 
-def columns_of(standing: Standing, extra: Sequence[Column] = ()) -> list[Column]:
+def columns_of(progress: SweepProgress, extra: Sequence[Column] = ()) -> list[Column]:
     """All columns in the order in which they stand."""
-    sweep = standing.sweep
+    sweep = progress.sweep
     metric = printable(sweep.metric.name)
     better = "lower" if sweep.metric.sign > 0 else "higher"
-    names = standing.varying
+    names = progress.varying
     return [
         Column(key="", title=""),
         Column(key="trial", title="trial", right=True),
@@ -78,42 +78,42 @@ def columns_of(standing: Standing, extra: Sequence[Column] = ()) -> list[Column]
 
 
 def row_of(
-    standing: Standing, trial: TrialRun, *, best: int | None, scale: tuple[float, float], bars: str = BARS
+    progress: SweepProgress, trial: Trial, *, best: int | None, scale: tuple[float, float], bars: str = BARS
 ) -> Row:
     """The cells of a trial.
 
     Args:
-        standing: Of its sweep.
+        progress: Of its sweep.
         trial: Which one.
         best: Number of the best trial.
         scale: Of all curves that are shown.
         bars: For the curves.
     """
-    last = standing.sweep.max_epochs
+    last = progress.sweep.max_epochs
     cells = {
         "": MARKS.get(trial.state, ">"),
         "trial": str(trial.number),
-        "state": standing.state_text(trial),
+        "state": progress.state_text(trial),
         "epoch": f"{trial.epochs}/{last}" if last else str(trial.epochs),
-        "curve": sparkline(standing.values(trial), scale=scale, width=CURVE_WIDTH, bars=bars),
-        "last": standing.last_text(trial),
-        "best": standing.best_text(trial),
+        "curve": sparkline(progress.values(trial), scale=scale, width=CURVE_WIDTH, bars=bars),
+        "last": progress.last_text(trial),
+        "best": progress.best_text(trial),
         "time": clock_text(trial.duration_s),
     }
     cells |= {f"param.{name}": cut(short(value), MAX_CELL) for name, value in trial.point.items()}
     return Row(number=trial.number, cells=cells, is_best=trial.number == best)
 
 
-def rows_of(standing: Standing, max_rows: int, *, bars: str = BARS) -> tuple[list[Row], int]:
+def rows_of(progress: SweepProgress, max_rows: int, *, bars: str = BARS) -> tuple[list[Row], int]:
     """(rows, running trials that find no room): what runs, the best, what ended lately."""
-    running, best = standing.running, standing.best
+    running, best = progress.running, progress.best
     shown = dict.fromkeys(trial.number for trial in running)
-    others = [trial for trial in ([best] if best else []) + standing.latest if trial.number not in shown]
+    others = [trial for trial in ([best] if best else []) + progress.latest if trial.number not in shown]
     unique = list({trial.number: trial for trial in others}.values())
     chosen = [*running, *unique][:max_rows]
-    scale = scale_of((standing.values(trial) for trial in chosen), sign=standing.sweep.metric.sign)
+    scale = scale_of((progress.values(trial) for trial in chosen), sign=progress.sweep.metric.sign)
     number = None if best is None else best.number
-    rows = [row_of(standing, trial, best=number, scale=scale, bars=bars) for trial in chosen]
+    rows = [row_of(progress, trial, best=number, scale=scale, bars=bars) for trial in chosen]
     return rows, max(len(running) - max_rows, 0)
 
 

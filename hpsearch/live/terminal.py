@@ -18,7 +18,7 @@ from rich.text import Text
 
 from hpsearch.live.cells import ASCII_BARS, BARS
 from hpsearch.live.frame import Beside, frame
-from hpsearch.live.progress import Standing
+from hpsearch.live.progress import SweepProgress
 
 MAX_HEIGHT = 40
 """Lines of the largest picture: nobody reads more at a glance."""
@@ -26,15 +26,15 @@ MAX_HEIGHT = 40
 
 @final
 class Picture:
-    """A standing as rich draws it: as much as fits on the console that it is drawn on."""
+    """A progress as rich draws it: as much as fits on the console that it is drawn on."""
 
-    def __init__(self, standing: Standing, beside: Callable[[], Beside] = Beside) -> None:
-        self._standing, self._beside = standing, beside
+    def __init__(self, progress: SweepProgress, beside: Callable[[], Beside] = Beside) -> None:
+        self._progress, self._beside = progress, beside
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         bars = ASCII_BARS if options.ascii_only else BARS
         height = min(console.size.height - 1, MAX_HEIGHT)  # the cursor's line
-        lines = frame(self._standing, width=options.max_width, height=height, bars=bars, beside=self._beside())
+        lines = frame(self._progress, width=options.max_width, height=height, bars=bars, beside=self._beside())
         for line, style in lines:
             yield Text(line, style=style, no_wrap=True, overflow="crop", end="\n")
 
@@ -63,7 +63,7 @@ IN_A_ROW = 3
 
 
 @final
-class Pulse:
+class Ticker:
     """A context manager; what raises IN_A_ROW times is written to the sweep's log, once, and not done again.
 
     It may raise now and then: it looks at what the main thread is changing.
@@ -81,7 +81,7 @@ class Pulse:
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="hpsearch-pulse", daemon=True)
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Ticker:
         self._thread.start()
         return self
 
@@ -110,7 +110,7 @@ class Pulse:
 
 
 @final
-class Voice(Console):
+class SafeConsole(Console):
     """A console whose reader may leave: `| head`, a `tee` that was killed."""
 
     def on_broken_pipe(self) -> None:

@@ -12,7 +12,7 @@ import psutil
 
 from hpsearch.devices.inventory import NO_GPU, host_cpus, visible_gpus
 from hpsearch.devices.readings import GpuReading, read_gpus
-from hpsearch.slots.process_file import Process, Roster
+from hpsearch.slots.process_file import Process, TrialProcesses
 
 GIB = 2**30
 
@@ -78,7 +78,7 @@ class Meter:
         self._cpu_s: dict[tuple[int, float], float] = {}
         self._machine_s: tuple[float, float] | None = None
 
-    def look(self, rosters: Mapping[int, Roster], driver: Process | None = None) -> Measured:
+    def look(self, rosters: Mapping[int, TrialProcesses], driver: Process | None = None) -> Measured:
         """What the processes of these trials use now; a process whose number somebody else has is not counted."""
         now = self._clock()
         passed_s = None if self._looked_at is None else now - self._looked_at
@@ -94,7 +94,7 @@ class Meter:
 
     def _usage(
         self,
-        roster: Roster,
+        roster: TrialProcesses,
         table: Mapping[int, list[int]],
         gpus: tuple[GpuReading, ...],
         before: Mapping[tuple[int, float], float],

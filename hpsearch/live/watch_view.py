@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from hpsearch.devices.readings import GpuReading
-from hpsearch.engine.trial import TrialRun
-from hpsearch.live.follower import Follower
+from hpsearch.engine.trial import Trial
+from hpsearch.live.follower import LedgerFollower
 from hpsearch.live.frame import Beside
 from hpsearch.live.table import Column
 from hpsearch.live.usage import Machine, Measured, Usage
 
 
-def beside_of(follower: Follower, measured: Measured) -> Beside:
+def beside_of(follower: LedgerFollower, measured: Measured) -> Beside:
     """Lines and columns for the screen; none of a sweep that does not run."""
     if not follower.runs:
         return Beside(notes=[follower.words])
@@ -25,22 +25,22 @@ def beside_of(follower: Follower, measured: Measured) -> Beside:
     return Beside(notes=notes, columns=columns, cells={number: _cells(use) for number, use in measured.trials.items()})
 
 
-def plain(follower: Follower, measured: Measured) -> dict[str, Any]:
+def plain(follower: LedgerFollower, measured: Measured) -> dict[str, Any]:
     """The same as JSON takes it: seconds, GiB, per cent; None where something is not known."""
-    standing, wait = follower.standing, follower.standing.wait
-    best = standing.best
+    progress, wait = follower.progress, follower.progress.wait
+    best = progress.best
     return {
         "sweep": follower.record.name,
         "state": "killed" if follower.was_killed else follower.record.state,
         "words": follower.words,
-        "trials": standing.total,
-        "states": dict(standing.states),
-        "eta_s": standing.eta_s if follower.runs else None,
+        "trials": progress.total,
+        "states": dict(progress.states),
+        "eta_s": progress.eta_s if follower.runs else None,
         "waits_for": None if wait is None else {"kind": wait.kind, "words": wait.words, "since": wait.since},
         "best": None if best is None else _trial(follower, best),
         "machine": _machine(measured.machine),
         "driver": None if measured.driver is None else _usage(measured.driver),
-        "running": [_trial(follower, trial) | _usage(measured.trials.get(trial.number)) for trial in standing.running],
+        "running": [_trial(follower, trial) | _usage(measured.trials.get(trial.number)) for trial in progress.running],
     }
 
 
@@ -72,13 +72,13 @@ def _gpu_text(gpu: GpuReading, *, own_gib: float | None) -> str:
     return f"{gpu.index}: {busy}{heat} " + ("- GiB" if own_gib is None else f"{own_gib:.1f} GiB")
 
 
-def _trial(follower: Follower, trial: TrialRun) -> dict[str, Any]:
+def _trial(follower: LedgerFollower, trial: Trial) -> dict[str, Any]:
     losses, sign = trial.losses, follower.record.sign
     best = None if trial.best_epoch is None else sign * losses[trial.best_epoch]
     last = losses.get(trial.epochs)
     return {
         "trial": trial.number,
-        "state": follower.standing.state_text(trial),
+        "state": follower.progress.state_text(trial),
         "epochs_trained": trial.epochs,
         "last": None if last is None else sign * last,
         "best": best,

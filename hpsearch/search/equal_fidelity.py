@@ -30,7 +30,7 @@ MIN_RIVALS = 3
 
 
 @final
-class Comparable:
+class FidelitySelector:
     """The outcomes of one sweep that did not fail, and the height at which they are compared."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Comparable:
             return None
         return _best(outcome, height)
 
-    def explorers_lead(self, explores: Callable[[int], bool]) -> bool:
+    def random_is_ahead(self, is_random: Callable[[int], bool]) -> bool:
         """Whether the best of what explores is as good as the best of what a model proposed, or better, up to there.
 
         "There" is the highest epoch that MIN_RIVALS trials of both kinds have reached; false while there is none.
@@ -82,7 +82,7 @@ class Comparable:
             explores: By number, from 1; priors, which have none, are left out.
         """
         for number, outcome in self._news.items():
-            self._kinds[explores(number)].add(outcome)
+            self._kinds[is_random(number)].add(outcome)
         self._news.clear()
         proposed, exploring = self._kinds
         height = min(proposed.reached, exploring.reached)

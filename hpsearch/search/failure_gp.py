@@ -22,7 +22,7 @@ SIGNAL, NOISE = 0.25, 0.03
 Array = NDArray[np.float64]
 Lengths = Array
 """(axis,)"""
-Places = Sequence[Sequence[float]]
+PendingPlacements = Sequence[Sequence[float]]
 """(trial, axis), in the unit cube."""
 
 
@@ -33,7 +33,7 @@ class Likeness:
     A pair is worked out once: with a trial more, or another among the last, only that trial's pairs are new.
     """
 
-    def __init__(self, lengths: Lengths, unordered: Sequence[bool], sample: Places) -> None:
+    def __init__(self, lengths: Lengths, unordered: Sequence[bool], sample: PendingPlacements) -> None:
         """Of no trial yet; `sample` is (place, axis), in the unit cube."""
         self.lengths = lengths
         self._unordered = np.array(unordered)
@@ -45,7 +45,7 @@ class Likeness:
         self.to_sample = np.empty((len(self._sample), 0))
         """(place of the sample, trial)"""
 
-    def set_trials(self, numbers: tuple[int, ...], places: Places) -> None:
+    def set_trials(self, numbers: tuple[int, ...], places: PendingPlacements) -> None:
         """Look at these trials from now on; a number that was there before has the place that it had."""
         before = {number: position for position, number in enumerate(self._numbers)}
         kept = [position for position, number in enumerate(numbers) if number in before]
@@ -97,7 +97,7 @@ class FenceModel:
         return np.asarray(np.clip(self._mean + SIGNAL * alike @ self._weights, 0.0, 1.0))
 
 
-def choose_lengths(places: Places, labels: Sequence[float], unordered: Sequence[bool]) -> Lengths:
+def choose_lengths(places: PendingPlacements, labels: Sequence[float], unordered: Sequence[bool]) -> Lengths:
     """The length of each axis by the marginal likelihood, one axis after the other, two rounds at most.
 
     Args:

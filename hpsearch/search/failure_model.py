@@ -40,7 +40,7 @@ Trials = tuple[tuple[int, bool], ...]
 
 
 @final
-class Fence:
+class FailureModel:
     """The trials that failed by their configuration, among all that teach something."""
 
     def __init__(self, space: Space) -> None:

@@ -30,7 +30,7 @@ from hyperopt import (
 )
 
 from hpsearch.search.coding import Codes, Coding, num_codes
-from hpsearch.search.infeasible import HeldBack
+from hpsearch.search.infeasible import InfeasibleBuffer
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
 
@@ -72,7 +72,7 @@ class HyperoptSearcher(Searcher):
         self._domain = Domain(None, nodes) if nodes else None  # HyperOpt can't hold a space without parameters
         self._trials = Trials()
         self._docs: dict[int, dict[str, Any]] = {}
-        self._held_back = HeldBack()
+        self._held_back = InfeasibleBuffer()
         self._shunned: tuple[Point, ...] = ()
 
     def _propose(self, number: int, draw: int) -> Point:
@@ -101,7 +101,7 @@ class HyperoptSearcher(Searcher):
                 doc["state"] = JOB_STATE_DONE
                 doc["result"] = {"status": STATUS_OK, "loss": loss}
 
-    def _shun(self, points: tuple[Point, ...]) -> None:
+    def _avoid(self, points: tuple[Point, ...]) -> None:
         if self._sampler != "tpe" or self._domain is None:
             return
         held = self._trials._dynamic_trials

@@ -12,7 +12,7 @@ from hpsearch.search.searcher import Outcome
 
 
 @final
-class HeldBack:
+class InfeasibleBuffer:
     """Orders outcomes so that failed ones come after the first success."""
 
     def __init__(self) -> None:

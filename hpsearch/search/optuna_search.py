@@ -42,9 +42,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.search.coding import Codes, Coding, num_codes
-from hpsearch.search.equal_fidelity import Comparable
-from hpsearch.search.exploration import shall_explore
-from hpsearch.search.infeasible import HeldBack
+from hpsearch.search.equal_fidelity import FidelitySelector
+from hpsearch.search.exploration import shall_be_random
+from hpsearch.search.infeasible import InfeasibleBuffer
 from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
@@ -104,8 +104,8 @@ class OptunaSearcher(Searcher):
         self._sampler = sampler
         self._coding = Coding(space)
         self._distributions = distributions(self._coding)
-        self._held_back = HeldBack()
-        self._comparable = Comparable()
+        self._held_back = InfeasibleBuffer()
+        self._comparable = FidelitySelector()
         self._compared_at = inf
         self._shunned: tuple[Point, ...] = ()
         self._trials: dict[int, FrozenTrial] = {}
@@ -126,7 +126,7 @@ class OptunaSearcher(Searcher):
             return not self._comparable.knows_any
         if not self._comparable.tells_enough:
             return True
-        return shall_explore(self.seed, number, explorers_lead=self._comparable.explorers_lead(self.explores))
+        return shall_be_random(self.seed, number, random_is_ahead=self._comparable.random_is_ahead(self.is_random))
 
     def _begin(self, number: int, point: Point) -> None:
         codes = self._coding.encode(point)
@@ -140,7 +140,7 @@ class OptunaSearcher(Searcher):
             if ready.number in self._trials:
                 self._finish(self._trials[ready.number], ready, loss)
 
-    def _shun(self, points: tuple[Point, ...]) -> None:
+    def _avoid(self, points: tuple[Point, ...]) -> None:
         if self._sampler == "tpe" and points is not self._shunned:
             self._shunned = points
             self._storage.shunned = [self._pruned(number, point) for number, point in enumerate(points, start=NEWEST)]

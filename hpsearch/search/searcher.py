@@ -23,7 +23,7 @@ from itertools import islice
 from typing import Any, Literal, final
 
 from hpsearch.errors import CAUSE_CLASSES, Cause, in_short
-from hpsearch.search.failure_model import Fence
+from hpsearch.search.failure_model import FailureModel
 from hpsearch.space.space import Point, Space
 
 MAX_REDRAWS = 8
@@ -84,7 +84,7 @@ class Searcher(ABC):
         self._taken: set[str] = set()
         self._points: dict[int, Point] = {}
         self._exploring: dict[int, bool] = {}
-        self._fence = Fence(space)
+        self._fence = FailureModel(space)
 
     @final
     def learn_prior(self, outcomes: Sequence[Outcome]) -> None:
@@ -141,7 +141,7 @@ class Searcher(ABC):
         return self.space.key(point) in self._taken
 
     @final
-    def explores(self, number: int) -> bool:
+    def is_random(self, number: int) -> bool:
         """Whether trial `number`, asked for or adopted before, tries what was drawn for it, not what a model wants.
 
         It follows from the point, so that nobody has to remember it: `hpsearch/search/exploration.py`.
@@ -181,7 +181,7 @@ class Searcher(ABC):
         if self.failure is None:
             beyond = self._fence.beyond()
             try:
-                self._shun(beyond)
+                self._avoid(beyond)
                 return self._propose(number, draw)
             except Exception as error:
                 self._fail(error, f"when it was asked for trial {number}")
@@ -260,7 +260,7 @@ class Searcher(ABC):
         It changes nothing that a later proposal depends on: after a restart it isn't made again.
         """
 
-    def _shun(self, points: tuple[Point, ...]) -> None:  # noqa: B027
+    def _avoid(self, points: tuple[Point, ...]) -> None:  # noqa: B027
         """Count these points, instead of those before, as trials that failed just now.
 
         What the fence keeps out is never tried, and a model wants most what it knows least: without these it would

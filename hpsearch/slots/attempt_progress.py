@@ -18,7 +18,7 @@ SAVE_SHARE = 20
 
 
 @final
-class Leg:
+class AttemptProgress:
     """Knows no process."""
 
     def __init__(self, assignment: Assignment, trials_dir: Path, *, has_setup: bool = True) -> None:

@@ -64,12 +64,12 @@ def failure_of(error: BaseException) -> Failed:
     )
 
 
-def is_echo(error: BaseException) -> bool:
+def is_secondary(error: BaseException) -> bool:
     """Whether this exception only says that another rank failed first."""
     return isinstance(error, RuntimeError | OSError) and any(words in _said(error) for words in PEER_ERRORS)
 
 
-def poisons_process(error: BaseException) -> bool:
+def is_fatal_to_process(error: BaseException) -> bool:
     """Whether the process can't be trusted with another trial: a CUDA error other than out of memory stays for good."""
     torch = sys.modules.get("torch")
     if torch is None or isinstance(error, torch.OutOfMemoryError):
@@ -191,7 +191,7 @@ def _cause_of(error: BaseException) -> Cause:
         return "oom_host"
     if _is_disk_full(error):
         return "disk_full"
-    if poisons_process(error) and any(words in _said(error) for words in GPU_FAULTS):
+    if is_fatal_to_process(error) and any(words in _said(error) for words in GPU_FAULTS):
         return "gpu_fault"
     return "user_error"
 

@@ -54,7 +54,7 @@ class RankProcess:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Roster:
+class TrialProcesses:
     """The processes of one attempt."""
 
     attempt: int
@@ -63,7 +63,7 @@ class Roster:
     """By rank."""
 
 
-def write_roster(trial_dir: Path, roster: Roster) -> None:
+def write_roster(trial_dir: Path, roster: TrialProcesses) -> None:
     """Put it into a trial's folder, in one step; a disk that is full is no reason to lose the trial."""
     beside = trial_dir / f".{FILE_NAME}.{os.getpid()}"
     with suppress(OSError):
@@ -79,17 +79,17 @@ def remove_roster(trial_dir: Path) -> None:
         (trial_dir / FILE_NAME).unlink(missing_ok=True)
 
 
-def read_roster(trial_dir: Path) -> Roster | None:
+def read_roster(trial_dir: Path) -> TrialProcesses | None:
     """What is on file; None where there is nothing, or nothing that was written by `write_roster`."""
     try:
         tree = json.loads((trial_dir / FILE_NAME).read_text())
         ranks = [RankProcess(process=process_of(rank["process"]), gpus=str(rank["gpus"])) for rank in tree["ranks"]]
-        return Roster(attempt=int(tree["attempt"]), ranks=tuple(ranks))
+        return TrialProcesses(attempt=int(tree["attempt"]), ranks=tuple(ranks))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def roster_of(trial_dir: Path, *, attempt: int) -> Roster | None:
+def roster_of(trial_dir: Path, *, attempt: int) -> TrialProcesses | None:
     """The processes that train an attempt; None as long as none does. What an earlier one has left does not count."""
     roster = read_roster(trial_dir)
     return roster if roster is not None and roster.attempt == attempt else None

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpsearch.slots.process_file import Process, Roster
+from hpsearch.slots.process_file import Process, TrialProcesses
 
 if TYPE_CHECKING:
     import psutil
@@ -71,7 +71,7 @@ def descendants_of(pid: int | None = None) -> set[int]:
     return found
 
 
-def bury() -> None:
+def reap() -> None:
     """Take leave of adopted processes that have ended: each keeps its number until its parent has asked for it.
 
     To be called between two trials, when nobody waits for a child. Whoever does all the same, a library's thread say,
@@ -83,7 +83,7 @@ def bury() -> None:
             pass
 
 
-def end_family(process: Process) -> None:
+def kill_tree(process: Process) -> None:
     """End a rank of this machine at once, with all that it has started; it may be dead already."""
     import psutil
 
@@ -98,11 +98,11 @@ def end_family(process: Process) -> None:
         _end(marked)
 
 
-def end_ranks(roster: Roster) -> None:
+def end_ranks(roster: TrialProcesses) -> None:
     """End those ranks of an attempt that are of this machine, where no supervisor lives to do it."""
     for rank in roster.ranks:
         if rank.process.is_here:
-            end_family(rank.process)
+            kill_tree(rank.process)
 
 
 _marks: list[mmap.mmap] = []

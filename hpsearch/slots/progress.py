@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.devices.inventory import host_cpus
-from hpsearch.slots.diagnosis import check_metrics, failure_of, is_echo, poisons_process
+from hpsearch.slots.diagnosis import check_metrics, failure_of, is_fatal_to_process, is_secondary
 from hpsearch.slots.processes.messages import Reply
 from hpsearch.slots.protocol import Assignment, Failed
 from hpsearch.slots.ray_tune_session import RaySession
@@ -112,7 +112,7 @@ class Progress:
 
     def failed(self, error: BaseException) -> Reply:
         """The reply to what the user's code has raised."""
-        return self._reply(failure=failure_of(error), echo=is_echo(error), poisoned=poisons_process(error))
+        return self._reply(failure=failure_of(error), echo=is_secondary(error), poisoned=is_fatal_to_process(error))
 
     def save(self) -> None:
         """Write a checkpoint, if anything is kept and this epoch has none."""

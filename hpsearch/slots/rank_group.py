@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.cluster.nodes import is_alive
 from hpsearch.slots.process_file import Process, RankProcess
-from hpsearch.slots.process_tree import end_family
+from hpsearch.slots.process_tree import kill_tree
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank import Rank
 from hpsearch.slots.settings import SlotSettings
@@ -44,11 +44,11 @@ class RankLost(Exception):
         self.rank, self.pid, self.why = rank, pid, why
 
 
-class NodeGone(RankLost):
+class NodeLost(RankLost):
     """A rank's process is gone with its machine, or its machine can't be used."""
 
 
-class RanksLate(Exception):
+class RanksTimedOut(Exception):
     """A call did not come back in time; `behind` are the ranks that owe an answer."""
 
     def __init__(self, behind: list[int]) -> None:
@@ -56,7 +56,7 @@ class RanksLate(Exception):
         self.behind = behind
 
 
-class PeersLate(RanksLate):
+class PeersTimedOut(RanksTimedOut):
     """Some ranks failed or ended, and the others hang in a collective that will never end."""
 
     def __init__(self, answers: dict[int, Any], behind: list[int]) -> None:
@@ -94,8 +94,8 @@ class RankGroup:
 
         Raises:
             RankLost: A rank died on the way.
-            NodeGone: So did its node; or the node does not see the sweep's folder.
-            RanksLate: A rank was not up within START_TIMEOUT_S.
+            NodeLost: So did its node; or the node does not see the sweep's folder.
+            RanksTimedOut: A rank was not up within START_TIMEOUT_S.
         """
         request = self.settings.request
         actors = [self._make_actor(rank) for rank in range(request.workers)]
@@ -108,7 +108,7 @@ class RankGroup:
         for rank, fact in enumerate(facts):
             if not fact["sees_trials"]:
                 blind = f"node {fact['address']} does not see {self.settings.trials_dir}: it needs the same disk"
-                raise NodeGone(rank, fact["pid"], blind)
+                raise NodeLost(rank, fact["pid"], blind)
         nodes, gpus, addresses = ([fact[name] for fact in facts] for name in ("node", "gpus", "address"))
         mistakes = self.call("load", each=places_of(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)
         return next((mistake for mistake in mistakes if mistake is not None), None)
@@ -118,7 +118,7 @@ class RankGroup:
 
         Raises:
             RankLost: A rank is gone.
-            RanksLate: A rank does not answer.
+            RanksTimedOut: A rank does not answer.
         """
         meeting = None
         if self.settings.request.workers > 1:
@@ -154,8 +154,8 @@ class RankGroup:
 
         Raises:
             RankLost: A rank's process is gone; the others are still there.
-            PeersLate: After the last answer of one rank, others did not answer within their grace.
-            RanksLate: Not all answered in time.
+            PeersTimedOut: After the last answer of one rank, others did not answer within their grace.
+            RanksTimedOut: Not all answered in time.
         """
         options = {"name": name} if name else {}
         refs = [
@@ -177,9 +177,9 @@ class RankGroup:
             if not arrived:
                 self._check_alive(waiting.values())
                 if grace_ends is not None and time.monotonic() >= grace_ends:
-                    raise PeersLate(answers, sorted(waiting.values()))
+                    raise PeersTimedOut(answers, sorted(waiting.values()))
                 if deadline is not None and time.monotonic() >= deadline:
-                    raise RanksLate(sorted(waiting.values()))
+                    raise RanksTimedOut(sorted(waiting.values()))
         return [answers[rank] for rank in range(len(refs))]
 
     def hold_shared_data(self) -> None:
@@ -192,12 +192,12 @@ class RankGroup:
         here = ray.get_runtime_context().get_node_id()
         for process in self._processes:
             if process.as_of is not None and process.node == here:
-                end_family(process.as_of)
+                kill_tree(process.as_of)
             with suppress(RayError):
                 ray.kill(process.actor)
         for member in self.members:
             if member.process.is_here and self.settings.isolation == "process":
-                end_family(member.process)
+                kill_tree(member.process)
         self._processes, self.members = [], ()
 
     @property
@@ -246,7 +246,7 @@ class RankGroup:
         while process.node:
             is_here = process.node == ray.get_runtime_context().get_node_id()
             if os.getppid() != self._manager if is_here else not is_alive(process.node):
-                return NodeGone(rank, process.pid, f"the node of rank {rank} is gone")
+                return NodeLost(rank, process.pid, f"the node of rank {rank} is gone")
             if is_here or time.monotonic() >= deadline:
                 break
             time.sleep(POLL_S)

@@ -14,7 +14,7 @@ from typing import Any, cast, final
 from hpsearch.slots.attempt import Attempt
 from hpsearch.slots.diagnosis import failure_of
 from hpsearch.slots.process_file import Process
-from hpsearch.slots.process_tree import bury
+from hpsearch.slots.process_tree import reap
 from hpsearch.slots.processes.messages import GOES_ON, Cleaned, Reply
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.ray_tune_session import uses_ray_tune
@@ -123,7 +123,7 @@ class ResidentTrials:
         notes += self._collect_garbage()
         if self._clean_state is not None:
             left = self._clean_state.left_behind()
-        bury()
+        reap()
         return Cleaned(fit=closed and not left and not self._leaks(), notes=(*notes, *left))
 
     def _collect_garbage(self) -> list[str]:

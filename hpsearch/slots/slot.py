@@ -11,14 +11,14 @@ from typing import final
 
 from ray.exceptions import RayError
 
-from hpsearch.slots.attempt_progress import Leg
+from hpsearch.slots.attempt_progress import AttemptProgress
 from hpsearch.slots.diagnosis import exit_evidence
 from hpsearch.slots.naming import CallNames
-from hpsearch.slots.process_file import Roster, remove_roster, write_roster
+from hpsearch.slots.process_file import TrialProcesses, remove_roster, write_roster
 from hpsearch.slots.processes.messages import Reply
 from hpsearch.slots.processes.preload_client import ServerLost
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Unusable
-from hpsearch.slots.rank_group import NodeGone, PeersLate, RankGroup, RankLost, RanksLate
+from hpsearch.slots.rank_group import NodeLost, PeersTimedOut, RankGroup, RankLost, RanksTimedOut
 from hpsearch.slots.settings import SlotSettings
 
 FINISH_TIMEOUT_S = 45.0
@@ -41,22 +41,22 @@ class Slot:
             ranks: This slot's own.
         """
         self._settings, self._ranks = settings, ranks
-        self._leg: Leg | None = None
-        self._gone: NodeGone | None = None
+        self._leg: AttemptProgress | None = None
+        self._gone: NodeLost | None = None
         self._call_names = CallNames(settings)
 
     def assign(self, assignment: Assignment) -> None:
         """Take the next attempt; the one before is over."""
         self.finish()
         is_new = self._settings.isolation == "process"
-        self._leg = Leg(assignment, Path(self._settings.trials_dir), has_setup=is_new)
+        self._leg = AttemptProgress(assignment, Path(self._settings.trials_dir), has_setup=is_new)
         self._call_names.first(assignment)
 
     def next_event(self) -> Event:
         """Train one epoch.
 
         Raises:
-            NodeGone: A machine of this slot is gone, and its place with it: Ray must find the trial another one.
+            NodeLost: A machine of this slot is gone, and its place with it: Ray must find the trial another one.
         """
         assert self._leg is not None
         leg, start = self._leg, time.monotonic()
@@ -68,7 +68,7 @@ class Slot:
                 return Unusable(evidence=mistake)
             start = time.monotonic()  # a warm slot costs nothing; a cold one is not the trial's time
             event = self._step(leg)
-        except NodeGone as gone:
+        except NodeLost as gone:
             self._replace_ranks(leg, f"this slot is given up: {gone.why}")
             raise
         except ServerLost as lost:
@@ -76,7 +76,7 @@ class Slot:
             event = Failed(cause="node_lost", evidence=str(lost))
         except RankLost as lost:
             event = self._lost(leg, lost)
-        except (RanksLate, RayError) as error:
+        except (RanksTimedOut, RayError) as error:
             event = self._lost(leg, RankLost(0, 0, _in_short(error)))
         leg.note_time(time.monotonic() - start)
         return leg.with_facts(event)
@@ -101,8 +101,8 @@ class Slot:
         try:
             limit = FINISH_TIMEOUT_S + self._settings.grace_s
             cleaned = self._ranks.call("finish", save, to_its_end, timeout_s=limit)
-        except (RankLost, RanksLate, RayError) as error:
-            self._gone = error if isinstance(error, NodeGone) else None
+        except (RankLost, RanksTimedOut, RayError) as error:
+            self._gone = error if isinstance(error, NodeLost) else None
             self._replace_ranks(leg, f"the ranks are replaced: {_in_short(error)}")
             return
         for rank, answer in enumerate(cleaned):
@@ -116,10 +116,10 @@ class Slot:
         self.finish()
         self._ranks.kill()
 
-    def _step(self, leg: Leg) -> Event:
+    def _step(self, leg: AttemptProgress) -> Event:
         if leg.is_fresh:
             self._ranks.begin(leg.assignment)
-            write_roster(leg.dir, Roster(attempt=leg.assignment.attempt, ranks=self._ranks.members))
+            write_roster(leg.dir, TrialProcesses(attempt=leg.assignment.attempt, ranks=self._ranks.members))
         try:
             replies = self._ranks.call(
                 "step",
@@ -128,10 +128,10 @@ class Slot:
                 name=str(self._call_names),
                 is_last=_last_answer,
             )
-        except PeersLate as late:
+        except PeersTimedOut as late:
             self._end_attempt(leg, "one rank was over and the others waited for it: all are ended")
             return _without_late(late)
-        except RanksLate as late:
+        except RanksTimedOut as late:
             return self._hung(leg, late)
         if leg.is_fresh:
             self._ranks.hold_shared_data()
@@ -142,7 +142,7 @@ class Slot:
             return Unusable(evidence=mistake)
         return self._event(leg, replies)
 
-    def _event(self, leg: Leg, replies: list[Reply]) -> Event:
+    def _event(self, leg: AttemptProgress, replies: list[Reply]) -> Event:
         failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.echo)
         if failed:
             return self._after_failure(leg, replies, failed[0])
@@ -161,19 +161,19 @@ class Slot:
         self._call_names.next(leg.assignment, epochs=replies[0].epoch, value=value)
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
-    def _after_failure(self, leg: Leg, replies: list[Reply], first: Reply) -> Event:
+    def _after_failure(self, leg: AttemptProgress, replies: list[Reply], first: Reply) -> Event:
         """The first rank's own failure."""
         assert first.failure is not None
         if self._settings.isolation == "slot" and any(reply.poisoned for reply in replies):
             self._replace_ranks(leg, "CUDA is unusable after this error: the ranks are replaced")
         return first.failure
 
-    def _lost(self, leg: Leg, lost: RankLost) -> Event:
+    def _lost(self, leg: AttemptProgress, lost: RankLost) -> Event:
         evidence = lost.why or exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=leg.log_tail())
         self._replace_ranks(leg, evidence)
         return Failed(cause="killed", evidence=evidence)
 
-    def _hung(self, leg: Leg, late: RanksLate) -> Event:
+    def _hung(self, leg: AttemptProgress, late: RanksTimedOut) -> Event:
         behind = ", ".join(str(rank) for rank in late.behind)
         self._end_attempt(leg, f"killed: over its time limit; rank {behind} was still at work")
         used = leg.elapsed_s + (leg.time_left_s or 0.0)
@@ -187,20 +187,20 @@ class Slot:
         for attempt in range(START_ATTEMPTS):
             try:
                 return self._ranks.start()
-            except NodeGone:
+            except NodeLost:
                 raise
-            except (RankLost, RanksLate):
+            except (RankLost, RanksTimedOut):
                 self._ranks.kill()
                 if attempt == START_ATTEMPTS - 1:
                     raise
         return None
 
-    def _end_attempt(self, leg: Leg, why: str) -> None:
+    def _end_attempt(self, leg: AttemptProgress, why: str) -> None:
         """End what the ranks are at; they may stay."""
         leg.say(why)
         self._ranks.end()
 
-    def _replace_ranks(self, leg: Leg, why: str) -> None:
+    def _replace_ranks(self, leg: AttemptProgress, why: str) -> None:
         leg.say(why)
         self._ranks.kill()
 
@@ -214,7 +214,7 @@ def _last_answer(reply: Reply) -> str | None:
     return "failed" if reply.failure is not None else "ended" if reply.ended else None
 
 
-def _without_late(late: PeersLate) -> Event:
+def _without_late(late: PeersTimedOut) -> Event:
     """Some ranks failed or ended while the ranks behind hung."""
     replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.echo)
     failure = next((reply.failure for reply in replies if reply.failure is not None), None)

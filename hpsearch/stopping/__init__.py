@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from hpsearch.spec.sweep import SAMPLERS, Sweep
 from hpsearch.stopping.asha import Asha, AshaStop
-from hpsearch.stopping.fallback import Guarded, Replaceable
+from hpsearch.stopping.fallback import FallbackRule, SafeRule
 from hpsearch.stopping.hyperband import Hyperband
 from hpsearch.stopping.median import Median
 from hpsearch.stopping.rule import Decision, NoStopping, StoppingRule
-from hpsearch.stopping.rungs import Explores, nobody, rung_epochs
+from hpsearch.stopping.rungs import IsRandom, never_random, rung_epochs
 
 __all__ = [
     "Asha",
     "AshaStop",
     "Decision",
-    "Guarded",
+    "FallbackRule",
     "Hyperband",
     "Median",
     "NoStopping",
-    "Replaceable",
+    "SafeRule",
     "StoppingRule",
-    "has_explorers",
+    "interleaves_random",
     "make_stopping_rule",
     "rung_epochs",
 ]
 
 
-def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False, explores: Explores = nobody) -> StoppingRule:
+def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False, is_random: IsRandom = never_random) -> StoppingRule:
     """The stopping rule of a sweep, which has heard no report yet.
 
     Args:
@@ -45,11 +45,11 @@ def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False, explores: Explo
             min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, brackets=rule.brackets, can_pause=can_pause
         )
     make = Asha if rule.type == "asha" and can_pause else AshaStop
-    apart = explores if has_explorers(sweep) else nobody
-    return make(min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, explores=apart)
+    apart = is_random if interleaves_random(sweep) else never_random
+    return make(min_epochs=rule.min_iter, max_epochs=last, eta=rule.eta, is_random=apart)
 
 
-def has_explorers(sweep: Sweep) -> bool:
+def interleaves_random(sweep: Sweep) -> bool:
     """Whether those that explore are compared apart: by asha and asha_stop, amid the proposals of Optuna's tpe."""
     sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
     return (sweep.method, sampler) == ("optuna", "tpe") and sweep.early_terminate.type in ("asha", "asha_stop")

@@ -6,7 +6,7 @@ import math
 from typing import final
 
 from hpsearch.stopping.rule import Decision, StoppingRule
-from hpsearch.stopping.rungs import Explores, make_rungs, nobody
+from hpsearch.stopping.rungs import IsRandom, make_rungs, never_random
 
 
 @final
@@ -18,8 +18,10 @@ class AshaStop(StoppingRule):
     until eta are there: 0.557/0.253/0.144; Ray's percentile among the others: 0.618/0.298/0.157.
     """
 
-    def __init__(self, *, min_epochs: int, max_epochs: int | None, eta: int, explores: Explores = nobody) -> None:
-        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta, explores=explores)
+    def __init__(
+        self, *, min_epochs: int, max_epochs: int | None, eta: int, is_random: IsRandom = never_random
+    ) -> None:
+        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta, is_random=is_random)
         self._stopped: set[int] = set()
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
@@ -49,8 +51,10 @@ class Asha(StoppingRule):
         Li et al., "A System for Massively Parallel Hyperparameter Tuning", arXiv:1810.05934, algorithm 2.
     """
 
-    def __init__(self, *, min_epochs: int, max_epochs: int | None, eta: int, explores: Explores = nobody) -> None:
-        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta, explores=explores)
+    def __init__(
+        self, *, min_epochs: int, max_epochs: int | None, eta: int, is_random: IsRandom = never_random
+    ) -> None:
+        self._rungs = make_rungs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta, is_random=is_random)
         self._paused: dict[int, int] = {}
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
@@ -70,7 +74,7 @@ class Asha(StoppingRule):
     def promote(self, *, at_end: bool = False) -> int | None:
         """The best trial that waits at the highest rung where one may pass; at the end, one may pass at each."""
         for rung in reversed(self._rungs.values()):
-            number = rung.best_waiting(at_least=1 if at_end else 0)
+            number = rung.best_paused(at_least=1 if at_end else 0)
             if number is not None:
                 rung.leave(number)
                 del self._paused[number]

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @final
-class Guarded(StoppingRule):
+class SafeRule(StoppingRule):
     """Another rule's decisions until it raises; then every trial goes on to its end, those that it paused too."""
 
     def __init__(self, rule: StoppingRule) -> None:
@@ -61,7 +61,7 @@ class Guarded(StoppingRule):
 
 
 @final
-class Replaceable(StoppingRule):
+class FallbackRule(StoppingRule):
     """Another rule's decisions, until a trial turns up that can't be paused: its state is not on disk."""
 
     def __init__(self, rule: StoppingRule, *, otherwise: Callable[[], StoppingRule]) -> None:
@@ -71,7 +71,7 @@ class Replaceable(StoppingRule):
             rule: Has heard nothing yet; may pause, and may raise.
             otherwise: Makes the rule for the same sweep that stops trials instead.
         """
-        self._rule, self._otherwise = Guarded(rule), otherwise
+        self._rule, self._otherwise = SafeRule(rule), otherwise
         self._heard: list[tuple[int, int, float]] = []
 
     @property
@@ -86,7 +86,7 @@ class Replaceable(StoppingRule):
 
     def stop_from_now_on(self) -> Decision:
         """The other rule takes over and hears everything; what it says of the last report."""
-        self._rule = Guarded(self._otherwise())
+        self._rule = SafeRule(self._otherwise())
         decision = Decision.CONTINUE
         for heard in self._heard:
             decision = self._rule.report(*heard)

@@ -12,14 +12,14 @@ MAX_EPOCHS = 10_000_000
 """Beyond the last rung of a sweep that leaves the number of epochs to its trainable."""
 
 
-Explores = Callable[[int], bool]
+IsRandom = Callable[[int], bool]
 """Whether the trial of a number explores (`hpsearch/search/exploration.py`); the same whenever it is asked."""
 
 Entry = tuple[float, int, int]
 """A trial's loss, its place in the order of arrival, its number."""
 
 
-def nobody(number: int) -> bool:
+def never_random(number: int) -> bool:
     """Explores."""
     return False
 
@@ -62,10 +62,12 @@ def rung_epochs(*, min_epochs: int, max_epochs: int | None, eta: int) -> tuple[i
     return tuple(rungs)
 
 
-def make_rungs(*, min_epochs: int, max_epochs: int | None, eta: int, explores: Explores = nobody) -> dict[int, Rung]:
+def make_rungs(
+    *, min_epochs: int, max_epochs: int | None, eta: int, is_random: IsRandom = never_random
+) -> dict[int, Rung]:
     """A rung that is still empty for each of `rung_epochs`."""
     epochs = rung_epochs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta)
-    return {epoch: Rung(eta, explores) for epoch in epochs}
+    return {epoch: Rung(eta, is_random) for epoch in epochs}
 
 
 @final
@@ -79,8 +81,8 @@ class Rung:
     best of all, as soon as there are eta; else a rung of few trials would let nobody through.
     """
 
-    def __init__(self, eta: int, explores: Explores = nobody) -> None:
-        self._eta, self._explores = eta, explores
+    def __init__(self, eta: int, is_random: IsRandom = never_random) -> None:
+        self._eta, self._explores = eta, is_random
         self._entries: dict[int, Entry] = {}
         self._ranking: list[Entry] = []
         self._rankings: tuple[list[Entry], list[Entry]] = ([], [])  # of those that explore, and of all others
@@ -112,7 +114,7 @@ class Rung:
         waiting = self._own(self._waiting, number)
         del waiting[bisect_left(waiting, self._entries[number])]
 
-    def best_waiting(self, *, at_least: int) -> int | None:
+    def best_paused(self, *, at_least: int) -> int | None:
         """The best trial that waits and passes."""
         first = sorted(waiting[0] for waiting in self._waiting if waiting)
         return next((entry[-1] for entry in first if self.is_best(entry[-1], at_least=at_least)), None)

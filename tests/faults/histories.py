@@ -21,13 +21,13 @@ from unittest import mock
 
 from hpsearch.api.results import Results
 from hpsearch.engine.engine import Engine
-from hpsearch.engine.retention import Checkpoints
+from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import Cause
 from hpsearch.ledger import sqlite as file
 from hpsearch.ledger.cleaning import clean
 from hpsearch.ledger.lock import is_held, writer_lock
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.paths import checkpoint_dir
 from hpsearch.results.rows import trial_rows
 from hpsearch.search import make_searcher
@@ -66,19 +66,19 @@ class Life:
         folder.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(writer_lock(folder, self.name))
         self.ledger = Ledger(self.history.home, create=True, clock=lambda: self.history.now)
-        self._together = self.ledger._transactions.together
-        self.ledger._transactions.together = self._commit  # type: ignore[method-assign]
+        self._together = self.ledger._transactions.transaction
+        self.ledger._transactions.transaction = self._commit  # type: ignore[method-assign]
         known = self.ledger.find_sweep(self.name)
         record = known or self.ledger.add_sweep(self.name, self.sweep.to_dict())
         searcher = make_searcher(self.sweep)
         self.engine = Engine(
             sweep=self.sweep,
             searcher=searcher,
-            rule=make_stopping_rule(self.sweep, can_pause=True, explores=searcher.explores),
+            rule=make_stopping_rule(self.sweep, can_pause=True, is_random=searcher.is_random),
             ledger=self.ledger,
             record=record,
-            memory=Memory(self.ledger, self.sweep, record, code={"train.py": "1"}, again=self.dice.random() < 0.15),
-            checkpoints=Checkpoints(self.sweep, folder, explores=searcher.explores),
+            memory=TrialCache(self.ledger, self.sweep, record, code={"train.py": "1"}, again=self.dice.random() < 0.15),
+            checkpoints=CheckpointRetention(self.sweep, folder, is_random=searcher.is_random),
             concurrent=2,
             clock=lambda: self.history.now,
         )
@@ -90,7 +90,7 @@ class Life:
     def step(self) -> bool:
         """One epoch of one leg, and whatever legs can begin; whether the sweep is not over."""
         self.history.now += 0.1
-        while isinstance(leg := self.engine.next_leg(), Assignment):
+        while isinstance(leg := self.engine.next_assignment(), Assignment):
             self.legs[leg.number] = (leg, *self._resumed(leg))
         if self.legs:
             self._train(self.dice.choice(sorted(self.legs)))

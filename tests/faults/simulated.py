@@ -24,8 +24,8 @@ import sqlalchemy as sa
 
 from hpsearch.api import run as entry
 from hpsearch.driver import driver
-from hpsearch.engine.disk import Room
-from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.engine.disk import DiskGuard
+from hpsearch.engine.engine import Engine, Idle
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.diagnosis import failure_of
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Verdict
@@ -119,7 +119,7 @@ class SimulatedSession:
         self._random = random.Random(scenario.seed)
         self._legs: dict[int, tuple[Assignment, int, int | None]] = {}
         self._steps = 0
-        engine.keep_room(Room(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
+        engine.keep_room(DiskGuard(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
 
     def run(self) -> None:
         """Every leg to its end."""
@@ -135,11 +135,11 @@ class SimulatedSession:
 
     def _start_legs(self) -> bool:
         """Whether it is not over."""
-        while isinstance(leg := self._engine.next_leg(), Assignment):
+        while isinstance(leg := self._engine.next_assignment(), Assignment):
             saved = max((epoch for epoch in self._saved(leg.number) if epoch <= leg.known_epochs), default=None)
             self._legs[leg.number] = (leg, saved or 0, saved)
             self._write(f"{leg.number} begin {saved or 0}")
-        return bool(self._legs) or leg is NoLeg.WAIT
+        return bool(self._legs) or leg is Idle.WAIT
 
     def _step(self, number: int) -> None:
         leg, epoch, saved = self._legs[number]

@@ -59,7 +59,7 @@ def engine_of(sweep: Sweep, ledger: Ledger, record) -> Engine:
 
 def finish(engine: Engine, cause: str) -> None:
     """Run every leg: x above 0 fails."""
-    while isinstance(leg := engine.next_leg(), Assignment):
+    while isinstance(leg := engine.next_assignment(), Assignment):
         if leg.config["x"] > 0:
             engine.on_event(leg.number, Failed(cause=cause, evidence="it needs too much"))
         else:

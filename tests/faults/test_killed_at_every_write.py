@@ -19,7 +19,7 @@ import pytest
 from hpsearch.engine.engine import Engine
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Event, Report, Verdict
 from hpsearch.spec.sweep import Sweep
@@ -68,10 +68,10 @@ class Driver:
         self.now, self.writes, self.dies_at, self.disk = 0.0, 0, dies_at, disk
         self.sweep = Sweep.from_dict(tree)
         self.ledger = Ledger(home, create=True, clock=lambda: self.now)
-        self._together = self.ledger._transactions.together
-        self.ledger._transactions.together = self._write  # type: ignore[method-assign]
+        self._together = self.ledger._transactions.transaction
+        self.ledger._transactions.transaction = self._write  # type: ignore[method-assign]
         self.legs: dict[int, tuple[Assignment, int]] = {}
-        self.memory: Callable[[SweepRecord], Memory | None] = lambda record: None
+        self.memory: Callable[[SweepRecord], TrialCache | None] = lambda record: None
 
     @contextmanager
     def _write(self) -> Iterator[Any]:
@@ -96,7 +96,7 @@ class Driver:
         known = self.ledger.find_sweep(name)
         record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
         searcher = make_searcher(self.sweep)
-        rule = make_stopping_rule(self.sweep, can_pause=True, explores=searcher.explores)
+        rule = make_stopping_rule(self.sweep, can_pause=True, is_random=searcher.is_random)
         self.engine = Engine(
             sweep=self.sweep,
             searcher=searcher,
@@ -124,7 +124,7 @@ class Driver:
         return True
 
     def _start_legs(self) -> bool:
-        while isinstance(leg := self.engine.next_leg(), Assignment):
+        while isinstance(leg := self.engine.next_assignment(), Assignment):
             self.legs[leg.number] = (leg, self.disk.resume(leg))
         return bool(self.legs)
 
@@ -246,7 +246,7 @@ def test_after_a_death_the_same_trials_explore(tmp_path: Path, share: float):
     known = [row[0] for row in table(tmp_path)]
     second.live()
     check_invariants(tmp_path, disk)
-    exploring, since = ([each.engine._searcher.explores(number) for number in known] for each in (first, second))
+    exploring, since = ([each.engine._searcher.is_random(number) for number in known] for each in (first, second))
     assert exploring == since
     assert {True, False} == set(exploring) and len(known) < 90 == len(table(tmp_path))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.ledger.fingerprint import Code
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from tests.faults.test_killed_at_every_write import ASHA, GRID, SPEC, Disk, Driver, table
 
 CODE: Code = {"train.py": "1"}
@@ -18,7 +18,7 @@ def run(home: Path, disk: Disk, tree: dict[str, Any], *, code: Code | None = COD
     """Run a sweep; numbers of the trials that trained an epoch."""
     before = Counter(disk.trained)
     driver = Driver(home, disk, tree)
-    driver.memory = lambda record: Memory(driver.ledger, driver.sweep, record, code=code, again=again)
+    driver.memory = lambda record: TrialCache(driver.ledger, driver.sweep, record, code=code, again=again)
     driver.live()
     return {number for number, _ in disk.trained - before}
 

@@ -77,7 +77,7 @@ def remove(folder: Path) -> None:
 
 def tell_the_ledger_something(folder: Path) -> None:
     with Ledger(folder.parent, create=True) as ledger:
-        ledger.remark(ledger.sweep("victim"), "a word from the ledger")
+        ledger.add_note(ledger.sweep("victim"), "a word from the ledger")
 
 
 @pytest.mark.parametrize("finished", ["random"], indirect=True)

@@ -245,7 +245,7 @@ def legs_of_resume(home: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> l
     def run(session: Session) -> None:
         engine = session._engine
         engine.concurrent = count
-        handed.extend(leg for _ in range(count) if isinstance(leg := engine.next_leg(), Assignment))
+        handed.extend(leg for _ in range(count) if isinstance(leg := engine.next_assignment(), Assignment))
         engine.finish()
 
     monkeypatch.setattr(Session, "run", run)

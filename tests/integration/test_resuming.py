@@ -12,7 +12,7 @@ from hpsearch.ledger.claims import Claims
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.locate import locate
 from tests.integration.conftest import TRAINABLES
@@ -55,7 +55,7 @@ def train_elsewhere(home: Path, parameters: dict[str, Any], ready: threading.Eve
         record = ledger.add_sweep("other", made.to_dict())
         (home / "other").mkdir(exist_ok=True)
         with writer_lock(home / "other", "other"):
-            memory = Memory(ledger, made, record, code=code_of(locate(name, spec_dir=None)))
+            memory = TrialCache(ledger, made, record, code=code_of(locate(name, spec_dir=None)))
             fingerprint = memory.fingerprint({"x": 0.5})
             assert fingerprint is not None
             row = ledger.add_trial(record, 1, point={"x": 0.5}, seed=0, fingerprint=fingerprint)

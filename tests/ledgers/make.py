@@ -15,7 +15,7 @@ from typing import Any
 from hpsearch.engine.engine import Engine
 from hpsearch.ledger.schema import SCHEMA_VERSION
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Report
 from hpsearch.spec.sweep import Sweep
@@ -49,12 +49,12 @@ def run(ledger: Ledger, tree: dict[str, Any], *, legs: int) -> None:
     ledger.add_sweep(tree["name"], Sweep.from_dict(tree).to_dict(), code=CODE)
     engine = engine_of(ledger, tree)
     for _ in range(legs):
-        leg = engine.next_leg()
+        leg = engine.next_assignment()
         if not isinstance(leg, Assignment):
             engine.finish()
             return
         train(engine, leg)
-    engine.next_leg()
+    engine.next_assignment()
     ledger.flush()
 
 
@@ -66,7 +66,7 @@ def go_on(ledger: Ledger, tree: dict[str, Any]) -> int:
     past = ledger.trials(engine.record), ledger.reports(engine.record), ledger.failures(engine.record)
     engine.replay(*past, last_epoch=9)
     again = 0
-    while isinstance(leg := engine.next_leg(), Assignment):
+    while isinstance(leg := engine.next_assignment(), Assignment):
         again += known.get(leg.number, 0) - leg.known_epochs if leg.number in known else 0
         known.pop(leg.number, None)
         train(engine, leg)
@@ -83,7 +83,7 @@ def engine_of(ledger: Ledger, tree: dict[str, Any]) -> Engine:
         rule=make_stopping_rule(sweep, can_pause=True),
         ledger=ledger,
         record=record,
-        memory=Memory(ledger, sweep, record, code=CODE),
+        memory=TrialCache(ledger, sweep, record, code=CODE),
     )
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.engine.engine import Engine, Idle
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Verdict
 from hpsearch.spec.file import dump_yaml
@@ -100,10 +100,10 @@ def run(
         engine = Engine(
             sweep=sweep,
             searcher=searcher,
-            rule=make_stopping_rule(sweep, can_pause=True, explores=searcher.explores),
+            rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
             ledger=ledger,
             record=record,
-            memory=Memory(ledger, sweep, record, code={"train.py": "1"}),
+            memory=TrialCache(ledger, sweep, record, code={"train.py": "1"}),
         )
         engine.concurrent = sweep.limits.concurrent if isinstance(sweep.limits.concurrent, int) else 4
         folder = home / record.folder
@@ -118,12 +118,12 @@ def _train(engine: Engine, landscape: Landscape, folder: Path, printed: str, max
     legs: dict[int, tuple[Assignment, int]] = {}
     num_reports = 0
     while True:
-        while isinstance(leg := engine.next_leg(), Assignment):
+        while isinstance(leg := engine.next_assignment(), Assignment):
             legs[leg.number] = (leg, leg.known_epochs)
             log = folder / "trials" / f"{leg.number:04d}" / "log.txt"
             log.parent.mkdir(exist_ok=True)
             log.write_text(printed or f"trial {leg.number} begins\n")
-        if not legs and leg is not NoLeg.WAIT:
+        if not legs and leg is not Idle.WAIT:
             engine.finish()
             return
         for number, (assignment, epoch) in sorted(legs.items()):

@@ -52,7 +52,7 @@ def run(home: Path, *, on_report: Callable[[Engine, Clock], None], **keys: Any) 
     with Ledger(home, create=True, clock=clock) as ledger:
         record = ledger.add_sweep(sweep.name, sweep.to_dict())
         searcher = make_searcher(sweep)
-        rule = make_stopping_rule(sweep, can_pause=True, explores=searcher.explores)
+        rule = make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random)
         engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, clock=clock)
         assert isinstance(sweep.limits.concurrent, int)
         engine.concurrent = sweep.limits.concurrent
@@ -66,7 +66,7 @@ def _run(engine: Engine, clock: Clock, on_report: Callable[[Engine, Clock], None
     due: list[tuple[float, int, int]] = []
     legs: dict[int, Assignment] = {}
     while True:
-        while isinstance(leg := engine.next_leg(), Assignment):
+        while isinstance(leg := engine.next_assignment(), Assignment):
             legs[leg.number] = leg
             heapq.heappush(due, (clock.now + START_S + epoch_s(leg.config), leg.number, leg.known_epochs))
         if not due:

@@ -15,7 +15,7 @@ from typing import final
 
 from hpsearch.slots.diagnosis import exit_evidence, exit_words
 from hpsearch.slots.process_file import Process
-from hpsearch.slots.process_tree import end_family
+from hpsearch.slots.process_tree import kill_tree
 from hpsearch.slots.processes.channel import Channel, ChannelClosed, Message, wait_for_any
 from hpsearch.slots.processes.messages import (
     GOES_ON,
@@ -165,7 +165,7 @@ class ForkedTrials:
             self._kill(trial)
             self._wait(trial, KILL_TIMEOUT_S)
             if trial.status is None:
-                end_family(trial.process)
+                kill_tree(trial.process)
         elif own_end and trial.note is None and trial.status and not trial.has_failed:
             notes.append(f"after its last epoch its process {exit_words(trial.status)}")
         trial.channel.close()
@@ -299,7 +299,7 @@ class ForkedTrials:
             message = server.receive(timeout_s=0)
         except ChannelClosed:
             self._forget_server()
-            end_family(trial.process)  # the kernel has ended it with the server, but not what it had started
+            kill_tree(trial.process)  # the kernel has ended it with the server, but not what it had started
             trial.status, trial.lost_server = 0, True
             return
         if message is not None and isinstance(message.content, Exited) and message.content.pid == trial.process.pid:

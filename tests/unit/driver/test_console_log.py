@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.driver.console_log import quiet
-from hpsearch.live.terminal import Voice
+from hpsearch.live.terminal import SafeConsole
 from hpsearch.slots.trial_log import TrialLog, own_streams
 
 
@@ -31,7 +31,7 @@ def test_everything_but_the_yielded_stream_goes_to_the_log(tmp_path: Path, capfd
 def test_a_sweep_goes_on_when_the_reader_of_its_pipe_leaves():
     reader, writer = os.pipe()
     with os.fdopen(writer, "w", buffering=1) as stream:
-        voice = Voice(file=stream, highlight=False, soft_wrap=True)
+        voice = SafeConsole(file=stream, highlight=False, soft_wrap=True)
         voice.print("heard")
         assert os.read(reader, 100) == b"heard\n"
         os.close(reader)

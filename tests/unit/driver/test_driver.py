@@ -15,7 +15,7 @@ import pytest
 
 import hpsearch
 from hpsearch.api.run import resume
-from hpsearch.driver.compatibility import check_same
+from hpsearch.driver.compatibility import check_compatible
 from hpsearch.driver.driver import Run
 from hpsearch.engine.replay import uncollected
 from hpsearch.errors import Interrupted, SpecError, SweepExists, SweepInUse
@@ -23,7 +23,7 @@ from hpsearch.ledger.fingerprint import code_hash, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import read_provenance
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.spec.file import dump_yaml
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.code_files import read_code
@@ -136,10 +136,10 @@ def test_sweeps_of_every_older_ledger_began_in_slots(home, version, tree):
     with Ledger(home) as ledger:
         record = ledger.sweep(tree["name"])
     asked = Sweep.from_dict(tree)
-    check_same(record, asked, None, accept_changes=False)
+    check_compatible(record, asked, None, accept_changes=False)
     assert asked.continuing(Sweep.from_stored(record.spec)).isolation == "slot"
     with pytest.raises(SweepExists, match="isolation: 'slot' -> 'process'"):
-        check_same(record, Sweep.from_dict({**tree, "isolation": "process"}), None, accept_changes=False)
+        check_compatible(record, Sweep.from_dict({**tree, "isolation": "process"}), None, accept_changes=False)
 
 
 def test_a_sweep_keeps_the_isolation_that_was_set_once(known, home):
@@ -199,7 +199,7 @@ def test_a_second_sweep_that_the_ledger_can_answer_needs_no_ray(known, home):
     code = code_of(locate(known().sweep.trainable, spec_dir=None))
     with Ledger(home) as ledger:
         record = ledger.sweep("known")
-        memory = Memory(ledger, known().sweep, record, code=code)
+        memory = TrialCache(ledger, known().sweep, record, code=code)
         for trial in ledger.trials(record):
             ledger.update_trial(trial.id, fingerprint=memory.fingerprint(dict(trial.point)))
     results, exit_code = known(name="second").start()
@@ -234,7 +234,7 @@ def test_a_known_sweep_that_is_interrupted_before_a_trial_began_can_go_on(known,
 def test_a_new_sweep_that_has_trained_nothing_itself_is_forgotten_whatever_it_took_from_others(known, home):
     with Ledger(home) as ledger:
         record = ledger.sweep("known")
-        memory = Memory(ledger, known().sweep, record, code=code_of(locate(known().sweep.trainable, spec_dir=None)))
+        memory = TrialCache(ledger, known().sweep, record, code=code_of(locate(known().sweep.trainable, spec_dir=None)))
         trial = ledger.trials(record)[0]
         ledger.update_trial(trial.id, fingerprint=memory.fingerprint(dict(trial.point)))
     with pytest.raises(Interrupted):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hpsearch.driver.gauges import MEASURES, TELL_S, Gauges, Measure
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.slots.protocol import Peaks
 from hpsearch.spec.sweep import Sweep
 
@@ -55,14 +55,14 @@ def clock() -> Clock:
 SWEEP = Sweep.from_dict({"name": "s", "metric": {"name": "acc", "goal": "maximize"}, "parameters": {"x": 1}})
 
 
-def running(number: int, *accuracies: float, slot: int | None = 1) -> TrialRun:
-    trial = TrialRun(number=number, point={"x": 1}, row=number, slot=slot)
+def running(number: int, *accuracies: float, slot: int | None = 1) -> Trial:
+    trial = Trial(number=number, point={"x": 1}, row=number, slot=slot)
     for epoch, accuracy in enumerate(accuracies, start=1):
         trial.note_epoch(epoch, {"acc": accuracy}, loss=-accuracy)
     return trial
 
 
-def gauges(recorder: Recorder, clock: Clock, *trials: TrialRun, say: Any = print) -> Gauges:
+def gauges(recorder: Recorder, clock: Clock, *trials: Trial, say: Any = print) -> Gauges:
     by_number = {trial.number: trial for trial in trials}
     return Gauges(SWEEP, by_number, say=say, make_gauge=recorder.make, clock=clock)
 
@@ -85,7 +85,7 @@ def test_a_running_trial_is_told_with_its_sweep_slot_and_number(recorder, clock)
 
 def test_a_metric_of_any_alphabet_reaches_ray_whose_tags_are_ascii(recorder, clock):
     spec = SWEEP.to_dict() | {"metric": {"name": "acc µ", "goal": "maximize"}}
-    trial = TrialRun(number=1, point={}, row=1, slot=1)
+    trial = Trial(number=1, point={}, row=1, slot=1)
     trial.note_epoch(1, {"acc µ": 0.5}, loss=-0.5)
     Gauges(Sweep.from_dict(spec), {1: trial}, say=pytest.fail, make_gauge=recorder.make, clock=clock).tick()
     assert recorder.series["hpsearch_best", "s", "acc \\xb5"] == 0.5

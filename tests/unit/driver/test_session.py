@@ -20,7 +20,7 @@ from hpsearch.engine.engine import Engine
 from hpsearch.errors import Interrupted
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import trial_dir
-from hpsearch.slots.process_file import Process, RankProcess, Roster, write_roster
+from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses, write_roster
 from hpsearch.slots.protocol import Assignment
 from hpsearch.spec.sweep import Sweep
 from tests.support.waiting import PATIENCE_S
@@ -60,14 +60,14 @@ def legs_end(
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as rank:
 
         def make(error: BaseException) -> subprocess.Popen[bytes]:
-            def run_legs(engine: Engine, *words: object, **more: object) -> None:
-                leg = engine.next_leg()
+            def run_assignments(engine: Engine, *words: object, **more: object) -> None:
+                leg = engine.next_assignment()
                 assert isinstance(leg, Assignment)
                 members = (RankProcess(process=Process.of(rank.pid), gpus=""),)
-                write_roster(trial_dir(home / "ends", leg.number), Roster(attempt=leg.attempt, ranks=members))
+                write_roster(trial_dir(home / "ends", leg.number), TrialProcesses(attempt=leg.attempt, ranks=members))
                 raise error
 
-            monkeypatch.setattr("hpsearch.driver.tuner.run_legs", run_legs)
+            monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", run_assignments)
             return rank
 
         yield make

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hpsearch.engine.engine import Engine
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Failed, Report, Verdict
 from hpsearch.spec.sweep import Sweep
@@ -38,7 +38,7 @@ def train_all(ledger: Ledger) -> dict[int, set[tuple[str, Any]]]:
         rule=make_stopping_rule(sweep, can_pause=True),
         ledger=ledger,
         record=record,
-        memory=Memory(ledger, sweep, record, code=CODE),
+        memory=TrialCache(ledger, sweep, record, code=CODE),
     )
     said: dict[int, set[tuple[str, Any]]] = {}
     now: set[tuple[str, Any]] = set()
@@ -47,7 +47,7 @@ def train_all(ledger: Ledger) -> dict[int, set[tuple[str, Any]]]:
         now.add((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
     sa.event.listen(ledger._transactions._engine, "before_cursor_execute", listen)
-    while isinstance(leg := engine.next_leg(), Assignment):
+    while isinstance(leg := engine.next_assignment(), Assignment):
         if leg.number % 5 == 0 and leg.attempt == 1:
             engine.on_event(leg.number, Failed(cause="killed", evidence="gone"))
         else:

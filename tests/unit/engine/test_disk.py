@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.engine.disk import COMMIT_BYTES, MIB, START_BYTES, Room
+from hpsearch.engine.disk import COMMIT_BYTES, MIB, START_BYTES, DiskGuard
 from hpsearch.errors import LedgerError
 
 
@@ -15,7 +15,7 @@ class Disk:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.free, self.said, self.is_over, self.slept = 2**40, [], False, 0.0
-        self.room = Room(folder, say=self.said.append, give_up=lambda: self.is_over, sleep=self._sleep)
+        self.room = DiskGuard(folder, say=self.said.append, give_up=lambda: self.is_over, sleep=self._sleep)
         monkeypatch.setattr(self.room, "_free", lambda: self.free)
         self.frees_after: int | None = None
 
@@ -76,6 +76,6 @@ def test_a_failure_that_is_heard_of_when_there_is_room_again_makes_nobody_wait(d
 
 
 def test_the_free_space_is_that_of_the_folder(tmp_path: Path):
-    room = Room(tmp_path, say=print, give_up=lambda: True)
+    room = DiskGuard(tmp_path, say=print, give_up=lambda: True)
     assert room.allows_start()
     assert room._free() > MIB

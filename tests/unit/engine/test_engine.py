@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.engine.engine import Engine, Idle
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.search.searcher import Outcome, Searcher
@@ -93,7 +93,7 @@ class Bench:
         )
 
     def leg(self) -> Assignment:
-        leg = self.engine.next_leg()
+        leg = self.engine.next_assignment()
         assert isinstance(leg, Assignment), leg
         return leg
 
@@ -118,7 +118,7 @@ def bench(home: Path) -> Callable[..., Bench]:
 def test_it_hands_out_as_many_legs_as_run_at_once(bench):
     b = bench(concurrent=2)
     assert [b.leg().number, b.leg().number] == [1, 2]
-    assert b.engine.next_leg() is NoLeg.WAIT
+    assert b.engine.next_assignment() is Idle.WAIT
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     assert b.leg().number == 3
 
@@ -132,10 +132,10 @@ def test_a_trial_is_in_the_ledger_before_its_leg_leaves_the_engine(bench):
 def test_it_ends_after_the_last_trial(bench):
     b = bench(limits={"trials": 1})
     b.leg()
-    assert b.engine.next_leg() is NoLeg.WAIT, "the one that runs may fail and be tried again"
+    assert b.engine.next_assignment() is Idle.WAIT, "the one that runs may fail and be tried again"
     assert b.report(1, 1) is Verdict.GO_ON
     b.engine.on_event(1, Ended(elapsed_s=1.0))
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     assert b.states() == ["done"]
 
 
@@ -252,7 +252,7 @@ def test_three_identical_failures_without_a_success_end_the_sweep(bench):
     for number in (1, 2, 3):
         assert b.leg().number == number
         b.fail(number)
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     assert b.engine.ending.state == "gave_up" and "same way" in (b.engine.reason or "")
 
 
@@ -287,7 +287,7 @@ def test_a_stop_lets_epochs_end_and_saves_them(bench):
     b = bench()
     b.leg(), b.leg()
     b.engine.stop("interrupted", "Ctrl-C")
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     assert b.report(1, 1) is Verdict.SAVE_AND_END
     b.engine.finish()
     assert b.states() == ["interrupted", "interrupted"]
@@ -301,7 +301,7 @@ def test_the_time_limit_ends_a_sweep(bench):
     b.clock.now = 59.0
     b.leg()
     b.clock.now = 60.0
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     assert b.engine.ending.state == "done"
 
 
@@ -331,7 +331,7 @@ def test_a_paused_trial_that_nobody_promotes_is_stopped_at_the_end(bench):
     b.leg()
     b.rule.decisions[1, 1] = Decision.PAUSE
     b.report(1, 1)
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     b.engine.finish()
     assert b.states() == ["stopped"]
 
@@ -342,7 +342,7 @@ def test_the_rule_is_asked_once_more_when_nothing_runs_and_nothing_is_left(bench
     b.rule.decisions = {(1, 1): Decision.PAUSE, (2, 1): Decision.PAUSE}
     b.rule.at_end = [2]
     b.report(1, 1)
-    assert b.engine.next_leg() is NoLeg.WAIT, "trial 2 still runs"
+    assert b.engine.next_assignment() is Idle.WAIT, "trial 2 still runs"
     b.report(2, 1)
     assert b.leg().number == 2
 
@@ -379,7 +379,7 @@ def test_a_trainable_that_cannot_be_used_ends_the_sweep_as_a_mistake(bench):
     b = bench()
     b.leg()
     b.engine.on_event(1, Unusable(evidence="it can't be imported"))
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     assert "can't be imported" in str(b.engine.mistake)
 
 
@@ -417,7 +417,7 @@ def test_a_finite_space_ends_when_it_is_exhausted(home: Path):
             sweep=sweep, searcher=make_searcher(sweep), rule=Scripted(), ledger=ledger, record=record, concurrent=1
         )
         seen = []
-        while isinstance(leg := engine.next_leg(), Assignment):
+        while isinstance(leg := engine.next_assignment(), Assignment):
             seen.append(leg.config["x"])
             engine.on_event(leg.number, Report(epoch=1, metrics={"m": 1.0}, elapsed_s=1.0))
             engine.on_event(leg.number, Ended(elapsed_s=1.0))
@@ -493,7 +493,7 @@ def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
             record=first.record,
         )
         engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=9)
-        leg = engine.next_leg()
+        leg = engine.next_assignment()
         assert isinstance(leg, Assignment) and leg.number == 4
         assert ledger.trials(first.record)[0].state == "failed"
 
@@ -509,7 +509,7 @@ def test_a_search_method_that_raised_is_named_in_the_record_of_the_sweep(bench, 
     for number in (1, 2):
         assert b.leg().number == number
         b.report(number, 1)
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     b.engine.finish()
     record = b.ledger.sweep("bench")
     assert (record.state, b.states()) == ("done", ["done", "done"])
@@ -540,11 +540,11 @@ class Raising(Scripted):
 
 def run_to_the_end(b: Bench) -> None:
     """Train every leg until the engine lets go of it."""
-    while isinstance(leg := b.engine.next_leg(), Assignment):
+    while isinstance(leg := b.engine.next_assignment(), Assignment):
         epoch = leg.known_epochs + 1
         while b.report(leg.number, epoch) is Verdict.GO_ON:
             epoch += 1
-    assert leg is NoLeg.OVER
+    assert leg is Idle.OVER
     b.engine.finish()
 
 
@@ -590,7 +590,7 @@ def test_a_stopping_rule_that_raises_in_the_replay_ends_no_sweep_either(home):
             sweep=first.sweep, searcher=Listening(), rule=Raising(at=(1, 1)), ledger=ledger, record=first.record
         )
         engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=3)
-        leg = engine.next_leg()
+        leg = engine.next_assignment()
         assert isinstance(leg, Assignment) and (leg.number, leg.known_epochs) == (1, 1)
         engine.finish()
         assert "the stopping rule raised ZeroDivisionError" in (ledger.sweep("bench").reason or "")

@@ -25,7 +25,7 @@ def restarted(engine: Engine) -> Searcher:
     """A searcher that has heard what the ledger knows of an engine's sweep."""
     engine._ledger.flush()
     searcher, ledger, record = make_searcher(engine.sweep), engine._ledger, engine.record
-    rule = make_stopping_rule(engine.sweep, can_pause=True, explores=searcher.explores)
+    rule = make_stopping_rule(engine.sweep, can_pause=True, is_random=searcher.is_random)
     again = Engine(sweep=engine.sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
     again.replay(ledger.trials(record), ledger.reports(record), ledger.failures(record), last_epoch=27)
     return searcher

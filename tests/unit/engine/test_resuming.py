@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.engine.engine import Engine, Idle
 from hpsearch.ledger.lock import is_held, writer_lock
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Failed, Report
 from hpsearch.spec.sweep import Sweep
@@ -49,7 +49,7 @@ class Life:
             rule=make_stopping_rule(self.sweep, can_pause=True),
             ledger=self.ledger,
             record=self.record,
-            memory=Memory(self.ledger, self.sweep, self.record, code={"a.py": "1"}),
+            memory=TrialCache(self.ledger, self.sweep, self.record, code={"a.py": "1"}),
             clock=lambda: self.now,
         )
         if known is not None:
@@ -61,7 +61,7 @@ class Life:
         self._held.close()
 
     def leg(self) -> Assignment:
-        leg = self.engine.next_leg()
+        leg = self.engine.next_assignment()
         assert isinstance(leg, Assignment), leg
         return leg
 
@@ -125,7 +125,7 @@ def test_failed_trials_are_tried_again_when_the_user_says_so(lives):
     first.fail(first.leg(), cause="user_error", place="E at f:1")
     for _ in range(2):
         first.train(first.leg())
-    assert first.engine.next_leg() is NoLeg.OVER
+    assert first.engine.next_assignment() is Idle.OVER
     first.die()
     assert lives("a", limits=limits).engine.find_work() is False, "nobody asked for it"
 
@@ -155,13 +155,13 @@ def test_a_trial_that_another_process_trains_is_passed_over_and_answered_later(l
     assert b.rows()[0] == ("queued", None)
     b.train(other)
     b.train(b.leg())
-    assert b.engine.next_leg() is NoLeg.WAIT, "nothing runs here, but the other may yet fail"
+    assert b.engine.next_assignment() is Idle.WAIT, "nothing runs here, but the other may yet fail"
     a.train(first)
     b.now += 2.0
-    assert b.engine.next_leg() is NoLeg.OVER
+    assert b.engine.next_assignment() is Idle.OVER
     assert b.rows()[0] == ("reused", "a/1")
     assert [trial.attempts for trial in b.ledger.trials(b.record)] == [0, 1, 1]
-    assert a.engine.next_leg() is NoLeg.OVER, "the rest is answered by the other"
+    assert a.engine.next_assignment() is Idle.OVER, "the rest is answered by the other"
     assert [row[0] for row in a.rows()] == ["done", "reused", "reused"]
 
 
@@ -212,7 +212,7 @@ SWEEPER = """
 import json, sys, time
 from pathlib import Path
 from tests.unit.engine.test_resuming import Life
-from hpsearch.engine.engine import NoLeg
+from hpsearch.engine.engine import Idle
 from hpsearch.slots.protocol import Assignment, Report
 home, name, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 life = Life(home, name, parameters={"x": {"values": list(range(12))}})
@@ -220,10 +220,10 @@ engine, start = life.engine, time.monotonic()
 trained = []
 while True:
     life.now = time.monotonic() - start
-    leg = engine.next_leg()
-    if leg is NoLeg.OVER:
+    leg = engine.next_assignment()
+    if leg is Idle.OVER:
         break
-    if leg is NoLeg.WAIT:
+    if leg is Idle.WAIT:
         time.sleep(0.05)
         continue
     for epoch in range(leg.known_epochs + 1, 3):

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from hpsearch.engine.engine import Engine
-from hpsearch.engine.retention import Checkpoints
+from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import SweepInUse
 from hpsearch.ledger.cleaning import clean
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.paths import checkpoint_dir
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Failed, Report, Verdict
@@ -46,11 +46,11 @@ class Play:
             engine = Engine(
                 sweep=self.sweep,
                 searcher=self.searcher,
-                rule=make_stopping_rule(self.sweep, can_pause=True, explores=self.searcher.explores),
+                rule=make_stopping_rule(self.sweep, can_pause=True, is_random=self.searcher.is_random),
                 ledger=ledger,
                 record=record,
-                memory=Memory(ledger, self.sweep, record, code={"a.py": "1"}),
-                checkpoints=Checkpoints(self.sweep, self.folder, explores=self.searcher.explores),
+                memory=TrialCache(ledger, self.sweep, record, code={"a.py": "1"}),
+                checkpoints=CheckpointRetention(self.sweep, self.folder, is_random=self.searcher.is_random),
                 concurrent=2,
             )
             if known is not None:
@@ -59,7 +59,7 @@ class Play:
                 ledger.reopen_sweep(record, self.sweep.to_dict())
             legs: dict[int, tuple[Assignment, int]] = {}
             while True:
-                while isinstance(leg := engine.next_leg(), Assignment):
+                while isinstance(leg := engine.next_assignment(), Assignment):
                     legs[leg.number] = (leg, self.resume(leg))
                 if not legs:
                     break
@@ -130,7 +130,7 @@ def test_where_trials_explore_the_best_third_of_these_stays_too(home: Path):
     for rung in (1, 3, 9):
         for group in (True, False):
             here = [(loss, number) for (number, epoch), loss in at.items() if epoch == rung]
-            ranked = sorted(entry for entry in here if play.searcher.explores(entry[1]) is group)
+            ranked = sorted(entry for entry in here if play.searcher.is_random(entry[1]) is group)
             needed |= {number for _, number in ranked[: len(ranked) // 3]}
     assert needed <= play.on_disk == play.in_table
     assert len(play.on_disk) < 50, "and not many others"

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from hpsearch.api.results import Results
-from hpsearch.engine.engine import Engine, NoLeg
+from hpsearch.engine.engine import Engine, Idle
 from hpsearch.ledger.checkpoints import complete_epochs, remove_checkpoints
 from hpsearch.ledger.cleaning import clean
 from hpsearch.ledger.fingerprint import Code
 from hpsearch.ledger.rebuild import check_agrees, rebuild
 from hpsearch.ledger.records import TrialRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.paths import checkpoint_dir
 from hpsearch.results.rows import trial_rows
 from hpsearch.results.summaries import trial_details
@@ -61,7 +61,7 @@ class Driver:
             rule=self.rule,
             ledger=self.ledger,
             record=self.record,
-            memory=Memory(self.ledger, self.sweep, self.record, code=code, again=again),
+            memory=TrialCache(self.ledger, self.sweep, self.record, code=code, again=again),
             concurrent=2,
         )
         if known is not None:
@@ -75,7 +75,7 @@ class Driver:
         self.ledger.close()
 
     def train(
-        self, leg: Assignment | NoLeg, *, to: int = 9, begin: int = 0, losses: Mapping[int, float] = LOSSES
+        self, leg: Assignment | Idle, *, to: int = 9, begin: int = 0, losses: Mapping[int, float] = LOSSES
     ) -> Verdict:
         """The epochs after `begin`, each with a checkpoint, until the engine says no or `to` is reached."""
         assert isinstance(leg, Assignment)
@@ -100,14 +100,14 @@ class Driver:
 def paused(home: Path, name: str = "wine", *, losses: Mapping[int, float] = LOSSES) -> None:
     """A sweep whose trial waits at the rung of epoch 3."""
     with Driver(home, name, paused_at=3, again=True) as driver:
-        driver.train(driver.engine.next_leg(), losses=losses)
+        driver.train(driver.engine.next_assignment(), losses=losses)
         driver.stop()
 
 
 def finished(home: Path, name: str, *, epochs: int = 9, losses: Mapping[int, float] = LOSSES) -> None:
     """A sweep whose trial came to its last epoch."""
     with Driver(home, name, epochs=epochs, again=True) as driver:
-        driver.train(driver.engine.next_leg(), losses=losses)
+        driver.train(driver.engine.next_assignment(), losses=losses)
         driver.engine.finish()
 
 
@@ -140,7 +140,7 @@ def test_a_paused_trial_that_is_answered_to_its_end_has_the_checkpoint_of_that_e
     paused(home)
     finished(home, "wine-again")
     with promoted(home) as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER
+        assert driver.engine.next_assignment() is Idle.OVER
         driver.engine.finish()
     row, best = row_of(home), Results(home, "wine").best
     assert (row.state, row.epochs_trained, row.checkpoint_epoch) == ("done", 9, 9)
@@ -182,7 +182,7 @@ def test_where_the_lender_has_none_any_more_the_row_names_its_own_older_one(home
     with Ledger(home, create=True) as ledger:
         ledger.free([row_of(home, "wine-again").id])
     with promoted(home) as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER
+        assert driver.engine.next_assignment() is Idle.OVER
         driver.engine.finish()
     row, best = row_of(home), Results(home, "wine").best
     assert (row.epochs_trained, row.checkpoint_epoch) == (9, 3)
@@ -192,11 +192,11 @@ def test_where_the_lender_has_none_any_more_the_row_names_its_own_older_one(home
 def test_a_trial_that_pauses_on_what_it_reused_goes_on_from_what_is_on_disk(home: Path):
     finished(home, "wine-again", epochs=5)
     with Driver(home, "wine", paused_at=3) as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER
+        assert driver.engine.next_assignment() is Idle.OVER
         driver.stop()
     assert (row_of(home).state, row_of(home).checkpoint_epoch) == ("paused", None), "the other has epochs 4 and 5"
     with promoted(home) as driver:
-        leg = driver.engine.next_leg()
+        leg = driver.engine.next_assignment()
         assert isinstance(leg, Assignment) and leg.known_epochs == 5
         assert complete_epochs(driver.folder()) == [4, 5]
         assert row_of(home).checkpoint_epoch is None, "it runs"
@@ -208,10 +208,10 @@ def test_a_trial_that_pauses_on_what_it_reused_goes_on_from_what_is_on_disk(home
 
 def test_two_epochs_of_the_lender_count_only_up_to_the_rung_where_the_trial_pauses(home: Path):
     with Driver(home, "wine-again", paused_at=3) as driver:
-        driver.train(driver.engine.next_leg())
+        driver.train(driver.engine.next_assignment())
         driver.stop()
     with Driver(home, "wine", paused_at=3) as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER
+        assert driver.engine.next_assignment() is Idle.OVER
         driver.stop()
     row = row_of(home)
     assert (row.state, row.epochs_trained, row.checkpoint_epoch) == ("paused", 3, 3)
@@ -227,7 +227,7 @@ def test_the_epochs_of_another_training_are_not_those_that_come_next(home: Path)
     paused(home)
     finished(home, "wine-again", losses={epoch: loss + 0.01 for epoch, loss in LOSSES.items()})
     with promoted(home) as driver:
-        leg = driver.engine.next_leg()
+        leg = driver.engine.next_assignment()
         assert isinstance(leg, Assignment) and leg.known_epochs == 3
         assert complete_epochs(driver.folder()) == [2, 3]
         driver.train(leg, begin=3)
@@ -240,7 +240,7 @@ def test_a_checkpoint_is_borrowed_of_an_epoch_that_was_the_same_alone(home: Path
     remove_checkpoints(checkpoint_dir(home / "wine", 1))
     paused(home, "other", losses={**LOSSES, 3: 0.75})
     with promoted(home) as driver:
-        assert isinstance(driver.engine.next_leg(), Assignment)
+        assert isinstance(driver.engine.next_assignment(), Assignment)
         assert complete_epochs(driver.folder()) == [2], "that of epoch 3 is of another training"
         driver.stop()
 
@@ -250,12 +250,12 @@ def test_a_trial_that_goes_on_with_other_code_is_the_equal_of_none(home: Path):
     assert row_of(home).fingerprint is not None
     changed: Code = {"train.py": "2"}
     with promoted(home, code=changed) as driver:
-        driver.train(driver.engine.next_leg(), begin=3)
+        driver.train(driver.engine.next_assignment(), begin=3)
         driver.engine.finish()
     assert row_of(home).fingerprint is None
     for code in (CODE, changed):
         with Driver(home, f"later-{code['train.py']}", code=code) as driver:
-            leg = driver.engine.next_leg()
+            leg = driver.engine.next_assignment()
             assert isinstance(leg, Assignment) and leg.known_epochs == 0, "nothing is reused"
             driver.stop()
 
@@ -265,25 +265,25 @@ def test_one_that_is_answered_with_the_code_that_it_began_with_stays_what_it_is(
     finished(home, "wine-again")
     before = row_of(home).fingerprint
     with promoted(home, code={"train.py": "2"}) as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER
+        assert driver.engine.next_assignment() is Idle.OVER
         driver.engine.finish()
     assert (row_of(home).state, row_of(home).fingerprint) == ("done", before)
 
 
 def test_one_that_has_no_epoch_yet_is_a_trial_of_the_code_that_trains_it(home: Path):
     with Driver(home, "wine") as driver:
-        assert isinstance(driver.engine.next_leg(), Assignment)
+        assert isinstance(driver.engine.next_assignment(), Assignment)
         driver.stop()
     changed: Code = {"train.py": "2"}
     with Driver(home, "wine", code=changed) as driver:
-        driver.train(driver.engine.next_leg())
+        driver.train(driver.engine.next_assignment())
         driver.engine.finish()
-        assert driver.engine.trials[1].fingerprint == Memory(
+        assert driver.engine.trials[1].fingerprint == TrialCache(
             driver.ledger, driver.sweep, driver.record, code=changed
         ).fingerprint({"x": 0.01})
     row = row_of(home)
     with Driver(home, "other", code=changed) as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER, "it answers"
+        assert driver.engine.next_assignment() is Idle.OVER, "it answers"
         driver.engine.finish()
     assert row.code_hash == row_of(home, "other").code_hash
 
@@ -295,7 +295,7 @@ def test_a_row_names_no_checkpoint_while_its_trial_trains(home: Path):
     paused(home)
     assert row_of(home).checkpoint_epoch == 3
     with promoted(home) as driver:
-        driver.train(driver.engine.next_leg(), begin=3, to=6)
+        driver.train(driver.engine.next_assignment(), begin=3, to=6)
         assert complete_epochs(driver.folder()) == [5, 6]
         assert row_of(home).checkpoint_epoch is None
         driver.stop()
@@ -305,7 +305,7 @@ def test_a_row_names_no_checkpoint_while_its_trial_trains(home: Path):
 def test_a_trial_that_fails_names_what_its_last_attempt_left_on_disk(home: Path):
     paused(home)
     with promoted(home) as driver:
-        assert isinstance(driver.engine.next_leg(), Assignment)
+        assert isinstance(driver.engine.next_assignment(), Assignment)
         remove_checkpoints(driver.folder())  # that of epoch 3 was damaged: the attempt began at 0, and saved
         write_checkpoint(driver.folder(), 1)
         driver.engine.on_event(1, Failed(cause="invalid_config", evidence="it broke"))
@@ -318,7 +318,7 @@ def test_a_checkpoint_whose_epoch_was_never_told_is_gone_before_the_trial_goes_o
     write_checkpoint(checkpoint_dir(home / "wine", 1), 4)
     finished(home, "wine-again")
     with promoted(home) as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER
+        assert driver.engine.next_assignment() is Idle.OVER
         driver.engine.finish()
     folder = checkpoint_dir(home / "wine", 1)
     assert complete_epochs(folder) == [8, 9]
@@ -327,7 +327,7 @@ def test_a_checkpoint_whose_epoch_was_never_told_is_gone_before_the_trial_goes_o
 def test_a_new_trial_does_not_find_the_checkpoints_of_one_that_the_ledger_lost(home: Path):
     with Driver(home, "wine") as driver:
         write_checkpoint(driver.folder(), 4, b"another configuration, before the power went")
-        assert isinstance(driver.engine.next_leg(), Assignment)
+        assert isinstance(driver.engine.next_assignment(), Assignment)
         assert complete_epochs(driver.folder()) == []
         driver.stop()
 
@@ -340,7 +340,7 @@ def test_a_row_that_names_what_is_gone_is_corrected_when_the_sweep_goes_on(home:
     best = Results(home, "wine").best
     assert best is not None and best.checkpoint is None
     with Driver(home, "wine") as driver:
-        assert driver.engine.next_leg() is NoLeg.OVER
+        assert driver.engine.next_assignment() is Idle.OVER
         driver.engine.finish()
     assert row_of(home).checkpoint_epoch == 8
     with Ledger(home) as ledger:

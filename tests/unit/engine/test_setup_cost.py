@@ -10,7 +10,7 @@ from hpsearch.engine.setup_cost import SetupCost
 
 
 class Remarks(list[str]):
-    def remark(self, sweep: object, text: str) -> None:
+    def add_note(self, sweep: object, text: str) -> None:
         self.append(text)
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from hpsearch.cluster.autoscaler import Growth
 from hpsearch.devices.requests import WorkerRequest
-from hpsearch.driver.placement import Places
-from hpsearch.engine.disk import MIB, Room
-from hpsearch.engine.engine import Engine, NoLeg
-from hpsearch.engine.status import Waiting
+from hpsearch.driver.placement import PendingPlacements
+from hpsearch.engine.disk import MIB, DiskGuard
+from hpsearch.engine.engine import Engine, Idle
+from hpsearch.engine.status import IdleReasons
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Report
@@ -23,7 +23,7 @@ from tests.support.curves import SPEC
 
 def test_the_weightiest_reason_is_told_and_counts_from_its_beginning():
     now = [10.0]
-    waiting = Waiting(lambda: now[0])
+    waiting = IdleReasons(lambda: now[0])
     assert waiting.now is None
     waiting.tell("engine", "rung", "2 are paused")
     now[0] = 20.0
@@ -56,9 +56,9 @@ def kind_of(engine: Engine) -> str | None:
 def test_an_engine_with_all_slots_at_work_waits_for_nothing(home: Path):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=9)
-        engine.next_leg()
+        engine.next_assignment()
         assert kind_of(engine) is None
-        engine.next_leg()
+        engine.next_assignment()
         assert kind_of(engine) is None
 
 
@@ -67,11 +67,11 @@ def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home
         engine = engine_of(ledger, trials=2)
         engine.concurrent = 4
         for _ in range(3):
-            engine.next_leg()
+            engine.next_assignment()
         assert engine.waiting.now is not None
         assert engine.waiting.now.words == "all 2 trials have begun, 2 still run"
         report(engine, 1, 1)
-        engine.next_leg()
+        engine.next_assignment()
         assert kind_of(engine) == "rung"
         assert "1 are paused at rungs until the 1 that run have reported" in engine.waiting.now.words
 
@@ -79,10 +79,10 @@ def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home
 def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=1)
-        engine.next_leg()
+        engine.next_assignment()
         for epoch in range(1, 10):
             report(engine, 1, epoch)
-            engine.next_leg()
+            engine.next_assignment()
         assert engine.running == 0
         assert kind_of(engine) is None
 
@@ -90,7 +90,7 @@ def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
 def test_an_engine_that_was_told_to_stop_says_why(home: Path):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=2)
-        engine.next_leg()
+        engine.next_assignment()
         engine.stop("interrupted", "SIGTERM was received")
         assert engine.waiting.now is not None
         assert engine.waiting.now.words == "the sweep ends: SIGTERM was received"
@@ -102,7 +102,7 @@ def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
         seen = []
         ask = engine._searcher.ask
         engine._searcher.ask = lambda number: (seen.append(kind_of(engine)), ask(number))[1]  # type: ignore[method-assign]
-        engine.next_leg()
+        engine.next_assignment()
         assert seen == ["searcher"]
 
 
@@ -130,15 +130,15 @@ def test_a_trial_that_another_sweep_trains_is_what_a_free_slot_waits_for(home: P
         engine = Engine(
             sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, memory=memory
         )
-        assert engine.next_leg() is NoLeg.WAIT
+        assert engine.next_assignment() is Idle.WAIT
         assert engine.waiting.now is not None
         assert engine.waiting.now.kind == "elsewhere"
         assert engine.waiting.now.words == "trial 1 waits for another sweep, which trains the same now"
 
 
 def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    waiting = Waiting()
-    room = Room(tmp_path, say=lambda text: None, give_up=lambda: False, waiting=waiting)
+    waiting = IdleReasons()
+    room = DiskGuard(tmp_path, say=lambda text: None, give_up=lambda: False, waiting=waiting)
     monkeypatch.setattr(room, "_free", lambda: 14 * MIB)
     assert not room.allows_start()
     assert waiting.now is not None
@@ -151,11 +151,11 @@ def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Pa
 
 
 def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_free():
-    waiting, now = Waiting(), [0.0]
+    waiting, now = IdleReasons(), [0.0]
     request = WorkerRequest(cpu=2, gpu=0.5, workers=2)
     growth = [Growth()]
     asked = {"free": lambda: {"CPU": 1.0}, "growth": lambda: growth[0], "clock": lambda: now[0]}
-    places = Places(waiting, request, is_ours=False, **asked)
+    places = PendingPlacements(waiting, request, is_ours=False, **asked)
     places.wanted("a", 3)
     places.tick()
     assert waiting.now is None, "a moment is nothing to speak of"

@@ -12,7 +12,7 @@ from hpsearch.ledger.fingerprint import code_hash
 from hpsearch.ledger.rebuild import rebuild
 from hpsearch.ledger.records import TrialRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.trial_cache import Memory
+from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Report
 from hpsearch.spec.sweep import Sweep
@@ -46,7 +46,7 @@ def engine_of(ledger: Ledger, name: str = "one", *, code: Any = OLD, **changes: 
         rule=make_stopping_rule(sweep, can_pause=True),
         ledger=ledger,
         record=record,
-        memory=Memory(ledger, sweep, record, code=code),
+        memory=TrialCache(ledger, sweep, record, code=code),
     )
     if known is not None:
         engine.replay(ledger.trials(record), ledger.reports(record), ledger.failures(record), last_epoch=3)
@@ -55,7 +55,7 @@ def engine_of(ledger: Ledger, name: str = "one", *, code: Any = OLD, **changes: 
 
 
 def begin(engine: Engine) -> Assignment:
-    assignment = engine.next_leg()
+    assignment = engine.next_assignment()
     assert isinstance(assignment, Assignment)
     return assignment
 

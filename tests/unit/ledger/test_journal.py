@@ -84,7 +84,7 @@ def test_a_transaction_that_failed_is_taken_back(ledger):
         pass
 
     transactions = len(read_journal(ledger.home / "s")[0])
-    with pytest.raises(Full), ledger.together():
+    with pytest.raises(Full), ledger.transaction():
         ledger.update_trial(2, state="done", epochs_trained=1)
         ledger._transactions._journal.write()
         raise Full

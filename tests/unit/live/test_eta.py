@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hpsearch.engine.engine import Engine
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.live.eta import Forecast
-from hpsearch.live.progress import Outlook, Standing, headline
+from hpsearch.live.progress import DriverStatus, SweepProgress, headline
 from hpsearch.spec.sweep import Sweep
 from tests.support.curves import SPEC
 from tests.support.timed import Clock, run
@@ -29,12 +29,12 @@ FACTOR = {"none": 1.4}
 def guesses(home: Path, rule: str, *, seed: int) -> list[float]:
     """Guess over truth at a quarter, a half and three quarters of the time that 64 trials take on 4 slots."""
     seen: list[tuple[float, float | None]] = []
-    standings: list[Standing] = []
+    standings: list[SweepProgress] = []
 
     def look(engine: Engine, clock: Clock) -> None:
         if not standings:
-            outlook = Outlook(concurrent=engine.concurrent)
-            standings.append(Standing(engine.sweep, engine.trials, lambda: outlook, clock=clock))
+            outlook = DriverStatus(concurrent=engine.concurrent)
+            standings.append(SweepProgress(engine.sweep, engine.trials, lambda: outlook, clock=clock))
         seen.append((clock.now, standings[0].eta_s))
 
     keys = {"early_terminate": RULES[rule], "seed": seed, "limits": {"trials": 64, "epochs": 27, "concurrent": 4}}
@@ -49,11 +49,11 @@ def test_the_guess_is_right_within_a_factor(home: Path, rule: str):
     assert all(1 / factor <= ratio <= factor for ratio in guesses(home, rule, seed=0))
 
 
-def trial(number: int, epochs: int, state: str) -> TrialRun:
-    return TrialRun(number=number, point={}, row=number, epochs=epochs, state=state, past_s=2.0 * epochs)  # type: ignore[arg-type]
+def trial(number: int, epochs: int, state: str) -> Trial:
+    return Trial(number=number, point={}, row=number, epochs=epochs, state=state, past_s=2.0 * epochs)  # type: ignore[arg-type]
 
 
-def left(trials: list[TrialRun], **keys: Any) -> float | None:
+def left(trials: list[Trial], **keys: Any) -> float | None:
     work = Forecast(Sweep.from_dict({**SPEC, **keys})).left(trials)
     return None if work is None else work.epochs
 
@@ -82,14 +82,14 @@ def test_nobody_guesses_how_long_a_trial_is_that_decides_it_itself():
 def test_the_time_limit_ends_it_earlier():
     sweep = Sweep.from_dict({**SPEC, "early_terminate": {"type": "none"}})
     trials = {1: trial(1, 5, "running")}
-    standing = Standing(sweep, trials, lambda: Outlook(concurrent=1, time_left_s=7.0))
-    assert standing.time_to_go() == (7.0, True)
-    assert headline(standing).endswith(" | 7 s to the time limit")
+    progress = SweepProgress(sweep, trials, lambda: DriverStatus(concurrent=1, time_left_s=7.0))
+    assert progress.time_to_go() == (7.0, True)
+    assert headline(progress).endswith(" | 7 s to the time limit")
 
 
 def test_more_slots_take_less_time():
     sweep = Sweep.from_dict({**SPEC, "early_terminate": {"type": "none"}})
     trials = {1: trial(1, 5, "running")}
-    seconds = [Standing(sweep, trials, lambda n=n: Outlook(concurrent=n)).eta_s for n in (1, 2, 8)]
+    seconds = [SweepProgress(sweep, trials, lambda n=n: DriverStatus(concurrent=n)).eta_s for n in (1, 2, 8)]
     assert seconds[0] == pytest.approx(2.0 * (22 + 63 * 27), rel=0.01)
     assert seconds[0] > 1.9 * seconds[1] > 1.9 * 3 * seconds[2]

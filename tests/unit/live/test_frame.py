@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 
 from hpsearch.engine.status import Wait
-from hpsearch.engine.trial import TrialRun
+from hpsearch.engine.trial import Trial
 from hpsearch.live.cells import scale_of, sparkline
 from hpsearch.live.frame import Beside, frame
 from hpsearch.live.lines import Lines
-from hpsearch.live.progress import Outlook, Standing, headline
+from hpsearch.live.progress import DriverStatus, SweepProgress, headline
 from hpsearch.live.table import Column
-from hpsearch.live.terminal import Picture, Pulse, Screen
+from hpsearch.live.terminal import Picture, Screen, Ticker
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import duration_text
 
@@ -34,10 +34,10 @@ SWEEP = Sweep.from_dict(
 )
 
 
-def trial(number: int, *values: float, state: str = "running", **point: object) -> TrialRun:
+def trial(number: int, *values: float, state: str = "running", **point: object) -> Trial:
     losses = {epoch: -value for epoch, value in enumerate(values, 1)}
     best = min(losses, key=losses.__getitem__) if losses else None
-    return TrialRun(
+    return Trial(
         number=number,
         point={"net.lr": number / 8.1, "note": "[red]a[/red]", "same": 1, **point},
         row=number,
@@ -49,24 +49,24 @@ def trial(number: int, *values: float, state: str = "running", **point: object) 
     )  # type: ignore[arg-type]
 
 
-def standing_of(*trials: TrialRun, wait: Wait | None = None, sweep: Sweep = SWEEP) -> Standing:
-    """A standing that has seen these trials; its clock of the day says 100."""
+def standing_of(*trials: Trial, wait: Wait | None = None, sweep: Sweep = SWEEP) -> SweepProgress:
+    """A progress that has seen these trials; its clock of the day says 100."""
     numbered = {each.number: each for each in trials}
-    outlook = Outlook(concurrent=2, wait=wait)
-    standing = Standing(sweep, numbered, lambda: outlook, clock=lambda: 0.0, wall_clock=lambda: 100.0)
+    outlook = DriverStatus(concurrent=2, wait=wait)
+    progress = SweepProgress(sweep, numbered, lambda: outlook, clock=lambda: 0.0, wall_clock=lambda: 100.0)
     for each in trials:
         if each.state != "running":
-            standing.on_end(each)
-    return standing
+            progress.on_end(each)
+    return progress
 
 
-def text_of(standing: Standing, *, width: int = 200, height: int = 40, beside: Beside | None = None) -> str:
-    return "\n".join(line for line, _ in frame(standing, width=width, height=height, beside=beside))
+def text_of(progress: SweepProgress, *, width: int = 200, height: int = 40, beside: Beside | None = None) -> str:
+    return "\n".join(line for line, _ in frame(progress, width=width, height=height, beside=beside))
 
 
 def test_the_headline_counts_and_names_the_best():
-    standing = standing_of(trial(1, 0.5, 0.9, state="done"), trial(2, 0.7))
-    words = headline(standing)
+    progress = standing_of(trial(1, 0.5, 0.9, state="done"), trial(2, 0.7))
+    words = headline(progress)
     assert words.startswith("1/4 trials (1 done) | 1 running | best acc 0.9 (trial 1) | about ")
     assert words.endswith(" to go")
 
@@ -79,13 +79,13 @@ def test_a_sweep_that_is_over_has_no_time_to_go():
 
 def test_a_trial_that_is_promoted_is_no_longer_counted_as_paused():
     each = trial(1, 0.5, state="paused")
-    standing = standing_of(each)
-    assert (standing.states.total(), standing.state_text(each)) == (1, "paused at 1")
+    progress = standing_of(each)
+    assert (progress.states.total(), progress.state_text(each)) == (1, "paused at 1")
     each.state = "running"
-    assert (standing.states.total(), standing.state_text(each)) == (0, "promoted to 3")
+    assert (progress.states.total(), progress.state_text(each)) == (0, "promoted to 3")
     each.state = "done"
-    standing.on_end(each)
-    assert (standing.states.total(), len(standing.latest)) == (1, 1)
+    progress.on_end(each)
+    assert (progress.states.total(), len(progress.latest)) == (1, 1)
 
 
 def test_a_trial_that_failed_is_not_the_best():
@@ -117,9 +117,9 @@ def test_the_picture_fits_the_screen(width: int, height: int):
 
 
 def test_what_finds_no_room_is_counted():
-    standing = standing_of(*(trial(number, 0.5, note=str(number)) for number in range(1, 21)))
-    assert text_of(standing, height=12).splitlines()[-1] == "(11 more trials run)"
-    narrow = text_of(standing, width=50).splitlines()[-1]
+    progress = standing_of(*(trial(number, 0.5, note=str(number)) for number in range(1, 21)))
+    assert text_of(progress, height=12).splitlines()[-1] == "(11 more trials run)"
+    narrow = text_of(progress, width=50).splitlines()[-1]
     assert narrow.startswith("(no room for ") and "curve, last" in narrow
 
 
@@ -157,9 +157,9 @@ def test_nothing_that_users_wrote_reaches_the_terminal_as_a_command():
     lines: list[str] = []
     failed = trial(2, state="failed", **hostile)
     failed.cause, failed.evidence = "user_error", "ValueError: \x1b]0;title\x07"
-    standing = standing_of(trial(1, 0.5), failed)
-    Lines(standing, lines.append).on_end(failed)
-    for text in (*lines, *text_of(standing).splitlines()):
+    progress = standing_of(trial(1, 0.5), failed)
+    Lines(progress, lines.append).on_end(failed)
+    for text in (*lines, *text_of(progress).splitlines()):
         assert text.isprintable()
 
 
@@ -227,7 +227,7 @@ def test_a_part_of_the_display_that_raises_is_left_out_and_the_rest_goes_on(caps
     def broken() -> None:
         raise RuntimeError("no display")
 
-    with Pulse([broken, lambda: beats.append(1)], every_s=0.001):
+    with Ticker([broken, lambda: beats.append(1)], every_s=0.001):
         while len(beats) < 3:
             pass
     assert capsys.readouterr().err.count("RuntimeError: no display") == 1
@@ -241,7 +241,7 @@ def test_a_part_of_the_display_that_raises_once_goes_on(capsys: pytest.CaptureFi
         if len(rounds) == 2:
             raise KeyError("an epoch that the main thread is just writing")
 
-    with Pulse([changes_under_its_eyes], every_s=0.001):
+    with Ticker([changes_under_its_eyes], every_s=0.001):
         while len(rounds) < 6:
             pass
     assert capsys.readouterr().err == ""

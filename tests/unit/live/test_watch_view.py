@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 from hpsearch.cli import app, watching
 from hpsearch.engine.status import Wait
 from hpsearch.ledger.store import Ledger
-from hpsearch.live.follower import Follower
+from hpsearch.live.follower import LedgerFollower
 from hpsearch.live.frame import frame
-from hpsearch.live.progress import Outlook
-from hpsearch.live.status_file import Notices, read_notice
+from hpsearch.live.progress import DriverStatus
+from hpsearch.live.status_file import StatusFile, read_notice
 from hpsearch.live.usage import Meter
 from hpsearch.live.watch_view import beside_of, plain
-from hpsearch.slots.process_file import FILE_NAME, Process, RankProcess, Roster, read_roster, write_roster
+from hpsearch.slots.process_file import FILE_NAME, Process, RankProcess, TrialProcesses, read_roster, write_roster
 from tests.support import curves, hostile
 from tests.support.nvml_stub import build_nvml_stub, run_with_gpus
 from tests.support.waiting import until
@@ -33,14 +33,14 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.live.status_file import Notices
-from hpsearch.live.progress import Outlook
+from hpsearch.live.status_file import StatusFile
+from hpsearch.live.progress import DriverStatus
 from hpsearch.engine.status import Wait
 
 folder = Path(sys.argv[1])
 with writer_lock(folder, "curves"):
     wait = Wait(kind="place", words="trial 34 waits for a place in Ray", since=time.time() - 5)
-    Notices(folder).tell(Outlook(concurrent=4, wait=wait, time_left_s=3600.0))
+    StatusFile(folder).tell(DriverStatus(concurrent=4, wait=wait, time_left_s=3600.0))
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -82,8 +82,8 @@ def rank_of(pid: int, **changes: Any) -> RankProcess:
     return RankProcess(process=replace(Process.of(pid), **changes), gpus="")
 
 
-def running_trial(follower: Follower) -> int:
-    return follower.standing.running[0].number
+def running_trial(follower: LedgerFollower) -> int:
+    return follower.progress.running[0].number
 
 
 def watch(*words: str, home: Path) -> str:
@@ -96,8 +96,8 @@ def test_one_frame_shows_trials_their_processes_and_why_none_begins(home: Path, 
     start(DRIVER, str(home / "curves"))
     worker = start(WORKER)
     with Ledger(home) as ledger:
-        number = running_trial(Follower(ledger, ledger.sweep()))
-    write_roster(home / "curves" / "trials" / f"{number:04d}", Roster(attempt=1, ranks=(rank_of(worker.pid),)))
+        number = running_trial(LedgerFollower(ledger, ledger.sweep()))
+    write_roster(home / "curves" / "trials" / f"{number:04d}", TrialProcesses(attempt=1, ranks=(rank_of(worker.pid),)))
     text = watch("--once", home=home)
     assert text.startswith("curves | 30/64 trials (")
     assert "No trial begins: trial 34 waits for a place in Ray (for " in text
@@ -150,13 +150,13 @@ def test_watching_ends_with_the_sweep_and_tells_of_each_trial_that_ended(home: P
 def test_a_process_that_has_the_number_of_another_is_not_taken_for_it(home: Path, start):
     worker = start(WORKER)
     ranks = (rank_of(worker.pid), rank_of(worker.pid, started=1), rank_of(worker.pid, boot="an earlier one"))
-    rosters = {number: Roster(attempt=1, ranks=(rank,)) for number, rank in enumerate(ranks, 1)}
+    rosters = {number: TrialProcesses(attempt=1, ranks=(rank,)) for number, rank in enumerate(ranks, 1)}
     measured = Meter().look(rosters)
     assert [use.num_processes for use in measured.trials.values()] == [2, 0, 0]
 
 
 def test_cpu_time_is_what_passed_between_two_looks(start):
-    meter, roster = Meter(), Roster(attempt=1, ranks=(rank_of(start(WORKER).pid),))
+    meter, roster = Meter(), TrialProcesses(attempt=1, ranks=(rank_of(start(WORKER).pid),))
     assert meter.look({1: roster}).trials[1].cpu_percent is None
     assert until(lambda: meter.look({1: roster}).trials[1].cpu_percent) > 0
 
@@ -164,14 +164,14 @@ def test_cpu_time_is_what_passed_between_two_looks(start):
 def test_processes_of_another_machine_are_named_by_it(home: Path, start):
     start(DRIVER, str(home / "curves"))
     with Ledger(home) as ledger:
-        follower = Follower(ledger, ledger.sweep())
+        follower = LedgerFollower(ledger, ledger.sweep())
         number = running_trial(follower)
-        roster = Roster(attempt=1, ranks=(rank_of(os.getpid(), host="node-b"),))
+        roster = TrialProcesses(attempt=1, ranks=(rank_of(os.getpid(), host="node-b"),))
         write_roster(home / "curves" / "trials" / f"{number:04d}", roster)
         follower.look()
         measured = Meter().look(follower.rosters)
         beside = beside_of(follower, measured)
-        lines = [line for line, _ in frame(follower.standing, width=200, height=30, beside=beside)]
+        lines = [line for line, _ in frame(follower.progress, width=200, height=30, beside=beside)]
     assert measured.trials[number].elsewhere == ("node-b",)
     assert next(line for line in lines if line.split()[:2] == [">", str(number)]).count("node-b") == 1
     assert plain(follower, measured)["running"][0]["elsewhere"] == ["node-b"]
@@ -180,10 +180,10 @@ def test_processes_of_another_machine_are_named_by_it(home: Path, start):
 def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, start):
     start(DRIVER, str(home / "curves"))
     with Ledger(home) as ledger:
-        follower = Follower(ledger, ledger.sweep())
+        follower = LedgerFollower(ledger, ledger.sweep())
         number = running_trial(follower)
         folder = home / "curves" / "trials" / f"{number:04d}"
-        write_roster(folder, Roster(attempt=2, ranks=(rank_of(os.getpid()),)))
+        write_roster(folder, TrialProcesses(attempt=2, ranks=(rank_of(os.getpid()),)))
         follower.look()
         assert follower.rosters == {}
 
@@ -203,22 +203,22 @@ def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(tmp_path: Path):
     folder.mkdir()
     for name in (FILE_NAME, f".{FILE_NAME}.{os.getpid()}", "live.json", f".live.json.{os.getpid()}"):
         (folder / name).symlink_to(outside)
-    write_roster(folder, Roster(attempt=1, ranks=()))
-    Notices(folder).tell(Outlook(concurrent=1))
+    write_roster(folder, TrialProcesses(attempt=1, ranks=()))
+    StatusFile(folder).tell(DriverStatus(concurrent=1))
     assert outside.read_text() == "mine"
 
 
 def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
-    notices = Notices(tmp_path)
-    notices.tell(Outlook(concurrent=1))
+    notices = StatusFile(tmp_path)
+    notices.tell(DriverStatus(concurrent=1))
     written = (tmp_path / "live.json").stat().st_ino
-    notices.tell(Outlook(concurrent=1))
+    notices.tell(DriverStatus(concurrent=1))
     assert (tmp_path / "live.json").stat().st_ino == written
-    notices.tell(Outlook(concurrent=1, wait=Wait(kind="disk", words="full", since=0.0)))
+    notices.tell(DriverStatus(concurrent=1, wait=Wait(kind="disk", words="full", since=0.0)))
     assert (tmp_path / "live.json").stat().st_ino != written
     notices.remove()
     assert not list(tmp_path.iterdir())
-    notices.tell(Outlook(concurrent=2))
+    notices.tell(DriverStatus(concurrent=2))
     assert not list(tmp_path.iterdir()), "a display that comes late, on a machine that has no time for it"
 
 
@@ -236,9 +236,10 @@ import json, os
 from dataclasses import replace
 from hpsearch.live.usage import Meter
 from hpsearch.live.watch_view import _cells, _gpu_line
-from hpsearch.slots.process_file import Process, RankProcess, Roster
+from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses
 ranks = [RankProcess(process=Process.of(os.getpid()), gpus=gpus) for gpus in ("0", "GPU-b")]
-measured = Meter().look({7: Roster(attempt=1, ranks=tuple(ranks)), 8: Roster(attempt=1, ranks=tuple(ranks[1:]))})
+of = [TrialProcesses(attempt=1, ranks=tuple(each)) for each in (ranks, ranks[1:])]
+measured = Meter().look({7: of[0], 8: of[1]})
 lines = [_gpu_line(gpu) for gpu in measured.machine.gpus]
 print(json.dumps([[_cells(use)["gpu"] for use in measured.trials.values()], lines]))
 """

@@ -7,7 +7,7 @@ import random
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any
 
-from hpsearch.search.equal_fidelity import MIN_COMPARED, MIN_RIVALS, Comparable
+from hpsearch.search.equal_fidelity import MIN_COMPARED, MIN_RIVALS, FidelitySelector
 from hpsearch.search.searcher import Outcome
 
 
@@ -17,14 +17,14 @@ def outcome(number: int, *losses: float, state: str = "stopped") -> Outcome:
 
 
 def test_while_few_are_known_all_are_compared_where_the_first_was_stopped():
-    comparable = Comparable()
+    comparable = FidelitySelector()
     comparable.add(outcome(1, 5.0, 1.0, state="done"))
     comparable.add(outcome(2, 4.0))
     assert (comparable.height, comparable.losses()) == (1, {1: 5.0, 2: 4.0})
 
 
 def test_the_highest_epoch_that_enough_trials_have_reached_counts():
-    comparable = Comparable()
+    comparable = FidelitySelector()
     for number in range(MIN_COMPARED):
         comparable.add(outcome(number, 3.0, 2.0, 2.5))
     comparable.add(outcome(99, 1.0))
@@ -34,7 +34,7 @@ def test_the_highest_epoch_that_enough_trials_have_reached_counts():
 
 
 def test_whole_trainings_are_compared_by_their_best_however_long_they_were():
-    comparable = Comparable()
+    comparable = FidelitySelector()
     for number in range(MIN_COMPARED):
         comparable.add(outcome(number, *range(number + 2, 1, -1), state="done"))
     assert (comparable.height, comparable.any_stopped) == (math.inf, False)
@@ -42,15 +42,15 @@ def test_whole_trainings_are_compared_by_their_best_however_long_they_were():
 
 
 def test_a_trial_that_is_told_anew_counts_once():
-    comparable = Comparable()
+    comparable = FidelitySelector()
     comparable.add(outcome(1, 5.0))
     comparable.add(outcome(1, 5.0, 3.0))
     assert (comparable.height, comparable.losses()) == (2, {1: 3.0})
 
 
-def rivals(*, proposed: tuple[float, ...], exploring: tuple[float, ...], count: int = MIN_RIVALS) -> Comparable:
+def rivals(*, proposed: tuple[float, ...], exploring: tuple[float, ...], count: int = MIN_RIVALS) -> FidelitySelector:
     """So many trials of both kinds, those that explore being odd; each adds its number to its losses."""
-    comparable = Comparable()
+    comparable = FidelitySelector()
     for number in range(1, 2 * count + 1):
         losses = exploring if number % 2 else proposed
         comparable.add(outcome(number, *(loss + number for loss in losses)))
@@ -62,18 +62,18 @@ def is_odd(number: int) -> bool:
 
 
 def test_what_explores_leads_where_its_best_is_better_at_the_highest_epoch_that_both_have_reached():
-    assert rivals(proposed=(1.0, 9.0), exploring=(8.0, 5.0)).explorers_lead(is_odd) is False, "1 is the best up to 2"
-    assert rivals(proposed=(9.0, 9.0), exploring=(11.0, 5.0)).explorers_lead(is_odd) is True
-    assert rivals(proposed=(5.0,), exploring=(8.0, 1.0, 1.0)).explorers_lead(is_odd) is False, "8 up to there"
-    assert rivals(proposed=(0.0,), exploring=(1.0,)).explorers_lead(is_odd) is True, "of equals"
+    assert rivals(proposed=(1.0, 9.0), exploring=(8.0, 5.0)).random_is_ahead(is_odd) is False, "1 is the best up to 2"
+    assert rivals(proposed=(9.0, 9.0), exploring=(11.0, 5.0)).random_is_ahead(is_odd) is True
+    assert rivals(proposed=(5.0,), exploring=(8.0, 1.0, 1.0)).random_is_ahead(is_odd) is False, "8 up to there"
+    assert rivals(proposed=(0.0,), exploring=(1.0,)).random_is_ahead(is_odd) is True, "of equals"
 
 
 def test_nobody_leads_while_few_of_one_kind_are_known_and_a_prior_is_of_no_kind():
     comparable = rivals(proposed=(5.0,), exploring=(1.0,), count=MIN_RIVALS - 1)
-    assert comparable.explorers_lead(is_odd) is False
+    assert comparable.random_is_ahead(is_odd) is False
     comparable.add(outcome(-1, 1.0, state="done"))
     comparable.add(outcome(0, 1.0, state="done"))
-    assert comparable.explorers_lead(is_odd) is False
+    assert comparable.random_is_ahead(is_odd) is False
 
 
 class Curve(dict[int, float]):
@@ -115,34 +115,34 @@ def leads(told: Mapping[int, Outcome]) -> bool:
 
 
 def test_who_leads_is_known_after_each_trial():
-    comparable, told, seen = Comparable(), {}, set()
+    comparable, told, seen = FidelitySelector(), {}, set()
     for each in random_outcomes(200):
         comparable.add(each)
         told[each.number] = each
-        seen.add(comparable.explorers_lead(is_odd))
-        assert comparable.explorers_lead(is_odd) is leads(told)
+        seen.add(comparable.random_is_ahead(is_odd))
+        assert comparable.random_is_ahead(is_odd) is leads(told)
     assert seen == {True, False}
 
 
 def test_a_trial_that_is_told_anew_with_other_losses_leads_by_these():
     comparable = rivals(proposed=(5.0,), exploring=(1.0,))
-    assert comparable.explorers_lead(is_odd) is True
+    assert comparable.random_is_ahead(is_odd) is True
     comparable.add(outcome(1, 9.0))
     comparable.add(outcome(3, 9.0))
     comparable.add(outcome(5, 9.0))
-    assert comparable.explorers_lead(is_odd) is False
+    assert comparable.random_is_ahead(is_odd) is False
 
 
 def test_who_leads_takes_no_look_at_all_trials_for_each():
-    comparable, asked = Comparable(), []
+    comparable, asked = FidelitySelector(), []
 
-    def explores(number: int) -> bool:
+    def is_random(number: int) -> bool:
         asked.append(number)
         return is_odd(number)
 
     Curve.looks = 0
     for each in random_outcomes(1000):
         comparable.add(each)
-        comparable.explorers_lead(explores)
+        comparable.random_is_ahead(is_random)
     assert len(asked) < 2 * 1000
     assert Curve.looks < 20 * 1000

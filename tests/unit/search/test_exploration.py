@@ -11,7 +11,7 @@ import pytest
 from hpsearch.engine.engine import Engine
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import Outcome, Searcher, make_searcher
-from hpsearch.search.exploration import LEADING_SHARE, USUAL_SHARE, shall_explore
+from hpsearch.search.exploration import LEADING_SHARE, USUAL_SHARE, shall_be_random
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import Decision, make_stopping_rule
 from tests.support import curves
@@ -28,16 +28,16 @@ def odd(number: int) -> bool:
     return number % 2 == 1
 
 
-def gone_on(sweep: Sweep, losses: Mapping[int, float], explores: Callable[[int], bool] = odd) -> set[int]:
+def gone_on(sweep: Sweep, losses: Mapping[int, float], is_random: Callable[[int], bool] = odd) -> set[int]:
     """Who passes the first rung, of trials that report in this order."""
-    rule = make_stopping_rule(sweep, can_pause=True, explores=explores)
+    rule = make_stopping_rule(sweep, can_pause=True, is_random=is_random)
     passed = {number for number, loss in losses.items() if rule.report(number, 1, loss) is Decision.CONTINUE}
     return passed | set(iter(rule.promote, None))
 
 
-@pytest.mark.parametrize(("explorers_lead", "share"), [(False, USUAL_SHARE), (True, LEADING_SHARE)])
-def test_as_many_explore_as_the_share_says(explorers_lead: bool, share: float) -> None:
-    exploring = [shall_explore(0, number, explorers_lead=explorers_lead) for number in range(1, 2001)]
+@pytest.mark.parametrize(("random_is_ahead", "share"), [(False, USUAL_SHARE), (True, LEADING_SHARE)])
+def test_as_many_explore_as_the_share_says(random_is_ahead: bool, share: float) -> None:
+    exploring = [shall_be_random(0, number, random_is_ahead=random_is_ahead) for number in range(1, 2001)]
     assert sum(exploring) / 2000 == pytest.approx(share, abs=0.04)
 
 
@@ -70,20 +70,20 @@ def proposed(searcher: Searcher, numbers: range) -> list[int]:
     """Those whose points are the model's."""
     for number in numbers:
         assert searcher.ask(number) is not None
-    return [number for number in numbers if not searcher.explores(number)]
+    return [number for number in numbers if not searcher.is_random(number)]
 
 
 def led_by(leader: str) -> Searcher:
     """A searcher that knows 60 trials: every third was proposed; the best that came far explores, or was proposed."""
     searcher = make_searcher(sweep_of("bayes"))
     for number in range(1, 61):
-        explores = number % 3 > 0
-        searcher.adopt(number, point := searcher.space.draw(searcher.rng(number, 0 if explores else "other")))
+        is_random = number % 3 > 0
+        searcher.adopt(number, point := searcher.space.draw(searcher.rng(number, 0 if is_random else "other")))
         height = 3 if number > 30 else 1
-        loss = random.Random(number).random() + ((leader == "explorers") != explores)
+        loss = random.Random(number).random() + ((leader == "explorers") != is_random)
         losses = dict.fromkeys(range(1, height + 1), loss)
         searcher.tell(Outcome(number=number, point=point, state="stopped", losses=losses))
-    assert [searcher.explores(number) for number in (1, 2, 3)] == [True, True, False]
+    assert [searcher.is_random(number) for number in (1, 2, 3)] == [True, True, False]
     return searcher
 
 
@@ -106,7 +106,7 @@ def test_a_users_point_and_one_of_another_space_do_not_explore() -> None:
     assert proposed(searcher, range(1, 3)) == [1]
     searcher.adopt(3, {"x": 2.0})
     searcher.adopt(4, {"y": 0.5})
-    assert not searcher.explores(3) and not searcher.explores(4)
+    assert not searcher.is_random(3) and not searcher.is_random(4)
 
 
 def test_after_a_restart_the_same_trials_explore_and_the_same_wait_at_the_same_rungs(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_after_a_restart_the_same_trials_explore_and_the_same_wait_at_the_same_r
         trials = ledger.trials(record)
         searchers = [make_searcher(sweep := Sweep.from_dict(record.spec)) for _ in range(2)]
         for searcher in searchers:
-            rule = make_stopping_rule(sweep, can_pause=True, explores=searcher.explores)
+            rule = make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random)
             engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
             engine.replay(trials, ledger.reports(record), last_epoch=27)
-    exploring = [[searcher.explores(trial.number) for trial in trials] for searcher in searchers]
+    exploring = [[searcher.is_random(trial.number) for trial in trials] for searcher in searchers]
     assert exploring[0] == exploring[1]
     assert 45 < sum(exploring[0]) < 90
     assert searchers[0].ask(91) == searchers[1].ask(91)

@@ -8,7 +8,7 @@ import pytest
 
 from hpsearch.search import failure_model as fence_module
 from hpsearch.search import make_searcher
-from hpsearch.search.failure_model import Fence, _milestone
+from hpsearch.search.failure_model import FailureModel, _milestone
 from hpsearch.search.random_search import RandomSearcher
 from hpsearch.search.searcher import Outcome
 from hpsearch.space.conditions import Condition
@@ -32,8 +32,8 @@ def drawn(space: Space, num: int, *, seed: int = 0) -> list[Point]:
     return [space.draw(rng) for _ in range(num)]
 
 
-def fence_of(space: Space, points: list[Point], failed: list[bool]) -> Fence:
-    fence = Fence(space)
+def fence_of(space: Space, points: list[Point], failed: list[bool]) -> FailureModel:
+    fence = FailureModel(space)
     for number, (point, bad) in enumerate(zip(points, failed, strict=True), start=1):
         fence.note(number, point, failed=bad)
     return fence
@@ -68,7 +68,7 @@ def test_a_fence_across_one_of_six_parameters_is_seen_after_40_trials(fails) -> 
 def test_the_order_of_the_notes_does_not_matter_and_the_last_word_counts() -> None:
     points = drawn(WIDE, 30)
     failed = [point["lr"] > 3e-3 for point in points]
-    ordered, shuffled = fence_of(WIDE, points, failed), Fence(WIDE)
+    ordered, shuffled = fence_of(WIDE, points, failed), FailureModel(WIDE)
     for number in random.Random(0).sample(range(1, 31), 30):
         shuffled.note(number, points[number - 1], failed=not failed[number - 1])
         shuffled.risk(points[0])
@@ -83,7 +83,7 @@ def test_asked_after_every_trial_a_fence_is_the_one_that_heard_all_at_once(monke
     monkeypatch.setattr(fence_module, "MAX_TRIALS", 40)
     points, others = drawn(WIDE, 90), drawn(WIDE, 9, seed=1)
     failed = [point["lr"] > 3e-3 for point in points]
-    grown = Fence(WIDE)
+    grown = FailureModel(WIDE)
     for number, (point, bad) in enumerate(zip(points, failed, strict=True), start=1):
         grown.note(number, point, failed=bad)
         grown.beyond()
@@ -194,7 +194,7 @@ def test_near_a_fence_a_model_is_asked_less_than_twice_for_a_trial(method: str) 
 def test_what_is_shown_beyond_the_fence_depends_on_no_order_and_stays_until_it_changes() -> None:
     points = drawn(WIDE, 40)
     failed = [point["lr"] > 3e-3 for point in points]
-    fence, reverse = fence_of(WIDE, points, failed), Fence(WIDE)
+    fence, reverse = fence_of(WIDE, points, failed), FailureModel(WIDE)
     for number in range(40, 0, -1):
         reverse.note(number, points[number - 1], failed=failed[number - 1])
         reverse.beyond()

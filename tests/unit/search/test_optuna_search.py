@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.search.equal_fidelity import MANY, MIN_COMPARED
-from hpsearch.search.exploration import shall_explore
+from hpsearch.search.exploration import shall_be_random
 from hpsearch.search.optuna_search import SAMPLERS, OptunaSearcher
 from hpsearch.search.qmc_search import QmcSearcher
 from hpsearch.search.searcher import Outcome
@@ -67,7 +67,7 @@ def far_from_the_best(num_promoted: int, num_stopped: int) -> set[int]:
 
 @pytest.mark.parametrize(("num_promoted", "num_stopped"), [(3 * MIN_COMPARED, 100), (2, MANY)])
 def test_under_a_stopping_rule_the_model_has_its_trials_and_others_explore(num_promoted: int, num_stopped: int) -> None:
-    exploring = {number for number in range(200, 300) if shall_explore(0, number, explorers_lead=False)}
+    exploring = {number for number in range(200, 300) if shall_be_random(0, number, random_is_ahead=False)}
     far = far_from_the_best(num_promoted, num_stopped)
     assert len(far - exploring) <= 2
     assert len(far) > 0.5 * len(exploring) > 20

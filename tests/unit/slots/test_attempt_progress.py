@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.slots.attempt_progress import Leg
+from hpsearch.slots.attempt_progress import AttemptProgress
 from hpsearch.slots.processes.messages import Reply
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Peaks, Report, Unusable
 from hpsearch.slots.trial_log import LOG_TAIL_BYTES
 
 
-def leg_of(trials_dir: Path, *, time_left_s: float | None = None) -> Leg:
+def leg_of(trials_dir: Path, *, time_left_s: float | None = None) -> AttemptProgress:
     config = {"x": 1}
-    return Leg(
+    return AttemptProgress(
         Assignment(number=7, attempt=2, config=config, seed=0, max_epochs=9, time_left_s=time_left_s), trials_dir
     )
 

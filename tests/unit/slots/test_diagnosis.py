@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from hpsearch.errors import CAUSE_CLASSES, InvalidConfig
-from hpsearch.slots.diagnosis import as_number, check_metrics, exit_evidence, failure_of, is_echo, poisons_process
+from hpsearch.slots.diagnosis import (
+    as_number,
+    check_metrics,
+    exit_evidence,
+    failure_of,
+    is_fatal_to_process,
+    is_secondary,
+)
 from hpsearch.slots.protocol import Failed
 
 
@@ -88,7 +95,9 @@ def test_an_error_that_cannot_say_what_is_wrong_has_its_cause_all_the_same():
             return self.what  # type: ignore[attr-defined,no-any-return]
 
     error = raised(Mute())
-    assert failure_of(error).evidence.startswith("Mute (") and not is_echo(error) and not poisons_process(error)
+    assert (
+        failure_of(error).evidence.startswith("Mute (") and not is_secondary(error) and not is_fatal_to_process(error)
+    )
 
 
 def test_a_trial_whose_working_directory_is_gone_has_its_cause_all_the_same(tmp_path, monkeypatch):
@@ -116,13 +125,13 @@ def test_a_long_message_is_one_short_line():
     ],
 )
 def test_only_a_broken_device_costs_the_process(error, poisoned):
-    assert poisons_process(error) is poisoned
+    assert is_fatal_to_process(error) is poisoned
 
 
 def test_an_echo_of_another_ranks_failure_is_known():
-    assert is_echo(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1234"))
-    assert not is_echo(RuntimeError("no such layer"))
-    assert not is_echo(KeyError("gloo"))
+    assert is_secondary(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1234"))
+    assert not is_secondary(RuntimeError("no such layer"))
+    assert not is_secondary(KeyError("gloo"))
 
 
 def test_a_fatal_signal_is_read_off_the_log():

@@ -11,8 +11,8 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from hpsearch.slots.process_file import Process, RankProcess, Roster
-from hpsearch.slots.process_tree import end_family, end_ranks
+from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses
+from hpsearch.slots.process_tree import end_ranks, kill_tree
 from tests.support.waiting import until
 
 RANK = """
@@ -37,7 +37,7 @@ time.sleep(600)
 
 BURIAL = """
 import multiprocessing, os, sys
-from hpsearch.slots.process_tree import adopt, bury
+from hpsearch.slots.process_tree import adopt, reap
 
 adopt()
 for _ in range(3):
@@ -49,7 +49,7 @@ worker = multiprocessing.get_context("fork").Process(target=sys.exit, args=(7,))
 worker.start()
 print("started", flush=True)
 sys.stdin.readline()
-bury()
+reap()
 print(worker.exitcode, flush=True)
 sys.stdin.readline()
 """
@@ -65,13 +65,13 @@ def rank() -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
             children = [psutil.Process(int(process.stdout.readline())) for _ in range(4)]
             yield process, children
         finally:
-            end_family(Process.of(process.pid))
+            kill_tree(Process.of(process.pid))
 
 
 def test_all_that_a_rank_has_started_ends_with_it(rank):
     process, children = rank
     assert set(psutil.Process(process.pid).children(recursive=True)) >= set(children), "the daemon was adopted"
-    end_family(Process.of(process.pid))
+    kill_tree(Process.of(process.pid))
     gone, alive = psutil.wait_procs(children, timeout=60)
     assert (len(gone), alive) == (4, [])
     process.wait()
@@ -82,7 +82,7 @@ def test_what_a_dead_rank_has_left_is_found_by_its_mark(rank):
     as_of = Process.of(process.pid)
     process.kill()
     process.wait()
-    end_family(as_of)
+    kill_tree(as_of)
     assert psutil.wait_procs(children, timeout=60)[1] == []
 
 
@@ -90,7 +90,7 @@ def test_a_rank_that_left_nothing_is_no_error():
     process = subprocess.Popen(["true"])
     as_of = Process.of(process.pid)
     process.wait()
-    end_family(as_of)
+    kill_tree(as_of)
 
 
 def test_nothing_is_left_of_adopted_processes_that_have_ended():
@@ -112,7 +112,7 @@ def test_only_ranks_of_this_machine_are_ended_and_no_stranger_that_has_ones_numb
         replace(as_of, boot="before"),
         replace(as_of, started=as_of.started - 1),
     )
-    end_ranks(Roster(attempt=1, ranks=tuple(RankProcess(process=each, gpus="") for each in others)))
+    end_ranks(TrialProcesses(attempt=1, ranks=tuple(RankProcess(process=each, gpus="") for each in others)))
     assert process.poll() is None
-    end_ranks(Roster(attempt=1, ranks=(RankProcess(process=as_of, gpus=""),)))
+    end_ranks(TrialProcesses(attempt=1, ranks=(RankProcess(process=as_of, gpus=""),)))
     assert process.wait() == -signal.SIGKILL

@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import GetTimeoutError
 
 from hpsearch.slots import rank_group
-from hpsearch.slots.rank_group import NodeGone, RankGroup, RankLost, _Process
+from hpsearch.slots.rank_group import NodeLost, RankGroup, RankLost, _Process
 
 HERE, ELSEWHERE = "here", "elsewhere"
 
@@ -39,7 +39,7 @@ def test_a_rank_beside_a_living_raylet_was_lost_alone(dead_nodes: set[str]) -> N
 def test_a_rank_whose_slot_has_lost_its_raylet_is_gone_with_the_node(dead_nodes: set[str]) -> None:
     group = group_on(HERE)
     group._manager = os.getppid() + 1  # it was another process's child when it began
-    assert isinstance(group._loss(0), NodeGone)
+    assert isinstance(group._loss(0), NodeLost)
 
 
 def test_an_unreachable_node_is_waited_for_until_ray_calls_it_dead(
@@ -53,7 +53,7 @@ def test_an_unreachable_node_is_waited_for_until_ray_calls_it_dead(
             dead_nodes.add(ELSEWHERE)
 
     monkeypatch.setattr(rank_group.time, "sleep", sleep)
-    assert isinstance(group_on(ELSEWHERE)._loss(0, patience_s=60), NodeGone)
+    assert isinstance(group_on(ELSEWHERE)._loss(0, patience_s=60), NodeLost)
     assert len(sleeps) == 3
 
 

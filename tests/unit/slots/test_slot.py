@@ -9,7 +9,7 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from hpsearch.slots.protocol import Assignment
-from hpsearch.slots.rank_group import RankGroup, RankLost, RanksLate
+from hpsearch.slots.rank_group import RankGroup, RankLost, RanksTimedOut
 from hpsearch.slots.slot import Slot
 from tests.support.slot_settings import settings_of
 
@@ -32,7 +32,7 @@ class Unruly:
 DEFECT = RayTaskError("finish", "a defect in the rank", ValueError("no storage"))
 
 
-@pytest.mark.parametrize("error", [RankLost(0, 7), RanksLate([0]), DEFECT], ids=["lost", "late", "defect"])
+@pytest.mark.parametrize("error", [RankLost(0, 7), RanksTimedOut([0]), DEFECT], ids=["lost", "late", "defect"])
 def test_ranks_that_do_not_let_go_of_a_trial_are_replaced_and_the_log_says_why(tmp_path: Path, error: Exception):
     ranks = Unruly(error)
     slot = Slot(settings_of(trials_dir=str(tmp_path)), cast(RankGroup, ranks))
