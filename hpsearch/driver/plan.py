@@ -10,7 +10,7 @@ from hpsearch.cluster.connect import address_of
 from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
 from hpsearch.errors import SpecError
 from hpsearch.space.space import Computed, Domain, Space
-from hpsearch.spec.sweep import DEFAULT_TRIALS, SAMPLERS, Sweep
+from hpsearch.spec.sweep import DEFAULT_TRIALS, Sweep
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.text import points_text
 
@@ -125,7 +125,7 @@ def make_plan(
         metric=sweep.metric.name,
         goal=sweep.metric.goal,
         method=sweep.method,
-        sampler=sweep.sampler or next(iter(SAMPLERS[sweep.method]), None),
+        sampler=sweep.resolved_sampler,
         seed=sweep.seed,
         space=tuple(_row(space, name, domain) for name, domain in space.domains.items()),
         space_size=space.size,

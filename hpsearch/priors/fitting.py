@@ -77,7 +77,7 @@ def fit(earlier: Iterable[Earlier], sweep: Sweep, *, left_out: Mapping[str, int]
             misfits[str(misfit)] += 1
             continue
         fitting.append((each.source, Outcome(number=0, point=point, state=each.state, losses=each.losses)))
-    at_most = MAX_TOLD_GP if sweep.sampler == "gp" else MAX_TOLD
+    at_most = MAX_TOLD_GP if sweep.resolved_sampler == "gp" else MAX_TOLD
     if len(fitting) > at_most:
         misfits[f"older than the newest {at_most}"] = len(fitting) - at_most
     told = fitting[-at_most:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpsearch.errors import Problem, SpecError
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Point
-from hpsearch.spec.sweep import SAMPLERS, Sweep
+from hpsearch.spec.sweep import Sweep
 
 __all__ = ["Outcome", "Searcher", "first_points", "make_searcher"]
 
@@ -37,7 +37,7 @@ def first_points(sweep: Sweep, count: int) -> list[Point]:
 
 def _make(sweep: Sweep) -> Searcher:
     space, seed, initial = sweep.space, sweep.seed, sweep.first_points
-    sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
+    sampler = sweep.resolved_sampler or ""
     if sweep.method == "grid":
         from hpsearch.search.grid import GridSearcher
 

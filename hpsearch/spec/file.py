@@ -1,7 +1,8 @@
-"""A spec's file to a checked `Sweep`, and back: the one module through which YAML comes in and goes out.
+"""From a YAML file, and the overrides of the command line, to a checked `Sweep`.
 
-Every mistake is found at once and told with the line that it stands in, or the `--set` that it came with. How YAML is
-read and written, and the bounds on hostile text, are in `yaml_reader.py` and `yaml_writer.py`.
+Here a spec's file is found and read, overrides (`--set KEY=VALUE`) are applied, and each problem gets the file and line
+of the mistake, or the `--set` that contains it. The other modules of this folder open no file: YAML's syntax is in
+`yaml_reader.py` and `yaml_writer.py`, the checks are in `sweep.py`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpsearch.errors import Problem, SpecError, did_you_mean
 from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, Where
 from hpsearch.spec.dialects.parameters import nested
-from hpsearch.spec.dialects.translate import same_thing, translate
-from hpsearch.spec.sweep import Sweep
+from hpsearch.spec.dialects.translate import same_thing
+from hpsearch.spec.sweep import Sweep, check_spec
 from hpsearch.spec.yaml_reader import Located, Place, read_yaml
 from hpsearch.spec.yaml_writer import dump_yaml
 from hpsearch.text import shown
@@ -24,26 +25,26 @@ from hpsearch.trainable.arguments import DEFAULT
 from hpsearch.trainable.definitions import no_trainable
 from hpsearch.trainable.locate import TrainableSource, locate
 
-if TYPE_CHECKING:
-    from hpsearch.spec.sweep import Sweep  # ranks load trainables, and need none of what checks a spec
-
-__all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override"]
+__all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override", "trainable_of"]
 
 MAX_BYTES = 128 * 1024
-"""Size of a spec. The most hostile file of this size is refused in 0.3 s; a megabyte would take 17 s."""
+"""Largest spec. A malicious file of this size is refused within 0.3 s; one of a megabyte would take 17 s."""
 MAX_PROBLEMS = 100
-"""Mistakes told at once; a file with more is hardly a spec."""
+"""Most problems that one error lists; a file with more is probably not a spec."""
 SPEC_FOLDER = "search_spaces"
+"""Folder in which a spec is found by its name alone."""
 SUFFIXES = (".yaml", ".yml")
+"""Suffixes of spec files."""
 
 
 def find_spec(spec: str) -> Path:
-    """The file that a user means: a path; else a file of that name, with `.yaml` or without, in a `search_spaces`.
+    """The file of a spec that the user gives by its path or by its name.
 
-    The folder `search_spaces` is that of the working directory, then that of the checkout which this package is in.
+    A path comes first. Else a file of that name, with or without `.yaml`, is looked for in the folder `search_spaces`
+    of the working directory, then in that of the checkout that contains this package.
 
     Raises:
-        SpecError: There is no such file; says where it was looked for, and what there is.
+        SpecError: There is no such file; the message lists the paths that were tried and the specs that exist.
     """
     asked = Path(spec)
     folders = [Path(SPEC_FOLDER), Path(__file__).parents[2] / SPEC_FOLDER]
@@ -56,18 +57,18 @@ def find_spec(spec: str) -> Path:
 
 
 def load_sweep(path: str | Path, *, overrides: Sequence[str] = ()) -> Sweep:
-    """Read and check a spec; its trainable is looked for, but not imported.
+    """Read and check a spec, and find its trainable without importing it.
 
     Args:
-        path: The file; messages give it as it is written here.
-        overrides: Texts `KEY=VALUE`, KEY dotted and VALUE in YAML, that replace a key of the file or add one; of two
-            for the same key, the later one holds.
+        path: The file; messages show the path as it is written here.
+        overrides: Texts `KEY=VALUE`, with a dotted KEY and VALUE in YAML. Each replaces a key of the file or adds one;
+            of two for the same key, the later one applies.
 
     Returns:
-        A sweep with a name: that of the file if it says none.
+        A sweep that has a name: the file's name without its suffix if the spec sets none.
 
     Raises:
-        SpecError: With every mistake in the file and the overrides.
+        SpecError: With every mistake in the file and the overrides, at most MAX_PROBLEMS of them.
     """
     path = Path(path)
     problems: list[Problem] = []
@@ -79,7 +80,7 @@ def load_sweep(path: str | Path, *, overrides: Sequence[str] = ()) -> Sweep:
         raise SpecError(problems)
     for override in overrides:
         spec = _overridden(spec, override, problems)
-    sweep = _checked(spec, path, problems)
+    sweep = _check(spec, path, problems)
     if problems or sweep is None:
         in_order = sorted(problems, key=lambda problem: (problem.file != str(path), problem.line or 0))
         raise SpecError(_at_most(in_order, MAX_PROBLEMS))
@@ -111,22 +112,17 @@ def _read_text(path: Path) -> str:
         raise SpecError([Problem(where=(), message=reason, file=str(path), line=line)]) from error
 
 
-def _checked(spec: Located, path: Path, problems: list[Problem]) -> Sweep | None:
-    """The sweep; its mistakes, and those of its name and trainable, go to `problems` with their places."""
-    found: list[Problem] = []
-    sweep = None
+def _check(spec: Located, path: Path, problems: list[Problem]) -> Sweep | None:
+    """The sweep; mistakes in the spec, its name and its trainable are added to `problems` with their locations."""
+    loaded = check_spec(spec.value)
+    sweep, found = loaded.sweep, list(loaded.problems)
     try:
-        sweep = Sweep.from_dict(spec.value)
-    except SpecError as error:
-        found += error.problems
-    translation = translate(spec.value)
-    try:
-        trainable = translation.tree.get("trainable")
+        trainable = loaded.translation.tree.get("trainable")
         if isinstance(trainable, str):
             locate(trainable, spec_dir=path.parent)
     except SpecError as error:
-        found += (replace(problem, where=translation.written(problem.where)) for problem in error.problems)
-    if spec.value.get("name") is None:
+        found += (replace(each, where=loaded.translation.written(each.where)) for each in error.problems)
+    if loaded.written.get("name") is None:
         found += _check_stem(path.stem)
         sweep = sweep and sweep.with_values(name=path.stem)
     problems += (_placed(problem, spec.place_of(problem.where)) for problem in found)

@@ -1,14 +1,17 @@
-"""What a checked spec becomes: one frozen `Sweep`, with a frozen part for each top-level key of the YAML.
+"""A checked spec: the frozen class `Sweep`, with a field for each top-level key of the YAML.
 
-Nothing here reads files or starts anything. `Sweep.from_dict` is the only way in for `specfile` and `hpsearch.run`:
-it finds every mistake at once; `Sweep.from_stored` reads a spec of the ledger. Field names follow the code's habits
-(units in the name); the YAML's key is the alias.
+`check_spec` translates a tree, parses its space and checks it, each once. `Sweep.from_dict` (what Python code calls),
+`Sweep.from_stored` (specs of the ledger) and `file.py` (YAML files) all use it. Field names carry their unit; where
+that differs from the YAML's key, the key is the field's alias.
+
+Reading files and YAML text is in `file.py`, the nested sections are in `parts.py`, checks of several keys together in
+`checks.py`, and the meaning of `parameters` in the folder `space/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -20,15 +23,16 @@ from hpsearch.space.checks import check_draws, parse_initial_points
 from hpsearch.space.parser import parse_space, spell_out_lists
 from hpsearch.space.space import Point, Space
 from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain
-from hpsearch.spec.dialects.translate import needs_map, translate
+from hpsearch.spec.dialects.translate import Translation, needs_map, translate
 from hpsearch.spec.parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
 from hpsearch.text import shown
 
-__all__ = ["DEFAULT_TRIALS", "SAMPLERS", "Sweep"]
+__all__ = ["DEFAULT_TRIALS", "SAMPLERS", "LoadedSpec", "Sweep", "check_spec"]
 
 DEFAULT_TRIALS = 20
-BEFORE = {"isolation": "slot"}
-"""What a stored spec means by a key that it lacks, where that is not what a new one means: how it was done then."""
+"""Trials of a sweep that sets no `limits.trials`, grid search apart."""
+STORED_DEFAULTS = {"isolation": "slot"}
+"""Defaults of older versions that differ from today's: the values of keys that a stored spec lacks."""
 
 
 def _parse_prior(value: object) -> object:
@@ -45,132 +49,119 @@ def _parse_method(value: object) -> object:
 
 
 class Sweep(Part):
-    """One checked spec: one search."""
+    """A checked spec. It describes one search and does not change."""
 
     name: str | None = None
-    """Unique in a ledger; None until the driver names it after its file or function."""
+    """Unique in a ledger; None until the driver sets it from the spec's file or the function."""
     trainable: Annotated[str, Field(min_length=1)] | None = None
     """`module:function`, `path/file.py:function`, a script `path/file.py`, or an entry point; None when `run` is given
     a function."""
     arguments: list[str] | None = None
-    """Command line of a script; `${args}` and its relatives stand for the parameters. None for `${args}` alone."""
+    """Command line of a script, in which `${args}` and related macros are replaced by the parameters; None for
+    `${args}` alone."""
     metric: Metric
-    """What is optimised."""
+    """The value to optimise."""
     method: Annotated[Literal["grid", "random", "optuna", "hyperopt", "controller"], BeforeValidator(_parse_method)] = (
         "random"
     )
-    """Who proposes configurations."""
+    """The search method, which proposes configurations."""
     sampler: str | None = None
-    """The method's own algorithm; None for its default."""
+    """The method's algorithm as the spec gives it; None for the default, see `resolved_sampler`."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seeds the search and every trial."""
+    """Seed of the search and of every trial."""
     parameters: dict[str, Any]
-    """The tree as it was written; `space` is what it means."""
+    """The tree as it was written; `space` is the search space that it describes."""
     constraints: list[str] = Field(default_factory=list)
-    """Expressions that hold at every point."""
+    """Expressions that are true at every point of the search."""
     initial_points: list[dict[str, Any]] = Field(default_factory=list)
-    """What is tried first, as it was written; `first_points` is what it means."""
+    """Configurations to try first, as they were written; `first_points` has them by dotted names."""
     prior: Annotated[str | dict[str, list[dict[str, Any]]], BeforeValidator(_parse_prior)] = "none"
-    """What a method that learns knows before the first trial: `none`, `auto`, a sweep's name, a CSV file, or points."""
+    """Earlier outcomes that the search starts from: `none`, `auto`, a sweep's name, a CSV file, or points."""
     early_terminate: EarlyTerminate = EarlyTerminate()
     """The stopping rule."""
     limits: Limits = Limits()
-    """When to end."""
+    """When the sweep and its trials end."""
     resources: Resources = Resources()
-    """What each worker gets."""
+    """CPUs and GPUs of each worker of a trial."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Number format of the training loop."""
     parallel: Literal["ddp", "dp"] = "ddp"
-    """How a trial uses several GPUs: a process for each, or one process with DataParallel."""
+    """How a trial uses several GPUs: `ddp` runs one process for each, `dp` one process with DataParallel."""
     isolation: Literal["process", "slot"] = "process"
-    """Whether each attempt of a trial has a process of its own, or a slot's process runs trial after trial."""
+    """`process` gives each attempt of a trial a process of its own; `slot` runs trial after trial in one process."""
     leak_warnings: bool = True
-    """Whether a trial's log says who keeps tensors that pile up from epoch to epoch."""
+    """Whether a trial's log names what keeps tensors that accumulate from epoch to epoch."""
     data: dict[str, Any] = Field(default_factory=lambda: {"root": None})
-    """Given to the trainable as `current_trial().data`."""
+    """Settings that the trainable reads from `current_trial().data`."""
     ray: RaySettings = RaySettings()
-    """Which Ray."""
+    """The Ray cluster that runs the sweep."""
     notes: dict[str, Any] | None = None
-    """For people; nothing here reads it."""
+    """Free text for people; hpsearch does not read it."""
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Sweep:
         """Check a spec.
 
         Args:
-            tree: The YAML's content as plain dicts, lists and scalars; in our words, W&B's or Ray Tune's.
+            tree: The YAML's content as plain dicts, lists and scalars, in the keys of hpsearch, W&B or Ray Tune.
 
         Raises:
-            SpecError: With every mistake that was found; `Problem.where` leads to each.
+            SpecError: With every mistake that was found; `Problem.where` is the path of keys to each.
         """
-        if not isinstance(tree, Mapping):
-            raise SpecError(needs_map(tree))
-        translation = translate(_copied(tree))
-        spec = translation.tree
-        problems: list[Problem] = []
-        space = Space()
-        if "parameters" in spec:
-            space = parse_space(spec["parameters"], problems, constraints=spec.get("constraints", ()))
-        sweep = None
-        try:
-            sweep = cls.model_validate(spec)
-        except ValidationError as error:
-            problems += explain(error.errors(), cls)
-        problems += check_together(spec, space)
-        problems += translation.problems
-        if not problems:
-            is_grid = spec.get("method") == "grid"
-            problems += check_draws(space.on_grid if is_grid else space)
-        if not problems:
-            parse_initial_points(spec.get("initial_points", ()), space, problems, is_grid=is_grid)
-        if problems or sweep is None:
-            written = [replace(each, where=translation.written(each.where)) for each in problems]
-            raise SpecError(dict.fromkeys(written))
-        return sweep._with_one_length()
+        loaded = check_spec(tree)
+        if loaded.sweep is None:
+            raise SpecError(loaded.problems)
+        return loaded.sweep
 
     @classmethod
     def from_stored(cls, spec: Mapping[str, Any]) -> Sweep:
-        """The sweep of a spec that is in the ledger, perhaps since an older hpsearch put it there.
+        """The sweep of a spec in the ledger, which an older version of hpsearch may have written.
 
         Args:
-            spec: As `to_dict` of that time wrote it.
+            spec: The result of that version's `to_dict`.
 
         Raises:
-            SpecError: It is no spec.
+            SpecError: It is not a valid spec.
         """
-        return cls.from_dict({**BEFORE, **spec, "parameters": spell_out_lists(spec.get("parameters"))})
+        return cls.from_dict({**STORED_DEFAULTS, **spec, "parameters": spell_out_lists(spec.get("parameters"))})
 
     def to_dict(self) -> dict[str, Any]:
-        """The resolved spec, every default filled in, as the YAML spells it; `from_dict` gives the same sweep again."""
+        """The spec with every default filled in, in the YAML's keys; `from_dict` of it gives an equal sweep."""
         tree = self.model_dump(by_alias=True, mode="json")
         tree["early_terminate"].pop("max_iter")
         tree["limits"]["epochs"] = self.max_epochs
         return {**tree, "parameters": self.parameters, "initial_points": self.initial_points}
 
     def to_short_dict(self) -> dict[str, Any]:
-        """The spec in our own spelling, without what has its default; `from_dict` gives the same sweep again."""
+        """The spec in hpsearch's keys, without the defaults; `from_dict` of it gives an equal sweep."""
         smallest = Sweep(metric=Metric(name="-", goal="minimize"), parameters={}).to_dict()
         return {key: _unlike(value, smallest[key]) for key, value in self.to_dict().items() if value != smallest[key]}
 
     def continuing(self, begun: Sweep) -> Sweep:
-        """The same sweep, isolated as it began where its spec leaves that open."""
+        """This sweep with the isolation of the run that it continues, unless its spec sets one."""
         return self.with_values(isolation=begun.isolation) if self.leaves_isolation_open else self
 
     def with_values(self, **changes: Any) -> Sweep:
-        """A copy with other top-level values; they are taken as they are."""
+        """A copy with other top-level values, which are not checked."""
         changed = self.model_copy(update=changes)
-        changed.__dict__.pop("space", None)  # a cached one came along
+        if not changes.keys().isdisjoint(("parameters", "constraints")):
+            changed.__dict__.pop("space", None)  # the copy has the cached space of this sweep
         return changed
 
     def _with_one_length(self) -> Sweep:
-        """The number of epochs in `limits`, whichever of its two names it was written by."""
+        """A copy with the number of epochs in `limits`, also where the spec has it as `early_terminate.max_iter`."""
         rule = self.early_terminate.model_copy(update={"max_iter": None})
         limits = self.limits.model_copy(update={"epochs": self.max_epochs})
         return self.with_values(early_terminate=rule, limits=limits)
 
+    def _with_space(self, space: Space) -> Sweep:
+        """This sweep with `space` cached, so that it is not parsed again."""
+        self.__dict__["space"] = space  # where cached_property keeps it
+        return self
+
     @cached_property
     def space(self) -> Space:
-        """What `parameters` and `constraints` mean."""
+        """The search space that `parameters` and `constraints` describe."""
         return parse_space(self.parameters, [], constraints=self.constraints)
 
     @property
@@ -179,39 +170,102 @@ class Sweep(Part):
         return tuple(parse_initial_points(self.initial_points, self.space, [], is_grid=self.method == "grid"))
 
     @property
+    def resolved_sampler(self) -> str | None:
+        """The algorithm that the search uses, the method's default filled in; None for a method with a single one."""
+        return self.sampler or next(iter(SAMPLERS[self.method]), None)
+
+    @property
     def leaves_isolation_open(self) -> bool:
-        """Whether the spec says nothing of `isolation`: a sweep of the ledger keeps the one that it began with."""
+        """Whether the spec does not set `isolation`, so that a resumed sweep keeps the value it started with."""
         return "isolation" not in self.model_fields_set
 
     @property
     def learns(self) -> bool:
-        """Whether the method learns from outcomes, so that priors are of use to it."""
-        return (self.method, self.sampler) not in NO_MODEL and (self.method, None) not in NO_MODEL
+        """Whether the method learns from outcomes, so that a prior changes what it proposes."""
+        return (self.method, self.resolved_sampler) not in NO_MODEL
 
     @property
     def max_epochs(self) -> int | None:
-        """Reports after which a trial is done; None where the trainable decides."""
+        """Reports after which a trial is complete; None where the trainable decides."""
         return self.limits.epochs or self.early_terminate.max_iter
 
     @property
     def max_trials(self) -> int:
-        """Trials in all, the default filled in, and never more than a finite space has points."""
+        """Number of trials, the default filled in; at most the number of points of a finite space."""
         space = self.space
         points = space.grid_size if self.method == "grid" else space.size
         wanted = self.limits.trials or (points if self.method == "grid" and points else DEFAULT_TRIALS)
         return min(wanted, points) if points else wanted
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadedSpec:
+    """A spec after one translation and one check."""
+
+    written: Mapping[str, Any]
+    """The tree as the user wrote it, in the keys of hpsearch, W&B or Ray Tune."""
+    translation: Translation
+    """The tree in hpsearch's keys, and the keys under which the user wrote each part of it."""
+    sweep: Sweep | None
+    """The checked sweep, its space parsed; None if there are problems."""
+    problems: tuple[Problem, ...]
+    """Every mistake, each once, with the path of keys in `written`."""
+
+
+def check_spec(tree: Mapping[str, Any]) -> LoadedSpec:
+    """Translate a spec, parse its space and check it.
+
+    Args:
+        tree: Plain dicts, lists and scalars, in the keys of hpsearch, W&B or Ray Tune. It is copied.
+
+    Raises:
+        SpecError: The tree is not a map, or nests deeper than MAX_DEPTH levels. Other mistakes are in the result.
+    """
+    if not isinstance(tree, Mapping):
+        raise SpecError(needs_map(tree))
+    translation = translate(_copied(tree))
+    sweep, problems = _check(translation)
+    written = (replace(each, where=translation.written(each.where)) for each in problems)
+    return LoadedSpec(
+        written=tree,
+        translation=translation,
+        sweep=None if problems else sweep,
+        problems=tuple(dict.fromkeys(written)),
+    )
+
+
+def _check(translation: Translation) -> tuple[Sweep | None, list[Problem]]:
+    """(sweep, problems) of a translated spec; draws and initial points are checked only if all else is right."""
+    spec = translation.tree
+    problems: list[Problem] = []
+    space = Space()
+    if "parameters" in spec:
+        space = parse_space(spec["parameters"], problems, constraints=spec.get("constraints", ()))
+    sweep = None
+    try:
+        sweep = Sweep.model_validate(spec)._with_space(space)._with_one_length()
+    except ValidationError as error:
+        problems += explain(error.errors(), Sweep)
+    problems += check_together(spec, space)
+    problems += translation.problems
+    is_grid = spec.get("method") == "grid"
+    if not problems:
+        problems += check_draws(space.on_grid if is_grid else space)
+    if not problems:
+        parse_initial_points(spec.get("initial_points", ()), space, problems, is_grid=is_grid)
+    return sweep, problems
+
+
 def _unlike(value: Any, default: Any) -> Any:
-    """A part of a spec without the keys that have their default; metric and parameters have none."""
+    """A part of a spec without the keys that have their default; the metric and the parameters are kept whole."""
     if not isinstance(value, dict) or not isinstance(default, dict) or "goal" in value:
         return value
     return {key: inner for key, inner in value.items() if key not in default or inner != default[key]}
 
 
 def _copied(tree: Any, depth: int = 0) -> Any:
-    """A copy that the caller's later edits don't reach, of plain dicts and lists."""
-    if depth > MAX_DEPTH:  # also ends a dict that holds itself
+    """A deep copy as plain dicts and lists, independent of later edits by the caller."""
+    if depth > MAX_DEPTH:  # a dict that contains itself, too
         raise SpecError(f"values nest deeper than {MAX_DEPTH} levels. Write it flatter.")
     if isinstance(tree, Mapping):
         return {key: _copied(value, depth + 1) for key, value in tree.items()}

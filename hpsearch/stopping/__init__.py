@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpsearch.spec.sweep import SAMPLERS, Sweep
+from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping.asha import Asha, AshaStop
 from hpsearch.stopping.fallback import FallbackRule, SafeRule
 from hpsearch.stopping.hyperband import Hyperband
@@ -51,5 +51,7 @@ def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False, is_random: IsRa
 
 def interleaves_random(sweep: Sweep) -> bool:
     """Whether those that explore are compared apart: by asha and asha_stop, amid the proposals of Optuna's tpe."""
-    sampler = sweep.sampler or next(iter(SAMPLERS[sweep.method]), "")
-    return (sweep.method, sampler) == ("optuna", "tpe") and sweep.early_terminate.type in ("asha", "asha_stop")
+    return (sweep.method, sweep.resolved_sampler) == ("optuna", "tpe") and sweep.early_terminate.type in (
+        "asha",
+        "asha_stop",
+    )

@@ -212,6 +212,19 @@ def test_bayes_is_another_word_for_optuna() -> None:
     assert sweep_of(method="bayes", sampler="gp").sampler == "gp"
 
 
+@pytest.mark.parametrize(
+    ("method", "sampler"),
+    [("grid", None), ("random", None), ("optuna", "tpe"), ("hyperopt", "tpe"), ("controller", "reinforce")],
+)
+def test_the_default_sampler_of_a_method_is_resolved_and_not_stored(method: str, sampler: str | None) -> None:
+    sweep = sweep_of(method=method, parameters={"x": {"values": [1, 2]}})
+    assert (sweep.resolved_sampler, sweep.sampler, sweep.to_dict()["sampler"]) == (sampler, None, None)
+
+
+def test_a_sampler_that_the_spec_sets_is_resolved_as_it_is() -> None:
+    assert sweep_of(method="optuna", sampler="gp").resolved_sampler == "gp"
+
+
 def test_units_are_seconds_inside_and_the_yaml_says_time() -> None:
     sweep = sweep_of(limits={"time": "1h30m", "trial_time": 45})
     assert (sweep.limits.time_s, sweep.limits.trial_time_s) == (5400.0, 45.0)
