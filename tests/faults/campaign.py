@@ -27,8 +27,8 @@ from itertools import product
 from pathlib import Path
 
 from tests.faults.checker import FINAL_STATES, Reader, Watch, processes_of
-from tests.faults.real import RealSweep
-from tests.faults.simulated import BROKEN, FINE, KILLED, Scenario, live, warm_up
+from tests.support.real import RealSweep
+from tests.support.simulated import BROKEN, FINE, KILLED, Scenario, live, warm_up
 
 METHODS = (("grid", None), ("random", None), ("optuna", "tpe"), ("optuna", "qmc"), ("hyperopt", "tpe"))
 STOPPING = ("none", "asha", "asha_stop")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.real import RealSweep
+from tests.support.real import RealSweep
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checker import MARK, Watch, processes_of
-from tests.faults.real import ROOT
+from tests.support.real import ROOT
 
 LIFE = """
 import sys
 from pathlib import Path
-from tests.faults.simulated import Scenario, live
+from tests.support.simulated import Scenario, live
 sys.exit(live(Path(sys.argv[1]), Scenario(method="grid", trials=3, epochs=3))[0])
 """
 

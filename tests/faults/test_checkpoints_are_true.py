@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.faults.campaign import scratch
-from tests.faults.histories import History
+from tests.support.histories import History
 
 HISTORIES, PARTS = 200, 4
 

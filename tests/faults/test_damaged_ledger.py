@@ -16,12 +16,12 @@ from hpsearch.api.run import resume
 from hpsearch.cli import app
 from hpsearch.errors import LedgerError
 from tests.faults.checker import Row, Watch
-from tests.faults.real import ROOT
+from tests.support.real import ROOT
 
 LIVES = """
 import sys
 from pathlib import Path
-from tests.faults.simulated import Scenario, live
+from tests.support.simulated import Scenario, live
 folder = Path(sys.argv[1])
 finished = live(folder / "finished", Scenario(method="random", stopping="asha", trials=7, failing=True))
 killed = live(folder / "killed", Scenario(method="random", trials=7), dies_at=100)

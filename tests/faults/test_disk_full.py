@@ -13,7 +13,7 @@ import pytest
 
 from hpsearch.slots.diagnosis import failure_of
 from tests.faults.checker import Reader, Watch
-from tests.faults.real import ROOT
+from tests.support.real import ROOT
 from tests.support.waiting import PATIENCE_S, until
 
 
@@ -62,7 +62,7 @@ def test_a_checkpoint_without_room_is_a_full_disk_and_leaves_the_one_before(tmp_
 LIFE = """
 import sys
 from pathlib import Path
-from tests.faults.simulated import Scenario, live
+from tests.support.simulated import Scenario, live
 scenario = Scenario(trials=6, epochs=9, holds_after=12, checkpoint_bytes=2**18, concurrent=3)
 sys.exit(live(Path(sys.argv[1]), scenario)[0])
 """

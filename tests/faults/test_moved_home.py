@@ -17,7 +17,7 @@ import pytest
 
 from hpsearch.ledger.store import Ledger
 from hpsearch.spec.file import dump_yaml
-from tests.faults.simulated import FINE, KILLED, Scenario, live
+from tests.support.simulated import FINE, KILLED, Scenario, live
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = Scenario(trials=4, epochs=6)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checker import Reader
-from tests.faults.real import ROOT, RealSweep
+from tests.support.real import ROOT, RealSweep
 
 SEEDS = 45
 

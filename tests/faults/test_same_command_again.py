@@ -16,7 +16,7 @@ import pytest
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.files import WRITTEN
 from hpsearch.spec.file import dump_yaml
-from tests.faults.simulated import FINE, Scenario, live
+from tests.support.simulated import FINE, Scenario, live
 
 COMMAND = """
 import runpy, sys

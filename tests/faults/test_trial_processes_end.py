@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.faults.checker import processes_of
-from tests.faults.real import RealSweep
+from tests.support.real import RealSweep
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -15,8 +15,9 @@ from hpsearch.api.results import Results
 from hpsearch.driver.driver import Run
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.sweep import Sweep
+from tests.support import trainables
 
-TRAINABLES = Path(__file__).with_name("trainables.py")
+TRAINABLES = Path(trainables.__file__)
 
 
 @pytest.fixture(scope="session")

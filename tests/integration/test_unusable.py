@@ -10,6 +10,7 @@ from hpsearch.driver.driver import Run
 from hpsearch.errors import SpecError
 from hpsearch.ledger.store import Ledger
 from hpsearch.spec.sweep import Sweep
+from tests.integration.conftest import TRAINABLES
 
 pytestmark = pytest.mark.ray
 
@@ -35,7 +36,7 @@ def test_an_import_error_names_the_line_and_leaves_the_name_free(ray_session, ho
 def test_a_request_that_can_never_fit_is_an_error(ray_session, home: Path):
     tree = {
         "name": "large",
-        "trainable": f"{Path(__file__).with_name('trainables.py')}:steady",
+        "trainable": f"{TRAINABLES}:steady",
         "metric": {"name": "loss", "goal": "minimize"},
         "parameters": {"x": {"min": 0.0, "max": 1.0}},
         "resources": {"cpu": 64, "gpu": 0},
