@@ -2,7 +2,7 @@
 
     python -m benchmarks.ledger [--profile]
 
-No Ray and no training: legs are played through the engine, the ledger is on disk as in a sweep. `again` is the same
+No Ray and no training: the engine is fed made-up reports, the ledger is on disk as in a sweep. `again` is the same
 `sweep` command once more, as a process of its own from its first import to its table. `resume` is what happens between
 `Run.start` and the moment when Ray would be started, in a process that has imported everything. Of both, the time on
 the clock, and the CPU time alone. Starts and reports are CPU time of the driver, with a checkpoint, and so a commit,
@@ -107,13 +107,13 @@ def hurried(ledger: Ledger) -> Iterator[None]:
 
 
 def play(engine: Engine, *, save_every: int = 1) -> None:
-    """Every leg to its end, one after the other."""
-    while isinstance(leg := engine.next_assignment(), Assignment):
-        for epoch in range(leg.known_epochs + 1, MAX_EPOCHS):
-            metrics = {"loss": leg.config["x0"] + 1 / epoch, "accuracy": 0.5}
+    """Every assignment to its end, one after the other."""
+    while isinstance(assignment := engine.next_assignment(), Assignment):
+        for epoch in range(assignment.known_epochs + 1, MAX_EPOCHS):
+            metrics = {"loss": assignment.config["x0"] + 1 / epoch, "accuracy": 0.5}
             saved = epoch - epoch % save_every or None
             report = Report(epoch=epoch, metrics=metrics, elapsed_s=float(epoch), checkpoint_epoch=saved)
-            if engine.on_event(leg.number, report) is not Verdict.GO_ON:
+            if engine.on_event(assignment.number, report) is not Verdict.GO_ON:
                 break
 
 

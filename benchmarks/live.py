@@ -25,7 +25,7 @@ def standing_of(num_trials: int, rule: str) -> SweepProgress:
     )
     rng, trials = random.Random(0), dict[int, Trial]()
     for number in range(1, num_trials + 1):
-        trial = Trial(number=number, point=sweep.space.draw(rng), row=number, state="paused")
+        trial = Trial(number=number, point=sweep.space.draw(rng), ledger_id=number, state="paused")
         for epoch in range(1, rng.choice((1, 1, 1, 3, 9, 27)) + 1):
             metrics = losses(trial.point, epoch)
             trial.note_epoch(epoch, metrics, loss=metrics["val_loss"])

@@ -71,10 +71,10 @@ class Table:
 
 def play(engine: Engine, table: Table) -> None:
     """Train every trial in no time."""
-    while isinstance(leg := engine.next_assignment(), Assignment):
-        report = Report(epoch=1, metrics={"loss": table.loss(dict(leg.config))}, elapsed_s=0.0)
-        engine.on_event(leg.number, report)
-        engine.on_event(leg.number, Ended(elapsed_s=0.0))
+    while isinstance(assignment := engine.next_assignment(), Assignment):
+        report = Report(epoch=1, metrics={"loss": table.loss(dict(assignment.config))}, elapsed_s=0.0)
+        engine.on_event(assignment.number, report)
+        engine.on_event(assignment.number, Ended(elapsed_s=0.0))
     engine.finish()
 
 

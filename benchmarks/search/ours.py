@@ -79,11 +79,11 @@ class Ours(Contestant):
         )
 
     def next_job(self) -> Job | None:
-        """The engine's next leg."""
-        leg = self.engine.next_assignment()
-        if not isinstance(leg, Assignment):
+        """The engine's next assignment."""
+        assignment = self.engine.next_assignment()
+        if not isinstance(assignment, Assignment):
             return None
-        return Job(trial=leg.number, point=leg.config, epochs=leg.known_epochs)
+        return Job(trial=assignment.number, point=assignment.config, epochs=assignment.known_epochs)
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
         """As a slot tells it: a loss that is not finite is a failure; every epoch has its checkpoint."""

@@ -226,7 +226,7 @@ class _Held:
             append_provenance(self.folder, take_provenance(self.run.spec_dir))
 
     def _train(self, engine: Engine, prior: Prior | None, num_known: int) -> int | None:
-        """Run legs until there are none."""
+        """Run assignments until there are none."""
         from hpsearch.slots.with_parameters import ship
 
         shipped = ship(self.trainable)
@@ -273,7 +273,7 @@ class _Held:
 
     def _leave(self, engine: Engine, error: BaseException) -> None:
         """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
-        if self.known is None and not any(trial.trained and trial.epochs for trial in engine.trials.values()):
+        if self.known is None and not any(trial.ran_in_slot and trial.epochs for trial in engine.trials.values()):
             self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
             for made in ("trials", "code"):
                 shutil.rmtree(self.folder / made, ignore_errors=True)

@@ -22,7 +22,7 @@ class PendingPlacements:
 
     def __init__(
         self,
-        waiting: IdleReasons,
+        idle_reasons: IdleReasons,
         request: WorkerRequest,
         *,
         is_ours: bool,
@@ -33,14 +33,14 @@ class PendingPlacements:
         """Nobody waits yet.
 
         Args:
-            waiting: Is told.
+            idle_reasons: Is told.
             request: What each trial asks for.
             is_ours: Whether nobody else uses this Ray: then a place is only a matter of a process that starts.
             free: CPUs, GPUs and so on that Ray could give away now; None to ask Ray.
             growth: What the cluster's autoscaler does.
             clock: Seconds that never go back.
         """
-        self._waiting, self._request, self._is_ours = waiting, request, is_ours
+        self._idle_reasons, self._request, self._is_ours = idle_reasons, request, is_ours
         self._free, self._growth, self._clock = free or _free_in_ray, growth, clock
         self._wanted: dict[str, tuple[int, float]] = {}
         self._last = -LOOK_EVERY_S
@@ -58,10 +58,10 @@ class PendingPlacements:
         now = self._clock()
         late = sorted(number for number, since in self._wanted.values() if now - since >= PATIENCE_S)
         if not late:
-            self._waiting.over("ray")
+            self._idle_reasons.clear("ray")
         elif now - self._last >= LOOK_EVERY_S:
             self._last = now
-            self._waiting.tell("ray", "place", self._words(late))
+            self._idle_reasons.set("ray", "place", self._words(late))
 
     def _words(self, numbers: list[int]) -> str:
         who = f"trial {numbers[0]} waits" if len(numbers) == 1 else f"trials {_listed(numbers)} wait"

@@ -53,7 +53,7 @@ Show = Literal["auto", "lines", "none"]
 
 @final
 class Session:
-    """Runs an engine's legs on Ray."""
+    """Runs an engine's assignments on Ray."""
 
     def __init__(
         self,
@@ -92,11 +92,13 @@ class Session:
         self._num_known, self._started, self._deaths = num_known, False, 0
         self._began = time.monotonic()
         self._isolation = isolation
-        room = DiskGuard(folder, say=self._say, give_up=lambda: engine.reason is not None, waiting=engine.waiting)
+        room = DiskGuard(
+            folder, say=self._say, give_up=lambda: engine.reason is not None, idle_reasons=engine.idle_reasons
+        )
         engine.keep_room(room, folder / "trials")
 
     def run(self) -> int | None:
-        """Start Ray, run every leg, close the books. A Ray of ours that dies is started again.
+        """Start Ray, run every assignment, close the books. A Ray of ours that dies is started again.
 
         Returns:
             130 or 143 after a signal, else None.
@@ -117,7 +119,7 @@ class Session:
             return signals.exit_code
 
     def _run_on_ray(self, signals: Signals) -> bool:
-        """Run legs as long as there are any and Ray lives; whether Ray is to be started again."""
+        """Run assignments as long as there are any and Ray lives; whether Ray is to be started again."""
         owned = False
         try:
             with connect(self._sweep, files=self._files, num_gpus=self._num_gpus) as cluster:
@@ -157,7 +159,7 @@ class Session:
         slot_class = make_slot_class(self._settings(request, cluster))
         watch = NodeWatch(cluster.nodes, lambda nodes, words: self._on_nodes(request, nodes, words))
         gauges = Gauges(self._sweep, self._engine.trials, say=self._say)
-        places = PendingPlacements(self._engine.waiting, request, is_ours=cluster.owned)
+        places = PendingPlacements(self._engine.idle_reasons, request, is_ours=cluster.owned)
         ticks = [gauges.tick, places.tick, *([] if cluster.owned else [watch.tick])]
         self._started = True
         with self._display(), advertise(cluster, name=self._sweep.name or "", folder=self._folder):
@@ -225,7 +227,9 @@ class Session:
     def _outlook(self) -> DriverStatus:
         limit = self._sweep.limits.time_s
         left = None if limit is None else max(limit - (time.monotonic() - self._began), 0.0)
-        return DriverStatus(concurrent=self._engine.concurrent, wait=self._engine.waiting.now, time_left_s=left)
+        return DriverStatus(
+            concurrent=self._engine.concurrent, wait=self._engine.idle_reasons.current, time_left_s=left
+        )
 
     def _concurrent(self, request: WorkerRequest, cluster: Cluster) -> int:
         problems = check_fits_on(request, cluster.machines)

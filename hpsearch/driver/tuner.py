@@ -1,7 +1,7 @@
-"""The bridge to Ray Tune: the engine's legs as Tune trials, Tune's results as the engine's events.
+"""The bridge to Ray Tune: the engine's assignments as Tune trials, Tune's results as the engine's events.
 
 Tune schedules actors, places them and reuses them; everything else that it offers (state files, restore, loggers,
-metrics, its own retries) is not used. One Tune trial is one leg.
+metrics, its own retries) is not used. One Tune trial is one assignment.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
 GRACE_S = 15.0
 """After a stop was asked for, running epochs have this long to come to their end and be saved."""
-MAX_LEGS = 2**31
+MAX_ASSIGNMENTS = 2**31
 
 
 def run_assignments(
@@ -48,17 +48,17 @@ def run_assignments(
     """Run the sweep to its end; returns when nothing runs any more.
 
     Args:
-        engine: Hands out legs and takes events.
+        engine: Hands out assignments and takes events.
         slot_class: The trainable that `make_slot_class` made for this sweep.
         scratch_dir: Tune's state files go there; nobody reads them.
         heartbeat: Of the Ray that this runs on.
-        places: Is told which legs Ray has found a place for.
+        places: Is told which assignments Ray has found a place for.
         signals: Of the user: after a second one everything is ended at once.
         ticks: Called at least ten times a second.
         grace_s: Seconds that running epochs have after the engine was told to stop.
 
     Raises:
-        RayDied: Ray is gone, and the running legs with it; the engine does not know yet.
+        RayDied: Ray is gone, and the running assignments with it; the engine does not know yet.
         KeyboardInterrupt: A second signal came, and Tune or Ray did not come back in time.
         BaseException: What went wrong in the engine, as it was raised there.
     """
@@ -66,15 +66,15 @@ def run_assignments(
     tuner = tune.Tuner(
         slot_class,
         tune_config=tune.TuneConfig(
-            search_alg=_Legs(bridge),
+            search_alg=_Assignments(bridge),
             scheduler=_Verdicts(bridge),
-            num_samples=MAX_LEGS,
+            num_samples=MAX_ASSIGNMENTS,
             reuse_actors=True,
-            trial_name_creator=_leg_name,
-            trial_dirname_creator=_leg_name,
+            trial_name_creator=_assignment_name,
+            trial_dirname_creator=_assignment_name,
         ),
         run_config=tune.RunConfig(
-            name="legs",
+            name="assignments",
             storage_path=str(scratch_dir),
             stop=_Stop(bridge),
             callbacks=[_Tick(bridge, heartbeat, tuple(ticks)), _SlotNumbers(bridge)],
@@ -96,12 +96,12 @@ def run_assignments(
 
 
 class _Bridge:
-    """What the four Tune objects share: the engine, its first exception, and which leg is whose."""
+    """What the four Tune objects share: the engine, its first exception, and which assignment is whose."""
 
     def __init__(self, engine: Engine, places: PendingPlacements, signals: Signals, grace_s: float) -> None:
         self.engine, self.places = engine, places
         self.error: BaseException | None = None
-        self.legs: dict[str, Assignment] = {}
+        self.assignments: dict[str, Assignment] = {}
         self.slots: dict[str, Any] = {}
         self._ending: list[Any] = []
         self._signals, self._grace_s = signals, grace_s
@@ -167,7 +167,7 @@ class _Bridge:
         return {}  # Tune pickles what it knows into its state files; there is nothing of ours to keep
 
 
-class _Legs(Searcher):
+class _Assignments(Searcher):
     """Tune asks here what to run next."""
 
     def __init__(self, bridge: _Bridge) -> None:
@@ -178,19 +178,19 @@ class _Legs(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        leg = self._bridge.told(self._bridge.engine.next_assignment, Idle.OVER)
-        if isinstance(leg, Idle):
-            return str(Searcher.FINISHED) if leg is Idle.OVER and not self._bridge.is_ending() else None
-        self._bridge.legs[trial_id] = leg
-        self._bridge.places.wanted(trial_id, leg.number)
-        return {ASSIGNMENT_KEY: leg.to_json()}
+        assignment = self._bridge.told(self._bridge.engine.next_assignment, Idle.FINISHED)
+        if isinstance(assignment, Idle):
+            return str(Searcher.FINISHED) if assignment is Idle.FINISHED and not self._bridge.is_ending() else None
+        self._bridge.assignments[trial_id] = assignment
+        self._bridge.places.wanted(trial_id, assignment.number)
+        return {ASSIGNMENT_KEY: assignment.to_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        leg = self._bridge.legs.pop(trial_id, None)
+        assignment = self._bridge.assignments.pop(trial_id, None)
         self._bridge.places.found(trial_id)
-        if error and leg is not None:
+        if error and assignment is not None:
             lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that holds its ranks")
-            self._bridge.told(lambda: self._bridge.engine.on_event(leg.number, lost), None)
+            self._bridge.told(lambda: self._bridge.engine.on_event(assignment.number, lost), None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
@@ -213,11 +213,11 @@ class _Verdicts(FIFOScheduler):
         self._bridge = bridge
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        leg = self._bridge.legs.get(trial.trial_id)
+        assignment = self._bridge.assignments.get(trial.trial_id)
         event: Event = result[EVENT_KEY]
-        if leg is None:
+        if assignment is None:
             return str(TrialScheduler.STOP)
-        verdict = self._bridge.told(lambda: self._bridge.engine.on_event(leg.number, event), Verdict.END)
+        verdict = self._bridge.told(lambda: self._bridge.engine.on_event(assignment.number, event), Verdict.END)
         if verdict is Verdict.GO_ON:
             return str(TrialScheduler.CONTINUE)
         slot = trial.temporary_state.ray_actor
@@ -285,20 +285,20 @@ class _SlotNumbers(Callback):
         self._bridge.guarded(lambda: self._note(trial), None)
 
     def _note(self, trial: Trial) -> None:
-        slot, leg = trial.temporary_state.ray_actor, self._bridge.legs.get(trial.trial_id)
-        if slot is None or leg is None:
+        slot, assignment = trial.temporary_state.ray_actor, self._bridge.assignments.get(trial.trial_id)
+        if slot is None or assignment is None:
             return
         key = slot._actor_id.hex()
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers) + 1
             self._bridge.slots[key] = slot
             slot.be_slot.remote(self._numbers[key])  # Ray keeps the order: it hears this before its first step
-        self._bridge.engine.trials[leg.number].slot = self._numbers[key]
+        self._bridge.engine.trials[assignment.number].slot = self._numbers[key]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def _leg_name(trial: Trial) -> str:
-    leg = Assignment.from_json(trial.config[ASSIGNMENT_KEY])
-    return f"trial-{leg.number:04d}-{leg.attempt}-{trial.trial_id}"
+def _assignment_name(trial: Trial) -> str:
+    assignment = Assignment.from_json(trial.config[ASSIGNMENT_KEY])
+    return f"trial-{assignment.number:04d}-{assignment.attempt}-{trial.trial_id}"

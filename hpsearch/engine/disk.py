@@ -30,7 +30,7 @@ class DiskGuard:
         *,
         say: Callable[[str], None],
         give_up: Callable[[], bool],
-        waiting: IdleReasons | None = None,
+        idle_reasons: IdleReasons | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Begin to watch.
@@ -39,11 +39,11 @@ class DiskGuard:
             folder: On the file system that counts.
             say: Told once when the waiting begins and once when it ends.
             give_up: Whether the sweep is to end, so that waiting for room is over.
-            waiting: Is told how much is short as long as something waits.
+            idle_reasons: Is told how much is short as long as something waits.
             sleep: Seconds to wait.
         """
         self._folder, self._say, self._give_up, self._sleep = folder, say, give_up, sleep
-        self._waiting = waiting or IdleReasons()
+        self._idle_reasons = idle_reasons or IdleReasons()
         self._needed = START_BYTES
         self._is_waiting = False
 
@@ -77,13 +77,13 @@ class DiskGuard:
         short = needed - self._free()
         if short > 0:
             words = f"disk full: {-(-short // MIB)} MiB short in {self._folder}; {what_waits} until there is room"
-            self._waiting.tell("room", "disk", words)
+            self._idle_reasons.set("room", "disk", words)
             if not self._is_waiting:
                 self._is_waiting = True
                 self._say(f"{words}.")
         elif self._is_waiting and needed >= self._needed:
             self._is_waiting = False
-            self._waiting.over("room")
+            self._idle_reasons.clear("room")
             self._say("There is room on the disk again: the sweep goes on.")
         return short <= 0
 

@@ -1,8 +1,8 @@
 """What happens to trials, without Ray: asks the searcher, asks the stopping rule, writes the ledger.
 
-The engine hands out *legs*: one attempt (or, after a pause, one further stretch) of one trial, run in one slot. The
-driver carries legs to slots and events back. Every change is in the ledger before its effect leaves this module, and
-nothing here knows processes, so that a simulated executor with a clock of its own can drive it.
+The engine hands out *assignments*: one attempt (or, after a pause, one further stretch) of one trial, run in one slot.
+The driver carries assignments to slots and events back. Every change is in the ledger before its effect leaves this
+module, and nothing here knows processes, so that a simulated executor with a clock of its own can drive it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SAVE_EPOCHS_AHEAD = 64
 
 
 class Idle(Enum):
-    """Why there is no leg to run."""
+    """Why there is no assignment to run."""
 
-    WAIT = "wait"
+    NOT_NOW = "not now"
     """A trial that runs may still free a place, fail and be tried again, or be promoted."""
-    OVER = "over"
+    FINISHED = "finished"
     """There will never be another one."""
 
 
@@ -76,16 +76,16 @@ class Engine:
             record: The same sweep in the ledger.
             memory: What other sweeps have trained; None to train everything.
             checkpoints: Which of them are of use; None keeps them all.
-            concurrent: Legs at most at a time; may be set at any time.
+            concurrent: Assignments at most at a time; may be set at any time.
             clock: Seconds that never go back.
         """
         self.sweep = sweep
         self.concurrent = concurrent
         self.trials: dict[int, Trial] = {}
-        self.waiting = IdleReasons()
+        self.idle_reasons = IdleReasons()
         self.record = record
         self._searcher, self._ledger, self._clock = searcher, ledger, clock
-        self.ending, self._observers = StopState(self.waiting), Observers()
+        self.stop_state, self._observers = StopState(self.idle_reasons), Observers()
         self._found: Trial | None = None
         self._started_at = clock()
         self._running: set[int] = set()
@@ -93,7 +93,7 @@ class Engine:
         self._trials_dir = Path()
         self._policy = FailurePolicy(sweep.limits)
         self._rule = FallbackRule(rule, otherwise=lambda: make_stopping_rule(sweep, is_random=searcher.is_random))
-        self._line_up = TrialQueue(
+        self._queue = TrialQueue(
             sweep=sweep,
             searcher=searcher,
             rule=self._rule,
@@ -101,39 +101,39 @@ class Engine:
             running=self._running,
             clock=clock,
         )
-        self._writer = TrialRecorder(
+        self._recorder = TrialRecorder(
             sweep=sweep,
             ledger=ledger,
             record=record,
             trials=self.trials,
-            line_up=self._line_up,
+            queue=self._queue,
             checkpoints=checkpoints,
             code_hash=None if memory is None else memory.code_hash,
         )
         self._outside_code = OutsideCode(ledger, record)
         self._setup_cost = SetupCost(ledger, record)
-        self._events = Outcomes(
+        self._outcomes = Outcomes(
             sweep=sweep,
             ledger=ledger,
             record=record,
             trials=self.trials,
             running=self._running,
             rule=self._rule,
-            line_up=self._line_up,
-            writer=self._writer,
+            queue=self._queue,
+            recorder=self._recorder,
             policy=self._policy,
-            ending=self.ending,
+            stop_state=self.stop_state,
             observers=self._observers,
             outside_code=self._outside_code,
             setup_cost=self._setup_cost,
         )
-        self._answers = TrialReuse(
+        self._reuse = TrialReuse(
             ledger=ledger,
             memory=memory,
             trials=self.trials,
-            line_up=self._line_up,
-            writer=self._writer,
-            events=self._events,
+            queue=self._queue,
+            recorder=self._recorder,
+            outcomes=self._outcomes,
         )
 
     # -- after a restart ---------------------------------------------------------------------------------------------
@@ -166,47 +166,47 @@ class Engine:
             ledger=self._ledger,
             trials=self.trials,
             rule=self._rule,
-            line_up=self._line_up,
+            queue=self._queue,
             policy=self._policy,
-            writer=self._writer,
+            recorder=self._recorder,
             last_epoch=last_epoch,
             retry_failed=retry_failed,
         ).run(trials, reports, failures)
 
     def find_work(self) -> bool:
-        """Whether a leg will come; trials that the ledger can answer are answered on the way. To be called once."""
+        """Whether there is an assignment; trials that the ledger can answer are answered on the way. Call it once."""
         self._found = self._next_trial()
-        return self._found is not None or bool(self._line_up.elsewhere)
+        return self._found is not None or bool(self._queue.elsewhere)
 
-    # -- legs --------------------------------------------------------------------------------------------------------
+    # -- assignments -------------------------------------------------------------------------------------------------
 
     def next_assignment(self) -> Assignment | Idle:
-        """The next leg for a free slot; it counts as running from here."""
+        """The next assignment for a free slot; it counts as running from here."""
         self.tick()
         if self.reason is not None:
-            return Idle.OVER
+            return Idle.FINISHED
         if len(self._running) >= self.concurrent or (self._room is not None and not self._room.allows_start()):
-            self.waiting.over("engine")
-            return Idle.WAIT
-        self.waiting.tell("engine", "searcher", "the search method thinks of a configuration")
+            self.idle_reasons.clear("engine")
+            return Idle.NOT_NOW
+        self.idle_reasons.set("engine", "searcher", "the search method thinks of a configuration")
         trial = self._next_trial()
         self._tell_waiting(trial)
         if trial is not None:
-            self._writer.note_code(trial)
-            trial.trained = True
+            self._recorder.note_code(trial)
+            trial.ran_in_slot = True
             self._running.add(trial.number)
-            self._observers.tell("on_start", trial)
+            self._observers.notify("on_start", trial)
             return self._assignment(trial)
-        return Idle.WAIT if self._running or self._line_up.elsewhere else Idle.OVER
+        return Idle.NOT_NOW if self._running or self._queue.elsewhere else Idle.FINISHED
 
     def on_event(self, number: int, event: Event) -> Verdict:
-        """Take in what a slot says of the leg of trial `number`."""
+        """Take in what a slot says of the assignment of trial `number`."""
         trial = self.trials[number]
         if number not in self._running:
             return Verdict.END  # it was given up while this event was on its way
         if isinstance(event, Failed) and event.cause == "disk_full" and self._room is not None:
             self._room.ran_out(self._trials_dir / f"{number:04d}")
-        return self._events.take(trial, event)
+        return self._outcomes.handle(trial, event)
 
     def tick(self) -> None:
         """To be called a few times a second: commits late reports, ends a sweep whose time is up."""
@@ -218,7 +218,7 @@ class Engine:
     def requeue_running(self, evidence: str) -> None:
         """Every slot is gone, through no fault of the trials: they will be tried again, from their checkpoints."""
         for number in sorted(self._running):
-            self._events.requeue(self.trials[number], evidence)
+            self._outcomes.requeue(self.trials[number], evidence)
 
     def keep_room(self, room: DiskGuard, trials_dir: Path) -> None:
         """Begin no trial and commit nothing while the disk is full."""
@@ -227,33 +227,33 @@ class Engine:
 
     def stop(self, state: SweepState, reason: str) -> None:
         """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
-        self.ending.stop(state, reason)
+        self.stop_state.stop(state, reason)
 
     def finish(self) -> None:
         """Close the books: whatever still runs is interrupted, whatever waits is stopped."""
         for trial in self.trials.values():
-            if trial.state == "paused" and self.ending.state == "done":
-                self._writer.give_up(trial)
+            if trial.state == "paused" and self.stop_state.state == "done":
+                self._recorder.give_up(trial)
             elif trial.state in UNDER_WAY_STATES:
-                self._writer.close(trial, "interrupted")
+                self._recorder.close(trial, "interrupted")
         broken = (self._searcher.failure, self._rule.failure, *self._observers.left_out)
         notes = (*broken, *self._outside_code.notes, *self._setup_cost.notes)
         remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *notes)))
-        self._ledger.end_sweep(self.record, self.ending.state, remarks or None)
+        self._ledger.end_sweep(self.record, self.stop_state.state, remarks or None)
 
     def exhaustion(self) -> str | None:
         """That a finite space has no point left though more trials were asked for, in words; None otherwise."""
-        return self._line_up.exhaustion()
+        return self._queue.exhaustion()
 
     @property
     def reason(self) -> str | None:
         """Why the sweep ends; None as long as it goes on."""
-        return self.ending.reason
+        return self.stop_state.reason
 
     @property
     def mistake(self) -> SpecError | None:
         """What the user has to mend, if the sweep ends for that."""
-        return self.ending.mistake
+        return self.stop_state.mistake
 
     @property
     def observers(self) -> tuple[Observer, ...]:
@@ -266,7 +266,7 @@ class Engine:
 
     @property
     def running(self) -> int:
-        """Legs in slots."""
+        """Assignments in slots."""
         return len(self._running)
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -276,16 +276,16 @@ class Engine:
         if self._found is not None:
             found, self._found = self._found, None
             return found
-        while (trial := self._line_up.next(is_idle=not self._running)) is not None:
-            if self._answers.begin(trial):
+        while (trial := self._queue.next(is_idle=not self._running)) is not None:
+            if self._reuse.begin(trial):
                 return trial
         return None
 
     def _tell_waiting(self, trial: Trial | None) -> None:
-        if trial is None and (self._running or self._line_up.elsewhere):
-            self.waiting.tell("engine", *self._line_up.awaited())
+        if trial is None and (self._running or self._queue.elsewhere):
+            self.idle_reasons.set("engine", *self._queue.awaited())
         else:
-            self.waiting.over("engine")
+            self.idle_reasons.clear("engine")
 
     def _assignment(self, trial: Trial) -> Assignment:
         last = self.sweep.max_epochs

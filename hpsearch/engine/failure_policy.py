@@ -33,16 +33,16 @@ class FailurePolicy:
         is_out_of_time = limit is not None and trial.duration_s >= limit
         if kind == "config" or is_out_of_time or trial.failures >= allowed:
             return False
-        return failure.place is None or failure.place not in trial.places | self._hopeless
+        return failure.place is None or failure.place not in trial.failure_sites | self._hopeless
 
     def retried(self, trial: Trial, failure: Failed) -> None:
         """The trial will be tried again."""
         trial.failures += 1
-        trial.places |= {failure.place} if failure.place else set()
+        trial.failure_sites |= {failure.place} if failure.place else set()
 
     def failed(self, trial: Trial, failure: Failed, *, any_success: bool) -> str | None:
         """The trial has failed for good; why the sweep should give up, None if it should go on."""
-        if failure.place is not None and failure.place in trial.places:
+        if failure.place is not None and failure.place in trial.failure_sites:
             self._hopeless.add(failure.place)
         if failure.cause in ("user_error", "invalid_config"):
             self._identical[failure.place or failure.evidence] += 1

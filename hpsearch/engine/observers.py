@@ -33,7 +33,7 @@ class Observers:
         self.left_out: list[str] = []
         """Who raised what, in one sentence each."""
 
-    def tell(self, method: Literal["on_start", "on_report", "on_end"], trial: Trial) -> None:
+    def notify(self, method: Literal["on_start", "on_report", "on_end"], trial: Trial) -> None:
         """Tell every one; one that raises (its pipe is closed, say) is told nothing more."""
         for observer in self.present:
             try:

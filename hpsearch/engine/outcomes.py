@@ -46,13 +46,13 @@ class Outcomes:
     """Numbers of trials that have a slot; one that leaves it is taken out."""
     rule: FallbackRule
     """Hears each new epoch, and says who goes on."""
-    line_up: TrialQueue
+    queue: TrialQueue
     """Is told who is tried again, and who is over."""
-    writer: TrialRecorder
+    recorder: TrialRecorder
     """Writes trials."""
     policy: FailurePolicy
     """Says what follows from a failure."""
-    ending: StopState
+    stop_state: StopState
     """Whether the sweep ends; a failure may end it."""
     observers: Observers
     """Are told each change."""
@@ -61,7 +61,7 @@ class Outcomes:
     setup_cost: SetupCost
     """Notes it where trials spend much of their time on their set-up."""
 
-    def take(self, trial: Trial, event: Event) -> Verdict:
+    def handle(self, trial: Trial, event: Event) -> Verdict:
         """Take in what a slot says of the trial that it has."""
         trial.note_peaks(getattr(event, "peaks", Peaks()))
         if isinstance(event, Report | Ended) and event.outside_code:
@@ -93,7 +93,7 @@ class Outcomes:
             return "done"
         if decision is Decision.PAUSE:
             return "paused"
-        return None if self.ending.reason is None else "interrupted"
+        return None if self.stop_state.reason is None else "interrupted"
 
     def end(
         self,
@@ -105,22 +105,22 @@ class Outcomes:
     ) -> Verdict:
         """The trial leaves its slot, or needs none, in this state; the verdict comes back."""
         self.running.discard(trial.number)
-        self.writer.close(trial, state, failure=failure)
-        self.line_up.learn(trial)
-        self.observers.tell("on_end", trial)
+        self.recorder.close(trial, state, failure=failure)
+        self.queue.learn(trial)
+        self.observers.notify("on_end", trial)
         return verdict
 
     def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
         """The trial leaves its slot and will be tried again, from its checkpoint."""
         self.running.discard(trial.number)
-        self.line_up.try_again(trial.number)
-        self.writer.requeue(trial, evidence, failure=failure)
-        self.observers.tell("on_end", trial)
+        self.queue.try_again(trial.number)
+        self.recorder.requeue(trial, evidence, failure=failure)
+        self.observers.notify("on_end", trial)
 
     def _note_outside(self, trial: Trial, files: Mapping[str, str]) -> None:
         """The trial's code is not that of its fingerprint alone."""
         if trial.fingerprint is not None:
-            self.writer.disown(trial)
+            self.recorder.disown(trial)
         self.outside_code.take(trial.number, files)
 
     def _on_report(self, trial: Trial, report: Report) -> Verdict:
@@ -137,8 +137,8 @@ class Outcomes:
     def _learn(self, trial: Trial, report: Report, *, can_wait: bool) -> Decision:
         loss = self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
         trial.note_epoch(report.epoch, report.metrics, loss=loss)
-        self.ledger.add_report(trial.row, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
-        self.observers.tell("on_report", trial)
+        self.ledger.add_report(trial.ledger_id, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
+        self.observers.notify("on_report", trial)
         decision = self.rule.report(trial.number, report.epoch, loss)
         if decision is Decision.PAUSE and not can_wait:
             self.ledger.cannot_pause(self.record)
@@ -157,7 +157,7 @@ class Outcomes:
 
     def _on_failed(self, trial: Trial, failure: Failed) -> None:
         trial.elapsed_s = failure.elapsed_s
-        if self.ending.reason is None and self.policy.may_retry(trial, failure):
+        if self.stop_state.reason is None and self.policy.may_retry(trial, failure):
             self.policy.retried(trial, failure)
             self.requeue(trial, failure.evidence, failure=_record(trial, failure, was_retried=True))
             return
@@ -167,14 +167,14 @@ class Outcomes:
         self.end(trial, "failed", failure=_record(trial, failure, was_retried=False))
         hopeless = self.policy.failed(trial, failure, any_success=self._any_success())
         if hopeless is not None:
-            self.ending.stop("gave_up", hopeless)
+            self.stop_state.stop("gave_up", hopeless)
 
     def _on_unusable(self, trial: Trial, event: Unusable) -> None:
         """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
-        if any(each.epochs and each.trained for each in self.trials.values()):
+        if any(each.epochs and each.ran_in_slot for each in self.trials.values()):
             self._on_failed(trial, Failed(cause="user_error", evidence=event.evidence, place=event.evidence))
             return
-        self.ending.give_up(Problem(where=("trainable",), message=event.evidence))
+        self.stop_state.give_up(Problem(where=("trainable",), message=event.evidence))
         self.end(trial, "interrupted")
 
     def _any_success(self) -> bool:

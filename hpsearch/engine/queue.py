@@ -57,7 +57,7 @@ class TrialQueue:
         outcome = trial.outcome
         if outcome is not None:
             self._tell(trial, outcome)
-        elif not trial.told:
+        elif not trial.reported_to_searcher:
             self._searcher.drop(trial.number)
 
     def learn_of_pause(self, trial: Trial, *, after: int) -> None:
@@ -124,7 +124,7 @@ class TrialQueue:
         return trial_or_none
 
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        trial.told = True
+        trial.reported_to_searcher = True
         self._searcher.tell(outcome)
 
     def _promoted(self, number: int | None) -> Trial | None:
@@ -143,7 +143,7 @@ class TrialQueue:
             return None
         point: Point | None = self._searcher.ask(number)
         self._exhausted = point is None
-        return None if point is None else Trial(number=number, point=point, row=0)
+        return None if point is None else Trial(number=number, point=point, ledger_id=0)
 
     def _due(self) -> Trial | None:
         now = self._clock()

@@ -35,7 +35,7 @@ class TrialRecorder:
     """The same sweep in the ledger."""
     trials: Mapping[int, Trial]
     """Every trial so far; the caller adds to it."""
-    line_up: TrialQueue
+    queue: TrialQueue
     """Knows who goes further, and so needs its checkpoint."""
     checkpoints: CheckpointRetention | None
     """Which of them are of use; None keeps them all."""
@@ -48,7 +48,7 @@ class TrialRecorder:
         trial.attempts = max(trial.attempts, 1)
         trial.code = trial.code if trial.epochs else self._code
         drop_later(self._checkpoint_dir(trial), trial.epochs)
-        if trial.row:
+        if trial.ledger_id:
             values: dict[str, Any] = {
                 "state": "running",
                 "attempts": trial.attempts,
@@ -57,9 +57,9 @@ class TrialRecorder:
             }
             if trial.epochs == 0:  # nothing on record was trained with other code than that of now
                 values |= {"fingerprint": trial.fingerprint, "code_hash": self.code_hash, "code": trial.code}
-            self.ledger.update_trial(trial.row, checkpoint_epoch=None, **values)
+            self.ledger.update_trial(trial.ledger_id, checkpoint_epoch=None, **values)
             return
-        trial.row = self.ledger.add_trial(
+        trial.ledger_id = self.ledger.add_trial(
             self.record,
             trial.number,
             point=trial.point,
@@ -77,13 +77,13 @@ class TrialRecorder:
         if not trial.epochs or this in known:
             return
         trial.code, trial.fingerprint = ", ".join([*known, this]), None
-        self.ledger.update_trial(trial.row, code=trial.code, fingerprint=None)
+        self.ledger.update_trial(trial.ledger_id, code=trial.code, fingerprint=None)
 
     def wait_for(self, trial: Trial, holder: str) -> None:
         """The trial that has just begun is `queued` instead: another process trains the same, as `holder`."""
         trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
         self.ledger.update_trial(
-            trial.row,
+            trial.ledger_id,
             state="queued",
             attempts=trial.attempts,
             evidence=f"waits for {holder}, which trains the same now",
@@ -93,7 +93,7 @@ class TrialRecorder:
     def disown(self, trial: Trial) -> None:
         """Epochs to come are trained with other code or data than those on record: no other trial is its equal."""
         trial.fingerprint = None
-        self.ledger.update_trial(trial.row, fingerprint=None)
+        self.ledger.update_trial(trial.ledger_id, fingerprint=None)
 
     def look_at_checkpoint(self, trial: Trial) -> None:
         """Its newest checkpoint is what is on disk of its epochs; to be called where no slot has just said so."""
@@ -104,7 +104,7 @@ class TrialRecorder:
         named = trial.checkpoint_epoch
         if named is not None and checkpoint_path(self._checkpoint_dir(trial), named) is None:
             self.look_at_checkpoint(trial)
-            self.ledger.update_trial(trial.row, checkpoint_epoch=trial.checkpoint_epoch)
+            self.ledger.update_trial(trial.ledger_id, checkpoint_epoch=trial.checkpoint_epoch)
 
     def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
         """The trial is `queued` for another attempt."""
@@ -112,7 +112,7 @@ class TrialRecorder:
         trial.fold_time()
         self.look_at_checkpoint(trial)
         self.ledger.update_trial(
-            trial.row, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
+            trial.ledger_id, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
         )
 
     def close(self, trial: Trial, state: TrialState, *, failure: FailureRecord | None = None) -> None:
@@ -123,12 +123,12 @@ class TrialRecorder:
         best = trial.losses[trial.best_epoch] * self.sweep.metric.sign if trial.best_epoch else None
         with self._freeing(trial):
             self.ledger.update_trial(
-                trial.row,
+                trial.ledger_id,
                 failure=failure,
                 state=trial.state,
                 cause=trial.cause,
                 evidence=trial.evidence if trial.state == "failed" else None,
-                attempts=trial.attempts if trial.trained else 0,
+                attempts=trial.attempts if trial.ran_in_slot else 0,
                 epochs_trained=trial.epochs,
                 best_value=best,
                 best_epoch=trial.best_epoch,
@@ -146,7 +146,7 @@ class TrialRecorder:
         """The trial that was paused is `stopped`: nobody will promote it."""
         trial.state = shown_state(trial, "stopped")
         with self._freeing(trial):
-            self.ledger.update_trial(trial.row, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
+            self.ledger.update_trial(trial.ledger_id, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
 
     def rank(self, trial: Trial) -> None:
         """An earlier run of the sweep has closed the trial: its checkpoint, if kept, is as good as its losses."""
@@ -160,7 +160,7 @@ class TrialRecorder:
             each.checkpoint_epoch = None
         with self.ledger.transaction():
             yield
-            if others := [each.row for each in gone if each is not trial]:
+            if others := [each.ledger_id for each in gone if each is not trial]:
                 self.ledger.free(others)
         if self.checkpoints is not None:
             self.checkpoints.remove(each.number for each in gone)
@@ -183,9 +183,9 @@ class TrialRecorder:
         return checkpoint_dir(self.ledger.home / self.record.folder, trial.number)
 
     def _goes_on(self, trial: Trial) -> bool:
-        return trial.state not in OVER_STATES or self.line_up.shall_go_further(trial.number)
+        return trial.state not in OVER_STATES or self.queue.shall_go_further(trial.number)
 
 
 def shown_state(trial: Trial, state: TrialState) -> TrialState:
     """`reused` for a trial that is over without having had a slot."""
-    return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.trained else state
+    return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.ran_in_slot else state

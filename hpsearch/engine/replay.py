@@ -37,11 +37,11 @@ class Replay:
     """The engine's, empty."""
     rule: FallbackRule
     """Has heard nothing yet."""
-    line_up: TrialQueue
+    queue: TrialQueue
     """Of a searcher that has heard nothing but priors."""
     policy: FailurePolicy
     """Has seen no failure yet."""
-    writer: TrialRecorder
+    recorder: TrialRecorder
     """Knows which checkpoints are there, and which are of use."""
     last_epoch: int | None
     """`limits.epochs` of the earlier run."""
@@ -60,7 +60,7 @@ class Replay:
         reports = list(reports)
         self._note(reports)
         for trial in self.trials.values():
-            self.writer.correct_checkpoint(trial)
+            self.recorder.correct_checkpoint(trial)
         if self.retry_failed:
             self.ledger.reset_failures(record.id for record in trials if record.state == "failed")
         self._remember(failures)
@@ -71,9 +71,9 @@ class Replay:
         decisions, paused_after = self._hear(reports)
         for record in sorted(trials, key=lambda record: record.ended_at or ""):
             trial = self.trials[record.number]
-            self.writer.rank(trial)
+            self.recorder.rank(trial)
             if trial.outcome is None and trial.number in paused_after:
-                self.line_up.learn_of_pause(trial, after=paused_after[trial.number])
+                self.queue.learn_of_pause(trial, after=paused_after[trial.number])
             self._take_over(trial, decisions.get(record.number))
 
     def _note(self, reports: Iterable[ReportRecord]) -> None:
@@ -94,9 +94,9 @@ class Replay:
                 events.append((max(began_at, record.ended_at or ""), True, record.number))
         for _, has_ended, number in sorted(events):
             if has_ended:
-                self.line_up.learn(self.trials[number])
+                self.queue.learn(self.trials[number])
             else:
-                self.line_up.adopt(number, dict(self.trials[number].point))
+                self.queue.adopt(number, dict(self.trials[number].point))
 
     def _hear(self, reports: Iterable[ReportRecord]) -> tuple[dict[int, Decision], dict[int, int]]:
         """The rule's last decision on each trial, and the last epoch after which it was paused."""
@@ -127,14 +127,14 @@ class Replay:
         """Trials that ran or waited are tried again; finished ones may go further than they were asked to."""
         if self._is_under_way(trial):
             trial.state = "queued"
-            self.line_up.try_again(trial.number)
+            self.queue.try_again(trial.number)
             return
         goes_further = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
         has_more = trial.epochs == self.last_epoch and goes_further
         trial.is_final = trial.state == "done" and not has_more
         if trial.state in ("done", "reused") and has_more:
             if decision is Decision.CONTINUE:
-                self.line_up.go_further(trial.number)
+                self.queue.go_further(trial.number)
             elif decision is Decision.PAUSE:
                 trial.state = "paused"
 

@@ -26,11 +26,11 @@ class TrialReuse:
     """Finds equal trials; None finds none."""
     trials: dict[int, Trial]
     """Every trial so far; those that begin are added."""
-    line_up: TrialQueue
+    queue: TrialQueue
     """Is told whom to look at later."""
-    writer: TrialRecorder
+    recorder: TrialRecorder
     """Writes trials."""
-    events: Outcomes
+    outcomes: Outcomes
     """Takes in what the ledger answers, as it does what slots say."""
 
     def begin(self, trial: Trial) -> bool:
@@ -40,19 +40,19 @@ class TrialReuse:
     def _is_ours(self, trial: Trial) -> bool:
         """Begin a trial, in the ledger first; false while another process trains the same: others go before it then."""
         memory = self.memory
-        if memory is not None and trial.state == "queued" and trial.row and memory.is_busy(trial.fingerprint):
-            self.line_up.look_later(trial.number)
+        if memory is not None and trial.state == "queued" and trial.ledger_id and memory.is_busy(trial.fingerprint):
+            self.queue.look_later(trial.number)
             return False
         if trial.epochs == 0 and memory is not None:
             trial.fingerprint = memory.fingerprint(trial.point)
         with self.ledger.transaction():
-            self.writer.begin(trial)
+            self.recorder.begin(trial)
             holder = None if self._has_changed(trial) else self._claim(trial)
             if holder is not None:
-                self.writer.wait_for(trial, holder)
+                self.recorder.wait_for(trial, holder)
         self.trials[trial.number] = trial
         if holder is not None:
-            self.line_up.look_later(trial.number)
+            self.queue.look_later(trial.number)
         return holder is None
 
     def _claim(self, trial: Trial) -> str | None:
@@ -67,18 +67,18 @@ class TrialReuse:
         """Give a trial the epochs that an equal one has on record; whether it needs no slot any more."""
         if self.memory is None:
             return False
-        known = self.memory.lookup(trial.fingerprint, row=trial.row, losses=trial.losses)
+        known = self.memory.lookup(trial.fingerprint, row=trial.ledger_id, losses=trial.losses)
         if known is not None:
             trial.reused_from, trial.past_s = known.name, 0.0
             state = self._hear(trial, known)
             if state is not None:
                 self._borrow_checkpoint(trial)
-                self.events.end(trial, state)
+                self.outcomes.end(trial, state)
                 return True
             trial.fold_time()
         self._borrow_checkpoint(trial)
         if self._has_changed(trial):
-            self.writer.disown(trial)
+            self.recorder.disown(trial)
         return False
 
     def _hear(self, trial: Trial, known: Known) -> TrialState | None:
@@ -86,7 +86,7 @@ class TrialReuse:
         for each in known.reports[trial.epochs :]:
             trial.elapsed_s = each.elapsed_s
             report = Report(epoch=each.epoch, metrics=each.metrics, elapsed_s=each.elapsed_s)
-            state = self.events.learn_from(trial, report, can_wait=True)  # it is heard again, should it be promoted
+            state = self.outcomes.learn_from(trial, report, can_wait=True)  # it is heard again, should it be promoted
             if state is not None:
                 return state
         return "done" if known.complete else None
@@ -99,7 +99,7 @@ class TrialReuse:
         if self.memory is None or trial.epochs == 0:
             return
         lender = self.memory.borrow_checkpoint(
-            trial.fingerprint, row=trial.row, number=trial.number, losses=trial.losses
+            trial.fingerprint, row=trial.ledger_id, number=trial.number, losses=trial.losses
         )
         trial.reused_from = trial.reused_from or lender
-        self.writer.look_at_checkpoint(trial)
+        self.recorder.look_at_checkpoint(trial)

@@ -20,7 +20,7 @@ Source = Literal["engine", "room", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wait:
+class IdleReason:
     """One reason."""
 
     kind: Kind
@@ -44,22 +44,22 @@ class IdleReasons:
             clock: Time of day in seconds since 1970.
         """
         self._clock = clock
-        self._waits: dict[Source, Wait] = {}
+        self._waits: dict[Source, IdleReason] = {}
 
-    def tell(self, source: Source, kind: Kind, words: str) -> None:
+    def set(self, source: Source, kind: Kind, words: str) -> None:
         """`source` has this reason now, and no other; the time counts from when it first had one of this kind."""
         known = self._waits.get(source)
         since = known.since if known is not None and known.kind == kind else self._clock()
         if known is None or (known.kind, known.words) != (kind, words):
-            self._waits = {**self._waits, source: Wait(kind=kind, words=words, since=since)}
+            self._waits = {**self._waits, source: IdleReason(kind=kind, words=words, since=since)}
 
-    def over(self, source: Source) -> None:
+    def clear(self, source: Source) -> None:
         """`source` has none any more."""
         if source in self._waits:
             self._waits = {key: wait for key, wait in self._waits.items() if key != source}
 
     @property
-    def now(self) -> Wait | None:
+    def current(self) -> IdleReason | None:
         """The weightiest reason; None if nothing waits."""
         return min(self._waits.values(), key=lambda wait: get_args(Kind).index(wait.kind), default=None)
 
@@ -68,18 +68,18 @@ class IdleReasons:
 class StopState:
     """Of one running sweep."""
 
-    def __init__(self, waiting: IdleReasons) -> None:
+    def __init__(self, idle_reasons: IdleReasons) -> None:
         """The sweep goes on until nothing is left to do.
 
         Args:
-            waiting: Is told the reason, since no trial begins any more.
+            idle_reasons: Is told the reason, since no trial begins any more.
         """
         self.state: SweepState = "done"
         self.reason: str | None = None
         """One sentence; None as long as the sweep goes on."""
         self.mistake: SpecError | None = None
         """What the user has to mend, if the sweep ends for that."""
-        self._waiting = waiting
+        self._idle_reasons = idle_reasons
 
     def give_up(self, problem: Problem) -> None:
         """End the sweep for what the user has to mend."""
@@ -90,4 +90,4 @@ class StopState:
         """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
         if self.reason is None:
             self.state, self.reason = state, reason
-            self._waiting.tell("engine", "stopping", f"the sweep ends: {reason}")
+            self._idle_reasons.set("engine", "stopping", f"the sweep ends: {reason}")

@@ -19,24 +19,24 @@ class Trial:
 
     number: int
     point: Point
-    row: int
+    ledger_id: int
     state: TrialState = "running"
     attempts: int = 1
     epochs: int = 0
     losses: dict[int, float] = field(default_factory=dict)
     best_epoch: int | None = None
-    places: set[str] = field(default_factory=set)
+    failure_sites: set[str] = field(default_factory=set)
     past_s: float = 0.0
     elapsed_s: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     peaks: Peaks = field(default_factory=Peaks)
     checkpoint_epoch: int | None = None
     is_final: bool = False
-    told: bool = False
+    reported_to_searcher: bool = False
     fingerprint: str | None = None
     code: str | None = None
     reused_from: str | None = None
-    trained: bool = False
+    ran_in_slot: bool = False
     failures: int = 0
     cause: Cause | None = None
     evidence: str | None = None
@@ -67,7 +67,7 @@ class Trial:
         return cls(
             number=record.number,
             point=dict(record.point),
-            row=record.id,
+            ledger_id=record.id,
             state=record.state,
             attempts=record.attempts,
             past_s=record.duration_s or 0.0,
@@ -78,7 +78,7 @@ class Trial:
             fingerprint=record.fingerprint,
             code=", ".join(record.codes) or None,
             reused_from=record.reused_from,
-            trained=record.attempts > 0,
+            ran_in_slot=record.attempts > 0,
         )
 
     def note_epoch(self, epoch: int, metrics: Mapping[str, float], *, loss: float) -> None:

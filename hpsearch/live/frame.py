@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hpsearch.engine.status import Wait
+from hpsearch.engine.status import IdleReason
 from hpsearch.live.cells import BARS, cut
 from hpsearch.live.progress import SweepProgress, headline
 from hpsearch.live.table import Column, columns_of, fit, rows_of, text_lines
@@ -54,7 +54,7 @@ def frame(
     return [(cut(line, width), style) for line, style in lines]
 
 
-def wait_line(wait: Wait, waits_s: float) -> str:
+def wait_line(wait: IdleReason, waits_s: float) -> str:
     """Why no trial begins, and for how long, from one second on."""
     since = f" (for {duration_text(waits_s)})" if waits_s >= 1 else ""
     return f"No trial begins: {printable(wait.words)}{since}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from hpsearch.engine.status import Wait
+from hpsearch.engine.status import IdleReason
 from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import UNDER_WAY_STATES
 from hpsearch.live.cells import short
@@ -34,7 +34,7 @@ class DriverStatus:
 
     concurrent: int
     """Trials that may run at once now."""
-    wait: Wait | None = None
+    wait: IdleReason | None = None
     """Why none begins, if that is so."""
     time_left_s: float | None = None
     """Until `limits.time` ends the sweep; None without such a limit."""
@@ -119,13 +119,13 @@ class SweepProgress:
         return Counter(trial.state for trial in self.trials if trial.state not in UNDER_WAY_STATES)
 
     @property
-    def wait(self) -> Wait | None:
+    def wait(self) -> IdleReason | None:
         """Why no trial begins, if that is worth a word."""
         wait = self.outlook().wait
         is_brief = wait is not None and wait.kind == "searcher" and self.waits_s(wait) < THINKS_S
         return None if is_brief else wait
 
-    def waits_s(self, wait: Wait) -> float:
+    def waits_s(self, wait: IdleReason) -> float:
         """Seconds since a reason began."""
         return max(self._wall_clock() - wait.since, 0.0)
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final, get_args
 
-from hpsearch.engine.status import Kind, Wait
+from hpsearch.engine.status import IdleReason, Kind
 from hpsearch.ledger.lock import holder_of
 from hpsearch.live.progress import DriverStatus
 from hpsearch.slots.process_file import Process, process_of
@@ -31,7 +31,7 @@ class Notice:
     """Who wrote it."""
     concurrent: int
     """Trials that may run at once."""
-    wait: Wait | None
+    wait: IdleReason | None
     """Why none begins."""
     ends_at: float | None
     """Time of day, seconds since 1970, when `limits.time` ends the sweep; None without such a limit."""
@@ -93,6 +93,8 @@ def _notice_of(tree: Any) -> Notice:
     return Notice(
         driver=process_of(tree["driver"]),
         concurrent=int(tree["concurrent"]),
-        wait=None if wait is None else Wait(kind=wait["kind"], words=str(wait["words"]), since=float(wait["since"])),
+        wait=None
+        if wait is None
+        else IdleReason(kind=wait["kind"], words=str(wait["words"]), since=float(wait["since"])),
         ends_at=None if ends_at is None else float(ends_at),
     )

@@ -1,6 +1,6 @@
-"""The ranks of one slot and the leg that they are at; knows Ray's actors, not Tune.
+"""The ranks of one slot and the assignment that they are at; knows Ray's actors, not Tune.
 
-Nothing that a trainable does, dying included, raises here: it becomes an event, and the slot takes the next leg.
+Nothing that a trainable does, dying included, raises here: it becomes an event, and the slot takes the next assignment.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ MAX_WHY = 300
 
 @final
 class Slot:
-    """Trains leg after leg."""
+    """Trains assignment after assignment."""
 
     def __init__(self, settings: SlotSettings, ranks: RankGroup) -> None:
-        """No leg yet, and the ranks need not run.
+        """No assignment yet, and the ranks need not run.
 
         Args:
             settings: Of the sweep.
             ranks: This slot's own.
         """
         self._settings, self._ranks = settings, ranks
-        self._leg: AttemptProgress | None = None
+        self._progress: AttemptProgress | None = None
         self._gone: NodeLost | None = None
         self._call_names = CallNames(settings)
 
@@ -49,7 +49,7 @@ class Slot:
         """Take the next attempt; the one before is over."""
         self.finish()
         is_new = self._settings.isolation == "process"
-        self._leg = AttemptProgress(assignment, Path(self._settings.trials_dir), has_setup=is_new)
+        self._progress = AttemptProgress(assignment, Path(self._settings.trials_dir), has_setup=is_new)
         self._call_names.first(assignment)
 
     def next_event(self) -> Event:
@@ -58,8 +58,8 @@ class Slot:
         Raises:
             NodeLost: A machine of this slot is gone, and its place with it: Ray must find the trial another one.
         """
-        assert self._leg is not None
-        leg, start = self._leg, time.monotonic()
+        assert self._progress is not None
+        progress, start = self._progress, time.monotonic()
         try:
             if self._gone is not None:
                 raise self._gone
@@ -67,19 +67,19 @@ class Slot:
             if mistake is not None:
                 return Unusable(evidence=mistake)
             start = time.monotonic()  # a warm slot costs nothing; a cold one is not the trial's time
-            event = self._step(leg)
+            event = self._step(progress)
         except NodeLost as gone:
-            self._replace_ranks(leg, f"this slot is given up: {gone.why}")
+            self._replace_ranks(progress, f"this slot is given up: {gone.why}")
             raise
         except ServerLost as lost:
-            self._replace_ranks(leg, str(lost))
+            self._replace_ranks(progress, str(lost))
             event = Failed(cause="node_lost", evidence=str(lost))
         except RankLost as lost:
-            event = self._lost(leg, lost)
+            event = self._lost(progress, lost)
         except (RanksTimedOut, RayError) as error:
-            event = self._lost(leg, RankLost(0, 0, _in_short(error)))
-        leg.note_time(time.monotonic() - start)
-        return leg.with_facts(event)
+            event = self._lost(progress, RankLost(0, 0, _in_short(error)))
+        progress.note_time(time.monotonic() - start)
+        return progress.with_facts(event)
 
     def be(self, number: int) -> None:
         """Have a number, counted from 1, that the names of ranks to come tell."""
@@ -92,10 +92,10 @@ class Slot:
             save: Whether to write a checkpoint first.
             to_its_end: Whether what comes after the last epoch still runs; otherwise the trainable is stopped.
         """
-        leg, self._leg = self._leg, None
-        if leg is None:
+        progress, self._progress = self._progress, None
+        if progress is None:
             return
-        remove_roster(leg.dir)
+        remove_roster(progress.dir)
         if not self._ranks.alive:
             return
         try:
@@ -103,80 +103,80 @@ class Slot:
             cleaned = self._ranks.call("finish", save, to_its_end, timeout_s=limit)
         except (RankLost, RanksTimedOut, RayError) as error:
             self._gone = error if isinstance(error, NodeLost) else None
-            self._replace_ranks(leg, f"the ranks are replaced: {_in_short(error)}")
+            self._replace_ranks(progress, f"the ranks are replaced: {_in_short(error)}")
             return
         for rank, answer in enumerate(cleaned):
             for note in answer.notes:
-                leg.say(f"rank {rank}: {note}")
+                progress.say(f"rank {rank}: {note}")
         if not all(answer.fit for answer in cleaned):
-            self._replace_ranks(leg, "the ranks are replaced, since they did not come clean")
+            self._replace_ranks(progress, "the ranks are replaced, since they did not come clean")
 
     def close(self) -> None:
         """End the slot."""
         self.finish()
         self._ranks.kill()
 
-    def _step(self, leg: AttemptProgress) -> Event:
-        if leg.is_fresh:
-            self._ranks.begin(leg.assignment)
-            write_roster(leg.dir, TrialProcesses(attempt=leg.assignment.attempt, ranks=self._ranks.members))
+    def _step(self, progress: AttemptProgress) -> Event:
+        if progress.is_fresh:
+            self._ranks.begin(progress.assignment)
+            write_roster(progress.dir, TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members))
         try:
             replies = self._ranks.call(
                 "step",
-                leg.is_to_save,
-                timeout_s=leg.time_left_s,
+                progress.is_to_save,
+                timeout_s=progress.time_left_s,
                 name=str(self._call_names),
                 is_last=_last_answer,
             )
         except PeersTimedOut as late:
-            self._end_attempt(leg, "one rank was over and the others waited for it: all are ended")
+            self._end_attempt(progress, "one rank was over and the others waited for it: all are ended")
             return _without_late(late)
         except RanksTimedOut as late:
-            return self._hung(leg, late)
-        if leg.is_fresh:
+            return self._hung(progress, late)
+        if progress.is_fresh:
             self._ranks.hold_shared_data()
-        leg.is_fresh = False
-        leg.take_note(replies)
+        progress.is_fresh = False
+        progress.take_note(replies)
         mistake = next((reply.mistake for reply in replies if reply.mistake is not None), None)
         if mistake is not None:
             return Unusable(evidence=mistake)
-        return self._event(leg, replies)
+        return self._event(progress, replies)
 
-    def _event(self, leg: AttemptProgress, replies: list[Reply]) -> Event:
+    def _event(self, progress: AttemptProgress, replies: list[Reply]) -> Event:
         failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.echo)
         if failed:
-            return self._after_failure(leg, replies, failed[0])
+            return self._after_failure(progress, replies, failed[0])
         ended = [rank for rank, reply in enumerate(replies) if reply.ended]
         if len(ended) == len(replies):
             return Ended(elapsed_s=0.0)
         if ended:
-            self._end_attempt(leg, "the ranks came to different ends and are ended")
+            self._end_attempt(progress, "the ranks came to different ends and are ended")
             return Failed(
                 cause="rank_lost",
                 evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
             )
         assert replies[0].metrics is not None
-        leg.compare(replies, objective=self._settings.metric)
+        progress.compare(replies, objective=self._settings.metric)
         value = replies[0].metrics[self._settings.metric]
-        self._call_names.next(leg.assignment, epochs=replies[0].epoch, value=value)
+        self._call_names.next(progress.assignment, epochs=replies[0].epoch, value=value)
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
-    def _after_failure(self, leg: AttemptProgress, replies: list[Reply], first: Reply) -> Event:
+    def _after_failure(self, progress: AttemptProgress, replies: list[Reply], first: Reply) -> Event:
         """The first rank's own failure."""
         assert first.failure is not None
         if self._settings.isolation == "slot" and any(reply.poisoned for reply in replies):
-            self._replace_ranks(leg, "CUDA is unusable after this error: the ranks are replaced")
+            self._replace_ranks(progress, "CUDA is unusable after this error: the ranks are replaced")
         return first.failure
 
-    def _lost(self, leg: AttemptProgress, lost: RankLost) -> Event:
-        evidence = lost.why or exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=leg.log_tail())
-        self._replace_ranks(leg, evidence)
+    def _lost(self, progress: AttemptProgress, lost: RankLost) -> Event:
+        evidence = lost.why or exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=progress.log_tail())
+        self._replace_ranks(progress, evidence)
         return Failed(cause="killed", evidence=evidence)
 
-    def _hung(self, leg: AttemptProgress, late: RanksTimedOut) -> Event:
+    def _hung(self, progress: AttemptProgress, late: RanksTimedOut) -> Event:
         behind = ", ".join(str(rank) for rank in late.behind)
-        self._end_attempt(leg, f"killed: over its time limit; rank {behind} was still at work")
-        used = leg.elapsed_s + (leg.time_left_s or 0.0)
+        self._end_attempt(progress, f"killed: over its time limit; rank {behind} was still at work")
+        used = progress.elapsed_s + (progress.time_left_s or 0.0)
         return Failed(
             cause="hung",
             evidence=f"over limits.trial_time after {used:.0f} s of this attempt; rank {behind} was still at work",
@@ -195,13 +195,13 @@ class Slot:
                     raise
         return None
 
-    def _end_attempt(self, leg: AttemptProgress, why: str) -> None:
+    def _end_attempt(self, progress: AttemptProgress, why: str) -> None:
         """End what the ranks are at; they may stay."""
-        leg.say(why)
+        progress.say(why)
         self._ranks.end()
 
-    def _replace_ranks(self, leg: AttemptProgress, why: str) -> None:
-        leg.say(why)
+    def _replace_ranks(self, progress: AttemptProgress, why: str) -> None:
+        progress.say(why)
         self._ranks.kill()
 
 

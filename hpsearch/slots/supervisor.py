@@ -54,7 +54,7 @@ class SlotTrainable(Trainable):
         """Called by the driver before the first step: how the ranks are called in Ray's dashboard."""
         self._slot.be(number)
 
-    def end_leg(self, save: bool, to_its_end: bool) -> None:
+    def end_assignment(self, save: bool, to_its_end: bool) -> None:
         """Called by the driver as soon as a trial is over, so that memory is free before the next one comes."""
         self._slot.finish(save=save, to_its_end=to_its_end)
 

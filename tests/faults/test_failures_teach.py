@@ -58,11 +58,11 @@ def engine_of(sweep: Sweep, ledger: Ledger, record) -> Engine:
 
 
 def finish(engine: Engine, cause: str) -> None:
-    """Run every leg: x above 0 fails."""
-    while isinstance(leg := engine.next_assignment(), Assignment):
-        if leg.config["x"] > 0:
-            engine.on_event(leg.number, Failed(cause=cause, evidence="it needs too much"))
+    """Run every assignment: x above 0 fails."""
+    while isinstance(assignment := engine.next_assignment(), Assignment):
+        if assignment.config["x"] > 0:
+            engine.on_event(assignment.number, Failed(cause=cause, evidence="it needs too much"))
         else:
-            engine.on_event(leg.number, Report(epoch=1, metrics={"m": -leg.config["x"]}, elapsed_s=1.0))
-            engine.on_event(leg.number, Ended(elapsed_s=1.0))
+            engine.on_event(assignment.number, Report(epoch=1, metrics={"m": -assignment.config["x"]}, elapsed_s=1.0))
+            engine.on_event(assignment.number, Ended(elapsed_s=1.0))
     engine.finish()

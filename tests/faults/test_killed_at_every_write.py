@@ -1,7 +1,7 @@
 """Faults 1 and 2 below Ray: the driver dies at each write of the ledger, before it or after it, and the sweep goes on.
 
-The executor is simulated: legs take turns, one epoch at a time, checkpoints lie on a "disk" that survives, and a clock
-moves by a tenth of a second with each epoch. What is checked afterwards is read with plain sqlite3.
+The executor is simulated: trials take turns, one epoch at a time, checkpoints lie on a "disk" that survives, and a
+clock moves by a tenth of a second with each epoch. What is checked afterwards is read with plain sqlite3.
 """
 
 from __future__ import annotations
@@ -50,8 +50,11 @@ class Disk:
         self.checkpoints: dict[int, list[int]] = {}
         self.trained: Counter[tuple[int, int]] = Counter()
 
-    def resume(self, leg: Assignment) -> int:
-        return max((epoch for epoch in self.checkpoints.get(leg.number, []) if epoch <= leg.known_epochs), default=0)
+    def resume(self, assignment: Assignment) -> int:
+        return max(
+            (epoch for epoch in self.checkpoints.get(assignment.number, []) if epoch <= assignment.known_epochs),
+            default=0,
+        )
 
     def save(self, number: int, epoch: int) -> None:
         self.checkpoints[number] = [*self.checkpoints.get(number, [])[-1:], epoch]
@@ -70,7 +73,7 @@ class Driver:
         self.ledger = Ledger(home, create=True, clock=lambda: self.now)
         self._together = self.ledger._transactions.transaction
         self.ledger._transactions.transaction = self._write  # type: ignore[method-assign]
-        self.legs: dict[int, tuple[Assignment, int]] = {}
+        self.assignments: dict[int, tuple[Assignment, int]] = {}
         self.memory: Callable[[SweepRecord], TrialCache | None] = lambda record: None
 
     @contextmanager
@@ -117,19 +120,19 @@ class Driver:
                 self.engine.finish()
             return False
         self.ledger.reopen_sweep(record, self.sweep.to_dict())
-        while self._start_legs():
-            for number in list(self.legs):
+        while self._start_assignments():
+            for number in list(self.assignments):
                 self._step(number)
         self.engine.finish()
         return True
 
-    def _start_legs(self) -> bool:
-        while isinstance(leg := self.engine.next_assignment(), Assignment):
-            self.legs[leg.number] = (leg, self.disk.resume(leg))
-        return bool(self.legs)
+    def _start_assignments(self) -> bool:
+        while isinstance(assignment := self.engine.next_assignment(), Assignment):
+            self.assignments[assignment.number] = (assignment, self.disk.resume(assignment))
+        return bool(self.assignments)
 
     def _step(self, number: int) -> None:
-        leg, epoch = self.legs[number]
+        assignment, epoch = self.assignments[number]
         self.now += 0.1
         self.engine.tick()
         event: Event = Ended(elapsed_s=self.now, checkpoint_epoch=epoch)
@@ -137,11 +140,11 @@ class Driver:
             epoch += 1
             self.disk.trained[number, epoch] += 1
             self.disk.save(number, epoch)
-            loss = leg.config["x"] + 1 / epoch
+            loss = assignment.config["x"] + 1 / epoch
             event = Report(epoch=epoch, metrics={"loss": loss}, elapsed_s=self.now, checkpoint_epoch=epoch)
-        self.legs[number] = (leg, epoch)
+        self.assignments[number] = (assignment, epoch)
         if self.engine.on_event(number, event) is not Verdict.GO_ON:
-            del self.legs[number]
+            del self.assignments[number]
 
 
 def table(home: Path) -> list[tuple[Any, ...]]:

@@ -231,21 +231,25 @@ def test_a_signal_ends_epochs_that_are_stuck_and_the_sweep_can_go_on(tmp_path, m
     assert not left
     trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"interrupted"}
-    again = legs_of_resume(tmp_path / "sweeps", len(trials), monkeypatch)
-    assert [(leg.number, leg.attempt) for leg in again] == [(trial["trial"], 2) for trial in trials]
-    assert [leg.config["x"] for leg in again] == [trial["x"] for trial in trials]
-    known = [leg.known_epochs for leg in again]
+    again = resumed_assignments(tmp_path / "sweeps", len(trials), monkeypatch)
+    assert [(assignment.number, assignment.attempt) for assignment in again] == [
+        (trial["trial"], 2) for trial in trials
+    ]
+    assert [assignment.config["x"] for assignment in again] == [trial["x"] for trial in trials]
+    known = [assignment.known_epochs for assignment in again]
     assert known == [trial["epochs_trained"] for trial in trials] and min(known) >= 5
 
 
-def legs_of_resume(home: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> list[Assignment]:
-    """The first legs that `resume` would hand to slots, which is where it goes on; no Ray is started."""
+def resumed_assignments(home: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> list[Assignment]:
+    """The first assignments that `resume` would hand to slots, which is where it goes on; no Ray is started."""
     handed: list[Assignment] = []
 
     def run(session: Session) -> None:
         engine = session._engine
         engine.concurrent = count
-        handed.extend(leg for _ in range(count) if isinstance(leg := engine.next_assignment(), Assignment))
+        handed.extend(
+            assignment for _ in range(count) if isinstance(assignment := engine.next_assignment(), Assignment)
+        )
         engine.finish()
 
     monkeypatch.setattr(Session, "run", run)

@@ -31,29 +31,29 @@ SPEC: dict[str, Any] = {
     "limits": {"trials": 4, "epochs": 9},
 }
 KILLED = {**SPEC, "name": "killed", "early_terminate": {"type": "asha"}, "limits": {"trials": 8, "epochs": 9}}
-LEGS_BEFORE_DEATH = 7
+ASSIGNMENTS_BEFORE_DEATH = 7
 
 
 def main() -> None:
     """Write `version-N.db`."""
     home = Path(tempfile.mkdtemp())
     with Ledger(home, create=True) as ledger:
-        run(ledger, SPEC, legs=100)
-        run(ledger, KILLED, legs=LEGS_BEFORE_DEATH)
+        run(ledger, SPEC, assignments=100)
+        run(ledger, KILLED, assignments=ASSIGNMENTS_BEFORE_DEATH)
     shutil.copyfile(home / "ledger.db", FOLDER / f"version-{SCHEMA_VERSION}.db")
     shutil.rmtree(home)
 
 
-def run(ledger: Ledger, tree: dict[str, Any], *, legs: int) -> None:
-    """One leg after the other; trial 2 fails, and after so many legs the driver is gone."""
+def run(ledger: Ledger, tree: dict[str, Any], *, assignments: int) -> None:
+    """One assignment after the other; trial 2 fails, and after so many assignments the driver is gone."""
     ledger.add_sweep(tree["name"], Sweep.from_dict(tree).to_dict(), code=CODE)
     engine = engine_of(ledger, tree)
-    for _ in range(legs):
-        leg = engine.next_assignment()
-        if not isinstance(leg, Assignment):
+    for _ in range(assignments):
+        assignment = engine.next_assignment()
+        if not isinstance(assignment, Assignment):
             engine.finish()
             return
-        train(engine, leg)
+        train(engine, assignment)
     engine.next_assignment()
     ledger.flush()
 
@@ -66,10 +66,10 @@ def go_on(ledger: Ledger, tree: dict[str, Any]) -> int:
     past = ledger.trials(engine.record), ledger.reports(engine.record), ledger.failures(engine.record)
     engine.replay(*past, last_epoch=9)
     again = 0
-    while isinstance(leg := engine.next_assignment(), Assignment):
-        again += known.get(leg.number, 0) - leg.known_epochs if leg.number in known else 0
-        known.pop(leg.number, None)
-        train(engine, leg)
+    while isinstance(assignment := engine.next_assignment(), Assignment):
+        again += known.get(assignment.number, 0) - assignment.known_epochs if assignment.number in known else 0
+        known.pop(assignment.number, None)
+        train(engine, assignment)
     engine.finish()
     return again
 
@@ -87,20 +87,20 @@ def engine_of(ledger: Ledger, tree: dict[str, Any]) -> Engine:
     )
 
 
-def train(engine: Engine, leg: Assignment) -> None:
-    """One leg to its end."""
-    if leg.number == 2:
+def train(engine: Engine, assignment: Assignment) -> None:
+    """One assignment to its end."""
+    if assignment.number == 2:
         failure = Failed(
             cause="user_error", evidence="ValueError: two", place="ValueError at train.py:7", elapsed_s=0.5
         )
-        engine.on_event(leg.number, failure)
+        engine.on_event(assignment.number, failure)
         return
-    for epoch in range(leg.known_epochs + 1, 6):
-        metrics = {"loss": leg.config["x"] + 1 / epoch, "accuracy": 0.1 * epoch}
+    for epoch in range(assignment.known_epochs + 1, 6):
+        metrics = {"loss": assignment.config["x"] + 1 / epoch, "accuracy": 0.1 * epoch}
         report = Report(epoch=epoch, metrics=metrics, elapsed_s=float(epoch), checkpoint_epoch=epoch)
-        if engine.on_event(leg.number, report).name != "GO_ON":
+        if engine.on_event(assignment.number, report).name != "GO_ON":
             return
-    engine.on_event(leg.number, Ended(elapsed_s=5.0, checkpoint_epoch=5))
+    engine.on_event(assignment.number, Ended(elapsed_s=5.0, checkpoint_epoch=5))
 
 
 if __name__ == "__main__":

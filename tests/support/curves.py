@@ -115,25 +115,25 @@ def run(
 
 def _train(engine: Engine, landscape: Landscape, folder: Path, printed: str, max_reports: int | None) -> None:
     """All slots in turn, one report each."""
-    legs: dict[int, tuple[Assignment, int]] = {}
+    assignments: dict[int, tuple[Assignment, int]] = {}
     num_reports = 0
     while True:
-        while isinstance(leg := engine.next_assignment(), Assignment):
-            legs[leg.number] = (leg, leg.known_epochs)
-            log = folder / "trials" / f"{leg.number:04d}" / "log.txt"
+        while isinstance(assignment := engine.next_assignment(), Assignment):
+            assignments[assignment.number] = (assignment, assignment.known_epochs)
+            log = folder / "trials" / f"{assignment.number:04d}" / "log.txt"
             log.parent.mkdir(exist_ok=True)
-            log.write_text(printed or f"trial {leg.number} begins\n")
-        if not legs and leg is not Idle.WAIT:
+            log.write_text(printed or f"trial {assignment.number} begins\n")
+        if not assignments and assignment is not Idle.NOT_NOW:
             engine.finish()
             return
-        for number, (assignment, epoch) in sorted(legs.items()):
+        for number, (assignment, epoch) in sorted(assignments.items()):
             if num_reports == max_reports:
                 return  # the ledger is closed, and has them
             event = _event(landscape, engine.sweep, assignment.config, epoch)
             num_reports += isinstance(event, Report)
-            legs[number] = (assignment, epoch + 1)
+            assignments[number] = (assignment, epoch + 1)
             if engine.on_event(number, event) is not Verdict.GO_ON:
-                del legs[number]
+                del assignments[number]
 
 
 def _event(landscape: Landscape, sweep: Sweep, config: dict[str, Any], epoch: int) -> Event:

@@ -54,9 +54,9 @@ class Life:
         self.history, self.dice, self.name = history, history.dice, name
         self.dies_in: int | None = None
         """Instants left; None to live."""
-        self.legs: dict[int, tuple[Assignment, int, int | None]] = {}
+        self.assignments: dict[int, tuple[Assignment, int, int | None]] = {}
         self.trainings: dict[int, str] = {}
-        """Leg to the sweep that began the training which it goes on with: weights tell what comes next."""
+        """Assignment to the sweep that began the training which it goes on with: weights tell what comes next."""
         self.sweep = Sweep.from_dict(history.trees[name])
         self._held = ExitStack()
 
@@ -88,14 +88,14 @@ class Life:
         self.ledger.reopen_sweep(record, self.sweep.to_dict())
 
     def step(self) -> bool:
-        """One epoch of one leg, and whatever legs can begin; whether the sweep is not over."""
+        """One epoch of one assignment, and whatever assignments can begin; whether the sweep is not over."""
         self.history.now += 0.1
-        while isinstance(leg := self.engine.next_assignment(), Assignment):
-            self.legs[leg.number] = (leg, *self._resumed(leg))
-        if self.legs:
-            self._train(self.dice.choice(sorted(self.legs)))
+        while isinstance(assignment := self.engine.next_assignment(), Assignment):
+            self.assignments[assignment.number] = (assignment, *self._resumed(assignment))
+        if self.assignments:
+            self._train(self.dice.choice(sorted(self.assignments)))
             return True
-        return bool(self.engine._line_up.elsewhere) and self.engine.reason is None
+        return bool(self.engine._queue.elsewhere) and self.engine.reason is None
 
     def run_out(self) -> bool:
         """Every step that is left; false."""
@@ -134,23 +134,25 @@ class Life:
     def _folder(self, number: int) -> Path:
         return checkpoint_dir(self.history.home / self.name, number)
 
-    def _resumed(self, leg: Assignment) -> tuple[int, int | None]:
+    def _resumed(self, assignment: Assignment) -> tuple[int, int | None]:
         """Where it begins, off the disk as a slot does, or at 0 where what is there can't be read."""
-        saved = [epoch for epoch in epochs_in(self._folder(leg.number)) if epoch <= leg.known_epochs]
+        saved = [epoch for epoch in epochs_in(self._folder(assignment.number)) if epoch <= assignment.known_epochs]
         saved = saved if self.dice.random() < 0.9 else []
         begun_at = max(saved, default=0)
-        if begun_at < leg.known_epochs:
-            self.history.repeated.add(leg.config["x"])
-        self.trainings[leg.number] = self.name
+        if begun_at < assignment.known_epochs:
+            self.history.repeated.add(assignment.config["x"])
+        self.trainings[assignment.number] = self.name
         if not saved:
             return 0, None
-        told = content_of(self._folder(leg.number), begun_at)
-        assert told["x"] == leg.config["x"], f"trial {leg.number} of {self.name} goes on from {told}"
-        self.trainings[leg.number] = told["training"]
+        content = content_of(self._folder(assignment.number), begun_at)
+        assert content["x"] == assignment.config["x"], (
+            f"trial {assignment.number} of {self.name} goes on from {content}"
+        )
+        self.trainings[assignment.number] = content["training"]
         return begun_at, begun_at
 
     def _train(self, number: int) -> None:
-        leg, epoch, saved = self.legs[number]
+        assignment, epoch, saved = self.assignments[number]
         event: Event
         if self.dice.random() < 0.04:
             event = Failed(cause=self.dice.choice(CAUSES), evidence="it fell")
@@ -159,20 +161,20 @@ class Life:
         else:
             epoch += 1
             training = self.trainings[number]
-            loss = self.history.loss(training, leg.config["x"], epoch)
+            loss = self.history.loss(training, assignment.config["x"], epoch)
             every = self.history.save_every
-            if every is not None and (epoch % every == 0 or epoch in leg.save_epochs):
-                told = {"x": leg.config["x"], "epoch": epoch, "loss": loss, "training": training}
+            if every is not None and (epoch % every == 0 or epoch in assignment.save_epochs):
+                told = {"x": assignment.config["x"], "epoch": epoch, "loss": loss, "training": training}
                 about = {"ranks": self.history.ranks, "previous": saved or 0}
                 write_checkpoint(self._folder(number), epoch, json.dumps(told).encode(), **about)
                 saved = epoch
             event = Report(epoch=epoch, metrics={"loss": loss}, elapsed_s=self.history.now, checkpoint_epoch=saved)
             if self.dice.random() < 0.04:
                 event = Failed(cause=self.dice.choice(CAUSES), evidence="it fell before it could report")
-        self.legs[number] = (leg, epoch, saved)
+        self.assignments[number] = (assignment, epoch, saved)
         self.hit()
         if self.engine.on_event(number, event) is not Verdict.GO_ON:
-            del self.legs[number]
+            del self.assignments[number]
 
 
 class History:
@@ -333,10 +335,12 @@ class History:
             if epoch is not None:
                 folder = checkpoint_dir(self.home / name, number)
                 assert epoch in epochs_in(folder), f"{name}/{number} names {epoch}, there are {epochs_in(folder)}"
-                told = content_of(folder, epoch)
-                assert (told["x"], told["epoch"]) == (json.loads(point)["x"], epoch), f"{name}/{number}: {told}"
-                if self.is_of_one_training(told["x"]):
-                    assert told["loss"] == self._loss_on_record(key, epoch), f"{name}/{number}: {told}"
+                content = content_of(folder, epoch)
+                assert (content["x"], content["epoch"]) == (json.loads(point)["x"], epoch), (
+                    f"{name}/{number}: {content}"
+                )
+                if self.is_of_one_training(content["x"]):
+                    assert content["loss"] == self._loss_on_record(key, epoch), f"{name}/{number}: {content}"
         name = self.dice.choice(NAMES)
         if rows and self._has(name) and (is_last or self.dice.random() < 0.3):
             self._check_tables(name)
@@ -358,9 +362,9 @@ class History:
             if best.checkpoint is None:
                 assert newest is None or self._told_by(Path(newest))["epoch"] != best.epoch
             else:
-                told = self._told_by(Path(best.checkpoint))
-                assert (told["x"], told["epoch"]) == (best.config["x"], best.epoch)
-                assert told["loss"] == best.value or not self.is_of_one_training(best.config["x"])
+                content = self._told_by(Path(best.checkpoint))
+                assert (content["x"], content["epoch"]) == (best.config["x"], best.epoch)
+                assert content["loss"] == best.value or not self.is_of_one_training(best.config["x"])
 
     def _loss_on_record(self, key: int, epoch: int) -> float:
         ((metrics,),) = self._query("SELECT metrics FROM reports WHERE trial_id = ? AND epoch = ?", key, epoch)

@@ -112,77 +112,79 @@ class FailPoints:
 
 
 class SimulatedSession:
-    """Stands in for `hpsearch.driver.session.Session`: legs take turns in an order of the seed, one epoch at a time."""
+    """Stands in for `hpsearch.driver.session.Session`: trials take turns, one epoch each, in an order of the seed."""
 
     def __init__(self, engine: Engine, *, folder: Path, points: FailPoints, scenario: Scenario, clock: Any, **_: Any):
         self._engine, self._folder, self._points, self._scenario, self._clock = engine, folder, points, scenario, clock
         self._random = random.Random(scenario.seed)
-        self._legs: dict[int, tuple[Assignment, int, int | None]] = {}
+        self._assignments: dict[int, tuple[Assignment, int, int | None]] = {}
         self._steps = 0
         engine.keep_room(DiskGuard(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
 
     def run(self) -> None:
-        """Every leg to its end."""
+        """Every assignment to its end."""
         self._engine.concurrent = self._scenario.concurrent
-        while self._start_legs():
-            if self._legs:
-                self._step(self._random.choice(sorted(self._legs)))
+        while self._start_assignments():
+            if self._assignments:
+                self._step(self._random.choice(sorted(self._assignments)))
         self._engine.finish()
 
     def _say(self, text: str) -> None:
         with (self._folder.parent.parent / "said.txt").open("a") as file:
             file.write(f"{text}\n")
 
-    def _start_legs(self) -> bool:
+    def _start_assignments(self) -> bool:
         """Whether it is not over."""
-        while isinstance(leg := self._engine.next_assignment(), Assignment):
-            saved = max((epoch for epoch in self._saved(leg.number) if epoch <= leg.known_epochs), default=None)
-            self._legs[leg.number] = (leg, saved or 0, saved)
-            self._write(f"{leg.number} begin {saved or 0}")
-        return bool(self._legs) or leg is Idle.WAIT
+        while isinstance(assignment := self._engine.next_assignment(), Assignment):
+            saved = max(
+                (epoch for epoch in self._saved(assignment.number) if epoch <= assignment.known_epochs), default=None
+            )
+            self._assignments[assignment.number] = (assignment, saved or 0, saved)
+            self._write(f"{assignment.number} begin {saved or 0}")
+        return bool(self._assignments) or assignment is Idle.NOT_NOW
 
     def _step(self, number: int) -> None:
-        leg, epoch, saved = self._legs[number]
+        assignment, epoch, saved = self._assignments[number]
         self._clock.now += EPOCH_S
         self._steps += 1
         while self._steps == self._scenario.holds_after and not (self._folder.parent.parent / "go-on").exists():
             time.sleep(0.02)
         self._engine.tick()
-        event = self._failure(leg, epoch) or self._next(leg, epoch, saved)
+        event = self._failure(assignment, epoch) or self._next(assignment, epoch, saved)
         if isinstance(event, Report):
             epoch, saved = event.epoch, event.checkpoint_epoch
-        self._legs[number] = (leg, epoch, saved)
+        self._assignments[number] = (assignment, epoch, saved)
         self._points.hit()
         if self._engine.on_event(number, event) is not Verdict.GO_ON:
-            del self._legs[number]
+            del self._assignments[number]
 
-    def _next(self, leg: Assignment, epoch: int, saved: int | None) -> Event:
+    def _next(self, assignment: Assignment, epoch: int, saved: int | None) -> Event:
         if epoch >= (self._scenario.ends_at or self._scenario.epochs):
             return Ended(elapsed_s=EPOCH_S * epoch, checkpoint_epoch=saved)
         epoch += 1
-        self._write(f"{leg.number} epoch {epoch}")
+        self._write(f"{assignment.number} epoch {epoch}")
         every = self._scenario.save_every
-        if every is not None and (epoch % every == 0 or epoch in leg.save_epochs):
+        if every is not None and (epoch % every == 0 or epoch in assignment.save_epochs):
             self._points.hit()
             try:
-                saved = self._save(leg.number, epoch)
+                saved = self._save(assignment.number, epoch)
             except OSError as error:
                 return failure_of(error)
-        loss = leg.config["x"] + 1 / epoch
+        loss = assignment.config["x"] + 1 / epoch
         return Report(epoch=epoch, metrics={"loss": loss}, elapsed_s=EPOCH_S * epoch, checkpoint_epoch=saved)
 
-    def _failure(self, leg: Assignment, epoch: int) -> Failed | None:
+    def _failure(self, assignment: Assignment, epoch: int) -> Failed | None:
         if not self._scenario.failing or epoch != 2:
             return None
-        kind = leg.number % 6
+        kind = assignment.number % 6
         if kind == 1:
             return Failed(cause="diverged", evidence="loss is nan")
-        if kind == 2 and leg.attempt == 1:
+        if kind == 2 and assignment.attempt == 1:
             return Failed(cause="killed", evidence="gone")
-        if kind == 3 and leg.attempt <= 2:
+        if kind == 3 and assignment.attempt <= 2:
             return Failed(cause="node_lost", evidence="the node is gone")
         if kind == 4:
-            return Failed(cause="user_error", evidence="KeyError", place=f"KeyError at f:{leg.number}")
+            return Failed(cause="user_error", evidence="KeyError", place=f"KeyError at f:{assignment.number}")
         return None
 
     def _folder_of(self, number: int) -> Path:
@@ -192,7 +194,7 @@ class SimulatedSession:
         return epochs_in(self._folder_of(number))
 
     def _save(self, number: int, epoch: int) -> int:
-        content, previous = bytes(self._scenario.checkpoint_bytes), self._legs[number][2] or 0
+        content, previous = bytes(self._scenario.checkpoint_bytes), self._assignments[number][2] or 0
         write_checkpoint(self._folder_of(number), epoch, content, previous=previous)
         return epoch
 

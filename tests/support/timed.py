@@ -64,28 +64,30 @@ def run(home: Path, *, on_report: Callable[[Engine, Clock], None], **keys: Any) 
 def _run(engine: Engine, clock: Clock, on_report: Callable[[Engine, Clock], None]) -> None:
     """The slot that is done first goes first."""
     due: list[tuple[float, int, int]] = []
-    legs: dict[int, Assignment] = {}
+    assignments: dict[int, Assignment] = {}
     while True:
-        while isinstance(leg := engine.next_assignment(), Assignment):
-            legs[leg.number] = leg
-            heapq.heappush(due, (clock.now + START_S + epoch_s(leg.config), leg.number, leg.known_epochs))
+        while isinstance(assignment := engine.next_assignment(), Assignment):
+            assignments[assignment.number] = assignment
+            heapq.heappush(
+                due, (clock.now + START_S + epoch_s(assignment.config), assignment.number, assignment.known_epochs)
+            )
         if not due:
             return
         clock.now, number, epoch = heapq.heappop(due)
-        event = _event(engine, legs[number], epoch)
+        event = _event(engine, assignments[number], epoch)
         verdict = engine.on_event(number, event)
         if verdict is Verdict.GO_ON:
-            heapq.heappush(due, (clock.now + epoch_s(legs[number].config), number, epoch + 1))
+            heapq.heappush(due, (clock.now + epoch_s(assignments[number].config), number, epoch + 1))
         if isinstance(event, Report):
             on_report(engine, clock)
 
 
-def _event(engine: Engine, leg: Assignment, epoch: int) -> Event:
+def _event(engine: Engine, assignment: Assignment, epoch: int) -> Event:
     landscape = Landscape()
-    if epoch == leg.known_epochs == 0 and (failure := landscape.failure(leg.config)) is not None:
+    if epoch == assignment.known_epochs == 0 and (failure := landscape.failure(assignment.config)) is not None:
         return failure
-    took_s = epoch_s(leg.config) * (epoch - leg.known_epochs + 1)
+    took_s = epoch_s(assignment.config) * (epoch - assignment.known_epochs + 1)
     if epoch >= (engine.sweep.max_epochs or 0):
         return Ended(elapsed_s=took_s, checkpoint_epoch=epoch)
-    metrics = landscape.report(leg.config, epoch + 1)
+    metrics = landscape.report(assignment.config, epoch + 1)
     return Report(epoch=epoch + 1, metrics=metrics, elapsed_s=took_s, checkpoint_epoch=epoch + 1)

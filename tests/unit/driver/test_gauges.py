@@ -56,7 +56,7 @@ SWEEP = Sweep.from_dict({"name": "s", "metric": {"name": "acc", "goal": "maximiz
 
 
 def running(number: int, *accuracies: float, slot: int | None = 1) -> Trial:
-    trial = Trial(number=number, point={"x": 1}, row=number, slot=slot)
+    trial = Trial(number=number, point={"x": 1}, ledger_id=number, slot=slot)
     for epoch, accuracy in enumerate(accuracies, start=1):
         trial.note_epoch(epoch, {"acc": accuracy}, loss=-accuracy)
     return trial
@@ -85,7 +85,7 @@ def test_a_running_trial_is_told_with_its_sweep_slot_and_number(recorder, clock)
 
 def test_a_metric_of_any_alphabet_reaches_ray_whose_tags_are_ascii(recorder, clock):
     spec = SWEEP.to_dict() | {"metric": {"name": "acc µ", "goal": "maximize"}}
-    trial = Trial(number=1, point={}, row=1, slot=1)
+    trial = Trial(number=1, point={}, ledger_id=1, slot=1)
     trial.note_epoch(1, {"acc µ": 0.5}, loss=-0.5)
     Gauges(Sweep.from_dict(spec), {1: trial}, say=pytest.fail, make_gauge=recorder.make, clock=clock).tick()
     assert recorder.series["hpsearch_best", "s", "acc \\xb5"] == 0.5

@@ -1,4 +1,4 @@
-"""How a session comes to its end, whatever becomes of the legs: no Ray, one real process in the place of a rank."""
+"""How a session ends, whatever becomes of its trials: no Ray, one real process in the place of a rank."""
 
 from __future__ import annotations
 
@@ -53,18 +53,21 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def legs_end(
+def run_ends(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[BaseException], subprocess.Popen[bytes]]]:
-    """Has the legs end with an error while a rank, which is given back, trains the first trial."""
+    """Makes `run_assignments` end with an error while a rank, which is given back, trains the first trial."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as rank:
 
         def make(error: BaseException) -> subprocess.Popen[bytes]:
             def run_assignments(engine: Engine, *words: object, **more: object) -> None:
-                leg = engine.next_assignment()
-                assert isinstance(leg, Assignment)
+                assignment = engine.next_assignment()
+                assert isinstance(assignment, Assignment)
                 members = (RankProcess(process=Process.of(rank.pid), gpus=""),)
-                write_roster(trial_dir(home / "ends", leg.number), TrialProcesses(attempt=leg.attempt, ranks=members))
+                write_roster(
+                    trial_dir(home / "ends", assignment.number),
+                    TrialProcesses(attempt=assignment.attempt, ranks=members),
+                )
                 raise error
 
             monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", run_assignments)
@@ -73,22 +76,22 @@ def legs_end(
         yield make
 
 
-def test_after_an_error_of_ours_no_rank_is_left(run, legs_end, home):
-    rank = legs_end(RuntimeError("a defect"))
+def test_after_an_error_of_ours_no_rank_is_left(run, run_ends, home):
+    rank = run_ends(RuntimeError("a defect"))
     with pytest.raises(RuntimeError, match="a defect"):
         run.start()
     assert rank.wait(PATIENCE_S) == -signal.SIGKILL
 
 
-def test_after_a_second_signal_no_rank_is_left_and_the_sweep_can_go_on(run, legs_end, home):
-    rank = legs_end(KeyboardInterrupt())
+def test_after_a_second_signal_no_rank_is_left_and_the_sweep_can_go_on(run, run_ends, home):
+    rank = run_ends(KeyboardInterrupt())
     run.start()
     assert rank.wait(PATIENCE_S) == -signal.SIGKILL
     with Ledger(home) as ledger:
         assert [trial.state for trial in ledger.trials(ledger.sweep("ends"))] == ["interrupted"]
 
 
-def test_a_signal_that_was_dropped_while_ray_came_up_ends_the_sweep_when_it_is_up(run, legs_end, monkeypatch):
+def test_a_signal_that_was_dropped_while_ray_came_up_ends_the_sweep_when_it_is_up(run, run_ends, monkeypatch):
     @contextmanager
     def connect(*words: object, **more: object) -> Iterator[Cluster]:
         with suppress(Interrupted):
@@ -96,7 +99,7 @@ def test_a_signal_that_was_dropped_while_ray_came_up_ends_the_sweep_when_it_is_u
         yield CLUSTER
 
     monkeypatch.setattr("hpsearch.driver.session.connect", connect)
-    legs_end(AssertionError("a trial began"))
+    run_ends(AssertionError("a trial began"))
     with pytest.raises(Interrupted) as left:
         run.start()
     assert left.value.exit_code == 143

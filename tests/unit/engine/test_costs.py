@@ -47,15 +47,17 @@ def train_all(ledger: Ledger) -> dict[int, set[tuple[str, Any]]]:
         now.add((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
     sa.event.listen(ledger._transactions._engine, "before_cursor_execute", listen)
-    while isinstance(leg := engine.next_assignment(), Assignment):
-        if leg.number % 5 == 0 and leg.attempt == 1:
-            engine.on_event(leg.number, Failed(cause="killed", evidence="gone"))
+    while isinstance(assignment := engine.next_assignment(), Assignment):
+        if assignment.number % 5 == 0 and assignment.attempt == 1:
+            engine.on_event(assignment.number, Failed(cause="killed", evidence="gone"))
         else:
             for epoch in (1, 2):
-                report = Report(epoch=epoch, metrics={"loss": leg.config["x"]}, elapsed_s=1.0, checkpoint_epoch=epoch)
-                verdict = engine.on_event(leg.number, report)
+                report = Report(
+                    epoch=epoch, metrics={"loss": assignment.config["x"]}, elapsed_s=1.0, checkpoint_epoch=epoch
+                )
+                verdict = engine.on_event(assignment.number, report)
             assert verdict is Verdict.RUN_OUT
-        said.setdefault(leg.number, set()).update(now)
+        said.setdefault(assignment.number, set()).update(now)
         now.clear()
     return said
 

@@ -92,10 +92,10 @@ class Bench:
             clock=self.clock,
         )
 
-    def leg(self) -> Assignment:
-        leg = self.engine.next_assignment()
-        assert isinstance(leg, Assignment), leg
-        return leg
+    def next(self) -> Assignment:
+        assignment = self.engine.next_assignment()
+        assert isinstance(assignment, Assignment), assignment
+        return assignment
 
     def report(self, number: int, epoch: int, value: float = 1.0, *, saved: bool = True) -> Verdict:
         saved_epoch = epoch if saved else None
@@ -117,31 +117,31 @@ def bench(home: Path) -> Callable[..., Bench]:
 
 def test_it_hands_out_as_many_legs_as_run_at_once(bench):
     b = bench(concurrent=2)
-    assert [b.leg().number, b.leg().number] == [1, 2]
-    assert b.engine.next_assignment() is Idle.WAIT
+    assert [b.next().number, b.next().number] == [1, 2]
+    assert b.engine.next_assignment() is Idle.NOT_NOW
     b.engine.on_event(1, Ended(elapsed_s=1.0))
-    assert b.leg().number == 3
+    assert b.next().number == 3
 
 
 def test_a_trial_is_in_the_ledger_before_its_leg_leaves_the_engine(bench):
     b = bench()
-    b.leg()
+    b.next()
     assert b.states() == ["running"]
 
 
 def test_it_ends_after_the_last_trial(bench):
     b = bench(limits={"trials": 1})
-    b.leg()
-    assert b.engine.next_assignment() is Idle.WAIT, "the one that runs may fail and be tried again"
+    b.next()
+    assert b.engine.next_assignment() is Idle.NOT_NOW, "the one that runs may fail and be tried again"
     assert b.report(1, 1) is Verdict.GO_ON
     b.engine.on_event(1, Ended(elapsed_s=1.0))
-    assert b.engine.next_assignment() is Idle.OVER
+    assert b.engine.next_assignment() is Idle.FINISHED
     assert b.states() == ["done"]
 
 
 def test_a_trial_is_done_at_the_last_epoch(bench):
     b = bench(limits={"epochs": 2})
-    assert b.leg().save_epochs == (1, 2, 3)
+    assert b.next().save_epochs == (1, 2, 3)
     assert b.report(1, 1) is Verdict.GO_ON
     assert b.report(1, 2) is Verdict.RUN_OUT, "what comes after its loop still runs"
     assert b.states() == ["done"]
@@ -150,7 +150,7 @@ def test_a_trial_is_done_at_the_last_epoch(bench):
 @pytest.mark.parametrize(("goal", "best"), [("minimize", (2, 1.0)), ("maximize", (1, 3.0))])
 def test_the_best_value_follows_the_goal(bench, goal, best):
     b = bench(goal=goal)
-    b.leg()
+    b.next()
     for epoch, value in enumerate([3.0, 1.0, 2.0], 1):
         b.report(1, epoch, value)
     b.engine.on_event(1, Ended(elapsed_s=3.0))
@@ -162,7 +162,7 @@ def test_the_best_value_follows_the_goal(bench, goal, best):
 
 def test_a_stopped_trial_is_told_with_its_curve(bench):
     b = bench()
-    b.leg()
+    b.next()
     b.rule.decisions[1, 2] = Decision.STOP
     assert (b.report(1, 1, 5.0), b.report(1, 2, 4.0)) == (Verdict.GO_ON, Verdict.END)
     assert b.states() == ["stopped"]
@@ -172,16 +172,16 @@ def test_a_stopped_trial_is_told_with_its_curve(bench):
 @pytest.mark.parametrize("cause", ["invalid_config", "oom_gpu", "diverged", "bad_metric"])
 def test_a_failure_by_configuration_is_infeasible_and_never_tried_again(bench, cause):
     b = bench(limits={"retries": 5})
-    b.leg()
+    b.next()
     b.fail(1, cause)
     assert b.states() == ["failed"]
     assert [outcome.state for outcome in b.searcher.told] == ["infeasible"]
-    assert b.leg().number == 2
+    assert b.next().number == 2
 
 
 def test_divergence_counts_as_worst_in_the_next_rung(bench):
     b = bench()
-    b.leg()
+    b.next()
     b.report(1, 1, 1.0)
     b.fail(1, "diverged")
     assert b.rule.heard[-1] == (1, 2, float("inf"))
@@ -189,11 +189,11 @@ def test_divergence_counts_as_worst_in_the_next_rung(bench):
 
 def test_a_failure_of_the_machine_is_tried_again_and_teaches_nothing(bench):
     b = bench(limits={"retries": 0})
-    assert (b.leg().number, b.leg().number) == (1, 2)
+    assert (b.next().number, b.next().number) == (1, 2)
     for attempt in (2, 3, 4):
         b.fail(1, "gpu_fault", place=None)
-        leg = b.leg()
-        assert (leg.number, leg.attempt) == (1, attempt)
+        assignment = b.next()
+        assert (assignment.number, assignment.attempt) == (1, attempt)
     b.fail(1, "gpu_fault", place=None)
     assert b.states()[0] == "failed"
     assert (b.searcher.told, b.searcher.dropped) == ([], [1])
@@ -201,34 +201,37 @@ def test_a_failure_of_the_machine_is_tried_again_and_teaches_nothing(bench):
 
 def test_trials_that_lose_their_slots_go_on_and_it_is_not_counted_against_them(bench):
     b = bench(limits={"retries": 0})
-    assert (b.leg().number, b.leg().number) == (1, 2)
+    assert (b.next().number, b.next().number) == (1, 2)
     b.report(1, 1)
     for attempt in range(2, 12):
         b.engine.requeue_running("Ray's raylet is gone")
         assert (b.engine.running, b.states()) == (0, ["queued", "queued"])
-        legs = [b.leg(), b.leg()]
-        assert [(leg.number, leg.attempt, leg.known_epochs) for leg in legs] == [(1, attempt, 1), (2, attempt, 0)]
+        assignments = [b.next(), b.next()]
+        assert [(assignment.number, assignment.attempt, assignment.known_epochs) for assignment in assignments] == [
+            (1, attempt, 1),
+            (2, attempt, 0),
+        ]
     assert (b.searcher.told, b.searcher.dropped) == ([], [])
 
 
 def test_an_unknown_failure_is_tried_again_as_often_as_the_limit_says(bench):
     b = bench(limits={"retries": 2})
-    b.leg()
+    b.next()
     for attempt in (2, 3):
         b.fail(1, "killed", place=None)
-        assert b.leg().attempt == attempt
+        assert b.next().attempt == attempt
     b.fail(1, "killed", place=None)
     assert b.states() == ["failed"]
 
 
 def test_the_same_exception_at_the_same_line_is_tried_again_once_in_a_sweep(bench):
     b = bench(limits={"retries": 5})
-    b.leg()
+    b.next()
     b.report(1, 1)
     b.fail(1)
-    assert b.leg().attempt == 2
+    assert b.next().attempt == 2
     b.fail(1)
-    assert b.leg().number == 2
+    assert b.next().number == 2
     b.fail(2)
     assert b.states() == ["failed", "failed"]
     assert b.engine.trials[2].attempts == 1
@@ -236,10 +239,10 @@ def test_the_same_exception_at_the_same_line_is_tried_again_once_in_a_sweep(benc
 
 def test_repeated_epochs_of_a_second_attempt_are_not_told_twice(bench):
     b = bench()
-    b.leg()
+    b.next()
     b.report(1, 1, 3.0), b.report(1, 2, 2.0)
     b.fail(1, "killed", place=None)
-    b.leg()
+    b.next()
     b.report(1, 1, 9.0), b.report(1, 2, 9.0), b.report(1, 3, 1.0)
     b.engine.on_event(1, Ended(elapsed_s=3.0))
     b.ledger.flush()
@@ -250,27 +253,27 @@ def test_repeated_epochs_of_a_second_attempt_are_not_told_twice(bench):
 def test_three_identical_failures_without_a_success_end_the_sweep(bench):
     b = bench(limits={"retries": 0}, concurrent=1)
     for number in (1, 2, 3):
-        assert b.leg().number == number
+        assert b.next().number == number
         b.fail(number)
-    assert b.engine.next_assignment() is Idle.OVER
-    assert b.engine.ending.state == "gave_up" and "same way" in (b.engine.reason or "")
+    assert b.engine.next_assignment() is Idle.FINISHED
+    assert b.engine.stop_state.state == "gave_up" and "same way" in (b.engine.reason or "")
 
 
 def test_a_success_keeps_the_sweep_going(bench):
     b = bench(limits={"retries": 0}, concurrent=1)
-    b.leg()
+    b.next()
     b.report(1, 1)
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     for number in (2, 3, 4, 5):
-        assert b.leg().number == number
+        assert b.next().number == number
         b.fail(number)
-    assert b.leg().number == 6
+    assert b.next().number == 6
 
 
 def test_different_failures_do_not_add_up(bench):
     b = bench(limits={"retries": 0}, concurrent=1)
     for number in range(1, 6):
-        assert b.leg().number == number
+        assert b.next().number == number
         b.fail(number, place=f"E at f:{number}")
     assert b.engine.reason is None
 
@@ -278,16 +281,16 @@ def test_different_failures_do_not_add_up(bench):
 def test_the_limit_of_failures_decides_alone_where_it_is_set(bench):
     b = bench(limits={"retries": 0, "failures": 5}, concurrent=1)
     for number in range(1, 6):
-        b.leg()
+        b.next()
         b.fail(number)
     assert "limits.failures: 5" in (b.engine.reason or "")
 
 
 def test_a_stop_lets_epochs_end_and_saves_them(bench):
     b = bench()
-    b.leg(), b.leg()
+    b.next(), b.next()
     b.engine.stop("interrupted", "Ctrl-C")
-    assert b.engine.next_assignment() is Idle.OVER
+    assert b.engine.next_assignment() is Idle.FINISHED
     assert b.report(1, 1) is Verdict.SAVE_AND_END
     b.engine.finish()
     assert b.states() == ["interrupted", "interrupted"]
@@ -297,30 +300,30 @@ def test_a_stop_lets_epochs_end_and_saves_them(bench):
 
 def test_the_time_limit_ends_a_sweep(bench):
     b = bench(limits={"time": "1m"})
-    b.leg()
+    b.next()
     b.clock.now = 59.0
-    b.leg()
+    b.next()
     b.clock.now = 60.0
-    assert b.engine.next_assignment() is Idle.OVER
-    assert b.engine.ending.state == "done"
+    assert b.engine.next_assignment() is Idle.FINISHED
+    assert b.engine.stop_state.state == "done"
 
 
 def test_the_time_of_a_trial_counts_over_its_attempts(bench):
     b = bench(limits={"trial_time": 100})
-    assert b.leg().time_left_s == 100
+    assert b.next().time_left_s == 100
     b.engine.on_event(1, Failed(cause="killed", evidence="gone", elapsed_s=30.0))
-    assert b.leg().time_left_s == 70
+    assert b.next().time_left_s == 70
 
 
 def test_a_paused_trial_waits_and_goes_on_when_it_is_promoted(bench):
     b = bench(concurrent=1, limits={"trials": 2})
-    b.leg()
+    b.next()
     b.rule.decisions[1, 1] = Decision.PAUSE
     assert b.report(1, 1) is Verdict.END
     assert b.states() == ["paused"]
     b.rule.promotions = [1]
-    leg = b.leg()
-    assert (leg.number, leg.attempt) == (1, 1)
+    assignment = b.next()
+    assert (assignment.number, assignment.attempt) == (1, 1)
     b.report(1, 2)
     b.engine.on_event(1, Ended(elapsed_s=2.0))
     assert b.states() == ["done"]
@@ -328,32 +331,32 @@ def test_a_paused_trial_waits_and_goes_on_when_it_is_promoted(bench):
 
 def test_a_paused_trial_that_nobody_promotes_is_stopped_at_the_end(bench):
     b = bench(concurrent=1, limits={"trials": 1})
-    b.leg()
+    b.next()
     b.rule.decisions[1, 1] = Decision.PAUSE
     b.report(1, 1)
-    assert b.engine.next_assignment() is Idle.OVER
+    assert b.engine.next_assignment() is Idle.FINISHED
     b.engine.finish()
     assert b.states() == ["stopped"]
 
 
 def test_the_rule_is_asked_once_more_when_nothing_runs_and_nothing_is_left(bench):
     b = bench(concurrent=2, limits={"trials": 2})
-    b.leg(), b.leg()
+    b.next(), b.next()
     b.rule.decisions = {(1, 1): Decision.PAUSE, (2, 1): Decision.PAUSE}
     b.rule.at_end = [2]
     b.report(1, 1)
-    assert b.engine.next_assignment() is Idle.WAIT, "trial 2 still runs"
+    assert b.engine.next_assignment() is Idle.NOT_NOW, "trial 2 still runs"
     b.report(2, 1)
-    assert b.leg().number == 2
+    assert b.next().number == 2
 
 
 def test_a_promoted_trial_is_told_again_with_its_longer_curve(bench):
     b = bench(concurrent=1)
-    b.leg()
+    b.next()
     b.rule.decisions[1, 1] = Decision.PAUSE
     b.report(1, 1, 5.0)
     b.rule.promotions = [1]
-    b.leg()
+    b.next()
     b.report(1, 2, 3.0)
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     assert [(outcome.state, outcome.losses) for outcome in b.searcher.told] == [
@@ -365,27 +368,27 @@ def test_a_promoted_trial_is_told_again_with_its_longer_curve(bench):
 def test_without_a_checkpoint_at_the_rung_the_rule_stops_instead_of_pausing(home: Path):
     b = Bench(home, concurrent=1, early_terminate={"type": "asha"}, limits={"epochs": 9})
     b.rule.decisions = {(2, 1): Decision.PAUSE}
-    b.leg()
+    b.next()
     assert b.report(1, 1, 1.0, saved=False) is Verdict.GO_ON
     b.engine.on_event(1, Ended(elapsed_s=1.0))
-    b.leg()
+    b.next()
     assert b.report(2, 1, 2.0, saved=False) is Verdict.END
     assert b.states() == ["done", "stopped"], "the rule that took over heard of trial 1 too"
-    b.leg()
+    b.next()
     assert b.report(3, 1, 0.5, saved=False) is Verdict.GO_ON
 
 
 def test_a_trainable_that_cannot_be_used_ends_the_sweep_as_a_mistake(bench):
     b = bench()
-    b.leg()
+    b.next()
     b.engine.on_event(1, Unusable(evidence="it can't be imported"))
-    assert b.engine.next_assignment() is Idle.OVER
+    assert b.engine.next_assignment() is Idle.FINISHED
     assert "can't be imported" in str(b.engine.mistake)
 
 
 def test_events_of_a_leg_that_was_given_up_change_nothing(bench):
     b = bench()
-    b.leg()
+    b.next()
     b.engine.on_event(1, Ended(elapsed_s=0.0))
     before = b.states()
     assert b.report(1, 9) is Verdict.END
@@ -394,7 +397,7 @@ def test_events_of_a_leg_that_was_given_up_change_nothing(bench):
 
 def test_late_reports_are_committed_by_the_clock(bench, home: Path):
     b = bench()
-    b.leg()
+    b.next()
     b.report(1, 1, saved=False)
     with Ledger(home) as other:
         assert other.reports(b.record) == []
@@ -417,16 +420,16 @@ def test_a_finite_space_ends_when_it_is_exhausted(home: Path):
             sweep=sweep, searcher=make_searcher(sweep), rule=Scripted(), ledger=ledger, record=record, concurrent=1
         )
         seen = []
-        while isinstance(leg := engine.next_assignment(), Assignment):
-            seen.append(leg.config["x"])
-            engine.on_event(leg.number, Report(epoch=1, metrics={"m": 1.0}, elapsed_s=1.0))
-            engine.on_event(leg.number, Ended(elapsed_s=1.0))
+        while isinstance(assignment := engine.next_assignment(), Assignment):
+            seen.append(assignment.config["x"])
+            engine.on_event(assignment.number, Report(epoch=1, metrics={"m": 1.0}, elapsed_s=1.0))
+            engine.on_event(assignment.number, Ended(elapsed_s=1.0))
     assert sorted(seen) == [1, 2, 3]
 
 
 def test_a_report_with_a_new_checkpoint_is_committed_at_once(bench, home: Path):
     b = bench()
-    b.leg()
+    b.next()
     b.report(1, 1, saved=True)
     with Ledger(home) as other:
         assert len(other.reports(b.record)) == 1, "after a crash the checkpoint would be ahead of the ledger"
@@ -434,7 +437,7 @@ def test_a_report_with_a_new_checkpoint_is_committed_at_once(bench, home: Path):
 
 def test_a_trial_without_time_left_is_not_tried_again(bench):
     b = bench(limits={"trial_time": 100, "retries": 5})
-    b.leg()
+    b.next()
     b.engine.on_event(1, Failed(cause="hung", evidence="too slow", elapsed_s=100.0))
     assert b.states() == ["failed"]
 
@@ -446,7 +449,7 @@ def test_an_observer_that_raises_is_left_out_and_the_sweep_goes_on(bench):
 
     b = bench()
     b.engine.observers = (ClosedPipe(),)
-    assert (b.leg().number, b.leg().number) == (1, 2)
+    assert (b.next().number, b.next().number) == (1, 2)
     assert b.engine.observers == ()
     b.engine.finish()
     assert b.ledger.sweep("bench").reason == "ClosedPipe raised BrokenPipeError; it shows nothing since"
@@ -454,21 +457,21 @@ def test_an_observer_that_raises_is_left_out_and_the_sweep_goes_on(bench):
 
 def test_a_trainable_that_breaks_while_the_sweep_runs_fails_trials_alone(bench):
     b = bench(limits={"retries": 0})
-    b.leg()
+    b.next()
     b.report(1, 1)
     b.engine.on_event(1, Ended(elapsed_s=1.0))
-    b.leg()
+    b.next()
     b.engine.on_event(2, Unusable(evidence="a half-typed edit"))
     assert b.engine.mistake is None
     assert b.states() == ["done", "failed"]
-    assert b.leg().number == 3
+    assert b.next().number == 3
 
 
 def test_the_evidence_of_a_failed_attempt_is_gone_once_the_trial_succeeds(bench):
     b = bench()
-    b.leg()
+    b.next()
     b.fail(1, "killed", place=None)
-    b.leg()
+    b.next()
     b.report(1, 1)
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     trial = b.ledger.trials(b.record)[0]
@@ -479,9 +482,9 @@ def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
     tree = {"early_terminate": {"type": "asha"}, "limits": {"trials": 4, "epochs": 9}}
     first = Bench(home, concurrent=1, rule=Asha(min_epochs=1, max_epochs=9, eta=3), **tree)
     for number, value in enumerate([0.1, 0.5, 0.6], 1):
-        assert first.leg().number == number
+        assert first.next().number == number
         first.report(number, 1, value)
-    assert first.leg().number == 1, "the best of three is promoted"
+    assert first.next().number == 1, "the best of three is promoted"
     first.fail(1, "diverged")
     first.ledger.close()
     with Ledger(home) as ledger:
@@ -493,8 +496,8 @@ def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
             record=first.record,
         )
         engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=9)
-        leg = engine.next_assignment()
-        assert isinstance(leg, Assignment) and leg.number == 4
+        assignment = engine.next_assignment()
+        assert isinstance(assignment, Assignment) and assignment.number == 4
         assert ledger.trials(first.record)[0].state == "failed"
 
 
@@ -507,9 +510,9 @@ def test_a_search_method_that_raised_is_named_in_the_record_of_the_sweep(bench, 
     monkeypatch.setattr(b.searcher, "_propose", raises)
     monkeypatch.setattr(b.searcher, "space", Space(domains={"x": Real(min=0.0, max=1.0)}))
     for number in (1, 2):
-        assert b.leg().number == number
+        assert b.next().number == number
         b.report(number, 1)
-    assert b.engine.next_assignment() is Idle.OVER
+    assert b.engine.next_assignment() is Idle.FINISHED
     b.engine.finish()
     record = b.ledger.sweep("bench")
     assert (record.state, b.states()) == ("done", ["done", "done"])
@@ -539,12 +542,12 @@ class Raising(Scripted):
 
 
 def run_to_the_end(b: Bench) -> None:
-    """Train every leg until the engine lets go of it."""
-    while isinstance(leg := b.engine.next_assignment(), Assignment):
-        epoch = leg.known_epochs + 1
-        while b.report(leg.number, epoch) is Verdict.GO_ON:
+    """Train every assignment until the engine lets go of it."""
+    while isinstance(assignment := b.engine.next_assignment(), Assignment):
+        epoch = assignment.known_epochs + 1
+        while b.report(assignment.number, epoch) is Verdict.GO_ON:
             epoch += 1
-    assert leg is Idle.OVER
+    assert assignment is Idle.FINISHED
     b.engine.finish()
 
 
@@ -582,7 +585,7 @@ def test_trials_that_a_stopping_rule_paused_go_on_after_it_raised(home):
 def test_a_stopping_rule_that_raises_in_the_replay_ends_no_sweep_either(home):
     limits = {"trials": 2, "epochs": 3}
     first = Bench(home, concurrent=1, limits=limits)
-    first.leg()
+    first.next()
     first.report(1, 1)
     first.ledger.close()
     with Ledger(home) as ledger:
@@ -590,7 +593,7 @@ def test_a_stopping_rule_that_raises_in_the_replay_ends_no_sweep_either(home):
             sweep=first.sweep, searcher=Listening(), rule=Raising(at=(1, 1)), ledger=ledger, record=first.record
         )
         engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=3)
-        leg = engine.next_assignment()
-        assert isinstance(leg, Assignment) and (leg.number, leg.known_epochs) == (1, 1)
+        assignment = engine.next_assignment()
+        assert isinstance(assignment, Assignment) and (assignment.number, assignment.known_epochs) == (1, 1)
         engine.finish()
         assert "the stopping rule raised ZeroDivisionError" in (ledger.sweep("bench").reason or "")

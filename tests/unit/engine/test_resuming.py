@@ -60,21 +60,21 @@ class Life:
         """Let go of everything; nothing is written any more."""
         self._held.close()
 
-    def leg(self) -> Assignment:
-        leg = self.engine.next_assignment()
-        assert isinstance(leg, Assignment), leg
-        return leg
+    def next(self) -> Assignment:
+        assignment = self.engine.next_assignment()
+        assert isinstance(assignment, Assignment), assignment
+        return assignment
 
-    def train(self, leg: Assignment, *, epochs: int = 2) -> None:
-        for epoch in range(leg.known_epochs + 1, epochs + 1):
-            metrics = {"loss": float(leg.config["x"])}
+    def train(self, assignment: Assignment, *, epochs: int = 2) -> None:
+        for epoch in range(assignment.known_epochs + 1, epochs + 1):
+            metrics = {"loss": float(assignment.config["x"])}
             self.engine.on_event(
-                leg.number, Report(epoch=epoch, metrics=metrics, elapsed_s=1.0, checkpoint_epoch=epoch)
+                assignment.number, Report(epoch=epoch, metrics=metrics, elapsed_s=1.0, checkpoint_epoch=epoch)
             )
         self.ledger.flush()
 
-    def fail(self, leg: Assignment, *, place: str | None = None, cause: str = "killed") -> None:
-        self.engine.on_event(leg.number, Failed(cause=cause, evidence="it broke", place=place))  # type: ignore[arg-type]
+    def fail(self, assignment: Assignment, *, place: str | None = None, cause: str = "killed") -> None:
+        self.engine.on_event(assignment.number, Failed(cause=cause, evidence="it broke", place=place))  # type: ignore[arg-type]
 
     def rows(self) -> list[tuple[str, str | None]]:
         return [(trial.state, trial.reused_from) for trial in self.ledger.trials(self.record)]
@@ -97,14 +97,14 @@ def lives(home: Path) -> Iterator[Any]:
 
 def test_retries_are_used_up_over_restarts(lives):
     first = lives("a")
-    leg = first.leg()
-    first.fail(leg)
-    again = first.leg()
-    assert (again.number, again.attempt) == (leg.number, 2)
+    assignment = first.next()
+    first.fail(assignment)
+    again = first.next()
+    assert (again.number, again.attempt) == (assignment.number, 2)
     first.die()
     second = lives("a")
-    assert (second.leg().attempt) == 3, "it was running when the process died, which is no failure of its own"
-    second.fail(leg)
+    assert (second.next().attempt) == 3, "it was running when the process died, which is no failure of its own"
+    second.fail(assignment)
     assert second.rows()[0][0] == "failed", "limits.retries: 1 was used up before the restart"
 
 
@@ -112,20 +112,20 @@ def test_identical_failures_add_up_over_restarts(lives):
     limits = {"epochs": 2, "retries": 0}
     first = lives("a", limits=limits)
     for _ in range(2):
-        first.fail(first.leg(), cause="user_error", place="E at f:1")
+        first.fail(first.next(), cause="user_error", place="E at f:1")
     first.die()
     second = lives("a", limits=limits)
-    second.fail(second.leg(), cause="user_error", place="E at f:1")
-    assert second.engine.ending.state == "gave_up"
+    second.fail(second.next(), cause="user_error", place="E at f:1")
+    assert second.engine.stop_state.state == "gave_up"
 
 
 def test_failed_trials_are_tried_again_when_the_user_says_so(lives):
     limits = {"epochs": 2, "retries": 0}
     first = lives("a", limits=limits)
-    first.fail(first.leg(), cause="user_error", place="E at f:1")
+    first.fail(first.next(), cause="user_error", place="E at f:1")
     for _ in range(2):
-        first.train(first.leg())
-    assert first.engine.next_assignment() is Idle.OVER
+        first.train(first.next())
+    assert first.engine.next_assignment() is Idle.FINISHED
     first.die()
     assert lives("a", limits=limits).engine.find_work() is False, "nobody asked for it"
 
@@ -133,69 +133,69 @@ def test_failed_trials_are_tried_again_when_the_user_says_so(lives):
 def test_a_failed_trial_that_is_tried_again_has_all_its_retries(lives):
     first = lives("a")
     for _ in range(2):
-        first.fail(first.leg())
+        first.fail(first.next())
     first.die()
     second = lives("a", retry_failed=True)
-    leg = second.leg()
-    assert (leg.number, leg.attempt) == (1, 3)
-    second.fail(leg)
-    assert second.leg().number == 1, "tried again, as if for the first time"
+    assignment = second.next()
+    assert (assignment.number, assignment.attempt) == (1, 3)
+    second.fail(assignment)
+    assert second.next().number == 1, "tried again, as if for the first time"
     second.die()
     third = lives("a")
-    third.leg()
-    third.fail(leg)
+    third.next()
+    third.fail(assignment)
     assert third.rows()[0][0] == "failed", "what was forgiven stays forgiven, what came after counts"
 
 
 def test_a_trial_that_another_process_trains_is_passed_over_and_answered_later(lives):
     a, b = lives("a"), lives("b")
-    first = a.leg()
-    other = b.leg()
+    first = a.next()
+    other = b.next()
     assert other.config != first.config, "others go first"
     assert b.rows()[0] == ("queued", None)
     b.train(other)
-    b.train(b.leg())
-    assert b.engine.next_assignment() is Idle.WAIT, "nothing runs here, but the other may yet fail"
+    b.train(b.next())
+    assert b.engine.next_assignment() is Idle.NOT_NOW, "nothing runs here, but the other may yet fail"
     a.train(first)
     b.now += 2.0
-    assert b.engine.next_assignment() is Idle.OVER
+    assert b.engine.next_assignment() is Idle.FINISHED
     assert b.rows()[0] == ("reused", "a/1")
     assert [trial.attempts for trial in b.ledger.trials(b.record)] == [0, 1, 1]
-    assert a.engine.next_assignment() is Idle.OVER, "the rest is answered by the other"
+    assert a.engine.next_assignment() is Idle.FINISHED, "the rest is answered by the other"
     assert [row[0] for row in a.rows()] == ["done", "reused", "reused"]
 
 
 def test_what_a_dead_process_was_training_goes_on_elsewhere(lives):
     a = lives("a")
-    leg = a.leg()
-    a.train(leg, epochs=1)
+    assignment = a.next()
+    a.train(assignment, epochs=1)
     a.die()
     b = lives("b")
-    going_on = b.leg()
-    assert (going_on.config, going_on.known_epochs) == (leg.config, 1)
+    going_on = b.next()
+    assert (going_on.config, going_on.known_epochs) == (assignment.config, 1)
     assert b.ledger.trials(b.record)[0].state == "running"
     again = lives("a")
-    assert again.leg().config != leg.config, "and its own sweep leaves it alone meanwhile"
+    assert again.next().config != assignment.config, "and its own sweep leaves it alone meanwhile"
 
 
 def test_a_trial_that_failed_elsewhere_is_trained_here(lives):
     a, b = lives("a", limits={"epochs": 2, "retries": 0}), lives("b")
-    first = a.leg()
-    b.train(b.leg()), b.train(b.leg())
+    first = a.next()
+    b.train(b.next()), b.train(b.next())
     a.fail(first)
     b.now += 2.0
-    assert b.leg().config == first.config
+    assert b.next().config == first.config
 
 
 def test_a_trial_that_waited_when_its_process_died_is_no_second_attempt(lives):
     a, b = lives("a"), lives("b")
-    first = a.leg()
-    b.leg()
+    first = a.next()
+    b.next()
     b.die()
     a.fail(first), a.die()
     b = lives("b")
-    leg = b.leg()
-    assert (leg.number, leg.attempt) == (1, 1)
+    assignment = b.next()
+    assert (assignment.number, assignment.attempt) == (1, 1)
 
 
 def test_a_look_at_a_lock_takes_it_from_nobody(home: Path):
@@ -220,16 +220,17 @@ engine, start = life.engine, time.monotonic()
 trained = []
 while True:
     life.now = time.monotonic() - start
-    leg = engine.next_assignment()
-    if leg is Idle.OVER:
+    assignment = engine.next_assignment()
+    if assignment is Idle.FINISHED:
         break
-    if leg is Idle.WAIT:
+    if assignment is Idle.NOT_NOW:
         time.sleep(0.05)
         continue
-    for epoch in range(leg.known_epochs + 1, 3):
+    for epoch in range(assignment.known_epochs + 1, 3):
         time.sleep(0.05)
-        trained.append([leg.config["x"], epoch])
-        engine.on_event(leg.number, Report(epoch=epoch, metrics={"loss": 1.0}, elapsed_s=1.0, checkpoint_epoch=epoch))
+        trained.append([assignment.config["x"], epoch])
+        report = Report(epoch=epoch, metrics={"loss": 1.0}, elapsed_s=1.0, checkpoint_epoch=epoch)
+        engine.on_event(assignment.number, report)
 engine.finish()
 out.write_text(json.dumps([trained, [trial.state for trial in life.ledger.trials(life.record)]]))
 """

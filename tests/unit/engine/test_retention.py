@@ -57,32 +57,34 @@ class Play:
                 past = ledger.trials(known), ledger.reports(known), ledger.failures(known)
                 engine.replay(*past, last_epoch=known.spec["limits"]["epochs"])
                 ledger.reopen_sweep(record, self.sweep.to_dict())
-            legs: dict[int, tuple[Assignment, int]] = {}
+            assignments: dict[int, tuple[Assignment, int]] = {}
             while True:
-                while isinstance(leg := engine.next_assignment(), Assignment):
-                    legs[leg.number] = (leg, self.resume(leg))
-                if not legs:
+                while isinstance(assignment := engine.next_assignment(), Assignment):
+                    assignments[assignment.number] = (assignment, self.resume(assignment))
+                if not assignments:
                     break
-                for number, (leg, epoch) in list(legs.items()):
-                    legs[number] = (leg, epoch + 1)
-                    if self.step(engine, leg, epoch + 1) is not Verdict.GO_ON:
-                        del legs[number]
+                for number, (assignment, epoch) in list(assignments.items()):
+                    assignments[number] = (assignment, epoch + 1)
+                    if self.step(engine, assignment, epoch + 1) is not Verdict.GO_ON:
+                        del assignments[number]
             engine.finish()
             self.trials = ledger.trials(record)
             self.reports = ledger.reports(record)
 
-    def resume(self, leg: Assignment) -> int:
-        saved = epochs_in(checkpoint_dir(self.folder, leg.number))
-        begun_at = max((epoch for epoch in saved if epoch <= leg.known_epochs), default=0)
-        self.begun_at.setdefault(leg.number, []).append(begun_at)
+    def resume(self, assignment: Assignment) -> int:
+        saved = epochs_in(checkpoint_dir(self.folder, assignment.number))
+        begun_at = max((epoch for epoch in saved if epoch <= assignment.known_epochs), default=0)
+        self.begun_at.setdefault(assignment.number, []).append(begun_at)
         return begun_at
 
-    def step(self, engine: Engine, leg: Assignment, epoch: int) -> Verdict:
-        if leg.number in self.bad:
-            return engine.on_event(leg.number, Failed(cause="diverged", evidence="nan"))
-        write_checkpoint(checkpoint_dir(self.folder, leg.number), epoch, b"x" * 1000, previous=epoch - 1)
-        metrics = {"loss": leg.config["x"] + 1 / epoch}
-        return engine.on_event(leg.number, Report(epoch=epoch, metrics=metrics, elapsed_s=1.0, checkpoint_epoch=epoch))
+    def step(self, engine: Engine, assignment: Assignment, epoch: int) -> Verdict:
+        if assignment.number in self.bad:
+            return engine.on_event(assignment.number, Failed(cause="diverged", evidence="nan"))
+        write_checkpoint(checkpoint_dir(self.folder, assignment.number), epoch, b"x" * 1000, previous=epoch - 1)
+        metrics = {"loss": assignment.config["x"] + 1 / epoch}
+        return engine.on_event(
+            assignment.number, Report(epoch=epoch, metrics=metrics, elapsed_s=1.0, checkpoint_epoch=epoch)
+        )
 
     @property
     def on_disk(self) -> set[int]:

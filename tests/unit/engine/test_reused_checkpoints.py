@@ -75,15 +75,15 @@ class Driver:
         self.ledger.close()
 
     def train(
-        self, leg: Assignment | Idle, *, to: int = 9, begin: int = 0, losses: Mapping[int, float] = LOSSES
+        self, assignment: Assignment | Idle, *, to: int = 9, begin: int = 0, losses: Mapping[int, float] = LOSSES
     ) -> Verdict:
         """The epochs after `begin`, each with a checkpoint, until the engine says no or `to` is reached."""
-        assert isinstance(leg, Assignment)
+        assert isinstance(assignment, Assignment)
         verdict = Verdict.GO_ON
         for epoch in range(begin + 1, to + 1):
-            write_checkpoint(self.folder(leg.number), epoch, f"{self.name} {epoch}".encode(), previous=epoch - 1)
+            write_checkpoint(self.folder(assignment.number), epoch, f"{self.name} {epoch}".encode(), previous=epoch - 1)
             report = Report(epoch=epoch, metrics={"loss": losses[epoch]}, elapsed_s=1.0 * epoch, checkpoint_epoch=epoch)
-            verdict = self.engine.on_event(leg.number, report)
+            verdict = self.engine.on_event(assignment.number, report)
             if verdict is not Verdict.GO_ON:
                 break
         return verdict
@@ -140,7 +140,7 @@ def test_a_paused_trial_that_is_answered_to_its_end_has_the_checkpoint_of_that_e
     paused(home)
     finished(home, "wine-again")
     with promoted(home) as driver:
-        assert driver.engine.next_assignment() is Idle.OVER
+        assert driver.engine.next_assignment() is Idle.FINISHED
         driver.engine.finish()
     row, best = row_of(home), Results(home, "wine").best
     assert (row.state, row.epochs_trained, row.checkpoint_epoch) == ("done", 9, 9)
@@ -182,7 +182,7 @@ def test_where_the_lender_has_none_any_more_the_row_names_its_own_older_one(home
     with Ledger(home, create=True) as ledger:
         ledger.free([row_of(home, "wine-again").id])
     with promoted(home) as driver:
-        assert driver.engine.next_assignment() is Idle.OVER
+        assert driver.engine.next_assignment() is Idle.FINISHED
         driver.engine.finish()
     row, best = row_of(home), Results(home, "wine").best
     assert (row.epochs_trained, row.checkpoint_epoch) == (9, 3)
@@ -192,15 +192,15 @@ def test_where_the_lender_has_none_any_more_the_row_names_its_own_older_one(home
 def test_a_trial_that_pauses_on_what_it_reused_goes_on_from_what_is_on_disk(home: Path):
     finished(home, "wine-again", epochs=5)
     with Driver(home, "wine", paused_at=3) as driver:
-        assert driver.engine.next_assignment() is Idle.OVER
+        assert driver.engine.next_assignment() is Idle.FINISHED
         driver.stop()
     assert (row_of(home).state, row_of(home).checkpoint_epoch) == ("paused", None), "the other has epochs 4 and 5"
     with promoted(home) as driver:
-        leg = driver.engine.next_assignment()
-        assert isinstance(leg, Assignment) and leg.known_epochs == 5
+        assignment = driver.engine.next_assignment()
+        assert isinstance(assignment, Assignment) and assignment.known_epochs == 5
         assert complete_epochs(driver.folder()) == [4, 5]
         assert row_of(home).checkpoint_epoch is None, "it runs"
-        driver.train(leg, begin=5)
+        driver.train(assignment, begin=5)
         driver.engine.finish()
     row = row_of(home)
     assert (row.state, row.epochs_trained, row.checkpoint_epoch) == ("done", 9, 9)
@@ -211,7 +211,7 @@ def test_two_epochs_of_the_lender_count_only_up_to_the_rung_where_the_trial_paus
         driver.train(driver.engine.next_assignment())
         driver.stop()
     with Driver(home, "wine", paused_at=3) as driver:
-        assert driver.engine.next_assignment() is Idle.OVER
+        assert driver.engine.next_assignment() is Idle.FINISHED
         driver.stop()
     row = row_of(home)
     assert (row.state, row.epochs_trained, row.checkpoint_epoch) == ("paused", 3, 3)
@@ -227,10 +227,10 @@ def test_the_epochs_of_another_training_are_not_those_that_come_next(home: Path)
     paused(home)
     finished(home, "wine-again", losses={epoch: loss + 0.01 for epoch, loss in LOSSES.items()})
     with promoted(home) as driver:
-        leg = driver.engine.next_assignment()
-        assert isinstance(leg, Assignment) and leg.known_epochs == 3
+        assignment = driver.engine.next_assignment()
+        assert isinstance(assignment, Assignment) and assignment.known_epochs == 3
         assert complete_epochs(driver.folder()) == [2, 3]
-        driver.train(leg, begin=3)
+        driver.train(assignment, begin=3)
         driver.engine.finish()
     assert row_of(home).reused_from is None
 
@@ -255,8 +255,8 @@ def test_a_trial_that_goes_on_with_other_code_is_the_equal_of_none(home: Path):
     assert row_of(home).fingerprint is None
     for code in (CODE, changed):
         with Driver(home, f"later-{code['train.py']}", code=code) as driver:
-            leg = driver.engine.next_assignment()
-            assert isinstance(leg, Assignment) and leg.known_epochs == 0, "nothing is reused"
+            assignment = driver.engine.next_assignment()
+            assert isinstance(assignment, Assignment) and assignment.known_epochs == 0, "nothing is reused"
             driver.stop()
 
 
@@ -265,7 +265,7 @@ def test_one_that_is_answered_with_the_code_that_it_began_with_stays_what_it_is(
     finished(home, "wine-again")
     before = row_of(home).fingerprint
     with promoted(home, code={"train.py": "2"}) as driver:
-        assert driver.engine.next_assignment() is Idle.OVER
+        assert driver.engine.next_assignment() is Idle.FINISHED
         driver.engine.finish()
     assert (row_of(home).state, row_of(home).fingerprint) == ("done", before)
 
@@ -283,7 +283,7 @@ def test_one_that_has_no_epoch_yet_is_a_trial_of_the_code_that_trains_it(home: P
         ).fingerprint({"x": 0.01})
     row = row_of(home)
     with Driver(home, "other", code=changed) as driver:
-        assert driver.engine.next_assignment() is Idle.OVER, "it answers"
+        assert driver.engine.next_assignment() is Idle.FINISHED, "it answers"
         driver.engine.finish()
     assert row.code_hash == row_of(home, "other").code_hash
 
@@ -318,7 +318,7 @@ def test_a_checkpoint_whose_epoch_was_never_told_is_gone_before_the_trial_goes_o
     write_checkpoint(checkpoint_dir(home / "wine", 1), 4)
     finished(home, "wine-again")
     with promoted(home) as driver:
-        assert driver.engine.next_assignment() is Idle.OVER
+        assert driver.engine.next_assignment() is Idle.FINISHED
         driver.engine.finish()
     folder = checkpoint_dir(home / "wine", 1)
     assert complete_epochs(folder) == [8, 9]
@@ -340,7 +340,7 @@ def test_a_row_that_names_what_is_gone_is_corrected_when_the_sweep_goes_on(home:
     best = Results(home, "wine").best
     assert best is not None and best.checkpoint is None
     with Driver(home, "wine") as driver:
-        assert driver.engine.next_assignment() is Idle.OVER
+        assert driver.engine.next_assignment() is Idle.FINISHED
         driver.engine.finish()
     assert row_of(home).checkpoint_epoch == 8
     with Ledger(home) as ledger:

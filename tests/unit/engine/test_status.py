@@ -24,16 +24,16 @@ from tests.support.curves import SPEC
 def test_the_weightiest_reason_is_told_and_counts_from_its_beginning():
     now = [10.0]
     waiting = IdleReasons(lambda: now[0])
-    assert waiting.now is None
-    waiting.tell("engine", "rung", "2 are paused")
+    assert waiting.current is None
+    waiting.set("engine", "rung", "2 are paused")
     now[0] = 20.0
-    waiting.tell("engine", "rung", "1 is paused")
-    assert waiting.now is not None
-    assert (waiting.now.words, waiting.now.since) == ("1 is paused", 10.0)
-    waiting.tell("room", "disk", "disk full")
-    assert (waiting.now.kind, waiting.now.since) == ("disk", 20.0)
-    waiting.over("room")
-    assert waiting.now.kind == "rung"
+    waiting.set("engine", "rung", "1 is paused")
+    assert waiting.current is not None
+    assert (waiting.current.words, waiting.current.since) == ("1 is paused", 10.0)
+    waiting.set("room", "disk", "disk full")
+    assert (waiting.current.kind, waiting.current.since) == ("disk", 20.0)
+    waiting.clear("room")
+    assert waiting.current.kind == "rung"
 
 
 def engine_of(ledger: Ledger, **limits: int) -> Engine:
@@ -50,7 +50,7 @@ def report(engine: Engine, number: int, epoch: int) -> None:
 
 
 def kind_of(engine: Engine) -> str | None:
-    return None if engine.waiting.now is None else engine.waiting.now.kind
+    return None if engine.idle_reasons.current is None else engine.idle_reasons.current.kind
 
 
 def test_an_engine_with_all_slots_at_work_waits_for_nothing(home: Path):
@@ -68,12 +68,12 @@ def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home
         engine.concurrent = 4
         for _ in range(3):
             engine.next_assignment()
-        assert engine.waiting.now is not None
-        assert engine.waiting.now.words == "all 2 trials have begun, 2 still run"
+        assert engine.idle_reasons.current is not None
+        assert engine.idle_reasons.current.words == "all 2 trials have begun, 2 still run"
         report(engine, 1, 1)
         engine.next_assignment()
         assert kind_of(engine) == "rung"
-        assert "1 are paused at rungs until the 1 that run have reported" in engine.waiting.now.words
+        assert "1 are paused at rungs until the 1 that run have reported" in engine.idle_reasons.current.words
 
 
 def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
@@ -92,8 +92,8 @@ def test_an_engine_that_was_told_to_stop_says_why(home: Path):
         engine = engine_of(ledger, trials=2)
         engine.next_assignment()
         engine.stop("interrupted", "SIGTERM was received")
-        assert engine.waiting.now is not None
-        assert engine.waiting.now.words == "the sweep ends: SIGTERM was received"
+        assert engine.idle_reasons.current is not None
+        assert engine.idle_reasons.current.words == "the sweep ends: SIGTERM was received"
 
 
 def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
@@ -130,24 +130,24 @@ def test_a_trial_that_another_sweep_trains_is_what_a_free_slot_waits_for(home: P
         engine = Engine(
             sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, memory=memory
         )
-        assert engine.next_assignment() is Idle.WAIT
-        assert engine.waiting.now is not None
-        assert engine.waiting.now.kind == "elsewhere"
-        assert engine.waiting.now.words == "trial 1 waits for another sweep, which trains the same now"
+        assert engine.next_assignment() is Idle.NOT_NOW
+        assert engine.idle_reasons.current is not None
+        assert engine.idle_reasons.current.kind == "elsewhere"
+        assert engine.idle_reasons.current.words == "trial 1 waits for another sweep, which trains the same now"
 
 
 def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     waiting = IdleReasons()
-    room = DiskGuard(tmp_path, say=lambda text: None, give_up=lambda: False, waiting=waiting)
+    room = DiskGuard(tmp_path, say=lambda text: None, give_up=lambda: False, idle_reasons=waiting)
     monkeypatch.setattr(room, "_free", lambda: 14 * MIB)
     assert not room.allows_start()
-    assert waiting.now is not None
-    assert (waiting.now.kind, waiting.now.words) == (
+    assert waiting.current is not None
+    assert (waiting.current.kind, waiting.current.words) == (
         "disk", f"disk full: 50 MiB short in {tmp_path}; no trial begins until there is room",
     )  # fmt: skip
     monkeypatch.setattr(room, "_free", lambda: 1000 * MIB)
     assert room.allows_start()
-    assert waiting.now is None
+    assert waiting.current is None
 
 
 def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_free():
@@ -158,17 +158,17 @@ def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_fr
     places = PendingPlacements(waiting, request, is_ours=False, **asked)
     places.wanted("a", 3)
     places.tick()
-    assert waiting.now is None, "a moment is nothing to speak of"
+    assert waiting.current is None, "a moment is nothing to speak of"
     now[0] = 2.0
     places.tick()
-    assert waiting.now is not None
-    assert waiting.now.words == (
+    assert waiting.current is not None
+    assert waiting.current.words == (
         "trial 3 waits for a place in Ray: asks for 2 x 2 CPU + 0.5 GPU, free on all nodes together 1 CPU + 0 GPU"
     )
     now[0], growth[0] = 12.0, Growth(starting={"gpu_4": 1}, refused={"spot": "no capacity"})
     places.tick()
-    assert waiting.now is not None
-    assert waiting.now.words.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
+    assert waiting.current is not None
+    assert waiting.current.words.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
     places.found("a")
     places.tick()
-    assert waiting.now is None
+    assert waiting.current is None

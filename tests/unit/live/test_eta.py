@@ -50,7 +50,7 @@ def test_the_guess_is_right_within_a_factor(home: Path, rule: str):
 
 
 def trial(number: int, epochs: int, state: str) -> Trial:
-    return Trial(number=number, point={}, row=number, epochs=epochs, state=state, past_s=2.0 * epochs)  # type: ignore[arg-type]
+    return Trial(number=number, point={}, ledger_id=number, epochs=epochs, state=state, past_s=2.0 * epochs)  # type: ignore[arg-type]
 
 
 def left(trials: list[Trial], **keys: Any) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
-from hpsearch.engine.status import Wait
+from hpsearch.engine.status import IdleReason
 from hpsearch.engine.trial import Trial
 from hpsearch.live.cells import scale_of, sparkline
 from hpsearch.live.frame import Beside, frame
@@ -40,7 +40,7 @@ def trial(number: int, *values: float, state: str = "running", **point: object) 
     return Trial(
         number=number,
         point={"net.lr": number / 8.1, "note": "[red]a[/red]", "same": 1, **point},
-        row=number,
+        ledger_id=number,
         state=state,
         epochs=len(values),
         losses=losses,
@@ -49,7 +49,7 @@ def trial(number: int, *values: float, state: str = "running", **point: object) 
     )  # type: ignore[arg-type]
 
 
-def standing_of(*trials: Trial, wait: Wait | None = None, sweep: Sweep = SWEEP) -> SweepProgress:
+def standing_of(*trials: Trial, wait: IdleReason | None = None, sweep: Sweep = SWEEP) -> SweepProgress:
     """A progress that has seen these trials; its clock of the day says 100."""
     numbered = {each.number: each for each in trials}
     outlook = DriverStatus(concurrent=2, wait=wait)
@@ -110,7 +110,7 @@ def test_the_picture_fits_the_screen(width: int, height: int):
     trials = [trial(number, *(0.1 * number / epoch for epoch in range(1, 30)), note="x" * 90) for number in range(60)]
     for each in trials[:40]:
         each.state = "done"
-    wait = Wait(kind="rung", words="w" * 300, since=40.0)
+    wait = IdleReason(kind="rung", words="w" * 300, since=40.0)
     lines = frame(standing_of(*trials, trial(99), wait=wait), width=width, height=height)
     assert len(lines) <= height
     assert all(len(line) <= width for line, _ in lines)
@@ -132,17 +132,17 @@ def test_running_trials_come_first_then_the_best_then_the_latest():
 
 
 def test_the_picture_says_why_no_trial_begins_and_for_how_long():
-    wait = Wait(kind="elsewhere", words="trial 7 waits for another sweep", since=30.0)
+    wait = IdleReason(kind="elsewhere", words="trial 7 waits for another sweep", since=30.0)
     assert "No trial begins: trial 7 waits for another sweep (for 1 min 10 s)" in text_of(standing_of(wait=wait))
 
 
 def test_a_wait_that_has_just_begun_has_no_length():
-    wait = Wait(kind="stopping", words="the sweep ends", since=99.9996)
+    wait = IdleReason(kind="stopping", words="the sweep ends", since=99.9996)
     assert text_of(standing_of(wait=wait)).splitlines()[1] == "No trial begins: the sweep ends"
 
 
 def test_a_search_method_that_thinks_for_an_instant_is_not_mentioned():
-    thinks = [Wait(kind="searcher", words="the search method thinks", since=since) for since in (99.9, 98.0)]
+    thinks = [IdleReason(kind="searcher", words="the search method thinks", since=since) for since in (99.9, 98.0)]
     assert [standing_of(wait=wait).wait for wait in thinks] == [None, thinks[1]]
 
 

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app, watching
-from hpsearch.engine.status import Wait
+from hpsearch.engine.status import IdleReason
 from hpsearch.ledger.store import Ledger
 from hpsearch.live.follower import LedgerFollower
 from hpsearch.live.frame import frame
@@ -35,11 +35,11 @@ from pathlib import Path
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.live.status_file import StatusFile
 from hpsearch.live.progress import DriverStatus
-from hpsearch.engine.status import Wait
+from hpsearch.engine.status import IdleReason
 
 folder = Path(sys.argv[1])
 with writer_lock(folder, "curves"):
-    wait = Wait(kind="place", words="trial 34 waits for a place in Ray", since=time.time() - 5)
+    wait = IdleReason(kind="place", words="trial 34 waits for a place in Ray", since=time.time() - 5)
     StatusFile(folder).tell(DriverStatus(concurrent=4, wait=wait, time_left_s=3600.0))
     print("ready", flush=True)
     sys.stdin.read()
@@ -214,7 +214,7 @@ def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
     written = (tmp_path / "live.json").stat().st_ino
     notices.tell(DriverStatus(concurrent=1))
     assert (tmp_path / "live.json").stat().st_ino == written
-    notices.tell(DriverStatus(concurrent=1, wait=Wait(kind="disk", words="full", since=0.0)))
+    notices.tell(DriverStatus(concurrent=1, wait=IdleReason(kind="disk", words="full", since=0.0)))
     assert (tmp_path / "live.json").stat().st_ino != written
     notices.remove()
     assert not list(tmp_path.iterdir())

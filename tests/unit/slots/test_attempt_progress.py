@@ -12,7 +12,7 @@ from hpsearch.slots.protocol import Assignment, Ended, Failed, Peaks, Report, Un
 from hpsearch.slots.trial_log import LOG_TAIL_BYTES
 
 
-def leg_of(trials_dir: Path, *, time_left_s: float | None = None) -> AttemptProgress:
+def progress_of(trials_dir: Path, *, time_left_s: float | None = None) -> AttemptProgress:
     config = {"x": 1}
     return AttemptProgress(
         Assignment(number=7, attempt=2, config=config, seed=0, max_epochs=9, time_left_s=time_left_s), trials_dir
@@ -22,60 +22,60 @@ def leg_of(trials_dir: Path, *, time_left_s: float | None = None) -> AttemptProg
 def test_what_an_earlier_attempt_printed_is_no_evidence(tmp_path):
     (tmp_path / "0007").mkdir()
     (tmp_path / "0007" / "log.txt").write_text("Killed\n")
-    leg = leg_of(tmp_path)
-    assert leg.log_tail() == ""
-    leg.say("the ranks are replaced")
-    assert leg.log_tail() == "hpsearch: the ranks are replaced\n"
+    progress = progress_of(tmp_path)
+    assert progress.log_tail() == ""
+    progress.say("the ranks are replaced")
+    assert progress.log_tail() == "hpsearch: the ranks are replaced\n"
 
 
 def test_of_a_long_log_only_the_end_is_read(tmp_path):
-    leg = leg_of(tmp_path)
-    leg.say("x" * 2 * LOG_TAIL_BYTES)
-    assert len(leg.log_tail()) == LOG_TAIL_BYTES
+    progress = progress_of(tmp_path)
+    progress.say("x" * 2 * LOG_TAIL_BYTES)
+    assert len(progress.log_tail()) == LOG_TAIL_BYTES
 
 
 def test_a_log_that_cannot_be_written_or_read_loses_no_trial(tmp_path):
     (tmp_path / "0007").write_text("a file where the folder should be")
-    leg = leg_of(tmp_path)
-    leg.say("lost")
-    assert leg.log_tail() == ""
+    progress = progress_of(tmp_path)
+    progress.say("lost")
+    assert progress.log_tail() == ""
 
 
 def test_ranks_share_a_checkpoint_when_the_last_of_them_has_it(tmp_path):
-    leg = leg_of(tmp_path)
-    leg.elapsed_s = 2.5
-    leg.take_note([Reply(checkpoint_epoch=3, gpu_gib=1.0, host_gib=2.0), Reply(checkpoint_epoch=2, gpu_gib=1.5)])
+    progress = progress_of(tmp_path)
+    progress.elapsed_s = 2.5
+    progress.take_note([Reply(checkpoint_epoch=3, gpu_gib=1.0, host_gib=2.0), Reply(checkpoint_epoch=2, gpu_gib=1.5)])
     facts = {"elapsed_s": 2.5, "checkpoint_epoch": 2, "peaks": Peaks(gpu_gib=1.5, host_gib=2.0)}
-    assert leg.with_facts(Ended(elapsed_s=0.0)) == Ended(**facts)
-    assert leg.with_facts(Report(epoch=3, metrics={"m": 1.0}, elapsed_s=0.0)) == Report(
+    assert progress.with_facts(Ended(elapsed_s=0.0)) == Ended(**facts)
+    assert progress.with_facts(Report(epoch=3, metrics={"m": 1.0}, elapsed_s=0.0)) == Report(
         epoch=3, metrics={"m": 1.0}, **facts
     )
 
 
 def test_a_failure_tells_the_time_and_the_memory_but_no_checkpoint(tmp_path):
-    leg = leg_of(tmp_path)
-    leg.elapsed_s = 1.0
-    leg.take_note([Reply(checkpoint_epoch=1)])
-    assert leg.with_facts(Failed(cause="killed", evidence="gone")) == Failed(
+    progress = progress_of(tmp_path)
+    progress.elapsed_s = 1.0
+    progress.take_note([Reply(checkpoint_epoch=1)])
+    assert progress.with_facts(Failed(cause="killed", evidence="gone")) == Failed(
         cause="killed", evidence="gone", elapsed_s=1.0
     )
-    assert leg.with_facts(Unusable(evidence="no such module")) == Unusable(evidence="no such module")
+    assert progress.with_facts(Unusable(evidence="no such module")) == Unusable(evidence="no such module")
 
 
 @pytest.mark.parametrize(("limit", "left"), [(None, None), (10.0, 7.0), (2.0, 0.0)])
 def test_the_time_left_counts_down_to_nothing(tmp_path, limit, left):
-    leg = leg_of(tmp_path, time_left_s=limit)
-    leg.elapsed_s = 3.0
-    assert leg.time_left_s == left
+    progress = progress_of(tmp_path, time_left_s=limit)
+    progress.elapsed_s = 3.0
+    assert progress.time_left_s == left
 
 
 def test_checkpoints_that_nobody_asked_for_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("hpsearch.slots.attempt_progress.time.monotonic", lambda: now[0])
-    leg = leg_of(tmp_path)
-    assert leg.is_to_save, "the first costs nothing that is known"
-    leg.take_note([Reply(checkpoint_epoch=1, save_s=1.0)])
+    progress = progress_of(tmp_path)
+    assert progress.is_to_save, "the first costs nothing that is known"
+    progress.take_note([Reply(checkpoint_epoch=1, save_s=1.0)])
     now[0] += 19.0
-    assert not leg.is_to_save
+    assert not progress.is_to_save
     now[0] += 1.0
-    assert leg.is_to_save
+    assert progress.is_to_save

@@ -1,4 +1,4 @@
-"""A slot between two legs: whatever a rank answers, it takes the next one."""
+"""A slot between two assignments: whatever a rank answers, it takes the next one."""
 
 from __future__ import annotations
 
