@@ -24,6 +24,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.taskset import data_dir
+from hpsearch.api.results import Results
 from hpsearch.driver.driver import Run
 from hpsearch.driver.session import Session
 from hpsearch.engine.engine import Engine
@@ -86,8 +87,8 @@ def losses_of(table: Table, home: Path, name: str, *, trials: int, **keys: Any) 
     }  # fmt: skip
     with patch.object(Session, "run", lambda session: play(session._engine, table)):
         run = Run(sweep=Sweep.from_dict(tree), home=home, function=lookup, show="none")
-        results, _ = run.start()
-    rows = results.trials
+        run.start()
+    rows = Results(home, name).trials
     names = list(WIDE)
     return [(json.dumps([str(row[name]) for name in names]), row["best_loss"]) for _, row in rows.iterrows()]
 

@@ -26,6 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hpsearch.api.results import Results
 from hpsearch.cluster.connect import ray_settings
 from hpsearch.driver.driver import Run
 from hpsearch.spec.sweep import Sweep
@@ -102,7 +103,7 @@ def sweep_ms(folder: Path, *, isolation: str, trials: int, slots: int, workers: 
     """Milliseconds a trial of a sweep."""
     (folder / "trivial.py").write_text(TRIVIAL)
     tree = {
-        "name": f"{isolation}-{slots}-{workers}",
+        "name": (name := f"{isolation}-{slots}-{workers}"),
         "trainable": f"{folder / 'trivial.py'}:train",
         "metric": {"name": "loss", "goal": "minimize"},
         "parameters": {"x": {"min": 0.0, "max": 1.0}},
@@ -111,7 +112,8 @@ def sweep_ms(folder: Path, *, isolation: str, trials: int, slots: int, workers: 
         "isolation": isolation,
     }
     home = folder / f"sweeps-{tree['name']}"  # of its own: no trial is answered from another sweep
-    results, exit_code = Run(sweep=Sweep.from_dict(tree), home=home, spec_dir=folder, show="none").start()
+    exit_code = Run(sweep=Sweep.from_dict(tree), home=home, spec_dir=folder, show="none").start()
+    results = Results(home, name)
     assert exit_code == 0 and len(results.trials) == trials
     return between_starts_ms([datetime.fromisoformat(text).timestamp() for text in results.trials["started_at"]])
 

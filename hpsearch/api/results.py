@@ -219,18 +219,24 @@ class Results:
             SpecError: The sweep was given a function, and none is given now.
             SweepInUse: Another process runs it.
         """
-        from hpsearch.api import run as entry
+        from hpsearch.driver.request import StoredSweep, given, make_run
 
-        return entry.resume(self.name, trials=trials, function=function, home=self.home, retry_failed=retry_failed)[0]
+        run = make_run(
+            StoredSweep(self.name),
+            function,
+            overrides=given(limits=given(trials=trials)),
+            home=self.home,
+            retry_failed=retry_failed,
+        )
+        run.start()
+        return Results(run.home, run.sweep.name)
 
     def write(self) -> None:
         """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder."""
-        from hpsearch.results import tables
+        from hpsearch.results.tables import write_tables
 
-        folder, trials = self.folder, self.trials
-        tables.write_csv(trials, folder / "trials.csv")
-        tables.write_parquet(trials, folder / "trials.parquet")
-        tables.write_parquet(self.history, folder / "history.parquet")
+        sweep, trials = self._read()
+        write_tables(sweep, trials, self._reports(), home=self.home)
 
     def __repr__(self) -> str:
         return f"<Results {self._headline(*self._read())}>"

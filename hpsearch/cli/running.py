@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_lines, print_rows
+
+if TYPE_CHECKING:
+    from hpsearch.driver.driver import Run
 
 END_ROWS = 10
 """Trials that a sweep prints at its end."""
@@ -62,8 +65,7 @@ def sweep(
         accept_changes=accept_changes,
         show="lines",
     )
-    results, exit_code = run.start()
-    _leave(results.home, results.name, exit_code)
+    _run(run)
 
 
 @app.command(epilog="Example: hpsearch resume resnet -n 40")
@@ -79,21 +81,27 @@ def resume(
     home: Home = None,
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
-    from hpsearch.api import run as entry
+    from hpsearch.driver.request import StoredSweep, given, make_run
     from hpsearch.paths import home_dir
 
     if rebuild:
         _rebuild(home_dir(home))
-    results, exit_code = entry.resume(
-        name,
-        trials=trials,
-        address=address,
+    run = make_run(
+        StoredSweep(name),
+        overrides=given(limits=given(trials=trials), ray=given(address=address)),
         home=home,
         accept_changes=accept_changes,
         retry_failed=retry_failed,
         show="lines",
     )
-    _leave(results.home, results.name, exit_code)
+    _run(run)
+
+
+def _run(run: Run) -> NoReturn:
+    """Run a sweep to its end and leave with its exit code."""
+    exit_code = run.start()
+    assert run.sweep.name is not None
+    _leave(run.home, run.sweep.name, exit_code)
 
 
 def _rebuild(home: Path) -> None:

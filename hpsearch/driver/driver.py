@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.api.results import Results
 from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished
 from hpsearch.driver.console_log import quiet
 from hpsearch.driver.session import Session, Show
@@ -66,12 +65,12 @@ class Run:
     num_gpus: int | None = None
     """GPUs that a local Ray believes in; None for the real ones. For tests."""
 
-    def start(self) -> tuple[Results, int]:
+    def start(self) -> int:
         """Run the sweep to its end; one that is in the ledger goes on, without Ray if nothing is left to do.
 
         Returns:
-            The results, and the exit code: 0 at least one trial succeeded, 1 none did or the sweep gave up, 130 and 143
-            it was interrupted.
+            The exit code: 0 at least one trial succeeded, 1 none did or the sweep gave up, 130 (SIGINT) and 143
+            (SIGTERM) it was interrupted. What it found is in the ledger, and in tables and a report beside it.
 
         Raises:
             SpecError: The trainable can't be imported, or the request can never be met.
@@ -101,10 +100,9 @@ class Run:
                     known=known,
                 )
                 exit_code = held.go_on()
-                results = Results(self.home, name)
                 if not are_up_to_date(folder):
-                    _write(results, ledger)
-                return results, _exit_code(ledger, name) if exit_code is None else exit_code
+                    _write_results(ledger, name)
+                return _exit_code(ledger, name) if exit_code is None else exit_code
 
     def _continuing(self, known: SweepRecord) -> Run:
         return replace(self, sweep=self.sweep.continuing(Sweep.from_stored(known.spec)))
@@ -284,14 +282,30 @@ class _Held:
             engine.finish()
 
 
-def _write(results: Results, ledger: Ledger) -> None:
-    """Write tables and report; that they can't be written is no reason to lose the rest: the ledger has it all."""
-    for what, write in (("tables were", results.write), ("report was", results.report)):
+def _write_results(ledger: Ledger, name: str) -> None:
+    """Write tables and report; if that fails the sweep is not lost, since the ledger has all of it."""
+    for what, write in (("tables were", _write_tables), ("report was", _write_report)):
         try:
-            write()
+            write(ledger.home, name)
         except Exception as error:
-            warnings.warn(f"'{results.name}': the {what} not written: {in_short(error)}", stacklevel=3)
-            ledger.add_note(ledger.sweep(results.name), f"the {what} not written: {in_short(error)}")
+            warnings.warn(f"'{name}': the {what} not written: {in_short(error)}", stacklevel=3)
+            ledger.add_note(ledger.sweep(name), f"the {what} not written: {in_short(error)}")
+
+
+def _write_tables(home: Path, name: str) -> None:
+    from hpsearch.results.analysis.findings import read_findings
+    from hpsearch.results.tables import write_tables
+
+    found = read_findings(home, name)
+    write_tables(found.sweep, found.trials, found.reports, home=home)
+
+
+def _write_report(home: Path, name: str) -> None:
+    from hpsearch.results.analysis.findings import read_findings
+    from hpsearch.results.report.write import write_report
+
+    found = read_findings(home, name)
+    write_report(found, home / found.sweep.folder / "report.html")
 
 
 def _exit_code(ledger: Ledger, name: str) -> int:

@@ -65,6 +65,20 @@ def _frame(rows: Sequence[r.Row], columns: tuple[c.Column, ...]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
 
+def write_tables(
+    sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], *, home: Path
+) -> None:
+    """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder.
+
+    Raises:
+        LedgerError: A file can't be written.
+    """
+    folder, frame = home / sweep.folder, trials_frame(sweep, trials, home=home)
+    write_csv(frame, folder / "trials.csv")
+    write_parquet(frame, folder / "trials.parquet")
+    write_parquet(history_frame(reports), folder / "history.parquet")
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a CSV that a spreadsheet or a terminal shows without running anything in it; replaces the file in one step.
 

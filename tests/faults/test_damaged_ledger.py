@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.api.run import resume
 from hpsearch.cli import app
+from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.errors import LedgerError
 from tests.faults.checker import Row, Watch
 from tests.support.real import ROOT
@@ -78,7 +78,7 @@ def test_a_cut_ledger_is_refused_with_what_to_do_and_stays_as_it_is(finished):
 def test_an_empty_ledger_is_damaged_and_not_new(finished):
     (finished.home / "ledger.db").write_bytes(b"")
     with pytest.raises(LedgerError, match="damaged"):
-        resume(home=finished.home)
+        make_run(StoredSweep(), overrides={}, home=finished.home).start()
 
 
 def test_a_rebuilt_ledger_has_every_number_of_the_old_one(finished):
@@ -123,14 +123,14 @@ def test_a_lost_write_ahead_log_is_noticed(killed, lives, tmp_path):
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), "SQLite itself sees nothing"
     assert killed.rows() != whole
     with pytest.raises(LedgerError, match="the ledger is damaged: sweep 'victim'"):
-        resume(home=killed.home)
+        make_run(StoredSweep(), overrides={}, home=killed.home).start()
 
 
 def test_a_flipped_digit_is_noticed_when_the_sweep_goes_on(finished):
     with closing(sqlite3.connect(finished.home / "ledger.db")) as connection, connection:
         connection.execute("UPDATE reports SET metrics = replace(metrics, '5', '6') WHERE id = 9")
     with pytest.raises(LedgerError, match="is missing or another one"):
-        resume(home=finished.home)
+        make_run(StoredSweep(), overrides={}, home=finished.home).start()
 
 
 def test_no_flip_at_a_random_place_changes_a_table_unnoticed(lives, tmp_path):
@@ -140,7 +140,7 @@ def test_no_flip_at_a_random_place_changes_a_table_unnoticed(lives, tmp_path):
         before, path = everything(watch), watch.home / "ledger.db"
         flip(path, dice.randrange(path.stat().st_size), dice.randrange(8))
         try:
-            resume(home=watch.home)
+            make_run(StoredSweep(), overrides={}, home=watch.home).start()
         except Exception:
             noticed += 1
             continue

@@ -79,10 +79,10 @@ def run_sweep(
         **keys,
     }
     try:
-        results, exit_code = Run(sweep=Sweep.from_dict(tree), home=home, show="none").start()
+        exit_code = Run(sweep=Sweep.from_dict(tree), home=home, show="none").start()
     except HpsearchError as error:
         return Outcome(None, error.exit_code, error)
-    return Outcome(results, exit_code, None)
+    return Outcome(Results(home, tree["name"]), exit_code, None)
 
 
 @pytest.fixture

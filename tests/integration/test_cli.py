@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpsearch.api.run import resume
+from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.driver.session import Session
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.store import Ledger
@@ -253,7 +253,7 @@ def resumed_assignments(home: Path, count: int, monkeypatch: pytest.MonkeyPatch)
         engine.finish()
 
     monkeypatch.setattr(Session, "run", run)
-    resume(home=home, show="none")
+    make_run(StoredSweep(), overrides={}, home=home, show="none").start()
     return handed
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.api.results import Results
 from hpsearch.driver.driver import Run
 from hpsearch.spec.file import load_sweep
 
@@ -43,7 +44,8 @@ def test_a_wandb_sweep_runs_as_it_is(ray_session: None, tmp_path: Path, home: Pa
     (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT))
     (tmp_path / "sweep.yaml").write_text(textwrap.dedent(SPEC))
     sweep = load_sweep(tmp_path / "sweep.yaml", overrides=["resources.gpu=0", "limits.concurrent=1"])
-    results, exit_code = Run(sweep=sweep, home=home, spec_dir=tmp_path, show="none").start()
+    exit_code = Run(sweep=sweep, home=home, spec_dir=tmp_path, show="none").start()
+    results = Results(home, sweep.name)
     trials = results.trials.set_index("optimizer.name")
     assert exit_code == 0
     assert set(trials.loc["sgd", "state"]) <= {"done", "stopped"}

@@ -22,8 +22,8 @@ from unittest import mock
 
 import sqlalchemy as sa
 
-from hpsearch.api import run as entry
 from hpsearch.driver import driver
+from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.engine.disk import DiskGuard
 from hpsearch.engine.engine import Engine, Idle
 from hpsearch.ledger.store import Ledger
@@ -252,7 +252,7 @@ def warm_up(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.py").write_text(TRAINABLE)
-    with mock.patch.object(driver, "_write"):
+    with mock.patch.object(driver, "_write_results"):
         for method in ("optuna", "hyperopt"):
             _run(folder, Scenario(method=method, stopping="asha"), FailPoints(None), method)
 
@@ -263,7 +263,7 @@ def _run(folder: Path, scenario: Scenario, points: FailPoints, name: str, resume
     ledger = functools.partial(Ledger, clock=clock)
     with mock.patch.object(driver, "Session", session), mock.patch.object(driver, "Ledger", ledger):
         if resumes:
-            entry.resume(name, home=folder / "sweeps", show="none")
+            make_run(StoredSweep(name), overrides={}, home=folder / "sweeps", show="none").start()
             return
         sweep = Sweep.from_dict(scenario.tree(name))
         driver.Run(sweep=sweep, home=folder / "sweeps", spec_dir=folder, show="none").start()

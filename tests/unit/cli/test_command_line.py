@@ -30,7 +30,7 @@ def test_a_signal_before_the_first_trial_is_told_in_words_and_by_its_exit_code(c
     def interrupted(*words: object, **more: object) -> None:
         raise Interrupted(code)
 
-    monkeypatch.setattr("hpsearch.api.run.resume", interrupted)
+    monkeypatch.setattr("hpsearch.driver.request.make_run", interrupted)
     result = CliRunner().invoke(app, ["resume"])
     assert (result.exit_code, result.stderr) == (code, "Interrupted before a trial began.\n")
 

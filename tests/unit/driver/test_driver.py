@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import hpsearch
-from hpsearch.api.run import resume
 from hpsearch.driver.compatibility import check_compatible
 from hpsearch.driver.driver import Run
+from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.engine.replay import uncollected
 from hpsearch.errors import Interrupted, SpecError, SweepExists, SweepInUse
 from hpsearch.ledger.fingerprint import code_hash, code_of
@@ -62,6 +62,17 @@ def known(home: Path, tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
+def finished(run: Run) -> tuple[hpsearch.Results, int]:
+    """Run a sweep to its end; its results and exit code."""
+    exit_code = run.start()
+    return hpsearch.Results(run.home, run.sweep.name), exit_code
+
+
+def resume(name: str, home: Path) -> int:
+    """Resume a sweep of the ledger; its exit code."""
+    return make_run(StoredSweep(name), overrides={}, home=home, show="none").start()
+
+
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test here that starts a Ray has missed its point."""
@@ -69,14 +80,14 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_finished_sweep_comes_back_at_once(known):
-    results, exit_code = known().start()
+    results, exit_code = finished(known())
     assert exit_code == 0
     assert results.trials["best_loss"].tolist() == [1.0, 2.0]
     assert results.sweep.state == "done"
 
 
 def test_limits_may_change(known):
-    assert known(limits={"trials": 1, "epochs": 1, "retries": 5}).start()[1] == 0
+    assert known(limits={"trials": 1, "epochs": 1, "retries": 5}).start() == 0
 
 
 def began_before_isolation(home: Path) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def began_before_isolation(home: Path) -> dict[str, Any]:
 @pytest.mark.usefixtures("ctrl_c")
 def test_a_sweep_of_an_older_hpsearch_goes_on_in_slots(known, home):
     spec = began_before_isolation(home)
-    assert known().start()[1] == 0, "with nothing left to do"
+    assert known().start() == 0, "with nothing left to do"
     with pytest.raises(Interrupted):
         known(limits={"trials": 2, "epochs": 2}).start()
     with Ledger(home) as ledger:
@@ -113,7 +124,7 @@ def test_resume_goes_on_in_slots_where_the_ledger_knows_no_isolation(home):
         ledger.update_trial(ledger.trials(record)[1].id, state="interrupted")
         ledger.end_sweep(record, "interrupted")
     with pytest.raises(Interrupted):
-        resume("known", home=home)
+        resume("known", home)
     with Ledger(home) as ledger:
         assert ledger.sweep("known").spec["isolation"] == "slot"
 
@@ -122,7 +133,7 @@ def test_resume_goes_on_in_slots_where_the_ledger_knows_no_isolation(home):
 def test_isolation_that_the_spec_sets_is_a_difference_as_any_other(known, home, isolation):
     began_before_isolation(home)
     if isolation == "slot":
-        assert known(isolation="slot").start()[1] == 0
+        assert known(isolation="slot").start() == 0
         return
     with pytest.raises(SweepExists, match="  isolation: 'slot' -> 'process'"):
         known(isolation="process").start()
@@ -147,7 +158,7 @@ def test_a_sweep_keeps_the_isolation_that_was_set_once(known, home):
         record = ledger.sweep("known")
         ledger.reopen_sweep(record, {**record.spec, "isolation": "slot"}, code=record.code)
         ledger.end_sweep(record, "done")
-    assert known().start()[1] == 0
+    assert known().start() == 0
     with pytest.raises(SweepExists, match="  isolation: 'slot' -> 'process'"):
         known(isolation="process").start()
 
@@ -178,7 +189,7 @@ def test_changed_code_is_refused_by_name_unless_it_is_accepted(known, tmp_path):
     (tmp_path / "train.py").write_text("def train(config):\n    yield {'loss': 2 * config['x']}\n")
     with pytest.raises(SweepExists, match=r"train\.py changed.*--accept-changes"):
         known().start()
-    assert known(accept_changes=True).start()[1] == 0
+    assert known(accept_changes=True).start() == 0
 
 
 def test_a_sweep_has_one_writer_and_the_second_is_told_who(known, home):
@@ -186,7 +197,7 @@ def test_a_sweep_has_one_writer_and_the_second_is_told_who(known, home):
     with writer_lock(home / "known", "known"), pytest.raises(SweepInUse) as caught:
         known().start()
     assert f"pid {os.getpid()}" in str(caught.value) and caught.value.exit_code == 6
-    assert known().start()[1] == 0, "the lock is gone with its holder"
+    assert known().start() == 0, "the lock is gone with its holder"
 
 
 def test_files_that_the_ledger_does_not_know_are_not_taken_for_checkpoints(known, home):
@@ -202,7 +213,7 @@ def test_a_second_sweep_that_the_ledger_can_answer_needs_no_ray(known, home):
         memory = TrialCache(ledger, known().sweep, record, code=code)
         for trial in ledger.trials(record):
             ledger.update_trial(trial.id, fingerprint=memory.fingerprint(dict(trial.point)))
-    results, exit_code = known(name="second").start()
+    results, exit_code = finished(known(name="second"))
     assert exit_code == 0
     assert results.trials["state"].tolist() == ["reused", "reused"]
     assert sorted(results.trials["reused_from"]) == ["known/1", "known/2"]
@@ -250,8 +261,8 @@ def test_resume_without_a_function_says_what_to_do(known, home):
     with Ledger(home) as ledger:
         ledger.add_sweep("from-python", Sweep.from_dict(tree).to_dict())
     with pytest.raises(SpecError, match=r"from-python\.trainable: its trainable is a function"):
-        resume("from-python", home=home)
-    assert resume("known", home=home)[1] == 0
+        resume("from-python", home)
+    assert resume("known", home) == 0
 
 
 @pytest.mark.parametrize(
@@ -290,9 +301,9 @@ def test_the_name_of_the_ledger_is_not_a_sweeps_name(known):
 
 
 def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
-    monkeypatch.setattr("hpsearch.api.results.Results.write", lambda self: 1 / 0)
+    monkeypatch.setattr("hpsearch.results.tables.write_tables", lambda *args, **kwargs: 1 / 0)
     with pytest.warns(UserWarning, match="'known': the tables were not written: ZeroDivisionError"):
-        results, exit_code = known().start()
+        results, exit_code = finished(known())
     assert exit_code == 0 and len(results.trials) == 2
     assert results.sweep.reason == "the tables were not written: ZeroDivisionError: division by zero"
 
@@ -300,21 +311,21 @@ def test_tables_that_cannot_be_written_cost_nothing_else(known, monkeypatch):
 def test_a_report_that_cannot_be_written_costs_nothing_else(known, monkeypatch):
     monkeypatch.setattr("hpsearch.results.report.write.report_html", lambda *args, **kwargs: 1 / 0)
     with pytest.warns(UserWarning, match="'known': the report was not written: ZeroDivisionError"):
-        results, exit_code = known().start()
+        results, exit_code = finished(known())
     assert exit_code == 0
     assert (results.folder / "trials.csv").exists()
     assert results.sweep.reason == "the report was not written: ZeroDivisionError: division by zero"
 
 
 def test_a_sweep_leaves_its_report_and_notes_what_it_ran_with(known):
-    results, _ = known(limits={"trials": 5, "epochs": 1}).start()
+    results, _ = finished(known(limits={"trials": 5, "epochs": 1}))
     assert (results.folder / "report.html").stat().st_size > 4_000_000
     (run,) = read_provenance(results.folder)
     assert f"hpsearch {hpsearch.__version__}" in run["packages"]
 
 
 def test_more_trials_of_an_exhausted_space_are_answered_in_words(known):
-    results, exit_code = known(limits={"trials": 5, "epochs": 1}).start()
+    results, exit_code = finished(known(limits={"trials": 5, "epochs": 1}))
     assert exit_code == 0 and len(results.trials) == 2
     assert results.sweep.reason == "every point of the space was tried: 2"
     assert "every point of the space was tried: 2" in repr(results)
@@ -323,7 +334,7 @@ def test_more_trials_of_an_exhausted_space_are_answered_in_words(known):
 def test_a_sweep_that_gave_up_after_its_last_trial_says_so_again(known, home: Path):
     with Ledger(home, create=True) as ledger:
         ledger.end_sweep(ledger.sweep("known"), "gave_up", "3 trials failed in the same way")
-    results, exit_code = known().start()
+    results, exit_code = finished(known())
     assert exit_code == 1
     assert results.sweep.reason == "3 trials failed in the same way"
 
@@ -409,7 +420,7 @@ def test_a_sweep_that_began_before_more_of_its_code_counted_goes_on(known, home,
         record = ledger.sweep("known")
         ledger.reopen_sweep(record, record.spec, code=code.former)
         ledger.end_sweep(record, "done")
-    assert known().start()[1] == 0
+    assert known().start() == 0
     (tmp_path / "train.py").write_text("import library_of_lib\nprint()\n" + (tmp_path / "train.py").read_text())
     with pytest.raises(SweepExists, match=r"train\.py changed"):
         known().start()
