@@ -24,8 +24,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHARED = ("tables.py", "simulator.py")
 OURS = (
-    *("engine.py", "lineup.py", "trial_run.py", "trial_events.py", "failures.py"),
-    *("exploring.py", "sweep.py", "space.py", "domains.py"),
+    *("engine/engine.py", "engine/queue.py", "engine/trial.py", "engine/outcomes.py", "engine/failure_policy.py"),
+    *("spec/sweep.py", "spec/rungs.py", "space/space.py", "space/domains.py"),
 )
 
 

@@ -19,8 +19,7 @@ from optuna.samplers import TPESampler
 from benchmarks.search.simulator import Contestant, Job
 from hpsearch import stopping
 from hpsearch.search import equal_fidelity as comparable
-from hpsearch.search import exploration as exploring
-from hpsearch.search import optuna_search
+from hpsearch.search import interleaving, optuna_search
 
 Change = Callable[[], AbstractContextManager[Any]]
 
@@ -54,7 +53,7 @@ class Changed(Contestant):
 
 def share(usual: float, *, leading: float | None = None) -> Change:
     """So many explore; and so many, if that is not the same, while what explores leads."""
-    return partial(patch.multiple, exploring, USUAL_SHARE=usual, LEADING_SHARE=usual if leading is None else leading)
+    return partial(patch.multiple, interleaving, USUAL_SHARE=usual, LEADING_SHARE=usual if leading is None else leading)
 
 
 def compared(num_trials: int) -> Change:

@@ -11,7 +11,6 @@ from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_co
 from hpsearch.errors import SpecError
 from hpsearch.space.space import Computed, Domain, Space
 from hpsearch.spec.sweep import DEFAULT_TRIALS, Sweep
-from hpsearch.stopping import make_stopping_rule
 from hpsearch.text import points_text
 
 WORTH_STOPPING = 9
@@ -118,7 +117,7 @@ def make_plan(
         raise SpecError(problems)
     space = sweep.space
     concurrent, reasons = _concurrent(sweep, request, cpus, gpus)
-    rungs = make_stopping_rule(sweep).rungs()
+    rungs = sweep.rungs
     return Plan(
         name=sweep.name,
         trainable=sweep.trainable,

@@ -92,7 +92,7 @@ class Engine:
         self._room: DiskGuard | None = None
         self._trials_dir = Path()
         self._policy = FailurePolicy(sweep.limits)
-        self._rule = FallbackRule(rule, otherwise=lambda: make_stopping_rule(sweep, is_random=searcher.is_random))
+        self._rule = FallbackRule(rule, fallback=lambda: make_stopping_rule(sweep, is_random=searcher.is_random))
         self._queue = TrialQueue(
             sweep=sweep,
             searcher=searcher,

@@ -2,7 +2,7 @@
 
 Of use are those of trials that run, wait, or may be tried again; of the best trials of the sweep; and of the best 1 in
 eta of each rung, the last epoch being one, since these go on should the sweep go further: of those that explore and of
-the others, where they are ranked apart (`search/exploration.py`). Where a checkpoint is gone, the trial's column
+the others, where they are ranked apart (`search/interleaving.py`). Where a checkpoint is gone, the trial's column
 `checkpoint` is empty, and should it go on after all it trains from 0.
 """
 
@@ -17,7 +17,7 @@ from typing import final
 from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.paths import checkpoint_dir
 from hpsearch.spec.sweep import Sweep
-from hpsearch.stopping import interleaves_random, make_stopping_rule
+from hpsearch.stopping import interleaves_random
 from hpsearch.stopping.rungs import IsRandom, never_random
 
 
@@ -35,7 +35,7 @@ class CheckpointRetention:
         """
         keep = sweep.limits.checkpoints
         self._folder, self._keeps_all = folder, keep == "all"
-        rungs = [*make_stopping_rule(sweep).rungs(), *([sweep.max_epochs] if sweep.max_epochs else [])]
+        rungs = [*sweep.rungs, *([sweep.max_epochs] if sweep.max_epochs else [])]
         self._apart = is_random if interleaves_random(sweep) else never_random
         eta = sweep.early_terminate.eta
         self._rungs = {

@@ -12,7 +12,7 @@ for each proposal and asked through its public methods, so nothing of a proposal
 
 Once a trial was stopped, points are drawn at random until trials are compared above the first rung: a model of such
 early losses is worse than none. From then on tpe proposes a part, and the others explore
-(`hpsearch/search/exploration.py`): the more, the less its proposals come to.
+(`hpsearch/search/interleaving.py`): the more, the less its proposals come to.
 
 Priors are told in the same way, before all trials. To cmaes, which learns from its own generations alone, they say
 where and how widely its first generation is drawn.
@@ -43,8 +43,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.search.coding import Codes, Coding, num_codes
 from hpsearch.search.equal_fidelity import FidelitySelector
-from hpsearch.search.exploration import shall_be_random
 from hpsearch.search.infeasible import InfeasibleBuffer
+from hpsearch.search.interleaving import shall_be_random
 from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space

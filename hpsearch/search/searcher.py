@@ -144,7 +144,7 @@ class Searcher(ABC):
     def is_random(self, number: int) -> bool:
         """Whether trial `number`, asked for or adopted before, tries what was drawn for it, not what a model wants.
 
-        It follows from the point, so that nobody has to remember it: `hpsearch/search/exploration.py`.
+        It follows from the point, so that nobody has to remember it: `hpsearch/search/interleaving.py`.
         """
         if number not in self._exploring:
             self._exploring[number] = self._is_drawn(number, self._points[number])

@@ -25,6 +25,7 @@ from hpsearch.space.space import Point, Space
 from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain
 from hpsearch.spec.dialects.translate import Translation, needs_map, translate
 from hpsearch.spec.parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
+from hpsearch.spec.rungs import rung_epochs
 from hpsearch.text import shown
 
 __all__ = ["DEFAULT_TRIALS", "SAMPLERS", "LoadedSpec", "Sweep", "check_spec"]
@@ -188,6 +189,14 @@ class Sweep(Part):
     def max_epochs(self) -> int | None:
         """Reports after which a trial is complete; None where the trainable decides."""
         return self.limits.epochs or self.early_terminate.max_iter
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which the stopping rule compares trials, rising; empty where it has no rungs."""
+        rule = self.early_terminate
+        if rule.type in ("none", "median"):
+            return ()
+        return rung_epochs(min_epochs=rule.min_iter, max_epochs=self.max_epochs, eta=rule.eta)
 
     @property
     def max_trials(self) -> int:

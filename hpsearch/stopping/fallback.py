@@ -1,4 +1,4 @@
-"""A stopping rule that may raise, and a sweep that goes on all the same: from then on nobody is stopped."""
+"""Rules that wrap another one: `SafeRule` for a rule that may raise, `FallbackRule` for one that may not be obeyed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ T = TypeVar("T")
 
 @final
 class SafeRule(StoppingRule):
-    """Another rule's decisions until it raises; then every trial goes on to its end, those that it paused too."""
+    """Decides as another rule does, until that one raises; from then on no trial is stopped, and paused ones resume.
+
+    So a defect in a rule costs a sweep its early stopping, not its results. `failure` says what was raised.
+    """
 
     def __init__(self, rule: StoppingRule) -> None:
+        """Wrap a rule, which has no report yet."""
         self._rule = rule
-        self._paused: dict[int, None] = {}
+        self._paused: dict[int, None] = {}  # trials in the order in which they were paused
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
-        """The rule's decision; goes on after it raised."""
+        """The rule's decision; CONTINUE after it raised."""
         self._paused.pop(number, None)
         if self.failure is not None:
             return Decision.CONTINUE
-        try:  # not by `_ask`: a restart comes by here with every report of the sweep
+        try:  # not by `_ask`: after a restart, every report of the sweep is replayed through here
             decision = self._rule.report(number, epoch, loss)
         except Exception as error:
             self._fail(error, f"at epoch {epoch} of trial {number}")
@@ -39,7 +43,7 @@ class SafeRule(StoppingRule):
         return self._ask(self._rule.rungs, (), "when it was asked for its rungs")
 
     def promote(self, *, at_end: bool = False) -> int | None:
-        """Whom the rule promotes; after it raised, everybody whom it paused, one after the other."""
+        """The rule's promotion; after it raised, each trial that it had paused, one with each call."""
         number = self._ask(lambda: self._rule.promote(at_end=at_end), None, "when it was asked for a promotion")
         if self.failure is not None:
             number = next(iter(self._paused), None)
@@ -47,13 +51,14 @@ class SafeRule(StoppingRule):
             self._paused.pop(number, None)
         return number
 
-    def _ask(self, question: Callable[[], T], otherwise: T, when: str) -> T:
+    def _ask(self, question: Callable[[], T], default: T, when: str) -> T:
+        """The rule's answer; the default if it raises now, or did before."""
         if self.failure is None:
             try:
                 return question()
             except Exception as error:
                 self._fail(error, when)
-        return otherwise
+        return default
 
     def _fail(self, error: Exception, when: str) -> None:
         traceback.print_exc()  # goes to the sweep's log
@@ -62,34 +67,37 @@ class SafeRule(StoppingRule):
 
 @final
 class FallbackRule(StoppingRule):
-    """Another rule's decisions, until a trial turns up that can't be paused: its state is not on disk."""
+    """Decides as a rule that pauses does, until a trial can't be paused; then as a rule that stops trials instead.
 
-    def __init__(self, rule: StoppingRule, *, otherwise: Callable[[], StoppingRule]) -> None:
+    A trial can't be paused if it has no checkpoint on disk. Both rules are wrapped in `SafeRule`.
+    """
+
+    def __init__(self, rule: StoppingRule, *, fallback: Callable[[], StoppingRule]) -> None:
         """Decide by `rule` for now.
 
         Args:
-            rule: Has heard nothing yet; may pause, and may raise.
-            otherwise: Makes the rule for the same sweep that stops trials instead.
+            rule: Has no report yet; may pause, and may raise.
+            fallback: Makes the rule, for the same sweep, that stops trials instead of pausing them.
         """
-        self._rule, self._otherwise = SafeRule(rule), otherwise
-        self._heard: list[tuple[int, int, float]] = []
+        self._rule, self._fallback = SafeRule(rule), fallback
+        self._reports: list[tuple[int, int, float]] = []
 
     @property
     def failure(self) -> str | None:  # type: ignore[override]
-        """What the rule raised."""
+        """What the rule raised, in one sentence; None while it decides."""
         return self._rule.failure
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
         """The rule's decision."""
-        self._heard.append((number, epoch, loss))
+        self._reports.append((number, epoch, loss))
         return self._rule.report(number, epoch, loss)
 
     def stop_from_now_on(self) -> Decision:
-        """The other rule takes over and hears everything; what it says of the last report."""
-        self._rule = SafeRule(self._otherwise())
+        """Replace the rule by its fallback, which gets all reports so far; its decision on the last of them."""
+        self._rule = SafeRule(self._fallback())
         decision = Decision.CONTINUE
-        for heard in self._heard:
-            decision = self._rule.report(*heard)
+        for report in self._reports:
+            decision = self._rule.report(*report)
         return decision
 
     def rungs(self) -> tuple[int, ...]:
@@ -97,5 +105,5 @@ class FallbackRule(StoppingRule):
         return self._rule.rungs()
 
     def promote(self, *, at_end: bool = False) -> int | None:
-        """Whom the rule promotes."""
+        """The rule's promotion."""
         return self._rule.promote(at_end=at_end)

@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import final
 
+from hpsearch.spec.rungs import rung_epochs
 from hpsearch.stopping.asha import Asha, AshaStop
 from hpsearch.stopping.rule import Decision, StoppingRule
-from hpsearch.stopping.rungs import rung_epochs
 
 
 @final
 class Hyperband(StoppingRule):
-    """Hedges against first rungs that mislead: some trials are compared late, a few never.
+    """Compares some trials late, and a few never, as a hedge against first rungs that mislead.
 
-    Bracket k begins at rung k; the last one has no rung at all. Trials are dealt out in Hyperband's proportions, always
-    to the bracket that is furthest behind its share, so that a trial's bracket follows from its number alone.
+    Bracket k begins at rung k; the last bracket has no rung at all. Trials are assigned in Hyperband's proportions,
+    always to the bracket that is furthest behind its share, so that a trial's bracket follows from its number alone.
 
     Source:
         Li et al., "Hyperband", arXiv:1603.06560, algorithm 1, for the proportions; Li et al., arXiv:1810.05934,
@@ -26,51 +26,57 @@ class Hyperband(StoppingRule):
     def __init__(
         self, *, min_epochs: int, max_epochs: int, eta: int, brackets: int | None = None, can_pause: bool = True
     ) -> None:
-        """Lay out the brackets.
+        """Make the brackets.
 
         Args:
-            min_epochs: The first rung of the first bracket.
-            max_epochs: Epochs of a full trial.
-            eta: As for `rung_epochs`.
-            brackets: How many of them, the earliest ones; None for all.
-            can_pause: Whether PAUSE can be obeyed; if not, brackets stop what they would pause.
+            min_epochs: The first rung of the first bracket; at least 1.
+            max_epochs: Epochs of a full trial; at least min_epochs.
+            eta: As in `rung_epochs`; at least 2.
+            brackets: Number of brackets, the earliest ones; None for all.
+            can_pause: Whether PAUSE can be obeyed; if not, brackets stop the trials that they would pause.
+
+        Raises:
+            SpecError: A value is out of range.
         """
         firsts = [*rung_epochs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta), max_epochs][:brackets]
         make = Asha if can_pause else AshaStop
         self._brackets = [make(min_epochs=first, max_epochs=max_epochs, eta=eta) for first in firsts]
         self._shares = bracket_shares(len(firsts), eta=eta)
-        self._dealt: list[int] = []
+        self._assigned: list[int] = []  # bracket of trial 1, 2, ...
         self._counts = [0] * len(firsts)
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
-        """What the trial's bracket decides."""
+        """The decision of the trial's bracket."""
         return self._brackets[self.bracket_of(number)].report(number, epoch, loss)
 
     def promote(self, *, at_end: bool = False) -> int | None:
-        """What the first bracket promotes that has somebody to."""
-        named = (bracket.promote(at_end=at_end) for bracket in self._brackets)
-        return next((number for number in named if number is not None), None)
+        """The promotion of the first bracket that has one."""
+        promoted = (bracket.promote(at_end=at_end) for bracket in self._brackets)
+        return next((number for number in promoted if number is not None), None)
 
     def rungs(self) -> tuple[int, ...]:
-        """Those of the first bracket: the others' are among them."""
+        """The rungs of the first bracket, which include those of all others."""
         return self._brackets[0].rungs()
 
     def rungs_of(self, number: int) -> tuple[int, ...]:
-        """Those of the trial's bracket."""
+        """The rungs of the trial's bracket."""
         return self._brackets[self.bracket_of(number)].rungs()
 
     def bracket_of(self, number: int) -> int:
-        """The bracket of trial `number`, from 0."""
-        while len(self._dealt) < number:
+        """The bracket of trial `number` (from 1), from 0."""
+        while len(self._assigned) < number:
             behind = [(2 * count + 1) / share for count, share in zip(self._counts, self._shares, strict=True)]
             bracket = behind.index(min(behind))
             self._counts[bracket] += 1
-            self._dealt.append(bracket)
-        return self._dealt[number - 1]
+            self._assigned.append(bracket)
+        return self._assigned[number - 1]
 
 
 def bracket_shares(num_brackets: int, *, eta: int) -> Sequence[int]:
-    """How many trials each bracket begins with, the earliest bracket first.
+    """Relative number of trials that begin in each bracket, the earliest bracket first.
+
+    Source:
+        Li et al., "Hyperband", arXiv:1603.06560, algorithm 1, line 2.
 
     Example:
         >>> bracket_shares(5, eta=3)

@@ -1,8 +1,8 @@
-"""What every stopping rule can do.
+"""The interface of stopping rules, and the rule that never stops a trial.
 
-A rule lives in the driver, sees losses (lower is better; infinity for a trial that diverged) and is rebuilt after a
-restart by hearing the same reports again. It knows nothing of slots, Ray or the ledger. A trial that diverged is over,
-and worse than all others: it changes no verdict on them.
+A rule runs in the driver. It sees losses (lower is better; infinity for a trial that diverged) and nothing of slots,
+Ray or the ledger. After a restart, a new rule gets the same reports in the same order and decides alike. A diverged
+trial is over, and worse than all others: it changes no decision on them.
 """
 
 from __future__ import annotations
@@ -13,50 +13,59 @@ from typing import final
 
 
 class Decision(Enum):
-    """What becomes of a trial after a report."""
+    """What happens to a trial after a report."""
 
     CONTINUE = "continue"
+    """It trains its next epoch."""
     STOP = "stop"
+    """It is over."""
     PAUSE = "pause"
+    """It keeps its checkpoint and frees its slot, until `promote` returns it."""
 
 
 class StoppingRule(ABC):
-    """Decides after each report; not safe for threads."""
+    """Decides after each report whether a trial continues; not safe for use by several threads."""
 
     failure: str | None = None
-    """What the rule raised, in one sentence; None as long as it is the one that decides."""
+    """What the rule raised, in one sentence; None while the rule decides."""
 
     @abstractmethod
     def report(self, number: int, epoch: int, loss: float) -> Decision:
-        """Trial `number` has finished `epoch` (from 1, rising by one) with `loss`; infinity if it diverged there."""
+        """Decide on a trial that has finished an epoch.
+
+        Args:
+            number: The trial's number, from 1.
+            epoch: The epoch that it finished; from 1, rising by one with each report of the trial.
+            loss: Its loss there; infinity if it diverged.
+        """
 
     @abstractmethod
     def rungs(self) -> tuple[int, ...]:
         """Epochs after which a trial may be paused or stopped, rising; empty if after none, or after any."""
 
     def rungs_of(self, number: int) -> tuple[int, ...]:
-        """Those of `rungs` that are there for trial `number`."""
+        """Those of `rungs` at which trial `number` is compared."""
         return self.rungs()
 
     def promote(self, *, at_end: bool = False) -> int | None:
-        """The paused trial that should go on now, and counts as running from here; None to start a new one.
+        """The paused trial to resume now, which counts as running from here; None to start a new trial instead.
 
-        After a restart it may name a trial that runs already (it was promoted, and has not reported since): ask again.
+        After a restart it may return a trial that runs already (promoted before, without a report since): call again.
 
         Args:
-            at_end: No trial runs and none is left to start. Whoever is paused after a None is over.
+            at_end: No trial runs and none is left to start. Trials that are still paused after a None are over.
         """
         return None
 
 
 @final
 class NoStopping(StoppingRule):
-    """Every trial goes on to its end."""
+    """Lets every trial run to its last epoch (`early_terminate: none`)."""
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
-        """Goes on."""
+        """CONTINUE, whatever the loss."""
         return Decision.CONTINUE
 
     def rungs(self) -> tuple[int, ...]:
-        """None."""
+        """Always empty."""
         return ()

@@ -1,4 +1,4 @@
-"""Rungs: the epochs after which trials are compared, and the ranking at each."""
+"""The ranking of trials at each rung, which `asha` and `asha_stop` share. Which epochs are rungs: `spec/rungs.py`."""
 
 from __future__ import annotations
 
@@ -6,118 +6,101 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import final
 
-from hpsearch.errors import SpecError
-
-MAX_EPOCHS = 10_000_000
-"""Beyond the last rung of a sweep that leaves the number of epochs to its trainable."""
-
+from hpsearch.spec.rungs import rung_epochs
 
 IsRandom = Callable[[int], bool]
-"""Whether the trial of a number explores (`hpsearch/search/exploration.py`); the same whenever it is asked."""
+"""Whether the trial with a given number has a randomly drawn point (`search/interleaving.py`); always the same answer
+for the same trial."""
 
 Entry = tuple[float, int, int]
-"""A trial's loss, its place in the order of arrival, its number."""
+"""Loss of a trial, its position in the order of arrival at the rung (which breaks ties), its number."""
 
 
 def never_random(number: int) -> bool:
-    """Explores."""
+    """False for every trial: all trials are ranked together."""
     return False
-
-
-def rung_epochs(*, min_epochs: int, max_epochs: int | None, eta: int) -> tuple[int, ...]:
-    """Epochs after which ASHA may stop a trial, earliest first.
-
-    The last epoch is left out: a trial that gets there is finished, so stopping it saves nothing.
-
-    Args:
-        min_epochs: Epochs that no trial is stopped before; at least 1.
-        max_epochs: Epochs of a full trial, at least min_epochs; None if unknown, for rungs up to ten million.
-        eta: One trial in this many passes a rung; at least 2, no unit.
-
-    Returns:
-        Epoch counts, strictly rising, all in [min_epochs, max_epochs).
-
-    Raises:
-        SpecError: A value is out of range; the message names it and its limit.
-
-    Source:
-        Li et al., "A System for Massively Parallel Hyperparameter Tuning", arXiv:1810.05934.
-
-    Example:
-        >>> rung_epochs(min_epochs=1, max_epochs=27, eta=3)
-        (1, 3, 9)
-    """
-    if eta < 2:
-        raise SpecError(f"eta must be at least 2, got {eta}.")
-    if min_epochs < 1:
-        raise SpecError(f"min_iter must be at least 1, got {min_epochs}.")
-    last = MAX_EPOCHS if max_epochs is None else max_epochs
-    if last < min_epochs:
-        raise SpecError(f"the number of epochs must be at least min_iter {min_epochs}, got {last}.")
-    rungs = []
-    epoch = min_epochs
-    while epoch < last:
-        rungs.append(epoch)
-        epoch *= eta
-    return tuple(rungs)
 
 
 def make_rungs(
     *, min_epochs: int, max_epochs: int | None, eta: int, is_random: IsRandom = never_random
 ) -> dict[int, Rung]:
-    """A rung that is still empty for each of `rung_epochs`."""
+    """One empty rung for each of `rung_epochs`, by epoch, earliest first.
+
+    Args:
+        min_epochs: As in `rung_epochs`.
+        max_epochs: As in `rung_epochs`.
+        eta: As in `rung_epochs`.
+        is_random: Which trials are ranked apart from the others.
+
+    Raises:
+        SpecError: As in `rung_epochs`.
+    """
     epochs = rung_epochs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta)
     return {epoch: Rung(eta, is_random) for epoch in epochs}
 
 
 @final
 class Rung:
-    """The finite losses of the trials that finished one epoch.
+    """The ranking of the trials that reached one epoch with a finite loss.
 
-    Only ranks count. A trial that diverged never enters: it is worse than all others and changes no verdict on them.
-    Nothing here takes longer with more trials but the shift of a list.
+    Only ranks count. A diverged trial never enters: it is worse than all others and changes no decision on them.
+    The cost of each method does not grow with the number of trials, except for the shift of a list.
 
-    Trials that explore are ranked among themselves, and so are all others: the best 1 in eta of both pass. So does the
-    best of all, as soon as there are eta; else a rung of few trials would let nobody through.
+    Random trials are ranked among themselves, and so are the model's: the best 1 in eta of each group qualify. So does
+    the best trial of all, once the rung has eta entries; otherwise no trial could pass a rung with few entries.
     """
 
     def __init__(self, eta: int, is_random: IsRandom = never_random) -> None:
-        self._eta, self._explores = eta, is_random
+        """Make an empty rung.
+
+        Args:
+            eta: One trial in this many qualifies; at least 2.
+            is_random: Which trials are ranked apart from the others.
+        """
+        self._eta, self._is_random = eta, is_random
         self._entries: dict[int, Entry] = {}
         self._ranking: list[Entry] = []
-        self._rankings: tuple[list[Entry], list[Entry]] = ([], [])  # of those that explore, and of all others
-        self._waiting: tuple[list[Entry], list[Entry]] = ([], [])
+        self._rankings: tuple[list[Entry], list[Entry]] = ([], [])  # of random trials, and of all others
+        self._paused: tuple[list[Entry], list[Entry]] = ([], [])  # likewise
 
     def __contains__(self, number: int) -> bool:
         return number in self._entries
 
     def enter(self, number: int, loss: float) -> bool:
-        """Add a trial; whether it passes, a tie counting as better: as the best of all it does from the start."""
+        """Add a trial with a finite loss, and say whether it qualifies on arrival, a tie counting as better.
+
+        The best trial so far qualifies even if the rung has fewer than eta entries.
+        """
         entry = self._entries[number] = (loss, len(self._ranking), number)
-        own = self._own(self._rankings, number)
+        group = self._group_of(number, self._rankings)
         insort(self._ranking, entry)
-        insort(own, entry)
-        return bisect_left(own, (loss,)) < len(own) // self._eta or bisect_left(self._ranking, (loss,)) < 1
+        insort(group, entry)
+        return bisect_left(group, (loss,)) < len(group) // self._eta or bisect_left(self._ranking, (loss,)) < 1
 
-    def is_best(self, number: int, *, at_least: int = 0) -> bool:
-        """Whether a trial passes, or is one of the best `at_least` of all; the earlier of two equals is better."""
-        own, entry = self._own(self._rankings, number), self._entries[number]
-        places = max(min(len(self._ranking) // self._eta, 1), at_least)
-        return bisect_left(own, entry) < len(own) // self._eta or bisect_left(self._ranking, entry) < places
+    def qualifies(self, number: int, *, at_least: int = 0) -> bool:
+        """Whether a trial of the rung is among the best 1 in eta now, the earlier of two equal losses being better.
 
-    def wait(self, number: int) -> None:
-        """A trial of the rung waits to pass it."""
-        insort(self._own(self._waiting, number), self._entries[number])
+        Args:
+            number: A trial that has entered.
+            at_least: The best so many of all trials qualify in any case.
+        """
+        group, entry = self._group_of(number, self._rankings), self._entries[number]
+        num_best = max(min(len(self._ranking) // self._eta, 1), at_least)
+        return bisect_left(group, entry) < len(group) // self._eta or bisect_left(self._ranking, entry) < num_best
 
-    def leave(self, number: int) -> None:
-        """It waits no more."""
-        waiting = self._own(self._waiting, number)
-        del waiting[bisect_left(waiting, self._entries[number])]
+    def pause(self, number: int) -> None:
+        """Note that a trial of the rung is paused here."""
+        insort(self._group_of(number, self._paused), self._entries[number])
+
+    def resume(self, number: int) -> None:
+        """Note that a paused trial of the rung runs again."""
+        paused = self._group_of(number, self._paused)
+        del paused[bisect_left(paused, self._entries[number])]
 
     def best_paused(self, *, at_least: int) -> int | None:
-        """The best trial that waits and passes."""
-        first = sorted(waiting[0] for waiting in self._waiting if waiting)
-        return next((entry[-1] for entry in first if self.is_best(entry[-1], at_least=at_least)), None)
+        """The best paused trial that qualifies; None if no paused trial does. `at_least` is as in `qualifies`."""
+        best = sorted(paused[0] for paused in self._paused if paused)
+        return next((entry[-1] for entry in best if self.qualifies(entry[-1], at_least=at_least)), None)
 
-    def _own(self, both: tuple[list[Entry], list[Entry]], number: int) -> list[Entry]:
-        return both[0] if self._explores(number) else both[1]
+    def _group_of(self, number: int, groups: tuple[list[Entry], list[Entry]]) -> list[Entry]:
+        return groups[0] if self._is_random(number) else groups[1]

@@ -81,10 +81,9 @@ def learning_curves(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: 
 def rungs_reached(sweep: SweepRecord, curves: Iterable[Curve]) -> tuple[int, ...]:
     """Epochs at which the stopping rule compares trials, rising, up to the furthest trial; none without such a rule."""
     from hpsearch.spec.sweep import Sweep
-    from hpsearch.stopping import make_stopping_rule
 
     furthest = max((curve.last_epoch for curve in curves), default=0)
-    return tuple(epoch for epoch in make_stopping_rule(Sweep.from_stored(sweep.spec)).rungs() if epoch <= furthest)
+    return tuple(epoch for epoch in Sweep.from_stored(sweep.spec).rungs if epoch <= furthest)
 
 
 def best_so_far(

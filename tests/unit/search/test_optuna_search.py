@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.search.equal_fidelity import MANY, MIN_COMPARED
-from hpsearch.search.exploration import shall_be_random
+from hpsearch.search.interleaving import shall_be_random
 from hpsearch.search.optuna_search import SAMPLERS, OptunaSearcher
 from hpsearch.search.qmc_search import QmcSearcher
 from hpsearch.search.searcher import Outcome

@@ -17,7 +17,6 @@ from hpsearch.stopping import (
     NoStopping,
     StoppingRule,
     make_stopping_rule,
-    rung_epochs,
 )
 from hpsearch.stopping.hyperband import bracket_shares
 
@@ -35,35 +34,6 @@ def asha() -> Asha:
 def first_epochs(rule: StoppingRule, losses: list[float]) -> list[Decision]:
     """Trials 1, 2, ... finish their first epoch with these losses."""
     return [rule.report(number, 1, loss) for number, loss in enumerate(losses, start=1)]
-
-
-@pytest.mark.parametrize(
-    ("min_epochs", "max_epochs", "eta", "expected"),
-    [(1, 27, 3, (1, 3, 9)), (1, 28, 3, (1, 3, 9, 27)), (2, 50, 4, (2, 8, 32)), (5, 5, 2, ()), (3, 4, 1000, (3,))],
-)
-def test_rungs_grow_by_eta_and_stop_before_the_last_epoch(
-    min_epochs: int, max_epochs: int, eta: int, expected: tuple[int, ...]
-) -> None:
-    assert rung_epochs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta) == expected
-
-
-def test_rungs_without_a_last_epoch_go_on_further_than_any_trial() -> None:
-    rungs = rung_epochs(min_epochs=1, max_epochs=None, eta=10)
-    assert rungs == (1, 10, 100, 1000, 10**4, 10**5, 10**6)
-
-
-@pytest.mark.parametrize(
-    ("min_epochs", "max_epochs", "eta", "message"),
-    [
-        (1, 9, 1, "eta must be at least 2, got 1."),
-        (0, 9, 3, "min_iter must be at least 1, got 0."),
-        (10, 9, 3, "the number of epochs must be at least min_iter 10, got 9."),
-    ],
-)
-def test_a_rung_that_cannot_be_is_refused(min_epochs: int, max_epochs: int, eta: int, message: str) -> None:
-    with pytest.raises(SpecError) as refused:
-        rung_epochs(min_epochs=min_epochs, max_epochs=max_epochs, eta=eta)
-    assert str(refused.value) == message
 
 
 def test_asha_stop_lets_the_best_so_far_through_until_there_are_eta() -> None:
@@ -155,9 +125,10 @@ def test_the_rule_is_the_one_that_the_sweep_names(word: str, can_pause: bool, ex
         "early_terminate": {"type": word, "min_iter": 2, "eta": 4},
         "limits": {"epochs": 10},
     }
-    rule = make_stopping_rule(Sweep.from_dict(tree), can_pause=can_pause)
+    sweep = Sweep.from_dict(tree)
+    rule = make_stopping_rule(sweep, can_pause=can_pause)
     assert type(rule) is expected
-    assert rule.rungs() == (() if word in ("none", "median") else (2, 8))
+    assert rule.rungs() == sweep.rungs == (() if word in ("none", "median") else (2, 8))
 
 
 def hyperband(**keys: object) -> Hyperband:

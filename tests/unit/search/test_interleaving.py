@@ -11,7 +11,7 @@ import pytest
 from hpsearch.engine.engine import Engine
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import Outcome, Searcher, make_searcher
-from hpsearch.search.exploration import LEADING_SHARE, USUAL_SHARE, shall_be_random
+from hpsearch.search.interleaving import LEADING_SHARE, USUAL_SHARE, shall_be_random
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import Decision, make_stopping_rule
 from tests.support import curves
