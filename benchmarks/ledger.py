@@ -113,7 +113,7 @@ def play(engine: Engine, *, save_every: int = 1) -> None:
             metrics = {"loss": assignment.config["x0"] + 1 / epoch, "accuracy": 0.5}
             saved = epoch - epoch % save_every or None
             report = Report(epoch=epoch, metrics=metrics, elapsed_s=float(epoch), checkpoint_epoch=saved)
-            if engine.on_event(assignment.number, report) is not Verdict.GO_ON:
+            if engine.on_event(assignment.number, report) is not Verdict.CONTINUE:
                 break
 
 

@@ -91,4 +91,4 @@ class Ours(Contestant):
             self.engine.on_event(trial, Failed(cause="diverged", evidence="the loss is not finite"))
             return False
         report = Report(epoch=epoch, metrics={"loss": loss}, elapsed_s=float(epoch), checkpoint_epoch=epoch)
-        return self.engine.on_event(trial, report) is Verdict.GO_ON
+        return self.engine.on_event(trial, report) is Verdict.CONTINUE

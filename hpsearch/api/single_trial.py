@@ -175,13 +175,13 @@ def _drive(
 
 def _ray_session(function: Callable[..., Any], context: TrialContext) -> AbstractContextManager[None]:
     """What `ray.tune.report` needs, where the function speaks of Ray Tune; Ray itself isn't started."""
-    from hpsearch.slots.ray_tune_session import RaySession, uses_ray_tune
+    from hpsearch.slots.ray_tune_session import RayTuneSession, uses_ray_tune
 
     if inspect.isgeneratorfunction(function) or not uses_ray_tune(function):
         return nullcontext()
     folder = Path(tempfile.mkdtemp(prefix="hpsearch-"), "trials", "0000")
     folder.mkdir(parents=True)
-    return RaySession(context, folder, known_epochs=0).active()
+    return RayTuneSession(context, folder, known_epochs=0).active()
 
 
 def _first_point(sweep: Sweep) -> Point:

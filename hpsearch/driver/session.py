@@ -32,10 +32,10 @@ from hpsearch.live.progress import DriverStatus, SweepProgress
 from hpsearch.live.status_file import StatusFile
 from hpsearch.live.terminal import Picture, SafeConsole, Screen, Ticker
 from hpsearch.paths import trial_dir
-from hpsearch.slots.process_file import TrialProcesses, roster_of
-from hpsearch.slots.process_tree import end_ranks
+from hpsearch.slots.process_file import TrialProcesses, attempt_processes
+from hpsearch.slots.process_tree import kill_ranks
+from hpsearch.slots.rank_environment import without_rank_variables
 from hpsearch.slots.settings import SlotSettings
-from hpsearch.slots.world import without_place
 from hpsearch.text import counted
 
 KEPT_FROM_RANKS = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
@@ -199,7 +199,7 @@ class Session:
         """Of trials that still run: their supervisors were killed, or are gone with Ray."""
         for trial in self._engine.trials.values():
             if trial.state == "running" and (roster := self._roster(trial)) is not None:
-                end_ranks(roster)
+                kill_ranks(roster)
 
     @contextmanager
     def _display(self) -> Iterator[None]:
@@ -222,7 +222,7 @@ class Session:
         return self._roster(trial) is not None
 
     def _roster(self, trial: Trial) -> TrialProcesses | None:
-        return roster_of(trial_dir(self._folder, trial.number), attempt=trial.attempts)
+        return attempt_processes(trial_dir(self._folder, trial.number), attempt=trial.attempts)
 
     def _outlook(self) -> DriverStatus:
         limit = self._sweep.limits.time_s
@@ -255,7 +255,9 @@ class Session:
         working_dir = str(Path.cwd())
         sys_path = dict.fromkeys([working_dir, *(path for path in sys.path if path)])
         environment = {
-            name: value for name, value in without_place(os.environ).items() if not name.startswith(KEPT_FROM_RANKS)
+            name: value
+            for name, value in without_rank_variables(os.environ).items()
+            if not name.startswith(KEPT_FROM_RANKS)
         }
         return SlotSettings(
             sweep=self._sweep.name or "",

@@ -129,9 +129,11 @@ class _Bridge:
             self.error = error
             return otherwise
 
-    def end_leg(self, slot: Any, verdict: Verdict) -> None:
+    def end_assignment(self, slot: Any, verdict: Verdict) -> None:
         """A slot ends its trial, whose last lines may still run."""
-        ended = slot.end_leg.remote(save=verdict is Verdict.SAVE_AND_END, to_its_end=verdict is Verdict.RUN_OUT)
+        ended = slot.end_assignment.remote(
+            save=verdict is Verdict.SAVE_AND_END, run_to_end=verdict is Verdict.RUN_TO_END
+        )
         self._ending = [*self._still_ending(), ended]
 
     def is_ending(self) -> bool:
@@ -218,11 +220,11 @@ class _Verdicts(FIFOScheduler):
         if assignment is None:
             return str(TrialScheduler.STOP)
         verdict = self._bridge.told(lambda: self._bridge.engine.on_event(assignment.number, event), Verdict.END)
-        if verdict is Verdict.GO_ON:
+        if verdict is Verdict.CONTINUE:
             return str(TrialScheduler.CONTINUE)
         slot = trial.temporary_state.ray_actor
         if slot is not None:  # before Tune gives the slot its next trial, which may be never
-            self._bridge.end_leg(slot, verdict)
+            self._bridge.end_assignment(slot, verdict)
         return str(TrialScheduler.STOP)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -292,7 +294,7 @@ class _SlotNumbers(Callback):
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers) + 1
             self._bridge.slots[key] = slot
-            slot.be_slot.remote(self._numbers[key])  # Ray keeps the order: it hears this before its first step
+            slot.set_slot_number.remote(self._numbers[key])  # Ray keeps the order: it hears this before its first step
         self._bridge.engine.trials[assignment.number].slot = self._numbers[key]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from hpsearch.slots.protocol import Ended, Event, Failed, Peaks, Report, Unusabl
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import Decision, FallbackRule
 
-VERDICTS = {"done": Verdict.RUN_OUT, "interrupted": Verdict.SAVE_AND_END}
+VERDICTS = {"done": Verdict.RUN_TO_END, "interrupted": Verdict.SAVE_AND_END}
 """What a slot does with a trial that leaves it in this state after a report; all others end at once."""
 
 
@@ -132,7 +132,7 @@ class Outcomes:
             return self.end(trial, state, verdict=VERDICTS.get(state, Verdict.END))
         if is_saved:
             self.ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
-        return Verdict.GO_ON
+        return Verdict.CONTINUE
 
     def _learn(self, trial: Trial, report: Report, *, can_wait: bool) -> Decision:
         loss = self.sweep.metric.sign * report.metrics[self.sweep.metric.name]

@@ -18,7 +18,7 @@ from typing import Any, final, get_args
 from hpsearch.engine.status import IdleReason, Kind
 from hpsearch.ledger.lock import holder_of
 from hpsearch.live.progress import DriverStatus
-from hpsearch.slots.process_file import Process, process_of
+from hpsearch.slots.process_file import Process, process_from_dict
 
 FILE_NAME = "live.json"
 
@@ -91,7 +91,7 @@ def _notice_of(tree: Any) -> Notice:
     if wait is not None and wait["kind"] not in get_args(Kind):
         raise ValueError("no reason that is known")
     return Notice(
-        driver=process_of(tree["driver"]),
+        driver=process_from_dict(tree["driver"]),
         concurrent=int(tree["concurrent"]),
         wait=None
         if wait is None

@@ -88,7 +88,7 @@ class Meter:
             number: self._usage(roster, table, gpus, before, passed_s) for number, roster in sorted(rosters.items())
         }
         own = None
-        if driver is not None and driver.lives:
+        if driver is not None and driver.is_alive:
             own = self._use_of([driver.pid], before, passed_s)
         return Measured(machine=self._machine(gpus), trials=trials, driver=own)
 
@@ -100,7 +100,7 @@ class Meter:
         before: Mapping[tuple[int, float], float],
         passed_s: float | None,
     ) -> Usage:
-        here = [rank for rank in roster.ranks if rank.process.lives]
+        here = [rank for rank in roster.ranks if rank.process.is_alive]
         pids = list(dict.fromkeys(pid for rank in here for pid in _with_children(rank.process.pid, table)))
         usage = self._use_of(pids, before, passed_s)
         seen = dict.fromkeys(index for rank in here for index in _indexes(rank.gpus, gpus))

@@ -9,8 +9,8 @@ from math import isclose
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.slots.processes.messages import Reply
 from hpsearch.slots.protocol import Assignment, Event, Failed, Peaks, Unusable
+from hpsearch.slots.replies import Reply
 from hpsearch.slots.trial_log import log_size, log_tail, open_log
 
 SAVE_SHARE = 20

@@ -58,7 +58,7 @@ FATAL_SIGNALS = {
 
 def failure_of(error: BaseException) -> Failed:
     """The cause of an exception that came out of a trainable."""
-    where = user_place(_users_own(error).__traceback__)
+    where = user_location(_users_own(error).__traceback__)
     return Failed(
         cause=_cause_of(error), evidence=f"{_message(error)} ({where})", place=f"{type(error).__name__} at {where}"
     )
@@ -77,7 +77,7 @@ def is_fatal_to_process(error: BaseException) -> bool:
     return isinstance(error, torch.AcceleratorError) or "cuda error" in _said(error)
 
 
-def user_place(trace: TracebackType | None) -> str:
+def user_location(trace: TracebackType | None) -> str:
     """`file:line in function` of the innermost frame in the user's own code; of any code if there is none."""
     frames = traceback.extract_tb(trace)
     if not frames:
@@ -121,18 +121,18 @@ def exit_evidence(*, rank: int, pid: int, log_tail: str, status: int | None = No
     fatal = re.findall(r"Fatal Python error: (.+)", log_tail)
     who = f"rank {rank} (process {pid})"
     if status is not None:
-        return f"{who} {exit_words(status)}{'; its stack is in the log' if fatal else ''}"
+        return f"{who} {exit_text(status)}{'; its stack is in the log' if fatal else ''}"
     if not fatal:
         return f"{who} was killed or left without a word: signal 9 and os._exit leave no trace"
     number = FATAL_SIGNALS.get(fatal[-1].strip())
     return f"{who} was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
 
 
-def exit_words(status: int) -> str:
+def exit_text(status: int) -> str:
     """How a process ended, of the status that `os.waitpid` gives.
 
     Example:
-        >>> exit_words(9), exit_words(3 << 8)
+        >>> exit_text(9), exit_text(3 << 8)
         ('was killed by signal 9 (Killed)', 'left with exit code 3')
     """
     if os.WIFSIGNALED(status):

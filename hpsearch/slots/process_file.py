@@ -39,7 +39,7 @@ class Process:
         return self.host == socket.gethostname() and self.boot == _boot()
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it is a process of this machine now, and the same one."""
         return self.is_here and _started(self.pid) == self.started != 0
 
@@ -63,7 +63,7 @@ class TrialProcesses:
     """By rank."""
 
 
-def write_roster(trial_dir: Path, roster: TrialProcesses) -> None:
+def write_process_file(trial_dir: Path, roster: TrialProcesses) -> None:
     """Put it into a trial's folder, in one step; a disk that is full is no reason to lose the trial."""
     beside = trial_dir / f".{FILE_NAME}.{os.getpid()}"
     with suppress(OSError):
@@ -73,29 +73,31 @@ def write_roster(trial_dir: Path, roster: TrialProcesses) -> None:
         beside.replace(trial_dir / FILE_NAME)  # a link in its place is replaced, not followed
 
 
-def remove_roster(trial_dir: Path) -> None:
+def remove_process_file(trial_dir: Path) -> None:
     """Nobody trains this trial any more."""
     with suppress(OSError):
         (trial_dir / FILE_NAME).unlink(missing_ok=True)
 
 
-def read_roster(trial_dir: Path) -> TrialProcesses | None:
-    """What is on file; None where there is nothing, or nothing that was written by `write_roster`."""
+def read_process_file(trial_dir: Path) -> TrialProcesses | None:
+    """What is on file; None where there is nothing, or nothing that was written by `write_process_file`."""
     try:
         tree = json.loads((trial_dir / FILE_NAME).read_text())
-        ranks = [RankProcess(process=process_of(rank["process"]), gpus=str(rank["gpus"])) for rank in tree["ranks"]]
+        ranks = [
+            RankProcess(process=process_from_dict(rank["process"]), gpus=str(rank["gpus"])) for rank in tree["ranks"]
+        ]
         return TrialProcesses(attempt=int(tree["attempt"]), ranks=tuple(ranks))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def roster_of(trial_dir: Path, *, attempt: int) -> TrialProcesses | None:
+def attempt_processes(trial_dir: Path, *, attempt: int) -> TrialProcesses | None:
     """The processes that train an attempt; None as long as none does. What an earlier one has left does not count."""
-    roster = read_roster(trial_dir)
+    roster = read_process_file(trial_dir)
     return roster if roster is not None and roster.attempt == attempt else None
 
 
-def process_of(tree: dict[str, object]) -> Process:
+def process_from_dict(tree: dict[str, object]) -> Process:
     """A process as `asdict` gives it; raises ValueError, KeyError or TypeError for anything else."""
     values = {field.name: tree[field.name] for field in fields(Process)}
     wanted = {"pid": int, "host": str, "boot": str, "started": int}

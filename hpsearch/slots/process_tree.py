@@ -31,16 +31,16 @@ MAX_ROUNDS = 5
 """How often marked programs are looked for: one may start another while the first is being ended."""
 
 
-def adopt() -> None:
+def claim_descendants() -> None:
     """Make this process the one that its orphaned descendants belong to, and mark what it starts."""
     mark = _mark_of(Process.of(os.getpid()))
     os.environ[MARK] = mark
     with suppress(OSError, AttributeError):  # where the system has no such thing, the environment alone tells
         _marks.append(_map_of(mark))
-    adopt_orphans()
+    become_subreaper()
 
 
-def adopt_orphans() -> None:
+def become_subreaper() -> None:
     """Make this process the parent of those of its descendants that lose theirs."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -88,7 +88,7 @@ def kill_tree(process: Process) -> None:
     import psutil
 
     below = _below(process)
-    if process.lives or not psutil.pid_exists(process.pid):  # else its number is another's by now
+    if process.is_alive or not psutil.pid_exists(process.pid):  # else its number is another's by now
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # each Ray worker leads its process group
     _end(below)
@@ -98,7 +98,7 @@ def kill_tree(process: Process) -> None:
         _end(marked)
 
 
-def end_ranks(roster: TrialProcesses) -> None:
+def kill_ranks(roster: TrialProcesses) -> None:
     """End those ranks of an attempt that are of this machine, where no supervisor lives to do it."""
     for rank in roster.ranks:
         if rank.process.is_here:
@@ -126,7 +126,7 @@ def _map_of(mark: str) -> mmap.mmap:
 def _below(process: Process) -> list[psutil.Process]:
     import psutil
 
-    if not process.lives:
+    if not process.is_alive:
         return []
     found: list[psutil.Process] = []
     with suppress(psutil.Error):

@@ -133,10 +133,10 @@ Event = Report | Ended | Failed | Unusable
 class Verdict(Enum):
     """What a slot does after an event."""
 
-    GO_ON = "go on"
+    CONTINUE = "go on"
     END = "end"
     """Let go of the trial; its state is on disk as far as it ever will be."""
-    RUN_OUT = "run out"
+    RUN_TO_END = "run out"
     """The trial has its last epoch: what comes after its loop may still run, then the slot releases it."""
     SAVE_AND_END = "save and end"
     """Write a checkpoint of the epoch just reported, then let go."""

@@ -1,7 +1,7 @@
 """One rank of a slot: a Ray actor that has its GPU, and sees trial after trial through.
 
 A `Rank` is a plain class that Ray turns into an actor (`rank_group.py`); it never sees the driver. An attempt runs in a
-process of its own (`slots/processes/forked_trials.py`) or in this one (`resident.py`). Whatever a trainable does wrong
+process of its own (`slots/forked/forked_trials.py`) or in this one (`resident.py`). Whatever a trainable does wrong
 comes back as data, so that an exception from a call means that the rank is lost.
 """
 
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hpsearch.cluster.nodes import moved, this_node
 from hpsearch.devices.requests import workers_on
-from hpsearch.slots.naming import process_name
+from hpsearch.slots.dashboard_names import process_name
 from hpsearch.slots.process_file import Process, RankProcess
-from hpsearch.slots.process_tree import adopt
-from hpsearch.slots.processes.messages import Cleaned, Reply
+from hpsearch.slots.process_tree import claim_descendants
 from hpsearch.slots.protocol import Assignment
+from hpsearch.slots.rank_environment import RankPosition, Rendezvous, without_rank_variables
+from hpsearch.slots.replies import CleanupResult, Reply
 from hpsearch.slots.settings import SlotSettings
-from hpsearch.slots.trial_log import own_streams
-from hpsearch.slots.world import Meeting, RankPlace, without_place
+from hpsearch.slots.trial_log import replace_standard_streams
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -34,7 +34,7 @@ class Trials(Protocol):
     def load(self) -> str | None:
         """Be ready for the first one; what is wrong with the trainable, if that is known."""
 
-    def begin(self, assignment: Assignment, meeting: Meeting | None) -> Process:
+    def begin(self, assignment: Assignment, rendezvous: Rendezvous | None) -> Process:
         """Begin an attempt; the process that trains it."""
 
     def step(self, *, save: bool) -> Reply:
@@ -43,7 +43,7 @@ class Trials(Protocol):
     def end(self) -> None:
         """End the attempt at once, from another thread."""
 
-    def finish(self, *, save: bool, to_its_end: bool) -> Cleaned:
+    def finish(self, *, save: bool, run_to_end: bool) -> CleanupResult:
         """End the attempt."""
 
 
@@ -55,11 +55,11 @@ class Rank:
         self.rank, self.slot = rank, slot
         self._trials: Trials | None = None
         self._ranks_here = settings.concurrent * settings.request.workers
-        self._place = RankPlace()
+        self._position = RankPosition()
         self._store: TCPStore | None = None
-        own_streams()
+        replace_standard_streams()
         if settings.isolation == "slot":
-            adopt()
+            claim_descendants()
         self._enter_driver_environment()
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class Rank:
 
     def _enter_driver_environment(self) -> None:
         """Look like the driver to the user's code, but for the devices, which Ray chose."""
-        for name in os.environ.keys() - without_place(os.environ).keys():
+        for name in os.environ.keys() - without_rank_variables(os.environ).keys():
             del os.environ[name]
         os.environ.update(self.settings.environment)
         self._here = os.getcwd() if self.settings.ships_code else self.settings.working_dir  # noqa: PTH109
@@ -95,39 +95,39 @@ class Rank:
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "") if self.settings.request.gpu else "",
         }
 
-    def load(self, place: RankPlace) -> str | None:
+    def load(self, position: RankPosition) -> str | None:
         """Be ready for the first attempt: what is wrong with the trainable; None where nothing is, or is known yet."""
-        from hpsearch.slots.processes.forked_trials import ForkedTrials
-        from hpsearch.slots.resident import ResidentTrials
+        from hpsearch.slots.forked.forked_trials import ForkedTrials
+        from hpsearch.slots.resident.resident_trials import ResidentTrials
 
-        self._place = place
-        if place.rank == 0 and place.world_size > 1:
+        self._position = position
+        if position.rank == 0 and position.world_size > 1:
             import hpsearch.training.parallel  # noqa: F401  # here, so that no attempt waits for it
         if self.settings.isolation == "slot":
             self._trials = ResidentTrials(
-                self.settings, working_dir=self._here, place=place, ranks_here=self._ranks_here
+                self.settings, working_dir=self._here, position=position, ranks_here=self._ranks_here
             )
         else:
             self._trials = ForkedTrials(
                 self.settings,
                 working_dir=self._here,
                 sys_path=tuple(sys.path),
-                place=place,
+                position=position,
                 ranks_here=self._ranks_here,
             )
         return self._trials.load()
 
-    def host(self) -> Meeting:
+    def host(self) -> Rendezvous:
         """Where the ranks of the next attempt meet: a store in this process, as `torchrun`'s agent hosts one."""
         from hpsearch.training.parallel import host_store
 
-        address = self._place.address
+        address = self._position.address
         self._store = host_store(address)
-        return Meeting(address=address, port=self._store.port, run=uuid.uuid4().hex)
+        return Rendezvous(address=address, port=self._store.port, run=uuid.uuid4().hex)
 
-    def begin(self, assignment: Assignment, meeting: Meeting | None) -> RankProcess:
+    def begin(self, assignment: Assignment, rendezvous: Rendezvous | None) -> RankProcess:
         """Begin an attempt; the process that trains it."""
-        return RankProcess(process=self._run.begin(assignment, meeting), gpus=self._place.gpus)
+        return RankProcess(process=self._run.begin(assignment, rendezvous), gpus=self._position.gpus)
 
     def step(self, save: bool) -> Reply:
         """Train one epoch.
@@ -141,9 +141,9 @@ class Rank:
         """End the attempt at once, while another call waits for it."""
         self._run.end()
 
-    def finish(self, save: bool = False, to_its_end: bool = False) -> Cleaned:
+    def finish(self, save: bool = False, run_to_end: bool = False) -> CleanupResult:
         """End the attempt; does nothing if there is none."""
-        cleaned = self._run.finish(save=save, to_its_end=to_its_end)
+        cleaned = self._run.finish(save=save, run_to_end=run_to_end)
         self._store = None
         return cleaned
 

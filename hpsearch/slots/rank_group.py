@@ -20,8 +20,8 @@ from hpsearch.slots.process_file import Process, RankProcess
 from hpsearch.slots.process_tree import kill_tree
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank import Rank
+from hpsearch.slots.rank_environment import rank_positions
 from hpsearch.slots.settings import SlotSettings
-from hpsearch.slots.world import places_of
 from hpsearch.training.data.sealed_memory import Copies
 
 POLL_S = 0.25
@@ -110,8 +110,8 @@ class RankGroup:
                 blind = f"node {fact['address']} does not see {self.settings.trials_dir}: it needs the same disk"
                 raise NodeLost(rank, fact["pid"], blind)
         nodes, gpus, addresses = ([fact[name] for fact in facts] for name in ("node", "gpus", "address"))
-        mistakes = self.call("load", each=places_of(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)
-        return next((mistake for mistake in mistakes if mistake is not None), None)
+        mistakes = self.call("load", each=rank_positions(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)
+        return next((trainable_error for trainable_error in mistakes if trainable_error is not None), None)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin an attempt on every rank; `members` are the processes that train it.
@@ -120,10 +120,10 @@ class RankGroup:
             RankLost: A rank is gone.
             RanksTimedOut: A rank does not answer.
         """
-        meeting = None
+        rendezvous = None
         if self.settings.request.workers > 1:
-            meeting = ray.get(self._processes[0].actor.host.remote(), timeout=START_TIMEOUT_S)
-        self.members = tuple(self.call("begin", assignment, meeting, timeout_s=START_TIMEOUT_S))
+            rendezvous = ray.get(self._processes[0].actor.host.remote(), timeout=START_TIMEOUT_S)
+        self.members = tuple(self.call("begin", assignment, rendezvous, timeout_s=START_TIMEOUT_S))
 
     def end(self) -> None:
         """End the attempt on every rank at once; the ranks live on, unless the attempt runs in them, or they hang."""

@@ -35,7 +35,7 @@ def uses_ray_tune(function: Callable[..., Any]) -> bool:
 
 
 @final
-class RaySession:
+class RayTuneSession:
     """What Tune's functions ask of their session; within `active`, Ray hands it out."""
 
     world_rank = None  # None is how Tune's functions tell a tuning session from a training worker

@@ -12,13 +12,13 @@ from typing import final
 from ray.exceptions import RayError
 
 from hpsearch.slots.attempt_progress import AttemptProgress
+from hpsearch.slots.dashboard_names import CallNames
 from hpsearch.slots.diagnosis import exit_evidence
-from hpsearch.slots.naming import CallNames
-from hpsearch.slots.process_file import TrialProcesses, remove_roster, write_roster
-from hpsearch.slots.processes.messages import Reply
-from hpsearch.slots.processes.preload_client import ServerLost
+from hpsearch.slots.forked.preload_client import ServerLost
+from hpsearch.slots.process_file import TrialProcesses, remove_process_file, write_process_file
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Unusable
 from hpsearch.slots.rank_group import NodeLost, PeersTimedOut, RankGroup, RankLost, RanksTimedOut
+from hpsearch.slots.replies import Reply
 from hpsearch.slots.settings import SlotSettings
 
 FINISH_TIMEOUT_S = 45.0
@@ -63,9 +63,9 @@ class Slot:
         try:
             if self._gone is not None:
                 raise self._gone
-            mistake = self._start_ranks() if not self._ranks.alive else None
-            if mistake is not None:
-                return Unusable(evidence=mistake)
+            trainable_error = self._start_ranks() if not self._ranks.alive else None
+            if trainable_error is not None:
+                return Unusable(evidence=trainable_error)
             start = time.monotonic()  # a warm slot costs nothing; a cold one is not the trial's time
             event = self._step(progress)
         except NodeLost as gone:
@@ -85,22 +85,22 @@ class Slot:
         """Have a number, counted from 1, that the names of ranks to come tell."""
         self._ranks.slot = number
 
-    def finish(self, *, save: bool = False, to_its_end: bool = False) -> None:
+    def finish(self, *, save: bool = False, run_to_end: bool = False) -> None:
         """Let go of the attempt, if there is one; replace ranks that did not come clean.
 
         Args:
             save: Whether to write a checkpoint first.
-            to_its_end: Whether what comes after the last epoch still runs; otherwise the trainable is stopped.
+            run_to_end: Whether what comes after the last epoch still runs; otherwise the trainable is stopped.
         """
         progress, self._progress = self._progress, None
         if progress is None:
             return
-        remove_roster(progress.dir)
+        remove_process_file(progress.dir)
         if not self._ranks.alive:
             return
         try:
             limit = FINISH_TIMEOUT_S + self._settings.grace_s
-            cleaned = self._ranks.call("finish", save, to_its_end, timeout_s=limit)
+            cleaned = self._ranks.call("finish", save, run_to_end, timeout_s=limit)
         except (RankLost, RanksTimedOut, RayError) as error:
             self._gone = error if isinstance(error, NodeLost) else None
             self._replace_ranks(progress, f"the ranks are replaced: {_in_short(error)}")
@@ -108,7 +108,7 @@ class Slot:
         for rank, answer in enumerate(cleaned):
             for note in answer.notes:
                 progress.say(f"rank {rank}: {note}")
-        if not all(answer.fit for answer in cleaned):
+        if not all(answer.reusable for answer in cleaned):
             self._replace_ranks(progress, "the ranks are replaced, since they did not come clean")
 
     def close(self) -> None:
@@ -119,7 +119,9 @@ class Slot:
     def _step(self, progress: AttemptProgress) -> Event:
         if progress.is_fresh:
             self._ranks.begin(progress.assignment)
-            write_roster(progress.dir, TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members))
+            write_process_file(
+                progress.dir, TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members)
+            )
         try:
             replies = self._ranks.call(
                 "step",
@@ -137,13 +139,13 @@ class Slot:
             self._ranks.hold_shared_data()
         progress.is_fresh = False
         progress.take_note(replies)
-        mistake = next((reply.mistake for reply in replies if reply.mistake is not None), None)
-        if mistake is not None:
-            return Unusable(evidence=mistake)
+        trainable_error = next((reply.trainable_error for reply in replies if reply.trainable_error is not None), None)
+        if trainable_error is not None:
+            return Unusable(evidence=trainable_error)
         return self._event(progress, replies)
 
     def _event(self, progress: AttemptProgress, replies: list[Reply]) -> Event:
-        failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.echo)
+        failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.is_secondary)
         if failed:
             return self._after_failure(progress, replies, failed[0])
         ended = [rank for rank, reply in enumerate(replies) if reply.ended]
@@ -164,7 +166,7 @@ class Slot:
     def _after_failure(self, progress: AttemptProgress, replies: list[Reply], first: Reply) -> Event:
         """The first rank's own failure."""
         assert first.failure is not None
-        if self._settings.isolation == "slot" and any(reply.poisoned for reply in replies):
+        if self._settings.isolation == "slot" and any(reply.is_fatal_to_process for reply in replies):
             self._replace_ranks(progress, "CUDA is unusable after this error: the ranks are replaced")
         return first.failure
 
@@ -216,7 +218,7 @@ def _last_answer(reply: Reply) -> str | None:
 
 def _without_late(late: PeersTimedOut) -> Event:
     """Some ranks failed or ended while the ranks behind hung."""
-    replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.echo)
+    replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.is_secondary)
     failure = next((reply.failure for reply in replies if reply.failure is not None), None)
     if failure is not None:
         return failure

@@ -50,13 +50,13 @@ class SlotTrainable(Trainable):
         """One event."""
         return {EVENT_KEY: self._slot.next_event()}
 
-    def be_slot(self, number: int) -> None:
+    def set_slot_number(self, number: int) -> None:
         """Called by the driver before the first step: how the ranks are called in Ray's dashboard."""
         self._slot.be(number)
 
-    def end_assignment(self, save: bool, to_its_end: bool) -> None:
+    def end_assignment(self, save: bool, run_to_end: bool) -> None:
         """Called by the driver as soon as a trial is over, so that memory is free before the next one comes."""
-        self._slot.finish(save=save, to_its_end=to_its_end)
+        self._slot.finish(save=save, run_to_end=run_to_end)
 
     def cleanup(self) -> None:
         """End the slot."""

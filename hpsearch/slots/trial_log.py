@@ -43,7 +43,7 @@ def log_tail(path: Path, *, start: int) -> str:
         return ""
 
 
-def own_streams() -> None:
+def replace_standard_streams() -> None:
     """Put plain line-buffered streams on descriptors 1 and 2; once in a rank, before any code of the user's runs."""
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -143,7 +143,7 @@ class Driver:
             loss = assignment.config["x"] + 1 / epoch
             event = Report(epoch=epoch, metrics={"loss": loss}, elapsed_s=self.now, checkpoint_epoch=epoch)
         self.assignments[number] = (assignment, epoch)
-        if self.engine.on_event(number, event) is not Verdict.GO_ON:
+        if self.engine.on_event(number, event) is not Verdict.CONTINUE:
             del self.assignments[number]
 
 

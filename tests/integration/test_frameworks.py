@@ -22,11 +22,11 @@ import cloudpickle
 import pytest
 
 from hpsearch.devices.requests import WorkerRequest
-from hpsearch.slots.processes.forked_trials import ForkedTrials
-from hpsearch.slots.processes.messages import Reply
-from hpsearch.slots.processes.preload_server import ServerOptions, server_name
+from hpsearch.slots.forked.forked_trials import ForkedTrials
+from hpsearch.slots.forked.preload_server import ServerOptions, server_name
 from hpsearch.slots.protocol import Assignment
-from hpsearch.slots.world import Meeting, places_of
+from hpsearch.slots.rank_environment import Rendezvous, rank_positions
+from hpsearch.slots.replies import Reply
 from hpsearch.trainable.locate import locate
 from hpsearch.training.parallel import host_store
 from tests.support import framework_trainables
@@ -74,7 +74,7 @@ def _ranks(folder: Path, trainable: bytes, *, workers: int, gpus: tuple[str, ...
             **settings,
         }
     )
-    places = places_of(["here"] * workers, gpus or [""] * workers, ["127.0.0.1"] * workers)
+    places = rank_positions(["here"] * workers, gpus or [""] * workers, ["127.0.0.1"] * workers)
     path = tuple(sys.path)
     return [
         ForkedTrials(made, working_dir=str(folder), sys_path=path, place=place, ranks_here=workers) for place in places
@@ -92,15 +92,15 @@ def train(tmp_path: Path) -> Any:
         settings = {"workers": 2, **settings}
         ranks = _ranks(tmp_path, cloudpickle.dumps(found), **settings)
         store = host_store("127.0.0.1")
-        meeting = Meeting(address="127.0.0.1", port=store.port, run=uuid.uuid4().hex) if len(ranks) > 1 else None
+        rendezvous = Rendezvous(address="127.0.0.1", port=store.port, run=uuid.uuid4().hex) if len(ranks) > 1 else None
         assignment = Assignment(number=1, attempt=1, config=config or {}, seed=0, max_epochs=None)
         late = threading.Timer(PATIENCE_S, lambda: [rank.end() for rank in ranks])
         with ThreadPoolExecutor(len(ranks)) as threads:
             for rank in ranks:
-                rank.begin(assignment, meeting)
+                rank.begin(assignment, rendezvous)
             late.start()
             replies = list(threads.map(lambda rank: rank.step(save=False), ranks))
-            cleaned = list(threads.map(lambda rank: rank.finish(save=False, to_its_end=True), ranks))
+            cleaned = list(threads.map(lambda rank: rank.finish(save=False, run_to_end=True), ranks))
             late.cancel()
         for rank in ranks:
             rank.close()
@@ -286,7 +286,7 @@ def test_the_preload_server_never_calls_torch_cuda(tmp_path: Path) -> None:
     )
     file = os.memfd_create("options", 0)
     os.write(file, cloudpickle.dumps(options))
-    code = f"{FORBIDDEN}\nfrom hpsearch.slots.processes.preload_server import main\nmain({file})"
+    code = f"{FORBIDDEN}\nfrom hpsearch.slots.forked.preload_server import main\nmain({file})"
     server = subprocess.Popen([sys.executable, "-c", code], pass_fds=(file,), stdin=subprocess.DEVNULL)
     os.close(file)
     first = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -296,7 +296,7 @@ def test_the_preload_server_never_calls_torch_cuda(tmp_path: Path) -> None:
     ranks[0].begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), None)
     reply = ranks[0].step(save=False)
     assert reply.metrics == {"loss": float(server.pid)}
-    ranks[0].finish(save=False, to_its_end=True)
+    ranks[0].finish(save=False, run_to_end=True)
     ranks[0].close()
     first.close()
     assert server.wait(60) == 0
@@ -311,16 +311,16 @@ def test_a_rank_and_the_store_that_it_hosts_never_call_torch_cuda(tmp_path: Path
         from tests.integration.test_frameworks import _ranks
         import cloudpickle
         from hpsearch.slots.protocol import Assignment
-        from hpsearch.slots.world import Meeting
+        from hpsearch.slots.rank_environment import Rendezvous
         from hpsearch.training.parallel import host_store
 
         store = host_store("127.0.0.1")
-        meeting = Meeting(address="127.0.0.1", port=store.port, run="run")
+        rendezvous = Rendezvous(address="127.0.0.1", port=store.port, run="run")
         (rank,) = _ranks(Path(sys.argv[1]), cloudpickle.dumps(lambda config: {"loss": 0}), workers=1, run=sys.argv[2])
         rank.load()
-        rank.begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), meeting)
+        rank.begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), rendezvous)
         assert rank.step(save=False).metrics == {"loss": 0.0}
-        rank.finish(save=False, to_its_end=True)
+        rank.finish(save=False, run_to_end=True)
         rank.close()
     """)
     )

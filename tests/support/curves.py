@@ -132,7 +132,7 @@ def _train(engine: Engine, landscape: Landscape, folder: Path, printed: str, max
             event = _event(landscape, engine.sweep, assignment.config, epoch)
             num_reports += isinstance(event, Report)
             assignments[number] = (assignment, epoch + 1)
-            if engine.on_event(number, event) is not Verdict.GO_ON:
+            if engine.on_event(number, event) is not Verdict.CONTINUE:
                 del assignments[number]
 
 

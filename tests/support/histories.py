@@ -173,7 +173,7 @@ class Life:
                 event = Failed(cause=self.dice.choice(CAUSES), evidence="it fell before it could report")
         self.assignments[number] = (assignment, epoch, saved)
         self.hit()
-        if self.engine.on_event(number, event) is not Verdict.GO_ON:
+        if self.engine.on_event(number, event) is not Verdict.CONTINUE:
             del self.assignments[number]
 
 

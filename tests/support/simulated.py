@@ -155,7 +155,7 @@ class SimulatedSession:
             epoch, saved = event.epoch, event.checkpoint_epoch
         self._assignments[number] = (assignment, epoch, saved)
         self._points.hit()
-        if self._engine.on_event(number, event) is not Verdict.GO_ON:
+        if self._engine.on_event(number, event) is not Verdict.CONTINUE:
             del self._assignments[number]
 
     def _next(self, assignment: Assignment, epoch: int, saved: int | None) -> Event:

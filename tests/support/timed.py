@@ -76,7 +76,7 @@ def _run(engine: Engine, clock: Clock, on_report: Callable[[Engine, Clock], None
         clock.now, number, epoch = heapq.heappop(due)
         event = _event(engine, assignments[number], epoch)
         verdict = engine.on_event(number, event)
-        if verdict is Verdict.GO_ON:
+        if verdict is Verdict.CONTINUE:
             heapq.heappush(due, (clock.now + epoch_s(assignments[number].config), number, epoch + 1))
         if isinstance(event, Report):
             on_report(engine, clock)

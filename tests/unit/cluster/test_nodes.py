@@ -8,7 +8,7 @@ from hpsearch.cluster.connect import _why_not, address_of, connect
 from hpsearch.cluster.nodes import LOOK_EVERY_S, Files, Node, NodeWatch, moved
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, max_concurrent, workers_on
 from hpsearch.errors import SpecError
-from hpsearch.slots.progress import _loader_workers
+from hpsearch.slots.reporter import _loader_workers
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.spec.sweep import Sweep
 
@@ -107,7 +107,7 @@ def test_the_spec_names_the_ray_before_the_environment_does(monkeypatch, written
 
 @pytest.mark.parametrize(("ranks_here", "share"), [(2, 4), (4, 2)])
 def test_a_rank_gets_its_share_of_the_loaders_of_its_own_machine(monkeypatch, ranks_here, share):
-    monkeypatch.setattr("hpsearch.slots.progress.host_cpus", lambda: 8)
+    monkeypatch.setattr("hpsearch.slots.reporter.host_cpus", lambda: 8)
     asked = request(gpu=1)
     settings = SlotSettings(
         sweep="s", trainable=b"", metric="m", request=asked, concurrent=4, precision="fp32", parallel="ddp",

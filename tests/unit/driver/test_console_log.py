@@ -13,7 +13,7 @@ import pytest
 
 from hpsearch.driver.console_log import quiet
 from hpsearch.live.terminal import SafeConsole
-from hpsearch.slots.trial_log import TrialLog, own_streams
+from hpsearch.slots.trial_log import TrialLog, replace_standard_streams
 
 
 def test_everything_but_the_yielded_stream_goes_to_the_log(tmp_path: Path, capfd):
@@ -57,7 +57,7 @@ def test_the_console_is_as_before_afterwards(tmp_path: Path, capfd):
 def test_a_trials_log_takes_prints_and_descriptors_and_is_appended_to(tmp_path: Path, capfd, monkeypatch):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, getattr(sys, name))
-    own_streams()
+    replace_standard_streams()
     logger = logging.getLogger("set up by the first trial")
     logger.addHandler(logging.StreamHandler(sys.stderr))
     path = tmp_path / "log.txt"

@@ -20,7 +20,7 @@ from hpsearch.engine.engine import Engine
 from hpsearch.errors import Interrupted
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import trial_dir
-from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses, write_roster
+from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses, write_process_file
 from hpsearch.slots.protocol import Assignment
 from hpsearch.spec.sweep import Sweep
 from tests.support.waiting import PATIENCE_S
@@ -64,7 +64,7 @@ def run_ends(
                 assignment = engine.next_assignment()
                 assert isinstance(assignment, Assignment)
                 members = (RankProcess(process=Process.of(rank.pid), gpus=""),)
-                write_roster(
+                write_process_file(
                     trial_dir(home / "ends", assignment.number),
                     TrialProcesses(attempt=assignment.attempt, ranks=members),
                 )

@@ -133,7 +133,7 @@ def test_it_ends_after_the_last_trial(bench):
     b = bench(limits={"trials": 1})
     b.next()
     assert b.engine.next_assignment() is Idle.NOT_NOW, "the one that runs may fail and be tried again"
-    assert b.report(1, 1) is Verdict.GO_ON
+    assert b.report(1, 1) is Verdict.CONTINUE
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     assert b.engine.next_assignment() is Idle.FINISHED
     assert b.states() == ["done"]
@@ -142,8 +142,8 @@ def test_it_ends_after_the_last_trial(bench):
 def test_a_trial_is_done_at_the_last_epoch(bench):
     b = bench(limits={"epochs": 2})
     assert b.next().save_epochs == (1, 2, 3)
-    assert b.report(1, 1) is Verdict.GO_ON
-    assert b.report(1, 2) is Verdict.RUN_OUT, "what comes after its loop still runs"
+    assert b.report(1, 1) is Verdict.CONTINUE
+    assert b.report(1, 2) is Verdict.RUN_TO_END, "what comes after its loop still runs"
     assert b.states() == ["done"]
 
 
@@ -164,7 +164,7 @@ def test_a_stopped_trial_is_told_with_its_curve(bench):
     b = bench()
     b.next()
     b.rule.decisions[1, 2] = Decision.STOP
-    assert (b.report(1, 1, 5.0), b.report(1, 2, 4.0)) == (Verdict.GO_ON, Verdict.END)
+    assert (b.report(1, 1, 5.0), b.report(1, 2, 4.0)) == (Verdict.CONTINUE, Verdict.END)
     assert b.states() == ["stopped"]
     assert (b.searcher.told[0].state, b.searcher.told[0].losses) == ("stopped", {1: 5.0, 2: 4.0})
 
@@ -369,13 +369,13 @@ def test_without_a_checkpoint_at_the_rung_the_rule_stops_instead_of_pausing(home
     b = Bench(home, concurrent=1, early_terminate={"type": "asha"}, limits={"epochs": 9})
     b.rule.decisions = {(2, 1): Decision.PAUSE}
     b.next()
-    assert b.report(1, 1, 1.0, saved=False) is Verdict.GO_ON
+    assert b.report(1, 1, 1.0, saved=False) is Verdict.CONTINUE
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     b.next()
     assert b.report(2, 1, 2.0, saved=False) is Verdict.END
     assert b.states() == ["done", "stopped"], "the rule that took over heard of trial 1 too"
     b.next()
-    assert b.report(3, 1, 0.5, saved=False) is Verdict.GO_ON
+    assert b.report(3, 1, 0.5, saved=False) is Verdict.CONTINUE
 
 
 def test_a_trainable_that_cannot_be_used_ends_the_sweep_as_a_mistake(bench):
@@ -545,7 +545,7 @@ def run_to_the_end(b: Bench) -> None:
     """Train every assignment until the engine lets go of it."""
     while isinstance(assignment := b.engine.next_assignment(), Assignment):
         epoch = assignment.known_epochs + 1
-        while b.report(assignment.number, epoch) is Verdict.GO_ON:
+        while b.report(assignment.number, epoch) is Verdict.CONTINUE:
             epoch += 1
     assert assignment is Idle.FINISHED
     b.engine.finish()

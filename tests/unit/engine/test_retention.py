@@ -65,7 +65,7 @@ class Play:
                     break
                 for number, (assignment, epoch) in list(assignments.items()):
                     assignments[number] = (assignment, epoch + 1)
-                    if self.step(engine, assignment, epoch + 1) is not Verdict.GO_ON:
+                    if self.step(engine, assignment, epoch + 1) is not Verdict.CONTINUE:
                         del assignments[number]
             engine.finish()
             self.trials = ledger.trials(record)

@@ -79,12 +79,12 @@ class Driver:
     ) -> Verdict:
         """The epochs after `begin`, each with a checkpoint, until the engine says no or `to` is reached."""
         assert isinstance(assignment, Assignment)
-        verdict = Verdict.GO_ON
+        verdict = Verdict.CONTINUE
         for epoch in range(begin + 1, to + 1):
             write_checkpoint(self.folder(assignment.number), epoch, f"{self.name} {epoch}".encode(), previous=epoch - 1)
             report = Report(epoch=epoch, metrics={"loss": losses[epoch]}, elapsed_s=1.0 * epoch, checkpoint_epoch=epoch)
             verdict = self.engine.on_event(assignment.number, report)
-            if verdict is not Verdict.GO_ON:
+            if verdict is not Verdict.CONTINUE:
                 break
         return verdict
 

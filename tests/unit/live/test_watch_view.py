@@ -24,7 +24,14 @@ from hpsearch.live.progress import DriverStatus
 from hpsearch.live.status_file import StatusFile, read_notice
 from hpsearch.live.usage import Meter
 from hpsearch.live.watch_view import beside_of, plain
-from hpsearch.slots.process_file import FILE_NAME, Process, RankProcess, TrialProcesses, read_roster, write_roster
+from hpsearch.slots.process_file import (
+    FILE_NAME,
+    Process,
+    RankProcess,
+    TrialProcesses,
+    read_process_file,
+    write_process_file,
+)
 from tests.support import curves, hostile
 from tests.support.nvml_stub import build_nvml_stub, run_with_gpus
 from tests.support.waiting import until
@@ -97,7 +104,9 @@ def test_one_frame_shows_trials_their_processes_and_why_none_begins(home: Path, 
     worker = start(WORKER)
     with Ledger(home) as ledger:
         number = running_trial(LedgerFollower(ledger, ledger.sweep()))
-    write_roster(home / "curves" / "trials" / f"{number:04d}", TrialProcesses(attempt=1, ranks=(rank_of(worker.pid),)))
+    write_process_file(
+        home / "curves" / "trials" / f"{number:04d}", TrialProcesses(attempt=1, ranks=(rank_of(worker.pid),))
+    )
     text = watch("--once", home=home)
     assert text.startswith("curves | 30/64 trials (")
     assert "No trial begins: trial 34 waits for a place in Ray (for " in text
@@ -167,7 +176,7 @@ def test_processes_of_another_machine_are_named_by_it(home: Path, start):
         follower = LedgerFollower(ledger, ledger.sweep())
         number = running_trial(follower)
         roster = TrialProcesses(attempt=1, ranks=(rank_of(os.getpid(), host="node-b"),))
-        write_roster(home / "curves" / "trials" / f"{number:04d}", roster)
+        write_process_file(home / "curves" / "trials" / f"{number:04d}", roster)
         follower.look()
         measured = Meter().look(follower.rosters)
         beside = beside_of(follower, measured)
@@ -183,7 +192,7 @@ def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, sta
         follower = LedgerFollower(ledger, ledger.sweep())
         number = running_trial(follower)
         folder = home / "curves" / "trials" / f"{number:04d}"
-        write_roster(folder, TrialProcesses(attempt=2, ranks=(rank_of(os.getpid()),)))
+        write_process_file(folder, TrialProcesses(attempt=2, ranks=(rank_of(os.getpid()),)))
         follower.look()
         assert follower.rosters == {}
 
@@ -192,7 +201,7 @@ def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, sta
 def test_files_that_are_not_ours_are_passed_over(tmp_path: Path, text: str):
     (tmp_path / FILE_NAME).write_text(text)
     (tmp_path / "live.json").write_text(text)
-    assert read_roster(tmp_path) is None
+    assert read_process_file(tmp_path) is None
     assert read_notice(tmp_path) is None
 
 
@@ -203,7 +212,7 @@ def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(tmp_path: Path):
     folder.mkdir()
     for name in (FILE_NAME, f".{FILE_NAME}.{os.getpid()}", "live.json", f".live.json.{os.getpid()}"):
         (folder / name).symlink_to(outside)
-    write_roster(folder, TrialProcesses(attempt=1, ranks=()))
+    write_process_file(folder, TrialProcesses(attempt=1, ranks=()))
     StatusFile(folder).tell(DriverStatus(concurrent=1))
     assert outside.read_text() == "mine"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpsearch.slots.attempt_progress import AttemptProgress
-from hpsearch.slots.processes.messages import Reply
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Peaks, Report, Unusable
+from hpsearch.slots.replies import Reply
 from hpsearch.slots.trial_log import LOG_TAIL_BYTES
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from hpsearch.slots.attempt import Attempt
-from hpsearch.slots.processes.messages import Reply
 from hpsearch.slots.protocol import Assignment
-from hpsearch.slots.world import RankPlace
+from hpsearch.slots.rank_environment import RankPosition
+from hpsearch.slots.replies import Reply
+from hpsearch.slots.resident.attempt import ResidentAttempt
 from hpsearch.trainable.script import Script
 from tests.support import bad_rows
 from tests.support.slot_settings import settings_of
@@ -37,11 +37,11 @@ def second_reply(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
     attempts = []
 
     def run(kind: str) -> Reply:
-        attempt = Attempt(
+        attempt = ResidentAttempt(
             Assignment(number=1, attempt=1, config={"kind": kind}, seed=0, max_epochs=None, known_epochs=0),
             FORMS[request.param](tmp_path),
             settings=settings_of(trials_dir=str(tmp_path), working_dir=str(tmp_path)),
-            place=RankPlace(),
+            position=RankPosition(),
             ranks_here=1,
             in_ray_session=request.param == "ray",
         )

@@ -117,15 +117,15 @@ def test_a_long_message_is_one_short_line():
 
 
 @pytest.mark.parametrize(
-    ("error", "poisoned"),
+    ("error", "expected"),
     [
         (RuntimeError("CUDA error: device-side assert triggered"), True),
         (torch.OutOfMemoryError("x"), False),
         (ValueError("x"), False),
     ],
 )
-def test_only_a_broken_device_costs_the_process(error, poisoned):
-    assert is_fatal_to_process(error) is poisoned
+def test_only_a_broken_device_costs_the_process(error, expected):
+    assert is_fatal_to_process(error) is expected
 
 
 def test_an_echo_of_another_ranks_failure_is_known():

@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses
-from hpsearch.slots.process_tree import end_ranks, kill_tree
+from hpsearch.slots.process_tree import kill_ranks, kill_tree
 from tests.support.waiting import until
 
 RANK = """
 import os, subprocess, sys, time
-from hpsearch.slots.process_tree import adopt
+from hpsearch.slots.process_tree import claim_descendants
 
-adopt()
+claim_descendants()
 SLEEP = [sys.executable, "-c", "import os, time; os.write(1, b'%d\\\\n' % os.getpid()); time.sleep(600)"]
 subprocess.Popen(SLEEP)
 subprocess.Popen(SLEEP, start_new_session=True)
@@ -37,9 +37,9 @@ time.sleep(600)
 
 BURIAL = """
 import multiprocessing, os, sys
-from hpsearch.slots.process_tree import adopt, reap
+from hpsearch.slots.process_tree import claim_descendants, reap
 
-adopt()
+claim_descendants()
 for _ in range(3):
     if os.fork() == 0:
         os.fork()
@@ -112,7 +112,7 @@ def test_only_ranks_of_this_machine_are_ended_and_no_stranger_that_has_ones_numb
         replace(as_of, boot="before"),
         replace(as_of, started=as_of.started - 1),
     )
-    end_ranks(TrialProcesses(attempt=1, ranks=tuple(RankProcess(process=each, gpus="") for each in others)))
+    kill_ranks(TrialProcesses(attempt=1, ranks=tuple(RankProcess(process=each, gpus="") for each in others)))
     assert process.poll() is None
-    end_ranks(TrialProcesses(attempt=1, ranks=(RankProcess(process=as_of, gpus=""),)))
+    kill_ranks(TrialProcesses(attempt=1, ranks=(RankProcess(process=as_of, gpus=""),)))
     assert process.wait() == -signal.SIGKILL

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray.tune import Checkpoint
 
-from hpsearch.slots.ray_tune_session import RaySession
+from hpsearch.slots.ray_tune_session import RayTuneSession
 from hpsearch.training.context import TrialContext
 
 
@@ -27,8 +27,8 @@ def test_a_checkpoint_that_had_no_room_does_not_stand_in_the_way_of_the_next(tmp
     checkpoint = Checkpoint.from_directory(str(tmp_path / "state"))
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
         patched.setattr(shutil, "copytree", full)
-        RaySession(TrialContext(number=1), trial_dir, known_epochs=0)._persist(checkpoint, epoch=1)
-    RaySession(TrialContext(number=1), trial_dir, known_epochs=0)._persist(checkpoint, epoch=1)
+        RayTuneSession(TrialContext(number=1), trial_dir, known_epochs=0)._persist(checkpoint, epoch=1)
+    RayTuneSession(TrialContext(number=1), trial_dir, known_epochs=0)._persist(checkpoint, epoch=1)
     assert (trial_dir / "checkpoint" / "ray-epoch-1" / "model").read_text() == "weights"
 
 
@@ -36,7 +36,9 @@ def test_a_checkpoint_that_had_no_room_does_not_stand_in_the_way_of_the_next(tmp
 def test_the_ranks_of_a_trial_make_one_checkpoint(tmp_path: Path, monkeypatch, order: tuple[int, int]):
     """Each rank hands in a folder: rank 0's model, and a random state of each."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
-    sessions = [RaySession(TrialContext(number=1, rank=rank, world_size=2), tmp_path, known_epochs=2) for rank in order]
+    sessions = [
+        RayTuneSession(TrialContext(number=1, rank=rank, world_size=2), tmp_path, known_epochs=2) for rank in order
+    ]
     for epoch in (1, 2, 3):
         for rank, session in zip(order, sessions, strict=True):
             state = tmp_path / f"state-{epoch}-{rank}"
@@ -63,23 +65,23 @@ def test_the_ranks_of_a_trial_make_one_checkpoint(tmp_path: Path, monkeypatch, o
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> RaySession:
-    return RaySession(TrialContext(number=1, on_report=lambda row: None), tmp_path, known_epochs=0)
+def session(tmp_path: Path) -> RayTuneSession:
+    return RayTuneSession(TrialContext(number=1, on_report=lambda row: None), tmp_path, known_epochs=0)
 
 
-def report(session: RaySession, folder: Path, epoch: int) -> None:
+def report(session: RayTuneSession, folder: Path, epoch: int) -> None:
     session._context.epochs_done = epoch - 1
     session.report({"loss": 1.0}, checkpoint=Checkpoint.from_directory(str(folder)))
 
 
-def test_of_checkpoints_that_are_epochs_apart_the_one_before_stays(session: RaySession, tmp_path: Path) -> None:
+def test_of_checkpoints_that_are_epochs_apart_the_one_before_stays(session: RayTuneSession, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     for epoch in (1, 4, 9):
         report(session, tmp_path / "state", epoch)
     assert {path.name for path in (tmp_path / "checkpoint").iterdir()} == {"ray-epoch-4", "ray-epoch-9"}
 
 
-def test_a_trial_that_is_over_writes_no_checkpoint_over_its_last(session: RaySession, tmp_path: Path) -> None:
+def test_a_trial_that_is_over_writes_no_checkpoint_over_its_last(session: RayTuneSession, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     report(session, tmp_path / "state", 3)
     session._context.is_over = True

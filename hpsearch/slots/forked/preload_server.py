@@ -1,0 +1,301 @@
+"""The preload server: one process for each node and sweep, from which every attempt of a trial is forked.
+
+It has imported PyTorch and the third-party modules of the user's code, and nothing of the user's own, so that a new
+process trains after milliseconds. It never runs a tensor operation and never calls `torch.cuda`: the threads and the
+CUDA state of a process do not survive a fork.
+
+Rank actors (`forked_trials.py`) connect to it; each connection asks for processes and receives their exit statuses. The
+server is the parent of all of them, so it knows the exit status of each, and it inherits what they leave behind: a
+child that it does not know was started by a trial that is over, and is killed. With the connection of a rank its
+processes end; with the last connection the server ends. Should the server itself be killed, the kernel ends its
+children.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pickle
+import signal
+import socket
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from hpsearch.slots.forked.channel import Channel, ChannelClosed, Message, readable
+from hpsearch.slots.forked.messages import Exited, Forked, Kill, Launch, Ready
+from hpsearch.slots.forked.preload_modules import preload, variables_set
+from hpsearch.slots.forked.process_title import setproctitle
+from hpsearch.slots.process_tree import become_subreaper, children_of
+
+FIRST_RANK_S = 60.0
+"""A server that no rank has connected to by then ends."""
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """What a new server gets from the rank that starts it."""
+
+    name: str
+    """Of its socket, in Linux's abstract name space: no file, gone with the process."""
+    sweep: str
+    """The sweep's name, for the title of the process."""
+    modules: tuple[str, ...]
+    """Dotted names of third-party modules that the user's code imports."""
+    differing: frozenset[str]
+    """Environment variables that a trial may have otherwise than the server."""
+    snapshot: tuple[str, str, str] | None
+    """Folder of the code's snapshot, the driver's working directory and the one here; None without a snapshot."""
+
+
+def server_name(run: str) -> str:
+    """The socket of the server of one run of a sweep, for this user and machine."""
+    return f"\0hpsearch-{os.getuid()}-{run}"
+
+
+def main(options_file: int, listener_file: int | None = None, skipped: Mapping[str, str] | None = None) -> None:
+    """Be the server; in a forked child, be the trial. Does not return.
+
+    Args:
+        options_file: An open file with the pickled `ServerOptions`.
+        listener_file: The socket, where this process was the server before and began again without some modules.
+        skipped: Modules that it leaves to the trials.
+    """
+    options: ServerOptions = pickle.loads(Path(f"/proc/self/fd/{options_file}").read_bytes())
+    listener = _listen(options.name) if listener_file is None else socket.socket(fileno=listener_file)
+    if listener is None:
+        os._exit(0)  # another rank was faster
+    gc.disable()
+    restart = _Restart(options_file, listener, dict(skipped or {}))
+    setproctitle(f"hpsearch {options.sweep} preload")
+    preload(options.modules, restart.skipped, variables=_variables(options), on_bad=restart.without)
+    _snapshot_ready(options)
+    os.close(options_file)
+    _keep_finalizers_here()
+    gc.collect()
+    gc.freeze()  # what is alive now is never walked again, so that a collection in a child copies no page
+    from hpsearch.slots.forked.trial_process import run_and_exit
+
+    server = PreloadServer(listener, skipped=restart.skipped)
+    launched = server.serve()
+    if launched is None:
+        os._exit(0)
+    launch, channel, function = launched
+    run_and_exit(launch.setup, channel, function)
+
+
+@final
+class _Restart:
+    """Begins the server again without a module: what was imported can't be taken back."""
+
+    def __init__(self, options_file: int, listener: socket.socket, skipped: dict[str, str]) -> None:
+        self._options_file, self._listener, self.skipped = options_file, listener, skipped
+
+    def without(self, module: str, reason: str) -> None:
+        """Leave a module to the trials."""
+        print(f"hpsearch: each trial imports {module} for itself: {reason}", file=sys.stderr, flush=True)
+        self.skipped[module] = reason
+        for each in (self._options_file, self._listener.fileno()):
+            os.set_inheritable(each, True)
+        code = start_code(sys.path, self._options_file, self._listener.fileno(), self.skipped)
+        os.execv(sys.executable, [sys.executable, "-c", code])
+
+
+def start_code(path: Sequence[str], options_file: int, listener_file: int | None, skipped: Mapping[str, str]) -> str:
+    """The program of a server, for `python -c`."""
+    return (
+        f"import sys; sys.path[:] = {list(path)!r}; from hpsearch.slots.forked.preload_server import main;"
+        f" main({options_file}, {listener_file}, {dict(skipped)!r})"
+    )
+
+
+def _keep_finalizers_here() -> None:
+    """What the imported modules want done with their own objects at the end is this process's business, no trial's."""
+    for each in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # some milliseconds in each trial
+        each.atexit = False
+
+
+def _variables(options: ServerOptions) -> set[str]:
+    """Environment variables that a module must not read before there is a trial: those that its code sets, too."""
+    if options.snapshot is None:
+        return set(options.differing)
+    sources = (path for path in Path(options.snapshot[0]).rglob("*.py") if path.parent.name != "site")
+    return set(options.differing).union(*(variables_set(path.read_bytes()) for path in sources))
+
+
+def _snapshot_ready(options: ServerOptions) -> None:
+    """The user's own files, compiled once, so that importing them costs a trial nothing; none of them is run here."""
+    if options.snapshot is None:
+        return
+    from hpsearch.trainable import code_finder
+
+    folder, old_root, new_root = options.snapshot
+    code_finder.install(folder, old_root=old_root, new_root=new_root).precompile()
+
+
+def _listen(name: str) -> socket.socket | None:
+    """A socket of this name; None if another process has it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(name)
+    except OSError:
+        listener.close()
+        return None
+    listener.listen(64)
+    return listener
+
+
+@final
+class PreloadServer:
+    """Forks processes for ranks, and knows whose each is."""
+
+    def __init__(self, listener: socket.socket, *, skipped: Mapping[str, str]) -> None:
+        self._listener, self._skipped = listener, dict(skipped)
+        self._ranks: dict[int, Channel] = {}
+        """By the file descriptor of the connection."""
+        self._trials: dict[int, Channel] = {}
+        """Process id to the rank's connection."""
+        self._orphans: set[int] = set()
+        """Killed, and not gone yet."""
+        self._ended: list[Exited] = []
+        """Reported as soon as what they left behind is gone."""
+        self._had_rank = False
+        self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._pid = os.getpid()
+
+    def serve(self) -> tuple[Launch, Channel, int | None] | None:
+        """Serve until the last rank is gone.
+
+        Returns:
+            None in the server; in a forked child, what it shall train, its channel to the rank, and an open file with
+            the function where that is not in the settings.
+        """
+        become_subreaper()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        while self._ranks or self._trials or not self._had_rank:
+            watched = [self._listener.fileno(), self._wakeup, *self._ranks]
+            ready = readable(watched, None if self._had_rank else FIRST_RANK_S)
+            if not ready and not self._had_rank:
+                return None
+            if self._wakeup in ready:
+                with suppress(BlockingIOError):
+                    os.read(self._wakeup, 4096)
+            self._collect_ended()
+            if self._listener.fileno() in ready:
+                self._accept()
+            for rank in [self._ranks[each] for each in ready if each in self._ranks]:
+                launched = self._receive(rank)
+                while launched is None and rank.has_message:
+                    launched = self._receive(rank)
+                if launched is not None:
+                    return launched
+        return None
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        channel = Channel(connection)
+        if channel.peer()[1] != os.getuid():
+            channel.close()  # in the abstract name space anybody of the machine may connect
+            return
+        self._had_rank = True
+        self._ranks[channel.fileno()] = channel
+        self._report(channel, Ready(self._skipped))
+
+    def _receive(self, rank: Channel) -> tuple[Launch, Channel, int | None] | None:
+        try:
+            message = rank.receive(timeout_s=0)
+        except ChannelClosed:
+            self._lose(rank)
+            return None
+        if message is None:
+            return None
+        if isinstance(message.content, Kill):
+            if message.content.pid in self._trials:
+                _kill(message.content.pid)
+            return None
+        return self._launch(rank, message)
+
+    def _launch(self, rank: Channel, message: Message) -> tuple[Launch, Channel, int | None] | None:
+        file, *functions = message.files
+        pid = os.fork()
+        if pid == 0:
+            self._become_child()
+            return message.content, Channel.of_file(file), next(iter(functions), None)
+        for each in message.files:
+            os.close(each)
+        self._trials[pid] = rank
+        self._report(rank, Forked(pid))
+        return None
+
+    def _become_child(self) -> None:
+        """Close what is the server's, and die with it."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _die_with_parent(self._pid)
+        self._listener.close()
+        for each in (self._wakeup, self._wake):
+            os.close(each)
+        for channel in self._ranks.values():
+            channel.close()
+        gc.enable()
+
+    def _lose(self, rank: Channel) -> None:
+        """A rank is gone: its processes end, without a report."""
+        del self._ranks[rank.fileno()]
+        for pid in [pid for pid, each in self._trials.items() if each is rank]:
+            _kill(pid)
+        rank.close()
+
+    def _collect_ended(self) -> None:
+        """Reap children that have ended, kill what they have left behind, and report both to their ranks."""
+        while True:
+            self._reap()
+            strangers = children_of(self._pid) - self._trials.keys()
+            if not strangers - self._orphans:
+                break
+            for each in strangers:
+                _kill(each)
+            self._orphans |= strangers
+        if self._orphans:
+            return
+        for exited in self._ended:
+            rank = self._trials.pop(exited.pid)
+            if rank.fileno() in self._ranks:
+                self._report(rank, exited)
+        self._ended.clear()
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                self._orphans.discard(pid)
+                if pid in self._trials:
+                    self._ended.append(Exited(pid, status))
+
+    def _report(self, rank: Channel, content: object) -> None:
+        with suppress(ChannelClosed):  # it will be heard of as a connection that is closed
+            rank.send(content)
+
+
+def _die_with_parent(parent: int) -> None:
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)

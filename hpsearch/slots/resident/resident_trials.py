@@ -1,0 +1,158 @@
+"""A rank that trains trial after trial in its own process: for trainables whose set-up takes longer than a trial.
+
+What a trial leaves behind is put back where that is safe; where it is not, the process is replaced.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, cast, final
+
+from hpsearch.slots.diagnosis import failure_of
+from hpsearch.slots.process_file import Process
+from hpsearch.slots.process_tree import reap
+from hpsearch.slots.protocol import Assignment
+from hpsearch.slots.rank_environment import RankPosition, Rendezvous, rank_variables
+from hpsearch.slots.ray_tune_session import uses_ray_tune
+from hpsearch.slots.replies import LOOP_TOO_LONG, CleanupResult, Reply
+from hpsearch.slots.resident.attempt import ResidentAttempt
+from hpsearch.slots.resident.state.process_state import ProcessState
+from hpsearch.slots.settings import SlotSettings
+
+LEAK_BYTES = 64 * 2**20
+"""Tensors that a trial leaves behind below this size never cost a restart."""
+LEAKS_IN_A_ROW = 3
+"""A rank is restarted after so many trials in a row that each left more behind: a cache stops growing."""
+
+
+@final
+class ResidentTrials:
+    """The attempts of one rank, one after the other, in this process.
+
+    Args:
+        settings: Of the sweep.
+        working_dir: Of the user's code on this machine.
+        place: This rank among those of its trials.
+        ranks_here: Ranks, of all trials together, that fit on this machine.
+    """
+
+    def __init__(self, settings: SlotSettings, *, working_dir: str, position: RankPosition, ranks_here: int) -> None:
+        self._settings, self._working_dir = settings, working_dir
+        self._position, self._ranks_here = position, ranks_here
+        self._function: Callable[..., Any] | None = None
+        self._in_ray_session = self._loop_is_too_long = False
+        self._attempt: ResidentAttempt | None = None
+        self._stray_bytes: list[int] = []
+        self._clean_state: ProcessState | None = None
+        os.environ["CUDA_VISIBLE_DEVICES"] = position.gpus if settings.request.gpu else ""
+
+    def load(self) -> str | None:
+        """Import the trainable, so that what is wrong with it is known before the first trial; None if nothing is."""
+        import cloudpickle
+        import torch._dynamo  # noqa: F401  # the first optimizer imports it; what is imported later is not frozen below
+
+        from hpsearch.slots import lightning
+        from hpsearch.slots.user_function import import_failure, load_trainable, set_torch_threads
+        from hpsearch.trainable import code_finder
+        from hpsearch.trainable.code_snapshot import child_environment
+
+        settings = self._settings
+        lightning.install()
+        if settings.code_dir is not None:
+            roots = {"old_root": settings.working_dir, "new_root": self._working_dir}
+            code_finder.install(settings.code_dir, **roots)
+            os.environ.update(child_environment(settings.code_dir, os.environ, **roots))
+        set_torch_threads(settings)
+        try:
+            found = cloudpickle.loads(settings.trainable)
+            self._function = load_trainable(found, settings=settings, working_dir=self._working_dir)
+        except BaseException as error:  # SystemExit too: a module may call sys.exit on import
+            return import_failure(error)
+        self._in_ray_session = uses_ray_tune(self._function)
+        self._clean_state = ProcessState.take(self._function)
+        gc.collect()
+        gc.freeze()  # what is alive now stays: collections between trials take a millisecond instead of 80
+        return None
+
+    def begin(self, assignment: Assignment, rendezvous: Rendezvous | None) -> Process:
+        """Begin an attempt; raises OSError where its log can't be written."""
+        os.environ.update(rank_variables(self._position, rendezvous))
+        self._attempt = ResidentAttempt(
+            assignment,
+            cast("Callable[..., Any]", self._function),
+            settings=self._settings,
+            position=self._position,
+            ranks_here=self._ranks_here,
+            in_ray_session=self._in_ray_session,
+        )
+        return Process.of(os.getpid())
+
+    def step(self, *, save: bool) -> Reply:
+        """Train one epoch."""
+        assert self._attempt is not None
+        try:
+            return self._attempt.advance(save=save)
+        except Exception as error:  # the log's disk is full, say: one trial fails, not the slot
+            return Reply(failure=failure_of(error))
+
+    def end(self) -> None:
+        """Nothing: the slot kills this process, which is busy with the attempt."""
+
+    def finish(self, *, save: bool, run_to_end: bool) -> CleanupResult:
+        """End the attempt and leave the process clean for the next; does nothing if there is none."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return CleanupResult(reusable=True)
+        raised = (
+            attempt.run_to_end() if run_to_end and self._settings.grace_s > 0 and not self._loop_is_too_long else None
+        )
+        self._loop_is_too_long |= attempt.reported_again
+        closed = attempt.close(save=save)
+        notes = [] if raised is None else [f"after its last epoch: {raised}"]
+        notes += [LOOP_TOO_LONG] if attempt.reported_again else []
+        notes += [] if closed else ["the trainable ignored its end and still runs"]
+        del attempt
+        left: tuple[str, ...] = ()
+        if self._clean_state is not None:
+            self._clean_state.put_back()
+        _leave_ranks()
+        notes += self._collect_garbage()
+        if self._clean_state is not None:
+            left = self._clean_state.left_behind()
+        reap()
+        return CleanupResult(reusable=closed and not left and not self._leaks(), notes=(*notes, *left))
+
+    def _collect_garbage(self) -> list[str]:
+        """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""
+        import torch
+
+        from hpsearch.training.leaks.live_tensors import describe, keeper_of, live_tensors, size_of
+
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        stray = live_tensors()
+        size = size_of(stray)
+        self._stray_bytes = [*self._stray_bytes[-LEAKS_IN_A_ROW:], size]
+        if size <= LEAK_BYTES:
+            return []
+        largest = max(stray, key=lambda tensor: tensor.nbytes)
+        return [
+            f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial;"
+            f" the largest, {describe(largest)}, is kept in {keeper_of(largest) or 'what has no name in Python'}"
+        ]
+
+    def _leaks(self) -> bool:
+        sizes = self._stray_bytes
+        grew = all(later > earlier for earlier, later in pairwise(sizes))
+        return len(sizes) > LEAKS_IN_A_ROW and grew and sizes[-1] > LEAK_BYTES
+
+
+def _leave_ranks() -> None:
+    """The next trial's ranks make a new process group: after a failure the state of the old one is unknown."""
+    from hpsearch.training.parallel import leave
+
+    leave()

@@ -1,0 +1,328 @@
+"""The outline of a Python value: what it holds, small enough to keep and exact enough to see that it was changed.
+
+Numbers and texts are in it as they are, containers and objects by their members, tensors and arrays by shape, address
+and some of their numbers. What has no members that Python can see (a lock, an open file) is distinguished by its
+identity alone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import fractions
+import functools
+import itertools
+import pathlib
+import random
+import sys
+import uuid
+from collections import deque
+from collections.abc import ItemsView, Iterator
+from itertools import islice
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    GeneratorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, final
+
+from hpsearch.slots.resident.state.user_files import is_users_code
+
+MAX_BITS = 128
+"""Of a number that a message shows; Python itself refuses to write out some thousand digits."""
+MAX_DEPTH = 8
+"""Containers and objects within each other that are looked into."""
+MAX_MEMBERS = 512
+"""A larger container is known by its length and some of its members."""
+MAX_BYTES = 16 * 2**10
+"""Larger tensors and arrays are known by some of their numbers."""
+MAX_WEIGHTS = 10_000
+"""Modules and tensors of a model that are looked at besides."""
+SAMPLED = 64
+"""How many: of a large container, tensor or array."""
+_SCALARS: frozenset[type] = frozenset({
+    int, float, complex, bool, str, bytes, type(None), type(Ellipsis), range, pathlib.PosixPath, pathlib.PurePosixPath,
+    datetime.date, datetime.datetime, datetime.time, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID,
+})  # fmt: skip
+_SHOWS_ITS_STATE = (itertools.count, itertools.repeat)
+"""Iterators whose `repr` says where they are."""
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+_OPAQUE = frozenset({
+    "_thread", "asyncio", "click", "concurrent", "hpsearch", "logging", "loguru", "mlflow", "multiprocessing", "ray",
+    "re", "rich", "structlog", "threading", "tqdm", "typer", "wandb",
+})  # fmt: skip
+"""Packages whose objects note what they please about themselves; they are compared by identity."""
+INSIDE_TORCH = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.distributed")
+"""Packages of PyTorch that keep notes for themselves, and patch what they trace."""
+
+Outline = tuple[Any, ...]
+"""Nested tuples of plain values; compare them with `==`."""
+
+
+def outline(value: object, *, budget: int, kept: list[object]) -> tuple[Outline, int]:
+    """(outline, values that were looked at).
+
+    Args:
+        value: Anything.
+        budget: Values to look at; those beyond are known by their identity alone.
+        kept: Takes what is known by its identity, so that no other object gets the same while it lasts.
+    """
+    outliner = _Outliner(budget, kept)
+    found = outliner.of(value)
+    return found, budget - outliner.left
+
+
+@final
+class _Outliner:
+    """One walk through one value."""
+
+    def __init__(self, budget: int, kept: list[object]) -> None:
+        self.left, self._kept = budget, kept
+        self._above: list[int] = []
+        self._in_model = False
+
+    def of(self, value: Any) -> Outline:
+        self.left -= 1
+        kind = type(value)
+        if kind in _SCALARS:
+            return (kind, value) if value == value else (kind, None)  # noqa: PLR0124 - NaN is not
+        if self.left < 0 or len(self._above) >= MAX_DEPTH or id(value) in self._above:
+            return self._identity(value)
+        self._above.append(id(value))
+        try:
+            return self._members(value, kind)
+        except Exception:  # an object that does not bear to be looked at: a proxy, a tensor without memory
+            return self._identity(value)
+        finally:
+            self._above.pop()
+
+    def _members(self, value: Any, kind: type) -> Outline:
+        if issubclass(kind, dict | MappingProxyType):
+            items = dict.items(value) if issubclass(kind, dict) else value.items()
+            return (*self._mapping(items), *self._state(value))
+        if issubclass(kind, list | tuple | deque):
+            return (kind, len(value), *map(self.of, _some(value)), *self._state(value))
+        if issubclass(kind, set | frozenset):
+            return (kind, len(value), frozenset(map(self.of, islice(value, MAX_MEMBERS))), *self._state(value))
+        if kind is FunctionType:
+            return self._function(value)
+        if issubclass(kind, type | ModuleType | BuiltinFunctionType):
+            return self._identity(value)
+        if issubclass(kind, bytearray | memoryview):
+            return (*self._identity(value), hash(bytes(value[:MAX_BYTES])))
+        for part in (self._wrapped, self._drawing, self._of_torch, self._of_numpy):
+            found = part(value, kind)
+            if found is not None:
+                return found
+        return self._object(value, kind)
+
+    def _identity(self, value: object) -> Outline:
+        self._kept.append(value)
+        return (type(value), id(value), _length(value))
+
+    def _mapping(self, items: ItemsView[Any, Any]) -> Outline:
+        return (dict, len(items), *((self.of(key), self.of(member)) for key, member in _some(items)))
+
+    def _function(self, function: FunctionType) -> Outline:
+        """Itself, and what it carries along: defaults, attributes and, where it is the user's, its closure."""
+        parts: list[object] = [function.__defaults__, function.__kwdefaults__, function.__dict__]
+        if function.__closure__ and is_users_code(function.__code__):
+            parts += [cell.cell_contents for cell in function.__closure__ if not _is_empty(cell)]
+        return (*self._identity(function), *(self.of(part) for part in parts if part))
+
+    def _wrapped(self, value: Any, kind: type) -> Outline | None:
+        """A reference to a function."""
+        if issubclass(kind, functools.partial):
+            return (*self._identity(value), *map(self.of, (value.func, value.args, value.keywords)))
+        if kind is MethodType:
+            return (kind, self.of(value.__func__), self.of(value.__self__))
+        if kind in {staticmethod, classmethod}:
+            return (*self._identity(value), self.of(value.__func__))
+        if kind is property:
+            return (*self._identity(value), *map(self.of, (value.fget, value.fset)))
+        if kind is functools._lru_cache_wrapper:
+            return (*self._identity(value), self.of(value.__wrapped__))  # what it keeps: `caches.py`
+        return None
+
+    def _drawing(self, value: Any, kind: type) -> Outline | None:
+        """What gives another value each time it is asked."""
+        if kind in _SHOWS_ITS_STATE:
+            return (kind, repr(value))
+        if issubclass(kind, random.Random):
+            return (*self._identity(value), value.getstate())
+        if kind is GeneratorType:
+            return (*self._identity(value), value.gi_frame and value.gi_frame.f_lasti)
+        return None
+
+    def _of_torch(self, value: Any, kind: type) -> Outline | None:
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return None
+        if issubclass(kind, torch.Tensor):
+            return self._tensor(value, torch)
+        if issubclass(kind, torch.Generator):
+            return (*self._identity(value), hash(value.get_state().numpy().tobytes()))
+        if issubclass(kind, torch.nn.Module) and not self._in_model:
+            self._in_model = True  # one walk is enough for all modules in it
+            weights = _weights(value)
+            members = self._object(value, kind)
+            self._in_model = False
+            return (weights, *members)
+        return (kind, str(value)) if issubclass(kind, torch.device | torch.dtype) else None
+
+    def _of_numpy(self, value: Any, kind: type) -> Outline | None:
+        numpy = sys.modules.get("numpy")
+        if numpy is None:
+            return None
+        if issubclass(kind, numpy.ndarray):
+            return (kind, _address(value), *self._array(value))
+        if issubclass(kind, numpy.generic):
+            return (kind, value.tobytes())
+        if issubclass(kind, numpy.random.Generator):
+            return (*self._identity(value), self.of(value.bit_generator.state))
+        if issubclass(kind, numpy.random.RandomState):
+            return (*self._identity(value), self.of(value.get_state(legacy=False)))
+        return self._table(value) if kind.__module__.partition(".")[0] == "pandas" and hasattr(value, "iloc") else None
+
+    def _tensor(self, tensor: Any, torch: Any) -> Outline:
+        self.left -= SAMPLED // 2
+        facts = (type(tensor), id(tensor), tensor.shape, str(tensor.dtype), str(tensor.device), tensor.requires_grad)
+        self._kept.append(tensor)
+        if tensor.layout is not torch.strided:
+            return facts
+        version = 0 if tensor.is_inference() else tensor._version  # counts the operations in place
+        gradient = self.of(tensor.grad) if tensor.requires_grad and tensor.is_leaf and tensor.grad is not None else ()
+        numbers = 0
+        if tensor.device.type == "cpu" and tensor.is_contiguous():  # `.data` and NumPy change it without a count
+            flat = tensor.detach().view(-1)
+            numbers = hash(_sample(flat, flat.nbytes).contiguous().view(torch.uint8).numpy().tobytes())
+        return (*facts, tensor.data_ptr(), version, numbers, gradient)
+
+    def _array(self, array: Any) -> Outline:
+        self.left -= SAMPLED // 2
+        if array.dtype.hasobject:
+            return (array.shape, *map(self.of, array.flat[:: -(-array.size // SAMPLED) or 1]))
+        flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+        return (array.shape, str(array.dtype), hash(_sample(flat, array.nbytes).tobytes()))
+
+    def _table(self, table: Any) -> Outline:
+        """A frame or series of pandas: its shape, its names and some of its rows."""
+        rows = table.iloc[:: -(-len(table) // SAMPLED) or 1]
+        names = tuple(map(str, islice(getattr(table, "columns", ()), SAMPLED)))
+        return (*self._identity(table), table.shape, names, *self._array(rows.to_numpy()))
+
+    def _object(self, value: object, kind: type) -> Outline:
+        if _is_opaque(kind):
+            return self._identity(value)
+        return (*self._identity(value), *self._state(value))
+
+    def _state(self, value: object) -> Outline:
+        """What an object's attributes hold; none of its own code runs."""
+        parts: list[Outline] = []
+        attributes = _attributes(value)
+        if attributes:
+            parts.append(self._mapping(attributes.items()))
+        for name, slot in _slots(type(value)):  # type: ignore[arg-type]
+            try:
+                parts.append((name, self.of(slot.__get__(value))))
+            except AttributeError:  # it is not set
+                continue
+        return tuple(parts)
+
+
+def _weights(model: Any) -> Outline:
+    """Of all modules in a model, however many: whether it trains, and how often its tensors were changed in place."""
+    found: list[Any] = []
+    left = [model]
+    while left and len(found) < MAX_WEIGHTS:
+        attributes = vars(left.pop())
+        found.append(attributes["training"])
+        tensors = [*attributes["_parameters"].values(), *attributes["_buffers"].values()]
+        found += [
+            (id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in tensors if tensor is not None
+        ]
+        left += [module for module in attributes["_modules"].values() if module is not None]
+    return tuple(found)
+
+
+def _attributes(value: object) -> dict[str, Any] | None:
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return found if type(found) is dict else None
+
+
+@functools.cache
+def _slots(kind: Any) -> tuple[tuple[str, MemberDescriptorType], ...]:
+    """The `__slots__` of a class and of those that it inherits from."""
+    owners = (owner for owner in kind.__mro__ if "__slots__" in vars(owner))
+    return tuple(
+        (name, slot) for owner in owners for name, slot in vars(owner).items() if type(slot) is MemberDescriptorType
+    )
+
+
+@functools.cache
+def _is_opaque(kind: Any) -> bool:
+    module = str(kind.__module__)
+    return module.partition(".")[0] in _OPAQUE or module.startswith(INSIDE_TORCH)
+
+
+def _some(members: Any) -> Iterator[Any]:
+    """All members where there are few, else the first, the last and, of a sequence, some between."""
+    if len(members) <= MAX_MEMBERS:
+        yield from members
+        return
+    yield from islice(members, SAMPLED)
+    if isinstance(members, list | tuple):
+        yield from members[SAMPLED :: len(members) // SAMPLED]
+    yield from islice(reversed(members), SAMPLED)
+
+
+def _sample(flat: Any, num_bytes: int) -> Any:
+    return flat[:] if num_bytes <= MAX_BYTES else flat[:: -(-len(flat) // SAMPLED)]
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _length(value: object) -> int | None:
+    return len(value) if issubclass(type(value), _CONTAINERS) else None  # type: ignore[arg-type]
+
+
+def _is_empty(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:
+        return True
+
+
+def is_fixed(value: object) -> bool:
+    """Whether nothing in a value can change: as long as the same object is there, it is as it was."""
+    kind = type(value)
+    if kind is FunctionType:
+        function: Any = value
+        return not (function.__closure__ or function.__defaults__ or function.__kwdefaults__ or function.__dict__)
+    return kind in _SCALARS or issubclass(kind, type | ModuleType | BuiltinFunctionType)
+
+
+def short(value: object) -> str:
+    """A value as a message names it.
+
+    Example:
+        >>> short(0.5), short([1, 2]), short("a" * 50)
+        ('0.5', 'a list of 2', 'a str of 50')
+    """
+    kind = type(value)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return f"an int of {value.bit_length()} bits"
+    if kind in {int, float, bool, type(None)} or (kind in {str, bytes} and len(repr(value)) <= 32):
+        return repr(value)
+    article = "an" if kind.__name__[0] in "aeiouAEIOU" else "a"
+    length = len(value) if issubclass(kind, (*_CONTAINERS, str, bytes)) else None  # type: ignore[arg-type]
+    return f"{article} {kind.__name__}" + ("" if length is None else f" of {length}")

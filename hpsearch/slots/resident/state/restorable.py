@@ -1,0 +1,185 @@
+"""Settings of the process that a trial may change, and that can be put back as they were without asking further.
+
+Random states are not here, since each trial seeds them.
+"""
+
+from __future__ import annotations
+
+import gc
+import locale
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, final
+
+from hpsearch.slots.resident.state.library_settings import library_settings
+from hpsearch.slots.resident.state.loggers import Loggers
+from hpsearch.slots.resident.state.setting import Setting
+
+REBOUND = (
+    (sys, "stdin"), (sys, "stdout"), (sys, "stderr"), (sys, "argv"), (sys, "excepthook"), (sys, "displayhook"),
+    (sys, "unraisablehook"), (sys, "dont_write_bytecode"), (threading, "excepthook"), (warnings, "showwarning"),
+    (warnings, "formatwarning"), (tempfile, "tempdir"), (logging, "raiseExceptions"), (logging, "_loggerClass"),
+)  # fmt: skip
+"""Names of modules that are put back by setting them."""
+_LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
+_SIGNALS = tuple(sorted(signal.valid_signals()))
+
+
+@final
+class Restorable:
+    """The settings as they were."""
+
+    def __init__(self) -> None:
+        self._values = [(setting, _read(setting)) for setting in _settings()]
+        self._loggers = Loggers()
+
+    def put_back(self) -> list[str]:
+        """As they were; returns what could not be, one part of a sentence each."""
+        stuck: list[str] = []
+        for setting, value in self._values:
+            if _read(setting) != value:
+                with suppress(Exception):
+                    setting.write(value)
+                if _read(setting) != value:
+                    stuck.append(f"{setting.what} was changed and can't be put back")
+        self._loggers.put_back()
+        return stuck
+
+
+def _read(setting: Setting) -> Any:
+    try:
+        return setting.read()
+    except Exception:  # for example the working directory is gone
+        return None
+
+
+def _settings() -> Iterator[Setting]:
+    yield Setting(what="the environment", read=lambda: dict(os.environ), write=_set_environment)
+    yield Setting(what="the working directory", read=os.getcwd, write=os.chdir)
+    yield Setting(what="sys.path", read=lambda: list(sys.path), write=lambda path: _fill(sys.path, path))
+    yield Setting(what="a limit of the process", read=_limits, write=_set_limits)
+    yield Setting(what="the file mask", read=_file_mask, write=os.umask)
+    yield Setting(what="the priority", read=lambda: os.getpriority(os.PRIO_PROCESS, 0), write=_set_priority)
+    yield Setting(
+        what="the choice of cores",
+        read=lambda: os.sched_getaffinity(0),
+        write=lambda cores: os.sched_setaffinity(0, cores),
+    )
+    yield Setting(what="the alarm", read=_has_alarm, write=_set_alarm)  # before its handler, without which it kills
+    yield Setting(what="a signal's handler", read=_signal_handlers, write=_set_signal_handlers)
+    yield Setting(what="the mask of signals", read=_signal_mask, write=_set_signal_mask)
+    yield Setting(
+        what="the locale",
+        read=lambda: locale.setlocale(locale.LC_ALL),
+        write=lambda name: locale.setlocale(locale.LC_ALL, name),
+    )
+    for module, name in REBOUND:
+        yield _rebound(module, name)
+    yield Setting(what="the filter of warnings", read=lambda: list(warnings.filters), write=_set_warning_filters)
+    yield Setting(what="logging.disable", read=lambda: logging.root.manager.disable, write=logging.disable)
+    yield Setting(what="the recursion limit", read=sys.getrecursionlimit, write=sys.setrecursionlimit)
+    yield Setting(what="garbage collection", read=lambda: (gc.isenabled(), gc.get_threshold()), write=_set_collection)
+    yield Setting(what="tracing", read=lambda: (sys.gettrace(), sys.getprofile()), write=_set_tracing)
+    yield Setting(what="the time limit of sockets", read=socket.getdefaulttimeout, write=socket.setdefaulttimeout)
+    yield Setting(
+        what="the start method of processes",
+        read=lambda: multiprocessing.get_start_method(allow_none=True),
+        write=lambda method: multiprocessing.set_start_method(method, force=True),
+    )
+    yield from library_settings()
+
+
+def _rebound(module: Any, name: str) -> Setting:
+    return Setting(
+        what=f"{module.__name__}.{name}",
+        read=lambda: getattr(module, name),
+        write=lambda value: setattr(module, name, value),
+    )
+
+
+def _fill(kept: list[Any], members: list[Any]) -> None:
+    kept[:] = members
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    zone = os.environ.get("TZ")
+    os.environ.clear()
+    os.environ.update(variables)
+    if variables.get("TZ") != zone:
+        time.tzset()
+
+
+def _limits() -> tuple[tuple[int, int], ...]:
+    return tuple(map(resource.getrlimit, _LIMITS))
+
+
+def _set_limits(limits: tuple[tuple[int, int], ...]) -> None:
+    for number, limit in zip(_LIMITS, limits, strict=True):
+        if resource.getrlimit(number) != limit:
+            resource.setrlimit(number, limit)
+
+
+def _file_mask() -> int:
+    mask = os.umask(0o077)  # the only way to ask is to set
+    os.umask(mask)
+    return mask
+
+
+def _set_priority(priority: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, 0, priority)
+
+
+def _signal_handlers() -> tuple[Any, ...]:
+    return tuple(map(signal.getsignal, _SIGNALS))
+
+
+def _set_signal_handlers(handlers: tuple[Any, ...]) -> None:
+    for number, handler in zip(_SIGNALS, handlers, strict=True):
+        if handler is not None and signal.getsignal(number) != handler:  # None: it was not set from Python
+            signal.signal(number, handler)
+
+
+def _signal_mask() -> set[Any]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def _set_signal_mask(mask: set[Any]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _has_alarm() -> bool:
+    return any(
+        signal.getitimer(timer)[0] > 0 for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+    )
+
+
+def _set_alarm(had_alarm: bool) -> None:
+    for timer in () if had_alarm else (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+
+
+def _set_warning_filters(filters: list[Any]) -> None:
+    warnings.resetwarnings()  # so that Python forgets what it knows of the old ones
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _set_collection(state: tuple[bool, tuple[int, int, int]]) -> None:
+    is_enabled, threshold = state
+    gc.set_threshold(*threshold)
+    (gc.enable if is_enabled else gc.disable)()
+
+
+def _set_tracing(functions: tuple[Any, Any]) -> None:
+    sys.settrace(functions[0])
+    sys.setprofile(functions[1])

@@ -1,0 +1,74 @@
+"""Attempts in this process, as a rank makes them, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+import hpsearch
+from hpsearch.devices.requests import WorkerRequest
+from hpsearch.slots.protocol import Assignment
+from hpsearch.slots.rank_environment import RankPosition
+from hpsearch.slots.resident.attempt import ResidentAttempt
+from tests.support.slot_settings import settings_of
+
+
+def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+    """Keeps a model and counts."""
+    epoch = hpsearch.current_trial().keep(model=nn.Linear(1, 1))
+    while True:
+        epoch += 1
+        yield {"loss": 1 / epoch}
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Any:
+    """Makes an attempt at trial 1, on one of `workers` ranks."""
+
+    def make(*, rank: int = 0, workers: int = 1, known: int = 9) -> ResidentAttempt:
+        request = WorkerRequest(cpu=1, gpu=0, workers=workers)
+        settings = settings_of(request=request, trials_dir=str(tmp_path), working_dir=str(tmp_path))
+        assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None, known_epochs=known)
+        position = RankPosition(rank=rank, world_size=workers, local_rank=rank, local_world_size=workers)
+        return ResidentAttempt(
+            assignment, train, settings=settings, position=position, ranks_here=1, in_ray_session=False
+        )
+
+    return make
+
+
+def test_that_a_checkpoint_was_damaged_is_in_the_log_once_and_not_with_every_epoch_of_every_rank(
+    attempt: Any, tmp_path: Path
+) -> None:
+    first = attempt()
+    assert [first.advance(save=True).checkpoint_epoch for _ in range(3)] == [1, 2, 3]
+    first.close(save=False)
+    path = tmp_path / "0001" / "checkpoint" / "epoch-000003.rank-0.pt"
+    path.write_bytes(path.read_bytes()[:-1])
+
+    for rank in range(2):
+        again = attempt(rank=rank)
+        assert [again.advance(save=False).epoch for _ in range(3)] == [3, 4, 5]
+        again.close(save=False)
+    log = (tmp_path / "0001" / "log.txt").read_text()
+    assert log.splitlines() == [
+        "hpsearch: has no checkpoint and begins anew; epochs up to 9 are on record and not told twice",
+        "hpsearch: goes on from its checkpoint of epoch 2",
+        "hpsearch: checkpoint of epoch 3 is damaged (cut short), went back to epoch 2",
+    ]
+
+
+def test_the_log_says_where_a_trial_goes_on_and_nothing_of_one_that_begins(attempt: Any, tmp_path: Path) -> None:
+    log = tmp_path / "0001" / "log.txt"
+    first = attempt(known=0)
+    assert [first.advance(save=True).epoch for _ in range(2)] == [1, 2]
+    first.close(save=False)
+    assert log.read_text() == ""
+    second = attempt(known=2)
+    assert second.advance(save=False).epoch == 3
+    second.close(save=False)
+    assert log.read_text() == "hpsearch: goes on from its checkpoint of epoch 2\n"
