@@ -39,7 +39,7 @@ from hpsearch.training.context import TrialContext, activate, current_trial
 from hpsearch.training.data.loaders import Batch
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.parallel import any_rank, leave
-from hpsearch.training.schedule import Rates
+from hpsearch.training.schedule import LearningRates
 from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.step import Learner, Recipe
 from tests.support.ranks import meet, meeting_place
@@ -152,7 +152,7 @@ def make_learner(images: torch.Tensor, *, width: int, depth: int) -> Learner:
     recipe = Recipe(
         precision="fp32", clip_norm=None, ema_decay=None, compile=False, channels_last=False, sync_batch_norm=False
     )
-    rates = Rates(optimizer, scheduler=None, schedule=None)
+    rates = LearningRates(optimizer, scheduler=None, schedule=None)
     return Learner(model, loss=cross_entropy, optimizer=optimizer, recipe=recipe, rates=rates, context=current_trial())
 
 
@@ -196,9 +196,9 @@ def show_snapshot(width: int, depth: int) -> None:
     learner = make_learner(images, width=width, depth=depth)
     learner.step(Batch(images[:8], labels[:8], 8, 8), 8)  # the optimizer has a state after it
     snapshot = Snapshot(learner.states(), learner.device)
-    snapshot.take()
-    seconds = statistics.median(float(timed(forever(snapshot.take))[0]) for _ in range(21))
-    parameters = list(learner.evaluated.parameters())
+    snapshot.capture()
+    seconds = statistics.median(float(timed(forever(snapshot.capture))[0]) for _ in range(21))
+    parameters = list(learner.eval_model.parameters())
     megabytes = 2 * sum(one.nbytes for one in parameters) / 1e6  # with their momentum
     print(f"copy of the state, {megabytes:.1f} MB".ljust(34), f"{seconds * 1000:.1f} ms an epoch", flush=True)
 

@@ -18,7 +18,7 @@ import torch._dynamo  # what any optimizer imports
 
 from experiments.resnet import train
 from hpsearch.training.context import TrialContext, activate
-from hpsearch.training.leaks.sentinel import COST_SHARE, Pace, Sentinel
+from hpsearch.training.leaks.sentinel import COST_SHARE, SampleInterval, Sentinel
 from hpsearch.training.stepper import make_stepper
 
 EPOCHS = 2
@@ -36,7 +36,7 @@ def look_ms() -> float:
     """Median milliseconds of a look, of CPU time: it waits for nothing, and other programs shall not count."""
     times = []
     for _ in range(5):
-        sentinel = Sentinel(pace=Pace())
+        sentinel = Sentinel(pace=SampleInterval())
         start = time.process_time()
         sentinel.after_epoch()
         times.append(time.process_time() - start)

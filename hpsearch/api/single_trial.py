@@ -24,7 +24,7 @@ from hpsearch.space.space import Point, Space, to_config
 from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override, trainable_of
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.locate import load
-from hpsearch.training.context import TrialContext, activate, context_by_hand, row_text
+from hpsearch.training.context import TrialContext, activate, context_by_hand, metrics_text
 
 MAX_DRAWS = 1000
 """Draws of what was not set before the constraints count as not to be met."""
@@ -144,7 +144,7 @@ def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> l
         context.epochs_done += 1
         rows.append(row)
         if context.rank == 0:
-            print(row_text(context.epochs_done, row), flush=True)
+            print(metrics_text(context.epochs_done, row), flush=True)
 
     def take_report(row: Row) -> None:
         keep(row)

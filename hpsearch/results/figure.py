@@ -69,7 +69,7 @@ class Figure:
 
     def _repr_html_(self) -> str:
         """The figure as an image that needs nothing else, its text alternative with it."""
-        from hpsearch.results.charts.drawn import draw
+        from hpsearch.results.charts.static import draw
 
         data = base64.b64encode(draw(self.charts, "svg")).decode()
         alt = html.escape(self.alternative)
@@ -88,6 +88,6 @@ class Figure:
             from hpsearch.results.html.page import figure_page
 
             return figure_page(self.charts).encode("utf-8", "replace")
-        from hpsearch.results.charts.drawn import draw
+        from hpsearch.results.charts.static import draw
 
         return draw(self.charts, "svg" if kind == ".svg" else "png")

@@ -20,7 +20,7 @@ from typing import Any
 from hpsearch.errors import Cause, Diverged, InvalidConfig
 from hpsearch.slots.protocol import Failed
 from hpsearch.text import writable
-from hpsearch.training.user_code import is_users, shown_file
+from hpsearch.training.user_code import display_path, is_user_code
 
 MAX_EVIDENCE = 500
 """Characters of an exception's message that are kept."""
@@ -82,9 +82,9 @@ def user_location(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)
     if not frames:
         return "an unknown place"
-    own = [frame for frame in frames if is_users(frame.filename)]
+    own = [frame for frame in frames if is_user_code(frame.filename)]
     frame = (own or frames)[-1]
-    return f"{shown_file(frame.filename)}:{frame.lineno} in {frame.name}"
+    return f"{display_path(frame.filename)}:{frame.lineno} in {frame.name}"
 
 
 def _users_own(error: BaseException) -> BaseException:
@@ -96,7 +96,7 @@ def _users_own(error: BaseException) -> BaseException:
 
 
 def _is_through_users_code(error: BaseException) -> bool:
-    return any(is_users(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(is_user_code(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _and_behind(error: BaseException) -> Iterator[BaseException]:

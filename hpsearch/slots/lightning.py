@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, final
 
 from hpsearch.errors import InvalidConfig
-from hpsearch.training.environment import has_place
+from hpsearch.training.environment import has_rank_variables
 
 
 def install() -> None:
@@ -108,7 +108,7 @@ def check_starts_none(strategy: Any) -> None:
     if getattr(strategy, "launcher", None) is None:
         return
     wanted = getattr(strategy, "num_processes", 1) * getattr(strategy, "num_nodes", 1)
-    if not has_place():
+    if not has_rank_variables():
         if wanted > 1:
             raise InvalidConfig(
                 f"Lightning would run the whole script again, outside of the sweep, for each of its {wanted} devices"
@@ -130,7 +130,7 @@ def check_knows_ranks(strategy: Any) -> None:
     Raises:
         InvalidConfig: It has another number of processes than the trial.
     """
-    ranks = int(os.environ["WORLD_SIZE"]) if has_place() else 1
+    ranks = int(os.environ["WORLD_SIZE"]) if has_rank_variables() else 1
     found = getattr(strategy, "world_size", 1)
     if ranks > 1 and found != ranks:
         raise InvalidConfig(

@@ -22,7 +22,7 @@ from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank import Rank
 from hpsearch.slots.rank_environment import rank_positions
 from hpsearch.slots.settings import SlotSettings
-from hpsearch.training.data.sealed_memory import Copies
+from hpsearch.training.data.sealed_memory import HeldBlocks
 
 POLL_S = 0.25
 """How often a process is looked at besides Ray: with forked children alive Ray tells of a death after 5 s or never."""
@@ -82,7 +82,7 @@ class RankGroup:
         self._placement = placement
         self._processes: list[_Process] = []
         self.members: tuple[RankProcess, ...] = ()
-        self._shared_data = Copies()
+        self._shared_data = HeldBlocks()
         self._manager = os.getppid()
         """Process id of the raylet that started this process: a process gets another parent when its own is gone."""
 
@@ -185,7 +185,7 @@ class RankGroup:
     def hold_shared_data(self) -> None:
         """Hold the data sets that the ranks hold, so that those that take their place find them."""
         here = ray.get_runtime_context().get_node_id()
-        self._shared_data.follow(process.pid for process in self._processes if process.node == here)
+        self._shared_data.sync(process.pid for process in self._processes if process.node == here)
 
     def kill(self) -> None:
         """End every rank at once, with all that it has started, so that no child of its keeps a GPU."""

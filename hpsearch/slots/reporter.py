@@ -23,10 +23,9 @@ from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.slots.ray_tune_session import RayTuneSession
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.settings import SlotSettings
-from hpsearch.training.context import TrialContext, activate
-from hpsearch.training.environment import in_group
-from hpsearch.training.sharing import Sharing
-from hpsearch.training.stepper import Watch
+from hpsearch.training.context import SharedDataHost, TrialContext, activate
+from hpsearch.training.environment import in_process_group
+from hpsearch.training.stepper import LeakWatch
 
 
 @final
@@ -50,7 +49,7 @@ class Reporter:
         position: RankPosition,
         ranks_here: int,
         in_ray_session: bool,
-        sharing: Sharing | None = None,
+        sharing: SharedDataHost | None = None,
     ) -> None:
         trial_dir = Path(settings.trials_dir) / f"{assignment.number:04d}"
         self._assignment, self._rank, self._objective = assignment, position.rank, settings.metric
@@ -71,7 +70,7 @@ class Reporter:
         )
         known = assignment.known_epochs
         self._ray = RayTuneSession(self.context, trial_dir, known_epochs=known) if in_ray_session else None
-        self._watch = Watch(self.context)
+        self._watch = LeakWatch(self.context)
         self._save_s, self._has_begun = 0.0, False
         self.checkpoint_epoch: int | None = None
 
@@ -137,7 +136,7 @@ class Reporter:
         if self._has_begun or not first:
             return
         self._has_begun = True
-        if self._rank == 0 and self.context.world_size > 1 and not in_group():
+        if self._rank == 0 and self.context.world_size > 1 and not in_process_group():
             note(
                 f"its {self.context.world_size} ranks are in no process group, so each of them trains alone: call"
                 " hpsearch.current_trial() or torch.distributed.init_process_group() in the training code"

@@ -9,18 +9,43 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from hpsearch.training.sharing import Sharing
-from hpsearch.training.state import Keeping
+from hpsearch.training.state import KeptState
 from hpsearch.training.stateful import Stateful, check_has_state
 
 if TYPE_CHECKING:
     import torch
+
+
+class SharedDataHost(ABC):
+    """The process that keeps the shared data of its trials in memory between one trial and the next.
+
+    A trial in a slot runs in a process that ends with it; `shared_data` reports through this interface what the trial
+    uses, so that the slot's own process can hold it for the next trial.
+    """
+
+    @abstractmethod
+    def hold_block(self, name: str, file: int) -> None:
+        """Keep a block of memory that this trial uses.
+
+        Args:
+            name: Name of the block.
+            file: Open file descriptor of the block; it stays the caller's.
+        """
+
+    @abstractmethod
+    def find_listing(self, path: str) -> str | None:
+        """The digest of the files at `path` that an earlier trial stored, or None."""
+
+    @abstractmethod
+    def store_listing(self, path: str, digest: str) -> None:
+        """Store the digest of the files at `path` for later trials."""
 
 
 @final
@@ -60,7 +85,7 @@ class TrialContext:
         checkpoint_dir: Path | None = None,
         resume_at_most: int | None = None,
         on_report: Callable[[dict[str, Any]], None] | None = None,
-        sharing: Sharing | None = None,
+        sharing: SharedDataHost | None = None,
     ) -> None:
         self.number = number
         self.rank = rank
@@ -83,10 +108,10 @@ class TrialContext:
         self._has_joined = False
         self._device = device
         self._loader_workers = loader_workers
-        self._keeping = (
+        self._kept = (
             None
             if checkpoint_dir is None
-            else Keeping(checkpoint_dir, rank=rank, world_size=world_size, at_most=resume_at_most)
+            else KeptState(checkpoint_dir, rank=rank, world_size=world_size, at_most=resume_at_most)
         )
 
     @property
@@ -121,7 +146,7 @@ class TrialContext:
     @property
     def kept(self) -> bool:
         """Whether a checkpoint would hold anything: something was registered, and there is a folder."""
-        return self._keeping is not None and self._keeping.holds_any
+        return self._kept is not None and self._kept.has_objects
 
     def keep(self, **objects: Stateful) -> int:
         """Register what belongs into a checkpoint, and restore it at once if there is one.
@@ -142,7 +167,7 @@ class TrialContext:
         Example:
             >>> start = current_trial().keep(model=model, optimizer=optimizer)  # doctest: +SKIP
         """
-        return self._keep(objects, of_rank=False)
+        return self._keep(objects, per_rank=False)
 
     def keep_own(self, **objects: Stateful) -> int:
         """Like `keep`, for what differs from rank to rank: the stages of a pipeline, the shards of a model.
@@ -156,18 +181,18 @@ class TrialContext:
         Example:
             >>> start = current_trial().keep_own(stage=stage, optimizer=optimizer)  # doctest: +SKIP
         """
-        return self._keep(objects, of_rank=True)
+        return self._keep(objects, per_rank=True)
 
-    def _keep(self, objects: Mapping[str, Stateful], *, of_rank: bool) -> int:
+    def _keep(self, objects: Mapping[str, Stateful], *, per_rank: bool) -> int:
         for name, kept in objects.items():
             check_has_state(name, kept)
-        if self._keeping is None:
+        if self._kept is None:
             return 0  # and hold nothing: by hand one context serves training after training
-        self._keeping.hold(objects, of_rank=of_rank)
-        if not self._keeping.was_read:
-            self.resumed_from, self.checkpoint_warning = self._keeping.read()
+        self._kept.register(objects, per_rank=per_rank)
+        if not self._kept.is_loaded:
+            self.resumed_from, self.checkpoint_warning = self._kept.load()
             self.epochs_done = self.resumed_from or self.epochs_done
-        self._keeping.restore(objects, of_rank=of_rank, device=self.device)
+        self._kept.restore(objects, per_rank=per_rank, device=self.device)
         return self.resumed_from
 
     def save(self) -> int | None:
@@ -176,9 +201,9 @@ class TrialContext:
         Returns:
             `epochs_done`; None where nothing is kept or there is no folder for it.
         """
-        if self._keeping is None or not self._keeping.holds_any:
+        if self._kept is None or not self._kept.has_objects:
             return None
-        return self._keeping.write(epoch=self.epochs_done, device=self.device)
+        return self._kept.save(epoch=self.epochs_done, device=self.device)
 
 
 _active: TrialContext | None = None
@@ -218,9 +243,9 @@ def context_by_hand(**settings: Any) -> TrialContext:
     Args:
         settings: As `TrialContext` takes them, but for who this process is.
     """
-    from hpsearch.training.environment import place_from_environment
+    from hpsearch.training.environment import rank_from_environment
 
-    return TrialContext(**place_from_environment(), **settings)
+    return TrialContext(**rank_from_environment(), **settings)
 
 
 @contextmanager
@@ -261,10 +286,10 @@ def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         return
     context.epochs_done += 1
     if context.rank == 0:
-        print(row_text(context.epochs_done, row))
+        print(metrics_text(context.epochs_done, row))
 
 
-def row_text(epoch: int, row: Mapping[str, Any]) -> str:
+def metrics_text(epoch: int, row: Mapping[str, Any]) -> str:
     """One epoch as a line."""
     return f"epoch {epoch}: " + ", ".join(f"{name} {_shown(value)}" for name, value in row.items())
 

@@ -9,21 +9,21 @@ from typing import Any
 VARIABLES = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"})
 
 
-def has_place() -> bool:
+def has_rank_variables() -> bool:
     """Whether the environment names a rank and a place to meet the others."""
     return os.environ.keys() >= VARIABLES
 
 
-def in_group() -> bool:
+def in_process_group() -> bool:
     """Whether this process is in a process group, made by its own code or by hpsearch."""
     import torch.distributed as dist
 
     return dist.is_available() and dist.is_initialized()
 
 
-def place_from_environment() -> dict[str, Any]:
+def rank_from_environment() -> dict[str, Any]:
     """`rank`, `world_size` and `device`, as `TrialContext` takes them; empty where nothing has set them."""
-    if not has_place():
+    if not has_rank_variables():
         return {}
     import torch
 
@@ -37,7 +37,7 @@ def join_group(*, rank: int, world_size: int, device: Any) -> None:
 
     from hpsearch.training.parallel import join, leave
 
-    if dist.is_initialized() or not has_place():
+    if dist.is_initialized() or not has_rank_variables():
         return
     join(rank, world_size, store=None, device=device)
     atexit.register(leave)

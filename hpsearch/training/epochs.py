@@ -16,13 +16,13 @@ from hpsearch.training.context import current_trial
 from hpsearch.training.data.loaders import Loader
 from hpsearch.training.evaluation import Metric, evaluate
 from hpsearch.training.oom import MicroBatch
-from hpsearch.training.parallel import any_rank, gpu_peaks, sum_over_ranks
+from hpsearch.training.parallel import any_rank, gpu_peak_memory, sum_over_ranks
 from hpsearch.training.rng import get_rng_states, set_rng_states
 from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.stateful import Stateful
 from hpsearch.training.step import Learner
 
-Row = dict[str, float]
+Metrics = dict[str, float]
 OnStep = Callable[[int, Tensor], None]
 """(optimizer steps done in the trial, sum of the losses of this rank's samples in that step, on the device)."""
 
@@ -70,7 +70,7 @@ class Length:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Loaders:
     """Loaders of this rank."""
 
     train: Loader
@@ -80,7 +80,7 @@ class Data:
 
 
 @final
-class Epochs:
+class EpochLoop:
     """Trains epoch after epoch.
 
     Args:
@@ -97,7 +97,7 @@ class Epochs:
     def __init__(
         self,
         learner: Learner,
-        data: Data,
+        data: Loaders,
         *,
         micro_batch: int,
         eval_micro_batch: int,
@@ -108,7 +108,7 @@ class Epochs:
     ) -> None:
         self._learner, self._data, self._length = learner, data, length
         self._metrics, self._eval_every, self._on_step = metrics, eval_every, on_step
-        self._micro_batch = MicroBatch(micro_batch, phase="training", is_recoverable=learner.can_stop_alone)
+        self._micro_batch = MicroBatch(micro_batch, phase="training", is_recoverable=learner.can_abort_alone)
         self._eval_micro_batch = MicroBatch(eval_micro_batch, phase="evaluation")
         self._progress = _Progress(self._micro_batch, self._eval_micro_batch)
         self._snapshot = Snapshot(learner.states(), learner.device)
@@ -117,7 +117,7 @@ class Epochs:
         """Everything that a checkpoint has to hold."""
         return {**self._learner.states(), "progress": self._progress}
 
-    def rows(self, start: int) -> Iterator[Row]:
+    def rows(self, start: int) -> Iterator[Metrics]:
         """One row for each epoch.
 
         Args:
@@ -126,8 +126,8 @@ class Epochs:
         for epoch in self._length.epochs_from(start):
             yield self._epoch(epoch)
 
-    def _epoch(self, epoch: int) -> Row:
-        lr = self._learner.rates.column()
+    def _epoch(self, epoch: int) -> Metrics:
+        lr = self._learner.rates.metrics()
         train_sum, num_train = self._train(epoch)
         is_last = epoch + 1 == self._length.epochs
         is_evaluated = epoch == 0 or (epoch + 1) % self._eval_every == 0 or is_last
@@ -147,12 +147,12 @@ class Epochs:
         Returns:
             The sum of the losses of this rank's samples, float64, (1,), on the device; and samples over all ranks.
         """
-        self._snapshot.take()
+        self._snapshot.capture()
         while (trained := self._try_to_train(epoch)) is None:
             self._micro_batch.halve()
             self._data.train.close()
             self._learner.restart()
-            self._snapshot.put_back()
+            self._snapshot.restore()
         self._learner.end_epoch()
         return trained
 
@@ -164,14 +164,14 @@ class Epochs:
         done = epoch * self._length.steps_per_epoch
         total, num_train = torch.zeros(1, dtype=torch.float64, device=learner.device), 0
         for batch in islice(self._data.train, self._length.steps_of(epoch)):
-            loss_sum = micro_batch.attempt(learner.step, batch, micro_batch.size)
+            loss_sum = micro_batch.run(learner.step, batch, micro_batch.size)
             if loss_sum is None:
-                learner.give_up_step()
+                learner.abort_step()
             else:
                 total += loss_sum
             done += 1
-            is_odd = done % FINITE_EVERY == 0 and not learner.scales and not math.isfinite(total.item())
-            ran_out, diverged = any_rank(micro_batch.ran_out, is_odd)
+            is_odd = done % FINITE_EVERY == 0 and not learner.may_skip_steps and not math.isfinite(total.item())
+            ran_out, diverged = any_rank(micro_batch.ran_out_of_memory, is_odd)
             if ran_out:
                 return None
             if diverged:
@@ -187,7 +187,7 @@ class Epochs:
         rng = get_rng_states(self._learner.device)
         while True:
             sums = evaluate(self._learner, self._data.val, self._metrics, self._eval_micro_batch)
-            if any_rank(self._eval_micro_batch.ran_out) == [False]:
+            if any_rank(self._eval_micro_batch.ran_out_of_memory) == [False]:
                 return sums
             self._eval_micro_batch.halve()
             self._data.val.close()
@@ -195,17 +195,17 @@ class Epochs:
 
     def _check_finite(self, train_total: float, epoch: int) -> None:
         """In fp16 a batch may overflow and leave the weights unharmed, since its step is skipped; not all may."""
-        harmless = self._learner.scales and self._learner.skipped_steps < self._length.steps_of(epoch)
+        harmless = self._learner.may_skip_steps and self._learner.skipped_steps < self._length.steps_of(epoch)
         if not math.isfinite(train_total) and not harmless:
             raise Diverged(f"the training loss of epoch {epoch + 1} is {train_total}")
 
-    def _facts(self) -> Row:
+    def _facts(self) -> Metrics:
         """What a row says beside losses and metrics."""
         context = current_trial()
-        facts: Row = gpu_peaks(device=context.device, parallel=context.parallel) | {
+        facts: Metrics = gpu_peak_memory(device=context.device, parallel=context.parallel) | {
             "micro_batch": self._micro_batch.size
         }
-        if self._learner.scales:
+        if self._learner.may_skip_steps:
             facts["skipped_steps"] = self._learner.skipped_steps
         if self._eval_every > 1:
             facts["val_epoch"] = self._progress.val_epoch
@@ -217,7 +217,7 @@ class _Progress:
     """What a checkpoint holds beside the model and all that changes it."""
 
     def __init__(self, *micro_batches: MicroBatch) -> None:
-        self.validated: Row = {}
+        self.validated: Metrics = {}
         self.val_epoch = 0
         self._micro_batches = micro_batches
 

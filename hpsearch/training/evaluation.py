@@ -22,13 +22,13 @@ def evaluate(learner: Learner, loader: Loader, metrics: Mapping[str, Metric], mi
 
     Where `micro_batch` says afterwards that it ran out of memory, they are of no use.
     """
-    model = learner.evaluated
+    model = learner.eval_model
     model.eval()
     columns = [learner.loss, *metrics.values()]
     total = torch.zeros(len(columns), dtype=torch.float64, device=learner.device)
     with torch.no_grad():  # not inference_mode: what a model caches there can't be used in training
         for batch in loader:
-            sums = micro_batch.attempt(_sums, learner, model, columns, batch, micro_batch.size)
+            sums = micro_batch.run(_sums, learner, model, columns, batch, micro_batch.size)
             if sums is None:
                 break
             total += sums
@@ -37,7 +37,7 @@ def evaluate(learner: Learner, loader: Loader, metrics: Mapping[str, Metric], mi
 
 def _sums(learner: Learner, model: nn.Module, columns: list[Metric], batch: Batch, size: int) -> Tensor:
     total = torch.zeros(len(columns), dtype=torch.float64, device=learner.device)
-    for inputs, targets, num_samples in learner.pieces(batch, size):
+    for inputs, targets, num_samples in learner.micro_batches(batch, size):
         with autocast(learner.precision, learner.device):
             outputs = model(inputs)
             values = [of(outputs, targets) for of in columns]

@@ -16,11 +16,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hpsearch.errors import InvalidConfig
 from hpsearch.training.context import current_trial
-from hpsearch.training.data.loaders import LoaderProcesses, SizedDataset, make_loader
-from hpsearch.training.epochs import OWN_COLUMNS, Data, Epochs, Length, OnStep
+from hpsearch.training.data.loaders import LoaderWorkers, SizedDataset, make_loader
+from hpsearch.training.epochs import OWN_COLUMNS, EpochLoop, Length, Loaders, OnStep
 from hpsearch.training.evaluation import Metric
 from hpsearch.training.precision import tensor_cores
-from hpsearch.training.schedule import Rates, Schedule, make_schedule
+from hpsearch.training.schedule import LearningRates, Schedule, make_schedule
 from hpsearch.training.step import Learner, Loss, Recipe
 
 
@@ -112,7 +112,7 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
     )
     _check_metrics(metrics)
     piece_size = _piece_size(batch_size, accumulate, context.world_size)
-    processes = LoaderProcesses(context)
+    processes = LoaderWorkers(context)
     train_loader, val_loader = (
         make_loader(dataset, batch_size=size, train=train, context=context, processes=processes)
         for dataset, size, train in ((train_set, batch_size, True), (val_set, eval_batch_size or batch_size, False))
@@ -121,12 +121,12 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
     by_step = _step_schedule(optimizer, schedule, warmup_epochs, length)
     if scheduler is not None and by_step is not None:
         raise ValueError("fit takes scheduler, or schedule and warmup_epochs, not both: put the warm-up into yours.")
-    rates = Rates(optimizer, scheduler=scheduler, schedule=by_step)
+    rates = LearningRates(optimizer, scheduler=scheduler, schedule=by_step)
     learner = Learner(model, loss=loss, optimizer=optimizer, recipe=recipe, rates=rates, context=context)
-    data = Data(train=train_loader, val=val_loader, num_val=len(val_set))
+    data = Loaders(train=train_loader, val=val_loader, num_val=len(val_set))
     every = _at_least_1("eval_every", eval_every)
     eval_share = max(1, (eval_batch_size or batch_size) // context.world_size)
-    loop = Epochs(
+    loop = EpochLoop(
         learner,
         data,
         micro_batch=piece_size,

@@ -5,7 +5,7 @@ micro-batch and does the phase again from its start. The samples of an optimizer
 hyperparameters mean what they meant. (But for batch norms, whose batches are micro-batches.)
 
 Ranks agree by a flag that they exchange after each step, on the host: a GPU is not waited for. The rank that ran out
-takes part in the step's collective calls all the same (`exchange.py`), so that nobody hangs.
+takes part in the step's collective calls all the same (`gradient_sync.py`), so that nobody hangs.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class MicroBatch:
         self._error: str | None = None
 
     @property
-    def ran_out(self) -> bool:
+    def ran_out_of_memory(self) -> bool:
         """Whether this rank ran out of memory since the last `halve`."""
         return self._error is not None
 
-    def attempt(self, work: Callable[..., T], *arguments: Any) -> T | None:
+    def run(self, work: Callable[..., T], *arguments: Any) -> T | None:
         """What `work` returns; None if it ran out of memory, and then nothing holds what its frames held."""
         try:
             return work(*arguments)

@@ -118,7 +118,7 @@ def _data_parallel(model: nn.Module, world_size: int) -> nn.Module:
     return DataParallel(model)
 
 
-def gpu_peaks(*, device: torch.device, parallel: str) -> dict[str, float]:
+def gpu_peak_memory(*, device: torch.device, parallel: str) -> dict[str, float]:
     """Under `parallel: dp`, most memory reserved on each GPU so far: `gpu0_peak_gib` and so on; else nothing.
 
     DataParallel puts every batch on GPU 0, and gathers all outputs, the loss and the gradients there.

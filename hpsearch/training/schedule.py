@@ -23,7 +23,7 @@ _KNOWN = ("constant", "cosine", "linear")
 
 
 @final
-class Rates:
+class LearningRates:
     """A scheduler, if there is one, and when it is stepped.
 
     Args:
@@ -50,7 +50,7 @@ class Rates:
         elif val_loss is not None:
             self._by_epoch.step(val_loss)
 
-    def column(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """The first group's rate as a row's column; nothing where it never changes."""
         return {} if self.scheduler is None else {"lr": float(self._optimizer.param_groups[0]["lr"])}
 

@@ -27,13 +27,13 @@ class Snapshot:
         self._copies: dict[str, Any] = {}
         self._rng: RngStates = {}
 
-    def take(self) -> None:
+    def capture(self) -> None:
         """Copy everything as it is now."""
         for name, kept in self._objects.items():
             self._copies[name] = _copied(kept.state_dict(), self._copies.get(name))
         self._rng = get_rng_states(self._device)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Make everything what it was when the copy was taken; the copy stays good."""
         for name, kept in self._objects.items():
             kept.load_state_dict(_copied(self._copies[name]))  # optimizers keep what they are given

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @final
-class Keeping:
+class KeptState:
     """The objects of one attempt on one rank that belong into its checkpoints."""
 
     def __init__(self, folder: Path, *, rank: int, world_size: int, at_most: int | None) -> None:
@@ -35,15 +35,15 @@ class Keeping:
         self._own: dict[str, Stateful] = {}
         self._found: Checkpoint | None = None  # its states are handed out one by one
         self._saved_epoch: int | None = None
-        self.was_read = False
-        """Whether `read` was called."""
+        self.is_loaded = False
+        """Whether `load` was called."""
 
     @property
-    def holds_any(self) -> bool:
+    def has_objects(self) -> bool:
         """Whether a checkpoint would hold anything."""
         return bool(self._shared or self._own)
 
-    def hold(self, objects: Mapping[str, Stateful], *, of_rank: bool) -> None:
+    def register(self, objects: Mapping[str, Stateful], *, per_rank: bool) -> None:
         """Put objects into the checkpoints to come.
 
         Args:
@@ -56,21 +56,21 @@ class Keeping:
         for name in objects:
             if name in self._shared or name in self._own:
                 raise ValueError(f"keep({name}=...): there is a '{name}' already. Each object needs a name of its own.")
-        held = self._own if of_rank else self._shared
+        held = self._own if per_rank else self._shared
         held |= objects
 
-    def read(self) -> tuple[int, str | None]:
+    def load(self) -> tuple[int, str | None]:
         """(Epoch of the newest intact checkpoint, 0 without any; one sentence if a damaged one was passed over)."""
         from hpsearch.training.checkpoint import load_checkpoint
 
-        self.was_read = True
+        self.is_loaded = True
         self._found, warning = load_checkpoint(self._folder, rank=self._rank, at_most=self._at_most)
         if self._found is None:
             return 0, warning
         self._saved_epoch = self._found.epoch
         return self._found.epoch, warning
 
-    def restore(self, objects: Mapping[str, Stateful], *, of_rank: bool, device: torch.device) -> None:
+    def restore(self, objects: Mapping[str, Stateful], *, per_rank: bool, device: torch.device) -> None:
         """Give objects the state that they had in the checkpoint that was read, and the process its random states.
 
         Args:
@@ -87,17 +87,17 @@ class Keeping:
         found = self._found
         if found is None:
             return
-        if of_rank and found.world_size != self._world_size:
+        if per_rank and found.world_size != self._world_size:
             raise ValueError(
                 f"keep_own: the checkpoint of epoch {found.epoch} was written by {found.world_size} ranks, each its own"
                 f" part; this trial has {self._world_size}. Go on with as many."
             )
         for name, kept in objects.items():
-            unwrap(kept).load_state_dict(_state_of(name, found, of_rank=of_rank))
+            unwrap(kept).load_state_dict(_state_of(name, found, per_rank=per_rank))
         if found.rng is not None:
             set_rng_states(found.rng, device)
 
-    def write(self, *, epoch: int, device: torch.device) -> int:
+    def save(self, *, epoch: int, device: torch.device) -> int:
         """Write a checkpoint of the state now, unless that of this epoch is there; `epoch` comes back."""
         from hpsearch.training.checkpoint import save_checkpoint
 
@@ -116,8 +116,8 @@ class Keeping:
         return epoch
 
 
-def _state_of(name: str, found: Checkpoint, *, of_rank: bool) -> dict[str, Any]:
-    states, call = (found.own, "keep_own") if of_rank else (found.states, "keep")
+def _state_of(name: str, found: Checkpoint, *, per_rank: bool) -> dict[str, Any]:
+    states, call = (found.own, "keep_own") if per_rank else (found.states, "keep")
     if name not in states:
         known = ", ".join(states) or "nothing else"
         raise ValueError(f"{call}({name}=...): the checkpoint of epoch {found.epoch} has no '{name}', only {known}.")

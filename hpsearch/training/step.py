@@ -16,11 +16,11 @@ from hpsearch.errors import InvalidConfig
 from hpsearch.training.context import TrialContext
 from hpsearch.training.data.loaders import Batch
 from hpsearch.training.ema import make_average
-from hpsearch.training.exchange import Exchange
-from hpsearch.training.nested import map_tensors, split
+from hpsearch.training.gradient_sync import GradientSync
 from hpsearch.training.parallel import copy_from_rank_0, without_sync, wrap
 from hpsearch.training.precision import autocast, check_precision, make_scaler
-from hpsearch.training.schedule import Rates
+from hpsearch.training.pytree import map_tensors, split
+from hpsearch.training.schedule import LearningRates
 from hpsearch.training.stateful import Stateful
 
 Loss = Callable[[Any, Any], Tensor]
@@ -72,7 +72,14 @@ class Learner:
     """
 
     def __init__(
-        self, model: nn.Module, *, loss: Loss, optimizer: Optimizer, recipe: Recipe, rates: Rates, context: TrialContext
+        self,
+        model: nn.Module,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        recipe: Recipe,
+        rates: LearningRates,
+        context: TrialContext,
     ) -> None:
         self.device, self.precision, self.rates = context.device, recipe.precision, rates
         self.skipped_steps = 0
@@ -89,15 +96,15 @@ class Learner:
             torch.manual_seed(context.seed + context.rank)  # replicas shall not drop the same units
         self._wrap()
         if recipe.compile:
-            _compile(self.evaluated, recipe.compile)
+            _compile(self.eval_model, recipe.compile)
 
     @property
-    def evaluated(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The module whose loss and metrics count: the weights' average, if there is one."""
         return self._model if self._average is None else self._average.module
 
     @property
-    def scales(self) -> bool:
+    def may_skip_steps(self) -> bool:
         """Whether steps may be skipped."""
         return self._scaler.is_enabled()
 
@@ -107,14 +114,14 @@ class Learner:
             "model": self._model,
             "optimizer": self._optimizer,
             "scheduler": self.rates.scheduler,
-            "scaler": self._scaler if self.scales else None,
+            "scaler": self._scaler if self.may_skip_steps else None,
             "average": self._average,
             "loss": self.loss if isinstance(self.loss, nn.Module) and self.loss.state_dict() else None,
         }
         return {name: state for name, state in states.items() if state is not None}
 
     @property
-    def can_stop_alone(self) -> bool:
+    def can_abort_alone(self) -> bool:
         """Whether a rank can leave a step halfway without a word to the others: the model itself sends nothing."""
         return self._context.world_size == 1 or not self._recipe.sync_batch_norm
 
@@ -129,7 +136,7 @@ class Learner:
         if self._average is not None:
             copy_from_rank_0(self._average.module.buffers())
 
-    def give_up_step(self) -> None:
+    def abort_step(self) -> None:
         """Send what the other ranks wait for in a step that this rank could not end; `restart` has to follow."""
         self._exchange.send_rest(self._replica)
 
@@ -166,7 +173,7 @@ class Learner:
                 self._average.update_parameters(self._model)
         return loss_sum
 
-    def pieces(self, batch: Batch, size: int) -> list[tuple[Any, Any, int]]:
+    def micro_batches(self, batch: Batch, size: int) -> list[tuple[Any, Any, int]]:
         """(inputs, targets, samples that count) of a batch, where the model is; `size` samples in all but the last."""
 
         def move(tensor: Tensor) -> Tensor:
@@ -185,7 +192,7 @@ class Learner:
         The gradients of pieces and ranks are summed. So that the sum is the gradient of the mean over all samples, each
         piece is weighted by its part of the step's samples, of which ranks may have different numbers.
         """
-        pieces = self.pieces(batch, piece_size)
+        pieces = self.micro_batches(batch, piece_size)
         loss_sums: list[Tensor] = []
         for position, (inputs, targets, num_samples) in enumerate(pieces):
             weight = num_samples / batch.num_global
@@ -204,7 +211,7 @@ class Learner:
             parallel=self._context.parallel,
             sync_batch_norm=self._recipe.sync_batch_norm,
         )
-        self._exchange = Exchange(self._replica)
+        self._exchange = GradientSync(self._replica)
         if self._recipe.compile:
             _compile(self._replica, self._recipe.compile)
 

@@ -24,7 +24,7 @@ from hpsearch.training.context import TrialContext
 if TYPE_CHECKING:
     from hpsearch.training.leaks.sentinel import Sentinel
 
-Row = dict[str, Any]
+Metrics = dict[str, Any]
 """Metric names to whatever the trainable gave; nothing is checked here but that it is a mapping."""
 
 
@@ -51,17 +51,17 @@ class Stepper(ABC):
         self._function = function
         self._config = config
         self._context = context
-        self._watch = Watch(context)
+        self._watch = LeakWatch(context)
 
     @final
-    def advance(self) -> Row | None:
+    def advance(self) -> Metrics | None:
         """The next row, counted in `context.epochs_done`; None when the function ended by itself.
 
         Raises:
             TypeError: The function gave something that is no mapping.
             BaseException: Whatever the function raised, with its own traceback.
         """
-        row = self._next_row()
+        row = self._next_metrics()
         if row is not None:
             self._context.epochs_done += 1
             self._watch.after_epoch()
@@ -79,11 +79,11 @@ class Stepper(ABC):
         """
 
     @abstractmethod
-    def _next_row(self) -> Row | None: ...
+    def _next_metrics(self) -> Metrics | None: ...
 
 
 @final
-class Watch:
+class LeakWatch:
     """Looks for leaks, at the one point of an epoch that all trainables share."""
 
     def __init__(self, context: TrialContext) -> None:
@@ -116,13 +116,13 @@ def prepare_process(context: TrialContext) -> None:
 class _GeneratorStepper(Stepper):
     """A generator function, in the caller's thread."""
 
-    _rows: Rows | None = None
+    _rows: MetricsIterator | None = None
 
-    def _next_row(self) -> Row | None:
+    def _next_metrics(self) -> Metrics | None:
         if self._rows is None:
             prepare_process(self._context)
-            self._rows = Rows(self._function(self._config), self._context)
-        return self._rows.next_row()
+            self._rows = MetricsIterator(self._function(self._config), self._context)
+        return self._rows.next_metrics()
 
     def close(self, timeout_s: float = 5.0) -> bool:
         return self._rows is None or self._rows.close()
@@ -130,7 +130,7 @@ class _GeneratorStepper(Stepper):
 
 @dataclass(frozen=True)
 class _Reported:
-    row: Row
+    row: Metrics
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,12 @@ class _ThreadStepper(Stepper):
         self._go_on = threading.Semaphore(0)
         self._stopping = False
         self._ended = False
-        self._rows: Rows | None = None  # once the function has returned an iterator
+        self._rows: MetricsIterator | None = None  # once the function has returned an iterator
         context.on_report = self._hand_over
 
-    def _next_row(self) -> Row | None:
+    def _next_metrics(self) -> Metrics | None:
         if self._rows is not None:
-            return self._rows.next_row()
+            return self._rows.next_metrics()
         if self._ended or self._stopping:
             return None
         if self._thread.ident is None:
@@ -180,7 +180,7 @@ class _ThreadStepper(Stepper):
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _take(self, event: _Reported | _Returned | _Raised) -> Row | None:
+    def _take(self, event: _Reported | _Returned | _Raised) -> Metrics | None:
         if isinstance(event, _Reported):
             return event.row
         self._ended = True
@@ -188,8 +188,8 @@ class _ThreadStepper(Stepper):
         if isinstance(event, _Raised):
             raise event.error
         if isinstance(event.value, Iterator):
-            self._rows = Rows(event.value, self._context)
-            return self._rows.next_row()
+            self._rows = MetricsIterator(event.value, self._context)
+            return self._rows.next_metrics()
         return dict(event.value) if isinstance(event.value, Mapping) and event.value else None
 
     def _run(self) -> None:
@@ -203,7 +203,7 @@ class _ThreadStepper(Stepper):
                 traceback.print_exc()
             self._events.put(_Raised(error))
 
-    def _hand_over(self, row: Row) -> None:
+    def _hand_over(self, row: Metrics) -> None:
         """`report`, in the function's thread."""
         if not self._stopping:
             self._events.put(_Reported(row))
@@ -214,14 +214,14 @@ class _ThreadStepper(Stepper):
 
 
 @final
-class Rows:
+class MetricsIterator:
     """An iterator of rows, in the caller's thread."""
 
     def __init__(self, rows: Iterator[Any], context: TrialContext) -> None:
         self._iterator = rows
         context.on_report = _refuse_report
 
-    def next_row(self) -> Row | None:
+    def next_metrics(self) -> Metrics | None:
         """The next row; None at the end."""
         try:
             row = next(self._iterator)
@@ -252,5 +252,5 @@ class Rows:
         return True
 
 
-def _refuse_report(row: Row) -> None:
+def _refuse_report(row: Metrics) -> None:
     raise TypeError("a trainable that yields its rows can't call report as well; yield the dict instead.")

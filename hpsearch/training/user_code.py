@@ -12,7 +12,7 @@ _LIBRARIES = tuple(
 )
 
 
-def is_users(filename: str) -> bool:
+def is_user_code(filename: str) -> bool:
     """Whether source of this name was written by the user; a notebook's cell was."""
     path = filename
     with suppress(OSError):  # a relative path, in a working directory that is gone
@@ -20,7 +20,7 @@ def is_users(filename: str) -> bool:
     return not path.startswith((_OWN, *_LIBRARIES)) and not filename.startswith("<frozen")
 
 
-def shown_file(filename: str) -> str:
+def display_path(filename: str) -> str:
     """A file as a message names it: relative to the working directory where it lies below."""
     try:
         return str(Path(filename).resolve().relative_to(Path.cwd()))

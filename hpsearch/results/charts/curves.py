@@ -10,7 +10,7 @@ from hpsearch.ledger.records import SweepRecord
 from hpsearch.results.analysis.curves import Curve
 from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
-from hpsearch.results.charts.palette import ORDER, ROLES, WORDS
+from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, STATE_ROLES
 from hpsearch.results.labels import number
 
 MAX_POINTS = 12_000
@@ -33,10 +33,10 @@ def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence
     curves = [curve for curve in curves if curve.epochs]
     y, beyond = metric_axis(metric_name(sweep, most=24), (value for curve in curves for value in curve.values))
     last = max((curve.last_epoch for curve in curves), default=1)
-    groups: dict[Role, list[Curve]] = {role: [] for role in ORDER}
+    groups: dict[Role, list[Curve]] = {role: [] for role in DRAW_ORDER}
     good = _good(curves)
     for curve in curves:
-        role: Role = "good" if curve.number in good else ROLES[curve.state]
+        role: Role = "good" if curve.number in good else STATE_ROLES[curve.state]
         groups["best" if curve.number == best else role].append(curve)
     num_points = max(MAX_POINTS // max(len(curves), 1), MIN_POINTS)
     thinned = sum(len(curve.epochs) for curve in curves) > MAX_POINTS
@@ -82,7 +82,7 @@ def _series(role: Role, curves: list[Curve], num_points: int) -> list[Series]:
     if not curves:
         return []
     x, y, numbers = joined(_points(curve, num_points) for curve in curves)
-    name = f"best: trial {curves[0].number}" if role == "best" else f"{WORDS[role]} ({len(curves)})"
+    name = f"best: trial {curves[0].number}" if role == "best" else f"{ROLE_LABELS[role]} ({len(curves)})"
     end_x, end_y = tuple(float(curve.epochs[-1]) for curve in curves), tuple(curve.values[-1] for curve in curves)
     of_ends = tuple(curve.number for curve in curves)
     return [
@@ -101,7 +101,7 @@ def _points(curve: Curve, most: int) -> list[Point]:
 def _alternative(sweep: SweepRecord, curves: Sequence[Curve], best: int | None) -> str:
     if not curves:
         return "No trial has reported yet."
-    counts = Counter(WORDS[ROLES[curve.state]] for curve in curves)
+    counts = Counter(ROLE_LABELS[STATE_ROLES[curve.state]] for curve in curves)
     states = ", ".join(f"{count} {words}" for words, count in counts.items())
     sentence = f"{metric_name(sweep)} by epoch of {len(curves)} trials: {states}."
     for curve in curves:

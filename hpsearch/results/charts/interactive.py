@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Series
-from hpsearch.results.charts.palette import DENSE_LINE, DENSE_MARKER, DENSE_SIZE, FAINT, GRID, INK, LIGHT, LOOKS, PAPER
+from hpsearch.results.charts.palette import (
+    DENSE_LINE,
+    DENSE_MARKER,
+    DENSE_SIZE,
+    FAINT,
+    GRID,
+    INK,
+    LIGHT,
+    PAPER,
+    ROLE_STYLES,
+)
 from hpsearch.results.labels import one_line
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -113,7 +123,7 @@ def _axis(axis: Axis, domain: list[float], anchor: str) -> dict[str, Any]:
 
 
 def _trace(series: Series, suffix: str, *, in_legend: bool, can_brush: bool) -> dict[str, Any]:
-    look = LOOKS[series.role]
+    look = ROLE_STYLES[series.role]
     trace: dict[str, Any] = {
         "x": _numbers(series.x),
         "y": _numbers(series.y),
@@ -154,7 +164,7 @@ def _bars(series: Series) -> dict[str, Any]:
     bars: dict[str, Any] = {
         "type": "bar",
         "orientation": "h",
-        "marker": {"color": LIGHT["pale"], "line": {"color": LOOKS[series.role].colour, "width": 1.5}},
+        "marker": {"color": LIGHT["pale"], "line": {"color": ROLE_STYLES[series.role].colour, "width": 1.5}},
         "width": 0.6,
     }
     if series.low:
@@ -171,7 +181,7 @@ def _bars(series: Series) -> dict[str, Any]:
 
 
 def _line(mark: Mark, suffix: str) -> dict[str, Any]:
-    look = LOOKS["mark"]
+    look = ROLE_STYLES["mark"]
     line = {"color": look.colour, "width": look.width_px, "dash": "dot"}
     ends = {"x0": mark.x, "x1": mark.x, "y0": 0, "y1": 1}
     return {"type": "line", "xref": f"x{suffix}", "yref": f"y{suffix} domain", "layer": "below", "line": line, **ends}

@@ -32,7 +32,7 @@ INK, FAINT, GRID, PAPER = LIGHT["ink"], LIGHT["faint"], LIGHT["grid"], LIGHT["pa
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class RoleStyle:
     """How a role is drawn."""
 
     colour: str
@@ -52,28 +52,28 @@ class Look:
 DENSE_LINE, DENSE_MARKER, DENSE_SIZE = 0.3, 0.5, 0.6
 """Opacity of lines and of markers, and size of markers, times so much where many lie over each other."""
 
-LOOKS: Mapping[Role, Look] = {
-    "best": Look(colour=LIGHT["warm"], marker="star", width_px=3, size_px=14),
-    "good": Look(colour=LIGHT["blue"], marker="circle", width_px=2),
-    "done": Look(colour=LIGHT["blue"], marker="circle", opacity=0.75),
-    "stopped": Look(colour=LIGHT["grey"], dash=(4, 3), marker="circle-open", width_px=1, opacity=0.6),
-    "running": Look(colour=LIGHT["green"], dash=(8, 3, 2, 3), marker="triangle-up"),
-    "failed": Look(colour=LIGHT["pink"], dash=(2, 2), marker="x", width_px=1, size_px=8),
-    "mark": Look(colour=LIGHT["faint"], dash=(2, 3), width_px=1),
+ROLE_STYLES: Mapping[Role, RoleStyle] = {
+    "best": RoleStyle(colour=LIGHT["warm"], marker="star", width_px=3, size_px=14),
+    "good": RoleStyle(colour=LIGHT["blue"], marker="circle", width_px=2),
+    "done": RoleStyle(colour=LIGHT["blue"], marker="circle", opacity=0.75),
+    "stopped": RoleStyle(colour=LIGHT["grey"], dash=(4, 3), marker="circle-open", width_px=1, opacity=0.6),
+    "running": RoleStyle(colour=LIGHT["green"], dash=(8, 3, 2, 3), marker="triangle-up"),
+    "failed": RoleStyle(colour=LIGHT["pink"], dash=(2, 2), marker="x", width_px=1, size_px=8),
+    "mark": RoleStyle(colour=LIGHT["faint"], dash=(2, 3), width_px=1),
 }
 
 
-ROLES: Mapping[TrialState, Role] = {
+STATE_ROLES: Mapping[TrialState, Role] = {
     "done": "done", "reused": "done", "stopped": "stopped", "paused": "stopped",
     "running": "running", "queued": "running", "interrupted": "running", "failed": "failed",
 }  # fmt: skip
 
 
-ORDER: tuple[Role, ...] = ("stopped", "failed", "running", "done", "good", "best")
+DRAW_ORDER: tuple[Role, ...] = ("stopped", "failed", "running", "done", "good", "best")
 """From the back of a picture to its front."""
 
 
-WORDS: Mapping[Role, str] = {
+ROLE_LABELS: Mapping[Role, str] = {
     "stopped": "stopped or waiting",
     "failed": "failed",
     "running": "not over",
@@ -86,4 +86,4 @@ WORDS: Mapping[Role, str] = {
 
 def role_of(trial: TrialRecord) -> Role:
     """How a trial is drawn that is not the best."""
-    return ROLES[trial.state]
+    return STATE_ROLES[trial.state]

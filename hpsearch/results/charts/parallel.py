@@ -10,7 +10,7 @@ from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import list_ticks
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
-from hpsearch.results.charts.palette import ORDER, WORDS, role_of
+from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
 from hpsearch.results.labels import number, one_line, value_text
 
 MAX_AXES = 8
@@ -52,7 +52,7 @@ def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Se
     best = best_of(trials, sign=sweep.sign)
     good = _good(trials, sweep.sign)
     most = max(NAMES // len(columns), 8)
-    groups: dict[Role, list[TrialRecord]] = {role: [] for role in ORDER}
+    groups: dict[Role, list[TrialRecord]] = {role: [] for role in DRAW_ORDER}
     for trial in shown:
         is_best = best is not None and trial.number == best.number
         groups["best" if is_best else "good" if trial.number in good else role_of(trial)].append(trial)
@@ -149,7 +149,7 @@ def _series(role: Role, trials: Sequence[TrialRecord], columns: Sequence[_Column
         for trial in trials
         for text in (*(f"trial {trial.number}: {c.name} {c.texts.get(trial.number, 'none')}" for c in columns), "")
     ]
-    name = f"best: trial {trials[0].number}" if role == "best" else f"{WORDS[role]} ({len(trials)})"
+    name = f"best: trial {trials[0].number}" if role == "best" else f"{ROLE_LABELS[role]} ({len(trials)})"
     return Series(name=name, role=role, kind="lines", x=x, y=y, trials=numbers, texts=tuple(texts))
 
 

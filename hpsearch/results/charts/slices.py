@@ -10,7 +10,7 @@ from hpsearch.results.analysis.edges import Edge
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import metric_axis, metric_name, parameter_axis
 from hpsearch.results.charts.description import Chart, Role, Series
-from hpsearch.results.charts.palette import ORDER, WORDS, role_of
+from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
 from hpsearch.results.labels import number, one_line, value_text
 
 SPREAD = 0.18
@@ -42,7 +42,7 @@ def slice_chart(
     metric = one_line(sweep.metric, most=24)
     name = f"best {metric}" if epoch is None else f"{metric} by epoch {epoch}"
     y, beyond = metric_axis(name, (values[trial.number] for trial in shown))
-    groups: dict[Role, list[TrialRecord]] = {role: [] for role in ORDER}
+    groups: dict[Role, list[TrialRecord]] = {role: [] for role in DRAW_ORDER}
     for trial in shown:
         groups["best" if trial.number == best else role_of(trial)].append(trial)
     missing = len([1 for trial in values if trial not in {each.number for each in shown}])
@@ -70,7 +70,7 @@ def _series(role: Role, trials: list[TrialRecord], scale: Scale, values: Mapping
         for trial in trials
     ]
     return Series(
-        name=WORDS[role],
+        name=ROLE_LABELS[role],
         role=role,
         kind="points",
         x=tuple(places),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from hpsearch.results.charts.description import Chart
-from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, LOOKS
+from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, ROLE_STYLES
 from hpsearch.results.html.elements import Node, Trusted, element, render, script_json
 
 
@@ -62,7 +62,7 @@ def picture(chart: Chart, *, is_static: bool) -> Node:
     wide = " wide" if chart.can_brush else ""
     caption = element("figcaption", *_caption(chart, can_brush=chart.can_brush and not is_static))
     if is_static:
-        from hpsearch.results.charts.drawn import draw
+        from hpsearch.results.charts.static import draw
 
         svg = base64.b64encode(draw([chart], "svg", has_titles=False, can_darken=True)).decode()
         drawn: Node = element("img", src=f"data:image/svg+xml;base64,{svg}", alt=chart.alternative)
@@ -70,7 +70,7 @@ def picture(chart: Chart, *, is_static: bool) -> Node:
     from hpsearch.results.charts.interactive import to_plotly
 
     data = script_json(
-        to_plotly([chart], has_titles=False) | {"brushcolor": LOOKS["good"].colour if chart.can_brush else None}
+        to_plotly([chart], has_titles=False) | {"brushcolor": ROLE_STYLES["good"].colour if chart.can_brush else None}
     )
     canvas = element(
         "div", class_="canvas", role="img", aria_label=chart.alternative, style=f"height: {chart.height_px}px"

@@ -12,9 +12,9 @@ from hpsearch.results.analysis.best import architecture_lines, best_spec, trial_
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.charts.description import Chart
 from hpsearch.results.html.elements import Element, Node, element
-from hpsearch.results.report.failed import failed
-from hpsearch.results.report.head import saved_sentence
-from hpsearch.results.report.made import made
+from hpsearch.results.report.failures import failed
+from hpsearch.results.report.origin import made
+from hpsearch.results.report.summary import saved_sentence
 from hpsearch.results.report.tables import rungs_table, top_table
 
 Draw = Callable[[Chart], Node]

@@ -10,8 +10,8 @@ from hpsearch.results.files import replace_file
 from hpsearch.results.html.elements import Element, element
 from hpsearch.results.html.page import html_page, picture
 from hpsearch.results.labels import one_line
-from hpsearch.results.report.head import remarks, tiles
 from hpsearch.results.report.sections import Section, sections
+from hpsearch.results.report.summary import remarks, tiles
 
 STATES = {
     "done": "is done",

@@ -38,7 +38,7 @@ from hpsearch.slots.replies import LOOP_TOO_LONG, CleanupResult, Reply
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.trial_log import log_size, log_tail
 from hpsearch.slots.with_parameters import refers_to_ray, resolve
-from hpsearch.training.data.sealed_memory import Shelf
+from hpsearch.training.data.sealed_memory import RecentBlocks
 
 FORK_TIMEOUT_S = 60.0
 """A server that has not forked by then hangs."""
@@ -78,7 +78,7 @@ class ForkedTrials:
         self._server: Channel | None = None
         self._trial: _Trial | None = None
         self._listings: dict[str, str] = {}
-        self._shelf = Shelf()
+        self._shelf = RecentBlocks()
         self._busy = threading.Lock()
         self._loop_is_too_long = False
         """Whether the trainable's loop is longer than `limits.epochs`: it would train one epoch for nothing."""
@@ -112,7 +112,7 @@ class ForkedTrials:
                 if not tries_left:
                     raise
         self._trial = _Trial(pid, channel, log, log_start)
-        self._shelf.begin()
+        self._shelf.begin_trial()
         return self._trial.process
 
     def step(self, *, save: bool) -> Reply:
@@ -286,7 +286,7 @@ class ForkedTrials:
             trial.reply = content
             trial.has_failed |= content.failure is not None
         elif isinstance(content, UsesBlock):
-            self._shelf.hold(content.name, message.files[0])
+            self._shelf.add(content.name, message.files[0])
         elif isinstance(content, Listed):
             self._listings[content.path] = content.text
         elif isinstance(content, Saved):

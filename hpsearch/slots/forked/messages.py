@@ -35,7 +35,7 @@ class TrialSetup:
     environment: Mapping[str, str]
     """All variables, but for those that say which rank it is."""
     listings: Mapping[str, str]
-    """What lay at paths that earlier trials of the rank have listed, see `training.sharing`."""
+    """What lay at paths that earlier trials of the rank have listed, see `SharedDataHost`."""
 
 
 # -- rank and server -------------------------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ from hpsearch.slots.reporter import Reporter
 from hpsearch.slots.trial_log import open_log, replace_standard_streams
 from hpsearch.slots.user_function import import_failure, load_trainable, set_torch_threads
 from hpsearch.slots.with_parameters import load_block
-from hpsearch.training.sharing import Sharing
-from hpsearch.training.stepper import Rows, prepare_process
+from hpsearch.training.context import SharedDataHost
+from hpsearch.training.stepper import MetricsIterator, prepare_process
 
 RAY_STAYS_ALONE = {"RAY_ENABLE_AUTO_CONNECT": "0"}
 """A trial's `ray.get` must not start a Ray of its own beside the one that runs the sweep."""
@@ -138,7 +138,7 @@ class TrialRunner:
             prepare_process(progress.context)
             returned = function(dict(self._setup.assignment.config))
             if isinstance(returned, Iterator):
-                self._take_all(Rows(returned, progress.context))
+                self._take_all(MetricsIterator(returned, progress.context))
             elif isinstance(returned, Mapping) and returned and not self._is_over:
                 self._take(dict(returned))
         except TrialStopped:
@@ -150,8 +150,8 @@ class TrialRunner:
             return progress.failed(error)
         return None
 
-    def _take_all(self, rows: Rows) -> None:
-        while (row := rows.next_row()) is not None:
+    def _take_all(self, rows: MetricsIterator) -> None:
+        while (row := rows.next_metrics()) is not None:
             try:
                 self._take(row)
             except TrialStopped:
@@ -206,26 +206,26 @@ class TrialRunner:
 
 
 @final
-class _Told(Sharing):
+class _Told(SharedDataHost):
     """Tells the rank what the trial shares, so that it is there for the next one."""
 
     def __init__(self, channel: Channel, listings: dict[str, str]) -> None:
         self._channel, self._listings = channel, listings
         self._blocks: set[str] = set()
 
-    def uses(self, name: str, file: int) -> None:
+    def hold_block(self, name: str, file: int) -> None:
         if name not in self._blocks:
             self._blocks.add(name)
             with suppress(ChannelClosed):
                 self._channel.send(UsesBlock(name), (file,))
 
-    def listing(self, path: str) -> str | None:
+    def find_listing(self, path: str) -> str | None:
         return self._listings.get(path)
 
-    def listed(self, path: str, text: str) -> None:
-        self._listings[path] = text
+    def store_listing(self, path: str, digest: str) -> None:
+        self._listings[path] = digest
         with suppress(ChannelClosed):
-            self._channel.send(Listed(path, text))
+            self._channel.send(Listed(path, digest))
 
 
 def enter(setup: TrialSetup) -> None:

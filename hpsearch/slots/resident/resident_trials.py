@@ -129,7 +129,7 @@ class ResidentTrials:
         """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""
         import torch
 
-        from hpsearch.training.leaks.live_tensors import describe, keeper_of, live_tensors, size_of
+        from hpsearch.training.leaks.live_tensors import describe, find_holder, live_tensors, size_of
 
         gc.collect()
         if torch.cuda.is_available():
@@ -142,7 +142,7 @@ class ResidentTrials:
         largest = max(stray, key=lambda tensor: tensor.nbytes)
         return [
             f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial;"
-            f" the largest, {describe(largest)}, is kept in {keeper_of(largest) or 'what has no name in Python'}"
+            f" the largest, {describe(largest)}, is kept in {find_holder(largest) or 'what has no name in Python'}"
         ]
 
     def _leaks(self) -> bool:

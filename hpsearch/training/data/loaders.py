@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset, defaul
 
 from hpsearch.errors import InvalidConfig
 from hpsearch.training.context import TrialContext
-from hpsearch.training.data.sharding import EvalSteps, Step, TrainSteps
+from hpsearch.training.data.sharding import EvalSampler, StepSamples, TrainSampler
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 
 @final
-class LoaderProcesses:
+class LoaderWorkers:
     """What loads the batches of one rank: processes that live for the whole trial, or this one where there are none.
 
     Loaders that take turns, for training and for validation, share them, so that a trial has as many as it was given
@@ -78,7 +78,7 @@ class LoaderProcesses:
         self._datasets.append(dataset)
         return len(self._datasets) - 1
 
-    def batches(self, position: int, steps: Iterable[Step]) -> Iterator[Batch]:
+    def batches(self, position: int, steps: Iterable[StepSamples]) -> Iterator[Batch]:
         """One epoch of the data set at `position`."""
         self._turn.position, self._turn.steps = position, steps
         return iter(self._loader)
@@ -99,7 +99,7 @@ class LoaderProcesses:
 class Loader:
     """The batches of one rank, epoch after epoch. Iterate one epoch to its end, or `close`."""
 
-    def __init__(self, position: int, sampler: TrainSteps | EvalSteps, processes: LoaderProcesses) -> None:
+    def __init__(self, position: int, sampler: TrainSampler | EvalSampler, processes: LoaderWorkers) -> None:
         self._position, self._steps, self._processes = position, sampler, processes
 
     def set_epoch(self, epoch: int) -> None:
@@ -124,7 +124,7 @@ def make_loader(
     batch_size: int,
     train: bool,
     context: TrialContext,
-    processes: LoaderProcesses | None = None,
+    processes: LoaderWorkers | None = None,
 ) -> Loader:
     """The loader of this rank.
 
@@ -145,19 +145,19 @@ def make_loader(
         raise InvalidConfig(
             f"batch_size {batch_size} can't be split over {context.world_size} workers. Use a multiple of that."
         )
-    steps = TrainSteps if train else EvalSteps
-    processes = processes or LoaderProcesses(context)
+    steps = TrainSampler if train else EvalSampler
+    processes = processes or LoaderWorkers(context)
     return Loader(processes.add(dataset), steps(len(dataset), batch_size, context), processes)
 
 
 @final
-class _Turn(Sampler[tuple[int, Step]]):
+class _Turn(Sampler[tuple[int, StepSamples]]):
     """Whose epoch it is: (position of the data set, step)."""
 
     position = 0
-    steps: Iterable[Step] = ()
+    steps: Iterable[StepSamples] = ()
 
-    def __iter__(self) -> Iterator[tuple[int, Step]]:
+    def __iter__(self) -> Iterator[tuple[int, StepSamples]]:
         return ((self.position, step) for step in self.steps)
 
 
@@ -168,7 +168,7 @@ class _Batches(Dataset[Batch]):
     def __init__(self, datasets: list[SizedDataset]) -> None:
         self._datasets = datasets
 
-    def __getitem__(self, item: tuple[int, Step]) -> Batch:
+    def __getitem__(self, item: tuple[int, StepSamples]) -> Batch:
         position, step = item
         dataset = self._datasets[position]
         if isinstance(dataset, TensorDataset):  # nothing random, and one lookup for all samples

@@ -81,22 +81,22 @@ def find_block(name: str, pids: Iterable[int] | None = None) -> int | None:
     return None
 
 
-def names_held(pids: Iterable[int]) -> set[str]:
+def block_names(pids: Iterable[int]) -> set[str]:
     """Names of the blocks that these processes hold."""
     return {name for pid in pids for name, _ in _blocks_of(pid)}
 
 
 @final
-class Copies:
+class HeldBlocks:
     """Holds what other processes hold, so that it outlives them."""
 
     def __init__(self) -> None:
         self._blocks: dict[str, int] = {}
 
-    def follow(self, pids: Iterable[int]) -> None:
+    def sync(self, pids: Iterable[int]) -> None:
         """Hold what these processes hold now, and nothing else."""
         pids = list(pids)
-        names = names_held(pids)
+        names = block_names(pids)
         for name in self._blocks.keys() - names:
             os.close(self._blocks.pop(name))
         for name in names - self._blocks.keys():
@@ -105,7 +105,7 @@ class Copies:
 
 
 @final
-class Shelf:
+class RecentBlocks:
     """Holds the blocks that trials, one after the other, have used: those of this trial and of the one before."""
 
     def __init__(self) -> None:
@@ -113,14 +113,14 @@ class Shelf:
         self._used: dict[str, int] = {}
         self._trials = 0
 
-    def begin(self) -> None:
+    def begin_trial(self) -> None:
         """The next trial begins: what neither this one nor the one before has used is let go."""
         self._trials += 1
         for name in [name for name, trial in self._used.items() if trial < self._trials - 2]:
             os.close(self._files.pop(name))
             del self._used[name]
 
-    def hold(self, name: str, file: int) -> None:
+    def add(self, name: str, file: int) -> None:
         """The trial uses a block; `file` is an open file that holds it, and this shelf's from now on."""
         if name in self._files:
             os.close(file)
@@ -137,7 +137,7 @@ class Shelf:
 
 
 @contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
+def exclusive_lock(name: str) -> Iterator[None]:
     """Processes and threads of this machine that come with the same name go through the block one after the other.
 
     A process that dies inside lets the next one in. The lock is an empty file in the folder for temporary files,

@@ -16,7 +16,7 @@ from torch.utils.data import DistributedSampler, Sampler
 from hpsearch.training.context import TrialContext
 
 
-class Step(NamedTuple):
+class StepSamples(NamedTuple):
     """What a loader worker is asked for."""
 
     indices: list[int]
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 @final
-class TrainSteps(Sampler[Step]):
+class TrainSampler(Sampler[StepSamples]):
     """Shuffled samples, dealt out to the ranks like cards."""
 
     epoch = 0
@@ -45,7 +45,7 @@ class TrainSteps(Sampler[Step]):
             seed=context.seed,
         )
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[StepSamples]:
         self._order.set_epoch(self.epoch)
         indices = list(self._order)
         own = len(range(self._rank, self._size, self._world_size))  # what follows in `indices` is padding
@@ -53,7 +53,7 @@ class TrainSteps(Sampler[Step]):
         for step, seed in enumerate(_random_seeds(len(self), self._seed, self.epoch + 1, self._rank)):
             start = step * share
             count = max(0, min(start + share, own) - start)
-            yield Step(
+            yield StepSamples(
                 indices=indices[start : start + max(count, 1)],
                 random_seed=seed,
                 num_samples=count,
@@ -65,7 +65,7 @@ class TrainSteps(Sampler[Step]):
 
 
 @final
-class EvalSteps(Sampler[Step]):
+class EvalSampler(Sampler[StepSamples]):
     """Each sample exactly once over ranks, whose numbers of steps may differ. Every epoch is the same."""
 
     epoch = 0
@@ -75,10 +75,10 @@ class EvalSteps(Sampler[Step]):
         self._share = max(1, batch_size // context.world_size)
         self._seed, self._rank = context.seed, context.rank
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[StepSamples]:
         for step, seed in enumerate(_random_seeds(len(self), self._seed, 0, self._rank)):
             indices = list(self._indices[step * self._share : (step + 1) * self._share])
-            yield Step(indices, seed, len(indices), len(indices))
+            yield StepSamples(indices, seed, len(indices), len(indices))
 
     def __len__(self) -> int:
         return (len(self._indices) + self._share - 1) // self._share

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from hpsearch.training.context import TrialContext, current_trial
-from hpsearch.training.data.identity import identity_of, names_and_sizes
-from hpsearch.training.data.sealed_memory import find_block, make_block, map_block, one_at_a_time
+from hpsearch.training.data.content_hash import content_hash, file_listing
+from hpsearch.training.data.sealed_memory import exclusive_lock, find_block, make_block, map_block
 from hpsearch.training.rng import get_rng_states, seed_everything, set_rng_states
 
 P = ParamSpec("P")
@@ -65,15 +65,15 @@ def shared_data(load: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> 
         >>> train_set, val_set = shared_data(load_images, "cifar-10-batches-bin")  # doctest: +SKIP
     """
     context = current_trial()
-    list_files = names_and_sizes if context.number is None else partial(_list_once, context)
-    name = identity_of(load, arguments, named, data=context.data, list_files=list_files)
+    list_files = file_listing if context.number is None else partial(_list_once, context)
+    name = content_hash(load, arguments, named, data=context.data, list_files=list_files)
     with _shelf.lock:
         parts = map_block(_shelf.block(name, context, partial(_load_alone, name, load, arguments, named)))
     return cast(T, pickle.loads(parts[-1], buffers=parts[:-1]))
 
 
 @final
-class _Shelf:
+class _ProcessBlocks:
     """The blocks that this process holds, mapped or not, so that its next trial finds them."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class _Shelf:
             self._blocks[name] = make() if found is None else found
         self._used[name] = self._trials
         if context.sharing is not None:
-            context.sharing.uses(name, self._blocks[name])
+            context.sharing.hold_block(name, self._blocks[name])
         self._let_go(context)
         return self._blocks[name]
 
@@ -106,12 +106,12 @@ class _Shelf:
                 del self._used[name]
 
 
-_shelf = _Shelf()
+_shelf = _ProcessBlocks()
 
 
 def _load_alone(name: str, load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
     """The block of this name: made here, unless another process has made it while this one waited for its turn."""
-    with one_at_a_time(name):
+    with exclusive_lock(name):
         found = find_block(name)
         return make_block(name, _load(load, arguments, named)) if found is None else found
 
@@ -194,10 +194,10 @@ def _list_once(context: TrialContext, path: Path) -> str:
     sharing = context.sharing
     if sharing is None:
         return _listed_here(path)
-    known = sharing.listing(str(path))
+    known = sharing.find_listing(str(path))
     if known is None:
         known = _digest_of(path)
-        sharing.listed(str(path), known)
+        sharing.store_listing(str(path), known)
     return known
 
 
@@ -208,4 +208,4 @@ def _listed_here(path: Path) -> str:
 
 def _digest_of(path: Path) -> str:
     """A text that is short, whatever number of files there is."""
-    return hashlib.sha256(names_and_sizes(path).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(file_listing(path).encode("utf-8", "surrogateescape")).hexdigest()

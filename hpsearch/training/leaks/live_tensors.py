@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hpsearch.training.user_code import is_users, shown_file
+from hpsearch.training.user_code import display_path, is_user_code
 
 MAX_DEPTH = 6
 """Containers within containers that are looked through for a name."""
@@ -75,7 +75,7 @@ def describe(tensor: Tensor) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keeper:
+class Holder:
     """What keeps an object alive."""
 
     what: str
@@ -89,7 +89,7 @@ class Keeper:
         return self.what if self.place is None else f"{self.what} of {self.place}"
 
 
-def keeper_of(thing: object) -> Keeper | None:
+def find_holder(thing: object) -> Holder | None:
     """The variable or attribute of the user's that keeps `thing` alive; None where none is found."""
     seen, layer = {id(thing)}, [thing]
     for _ in range(MAX_DEPTH):
@@ -104,15 +104,15 @@ def keeper_of(thing: object) -> Keeper | None:
     return _in_globals(thing)
 
 
-def _in_globals(thing: object) -> Keeper | None:
+def _in_globals(thing: object) -> Holder | None:
     """The global of the user's that holds `thing`: `gc` does not look into what was there at `gc.freeze`."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and is_users(file):
+        if isinstance(file, str) and is_user_code(file):
             for name, value in list(vars(module).items()):
                 if any(member is thing for member in islice(_members(value, MAX_DEPTH), MAX_MEMBERS)):
                     what = f"{type(value).__name__} `{name}`"
-                    return Keeper(what=what, place=_place(file, 0, name), is_container=value is not thing)
+                    return Holder(what=what, place=_place(file, 0, name), is_container=value is not thing)
     return None
 
 
@@ -124,35 +124,45 @@ def _members(value: object, depth: int) -> Iterator[object]:
         inner = value.values()
     elif isinstance(value, list | tuple | set | deque):
         inner = value
-    elif is_users_object(value):
+    elif is_user_object(value):
         inner = getattr(value, "__dict__", {}).values()
     for member in list(inner) if depth else ():
         yield from _members(member, depth - 1)
 
 
-def _named(held: object, *, is_kept: bool) -> Keeper | None:
+def _named(held: object, *, is_kept: bool) -> Holder | None:
     """The variable that `held` is the value of."""
     kind = "variable" if is_kept else type(held).__name__
     for name, code, first_line in _variables_of(held):
-        return Keeper(what=f"{kind} `{name}`", place=_place(code, first_line, name), is_container=not is_kept)
+        return Holder(what=f"{kind} `{name}`", place=_place(code, first_line, name), is_container=not is_kept)
     return None
 
 
 def _variables_of(held: object) -> Iterator[tuple[str, CodeType | str, int]]:
     """(name, code or file that it stands in, first line to look at): locals, closures, globals, attributes."""
     for frame in _frames():
-        if is_users(frame.f_code.co_filename):
+        if is_user_code(frame.f_code.co_filename):
             yield from ((name, frame.f_code, 0) for name, value in frame.f_locals.items() if value is held)
     for holder in gc.get_referrers(held):
-        if isinstance(holder, GeneratorType) and holder.gi_frame is not None and is_users(holder.gi_code.co_filename):
+        if (
+            isinstance(holder, GeneratorType)
+            and holder.gi_frame is not None
+            and is_user_code(holder.gi_code.co_filename)
+        ):
             variables = holder.gi_frame.f_locals
             yield from ((name, holder.gi_code, 0) for name, value in variables.items() if value is held)
         elif isinstance(holder, CellType):
             yield from _closures(holder)
         elif isinstance(holder, dict):
             yield from _globals_or_attributes(holder, held)
-        elif not isinstance(holder, FrameType | ModuleType) and is_users_object(holder):
+        elif not isinstance(holder, FrameType | ModuleType) and is_user_object(holder):
             yield from _attributes(holder, held)
+
+
+def _generator_variables(generator: GeneratorType[Any, Any, Any], held: object) -> Iterator[tuple[str, CodeType, int]]:
+    code, frame = generator.gi_code, generator.gi_frame
+    if frame is not None and is_user_code(code.co_filename):
+        yield from ((name, code, 0) for name, value in frame.f_locals.items() if value is held)
 
 
 def _closures(cell: CellType) -> Iterator[tuple[str, CodeType, int]]:
@@ -171,11 +181,11 @@ def _globals_or_attributes(holder: dict[Any, Any], held: object) -> Iterator[tup
         return
     file = holder.get("__file__")
     if isinstance(file, str) and "__name__" in holder:
-        if is_users(file):
+        if is_user_code(file):
             yield name, file, 0
         return
     for owner in gc.get_referrers(holder):
-        if getattr(owner, "__dict__", None) is holder and is_users_object(owner):
+        if getattr(owner, "__dict__", None) is holder and is_user_object(owner):
             yield from _attribute(owner, name)
 
 
@@ -194,11 +204,11 @@ def _attribute(owner: object, name: str) -> Iterator[tuple[str, CodeType | str, 
     yield f"self.{name}", file, line
 
 
-def is_users_object(thing: object) -> bool:
+def is_user_object(thing: object) -> bool:
     """Whether its class is the user's."""
     module = sys.modules.get(getattr(type(thing), "__module__", ""))
     file = getattr(module, "__file__", None)
-    return (file is not None and is_users(file)) or getattr(module, "__name__", "") == "__main__"
+    return (file is not None and is_user_code(file)) or getattr(module, "__name__", "") == "__main__"
 
 
 def _is_container(holder: object) -> bool:
@@ -226,5 +236,5 @@ def _place(code: CodeType | str, first_line: int, name: str) -> str | None:
     for pattern in _CHANGES:
         for number, line in enumerate(lines, start=1):
             if number >= start and re.search(pattern.format(re.escape(name)), line):
-                return f"{shown_file(file)}:{number}"
-    return shown_file(file) or None
+                return f"{display_path(file)}:{number}"
+    return display_path(file) or None

@@ -22,7 +22,7 @@ from typing import TextIO, final
 
 from torch import Tensor
 
-from hpsearch.training.leaks.live_tensors import describe, has_graph, keeper_of, live_tensors, size_of
+from hpsearch.training.leaks.live_tensors import describe, find_holder, has_graph, live_tensors, size_of
 
 Group = tuple[str, tuple[int, ...], bool]
 """dtype, shape, whether there is a graph: tensors that are alike."""
@@ -44,7 +44,7 @@ MIN_HOST_MIB = 16.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class MemorySample:
     """What was alive at the end of an epoch."""
 
     ids: frozenset[int]
@@ -55,7 +55,7 @@ class Look:
 
 
 @final
-class Pace:
+class SampleInterval:
     """When the next look may be taken, so that looks take their share of the time and no more."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Pace:
         self._cost_s = self._looked_at - start
 
 
-_PACE = Pace()
+_PACE = SampleInterval()
 """One for the process: trials of a few milliseconds in a warm slot shall not each pay for a look."""
 
 
@@ -87,9 +87,9 @@ class Sentinel:
         pace: Shared with the trials before and after.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, pace: Pace = _PACE) -> None:
+    def __init__(self, stream: TextIO | None = None, *, pace: SampleInterval = _PACE) -> None:
         self._stream, self._pace = stream, pace
-        self._looks: list[Look] = []
+        self._looks: list[MemorySample] = []
         self.warning: str | None = None
         """What was said; there is one warning, and nothing is looked at after it."""
 
@@ -148,8 +148,8 @@ class Sentinel:
         print(f"hpsearch: {self.warning}", file=self._stream or sys.stderr, flush=True)
 
 
-def _look(tensors: list[Tensor]) -> Look:
-    return Look(
+def _look(tensors: list[Tensor]) -> MemorySample:
+    return MemorySample(
         ids=frozenset(map(id, tensors)),
         num_bytes=size_of(tensors),
         num_graphs=sum(map(has_graph, tensors)),
@@ -164,7 +164,7 @@ def _group(tensor: Tensor) -> Group:
 
 def _kept(*alike: Tensor) -> str:
     """Who keeps tensors that are alike; the last one may also be what a loop's variable still names."""
-    found = [keeper for tensor in alike[:NUM_ASKED] if (keeper := keeper_of(tensor)) is not None]
+    found = [keeper for tensor in alike[:NUM_ASKED] if (keeper := find_holder(tensor)) is not None]
     keeper = next((keeper for keeper in found if keeper.is_container), found[0] if found else None)
     return f"{describe(alike[0])} is kept" + (f" in {keeper}" if keeper is not None else ", by whom Python can't tell")
 

@@ -16,7 +16,7 @@ from hpsearch.spec.sweep import Sweep
 from hpsearch.training.checkpoint import load_checkpoint
 from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
-from hpsearch.training.parallel import gpu_peaks, wrap
+from hpsearch.training.parallel import gpu_peak_memory, wrap
 
 
 def rows_of(context: TrialContext, epochs: int) -> list[dict[str, float]]:
@@ -49,7 +49,7 @@ def test_it_trains_to_the_numbers_of_one_process_and_goes_on_from_its_checkpoint
 def test_the_model_is_wrapped_by_data_parallel() -> None:
     cpu = torch.device("cpu")
     assert isinstance(wrap(nn.Linear(1, 1), world_size=1, device=cpu, parallel="dp"), nn.DataParallel)
-    assert gpu_peaks(device=cpu, parallel="dp") == {}
+    assert gpu_peak_memory(device=cpu, parallel="dp") == {}
 
 
 def test_several_processes_are_refused_in_the_spec_and_by_hand() -> None:

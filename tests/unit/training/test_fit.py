@@ -18,7 +18,7 @@ from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.stepper import make_stepper
 
-Rows = list[dict[str, float]]
+MetricsIterator = list[dict[str, float]]
 
 
 def _table(size: int, *, seed: int = 0) -> TensorDataset:
@@ -53,7 +53,7 @@ def context() -> Iterator[TrialContext]:
         yield context
 
 
-def _fit(model: nn.Module | None = None, *, lr: float = 0.1, **changes: Any) -> Rows:
+def _fit(model: nn.Module | None = None, *, lr: float = 0.1, **changes: Any) -> MetricsIterator:
     model = model or _model()
     optimizer = changes.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=lr)
     settings: dict[str, Any] = {"loss": cross_entropy, "batch_size": 16, "epochs": 2}
@@ -95,7 +95,7 @@ def test_fit_learns() -> None:
 
 @pytest.mark.usefixtures("context")
 def test_metrics_are_exact_means_whatever_a_metric_returns_and_however_batches_fall() -> None:
-    def rows(eval_batch_size: int) -> Rows:
+    def rows(eval_batch_size: int) -> MetricsIterator:
         torch.manual_seed(0)
         metrics = {
             "each": lambda outputs, targets: outputs.argmax(1) == targets,
@@ -284,7 +284,7 @@ def _train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     )
 
 
-def _rows(folder: Path, epochs: int, **settings: Any) -> Rows:
+def _rows(folder: Path, epochs: int, **settings: Any) -> MetricsIterator:
     """An attempt in a slot: so many epochs, then a checkpoint and the end."""
     context = TrialContext(device="cpu", seed=5, checkpoint_dir=folder, **settings)
     with activate(context):

@@ -19,7 +19,7 @@ from hpsearch.training.fit import fit
 from hpsearch.training.metrics import accuracy
 from hpsearch.training.stepper import make_stepper
 
-Rows = list[dict[str, float]]
+MetricsIterator = list[dict[str, float]]
 
 
 def _table(size: int, *, seed: int = 0) -> TensorDataset:
@@ -40,7 +40,7 @@ def context() -> Iterator[TrialContext]:
         yield context
 
 
-def _fit(model: nn.Module | None = None, *, lr: float = 0.1, **changes: Any) -> Rows:
+def _fit(model: nn.Module | None = None, *, lr: float = 0.1, **changes: Any) -> MetricsIterator:
     """50 samples in steps of 16: 4 an epoch."""
     model = model or _model()
     optimizer = changes.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=lr)
@@ -254,7 +254,7 @@ def _train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     )
 
 
-def _attempt(folder: Path, epochs: int, config: dict[str, Any]) -> Rows:
+def _attempt(folder: Path, epochs: int, config: dict[str, Any]) -> MetricsIterator:
     context = TrialContext(device="cpu", seed=5, checkpoint_dir=folder)
     with activate(context):
         stepper = make_stepper(_train, config, context)

@@ -21,7 +21,7 @@ from hpsearch.training.oom import MicroBatch
 from hpsearch.training.stepper import make_stepper
 from tests.support.hungry import MESSAGE, Hungry, HungryAdamW, run_out
 
-Rows = list[dict[str, float]]
+MetricsIterator = list[dict[str, float]]
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def _table(size: int, *, seed: int = 0) -> TensorDataset:
     return TensorDataset(inputs, (inputs.sum(dim=1) > 0).long())
 
 
-def _fit(model: nn.Module, **changes: Any) -> Rows:
+def _fit(model: nn.Module, **changes: Any) -> MetricsIterator:
     """50 samples in steps of 16: 4 an epoch."""
     optimizer = changes.pop("optimizer", None) or torch.optim.AdamW(model.parameters(), lr=0.01)
     settings: dict[str, Any] = {"loss": cross_entropy, "batch_size": 16, "epochs": 3}
@@ -57,7 +57,7 @@ def _hungry(limit: int, where: str = "forward", *, dropout: float = 0.0, first: 
     return Hungry(lambda call, samples: call < first or samples <= limit, where, dropout=dropout)
 
 
-def _without_size(rows: Rows) -> Rows:
+def _without_size(rows: MetricsIterator) -> MetricsIterator:
     return [{name: value for name, value in row.items() if name != "micro_batch"} for row in rows]
 
 
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_done_in_halves_as_if_it_had_been_from_the_start(wh
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
 def test_an_epoch_that_ran_out_in_its_middle_begins_again_with_everything_as_it_was(where: str) -> None:
-    def rows(model: nn.Module) -> Rows:
+    def rows(model: nn.Module) -> MetricsIterator:
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         return _fit(model, optimizer=optimizer, scheduler=StepLR(optimizer, 1, gamma=0.5), metrics={"acc": accuracy})
 
@@ -84,7 +84,7 @@ def test_an_epoch_that_ran_out_in_its_middle_begins_again_with_everything_as_it_
 
 @pytest.mark.parametrize("where", ["zero_grad", "step"])
 def test_an_optimizer_that_ran_out_halfway_leaves_no_trace(where: str) -> None:
-    def rows(at: int) -> Rows:
+    def rows(at: int) -> MetricsIterator:
         model = _hungry(99)
         return _fit(model, optimizer=HungryAdamW(model.parameters(), where=where, at=at))
 
@@ -94,7 +94,7 @@ def test_an_optimizer_that_ran_out_halfway_leaves_no_trace(where: str) -> None:
 
 
 def test_evaluation_is_halved_alone_and_its_metrics_stay_exact() -> None:
-    def rows(limit: int) -> Rows:
+    def rows(limit: int) -> MetricsIterator:
         return _fit(_hungry(limit, "evaluation"), eval_batch_size=23, metrics={"acc": accuracy})
 
     for row, other in zip(rows(3), rows(99), strict=True):
@@ -129,8 +129,8 @@ def test_what_the_failed_pass_held_is_free_before_it_is_tried_again() -> None:
     gc.disable()
     try:
         micro_batch = MicroBatch(4, phase="training")
-        assert micro_batch.attempt(allocate) is None
-        assert micro_batch.ran_out
+        assert micro_batch.run(allocate) is None
+        assert micro_batch.ran_out_of_memory
         assert held[0]() is None
     finally:
         gc.enable()
@@ -151,12 +151,12 @@ def test_what_is_out_of_gpu_memory_is_told_from_other_errors(error: Exception, i
 
     micro_batch = MicroBatch(4, phase="training")
     if is_halved:
-        micro_batch.attempt(work)
+        micro_batch.run(work)
         micro_batch.halve()
         assert micro_batch.size == 2
     else:
         with pytest.raises(type(error)):
-            micro_batch.attempt(work)
+            micro_batch.run(work)
 
 
 def test_loader_workers_begin_again_with_the_epoch() -> None:
@@ -176,7 +176,7 @@ def _train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 def test_a_resumed_trial_begins_with_the_micro_batch_that_fitted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows: list[Rows] = []
+    rows: list[MetricsIterator] = []
     for parts in ((3,), (1, 2)):
         rows.append([])
         for epochs in parts:

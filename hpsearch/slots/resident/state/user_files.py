@@ -7,13 +7,13 @@ import sys
 from types import CodeType, ModuleType
 from typing import Any
 
-from hpsearch.training.user_code import is_users
+from hpsearch.training.user_code import is_user_code
 
 
 def is_users_file(file: str) -> bool:
-    """As `is_users`, which is asked once for each folder."""
+    """As `is_user_code`, which is asked once for each folder."""
     folder, slash, _ = file.rpartition("/")
-    return _is_users_folder(folder) if slash else is_users(file)
+    return _is_users_folder(folder) if slash else is_user_code(file)
 
 
 def is_users_code(code: CodeType) -> bool:
@@ -35,4 +35,4 @@ def is_library(name: str) -> bool:
 
 @functools.cache
 def _is_users_folder(folder: str) -> bool:
-    return is_users(f"{folder}/module.py")
+    return is_user_code(f"{folder}/module.py")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, LOOKS
+from hpsearch.results.charts.palette import DARK, IN_THE_DARK, LIGHT, ROLE_STYLES
 from hpsearch.results.html.page import styles
 
 TEXT = ("ink", "faint", "blue", "warm", "grey", "green", "pink")
@@ -39,7 +39,7 @@ def test_every_colour_can_be_read_on_every_ground(ground, colours):
 def test_each_light_colour_has_one_dark_one():
     assert LIGHT.keys() == DARK.keys()
     assert len(IN_THE_DARK) == len(LIGHT), "two names of one light colour would get the same dark one"
-    assert {look.colour for look in LOOKS.values()} <= {LIGHT[name] for name in TEXT}
+    assert {look.colour for look in ROLE_STYLES.values()} <= {LIGHT[name] for name in TEXT}
 
 
 def test_the_page_declares_these_colours_and_no_other():
@@ -54,5 +54,5 @@ def test_the_page_declares_these_colours_and_no_other():
 
 
 def test_roles_differ_without_their_colour():
-    looks = [(look.dash, look.marker, look.width_px) for role, look in LOOKS.items() if role != "mark"]
+    looks = [(look.dash, look.marker, look.width_px) for role, look in ROLE_STYLES.items() if role != "mark"]
     assert len(set(looks)) == len(looks)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from hpsearch.errors import InvalidConfig
 from hpsearch.training.context import TrialContext
-from hpsearch.training.data.loaders import Batch, LoaderProcesses, make_loader
+from hpsearch.training.data.loaders import Batch, LoaderWorkers, make_loader
 from hpsearch.training.environment import loader_workers
 from tests.support.waiting import until
 
@@ -140,7 +140,7 @@ def test_loader_workers_give_what_the_process_itself_would_and_end_with_close() 
 
 def test_training_and_validation_share_their_processes() -> None:
     context = TrialContext(device="cpu", seed=3, loader_workers=2)
-    processes = LoaderProcesses(context)
+    processes = LoaderWorkers(context)
     train = make_loader(Noisy(24), batch_size=8, train=True, context=context, processes=processes)
     val = make_loader(_numbers(10), batch_size=4, train=False, context=context, processes=processes)
     for epoch in range(2):

@@ -24,8 +24,8 @@ from torch.utils.data import Subset, TensorDataset
 import hpsearch
 from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.data import shared as module
-from hpsearch.training.data.identity import identity_of
-from hpsearch.training.data.sealed_memory import names_held
+from hpsearch.training.data.content_hash import content_hash
+from hpsearch.training.data.sealed_memory import block_names
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[4]
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[4]
 def shelf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """An empty shelf, and locks and data of our own: other tests may run beside these."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    shelf = module._Shelf()
+    shelf = module._ProcessBlocks()
     monkeypatch.setattr(module, "_shelf", shelf)
     with activate(TrialContext(data={"mark": f"of {tmp_path}"})):
         yield shelf
@@ -138,7 +138,7 @@ def test_random_numbers_are_the_same_whoever_loads_and_the_trials_own_go_on_unto
 
 
 def key(load: Callable[..., Any], *arguments: Any) -> str:
-    return identity_of(load, arguments, {}, data={}, list_files=str)
+    return content_hash(load, arguments, {}, data={}, list_files=str)
 
 
 def defined(source: str, **names: Any) -> Any:
@@ -219,7 +219,7 @@ def test_a_warm_process_lets_go_of_what_two_trials_in_a_row_did_not_ask_for(shel
         with activate(TrialContext(number=number)):
             hpsearch.shared_data(noted, name)
     assert calls == ["a", "b", "a"]
-    assert len(names_held([os.getpid()]) & set(shelf._blocks)) == 2
+    assert len(block_names([os.getpid()]) & set(shelf._blocks)) == 2
 
 
 def test_by_hand_a_process_holds_the_newest_four(shelf: Any) -> None:
@@ -297,7 +297,7 @@ def test_processes_share_one_copy_and_nothing_is_left_after_a_kill(
     assert writer[1] == 0
     assert set(told(forks, "reads").values()) == {50 * 2**18}, "who writes has a copy of its own"
     assert loads() == 2
-    (name,) = names_held(readers)
+    (name,) = block_names(readers)
     os.killpg(forks.pid, signal.SIGKILL)
-    until(lambda: name not in names_held(int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()))
+    until(lambda: name not in block_names(int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()))
     assert not list(tmp_path.glob("*.lock"))

@@ -22,7 +22,7 @@ from torch.utils.data import TensorDataset
 from hpsearch.training.context import TrialContext, activate
 from hpsearch.training.fit import fit
 from hpsearch.training.leaks import sentinel as module
-from hpsearch.training.leaks.live_tensors import keeper_of, live_tensors, size_of
+from hpsearch.training.leaks.live_tensors import find_holder, live_tensors, size_of
 from hpsearch.training.leaks.sentinel import Sentinel
 from hpsearch.training.stepper import make_stepper
 
@@ -189,7 +189,7 @@ def test_a_global_that_was_there_before_the_first_trial_is_named_too(
     imported = importlib.import_module("frozen_of_the_user")
     gc.freeze()  # a rank does so when all is imported; `gc` then finds neither the list nor the dict
     imported.KEPT["all"].append(torch.zeros(3))
-    found = str(keeper_of(imported.KEPT["all"][1]))
+    found = str(find_holder(imported.KEPT["all"][1]))
     assert found == "dict `KEPT` of frozen_of_the_user.py:4"
 
 
@@ -238,12 +238,12 @@ def test_looks_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPa
     def look(tensors: list[torch.Tensor]) -> Any:
         now[0] += 0.010
         looks.append(now[0])
-        return module.Look(ids=frozenset(), num_bytes=0, num_graphs=0, groups=module.Counter(), host_mib=0.0)
+        return module.MemorySample(ids=frozenset(), num_bytes=0, num_graphs=0, groups=module.Counter(), host_mib=0.0)
 
     monkeypatch.setattr(module, "COST_SHARE", 100)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(module, "_look", look)
-    pace = module.Pace()
+    pace = module.SampleInterval()
     for _ in range(100):
         sentinel = Sentinel(pace=pace)  # a trial of ten epochs
         for _ in range(10):
@@ -272,7 +272,7 @@ def transformed() -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tensors_without_a_size_harm_no_trial(make):
     kept, plain = make(), torch.ones(2)
-    Sentinel(pace=module.Pace()).after_epoch()
+    Sentinel(pace=module.SampleInterval()).after_epoch()
     found = live_tensors()
     assert size_of(found) >= 0 and max(tensor.nbytes for tensor in found) >= 0
     assert any(tensor is plain for tensor in found) and not any(tensor is kept for tensor in found)

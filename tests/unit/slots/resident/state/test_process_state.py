@@ -72,7 +72,7 @@ class Process:
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     monkeypatch.syspath_prepend(str(tmp_path))
     users = (str(tmp_path), str(Path(__file__).parent), "<string>")  # else every module of every test counts
-    monkeypatch.setattr(user_files, "is_users", lambda file: file.startswith(users))
+    monkeypatch.setattr(user_files, "is_user_code", lambda file: file.startswith(users))
     user_files._is_users_folder.cache_clear()
     started = Process(tmp_path)
     yield started

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from hpsearch.training.user_code import is_users
+from hpsearch.training.user_code import is_user_code
 
 Lines = Iterator[str]
 
 
-def identity_of(
+def content_hash(
     load: Callable[..., Any],
     arguments: Sequence[Any],
     named: Mapping[str, Any],
@@ -38,7 +38,7 @@ def identity_of(
         arguments: Plain values: numbers, texts, paths, functions, and lists and maps of these.
         named: The same.
         data: The spec's `data`, which the function may look at too.
-        list_files: What lies at a path, as `names_and_sizes`.
+        list_files: What lies at a path, as `file_listing`.
 
     Raises:
         TypeError: An argument, or a value that the function closes over, can't be compared between processes.
@@ -49,7 +49,7 @@ def identity_of(
     return digest.hexdigest()[:32]
 
 
-def names_and_sizes(root: Path) -> str:
+def file_listing(root: Path) -> str:
     """One line for each file at or below `root`: name, bytes, time of the last change."""
     paths = [root] if root.is_file() else sorted(Path(at) / name for at, _, names in os.walk(root) for name in names)
     facts = [(path.relative_to(root), path.stat()) for path in paths if path.exists()]
@@ -144,12 +144,12 @@ def _instructions(code: CodeType, names: set[str]) -> Lines:
 
 def _is_the_users(value: Any) -> bool:
     if isinstance(value, FunctionType):
-        return is_users(value.__code__.co_filename)
+        return is_user_code(value.__code__.co_filename)
     home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or "builtins"
     if home == "__main__" or home not in sys.modules:  # a notebook, or what was sent here from one
         return not isinstance(value, ModuleType)
     file = getattr(sys.modules[home], "__file__", None)
-    return file is not None and is_users(file)
+    return file is not None and is_user_code(file)
 
 
 def _is_path(value: str | PurePath) -> bool:

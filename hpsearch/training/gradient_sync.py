@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 @final
-class Exchange:
+class GradientSync:
     """What this rank has sent in the current step.
 
     Args:

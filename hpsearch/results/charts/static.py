@@ -18,9 +18,9 @@ from hpsearch.results.charts.palette import (
     IN_THE_DARK,
     INK,
     LIGHT,
-    LOOKS,
     PAPER,
-    Look,
+    ROLE_STYLES,
+    RoleStyle,
 )
 from hpsearch.results.labels import one_line
 
@@ -106,7 +106,7 @@ def _draw_chart(axes: Axes, chart: Chart, *, has_title: bool) -> None:
     _set_axis(axes, "x", chart.x)
     _set_axis(axes, "y", chart.y)
     for mark in chart.marks:
-        axes.axvline(mark.x, color=LOOKS["mark"].colour, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+        axes.axvline(mark.x, color=ROLE_STYLES["mark"].colour, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
         if mark.text:
             top = axes.get_xaxis_transform()
             axes.text(mark.x, 1.01, one_line(mark.text), transform=top, ha="center", fontsize=8, color=FAINT)
@@ -142,10 +142,10 @@ def _draw_series(axes: Axes, series: Series) -> None:
     name = one_line(series.name) or "_nolegend_"
     name = f"\u200b{name}" if name.startswith("_") and series.name else name  # matplotlib hides names with a "_"
     draw = {"bars": _draw_bars, "points": _draw_points}.get(series.kind, _draw_lines)
-    draw(axes, series, LOOKS[series.role], name)
+    draw(axes, series, ROLE_STYLES[series.role], name)
 
 
-def _draw_bars(axes: Axes, series: Series, look: Look, name: str) -> None:
+def _draw_bars(axes: Axes, series: Series, look: RoleStyle, name: str) -> None:
     axes.barh(series.y, series.x, height=0.6, color=LIGHT["pale"], edgecolor=look.colour, label=name)
     if series.low:
         low = [at - end for at, end in zip(series.x, series.low, strict=True)]
@@ -153,7 +153,7 @@ def _draw_bars(axes: Axes, series: Series, look: Look, name: str) -> None:
         axes.errorbar(series.x, series.y, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
 
 
-def _draw_points(axes: Axes, series: Series, look: Look, name: str) -> None:
+def _draw_points(axes: Axes, series: Series, look: RoleStyle, name: str) -> None:
     opacity, share = (DENSE_MARKER, DENSE_SIZE) if series.is_dense else (1.0, 1.0)
     face = "none" if look.marker.endswith("-open") else look.colour
     style: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[look.marker], "markerfacecolor": face}
@@ -161,7 +161,7 @@ def _draw_points(axes: Axes, series: Series, look: Look, name: str) -> None:
     axes.plot(series.x, series.y, color=look.colour, markersize=size, alpha=opacity, label=name, **style)
 
 
-def _draw_lines(axes: Axes, series: Series, look: Look, name: str) -> None:
+def _draw_lines(axes: Axes, series: Series, look: RoleStyle, name: str) -> None:
     style: dict[str, Any] = {
         "linestyle": (0, look.dash) if look.dash else "solid",
         "linewidth": look.width_px * PT_A_PX,
