@@ -18,11 +18,11 @@ MAX_DEPTH = 32
 """Levels of nesting of a spec, the top one included."""
 
 Key = str | int
-Where = tuple[Key, ...]
+KeyPath = tuple[Key, ...]
 """Keys and positions that lead from the top of a spec to a value."""
 
 
-def check_plain(value: object, where: Where, problems: list[Problem]) -> bool:
+def check_plain(value: object, where: KeyPath, problems: list[Problem]) -> bool:
     """Whether the ledger can keep `value`: text, finite number, true, false, null, or lists and maps of these.
 
     Args:
@@ -53,7 +53,7 @@ def _wrong_scalar(value: object) -> str | None:
     return f"expected text, a finite number, true, false, null or a list, got {shown(value)}."
 
 
-def _problem(where: Where, message: str) -> Problem:
+def _problem(where: KeyPath, message: str) -> Problem:
     return Problem(where=where, message=message)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from hpsearch.errors import Problem, SpecError, TrialStopped
 from hpsearch.space.domains import Computed
-from hpsearch.space.references import nearest
+from hpsearch.space.references import name_hint
 from hpsearch.space.space import Point, Space, to_config
 from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override, trainable_of
 from hpsearch.spec.sweep import Sweep
@@ -193,5 +193,5 @@ def _first_point(sweep: Sweep) -> Point:
 def _wrong_name(name: str, space: Space) -> str | None:
     domain = space.domains.get(name)
     if domain is None:
-        return f"there is neither a parameter nor a key '{name[:60]}'.{nearest(name, space.domains)}"
+        return f"there is neither a parameter nor a key '{name[:60]}'.{name_hint(name, space.domains)}"
     return f"it is computed, {domain}. Leave it out." if isinstance(domain, Computed) else None

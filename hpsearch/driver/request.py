@@ -19,7 +19,7 @@ from hpsearch.ledger.sqlite import FILE_NAME
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import home_dir
 from hpsearch.plain import NAME_PATTERN
-from hpsearch.spec.dialects.ray_tune import holds_ray_words
+from hpsearch.spec.dialects.ray_tune import contains_ray_domain
 from hpsearch.spec.dialects.translate import translate
 from hpsearch.spec.file import find_spec, load_sweep
 from hpsearch.spec.sweep import Sweep
@@ -119,7 +119,7 @@ def _said(sweep: Sweep) -> dict[str, Any]:
 
 def _in_our_words(space: Mapping[str, Any]) -> dict[str, Any]:
     """A dict that the user gave; one of Ray Tune's search objects without a spec around it is a space."""
-    tree = space if "parameters" in space or not holds_ray_words(space) else {"parameters": space}
+    tree = space if "parameters" in space or not contains_ray_domain(space) else {"parameters": space}
     translation = translate(tree)
     if translation.problems:
         raise SpecError(translation.problems)

@@ -14,7 +14,7 @@ from hpsearch.ledger.sqlite import FILE_NAME as LEDGER_NAME
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.fitting import Earlier, Prior, fit
 from hpsearch.priors.tables import find_table, looks_like_table, read_table
-from hpsearch.space.checks import flat
+from hpsearch.space.checks import flattened
 from hpsearch.spec.file import trainable_of
 from hpsearch.spec.parts import Metric
 from hpsearch.spec.sweep import Sweep
@@ -152,7 +152,7 @@ def _by_hand(points: Iterable[Mapping[str, Any]], sweep: Sweep) -> Iterable[Earl
     """The points of a spec, each with the metric's value, those of its epochs, or null where it can't be trained."""
     metric = sweep.metric
     for entry in points:
-        point = {".".join(path): value for path, value in flat(entry, (), sweep.space) if path != (metric.name,)}
+        point = {".".join(path): value for path, value in flattened(entry, (), sweep.space) if path != (metric.name,)}
         value = entry[metric.name]
         values = [] if value is None else value if isinstance(value, list) else [value]
         losses = {epoch: metric.sign * float(each) for epoch, each in enumerate(values, start=1)}

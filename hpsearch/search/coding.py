@@ -66,7 +66,7 @@ def _encode(domain: Searched, value: Any) -> int | float:
     if isinstance(domain, Choice):
         return domain.index(value)
     if isinstance(domain, Shaped):
-        return domain.share(value)
+        return domain.cdf(value)
     if isinstance(domain, Integer):
         return int(value) if domain.log else (value - domain.min) // domain.step
     return float(value) if domain.step is None else round((value - domain.min) / domain.step)
@@ -76,7 +76,7 @@ def _decode(domain: Searched, code: float) -> Any:
     if isinstance(domain, Choice):
         return domain.values[min(max(round(code), 0), domain.size - 1)]
     if isinstance(domain, Shaped):
-        return domain.at(code)
+        return domain.quantile(code)
     if num_codes(domain) is not None:
         code = domain.min + round(code) * (domain.step or 1)
     return domain.clip(float(code))

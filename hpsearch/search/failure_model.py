@@ -148,7 +148,7 @@ class _Axis:
 
 def _axis(name: str, domain: Searched) -> _Axis:
     if isinstance(domain, Shaped):
-        return _Axis(name=name, place=domain.share, is_unordered=False)
+        return _Axis(name=name, place=domain.cdf, is_unordered=False)
     if not isinstance(domain, Choice):
         return _Axis(name=name, place=_scale(domain), is_unordered=False)
     values, is_numeric = list(domain.values), all(map(_is_number, domain.values))

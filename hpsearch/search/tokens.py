@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, final
 
-from hpsearch.space.distributions import Even
+from hpsearch.space.distributions import Uniform
 from hpsearch.space.domains import Searched
 from hpsearch.space.space import Choice, Integer, Point, Real, Shaped, Space
 
@@ -74,13 +74,13 @@ def _values(domain: Searched) -> tuple[Any, ...] | None:
 
 def _share(domain: Real | Integer | Shaped, value: float) -> float:
     """The part of all draws below a value."""
-    return domain.share(value) if isinstance(domain, Shaped) else _even(domain).share(value)
+    return domain.cdf(value) if isinstance(domain, Shaped) else _even(domain).cdf(value)
 
 
 def _at(domain: Real | Integer | Shaped, share: float) -> float:
     """The value that this part of all draws lies below."""
-    return domain.at(share) if isinstance(domain, Shaped) else domain.clip(_even(domain).value(share))
+    return domain.quantile(share) if isinstance(domain, Shaped) else domain.clip(_even(domain).quantile(share))
 
 
-def _even(domain: Real | Integer) -> Even:
-    return Even(min=domain.min, max=domain.max, log=domain.log)
+def _even(domain: Real | Integer) -> Uniform:
+    return Uniform(min=domain.min, max=domain.max, log=domain.log)

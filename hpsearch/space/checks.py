@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpsearch.errors import Problem
-from hpsearch.plain import Where, canonical
+from hpsearch.plain import KeyPath, canonical
 from hpsearch.space.conditions import requirements
 from hpsearch.space.distributions import Shaped
 from hpsearch.space.domains import Computed, Point, Real
 from hpsearch.space.expressions import ExpressionError
-from hpsearch.space.references import nearest
+from hpsearch.space.references import name_hint
 from hpsearch.space.space import Space
 from hpsearch.text import shown
 
@@ -53,7 +53,7 @@ def _uncomputable(space: Space, point: Point) -> Problem | None:
     """The first expression that has no value at `point`."""
     for name, domain in space.domains.items():
         if isinstance(domain, Computed) and name not in point and space.is_active(name, point):
-            where: Where = ("parameters", *name.split("."), "expr")
+            where: KeyPath = ("parameters", *name.split("."), "expr")
             if domain.expression.names <= point.keys():
                 return _failure(where, domain.expression.evaluate, domain.expression.names, point)
     for position, constraint in enumerate(space.constraints):
@@ -64,7 +64,7 @@ def _uncomputable(space: Space, point: Point) -> Problem | None:
     return None
 
 
-def _failure(where: Where, evaluate: Any, names: frozenset[str], point: Point) -> Problem | None:
+def _failure(where: KeyPath, evaluate: Any, names: frozenset[str], point: Point) -> Problem | None:
     try:
         evaluate(point)
     except ExpressionError as error:
@@ -89,7 +89,7 @@ def parse_initial_points(raw: object, space: Space, problems: list[Problem], *, 
         return []
     points = []
     for position, entry in enumerate(entries):
-        where: Where = ("initial_points", position)
+        where: KeyPath = ("initial_points", position)
         if isinstance(entry, Mapping):
             found = list(_initial_point(entry, space, where, is_grid=is_grid))
             problems += (each for each in found if isinstance(each, Problem))
@@ -98,11 +98,11 @@ def parse_initial_points(raw: object, space: Space, problems: list[Problem], *, 
 
 
 def _initial_point(
-    entry: Mapping[Any, Any], space: Space, where: Where, *, is_grid: bool
+    entry: Mapping[Any, Any], space: Space, where: KeyPath, *, is_grid: bool
 ) -> Iterator[Problem | tuple[str, Any]]:
     good: Point = {}
     is_good = True
-    for path, value in flat(entry, (), space):
+    for path, value in flattened(entry, (), space):
         name = ".".join(path)
         message = _wrong_value(name, value, space, is_grid=is_grid)
         if message is not None:
@@ -118,12 +118,12 @@ def _initial_point(
     yield from good.items()
 
 
-def flat(entry: Mapping[Any, Any], prefix: tuple[str, ...], space: Space) -> Iterator[tuple[tuple[str, ...], Any]]:
+def flattened(entry: Mapping[Any, Any], prefix: tuple[str, ...], space: Space) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(keys, value) of what is set in maps that nest; a map that is a parameter's value stays one."""
     for key, value in entry.items():
         path = (*prefix, str(key))
         if isinstance(value, Mapping) and ".".join(path) not in space.domains and value:
-            yield from flat(value, path, space)
+            yield from flattened(value, path, space)
         else:
             yield path, value
 
@@ -131,7 +131,7 @@ def flat(entry: Mapping[Any, Any], prefix: tuple[str, ...], space: Space) -> Ite
 def _wrong_value(name: str, value: Any, space: Space, *, is_grid: bool) -> str | None:
     domain = space.domains.get(name)
     if domain is None:
-        return f"there is no parameter '{name[:60]}'.{nearest(name, space.domains)}"
+        return f"there is no parameter '{name[:60]}'.{name_hint(name, space.domains)}"
     if isinstance(domain, Computed):
         return f"'{name}' is computed, {domain}. Leave it out."
     if not domain.contains(value):

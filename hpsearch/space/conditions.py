@@ -34,7 +34,7 @@ class CycleError(ValueError):
         super().__init__(" -> ".join(self.circle))
 
 
-def in_order(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+def sorted_by_dependency(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     """The names, each after those that it needs, else as they came.
 
     Args:
@@ -73,7 +73,7 @@ def _popped(waiting: list[str]) -> Iterable[str]:
         yield waiting.pop()
 
 
-def links(names: Iterable[str], conditions: Mapping[str, Condition]) -> list[list[str]]:
+def linked_groups(names: Iterable[str], conditions: Mapping[str, Condition]) -> list[list[str]]:
     """The names in groups that conditions link, directly or by way of others; groups and names keep their order."""
     group_of = {name: [name] for name in names}
     position = {name: index for index, name in enumerate(group_of)}

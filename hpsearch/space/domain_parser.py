@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import Key, Where, canonical, check_plain
-from hpsearch.space.distributions import Beta, Even, Normal, Shaped
+from hpsearch.plain import Key, KeyPath, canonical, check_plain
+from hpsearch.space.distributions import Beta, Normal, Shaped, Uniform
 from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Real
 from hpsearch.space.expressions import Expression, ExpressionError
 from hpsearch.text import shown
@@ -42,7 +42,7 @@ def is_domain(tree: Mapping[Any, Any]) -> bool:
     return not DOMAIN_KEYS_SET.isdisjoint(tree) or isinstance(tree.get("distribution"), str)
 
 
-def range_in_list(value: object, where: Where = ()) -> tuple[Where, Mapping[Any, Any]] | None:
+def range_in_list(value: object, where: KeyPath = ()) -> tuple[KeyPath, Mapping[Any, Any]] | None:
     """(place, map) of the first map within a list that would be searched if it were a parameter's; None without one.
 
     Args:
@@ -83,7 +83,7 @@ def misspelt_domain(tree: Mapping[Any, Any]) -> tuple[str, str] | None:
     return None
 
 
-def parse_domain(tree: Mapping[Any, Any], where: Where, problems: list[Problem]) -> Domain | None:
+def parse_domain(tree: Mapping[Any, Any], where: KeyPath, problems: list[Problem]) -> Domain | None:
     """The domain that a map describes; None after a mistake, which is appended to `problems`."""
     return _DomainParser(problems, where).parse(tree)
 
@@ -92,7 +92,7 @@ def parse_domain(tree: Mapping[Any, Any], where: Where, problems: list[Problem])
 class _DomainParser:
     """Of one map."""
 
-    def __init__(self, problems: list[Problem], where: Where) -> None:
+    def __init__(self, problems: list[Problem], where: KeyPath) -> None:
         self.problems = problems
         self.where = where
 
@@ -152,7 +152,7 @@ class _DomainParser:
         q = self._quantum(tree)
         if len(shape) < len(defaults) or any(number <= 0 for key, number in shape.items() if key != "mu"):
             return None
-        return Shaped(curve=Beta(**shape) if name == "beta" else Normal(**shape, log=name == "log_normal"), q=q)
+        return Shaped(distribution=Beta(**shape) if name == "beta" else Normal(**shape, log=name == "log_normal"), q=q)
 
     def _quantum(self, tree: Mapping[Any, Any]) -> int | float | None:
         q = self._number(tree, "q") if "q" in tree else None
@@ -223,7 +223,7 @@ class _DomainParser:
         if (high - low) / q > MAX_STEPS:
             self._wrong(f"q {q:g} makes more than {MAX_STEPS} values. Write a larger one, or none.", "q")
             return None
-        return Shaped(curve=Even(min=low, max=high, log=log), q=q)
+        return Shaped(distribution=Uniform(min=low, max=high, log=log), q=q)
 
     def _check_range(self, low: float, high: float, step: float | None, *, log: bool) -> None:
         if low > high:

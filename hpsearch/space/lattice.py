@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from hpsearch.plain import canonical
-from hpsearch.space.conditions import Condition, links
+from hpsearch.space.conditions import Condition, linked_groups
 from hpsearch.space.distributions import Shaped
 from hpsearch.space.domains import Choice, Constant, Drawn, Point, Real
 
@@ -110,7 +110,7 @@ class _Builder:
         self._num_cases = 0
 
     def product(self, names: Iterable[str], conditions: Mapping[str, Condition], *, depth: int) -> _Product:
-        return _Product([self._block(group, conditions, depth) for group in links(names, conditions)])
+        return _Product([self._block(group, conditions, depth) for group in linked_groups(names, conditions)])
 
     def _block(self, names: Sequence[str], conditions: Mapping[str, Condition], depth: int) -> _Block:
         first, *others = names

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from hpsearch.errors import Problem
-from hpsearch.plain import MAX_NAME_LENGTH, Key, Where, check_plain
+from hpsearch.plain import MAX_NAME_LENGTH, Key, KeyPath, check_plain
 from hpsearch.space.domain_parser import is_domain, misspelt_domain, parse_domain, range_in_list
 from hpsearch.space.domains import Constant, Domain
-from hpsearch.space.references import Written, link
+from hpsearch.space.references import ParsedParameters, resolve_references
 from hpsearch.space.space import Space
 from hpsearch.text import shown
 
 
 def parse_space(
-    tree: object, problems: list[Problem], *, constraints: object = (), where: Where = ("parameters",)
+    tree: object, problems: list[Problem], *, constraints: object = (), where: KeyPath = ("parameters",)
 ) -> Space:
     """The space that `tree` describes; what is wrong with it is appended to `problems`.
 
@@ -35,7 +35,7 @@ def parse_space(
     else:
         example = "Write for example lr: {min: 1e-4, max: 1e-1}."
         problems.append(Problem(where=where, message=f"expected a map of names, got {shown(tree)}. {example}"))
-    return link(parser.written, constraints, problems)
+    return resolve_references(parser.written, constraints, problems)
 
 
 def spell_out_lists(tree: Any) -> Any:
@@ -51,13 +51,13 @@ class _Parser:
         self.problems = problems
         self._domains: dict[str, Domain] = {}
         self._whens: dict[str, object] = {}
-        self._places: dict[str, Where] = {}
+        self._places: dict[str, KeyPath] = {}
 
     @property
-    def written(self) -> Written:
-        return Written(domains=self._domains, whens=self._whens, places=self._places)
+    def written(self) -> ParsedParameters:
+        return ParsedParameters(domains=self._domains, whens=self._whens, places=self._places)
 
-    def level(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
+    def level(self, tree: Mapping[Any, Any], where: KeyPath, prefix: str) -> None:
         for name, value in tree.items():
             if not self._name_is_good(name, (*where, name)):
                 continue
@@ -66,7 +66,7 @@ class _Parser:
             else:
                 self._parameter(value, (*where, name), prefix + name)
 
-    def _parameter(self, value: object, where: Where, name: str) -> None:
+    def _parameter(self, value: object, where: KeyPath, name: str) -> None:
         self._places[name] = where
         if isinstance(value, Mapping):
             domain = parse_domain(value, where, self.problems)
@@ -80,14 +80,14 @@ class _Parser:
         if domain is not None:
             self._domains[name] = domain
 
-    def _not_searched(self, name: Key, where: Where, element: Mapping[Any, Any]) -> None:
+    def _not_searched(self, name: Key, where: KeyPath, element: Mapping[Any, Any]) -> None:
         message = (
             f"a list is a constant, and {shown(element)} in it would not be searched. Write {name}: {{first: ...,"
             f" second: ...}} or an expr; where the list is meant as it stands, {name}: {{value: [...]}}."
         )
         self.problems.append(Problem(where=where, message=message))
 
-    def _nested(self, tree: Mapping[Any, Any], where: Where, prefix: str) -> None:
+    def _nested(self, tree: Mapping[Any, Any], where: KeyPath, prefix: str) -> None:
         if not tree:
             message = "an empty map says nothing. Write a value, values: [...], or min and max."
             self.problems.append(Problem(where=where, message=message))
@@ -98,7 +98,7 @@ class _Parser:
         else:
             self.level(tree, where, prefix)
 
-    def _name_is_good(self, name: object, where: Where) -> bool:
+    def _name_is_good(self, name: object, where: KeyPath) -> bool:
         if not isinstance(name, str) or not name:
             message = f"a parameter's name must be text, got {shown(name)}. Put it in quotes."
         elif len(name) > MAX_NAME_LENGTH:

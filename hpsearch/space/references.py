@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import Where, canonical
-from hpsearch.space.conditions import Condition, CycleError, in_order, requirements
+from hpsearch.plain import KeyPath, canonical
+from hpsearch.space.conditions import Condition, CycleError, requirements, sorted_by_dependency
 from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer
 from hpsearch.space.expressions import Expression, ExpressionError, is_nameable
 from hpsearch.space.lattice import TooManyCases
@@ -19,18 +19,18 @@ MAX_CONSTRAINTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class ParsedParameters:
     """The parameters of a spec as far as each could be read on its own."""
 
     domains: Mapping[str, Domain]
     """Dotted name to domain, in the order of the spec; without those that have a mistake."""
     whens: Mapping[str, object]
     """Dotted name to what stands behind its `when`."""
-    places: Mapping[str, Where]
+    places: Mapping[str, KeyPath]
     """Every dotted name, those with a mistake too, and the keys that lead to it."""
 
 
-def link(written: Written, constraints: object, problems: list[Problem]) -> Space:
+def resolve_references(written: ParsedParameters, constraints: object, problems: list[Problem]) -> Space:
     """The space of all parameters and what holds between them.
 
     Args:
@@ -38,19 +38,19 @@ def link(written: Written, constraints: object, problems: list[Problem]) -> Spac
         constraints: The spec's list of texts; what is no such list, or no text, is passed over.
         problems: Gets one entry for each mistake; the space is without what has one.
     """
-    return _Linker(written, problems).link(constraints)
+    return _Linker(written, problems).resolve_references(constraints)
 
 
 @final
 class _Linker:
-    def __init__(self, written: Written, problems: list[Problem]) -> None:
+    def __init__(self, written: ParsedParameters, problems: list[Problem]) -> None:
         self.domains = dict(written.domains)
         self.whens = written.whens
         self.places = written.places
         self.problems = problems
         self.conditions: dict[str, Condition] = {}
 
-    def link(self, constraints: object) -> Space:
+    def resolve_references(self, constraints: object) -> Space:
         before = len(self.problems)
         for name in [name for name in self.whens if name in self.domains]:
             self._add_condition(name, self.whens[name])
@@ -77,7 +77,7 @@ class _Linker:
         if all(allowed.values()):
             self.conditions[name] = Condition(allowed=allowed)
 
-    def _allowed(self, parent: str, value: object, where: Where) -> frozenset[str]:
+    def _allowed(self, parent: str, value: object, where: KeyPath) -> frozenset[str]:
         """The canonical forms of the values; empty after a mistake."""
         if not self._is_known(parent, where):
             return frozenset()
@@ -114,7 +114,7 @@ class _Linker:
             found += [expression] if expression is not None else []
         return tuple(found)
 
-    def _constraint(self, text: str, where: Where) -> Expression | None:
+    def _constraint(self, text: str, where: KeyPath) -> Expression | None:
         try:
             expression = Expression(text)
         except ExpressionError as error:
@@ -124,15 +124,15 @@ class _Linker:
             self._wrong(where, f"{shown(text)} refers to no parameter. Write one that does, or remove it.")
         return expression if self._check_names(expression, where) else None
 
-    def _check_names(self, expression: Expression, where: Where) -> bool:
+    def _check_names(self, expression: Expression, where: KeyPath) -> bool:
         known = [self._is_known(name, where) for name in sorted(expression.names)]  # all of them are told
         return all(known)
 
-    def _is_known(self, name: str, where: Where) -> bool:
+    def _is_known(self, name: str, where: KeyPath) -> bool:
         if name in self.domains:
             return True
         if name not in self.places:  # else it has a mistake of its own, which is told already
-            self._wrong(where, f"there is no parameter '{name[:60]}'.{nearest(name, self.places)}")
+            self._wrong(where, f"there is no parameter '{name[:60]}'.{name_hint(name, self.places)}")
         return False
 
     # -- all together --------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class _Linker:
             if isinstance(domain, Computed):
                 needs[name] = needs.get(name, set()) | domain.expression.names
         try:
-            in_order(self.domains, needs)
+            sorted_by_dependency(self.domains, needs)
         except CycleError as error:
             where = self.places[error.circle[0]]
             self._wrong(where, f"parameters depend on each other in a circle: {error}. Break it.")
@@ -187,7 +187,7 @@ def _near_value(value: object, domain: Domain) -> str:
     return did_you_mean(value, map(str, domain.values)) if isinstance(value, str) and isinstance(domain, Choice) else ""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def name_hint(name: str, known: Iterable[str]) -> str:
     """A hint: names that end alike come first, since a neighbour is often called without its map."""
     known = list(known)
     same_end = [each for each in known if each.endswith(f".{name}")]

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpsearch.errors import SpecError
 from hpsearch.plain import canonical
-from hpsearch.space.conditions import Condition, in_order, requirements
+from hpsearch.space.conditions import Condition, requirements, sorted_by_dependency
 from hpsearch.space.distributions import Shaped
 from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Point, Real, Searched
 from hpsearch.space.expressions import Expression, ExpressionError
@@ -77,7 +77,7 @@ class Space:
         for name, domain in self.domains.items():
             if isinstance(domain, Computed):
                 needs[name] = needs.get(name, set()) | domain.expression.names
-        return in_order(self.domains, needs)
+        return sorted_by_dependency(self.domains, needs)
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import NAME_PATTERN, Where, check_plain
+from hpsearch.plain import NAME_PATTERN, KeyPath, check_plain
 from hpsearch.space.space import Real, Shaped, Space
 from hpsearch.text import shown
-from hpsearch.trainable.arguments import wrong_macros
+from hpsearch.trainable.arguments import unknown_macro
 
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "grid": (),
@@ -64,7 +64,7 @@ def explain(details: Iterable[ErrorDetails], model: type[BaseModel]) -> list[Pro
         details: Those about what is in `parameters` and `data` are passed over: other checks have more to say.
         model: What was validated; its fields are the known keys.
     """
-    found: dict[Where, Problem] = {}
+    found: dict[KeyPath, Problem] = {}
     for detail in details:
         where = detail["loc"]
         if detail["type"] != "extra_forbidden":
@@ -80,7 +80,7 @@ def explain(details: Iterable[ErrorDetails], model: type[BaseModel]) -> list[Pro
     return list(found.values())
 
 
-def _sentence(detail: ErrorDetails, where: Where, model: type[BaseModel]) -> str:
+def _sentence(detail: ErrorDetails, where: KeyPath, model: type[BaseModel]) -> str:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "hpsearch":
         return str(context["message"])
@@ -96,7 +96,7 @@ def _sentence(detail: ErrorDetails, where: Where, model: type[BaseModel]) -> str
     return f"expected {_EXPECTED[kind]}, got {shown(value)}." if kind in _EXPECTED else f"{detail['msg']}."
 
 
-def _unknown_key(where: Where, model: type[BaseModel]) -> str:
+def _unknown_key(where: KeyPath, model: type[BaseModel]) -> str:
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     for key in where[:-1]:
         part = fields[str(key)].annotation
@@ -153,7 +153,7 @@ def _check_arguments(arguments: object, trainable: object) -> list[Problem]:
     if isinstance(trainable, str) and not trainable.endswith(".py"):
         message = f"only a script has a command line, and {trainable[:60]} is a function. Remove them."
         return [Problem(where=where, message=message)]
-    wrong = wrong_macros([word for word in arguments if isinstance(word, str)])
+    wrong = unknown_macro([word for word in arguments if isinstance(word, str)])
     return [Problem(where=where, message=f"{wrong}.")] if wrong else []
 
 
@@ -237,7 +237,7 @@ def _check_prior(prior: object, metric: object) -> list[Problem]:
     points = prior.get("points") if isinstance(prior, Mapping) else None
     found: list[Problem] = []
     for position, point in enumerate(points if isinstance(points, list | tuple) else ()):
-        where: Where = ("prior", "points", position)
+        where: KeyPath = ("prior", "points", position)
         if not isinstance(point, Mapping) or metric not in point:
             message = f"expected a map of parameters with the metric's value, got {shown(point)}"
             found.append(Problem(where=where, message=f"{message}. Write for example {{lr: 0.1, {metric}: 0.52}}."))

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import Problem, SpecError, did_you_mean
-from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, Where
+from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, KeyPath
 from hpsearch.spec.dialects.parameters import nested
-from hpsearch.spec.dialects.translate import same_thing
+from hpsearch.spec.dialects.translate import other_spellings
 from hpsearch.spec.sweep import Sweep, check_spec
-from hpsearch.spec.yaml_reader import Located, Place, read_yaml
+from hpsearch.spec.yaml_reader import LocatedValue, Location, read_yaml
 from hpsearch.spec.yaml_writer import dump_yaml
 from hpsearch.text import shown
 from hpsearch.trainable.arguments import DEFAULT
-from hpsearch.trainable.definitions import no_trainable
+from hpsearch.trainable.definitions import trainable_error
 from hpsearch.trainable.locate import TrainableSource, locate
 
 __all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override", "trainable_of"]
@@ -75,7 +75,7 @@ def load_sweep(path: str | Path, *, overrides: Sequence[str] = ()) -> Sweep:
     spec = read_yaml(_read_text(path), file=str(path), problems=problems)
     if spec is not None and not isinstance(spec.value, dict):
         message = f"expected a map with metric and parameters, got {shown(spec.value)}."
-        problems.append(Problem(where=(), message=message, file=str(path), line=spec.place.line))
+        problems.append(Problem(where=(), message=message, file=str(path), line=spec.location.line))
     if spec is None or not isinstance(spec.value, dict):
         raise SpecError(problems)
     for override in overrides:
@@ -112,7 +112,7 @@ def _read_text(path: Path) -> str:
         raise SpecError([Problem(where=(), message=reason, file=str(path), line=line)]) from error
 
 
-def _check(spec: Located, path: Path, problems: list[Problem]) -> Sweep | None:
+def _check(spec: LocatedValue, path: Path, problems: list[Problem]) -> Sweep | None:
     """The sweep; mistakes in the spec, its name and its trainable are added to `problems` with their locations."""
     loaded = check_spec(spec.value)
     sweep, found = loaded.sweep, list(loaded.problems)
@@ -125,7 +125,7 @@ def _check(spec: Located, path: Path, problems: list[Problem]) -> Sweep | None:
     if loaded.written.get("name") is None:
         found += _check_stem(path.stem)
         sweep = sweep and sweep.with_values(name=path.stem)
-    problems += (_placed(problem, spec.place_of(problem.where)) for problem in found)
+    problems += (_located(problem, spec.location_of(problem.where)) for problem in found)
     return sweep
 
 
@@ -136,8 +136,8 @@ def _check_stem(stem: str) -> list[Problem]:
     return [Problem(where=("name",), message=message)]
 
 
-def _placed(problem: Problem, place: Place) -> Problem:
-    return problem.at(file=place.file, line=place.line)
+def _located(problem: Problem, location: Location) -> Problem:
+    return problem.at(file=location.file, line=location.line)
 
 
 def _at_most(problems: list[Problem], count: int) -> list[Problem]:
@@ -150,10 +150,10 @@ def is_key(name: str) -> bool:
     """Whether an override `NAME=VALUE` is of a key of the spec, in any spelling, and not of a parameter by its name."""
     first = name.strip().partition(".")[0]
     ours = {field.alias or key for key, field in Sweep.model_fields.items()} - {"parameters"}
-    return first in ours or bool(same_thing((first,)))
+    return first in ours or bool(other_spellings((first,)))
 
 
-def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ...], Located] | None:
+def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ...], LocatedValue] | None:
     """(keys, value) of one `KEY=VALUE`; None after a mistake, which is told in `problems`."""
     argument = f"--set {override if len(override) <= 80 else override[:77] + '...'}"
     key, equals, text = override.partition("=")
@@ -169,19 +169,19 @@ def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ..
     return None if value is None else (where, value)
 
 
-def _overridden(spec: Located, override: str, problems: list[Problem]) -> Located:
+def _overridden(spec: LocatedValue, override: str, problems: list[Problem]) -> LocatedValue:
     """The spec with one `KEY=VALUE` in place; as it was after a mistake."""
     found = read_override(override, problems)
     if found is None:
         return spec
     key, value = found
     where = _as_written(spec.value, key)
-    for other in same_thing(where):
+    for other in other_spellings(where):
         spec = _without(spec, other)
     return _put(spec, where, value, problems)
 
 
-def _as_written(tree: Any, where: Where) -> Where:
+def _as_written(tree: Any, where: KeyPath) -> KeyPath:
     """The keys under which the file has a parameter, which W&B's may nest by `parameters` or name with dots."""
     if where[:1] != ("parameters",):
         return where
@@ -198,7 +198,7 @@ def _as_written(tree: Any, where: Where) -> Where:
     return (*found, *rest)
 
 
-def _without(spec: Located, where: Where) -> Located:
+def _without(spec: LocatedValue, where: KeyPath) -> LocatedValue:
     """A copy of `spec` without what stands at `where`, if anything does."""
     key = where[0]
     if key not in spec.inner or not isinstance(spec.value, dict):
@@ -212,17 +212,19 @@ def _without(spec: Located, where: Where) -> Located:
     return replace(spec, value=value, inner=inner)
 
 
-def _put(spec: Located, where: Where, value: Located, problems: list[Problem], depth: int = 0) -> Located:
+def _put(
+    spec: LocatedValue, where: KeyPath, value: LocatedValue, problems: list[Problem], depth: int = 0
+) -> LocatedValue:
     """A copy of `spec` with `value` at `where`; maps that are missing on the way are made."""
     if depth == len(where):
         return value
     if not isinstance(spec.value, dict):
         outer = ".".join(str(key) for key in where[:depth])
         message = f"{outer} is {shown(spec.value)}, not a map. Set {outer} itself."
-        problems.append(_placed(Problem(where=where, message=message), value.place))
+        problems.append(_located(Problem(where=where, message=message), value.location))
         return spec
     key = where[depth]
-    before = spec.inner.get(key, Located(value={}, place=value.place))
+    before = spec.inner.get(key, LocatedValue(value={}, location=value.location))
     part = _put(before, where, value, problems, depth + 1)
     return replace(spec, value={**spec.value, key: part.value}, inner={**spec.inner, key: part})
 
@@ -234,6 +236,6 @@ def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:
         SpecError: It names none, or none that is there.
     """
     if sweep.trainable is None:
-        raise no_trainable("'trainable' is missing. Write trainable: module:function.")
+        raise trainable_error("'trainable' is missing. Write trainable: module:function.")
     arguments = DEFAULT if sweep.arguments is None else sweep.arguments
     return locate(sweep.trainable, spec_dir=spec_dir, arguments=arguments)

@@ -23,7 +23,7 @@ from hpsearch.space.checks import check_draws, parse_initial_points
 from hpsearch.space.parser import parse_space, spell_out_lists
 from hpsearch.space.space import Point, Space
 from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain
-from hpsearch.spec.dialects.translate import Translation, needs_map, translate
+from hpsearch.spec.dialects.translate import Translation, not_a_map, translate
 from hpsearch.spec.parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
 from hpsearch.spec.rungs import rung_epochs
 from hpsearch.text import shown
@@ -231,7 +231,7 @@ def check_spec(tree: Mapping[str, Any]) -> LoadedSpec:
         SpecError: The tree is not a map, or nests deeper than MAX_DEPTH levels. Other mistakes are in the result.
     """
     if not isinstance(tree, Mapping):
-        raise SpecError(needs_map(tree))
+        raise SpecError(not_a_map(tree))
     translation = translate(_copied(tree))
     sweep, problems = _check(translation)
     written = (replace(each, where=translation.written(each.where)) for each in problems)

@@ -29,7 +29,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from hpsearch.errors import Problem
-from hpsearch.plain import MAX_DEPTH, Key, Where
+from hpsearch.plain import MAX_DEPTH, Key, KeyPath
 
 MAX_NODES = 10_000
 """Keys, items and values, aliases expanded."""
@@ -56,7 +56,7 @@ def _tag_of(event: Event) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Location:
     """Where something was written."""
 
     file: str
@@ -66,29 +66,29 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Located:
+class LocatedValue:
     """A value, and the places of all that is in it."""
 
     value: Any
     """Plain dicts with text keys, lists, text, numbers, true, false, None; shared where the document has aliases."""
-    place: Place
+    location: Location
     """Where its key stands, for a value in a map; else where it begins."""
-    inner: Mapping[Key, Located] = field(default_factory=dict)
+    inner: Mapping[Key, LocatedValue] = field(default_factory=dict)
     """The parts of a map by key and those of a list by position."""
 
-    def place_of(self, where: Where) -> Place:
+    def location_of(self, where: KeyPath) -> Location:
         """The place of the key or item that `where` leads to, or of the nearest one around it that is there."""
         found = self
         for key in where:
             if key not in found.inner:
                 break
             found = found.inner[key]
-        return found.place
+        return found.location
 
 
 def read_yaml(
-    text: str, *, file: str, problems: list[Problem], where: Where = (), numbered: bool = True
-) -> Located | None:
+    text: str, *, file: str, problems: list[Problem], where: KeyPath = (), numbered: bool = True
+) -> LocatedValue | None:
     """The one document in `text`, by the core schema of YAML 1.2: `no` and `2020-01-01` are text, `1e-4` is a number.
 
     Args:
@@ -115,10 +115,10 @@ class _Reader:
         self.numbered = numbered
         self.problems = problems
         self.num_nodes = 0
-        self.anchors: dict[str, Located] = {}
+        self.anchors: dict[str, LocatedValue] = {}
         self.events: Iterator[Event] = iter(())
 
-    def document(self, text: str, where: Where) -> Located | None:
+    def document(self, text: str, where: KeyPath) -> LocatedValue | None:
         self.events = iter(YAML(typ="safe", pure=True).parse(text))
         try:
             return self._document(where)
@@ -136,7 +136,7 @@ class _Reader:
             self._tell_syntax("an escape or the %YAML line holds an impossible number", where, line=None)
         return None
 
-    def _document(self, where: Where) -> Located:
+    def _document(self, where: KeyPath) -> LocatedValue:
         event = next(self.events)
         while isinstance(event, StreamStartEvent | DocumentStartEvent):
             self._check_version(event, where)
@@ -150,12 +150,12 @@ class _Reader:
             self._fatal("a second document begins here. Keep one to a file; remove '---'.", where, after)
         return root
 
-    def _check_version(self, event: Event, where: Where) -> None:
+    def _check_version(self, event: Event, where: KeyPath) -> None:
         version = getattr(event, "version", None)
         if version is not None and tuple(version) != (1, 2):
             self._tell("expected YAML 1.2, where no and 1_000 are text. Remove the line %YAML.", where, event)
 
-    def _value(self, event: Event, where: Where) -> Located:
+    def _value(self, event: Event, where: KeyPath) -> LocatedValue:
         self._count(depth=len(where), where=where, event=event)
         if isinstance(event, AliasEvent):
             return self._alias(event, where)
@@ -166,34 +166,38 @@ class _Reader:
             found = self._list(event, where)
         else:
             assert isinstance(event, ScalarEvent)
-            found = Located(value=self._tagged(event, where), place=self._place(event))
+            found = LocatedValue(value=self._tagged(event, where), location=self._location(event))
         if event.anchor is not None:
             self.anchors[event.anchor] = found
         return found
 
-    def _map(self, start: MappingStartEvent, where: Where) -> Located:
-        inner: dict[Key, Located] = {}
+    def _map(self, start: MappingStartEvent, where: KeyPath) -> LocatedValue:
+        inner: dict[Key, LocatedValue] = {}
         while not isinstance(event := next(self.events), MappingEndEvent):
             key = self._key(event, where)
             if key is None:
                 self._value(next(self.events), (*where, "?"))
                 continue
-            value = replace(self._value(next(self.events), (*where, key)), place=self._place(event))
+            value = replace(self._value(next(self.events), (*where, key)), location=self._location(event))
             if key in inner:
-                first = inner[key].place
+                first = inner[key].location
                 beside = f" in line {first.line}" if first.line else ""
                 self._tell(f"the key stands twice, here and{beside or ' before'}. Keep one.", (*where, key), event)
             inner.setdefault(key, value)
-        return Located(value={key: part.value for key, part in inner.items()}, place=self._place(start), inner=inner)
+        return LocatedValue(
+            value={key: part.value for key, part in inner.items()}, location=self._location(start), inner=inner
+        )
 
-    def _list(self, start: SequenceStartEvent, where: Where) -> Located:
-        items: list[Located] = []
+    def _list(self, start: SequenceStartEvent, where: KeyPath) -> LocatedValue:
+        items: list[LocatedValue] = []
         while not isinstance(event := next(self.events), SequenceEndEvent):
             item = self._value(event, (*where, len(items)))
-            items.append(replace(item, place=self._place(event)))
-        return Located(value=[item.value for item in items], place=self._place(start), inner=dict(enumerate(items)))
+            items.append(replace(item, location=self._location(event)))
+        return LocatedValue(
+            value=[item.value for item in items], location=self._location(start), inner=dict(enumerate(items))
+        )
 
-    def _key(self, event: Event, where: Where) -> str | None:
+    def _key(self, event: Event, where: KeyPath) -> str | None:
         """The text of a key; None after a mistake."""
         found = self._value(event, (*where, "?")).value
         if isinstance(event, ScalarEvent) and event.value == "<<" and event.style is None:
@@ -206,7 +210,7 @@ class _Reader:
             self._tell("a key must be text, got a list or map. Did you forget quotes around {...}?", where, event)
         return None
 
-    def _alias(self, event: AliasEvent, where: Where) -> Located:
+    def _alias(self, event: AliasEvent, where: KeyPath) -> LocatedValue:
         if event.anchor not in self.anchors:
             self._fatal(f"no '&{event.anchor}' stands before '*{event.anchor}'.", where, event)
         found = self.anchors[event.anchor]
@@ -214,24 +218,24 @@ class _Reader:
             self._count_copy(part, (*where, key), event)
         return found
 
-    def _count_copy(self, part: Located, where: Where, event: Event) -> None:
+    def _count_copy(self, part: LocatedValue, where: KeyPath, event: Event) -> None:
         self._count(depth=len(where), where=where, event=event)
         for key, inner in part.inner.items():
             self._count_copy(inner, (*where, key), event)
 
-    def _count(self, *, depth: int, where: Where, event: Event) -> None:
+    def _count(self, *, depth: int, where: KeyPath, event: Event) -> None:
         self.num_nodes += 1
         if self.num_nodes > MAX_NODES:
             self._fatal(f"there are more than {MAX_NODES} values, aliases expanded. Write a shorter one.", (), event)
         if depth >= MAX_DEPTH:
             self._fatal(f"values nest deeper than {MAX_DEPTH} levels. Write it flatter.", where[:1], event)
 
-    def _refuse_tag(self, event: Event, where: Where) -> None:
+    def _refuse_tag(self, event: Event, where: KeyPath) -> None:
         tag = _tag_of(event)
         if tag is not None and not (tag == FLOAT and isinstance(event, ScalarEvent)):
             self._tell(f"tags are not read, got {tag}. Remove it; for text, use quotes.", where, event)
 
-    def _tagged(self, event: ScalarEvent, where: Where) -> Any:
+    def _tagged(self, event: ScalarEvent, where: KeyPath) -> Any:
         """A scalar; with `!!float`, which W&B's pages advise for 1e-5, a number is one with a fraction."""
         value = self._scalar(event, where)
         if _tag_of(event) != FLOAT:
@@ -241,7 +245,7 @@ class _Reader:
             return 0.0
         return float(value)
 
-    def _scalar(self, event: ScalarEvent, where: Where) -> Any:
+    def _scalar(self, event: ScalarEvent, where: KeyPath) -> Any:
         text = event.value
         if event.style is not None:
             return text
@@ -257,18 +261,17 @@ class _Reader:
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
         return float(text)
 
-    def _place(self, event: Event) -> Place:
-        return Place(file=self.file, line=event.start_mark.line + 1 if self.numbered else None)
+    def _location(self, event: Event) -> Location:
+        return Location(file=self.file, line=event.start_mark.line + 1 if self.numbered else None)
 
-    def _tell(self, message: str, where: Where, event: Event) -> None:
-        place = self._place(event)
-        self.problems.append(Problem(where=where, message=message, file=place.file, line=place.line))
+    def _tell(self, message: str, where: KeyPath, event: Event) -> None:
+        location = self._location(event)
+        self.problems.append(Problem(where=where, message=message, file=location.file, line=location.line))
 
-    def _fatal(self, message: str, where: Where, event: Event) -> None:
+    def _fatal(self, message: str, where: KeyPath, event: Event) -> None:
         self._tell(message, where, event)
         raise _FatalError
 
-    def _tell_syntax(self, message: str, where: Where, *, line: int | None) -> None:
-        place = line if self.numbered else None
+    def _tell_syntax(self, message: str, where: KeyPath, *, line: int | None) -> None:
         text = f"this is not YAML: {message}."
-        self.problems.append(Problem(where=where, message=text, file=self.file, line=place))
+        self.problems.append(Problem(where=where, message=text, file=self.file, line=line if self.numbered else None))

@@ -33,7 +33,7 @@ UNSET = {"LOCAL_RANK": "0"}
 _MACRO = re.compile(r"\$\{([A-Za-z_]+)(?::([^}]*))?\}")
 
 
-def wrong_macros(arguments: Sequence[str]) -> str | None:
+def unknown_macro(arguments: Sequence[str]) -> str | None:
     """A sentence on the first macro that nobody knows, without its full stop; None if all are known.
 
     Within a longer word, `${...}` is left to the script, such as Hydra's `run.dir=out/${now:%H-%M}`.

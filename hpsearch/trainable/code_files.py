@@ -23,7 +23,7 @@ from typing import Any, final
 
 from hpsearch.plain import canonical
 from hpsearch.trainable.code_finder import Libraries
-from hpsearch.trainable.functions import functions_from
+from hpsearch.trainable.functions import function_hashes
 from hpsearch.trainable.locate import TrainableSource
 
 Code = Mapping[str, str]
@@ -72,7 +72,7 @@ def read_code(trainable: TrainableSource | Callable[..., Any]) -> CodeFiles:
 
     Args:
         trainable: A place that was found, or a function. A function of a script or a notebook counts as
-            `functions_from` says.
+            `function_hashes` says.
     """
     if isinstance(trainable, TrainableSource):
         if trainable.file_path is None:
@@ -84,7 +84,7 @@ def read_code(trainable: TrainableSource | Callable[..., Any]) -> CodeFiles:
     if path is not None and Path(path).is_file() and trainable.__module__ != "__main__" and not trainable.__closure__:
         return _read_files(Path(path), trainable.__module__, trainable.__qualname__, beside_first=False)
     try:
-        return CodeFiles(code=functions_from(trainable))
+        return CodeFiles(code=function_hashes(trainable))
     except (OSError, TypeError, ValueError):
         return CodeFiles(code=None)
 
@@ -131,7 +131,7 @@ def _read_files(start: Path, module: str, called: str, *, beside_first: bool) ->
     search_path = tuple(dict.fromkeys([*folders, *on_path]))
     libraries = Libraries(own=(str(Path.cwd()), str(start_dir)))
     roots = dict.fromkeys(
-        [*folders, str(start_dir), *(each for each in on_path if Path(each).is_dir() and not libraries.have(each))]
+        [*folders, str(start_dir), *(each for each in on_path if Path(each).is_dir() and not libraries.contains(each))]
     )
     walk = _Walk(search=_Search(search_path, libraries))
     walk.former(start.resolve(), (Path.cwd(), start_dir))
@@ -215,8 +215,8 @@ class _Search:
 
     def _is_library(self, spec: ModuleSpec) -> bool:
         if spec.origin is not None:
-            return not spec.has_location or self._libraries.have(str(Path(spec.origin).parent))
-        return all(self._libraries.have(folder) for folder in spec.submodule_search_locations or ())
+            return not spec.has_location or self._libraries.contains(str(Path(spec.origin).parent))
+        return all(self._libraries.contains(folder) for folder in spec.submodule_search_locations or ())
 
 
 @dataclass(kw_only=True)

@@ -72,7 +72,7 @@ class Libraries:
         self._known: dict[str, bool] = {}
         self._has_metadata: dict[str, bool] = {}
 
-    def have(self, folder: str) -> bool:
+    def contains(self, folder: str) -> bool:
         """Whether a folder is one of theirs, or lies within one."""
         if folder not in self._known:
             self._known[folder] = self._look(os.path.realpath(folder))
@@ -253,7 +253,7 @@ class CodeFinder:
     def _find(self, fullname: str, entries: Iterable[str]) -> ModuleSpec | None:
         """Go through a search path as Python does, with the snapshot in place of the files that it has."""
         folders = [(entry, folder) for entry in entries if (folder := _folder_of(entry)) is not None]
-        if not any(folder in self._folders or not self._libraries.have(folder) for _, folder in folders):
+        if not any(folder in self._folders or not self._libraries.contains(folder) for _, folder in folders):
             return self._find_elsewhere(fullname)
         name = fullname.rpartition(".")[2]
         portions: list[str] = []
@@ -272,7 +272,7 @@ class CodeFinder:
             if on_disk.loader is None or on_disk.origin is None:
                 portions += on_disk.submodule_search_locations or ()
                 continue
-            if self._libraries.have(os.path.dirname(on_disk.origin)):
+            if self._libraries.contains(os.path.dirname(on_disk.origin)):
                 return on_disk if is_ours else None  # other finders may have something to say about it
             return self._from_disk(on_disk)
         return self._namespace(fullname, portions) if is_ours else self._find_elsewhere(fullname)
@@ -372,7 +372,7 @@ class CodeFinder:
         is_below = any(
             path.startswith(f"{root}{os.sep}") and f"{os.sep}." not in path[len(root) :] for root in self._roots
         )
-        return is_below and not self._libraries.have(os.path.dirname(path))
+        return is_below and not self._libraries.contains(os.path.dirname(path))
 
 
 def install(

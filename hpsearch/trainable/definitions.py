@@ -25,16 +25,16 @@ def check_function(name: str, source: str, path: str) -> None:
     names = _names_in(source, path)
     kind = names.kinds.get(name)
     if kind == "class":
-        raise no_trainable(
+        raise trainable_error(
             f"'{name}' in {path} is a class. Write a function, def train(config), that makes and runs it."
         )
     if kind == "async":
-        raise no_trainable(f"'{name}' in {path} is an async function. Write def in place of async def.")
+        raise trainable_error(f"'{name}' in {path} is an async function. Write def in place of async def.")
     if kind is not None or names.open_ended:
         return
     functions = names.functions
     listed = ", ".join(functions[:10]) or "none"
-    raise no_trainable(
+    raise trainable_error(
         f"there is no function '{name}' in {path}.{did_you_mean(name, functions)} Functions there: {listed}."
     )
 
@@ -49,7 +49,7 @@ def only_defines(source: str, path: str) -> bool:
     return all(map(_does_nothing, _parsed(source, path).body))
 
 
-def no_trainable(message: str) -> SpecError:
+def trainable_error(message: str) -> SpecError:
     """The user's mistake in the key `trainable`."""
     return SpecError([Problem(where=("trainable",), message=message)])
 
@@ -75,9 +75,9 @@ def _parsed(source: str, path: str) -> ast.Module:
             warnings.simplefilter("ignore")  # an unknown escape in a string is for the import to complain about
             return ast.parse(source)
     except SyntaxError as error:
-        raise no_trainable(f"{path}:{error.lineno} is not Python: {error.msg}.") from error
+        raise trainable_error(f"{path}:{error.lineno} is not Python: {error.msg}.") from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise no_trainable(f"{path} is not Python: {error}.") from error
+        raise trainable_error(f"{path} is not Python: {error}.") from error
 
 
 @dataclass(kw_only=True)

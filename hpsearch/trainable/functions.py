@@ -20,7 +20,7 @@ UNKNOWN = "can't be compared"
 """In place of a hash."""
 
 
-def functions_from(function: Callable[..., Any]) -> dict[str, str]:
+def function_hashes(function: Callable[..., Any]) -> dict[str, str]:
     """Name to hash of a function and of all that it depends on in `__main__`.
 
     Raises:

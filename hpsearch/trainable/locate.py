@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hpsearch.errors import SpecError, did_you_mean
 from hpsearch.trainable import code_finder
 from hpsearch.trainable.arguments import DEFAULT
-from hpsearch.trainable.definitions import check_function, functions_in, no_trainable, only_defines
+from hpsearch.trainable.definitions import check_function, functions_in, only_defines, trainable_error
 from hpsearch.trainable.script import Script
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAU
         return _locate_entry_point(text)
     is_file = place.endswith(".py") or "/" in place
     if not function.isidentifier() or not (is_file or all(part.isidentifier() for part in place.split("."))):
-        raise no_trainable(f"expected {_FORMS}, got {text!r:.80}.")
+        raise trainable_error(f"expected {_FORMS}, got {text!r:.80}.")
     if is_file:
         return _locate_in_file(place, function, spec_dir)
     return _locate_in_module(place, function)
@@ -107,7 +107,7 @@ def _locate_entry_point(name: str) -> TrainableSource:
     if name in known:
         return _locate_in_module(known[name].module, known[name].attr)
     listed = f" Installed trainables: {', '.join(sorted(known))}." if known else ""
-    raise no_trainable(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
+    raise trainable_error(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
 
 
 def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> TrainableSource:
@@ -122,7 +122,7 @@ def _locate_script(place: str, spec_dir: Path | None, arguments: tuple[str, ...]
     if only_defines(source, str(path)):
         functions = functions_in(source, str(path))
         hint = f"Name one, {place}:{functions[0]}" if functions else "Write what it shall do"
-        raise no_trainable(f"running {path} does nothing: it only defines things. {hint}.")
+        raise trainable_error(f"running {path} does nothing: it only defines things. {hint}.")
     return TrainableSource(kind="script", module="__main__", function="", file_path=path.resolve(), arguments=arguments)
 
 
@@ -135,17 +135,19 @@ def _read_file(place: str, spec_dir: Path | None) -> tuple[Path, str]:
         with suppress(OSError):
             nearby.update(neighbour.name for path in tried for neighbour in path.parent.glob("*.py"))
         looked = " nor ".join(str(path) for path in tried)
-        raise no_trainable(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
+        raise trainable_error(f"there is no file {looked}.{did_you_mean(tried[0].name, nearby)}")
     try:
         return path, importlib.util.decode_source(path.read_bytes())
     except (OSError, SyntaxError, UnicodeError) as error:
-        raise no_trainable(f"{path} can't be read: {error}.") from error
+        raise trainable_error(f"{path} can't be read: {error}.") from error
 
 
 def _locate_in_module(name: str, function: str) -> TrainableSource:
     spec = _find_module(name)
     if spec.origin is None:
-        raise no_trainable(f"'{name}' is a folder without __init__.py. Write the module in it that has '{function}'.")
+        raise trainable_error(
+            f"'{name}' is a folder without __init__.py. Write the module in it that has '{function}'."
+        )
     source = _source_of(spec)
     if source is not None:
         check_function(function, source, _shortened(spec.origin))
@@ -161,7 +163,7 @@ def _find_module(name: str) -> ModuleSpec:
     parts = name.split(".")
     for depth, part in enumerate(parts, start=1):
         if search is None:
-            raise no_trainable(
+            raise trainable_error(
                 f"'{'.'.join(parts[: depth - 1])}' is a module, not a package: there is no '{name}' in it."
             )
         folders = list(search)
@@ -188,7 +190,7 @@ def _no_module(parts: list[str], depth: int, folders: list[str]) -> SpecError:
     missing, outer = parts[depth - 1], ".".join(parts[: depth - 1])
     known = {found.name for found in pkgutil.iter_modules(folders)}
     place = f"in the package '{outer}'" if outer else "in the working directory or on sys.path"
-    return no_trainable(f"there is no module '{missing}' {place}.{did_you_mean(missing, known)}")
+    return trainable_error(f"there is no module '{missing}' {place}.{did_you_mean(missing, known)}")
 
 
 def _source_of(spec: ModuleSpec) -> str | None:
@@ -197,7 +199,7 @@ def _source_of(spec: ModuleSpec) -> str | None:
     try:
         source = get_source(spec.name) if get_source is not None else None
     except (ImportError, SyntaxError) as error:
-        raise no_trainable(f"the module '{spec.name}' can't be read: {error}.") from error
+        raise trainable_error(f"the module '{spec.name}' can't be read: {error}.") from error
     return source if isinstance(source, str) else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpsearch.plain import canonical
-from hpsearch.space.distributions import Beta, Even, Shaped
+from hpsearch.space.distributions import Beta, Shaped, Uniform
 from hpsearch.space.domains import Choice, Domain, Integer, Real
 
 MAX_LISTED = 12
@@ -68,10 +68,10 @@ def scale_of(name: str, domain: Domain | None, seen: Iterable[Any]) -> Scale:
     if isinstance(domain, Real | Integer):
         return _of_range(name, [domain.min, domain.max], is_log=domain.log)
     if isinstance(domain, Shaped):
-        curve = domain.curve
-        ends = list(curve.bounds) if isinstance(curve, Even) else seen
-        is_log = not isinstance(curve, Beta) and curve.log
-        return replace(_of_range(name, ends, is_log=is_log), has_edges=isinstance(curve, Even))
+        distribution = domain.distribution
+        ends = list(distribution.bounds) if isinstance(distribution, Uniform) else seen
+        is_log = not isinstance(distribution, Beta) and distribution.log
+        return replace(_of_range(name, ends, is_log=is_log), has_edges=isinstance(distribution, Uniform))
     return replace(_of_range(name, seen, is_log=False), has_edges=False)
 
 

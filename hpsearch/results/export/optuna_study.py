@@ -110,11 +110,11 @@ def _distribution(domain: Searched, values: Sequence[Any], *, as_text: bool) -> 
 
 
 def _plain_range(domain: Shaped, values: Sequence[Any]) -> BaseDistribution:
-    ends: list[Any] = [*(domain.at(share) for share in USUAL_SHARES), *values]
+    ends: list[Any] = [*(domain.quantile(share) for share in USUAL_SHARES), *values]
     low, high = min(ends), max(ends)
     if all(isinstance(end, int) for end in ends):
         return IntDistribution(low, high)
-    return FloatDistribution(low, high, log=getattr(domain.curve, "log", False) and low > 0)
+    return FloatDistribution(low, high, log=getattr(domain.distribution, "log", False) and low > 0)
 
 
 def _frozen(index: int, trial: TrialRecord, words: Mapping[str, _Word], curve: Mapping[int, float]) -> FrozenTrial:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpsearch.spec.dialects.launcher import Launch, read_launch
-from hpsearch.trainable.arguments import wrong_macros
+from hpsearch.trainable.arguments import unknown_macro
 
 STARTERS = frozenset({"${env}", "${interpreter}", "env", "/usr/bin/env", "python", "python3", "-u"})
 """Words before the script that say what happens anyway."""
@@ -57,7 +57,7 @@ def script_and_arguments(command: object, *, program: object) -> Command | str:
     if foreign := [word for word in before if word not in STARTERS]:
         hint = "for several processes, write resources: {workers: 2}"
         return f"'{foreign[0]}' can't start the script, which runs in a process of the sweep. Remove it; {hint}."
-    if wrong := wrong_macros(after):
+    if wrong := unknown_macro(after):
         return f"{wrong}."
     return Command(script=script, arguments=[*(launch.arguments if launch else ()), *after], launch=launch)
 

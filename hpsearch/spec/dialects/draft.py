@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from hpsearch.errors import Problem
-from hpsearch.plain import Where
+from hpsearch.plain import KeyPath
 
 Convert = Callable[[Any], Any]
 
@@ -20,10 +20,10 @@ class Draft:
         self.tree: dict[str, Any] = {
             key: dict(value) if isinstance(value, Mapping) else value for key, value in tree.items()
         }
-        self.moved: dict[Where, Where] = {}
+        self.moved: dict[KeyPath, KeyPath] = {}
         self.problems: list[Problem] = []
 
-    def move(self, old: Where, new: Where, convert: Convert) -> None:
+    def move(self, old: KeyPath, new: KeyPath, convert: Convert) -> None:
         """Rename a key, if it is there and its new name is free."""
         holder = self._map_at(old[:-1])
         if holder is None or old[-1] not in holder:
@@ -34,18 +34,18 @@ class Draft:
         value = holder.pop(str(old[-1]))
         if target.get(key) is not None:
             first = ".".join(map(str, self.moved.get(new, new)))
-            self.wrong(old, f"it means the same as {first}, which is there too. Keep one of them.")
+            self.add_problem(old, f"it means the same as {first}, which is there too. Keep one of them.")
         else:
             target[key] = convert(value)
             self.moved[new] = old
         if old[0] == "stop" and not holder:
             del self.tree["stop"]
 
-    def wrong(self, where: Where, message: str) -> None:
+    def add_problem(self, where: KeyPath, message: str) -> None:
         """What stands at `where`, as it was written, has no meaning for us."""
         self.problems.append(Problem(where=where, message=message))
 
-    def _map_at(self, where: Where) -> dict[str, Any] | None:
+    def _map_at(self, where: KeyPath) -> dict[str, Any] | None:
         found: Any = self.tree
         for key in where:
             found = found.get(str(key)) if isinstance(found, dict) else None

@@ -14,36 +14,36 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import Where
+from hpsearch.plain import KeyPath
 from hpsearch.space.domain_parser import DISTRIBUTIONS, is_domain
-from hpsearch.spec.dialects.ray_tune import CannotTranslateError, is_ray_word, ray_domain
+from hpsearch.spec.dialects.ray_tune import CannotTranslateError, is_ray_domain, ray_domain
 from hpsearch.text import shown
 
-Words = dict[str, Any]
+DomainTree = dict[str, Any]
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _floats(words: Words) -> Words:
+def _floats(words: DomainTree) -> DomainTree:
     """Bounds that make a range of floating-point numbers, even where they are written as whole ones."""
     bounds = {key: float(words[key]) for key in ("min", "max") if _is_number(words.get(key))}
     return {**words, **bounds}
 
 
-def _integers(words: Words) -> Words:
+def _integers(words: DomainTree) -> DomainTree:
     whole = {key: value for key in ("min", "max") if isinstance(value := words.get(key), float) and value.is_integer()}
     return {**words, **{key: int(value) for key, value in whole.items()}}
 
 
-def _exponents(words: Words) -> Words:
+def _exponents(words: DomainTree) -> DomainTree:
     """W&B's `log_uniform` has the natural logarithms of its bounds."""
     bounds = {key: _exp(words[key]) for key in ("min", "max") if _is_number(words.get(key))}
     return {**words, **bounds, "log": True}
 
 
-def _inverse_exponents(words: Words) -> Words:
+def _inverse_exponents(words: DomainTree) -> DomainTree:
     """1/x has a logarithm that is even between min and max: so has x, between -max and -min."""
     negative = {"min": words.get("max"), "max": words.get("min")}
     return _exponents(
@@ -51,7 +51,7 @@ def _inverse_exponents(words: Words) -> Words:
     )
 
 
-def _logarithmic(words: Words) -> Words:
+def _logarithmic(words: DomainTree) -> DomainTree:
     return {**_floats(words), "log": True}
 
 
@@ -62,10 +62,10 @@ def _exp(value: float) -> float:
         return math.inf
 
 
-def _bell(name: str) -> Callable[[Words], Words]:
+def _bell(name: str) -> Callable[[DomainTree], DomainTree]:
     """`normal` or `log_normal`; without any spread it is a constant."""
 
-    def words_of(words: Words) -> Words:
+    def words_of(words: DomainTree) -> DomainTree:
         if words.get("sigma") != 0 or not _is_number(words.get("mu", 0.0)):
             return {"distribution": name, **words}
         mu, q = float(words.get("mu", 0.0)), words.get("q")
@@ -76,7 +76,7 @@ def _bell(name: str) -> Callable[[Words], Words]:
     return words_of
 
 
-def _values(words: Words) -> Words:
+def _values(words: DomainTree) -> DomainTree:
     """A list; what has no chance to be drawn is left out."""
     values, shares = words.get("values"), words.get("probabilities")
     if not isinstance(values, list) or not isinstance(shares, list) or len(values) != len(shares) or 0 not in shares:
@@ -85,11 +85,11 @@ def _values(words: Words) -> Words:
     return {**words, "values": [values[i] for i in kept], "probabilities": [shares[i] for i in kept]}
 
 
-def _rounded(base: Callable[[Words], Words]) -> Callable[[Words], Words]:
+def _rounded(base: Callable[[DomainTree], DomainTree]) -> Callable[[DomainTree], DomainTree]:
     return lambda words: base({**words, "q": words.get("q", 1.0)})
 
 
-SHAPES: Mapping[str, Callable[[Words], Words]] = {
+SHAPES: Mapping[str, Callable[[DomainTree], DomainTree]] = {
     "uniform": _floats,
     "log_uniform": _exponents,
     "log_uniform_values": _logarithmic,
@@ -100,7 +100,7 @@ SHAPES: Mapping[str, Callable[[Words], Words]] = {
     "beta": lambda words: {"distribution": "beta", **words},
 }
 """Distributions that a `q_` before their name rounds."""
-FORMS: Mapping[str, Callable[[Words], Words]] = {
+FORMS: Mapping[str, Callable[[DomainTree], DomainTree]] = {
     **SHAPES,
     **{f"q_{name}": _rounded(form) for name, form in SHAPES.items()},
     "int_uniform": _integers,
@@ -117,7 +117,7 @@ class Parameters:
 
     tree: dict[str, Any] = field(default_factory=dict)
     """As `parse_space` reads it."""
-    moved: dict[Where, Where] = field(default_factory=dict)
+    moved: dict[KeyPath, KeyPath] = field(default_factory=dict)
     """See `Translation.moved`."""
     problems: list[Problem] = field(default_factory=list)
     """What can't be said in our words."""
@@ -125,20 +125,20 @@ class Parameters:
     """`grid`, where the space says so itself."""
 
 
-def has_foreign_words(tree: object) -> bool:
+def has_wandb_syntax(tree: object) -> bool:
     """Whether a space speaks of distributions as W&B does, or nests by `parameters`."""
     if not isinstance(tree, Mapping):
         return False
     return any(
         (isinstance(value.get("distribution"), str) and value["distribution"] not in DISTRIBUTIONS)
         or nested(value) is not None
-        or has_foreign_words(value)
+        or has_wandb_syntax(value)
         for value in tree.values()
         if isinstance(value, Mapping)
     )
 
 
-def translate_parameters(tree: Mapping[Any, Any], *, written: Where, dotted: bool) -> Parameters:
+def translate_parameters(tree: Mapping[Any, Any], *, written: KeyPath, dotted: bool) -> Parameters:
     """A space in our own spelling; one that is in it already comes back equal.
 
     Args:
@@ -175,9 +175,9 @@ class _Translator:
     def __init__(self, *, dotted: bool) -> None:
         self.found = Parameters()
         self._dotted = dotted
-        self._searched: list[tuple[bool, Where]] = []
+        self._searched: list[tuple[bool, KeyPath]] = []
 
-    def level(self, tree: Mapping[Any, Any], new: Where, old: Where) -> dict[str, Any]:
+    def level(self, tree: Mapping[Any, Any], new: KeyPath, old: KeyPath) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for name, value in tree.items():
             path = name.split(".") if self._dotted and isinstance(name, str) and all(name.split(".")) else [name]
@@ -191,10 +191,10 @@ class _Translator:
                 self._wrong((*old, name), "the name stands twice, nested and with dots. Keep one.")
         return out
 
-    def _value(self, value: Any, new: Where, old: Where) -> Any:
+    def _value(self, value: Any, new: KeyPath, old: KeyPath) -> Any:
         if new != old:
             self.found.moved[new] = old
-        if is_ray_word(value):
+        if is_ray_domain(value):
             return self._ray(value, old)
         if not isinstance(value, Mapping):
             return value
@@ -205,7 +205,7 @@ class _Translator:
         self._searched.append((False, old))
         return self._domain(dict(value), old)
 
-    def _domain(self, words: Words, old: Where) -> Words:
+    def _domain(self, words: DomainTree, old: KeyPath) -> DomainTree:
         name = words.get("distribution")
         if not isinstance(name, str):
             return _values(words) if self._dotted else words
@@ -219,7 +219,7 @@ class _Translator:
             return words
         return FORMS[name]({key: value for key, value in words.items() if key != "distribution"})
 
-    def _ray(self, value: Any, old: Where) -> Any:
+    def _ray(self, value: Any, old: KeyPath) -> Any:
         try:
             words, is_grid = ray_domain(value)
         except CannotTranslateError as error:
@@ -238,5 +238,5 @@ class _Translator:
             self._wrong(grids[0], message)
         self.found.method = "grid" if grids else None
 
-    def _wrong(self, where: Where, message: str) -> None:
+    def _wrong(self, where: KeyPath, message: str) -> None:
         self.found.problems.append(Problem(where=where, message=message))

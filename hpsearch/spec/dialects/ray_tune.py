@@ -11,29 +11,29 @@ from collections.abc import Mapping
 from typing import Any
 
 MODULE = "ray.tune.search.sample"
-Words = dict[str, Any]
+DomainTree = dict[str, Any]
 
 
 class CannotTranslateError(ValueError):
     """A sentence on what has no equal in our words, and what to write."""
 
 
-def is_ray_word(value: object) -> bool:
+def is_ray_domain(value: object) -> bool:
     """Whether a value is one of Ray's search objects, or its `grid_search`."""
     if isinstance(value, Mapping):
         return value.keys() == {"grid_search"}
     return any(kind.__module__ == MODULE and kind.__name__ == "Domain" for kind in type(value).__mro__)
 
 
-def holds_ray_words(value: object) -> bool:
+def contains_ray_domain(value: object) -> bool:
     """Whether there is one of them somewhere in a tree."""
-    if is_ray_word(value):
+    if is_ray_domain(value):
         return True
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return any(map(holds_ray_words, inner))
+    return any(map(contains_ray_domain, inner))
 
 
-def ray_domain(value: Any) -> tuple[Words, bool]:
+def ray_domain(value: Any) -> tuple[DomainTree, bool]:
     """(our words, whether it is a grid) for one of Ray's search objects.
 
     Raises:
@@ -63,11 +63,11 @@ def ray_domain(value: Any) -> tuple[Words, bool]:
     raise CannotTranslateError(f"Ray's {value!r:.80} has no equal here. Write values, or min and max.")
 
 
-def _log(curve: str) -> Words:
+def _log(curve: str) -> DomainTree:
     return {"log": True} if curve == "LogUniform" else {}
 
 
-def _integers(value: Any, curve: str, q: int | None) -> Words:
+def _integers(value: Any, curve: str, q: int | None) -> DomainTree:
     """Ray leaves the upper bound out, and takes it in where it rounds to a `q` other than 1."""
     if q is None or q == 1:
         return {"min": int(value.lower), "max": int(value.upper) - 1, **_log(curve)}
@@ -77,9 +77,9 @@ def _integers(value: Any, curve: str, q: int | None) -> Words:
     return {"min": low * q, "max": high * q, **({"step": q} if high > low else {})}
 
 
-def _values(categories: Any) -> Words:
+def _values(categories: Any) -> DomainTree:
     values = list(categories)
-    if any(map(holds_ray_words, values)):
+    if any(map(contains_ray_domain, values)):
         raise CannotTranslateError(
             "a choice between spaces is written by conditions here: a parameter with the names as values, and"
             ' {..., "when": {name: value}} on what belongs to one of them.'

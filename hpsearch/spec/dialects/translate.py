@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.errors import Problem
-from hpsearch.plain import Where
+from hpsearch.plain import KeyPath
 from hpsearch.spec.dialects.draft import Convert, Draft, whole
 from hpsearch.spec.dialects.parameters import translate_parameters
 from hpsearch.spec.dialects.wandb import NOTES, is_wandb_sweep, translate_wandb
@@ -34,7 +34,7 @@ def _as_text_of(table: Mapping[str, str]) -> Convert:
     return lambda value: table.get(value, value) if isinstance(value, str) else value
 
 
-RENAMED: tuple[tuple[Where, Where, Convert], ...] = (
+RENAMED: tuple[tuple[KeyPath, KeyPath, Convert], ...] = (
     (("program",), ("trainable",), lambda value: value),
     (("run_cap",), ("limits", "trials"), whole),
     (("num_samples",), ("limits", "trials"), whole),
@@ -62,12 +62,12 @@ class Translation:
 
     tree: dict[str, Any]
     """As `Sweep.from_dict` checks it."""
-    moved: Mapping[Where, Where]
+    moved: Mapping[KeyPath, KeyPath]
     """Keys that lead to something in `tree`, to those under which it was written; what stayed is left out."""
     problems: tuple[Problem, ...]
     """What can't be said in our words; places as they were written."""
 
-    def written(self, where: Where) -> Where:
+    def written(self, where: KeyPath) -> KeyPath:
         """The keys under which the user wrote what stands at `where` in `tree`."""
         for length in range(len(where), 0, -1):
             if where[:length] in self.moved:
@@ -94,7 +94,7 @@ def translate(tree: Mapping[str, Any]) -> Translation:
     return Translation(tree=draft.tree, moved=draft.moved, problems=tuple(draft.problems))
 
 
-def same_thing(where: Where) -> list[Where]:
+def other_spellings(where: KeyPath) -> list[KeyPath]:
     """All spellings of a key, `where` itself left out: what an override of it replaces."""
     ours = next((new for old, new, _ in RENAMED if old == where), where)
     spellings = [ours, *(old for old, new, _ in RENAMED if new == ours)]
@@ -114,7 +114,7 @@ def _translate_scheduler(draft: Draft) -> None:
     if "scheduler" not in draft.tree or "early_terminate" in draft.tree:
         return
     if isinstance(scheduler, dict) and "engine" in scheduler:
-        draft.wrong(("scheduler", "engine"), "an optimizer of your own can't be used. Write method: optuna.")
+        draft.add_problem(("scheduler", "engine"), "an optimizer of your own can't be used. Write method: optuna.")
         scheduler = None
     draft.moved[("early_terminate",)] = ("scheduler",)
     draft.moved[("early_terminate", "type")] = ("scheduler",)
@@ -150,6 +150,6 @@ def _translate_parameters(draft: Draft, *, is_wandb: bool) -> None:
             draft.tree.setdefault("method", found.method)
 
 
-def needs_map(value: object) -> str:
+def not_a_map(value: object) -> str:
     """What to say of a spec that is no map."""
     return f"expected a map with metric and parameters, got {shown(value)}."

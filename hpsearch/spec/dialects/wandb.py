@@ -11,7 +11,7 @@ from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.command import script_and_arguments
 from hpsearch.spec.dialects.draft import Draft, whole
 from hpsearch.spec.dialects.launcher import Launch
-from hpsearch.spec.dialects.parameters import has_foreign_words
+from hpsearch.spec.dialects.parameters import has_wandb_syntax
 from hpsearch.trainable.arguments import DEFAULT
 
 NOTES = ("project", "entity", "description", "controller", "apiVersion", "kind", "imports")
@@ -29,7 +29,7 @@ def is_wandb_sweep(tree: Mapping[str, Any]) -> bool:
     """Whether a spec has a word that only W&B's sweep files have; there, a goal that isn't given is to minimise."""
     rule = tree.get("early_terminate")
     has_bands = isinstance(rule, Mapping) and not {"s", "strict"}.isdisjoint(rule)
-    return not WANDB_KEYS.isdisjoint(tree) or has_bands or has_foreign_words(tree.get("parameters"))
+    return not WANDB_KEYS.isdisjoint(tree) or has_bands or has_wandb_syntax(tree.get("parameters"))
 
 
 def translate_wandb(draft: Draft) -> None:
@@ -63,11 +63,11 @@ def _metric(draft: Draft) -> None:
         return
     metric.setdefault("goal", "minimize")
     if "target" in metric:
-        draft.wrong(("metric", "target"), "a sweep ends by its limits, not at a value. Remove it.")
+        draft.add_problem(("metric", "target"), "a sweep ends by its limits, not at a value. Remove it.")
     if metric.get("impute", "worst") != "worst":
-        draft.wrong(("metric", "impute"), "a trial that failed always counts as the worst. Write worst.")
+        draft.add_problem(("metric", "impute"), "a trial that failed always counts as the worst. Write worst.")
     if metric.get("impute_while_running", "false") not in ("false", False):
-        draft.wrong(("metric", "impute_while_running"), "running trials have no value. Write false.")
+        draft.add_problem(("metric", "impute_while_running"), "running trials have no value. Write false.")
     for key in ("target", "impute", "impute_while_running"):
         metric.pop(key, None)
 
@@ -93,7 +93,7 @@ def _rule(draft: Draft) -> None:
         if isinstance(rule["eta"], float):
             upwards = max(2, math.ceil(rule["eta"])) if math.isfinite(rule["eta"]) else 3
             message = f"rungs lie a whole number of times apart, got {rule['eta']}. Write eta: {upwards}."
-            draft.wrong(("early_terminate", "eta"), message)
+            draft.add_problem(("early_terminate", "eta"), message)
             rule["eta"] = upwards
     last, num_bands, eta = rule.get("max_iter"), whole(rule.pop("s", None)), rule.get("eta", 3)
     if "min_iter" not in rule and all(isinstance(each, int) and each > 0 for each in (last, num_bands, eta)):
@@ -108,7 +108,7 @@ def _command(draft: Draft) -> None:
     program = draft.tree.get("trainable")
     found = script_and_arguments(draft.tree.pop("command"), program=program)
     if isinstance(found, str):
-        draft.wrong(("command",), found)
+        draft.add_problem(("command",), found)
         return
     if found.script is not None and found.script != program:
         draft.tree["trainable"] = found.script
@@ -132,15 +132,15 @@ def _launch(draft: Draft, launch: Launch) -> None:
             draft.moved[("resources", key)] = ("command",)
         elif resources[key] != value:
             means = f"{launch.name} means resources.{key}: {value}, and resources.{key} is {resources[key]}"
-            draft.wrong(("command",), f"{means}. Keep one of them.")
+            draft.add_problem(("command",), f"{means}. Keep one of them.")
 
 
 def _leave_out(draft: Draft) -> None:
     """What can't be carried over."""
     for key, message in WANDB_ONLY.items():
         if key in draft.tree:
-            draft.wrong((key,), f"{message}.")
+            draft.add_problem((key,), f"{message}.")
             del draft.tree[key]
     if draft.tree.get("method") == "custom":
-        draft.wrong(("method",), "an optimizer of your own can't be used. Write for example optuna.")
+        draft.add_problem(("method",), "an optimizer of your own can't be used. Write for example optuna.")
         draft.tree["method"] = "random"

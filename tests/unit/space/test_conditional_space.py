@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from hpsearch.cli import app
 from hpsearch.errors import Problem, SpecError
-from hpsearch.space.conditions import CycleError, in_order
+from hpsearch.space.conditions import CycleError, sorted_by_dependency
 from hpsearch.space.lattice import Lattice
 from hpsearch.space.parser import parse_space
 from hpsearch.space.space import Space
@@ -292,11 +292,11 @@ def test_conditions_that_make_too_many_cases_are_refused() -> None:
 
 
 def test_an_order_puts_what_is_needed_first_and_shows_a_circle() -> None:
-    assert in_order("abc", {"a": ["c"], "c": ["b"]}) == ("b", "c", "a")
+    assert sorted_by_dependency("abc", {"a": ["c"], "c": ["b"]}) == ("b", "c", "a")
     with pytest.raises(CycleError, match="b -> c -> b"):
-        in_order("abc", {"a": ["b"], "b": ["c"], "c": ["b"]})
+        sorted_by_dependency("abc", {"a": ["b"], "b": ["c"], "c": ["b"]})
     chain = {str(i): [str(i + 1)] for i in range(5000)}
-    assert in_order(map(str, range(5001)), chain)[0] == "5000"
+    assert sorted_by_dependency(map(str, range(5001)), chain)[0] == "5000"
 
 
 def test_an_empty_lattice_has_one_point() -> None:

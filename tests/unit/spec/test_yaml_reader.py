@@ -9,11 +9,11 @@ import pytest
 
 from hpsearch.errors import Problem
 from hpsearch.spec.file import MAX_BYTES
-from hpsearch.spec.yaml_reader import Located, Place, read_yaml
+from hpsearch.spec.yaml_reader import LocatedValue, Location, read_yaml
 from tests.support.calls import calls_of
 
 
-def read(text: str) -> tuple[Located | None, list[str]]:
+def read(text: str) -> tuple[LocatedValue | None, list[str]]:
     problems: list[Problem] = []
     found = read_yaml(text, file="f", problems=problems)
     return found, [str(problem) for problem in problems]
@@ -112,7 +112,7 @@ def test_a_place_is_the_line_of_the_key_or_of_the_nearest_one_around_it(
 ) -> None:
     found, _ = read(TEXT)
     assert found is not None
-    assert found.place_of(where) == Place(file="f", line=line)
+    assert found.location_of(where) == Location(file="f", line=line)
 
 
 @pytest.mark.parametrize(

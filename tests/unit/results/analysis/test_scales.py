@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpsearch.results.analysis.scales import scale_of
-from hpsearch.space.distributions import Even, Normal, Shaped
+from hpsearch.space.distributions import Normal, Shaped, Uniform
 from hpsearch.space.domains import Choice, Constant, Integer, Real
 
 
@@ -35,9 +35,9 @@ def test_few_whole_numbers_are_a_list_and_many_a_range():
 
 
 def test_a_normal_distribution_spans_what_was_drawn_and_has_no_edges():
-    scale = scale_of("x", Shaped(curve=Normal(mu=0, sigma=1)), [-1.5, 2.0])
+    scale = scale_of("x", Shaped(distribution=Normal(mu=0, sigma=1)), [-1.5, 2.0])
     assert (scale.low, scale.high, scale.has_edges) == (-1.5, 2.0, False)
-    assert scale_of("x", Shaped(curve=Even(min=1, max=9), q=2), [3]).has_edges
+    assert scale_of("x", Shaped(distribution=Uniform(min=1, max=9), q=2), [3]).has_edges
 
 
 @pytest.mark.parametrize("domain", [None, Constant(value=3), Real(min=2.0, max=2.0), Real(min=2.0, max=2.0, log=True)])

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.errors import SpecError
-from hpsearch.spec.dialects.translate import same_thing, translate
+from hpsearch.spec.dialects.translate import other_spellings, translate
 from hpsearch.spec.parts import Metric
 from hpsearch.spec.sweep import Sweep
 from hpsearch.spec.yaml_writer import dump_yaml
@@ -333,6 +333,6 @@ def test_nonsense_is_told_and_never_raises(hostile: dict[str, Any]) -> None:
 
 
 def test_a_key_replaces_all_its_spellings() -> None:
-    assert ("run_cap",) in same_thing(("limits", "trials"))
-    assert ("limits", "trials") in same_thing(("num_samples",))
-    assert same_thing(("seed",)) == []
+    assert ("run_cap",) in other_spellings(("limits", "trials"))
+    assert ("limits", "trials") in other_spellings(("num_samples",))
+    assert other_spellings(("seed",)) == []
