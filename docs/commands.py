@@ -1,0 +1,67 @@
+"""Writes docs/commands.md, the verbs and their options, from the command line itself: `python docs/commands.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from hpsearch.cli import app
+
+PAGE = Path(__file__).parent / "commands.md"
+HEAD = """# Command line
+
+`hpsearch VERB`, or `python -m hpsearch VERB`; `hpsearch VERB --help` prints what this page says of a verb.
+
+| exit code | meaning |
+|---|---|
+| 0 | at least one trial succeeded; for other verbs: all went well |
+| 1 | no trial succeeded, or the sweep gave up; `doctor` found a problem |
+| 2 | a mistake in the spec or on the command line, no such sweep, no such Ray |
+| 5 | the ledger or its disk can't be used |
+| 6 | another process runs this sweep |
+| 130, 143 | ended by Ctrl-C, by SIGTERM; continues with `resume` |
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    group: Any = typer.main.get_command(app)
+    return "\n".join([HEAD, *(_verb(name, command) for name, command in group.commands.items())])
+
+
+def _verb(name: str, command: Any) -> str:
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    options = [each for each in command.params if each.param_type_name == "option"]
+    usage = " ".join(["hpsearch", name, *(_argument(each) for each in arguments), *(["[OPTIONS]"] if options else [])])
+    lines = [f"## {name}", "", f"`{usage}`", "", _paragraphs(command.help), ""]
+    if arguments + options:
+        rows = [f"| `{_names(each)}` | {_cell(each.help)} |" for each in arguments + options if not each.hidden]
+        lines += ["| argument, option | meaning |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _argument(each: Any) -> str:
+    name = (each.metavar or each.name).upper()
+    name = f"{name}..." if each.nargs == -1 else name
+    return name if each.required else f"[{name}]"
+
+
+def _names(each: Any) -> str:
+    if each.param_type_name == "argument":
+        return (each.metavar or each.name).upper()
+    value = "" if each.is_flag else f" {each.metavar or each.name.upper()}"
+    return f"{', '.join([*each.opts, *each.secondary_opts])}{value}"
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").replace("|", "\\|").split())
+
+
+def _paragraphs(text: str | None) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
