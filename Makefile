@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint check bench bench-priors bench-search faults examples screenshots format clean
+.PHONY: sweep test lint check docs bench bench-priors bench-search faults examples screenshots format clean
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m hpsearch sweep spaces/resnet.yaml $(SWEEP_ARGS)
@@ -18,6 +18,10 @@ lint: $(VENV)/installed
 
 check: lint
 	$(BIN)/python -m pytest -m "not ray and not ddp and not slow"
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --quiet
+	@echo "open build/docs/index.html"
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.trial_processes
