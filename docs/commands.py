@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def _cell(text: str | None) -> str:
 
 
 def _paragraphs(text: str | None) -> str:
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
+    paragraphs = (" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
+    return "\n\n".join(textwrap.fill(each, 116, break_on_hyphens=False) for each in paragraphs)
 
 
 if __name__ == "__main__":
