@@ -69,3 +69,12 @@ def test_the_files_that_the_page_of_twenty_sentences_names_exist():
     files = [row.split(" | ")[-1].strip("`") for row in rows if "hpsearch/" in row]
     assert len(files) == 20
     assert all((DOCS.parent / file).is_file() for file in files)
+
+
+def test_every_file_that_the_guide_names_exists():
+    package, root = DOCS.parent / "hpsearch", DOCS.parent
+    pages = [*DOCS.glob("*.md"), *(DOCS / "decisions").glob("*.md")]
+    for page in pages:
+        for name in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text()):
+            known = (package / name).is_file() or (root / name).is_file() or name.startswith(("path/", "pkg/"))
+            assert known, f"{page.name}: {name}"
