@@ -1,7 +1,7 @@
 """A hook of MkDocs: pages of the site that are not in `docs/`, and links to them.
 
-`CHANGELOG.md` and the tables of the search benchmark lie where a reader of the repository looks for them. They are pages
-of the site too, so links that lead out of `docs/` are rewritten to them.
+`CHANGELOG.md` and the tables of the search benchmark lie where a reader of the repository looks for them. They are
+pages of the site too, so links that lead out of `docs/` are rewritten to them.
 """
 
 from __future__ import annotations
