@@ -1,28 +1,37 @@
-"""Where the files of a trial lie in the folder of its sweep."""
+"""Where every file and folder of a home folder is, and how a file is replaced in one step.
+
+HOME/                             `--home`, else HPSEARCH_HOME, else ./sweeps
+  ledger.db                       all sweeps, trials and reports (SQLite)
+  .monitoring/NAME.json           for Prometheus: the address of a running sweep's metrics
+  NAME/                           a sweep's folder
+    lock                          held by the process that runs the sweep
+    journal.jsonl                 every change of the ledger, as text; a damaged ledger is rebuilt from it
+    runs.jsonl                    versions, commit and machine of each run
+    sweep.yaml                    the resolved spec
+    prior.json                    outcomes of other sweeps that the search began with
+    live.json                     what the running driver shows in `watch`
+    driver.log                    output of the driver, Ray and other libraries
+    code/HASH/                    the user's code as the trials import it
+    trials/0007/                  a trial's folder
+      log.txt                     what the trial prints, and what hpsearch says about it
+      processes.json              the processes that train it now
+      checkpoint/                 its checkpoints
+    trials.csv, trials.parquet, history.parquet, report.html, study.db
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-
-def trial_dir(sweep_dir: Path, number: int) -> Path:
-    """The folder of a trial; its ranks make it."""
-    return sweep_dir / "trials" / f"{number:04d}"
-
-
-def log_path(sweep_dir: Path, number: int) -> Path:
-    """What a trial prints, and what hpsearch says about it."""
-    return trial_dir(sweep_dir, number) / "log.txt"
-
-
-def checkpoint_dir(sweep_dir: Path, number: int) -> Path:
-    """Where the ranks of a trial write its checkpoints."""
-    return trial_dir(sweep_dir, number) / "checkpoint"
-
-
 DEFAULT_HOME = Path("sweeps")
+LEDGER_NAME = "ledger.db"
+JOURNAL_NAME = "journal.jsonl"
 
 
 def home_dir(home: str | Path | None) -> Path:
@@ -31,5 +40,154 @@ def home_dir(home: str | Path | None) -> Path:
 
 
 def home_option(home: Path) -> str:
-    """What a command that we print needs to find this folder, with a blank before it; nothing where it would anyway."""
+    """The option ` --home FOLDER` for a command that we print; empty where the command finds the folder without it.
+
+    Returns:
+        Text to append to a command: it begins with a blank, and the folder is quoted for a shell.
+    """
     return "" if home == DEFAULT_HOME == home_dir(None) else f" --home {shlex.quote(str(home))}"
+
+
+def ledger_path(home: Path) -> Path:
+    """The SQLite file of all sweeps."""
+    return home / LEDGER_NAME
+
+
+def ledger_lock_path(home: Path) -> Path:
+    """Locked while a process makes the ledger's file."""
+    return home / f".{LEDGER_NAME}.lock"
+
+
+def targets_path(home: Path, name: str) -> Path:
+    """Where Prometheus (`file_sd_configs`) finds the address of a running sweep's metrics."""
+    return home / ".monitoring" / f"{name}.json"
+
+
+def lock_path(sweep_dir: Path) -> Path:
+    """The lock of the process that runs the sweep; see `ledger/lock.py`."""
+    return sweep_dir / "lock"
+
+
+def journal_path(sweep_dir: Path) -> Path:
+    """The ledger's changes of one sweep, as text; see `ledger/journal.py`."""
+    return sweep_dir / JOURNAL_NAME
+
+
+def provenance_path(sweep_dir: Path) -> Path:
+    """One line for each run of the sweep; see `ledger/provenance.py`."""
+    return sweep_dir / "runs.jsonl"
+
+
+def resolved_spec_path(sweep_dir: Path) -> Path:
+    """The spec with all defaults and options, as YAML."""
+    return sweep_dir / "sweep.yaml"
+
+
+def prior_path(sweep_dir: Path) -> Path:
+    """The outcomes of other sweeps that the search began with; see `priors/kept.py`."""
+    return sweep_dir / "prior.json"
+
+
+def status_path(sweep_dir: Path) -> Path:
+    """What the running driver reports to `watch`; see `live/status_file.py`."""
+    return sweep_dir / "live.json"
+
+
+def driver_log_path(sweep_dir: Path) -> Path:
+    """Output of the driver's process that is not ours: Ray, warnings, other libraries."""
+    return sweep_dir / "driver.log"
+
+
+def snapshots_dir(sweep_dir: Path) -> Path:
+    """Holds a folder for each version of the user's code that trials imported; see `trainable/code_snapshot.py`."""
+    return sweep_dir / "code"
+
+
+def trials_csv_path(sweep_dir: Path) -> Path:
+    """The table of trials for a spreadsheet."""
+    return sweep_dir / "trials.csv"
+
+
+def trials_parquet_path(sweep_dir: Path) -> Path:
+    """The table of trials with the types of its columns."""
+    return sweep_dir / "trials.parquet"
+
+
+def history_path(sweep_dir: Path) -> Path:
+    """The table of reports: one row for each trial and epoch."""
+    return sweep_dir / "history.parquet"
+
+
+def report_path(sweep_dir: Path) -> Path:
+    """The sweep as a page for a browser."""
+    return sweep_dir / "report.html"
+
+
+def study_path(sweep_dir: Path) -> Path:
+    """The sweep as an Optuna study, where it is exported without naming a file."""
+    return sweep_dir / "study.db"
+
+
+def trials_dir(sweep_dir: Path) -> Path:
+    """Holds a folder for each trial."""
+    return sweep_dir / "trials"
+
+
+def trial_dir(sweep_dir: Path, number: int) -> Path:
+    """The folder of a trial; the processes that train it make it."""
+    return trials_dir(sweep_dir) / f"{number:04d}"
+
+
+def log_path(sweep_dir: Path, number: int) -> Path:
+    """What a trial prints, and what hpsearch says about it."""
+    return trial_dir(sweep_dir, number) / "log.txt"
+
+
+def processes_path(sweep_dir: Path, number: int) -> Path:
+    """The processes that train a trial now; see `slots/process_file.py`."""
+    return trial_dir(sweep_dir, number) / "processes.json"
+
+
+def checkpoint_dir(sweep_dir: Path, number: int) -> Path:
+    """Where the ranks of a trial write its checkpoints."""
+    return trial_dir(sweep_dir, number) / "checkpoint"
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Write a file so that readers find the old one or the whole new one at every instant, also after a crash.
+
+    The block writes to another path, in a new folder beside `path` that only this user can enter, so that no link of
+    anyone can be in its way. When the block ends well the new file takes the name `path`; a link of that name is
+    replaced, not followed. After an error `path` is as it was.
+
+    Args:
+        path: Where the file shall be; its folder exists.
+        durable: Force the file to the disk before it takes its name: for what a power cut must not empty.
+
+    Yields:
+        The path to write to. Its suffix is that of `path`, by which some libraries choose a format.
+
+    Raises:
+        OSError: The file can't be written; the disk is full, say.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
+    try:
+        beside = folder / f"new{path.suffix}"
+        yield beside
+        if durable:
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Put a file in place in one step; see `replacing`. Text is written as UTF-8.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    with replacing(path, durable=durable) as beside:
+        beside.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
+from hpsearch.paths import report_path
 from hpsearch.results.current import current_trials
 from hpsearch.results.rows import checkpoint_of
 from hpsearch.results.summaries import headline
@@ -194,7 +195,7 @@ class Results:
         from hpsearch.results.report.write import write_report
 
         found = read_findings(self.home, self.name)
-        written = self.home / found.sweep.folder / "report.html" if path is None else Path(path)
+        written = report_path(self.home / found.sweep.folder) if path is None else Path(path)
         write_report(found, written, is_static=static)
         return written
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import Problem, SpecError, TrialStopped
+from hpsearch.paths import trial_dir
 from hpsearch.space.domains import Computed
 from hpsearch.space.references import name_hint
 from hpsearch.space.space import Point, Space, to_config
@@ -179,9 +180,9 @@ def _ray_session(function: Callable[..., Any], context: TrialContext) -> Abstrac
 
     if inspect.isgeneratorfunction(function) or not uses_ray_tune(function):
         return nullcontext()
-    folder = Path(tempfile.mkdtemp(prefix="hpsearch-"), "trials", "0000")
-    folder.mkdir(parents=True)
-    return RayTuneSession(context, folder, known_epochs=0).active()
+    sweep_dir = Path(tempfile.mkdtemp(prefix="hpsearch-"))
+    trial_dir(sweep_dir, context.number or 0).mkdir(parents=True)
+    return RayTuneSession(context, sweep_dir, known_epochs=0).active()
 
 
 def _first_point(sweep: Sweep) -> Point:

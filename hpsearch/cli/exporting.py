@@ -14,6 +14,7 @@ import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import open_ledger, print_json
+from hpsearch.paths import report_path, study_path
 from hpsearch.text import counted
 
 
@@ -79,7 +80,7 @@ def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, h
     with open_ledger(home) as ledger:
         sweep = ledger.sweep(name)
         trials, reports = ledger.trials(sweep), ledger.reports(sweep)
-        path = output or ledger.home / sweep.folder / "study.db"
+        path = output or study_path(ledger.home / sweep.folder)
     if path == Path("-"):
         _copy_to_console(lambda beside: write_study(sweep, trials, reports, beside))
         return
@@ -135,7 +136,7 @@ def report(
     if output == Path("-"):
         sys.stdout.buffer.write(report_html(found, is_static=static).encode("utf-8", "replace"))
         return
-    path = output or found.home / found.sweep.folder / "report.html"
+    path = output or report_path(found.home / found.sweep.folder)
     write_report(found, path, is_static=static)
     if as_json:
         print_json({"path": str(path), "trials": len(found.trials), "bytes": path.stat().st_size})

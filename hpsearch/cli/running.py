@@ -11,6 +11,7 @@ import typer
 
 from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_lines, print_rows
+from hpsearch.paths import report_path
 
 if TYPE_CHECKING:
     from hpsearch.driver.driver import Run
@@ -143,7 +144,7 @@ def _print_end(home: Path, name: str) -> None:
     if len(rows) > END_ROWS:
         print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
     print_lines([*failure_lines(record, trials, home=home), *remark_lines(record, trials), note])
-    if (report := home / record.folder / "report.html").is_file():
+    if (report := report_path(home / record.folder)).is_file():
         print_lines([f"Report: {report}"])
     if record.state == "interrupted":
         print(f"Go on with it:   python -m hpsearch resume {name}{at}")

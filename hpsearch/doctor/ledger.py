@@ -8,16 +8,16 @@ from pathlib import Path
 from hpsearch.doctor.finding import Finding, count_text, ok, problem, warning
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.lock import was_killed
-from hpsearch.ledger.sqlite import FILE_NAME, page_damage
+from hpsearch.ledger.sqlite import page_damage
 from hpsearch.ledger.store import Ledger
-from hpsearch.paths import home_option
+from hpsearch.paths import home_option, ledger_path
 
 REBUILD = "Make it anew from the journals: hpsearch resume --rebuild"
 
 
 def look_at_ledger(home: Path) -> Iterator[Finding]:
     """One line for the ledger, one for each sweep that was killed."""
-    path = home / FILE_NAME
+    path = ledger_path(home)
     if not path.exists():
         yield ok("ledger", f"{path}: none yet, the first sweep makes it")
         return

@@ -10,12 +10,13 @@ from hpsearch.errors import SweepExists
 from hpsearch.ledger.fingerprint import Code, changed_files
 from hpsearch.ledger.records import OVER_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
+from hpsearch.paths import trials_dir
 from hpsearch.spec.sweep import Sweep
 
 
 def check_folder_is_free(folder: Path) -> None:
     """A new sweep must not find checkpoints of another one in its folder."""
-    if any((folder / "trials").glob("*")):
+    if any(trials_dir(folder).glob("*")):
         raise SweepExists(
             f"{folder} holds the files of a sweep that the ledger does not know. Make the ledger anew from"
             " it by `python -m hpsearch resume --rebuild`, move it, or choose another --name."

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hpsearch.cluster.connect import Cluster
 from hpsearch.ledger.lock import is_held
-
-TARGETS_DIR = ".monitoring"
-"""Folder below the ledger's, for Prometheus' `file_sd_configs`: one file for each running sweep."""
+from hpsearch.paths import replace_file, targets_path, trials_dir
 
 LOGS_PREFIX = "sweep-"
 """Before the sweep's name among Ray's own logs, some of which are folders too."""
@@ -27,11 +24,11 @@ def advertise(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
         name: The sweep's name.
         folder: Its files.
     """
-    targets = folder.parent / TARGETS_DIR / f"{name}.json"
+    targets = targets_path(folder.parent, name)
     with suppress(OSError):
         if cluster.owned and cluster.logs_dir is not None:
             link = cluster.logs_dir / f"{LOGS_PREFIX}{name}"
-            link.symlink_to((folder / "trials").resolve(), target_is_directory=True)
+            link.symlink_to(trials_dir(folder).resolve(), target_is_directory=True)
     with suppress(OSError):
         if cluster.metrics_address is not None and not targets.parent.is_symlink():
             _write_targets(targets, cluster.metrics_address)
@@ -46,11 +43,7 @@ def advertise(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
 def _write_targets(path: Path, address: str) -> None:
     """In one step, since Prometheus reads it whenever it changes."""
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.unlink(missing_ok=True)
-    with beside.open("x") as file:
-        json.dump([{"targets": [address], "labels": {}}], file)
-    beside.replace(path)
+    replace_file(path, json.dumps([{"targets": [address], "labels": {}}]))
 
 
 def _remove_stale(own: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,9 +22,10 @@ from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import append_provenance, take_provenance
 from hpsearch.ledger.rebuild import check_agrees
 from hpsearch.ledger.records import CODE_DIGITS, SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
-from hpsearch.ledger.sqlite import FILE_NAME, check_whole, storage_errors
+from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
+from hpsearch.paths import LEDGER_NAME, driver_log_path, replace_file, resolved_spec_path, snapshots_dir, trials_dir
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
@@ -81,7 +81,7 @@ class Run:
         """
         name = self.sweep.name
         assert name is not None
-        if name.startswith(FILE_NAME):
+        if name.startswith(LEDGER_NAME):
             raise SpecError([Problem(where=("name",), message=f"'{name}' is the ledger's own file. Choose another.")])
         folder = self.home / name
         trainable = self.find_trainable()
@@ -218,9 +218,7 @@ class _Held:
         spec = self.run.sweep.to_dict()
         self.ledger.reopen_sweep(engine.record, spec, spec_dir=self.run.spec_dir, code=self.code)
         with storage_errors(self.folder):
-            beside = self.folder / f".sweep.yaml.{os.getpid()}"
-            beside.write_text(dump_yaml(spec), encoding="utf-8")
-            beside.replace(self.folder / "sweep.yaml")  # a link in its place is replaced, not followed
+            replace_file(resolved_spec_path(self.folder), dump_yaml(spec))
             append_provenance(self.folder, take_provenance(self.run.spec_dir))
 
     def _train(self, engine: Engine, prior: Prior | None, num_known: int) -> int | None:
@@ -232,9 +230,9 @@ class _Held:
         note = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
         needs_ray = self._ray_call()
         with storage_errors(self.folder):
-            (self.folder / "trials").mkdir(exist_ok=True)
+            trials_dir(self.folder).mkdir(exist_ok=True)
         code_dir = self._take_snapshot()
-        with quiet(self.folder / "driver.log") as stream:
+        with quiet(driver_log_path(self.folder)) as stream:
             session = Session(
                 engine,
                 folder=self.folder,
@@ -273,8 +271,8 @@ class _Held:
         """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
         if self.known is None and not any(trial.ran_in_slot and trial.epochs for trial in engine.trials.values()):
             self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
-            for made in ("trials", "code"):
-                shutil.rmtree(self.folder / made, ignore_errors=True)
+            for made in (trials_dir(self.folder), snapshots_dir(self.folder)):
+                shutil.rmtree(made, ignore_errors=True)
             return
         is_signal = isinstance(error, KeyboardInterrupt)
         with suppress(LedgerError):  # where the error was one, its end can't be written either

@@ -31,7 +31,7 @@ from hpsearch.live.notebook import NotebookTable
 from hpsearch.live.progress import DriverStatus, SweepProgress
 from hpsearch.live.status_file import StatusFile
 from hpsearch.live.terminal import Picture, SafeConsole, Screen, Ticker
-from hpsearch.paths import trial_dir
+from hpsearch.paths import driver_log_path, processes_path
 from hpsearch.slots.process_file import TrialProcesses, attempt_processes
 from hpsearch.slots.process_tree import kill_ranks
 from hpsearch.slots.rank_environment import without_rank_variables
@@ -95,7 +95,7 @@ class Session:
         room = DiskGuard(
             folder, say=self._say, give_up=lambda: engine.reason is not None, idle_reasons=engine.idle_reasons
         )
-        engine.keep_room(room, folder / "trials")
+        engine.keep_room(room, folder)
 
     def run(self) -> int | None:
         """Start Ray, run every assignment, close the books. A Ray of ours that dies is started again.
@@ -109,7 +109,7 @@ class Session:
             Interrupted: A signal came before the first trial began.
         """
         with Signals(self._on_signal) as signals, ray_settings():
-            files = f"files in {self._folder}, log {self._folder / 'driver.log'}"
+            files = f"files in {self._folder}, log {driver_log_path(self._folder)}"
             self._say(f"{self._sweep.name}: {files}. Ray takes some seconds to come up.")
             while self._run_on_ray(signals):
                 signals.arm()
@@ -222,7 +222,7 @@ class Session:
         return self._roster(trial) is not None
 
     def _roster(self, trial: Trial) -> TrialProcesses | None:
-        return attempt_processes(trial_dir(self._folder, trial.number), attempt=trial.attempts)
+        return attempt_processes(processes_path(self._folder, trial.number), attempt=trial.attempts)
 
     def _outlook(self) -> DriverStatus:
         limit = self._sweep.limits.time_s
@@ -275,7 +275,7 @@ class Session:
             leak_warnings=self._sweep.leak_warnings,
             loaders=self._sweep.resources.num_loaders,
             data=self._sweep.data,
-            trials_dir=str((self._folder / "trials").resolve()),
+            sweep_dir=str(self._folder.resolve()),
             sys_path=tuple(sys_path),
             working_dir=working_dir,
             ships_code=cluster.ships_code,

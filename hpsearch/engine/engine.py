@@ -30,6 +30,7 @@ from hpsearch.errors import SpecError
 from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
+from hpsearch.paths import trial_dir
 from hpsearch.search.searcher import Searcher
 from hpsearch.slots.protocol import Assignment, Event, Failed, Verdict
 from hpsearch.space.space import to_config
@@ -90,7 +91,7 @@ class Engine:
         self._started_at = clock()
         self._running: set[int] = set()
         self._room: DiskGuard | None = None
-        self._trials_dir = Path()
+        self._folder = Path()
         self._policy = FailurePolicy(sweep.limits)
         self._rule = FallbackRule(rule, fallback=lambda: make_stopping_rule(sweep, is_random=searcher.is_random))
         self._queue = TrialQueue(
@@ -205,7 +206,7 @@ class Engine:
         if number not in self._running:
             return Verdict.END  # it was given up while this event was on its way
         if isinstance(event, Failed) and event.cause == "disk_full" and self._room is not None:
-            self._room.ran_out(self._trials_dir / f"{number:04d}")
+            self._room.ran_out(trial_dir(self._folder, number))
         return self._outcomes.handle(trial, event)
 
     def tick(self) -> None:
@@ -220,9 +221,9 @@ class Engine:
         for number in sorted(self._running):
             self._outcomes.requeue(self.trials[number], evidence)
 
-    def keep_room(self, room: DiskGuard, trials_dir: Path) -> None:
+    def keep_room(self, room: DiskGuard, sweep_dir: Path) -> None:
         """Begin no trial and commit nothing while the disk is full."""
-        self._room, self._trials_dir = room, trials_dir
+        self._room, self._folder = room, sweep_dir
         self._ledger.wait_before_commits(room.wait_to_commit)
 
     def stop(self, state: SweepState, reason: str) -> None:

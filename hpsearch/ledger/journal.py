@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-FILE_NAME = "journal.jsonl"
+from hpsearch.paths import journal_path
+
 SYNC_S = 1.0
 """What was written is on the disk so much later, if `tick` is called often; each time costs a few milliseconds."""
 Entry = list[Any]
@@ -89,7 +90,7 @@ class Journal:
     def forget(self, folder: str) -> None:
         """A sweep is taken out of the ledger, and its journal goes."""
         self._close(folder)
-        (self._home / folder / FILE_NAME).unlink(missing_ok=True)
+        journal_path(self._home / folder).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Force what is left to the disk, as far as it goes, and let go of the files."""
@@ -102,7 +103,7 @@ class Journal:
         line = b"%s %s\n" % (checksum(transaction).encode(), json.dumps(transaction).encode())
         if os.write(self._open(folder), line) < len(line):  # a torn line is told from others by its checksum
             self._close(folder)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._home / folder / FILE_NAME))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal_path(self._home / folder)))
 
         if not self._unforced:
             self._unforced_since = self._clock()
@@ -116,7 +117,7 @@ class Journal:
 
     def _open(self, folder: str) -> int:
         if folder not in self._files:
-            path = self._home / folder / FILE_NAME
+            path = journal_path(self._home / folder)
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._files[folder] = file = os.open(path, flags, 0o644)
@@ -141,7 +142,7 @@ def read_journal(folder: Path) -> tuple[list[Transaction], int]:
     texts: list[bytes] = []
     damaged = 0
     try:
-        content = (folder / FILE_NAME).read_bytes()
+        content = journal_path(folder).read_bytes()
     except FileNotFoundError:
         return [], 0
     for line in content.split(b"\n"):

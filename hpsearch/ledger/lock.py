@@ -20,6 +20,7 @@ from typing import IO
 
 from hpsearch.errors import LedgerError, SweepInUse
 from hpsearch.ledger.records import SweepRecord
+from hpsearch.paths import lock_path
 
 TRIES, TRY_S = 6, 0.1
 
@@ -47,7 +48,7 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
         SweepInUse: Another process holds it; the message names it.
         LedgerError: The lock file can't be made.
     """
-    path = folder / "lock"
+    path = lock_path(folder)
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+")
     except OSError as error:
@@ -69,7 +70,7 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether a process, this one included, holds the lock of the sweep in `folder`."""
     try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(lock_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -90,7 +91,7 @@ def holder_of(folder: Path) -> Holder | None:
     """Who holds the lock of the sweep in `folder`; None if nobody does, or who does has not written its name yet."""
     if not is_held(folder):
         return None
-    found = re.match(r"pid (\d+) on (\S+) since", (folder / "lock").read_text(errors="replace")[:200])
+    found = re.match(r"pid (\d+) on (\S+) since", lock_path(folder).read_text(errors="replace")[:200])
     return None if found is None else Holder(pid=int(found[1]), host=found[2])
 
 

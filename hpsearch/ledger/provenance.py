@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-FILE_NAME = "runs.jsonl"
+from hpsearch.paths import provenance_path
+
 PACKAGES = ("hpsearch", "torch", "ray", "optuna", "hyperopt", "numpy", "pandas", "lightning", "transformers")
 """Whose versions are told, where they are installed."""
 MAX_BYTES = 1_000_000
@@ -53,14 +54,14 @@ def append_provenance(folder: Path, line: Mapping[str, Any]) -> None:
         OSError: It can't be written, or is a link.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(folder / FILE_NAME, flags, 0o644), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(provenance_path(folder), flags, 0o644), "w", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def read_provenance(folder: Path) -> list[dict[str, str]]:
     """Every run on record, the first one first, all values as text; lines that can't be read are left out."""
     try:
-        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(provenance_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return []
     with os.fdopen(descriptor, "rb") as file:

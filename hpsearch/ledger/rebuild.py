@@ -15,13 +15,12 @@ from sqlalchemy.engine import Connection
 from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
 from hpsearch.ledger.checkpoints import checkpoint_path, newest_epoch
-from hpsearch.ledger.journal import FILE_NAME as JOURNAL
 from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import OVER_STATES, ReportRecord, TrialRecord
 from hpsearch.ledger.rows import decode_all
-from hpsearch.ledger.sqlite import FILE_NAME, damaged, fold_log, open_to_write, storage_errors
-from hpsearch.paths import checkpoint_dir
+from hpsearch.ledger.sqlite import damaged, fold_log, open_to_write, storage_errors
+from hpsearch.paths import JOURNAL_NAME, checkpoint_dir, ledger_path, replacing
 
 _COLUMNS = TrialRecord.__dataclass_fields__.keys()
 _JSON_COLUMNS = ("point", "last_metrics")
@@ -58,7 +57,7 @@ def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[
     if complaint is None:
         return
     if _complaint(SweepCopy(transactions[:-1]), by_number, found) is not None:
-        raise damaged(folder.parent / FILE_NAME, f"sweep '{folder.name}': {complaint}")
+        raise damaged(ledger_path(folder.parent), f"sweep '{folder.name}': {complaint}")
     journal = Journal(folder.parent)
     journal.undo(folder.name, transactions[-1])
     journal.close()
@@ -71,19 +70,17 @@ def rebuild(home: Path) -> Rebuilt:
         LedgerError: There is no journal, or the disk can't be written.
         SweepInUse: A process runs one of the sweeps.
     """
-    path = home / FILE_NAME
-    folders = sorted(entry.parent for entry in home.glob(f"*/{JOURNAL}"))
+    path = ledger_path(home)
+    folders = sorted(entry.parent for entry in home.glob(f"*/{JOURNAL_NAME}"))
     if not folders:
-        raise LedgerError(f"{home}: no sweep here has a journal ({JOURNAL}), so that nothing can be rebuilt.")
+        raise LedgerError(f"{home}: no sweep here has a journal ({JOURNAL_NAME}), so that nothing can be rebuilt.")
     with ExitStack() as stack, storage_errors(path):
         for folder in folders:
             stack.enter_context(writer_lock(folder, folder.name))
         _name_what_is_there(home, folders)
-        beside = home / f".{FILE_NAME}.rebuilt"
-        _remove(beside)
-        done = _fill(beside, folders)
-        kept = _put_aside(path)
-        beside.replace(path)
+        with replacing(path) as beside:
+            done = _fill(beside, folders)
+            kept = _put_aside(path)
     return Rebuilt(**done, kept=kept)
 
 
@@ -124,7 +121,7 @@ def _fill(path: Path, folders: list[Path]) -> dict[str, int]:
 
 def _insert_sweep(connection: Connection, name: str, copy: SweepCopy) -> None:
     if "spec" not in copy.sweep:
-        raise LedgerError(f"{name}/{JOURNAL}: its first line is damaged, which says what the sweep is.")
+        raise LedgerError(f"{name}/{JOURNAL_NAME}: its first line is damaged, which says what the sweep is.")
     sweep_id = _insert(connection, schema.sweeps, copy.sweep | {"name": name, "folder": name})
     keys = {
         number: _insert(connection, schema.trials, values | {"sweep_id": sweep_id, "number": number})
@@ -159,11 +156,6 @@ def _put_aside(path: Path) -> Path | None:
         if old.exists():
             old.replace(kept.with_name(kept.name + suffix))
     return kept if found else None
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _complaint(

@@ -23,8 +23,8 @@ from sqlalchemy.pool import StaticPool
 from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
 from hpsearch.ledger.migrations import migrate
+from hpsearch.paths import ledger_lock_path, replacing
 
-FILE_NAME = "ledger.db"
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """What SQLite answers when the file is not what it wrote; our queries are sound: an ERROR is a table that is gone."""
 
@@ -117,20 +117,18 @@ def _make(path: Path) -> None:
     with _alone(path.parent):
         if path.exists():
             return
-        beside = path.with_name(f".{path.name}.new")
-        beside.unlink(missing_ok=True)
-        engine = _connect(beside, create=True)
-        schema.metadata.create_all(engine)
-        with engine.begin() as connection:
-            connection.execute(sa.insert(schema.about).values(key="schema", value=str(schema.SCHEMA_VERSION)))
-        engine.dispose()
-        beside.replace(path)
+        with replacing(path) as beside:
+            engine = _connect(beside, create=True)
+            schema.metadata.create_all(engine)
+            with engine.begin() as connection:
+                connection.execute(sa.insert(schema.about).values(key="schema", value=str(schema.SCHEMA_VERSION)))
+            engine.dispose()
 
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """One process at a time makes the tables; the others wait."""
-    with (home / f".{FILE_NAME}.lock").open("a") as file:
+    with ledger_lock_path(home).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

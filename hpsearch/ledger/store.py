@@ -23,8 +23,9 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.queries import Queries
 from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, SweepRecord, SweepState
 from hpsearch.ledger.spec_place import from_home
-from hpsearch.ledger.sqlite import FILE_NAME, open_to_read, open_to_write, storage_errors
+from hpsearch.ledger.sqlite import open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
+from hpsearch.paths import ledger_path
 
 
 def now() -> str:
@@ -50,7 +51,7 @@ class Ledger(Queries):
             LedgerError: It can't be opened, or a newer version of hpsearch wrote it.
         """
         self.home = home
-        self.path = home / FILE_NAME
+        self.path = ledger_path(home)
         if not create and not self.path.exists():
             raise UnknownSweep(
                 f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."

@@ -14,7 +14,7 @@ from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.live.progress import DriverStatus, SweepProgress
 from hpsearch.live.status_file import Notice, read_notice
-from hpsearch.paths import home_option, trial_dir
+from hpsearch.paths import home_option, processes_path
 from hpsearch.slots.process_file import TrialProcesses, attempt_processes
 from hpsearch.spec.sweep import Sweep
 
@@ -124,7 +124,7 @@ class LedgerFollower:
     def _roster(self, record: TrialRecord) -> TrialProcesses | None:
         if not self.runs or record.state != "running":
             return None
-        return attempt_processes(trial_dir(self._folder, record.number), attempt=record.attempts)
+        return attempt_processes(processes_path(self._folder, record.number), attempt=record.attempts)
 
     def _outlook(self) -> DriverStatus:
         if self.notice is not None:

@@ -18,9 +18,8 @@ from typing import Any, final, get_args
 from hpsearch.engine.status import IdleReason, Kind
 from hpsearch.ledger.lock import holder_of
 from hpsearch.live.progress import DriverStatus
+from hpsearch.paths import replace_file, status_path
 from hpsearch.slots.process_file import Process, process_from_dict
-
-FILE_NAME = "live.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class StatusFile:
     """Writes the notice of one sweep."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+        self._path = status_path(folder)
         self._driver = Process.of(os.getpid())
         self._written: dict[str, Any] | None = None
         self._lock, self._is_over = threading.Lock(), False
@@ -59,13 +58,10 @@ class StatusFile:
         tree = asdict(Notice(driver=self._driver, concurrent=outlook.concurrent, wait=outlook.wait, ends_at=ends_at))
         if tree == self._written:
             return
-        beside = self._path.with_name(f".{FILE_NAME}.{os.getpid()}")
         with self._lock, suppress(OSError):
             if self._is_over:
                 return
-            beside.unlink(missing_ok=True)
-            beside.write_text(json.dumps(tree))
-            beside.replace(self._path)  # a link in its place is replaced, not followed
+            replace_file(self._path, json.dumps(tree))
             self._written = tree
 
     def remove(self) -> None:
@@ -79,7 +75,7 @@ def read_notice(folder: Path) -> Notice | None:
     """The notice of the process that holds the sweep's lock; None where there is none, or another one's."""
     holder = holder_of(folder)
     try:
-        notice = _notice_of(json.loads((folder / FILE_NAME).read_text()))
+        notice = _notice_of(json.loads(status_path(folder).read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     is_holders = holder is not None and (holder.pid, holder.host) == (notice.driver.pid, notice.driver.host)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import LedgerError
+from hpsearch.paths import prior_path, replace_file
 from hpsearch.priors.fitting import Prior
 from hpsearch.search.searcher import Outcome
-
-FILE_NAME = "prior.json"
 
 
 def save_prior(folder: Path, prior: Prior) -> None:
@@ -21,12 +19,7 @@ def save_prior(folder: Path, prior: Prior) -> None:
         {"point": each.point, "state": each.state, "losses": list(each.losses.items())} for each in prior.outcomes
     ]
     tree = {"sources": dict(prior.sources), "misfits": dict(prior.misfits), "outcomes": outcomes}
-    beside = folder / f".{FILE_NAME}.{os.getpid()}"
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(tree, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(folder / FILE_NAME)
+    replace_file(prior_path(folder), json.dumps(tree), durable=True)
 
 
 def load_prior(folder: Path) -> Prior:
@@ -35,7 +28,7 @@ def load_prior(folder: Path) -> Prior:
     Raises:
         LedgerError: The file is gone, or is not what was written.
     """
-    path = folder / FILE_NAME
+    path = prior_path(folder)
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         outcomes = tuple(_outcome(each) for each in tree["outcomes"])

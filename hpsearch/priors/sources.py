@@ -10,8 +10,8 @@ from typing import Any
 from hpsearch.errors import CAUSE_CLASSES, Problem, SpecError
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
 from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
-from hpsearch.ledger.sqlite import FILE_NAME as LEDGER_NAME
 from hpsearch.ledger.store import Ledger
+from hpsearch.paths import ledger_path
 from hpsearch.priors.fitting import Earlier, Prior, fit
 from hpsearch.priors.tables import find_table, looks_like_table, read_table
 from hpsearch.space.checks import flattened
@@ -73,7 +73,7 @@ def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> str | None
         LedgerError: The ledger can't be read.
     """
     code = None if sweep.trainable is None else code_of(trainable_of(sweep, spec_dir=spec_dir))
-    with Ledger(home) if (home / LEDGER_NAME).exists() else nullcontext() as ledger:
+    with Ledger(home) if ledger_path(home).exists() else nullcontext() as ledger:
         prior = None if sweep.prior == "none" else find_prior(sweep, ledger, code=code, spec_dir=spec_dir)
         return describe(sweep, prior, ledger, code=code)
 

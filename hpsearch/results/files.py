@@ -1,15 +1,13 @@
-"""Files that are there as a whole or not at all."""
+"""Files for the user, written as a whole or not at all, and whether those of a sweep are up to date."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import LedgerError
-from hpsearch.ledger.journal import FILE_NAME as JOURNAL
+from hpsearch.paths import history_path, journal_path, replacing, report_path, trials_csv_path, trials_parquet_path
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -26,36 +24,32 @@ def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
 
     Args:
         path: Where it shall be.
-        write: Gets a place in a new folder beside it, where nobody can have put a link.
+        write: Gets the path to write to; see `paths.replacing`.
 
     Raises:
         LedgerError: It can't be written; the message says why.
     """
-    folder = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
-        write(folder / path.name)
-        (folder / path.name).replace(path)
+        with replacing(path) as beside:
+            write(beside)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LedgerError(f"{path}: can't be written: {reason}. Name another place, or make room there.") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
-WRITTEN = ("trials.csv", "trials.parquet", "history.parquet", "report.html")
-"""What `Results.write` and `Results.report` write."""
+def output_paths(sweep_dir: Path) -> tuple[Path, ...]:
+    """The files that a sweep that ended leaves beside the ledger: its tables and its report."""
+    return tuple(path(sweep_dir) for path in (trials_csv_path, trials_parquet_path, history_path, report_path))
 
 
-def are_up_to_date(folder: Path) -> bool:
-    """Whether all of it in a sweep's folder was written after the last line of its journal.
+def are_up_to_date(sweep_dir: Path) -> bool:
+    """Whether each of `output_paths` was written after the last line of the sweep's journal.
 
-    Whatever the ledger is told of a sweep stands in the journal first, and only who holds the sweep's lock writes
-    either. In doubt (no journal, the same tick of the clock) they are not.
+    Every change of the ledger is in the journal first, and only the process that holds the sweep's lock writes either.
+    In doubt (no journal, the same tick of the clock) they are not.
     """
     try:
-        last_told = (folder / JOURNAL).stat().st_mtime_ns
-        return all((folder / name).stat().st_mtime_ns > last_told for name in WRITTEN)
+        last_change = journal_path(sweep_dir).stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns > last_change for path in output_paths(sweep_dir))
     except OSError:
         return False

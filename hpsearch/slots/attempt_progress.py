@@ -9,6 +9,7 @@ from math import isclose
 from pathlib import Path
 from typing import Any, final
 
+from hpsearch.paths import log_path, processes_path
 from hpsearch.slots.protocol import Assignment, Event, Failed, Peaks, Unusable
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.trial_log import log_size, log_tail, open_log
@@ -21,17 +22,19 @@ SAVE_SHARE = 20
 class AttemptProgress:
     """Knows no process."""
 
-    def __init__(self, assignment: Assignment, trials_dir: Path, *, has_setup: bool = True) -> None:
+    def __init__(self, assignment: Assignment, sweep_dir: Path, *, has_setup: bool = True) -> None:
         """Nothing was trained yet.
 
         Args:
             assignment: The attempt.
-            trials_dir: Has a folder for each trial.
+            sweep_dir: The folder of the sweep's files.
             has_setup: Whether its process is new.
         """
         self._has_setup = has_setup
         self.assignment = assignment
-        self.dir = trials_dir / f"{assignment.number:04d}"
+        self.processes_path = processes_path(sweep_dir, assignment.number)
+        """Where the processes of the attempt are on record while they train."""
+        self._log_path = log_path(sweep_dir, assignment.number)
         self.is_fresh = True
         """Whether the ranks have yet to hear of it."""
         self.elapsed_s = 0.0
@@ -42,7 +45,7 @@ class AttemptProgress:
         self._ranks_agree = True
         self._outside_code: dict[str, str] = {}
         self._saved_at, self._save_s = time.monotonic(), 0.0
-        self._log_start = log_size(self.dir / "log.txt")
+        self._log_start = log_size(self._log_path)
 
     def note_time(self, seconds: float) -> None:
         """An epoch, or what ended in place of one, took so long."""
@@ -104,11 +107,11 @@ class AttemptProgress:
 
     def log_tail(self) -> str:
         """The end of what this attempt has printed."""
-        return log_tail(self.dir / "log.txt", start=self._log_start)
+        return log_tail(self._log_path, start=self._log_start)
 
     def say(self, text: str) -> None:
         """A line of ours in the trial's log."""
         with suppress(OSError):  # a note that can't be written is no reason to lose the trial
-            self.dir.mkdir(parents=True, exist_ok=True)
-            with open_log(self.dir / "log.txt") as file:
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
+            with open_log(self._log_path) as file:
                 print(f"hpsearch: {text}", file=file)

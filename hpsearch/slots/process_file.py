@@ -7,13 +7,12 @@ harm: a process counts only if its number, the boot of its machine and the insta
 from __future__ import annotations
 
 import json
-import os
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-FILE_NAME = "processes.json"
+from hpsearch.paths import replace_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,26 +62,28 @@ class TrialProcesses:
     """By rank."""
 
 
-def write_process_file(trial_dir: Path, roster: TrialProcesses) -> None:
-    """Put it into a trial's folder, in one step; a disk that is full is no reason to lose the trial."""
-    beside = trial_dir / f".{FILE_NAME}.{os.getpid()}"
+def write_process_file(path: Path, roster: TrialProcesses) -> None:
+    """Put it into a trial's folder, in one step; a disk that is full is no reason to lose the trial.
+
+    Args:
+        path: As `paths.processes_path` gives it, here and in the functions below.
+        roster: What to write.
+    """
     with suppress(OSError):
-        trial_dir.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        beside.write_text(json.dumps(asdict(roster)))
-        beside.replace(trial_dir / FILE_NAME)  # a link in its place is replaced, not followed
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps(asdict(roster)))
 
 
-def remove_process_file(trial_dir: Path) -> None:
+def remove_process_file(path: Path) -> None:
     """Nobody trains this trial any more."""
     with suppress(OSError):
-        (trial_dir / FILE_NAME).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
-def read_process_file(trial_dir: Path) -> TrialProcesses | None:
+def read_process_file(path: Path) -> TrialProcesses | None:
     """What is on file; None where there is nothing, or nothing that was written by `write_process_file`."""
     try:
-        tree = json.loads((trial_dir / FILE_NAME).read_text())
+        tree = json.loads(path.read_text())
         ranks = [
             RankProcess(process=process_from_dict(rank["process"]), gpus=str(rank["gpus"])) for rank in tree["ranks"]
         ]
@@ -91,9 +92,9 @@ def read_process_file(trial_dir: Path) -> TrialProcesses | None:
         return None
 
 
-def attempt_processes(trial_dir: Path, *, attempt: int) -> TrialProcesses | None:
+def attempt_processes(path: Path, *, attempt: int) -> TrialProcesses | None:
     """The processes that train an attempt; None as long as none does. What an earlier one has left does not count."""
-    roster = read_process_file(trial_dir)
+    roster = read_process_file(path)
     return roster if roster is not None and roster.attempt == attempt else None
 
 

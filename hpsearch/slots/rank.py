@@ -11,10 +11,12 @@ import faulthandler
 import os
 import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpsearch.cluster.nodes import moved, this_node
 from hpsearch.devices.requests import workers_on
+from hpsearch.paths import trials_dir
 from hpsearch.slots.dashboard_names import process_name
 from hpsearch.slots.process_file import Process, RankProcess
 from hpsearch.slots.process_tree import claim_descendants
@@ -90,7 +92,7 @@ class Rank:
             "pid": os.getpid(),
             "process": Process.of(os.getpid()),
             "node": ray.get_runtime_context().get_node_id(),
-            "sees_trials": os.path.isdir(self.settings.trials_dir),  # noqa: PTH112
+            "sees_trials": os.path.isdir(trials_dir(Path(self.settings.sweep_dir))),  # noqa: PTH112
             "address": ray.util.get_node_ip_address(),
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "") if self.settings.request.gpu else "",
         }

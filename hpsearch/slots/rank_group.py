@@ -16,6 +16,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.cluster.nodes import is_alive
+from hpsearch.paths import trials_dir
 from hpsearch.slots.process_file import Process, RankProcess
 from hpsearch.slots.process_tree import kill_tree
 from hpsearch.slots.protocol import Assignment
@@ -107,7 +108,8 @@ class RankGroup:
         ]
         for rank, fact in enumerate(facts):
             if not fact["sees_trials"]:
-                blind = f"node {fact['address']} does not see {self.settings.trials_dir}: it needs the same disk"
+                trials = trials_dir(Path(self.settings.sweep_dir))
+                blind = f"node {fact['address']} does not see {trials}: it needs the same disk"
                 raise NodeLost(rank, fact["pid"], blind)
         nodes, gpus, addresses = ([fact[name] for fact in facts] for name in ("node", "gpus", "address"))
         mistakes = self.call("load", each=rank_positions(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
+from hpsearch.paths import checkpoint_dir, trial_dir
 from hpsearch.trainable.script import Script
 from hpsearch.training.context import TrialContext, report
 
@@ -44,13 +45,14 @@ class RayTuneSession:
     metadata = None
     trial_resources = None
 
-    def __init__(self, context: TrialContext, trial_dir: Path, *, known_epochs: int) -> None:
+    def __init__(self, context: TrialContext, sweep_dir: Path, *, known_epochs: int) -> None:
         self._context, self._known_epochs = context, known_epochs
-        self._checkpoints = trial_dir / "checkpoint"
+        number = context.number or 0
+        self._checkpoints = checkpoint_dir(sweep_dir, number)
         self.checkpoint_epoch: int | None = None
-        self.trial_dir = str(trial_dir)
-        self.trial_id = self.trial_name = f"{context.number or 0:04d}"
-        self.experiment_name = self.run_id = trial_dir.parent.parent.name
+        self.trial_dir = str(trial_dir(sweep_dir, number))
+        self.trial_id = self.trial_name = f"{number:04d}"
+        self.experiment_name = self.run_id = sweep_dir.name
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:
         """One row, and the state after it."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.devices.inventory import host_cpus
+from hpsearch.paths import checkpoint_dir
 from hpsearch.slots.diagnosis import check_metrics, failure_of, is_fatal_to_process, is_secondary
 from hpsearch.slots.protocol import Assignment, Failed
 from hpsearch.slots.rank_environment import RankPosition
@@ -51,7 +52,7 @@ class Reporter:
         in_ray_session: bool,
         sharing: SharedDataHost | None = None,
     ) -> None:
-        trial_dir = Path(settings.trials_dir) / f"{assignment.number:04d}"
+        sweep_dir = Path(settings.sweep_dir)
         self._assignment, self._rank, self._objective = assignment, position.rank, settings.metric
         self.context = TrialContext(
             number=assignment.number,
@@ -64,12 +65,12 @@ class Reporter:
             parallel=settings.parallel,
             leak_warnings=settings.leak_warnings,
             loader_workers=_loader_workers(settings, ranks_here),
-            checkpoint_dir=trial_dir / "checkpoint",
+            checkpoint_dir=checkpoint_dir(sweep_dir, assignment.number),
             resume_at_most=assignment.known_epochs,
             sharing=sharing,
         )
         known = assignment.known_epochs
-        self._ray = RayTuneSession(self.context, trial_dir, known_epochs=known) if in_ray_session else None
+        self._ray = RayTuneSession(self.context, sweep_dir, known_epochs=known) if in_ray_session else None
         self._watch = LeakWatch(self.context)
         self._save_s, self._has_begun = 0.0, False
         self.checkpoint_epoch: int | None = None

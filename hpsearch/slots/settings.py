@@ -43,8 +43,8 @@ class SlotSettings:
     """DataLoader processes of each rank; None for its share."""
     data: Mapping[str, Any]
     """The spec's `data`."""
-    trials_dir: str
-    """Absolute folder that holds one folder for each trial."""
+    sweep_dir: str
+    """Absolute folder of the sweep's files."""
     sys_path: tuple[str, ...]
     """The driver's module search path, its working directory first."""
     working_dir: str

@@ -49,7 +49,7 @@ class Slot:
         """Take the next attempt; the one before is over."""
         self.finish()
         is_new = self._settings.isolation == "process"
-        self._progress = AttemptProgress(assignment, Path(self._settings.trials_dir), has_setup=is_new)
+        self._progress = AttemptProgress(assignment, Path(self._settings.sweep_dir), has_setup=is_new)
         self._call_names.first(assignment)
 
     def next_event(self) -> Event:
@@ -95,7 +95,7 @@ class Slot:
         progress, self._progress = self._progress, None
         if progress is None:
             return
-        remove_process_file(progress.dir)
+        remove_process_file(progress.processes_path)
         if not self._ranks.alive:
             return
         try:
@@ -120,7 +120,7 @@ class Slot:
         if progress.is_fresh:
             self._ranks.begin(progress.assignment)
             write_process_file(
-                progress.dir, TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members)
+                progress.processes_path, TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members)
             )
         try:
             replies = self._ranks.call(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.errors import Problem, SpecError
+from hpsearch.paths import snapshots_dir
 from hpsearch.trainable import code_finder
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
     Raises:
         OSError: The folder can't be written.
     """
-    target = folder.resolve() / "code" / name
+    target = snapshots_dir(folder.resolve()) / name
     files = _files_of(code)
     if _is_whole(target, files):
         return target

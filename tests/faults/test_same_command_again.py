@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.ledger.store import Ledger
-from hpsearch.results.files import WRITTEN
+from hpsearch.results.files import output_paths
 from hpsearch.spec.file import dump_yaml
 from tests.support.simulated import FINE, Scenario, live
 
@@ -88,4 +88,4 @@ def test_tables_that_are_not_there_or_older_than_the_ledger_are_written(finished
     harm(folder)
     again(finished)
     after = files(folder)
-    assert all(after[str(folder / name)][0] > before[str(folder / name)][0] for name in WRITTEN)
+    assert all(after[str(path)][0] > before[str(path)][0] for path in output_paths(folder))

@@ -66,7 +66,7 @@ def _ranks(folder: Path, trainable: bytes, *, workers: int, gpus: tuple[str, ...
         **{
             "run": RUN,
             "trainable": trainable,
-            "trials_dir": str(folder),
+            "sweep_dir": str(folder),
             "working_dir": str(folder),
             "environment": {**environment, "HF_HUB_OFFLINE": "1"},
             "request": WorkerRequest(cpu=1, gpu=1 if gpus else 0, workers=workers),
@@ -150,7 +150,7 @@ def test_the_log_says_so_where_each_rank_trains_alone(
     train: Any, tmp_path: Path, name: str, workers: int, is_noted: bool
 ) -> None:
     _rows(train(name, workers=workers))
-    log = (tmp_path / "0001" / "log.txt").read_text()
+    log = (tmp_path / "trials" / "0001" / "log.txt").read_text()
     assert log.count("its 2 ranks are in no process group, so each of them trains alone") == is_noted
 
 
@@ -371,4 +371,4 @@ def test_a_tracker_that_ends_its_run_at_exit_is_told_that_it_went_well(train: An
     script.write_text("import hpsearch, mlflow\nmlflow.start_run('state')\nhpsearch.report(loss=1)\nprint('the end')\n")
     assert _rows(train("", file=script, workers=1)) == [{"loss": 1.0}]
     assert (tmp_path / "state").read_text() == "FINISHED"
-    assert "the end" in (tmp_path / "0001" / "log.txt").read_text()
+    assert "the end" in (tmp_path / "trials" / "0001" / "log.txt").read_text()

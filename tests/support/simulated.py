@@ -119,7 +119,7 @@ class SimulatedSession:
         self._random = random.Random(scenario.seed)
         self._assignments: dict[int, tuple[Assignment, int, int | None]] = {}
         self._steps = 0
-        engine.keep_room(DiskGuard(folder, say=self._say, give_up=lambda: engine.reason is not None), folder / "trials")
+        engine.keep_room(DiskGuard(folder, say=self._say, give_up=lambda: engine.reason is not None), folder)
 
     def run(self) -> None:
         """Every assignment to its end."""

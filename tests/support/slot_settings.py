@@ -21,7 +21,7 @@ def settings_of(**changed: Any) -> SlotSettings:
         "leak_warnings": False,
         "loaders": 0,
         "data": {},
-        "trials_dir": "",
+        "sweep_dir": "",
         "sys_path": (),
         "working_dir": "",
         "environment": {},

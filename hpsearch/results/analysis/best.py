@@ -10,6 +10,7 @@ from typing import Any
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.spec_place import find_spec_dir
+from hpsearch.paths import resolved_spec_path
 from hpsearch.results.labels import in_words
 from hpsearch.space.space import to_config
 from hpsearch.spec.yaml_writer import flow
@@ -74,7 +75,7 @@ def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
     words += [f"{name}={flow(value)}" for name, value in settings]
     workers = sweep.spec["resources"]["workers"]
     starter = f"torchrun --nproc-per-node {workers}" if workers > 1 else "python"
-    spec = shlex.quote(str(home / sweep.folder / "sweep.yaml"))
+    spec = shlex.quote(str(resolved_spec_path(home / sweep.folder)))
     return f"{starter} -m hpsearch trial {spec}" + "".join(f" --set {shlex.quote(word)}" for word in words)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.ledger.records import SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.paths import replace_file
 from hpsearch.results.export import event_files
 from hpsearch.results.export.event_files import Parameter, Status
 from hpsearch.space.space import canonical
@@ -39,7 +39,8 @@ def write_tensorboard(
     for trial in trials:
         path = folder / f"trial-{trial.number:04d}" / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, event_files.event_file(_events(sweep, trial, by_trial[trial.number])))
+        # in one step: a running TensorBoard may read the file at any time
+        replace_file(path, event_files.event_file(_events(sweep, trial, by_trial[trial.number])))
         num_runs += 1
     return num_runs
 
@@ -87,13 +88,3 @@ def _labels(names: Iterable[str]) -> dict[str, str]:
 def _label(name: str) -> str:
     """A name without control characters, and without the slash that would make a group of it."""
     return "".join("_" if sign == "/" or not sign.isprintable() else sign for sign in name)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """In one step: a running TensorBoard may read the file at any time."""
-    beside = path.with_name(f".{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import final
 
+from hpsearch.paths import log_path
 from hpsearch.slots.diagnosis import exit_evidence, exit_text
 from hpsearch.slots.forked.channel import Channel, ChannelClosed, Message, wait_for_any
 from hpsearch.slots.forked.messages import (
@@ -102,7 +103,7 @@ class ForkedTrials:
         Raises:
             ServerLost: The server is gone, and so are others that were started in its place.
         """
-        log = Path(self._settings.trials_dir) / f"{assignment.number:04d}" / "log.txt"
+        log = log_path(Path(self._settings.sweep_dir), assignment.number)
         log_start = log_size(log)  # what earlier attempts wrote is no evidence
         for tries_left in reversed(range(FORK_TRIES)):
             try:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn, final
 
 from hpsearch.errors import TrialStopped
+from hpsearch.paths import log_path
 from hpsearch.slots import lightning
 from hpsearch.slots.diagnosis import failure_of
 from hpsearch.slots.forked.channel import Channel, ChannelClosed
@@ -235,9 +236,9 @@ def enter(setup: TrialSetup) -> None:
     settings, assignment, position = setup.settings, setup.assignment, setup.position
     os.setsid()
     setproctitle(f"hpsearch {settings.sweep} trial {assignment.number} rank {position.rank}")
-    folder = Path(settings.trials_dir) / f"{assignment.number:04d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    _own_log(folder / "log.txt")
+    log = log_path(Path(settings.sweep_dir), assignment.number)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _own_log(log)
     os.environ.clear()
     os.environ.update(setup.environment)
     os.environ.update(RAY_STAYS_ALONE)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
+from hpsearch.paths import log_path
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.slots.replies import Reply
@@ -40,9 +41,9 @@ class ResidentAttempt:
         ranks_here: int,
         in_ray_session: bool,
     ) -> None:
-        trial_dir = Path(settings.trials_dir) / f"{assignment.number:04d}"
-        trial_dir.mkdir(parents=True, exist_ok=True)
-        self._log = TrialLog(trial_dir / "log.txt")
+        log = log_path(Path(settings.sweep_dir), assignment.number)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = TrialLog(log)
         self._progress = Reporter(
             assignment, settings=settings, position=position, ranks_here=ranks_here, in_ray_session=in_ray_session
         )

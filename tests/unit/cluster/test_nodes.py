@@ -111,7 +111,7 @@ def test_a_rank_gets_its_share_of_the_loaders_of_its_own_machine(monkeypatch, ra
     asked = request(gpu=1)
     settings = SlotSettings(
         sweep="s", trainable=b"", metric="m", request=asked, concurrent=4, precision="fp32", parallel="ddp",
-        loaders=None, data={}, trials_dir="", sys_path=(), working_dir="", environment={}, leak_warnings=True,
+        loaders=None, data={}, sweep_dir="", sys_path=(), working_dir="", environment={}, leak_warnings=True,
     )  # fmt: skip
     assert _loader_workers(settings, ranks_here) == share
 

@@ -19,7 +19,7 @@ from hpsearch.driver.driver import Run
 from hpsearch.engine.engine import Engine
 from hpsearch.errors import Interrupted
 from hpsearch.ledger.store import Ledger
-from hpsearch.paths import trial_dir
+from hpsearch.paths import processes_path
 from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses, write_process_file
 from hpsearch.slots.protocol import Assignment
 from hpsearch.spec.sweep import Sweep
@@ -65,7 +65,7 @@ def run_ends(
                 assert isinstance(assignment, Assignment)
                 members = (RankProcess(process=Process.of(rank.pid), gpus=""),)
                 write_process_file(
-                    trial_dir(home / "ends", assignment.number),
+                    processes_path(home / "ends", assignment.number),
                     TrialProcesses(attempt=assignment.attempt, ranks=members),
                 )
                 raise error

@@ -19,8 +19,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from hpsearch.errors import LedgerError
 from hpsearch.ledger import migrations, schema
-from hpsearch.ledger import sqlite as ledger_file
 from hpsearch.ledger.store import Ledger
+from hpsearch.paths import LEDGER_NAME
 from tests.ledgers import make
 
 LEDGERS = Path(make.__file__).parent
@@ -195,4 +195,4 @@ def test_a_reader_imports_no_migrations(home: Path):
 
 def test_a_file_is_kept_of_each_version():
     assert sorted(path.name for path in LEDGERS.glob("*.db")) == [f"version-{version}.db" for version in VERSIONS]
-    assert ledger_file.FILE_NAME == "ledger.db"
+    assert LEDGER_NAME == "ledger.db"

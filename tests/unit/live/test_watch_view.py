@@ -24,8 +24,8 @@ from hpsearch.live.progress import DriverStatus
 from hpsearch.live.status_file import StatusFile, read_notice
 from hpsearch.live.usage import Meter
 from hpsearch.live.watch_view import beside_of, plain
+from hpsearch.paths import processes_path, status_path
 from hpsearch.slots.process_file import (
-    FILE_NAME,
     Process,
     RankProcess,
     TrialProcesses,
@@ -104,9 +104,7 @@ def test_one_frame_shows_trials_their_processes_and_why_none_begins(home: Path, 
     worker = start(WORKER)
     with Ledger(home) as ledger:
         number = running_trial(LedgerFollower(ledger, ledger.sweep()))
-    write_process_file(
-        home / "curves" / "trials" / f"{number:04d}", TrialProcesses(attempt=1, ranks=(rank_of(worker.pid),))
-    )
+    write_process_file(processes_path(home / "curves", number), TrialProcesses(attempt=1, ranks=(rank_of(worker.pid),)))
     text = watch("--once", home=home)
     assert text.startswith("curves | 30/64 trials (")
     assert "No trial begins: trial 34 waits for a place in Ray (for " in text
@@ -176,7 +174,7 @@ def test_processes_of_another_machine_are_named_by_it(home: Path, start):
         follower = LedgerFollower(ledger, ledger.sweep())
         number = running_trial(follower)
         roster = TrialProcesses(attempt=1, ranks=(rank_of(os.getpid(), host="node-b"),))
-        write_process_file(home / "curves" / "trials" / f"{number:04d}", roster)
+        write_process_file(processes_path(home / "curves", number), roster)
         follower.look()
         measured = Meter().look(follower.rosters)
         beside = beside_of(follower, measured)
@@ -191,30 +189,33 @@ def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, sta
     with Ledger(home) as ledger:
         follower = LedgerFollower(ledger, ledger.sweep())
         number = running_trial(follower)
-        folder = home / "curves" / "trials" / f"{number:04d}"
-        write_process_file(folder, TrialProcesses(attempt=2, ranks=(rank_of(os.getpid()),)))
+        path = processes_path(home / "curves", number)
+        write_process_file(path, TrialProcesses(attempt=2, ranks=(rank_of(os.getpid()),)))
         follower.look()
         assert follower.rosters == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"attempt": 1, "ranks": [{"process": {"pid": "1"}}]}', "\x00"])
 def test_files_that_are_not_ours_are_passed_over(tmp_path: Path, text: str):
-    (tmp_path / FILE_NAME).write_text(text)
-    (tmp_path / "live.json").write_text(text)
-    assert read_process_file(tmp_path) is None
+    path = processes_path(tmp_path, 1)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    status_path(tmp_path).write_text(text)
+    assert read_process_file(path) is None
     assert read_notice(tmp_path) is None
 
 
 def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(tmp_path: Path):
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
-    folder = tmp_path / "trial"
-    folder.mkdir()
-    for name in (FILE_NAME, f".{FILE_NAME}.{os.getpid()}", "live.json", f".live.json.{os.getpid()}"):
-        (folder / name).symlink_to(outside)
-    write_process_file(folder, TrialProcesses(attempt=1, ranks=()))
-    StatusFile(folder).tell(DriverStatus(concurrent=1))
+    paths = (processes_path(tmp_path, 1), status_path(tmp_path))
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(outside)
+    write_process_file(paths[0], TrialProcesses(attempt=1, ranks=()))
+    StatusFile(tmp_path).tell(DriverStatus(concurrent=1))
     assert outside.read_text() == "mine"
+    assert not any(path.is_symlink() for path in paths)
 
 
 def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):

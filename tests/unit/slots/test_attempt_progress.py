@@ -12,16 +12,16 @@ from hpsearch.slots.replies import Reply
 from hpsearch.slots.trial_log import LOG_TAIL_BYTES
 
 
-def progress_of(trials_dir: Path, *, time_left_s: float | None = None) -> AttemptProgress:
+def progress_of(sweep_dir: Path, *, time_left_s: float | None = None) -> AttemptProgress:
     config = {"x": 1}
     return AttemptProgress(
-        Assignment(number=7, attempt=2, config=config, seed=0, max_epochs=9, time_left_s=time_left_s), trials_dir
+        Assignment(number=7, attempt=2, config=config, seed=0, max_epochs=9, time_left_s=time_left_s), sweep_dir
     )
 
 
 def test_what_an_earlier_attempt_printed_is_no_evidence(tmp_path):
-    (tmp_path / "0007").mkdir()
-    (tmp_path / "0007" / "log.txt").write_text("Killed\n")
+    (tmp_path / "trials" / "0007").mkdir(parents=True)
+    (tmp_path / "trials" / "0007" / "log.txt").write_text("Killed\n")
     progress = progress_of(tmp_path)
     assert progress.log_tail() == ""
     progress.say("the ranks are replaced")
@@ -35,7 +35,8 @@ def test_of_a_long_log_only_the_end_is_read(tmp_path):
 
 
 def test_a_log_that_cannot_be_written_or_read_loses_no_trial(tmp_path):
-    (tmp_path / "0007").write_text("a file where the folder should be")
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / "0007").write_text("a file where the folder should be")
     progress = progress_of(tmp_path)
     progress.say("lost")
     assert progress.log_tail() == ""

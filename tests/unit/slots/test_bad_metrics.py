@@ -40,7 +40,7 @@ def second_reply(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
         attempt = ResidentAttempt(
             Assignment(number=1, attempt=1, config={"kind": kind}, seed=0, max_epochs=None, known_epochs=0),
             FORMS[request.param](tmp_path),
-            settings=settings_of(trials_dir=str(tmp_path), working_dir=str(tmp_path)),
+            settings=settings_of(sweep_dir=str(tmp_path), working_dir=str(tmp_path)),
             position=RankPosition(),
             ranks_here=1,
             in_ray_session=request.param == "ray",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ray.tune import Checkpoint
 
+from hpsearch.paths import checkpoint_dir, trial_dir
 from hpsearch.slots.ray_tune_session import RayTuneSession
 from hpsearch.training.context import TrialContext
 
@@ -17,8 +18,7 @@ from hpsearch.training.context import TrialContext
 def test_a_checkpoint_that_had_no_room_does_not_stand_in_the_way_of_the_next(tmp_path: Path, monkeypatch):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "model").write_text("weights")
-    trial_dir = tmp_path / "0001"
-    trial_dir.mkdir()
+    trial_dir(tmp_path, 1).mkdir(parents=True)
 
     def full(source: str, target: Path, **more: Any) -> None:
         Path(target).mkdir()
@@ -27,15 +27,16 @@ def test_a_checkpoint_that_had_no_room_does_not_stand_in_the_way_of_the_next(tmp
     checkpoint = Checkpoint.from_directory(str(tmp_path / "state"))
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
         patched.setattr(shutil, "copytree", full)
-        RayTuneSession(TrialContext(number=1), trial_dir, known_epochs=0)._persist(checkpoint, epoch=1)
-    RayTuneSession(TrialContext(number=1), trial_dir, known_epochs=0)._persist(checkpoint, epoch=1)
-    assert (trial_dir / "checkpoint" / "ray-epoch-1" / "model").read_text() == "weights"
+        RayTuneSession(TrialContext(number=1), tmp_path, known_epochs=0)._persist(checkpoint, epoch=1)
+    RayTuneSession(TrialContext(number=1), tmp_path, known_epochs=0)._persist(checkpoint, epoch=1)
+    assert (checkpoint_dir(tmp_path, 1) / "ray-epoch-1" / "model").read_text() == "weights"
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_ranks_of_a_trial_make_one_checkpoint(tmp_path: Path, monkeypatch, order: tuple[int, int]):
     """Each rank hands in a folder: rank 0's model, and a random state of each."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    trial_dir(tmp_path, 1).mkdir(parents=True)
     sessions = [
         RayTuneSession(TrialContext(number=1, rank=rank, world_size=2), tmp_path, known_epochs=2) for rank in order
     ]
@@ -58,14 +59,15 @@ def test_the_ranks_of_a_trial_make_one_checkpoint(tmp_path: Path, monkeypatch, o
         (again / "random" / str(rank)).write_text(f"again of {rank}")
         session._persist(Checkpoint.from_directory(str(again)), epoch=3)
         (again / "random" / str(rank)).unlink()
-    folders = {path.name for path in (tmp_path / "checkpoint").iterdir()}
+    folders = {path.name for path in checkpoint_dir(tmp_path, 1).iterdir()}
     assert folders == {"ray-epoch-2", "ray-epoch-3", "ray-part-resumed-3.1"}, "what came before is dropped"
-    left = tmp_path / "checkpoint" / "ray-epoch-3" / "random"
+    left = checkpoint_dir(tmp_path, 1) / "ray-epoch-3" / "random"
     assert [(left / str(rank)).read_text() for rank in (0, 1)] == ["again of 0", "again of 1"]
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> RayTuneSession:
+    trial_dir(tmp_path, 1).mkdir(parents=True)
     return RayTuneSession(TrialContext(number=1, on_report=lambda row: None), tmp_path, known_epochs=0)
 
 
@@ -78,7 +80,7 @@ def test_of_checkpoints_that_are_epochs_apart_the_one_before_stays(session: RayT
     (tmp_path / "state").mkdir()
     for epoch in (1, 4, 9):
         report(session, tmp_path / "state", epoch)
-    assert {path.name for path in (tmp_path / "checkpoint").iterdir()} == {"ray-epoch-4", "ray-epoch-9"}
+    assert {path.name for path in checkpoint_dir(tmp_path, 1).iterdir()} == {"ray-epoch-4", "ray-epoch-9"}
 
 
 def test_a_trial_that_is_over_writes_no_checkpoint_over_its_last(session: RayTuneSession, tmp_path: Path) -> None:
@@ -86,4 +88,4 @@ def test_a_trial_that_is_over_writes_no_checkpoint_over_its_last(session: RayTun
     report(session, tmp_path / "state", 3)
     session._context.is_over = True
     report(session, tmp_path / "state", 4)
-    assert {path.name for path in (tmp_path / "checkpoint").iterdir()} == {"ray-epoch-3"}
+    assert {path.name for path in checkpoint_dir(tmp_path, 1).iterdir()} == {"ray-epoch-3"}

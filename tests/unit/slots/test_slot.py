@@ -35,9 +35,9 @@ DEFECT = RayTaskError("finish", "a defect in the rank", ValueError("no storage")
 @pytest.mark.parametrize("error", [RankLost(0, 7), RanksTimedOut([0]), DEFECT], ids=["lost", "late", "defect"])
 def test_ranks_that_do_not_let_go_of_a_trial_are_replaced_and_the_log_says_why(tmp_path: Path, error: Exception):
     ranks = Unruly(error)
-    slot = Slot(settings_of(trials_dir=str(tmp_path)), cast(RankGroup, ranks))
+    slot = Slot(settings_of(sweep_dir=str(tmp_path)), cast(RankGroup, ranks))
     first, second = (Assignment(number=each, attempt=1, config={}, seed=0, max_epochs=1) for each in (1, 2))
     slot.assign(first)
     slot.assign(second)
     assert not ranks.alive
-    assert "the ranks are replaced: " in (tmp_path / "0001" / "log.txt").read_text()
+    assert "the ranks are replaced: " in (tmp_path / "trials" / "0001" / "log.txt").read_text()

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from hpsearch.api.results import Results
 from hpsearch.cli import app
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.ledger.provenance import FILE_NAME, append_provenance, read_provenance, take_provenance
+from hpsearch.ledger.provenance import append_provenance, read_provenance, take_provenance
 from hpsearch.ledger.store import Ledger
+from hpsearch.paths import provenance_path
 from hpsearch.results.analysis.findings import read_findings
 from hpsearch.results.report.sections import _broken
 from hpsearch.results.report.write import report_html
@@ -135,7 +136,7 @@ def test_a_run_is_told_with_versions_commit_and_machine(home: Path):
 
 
 def test_a_planted_record_of_runs_harms_nobody(tmp_path: Path):
-    path = tmp_path / FILE_NAME
+    path = provenance_path(tmp_path)
     path.symlink_to("/etc/hostname")
     assert read_provenance(tmp_path) == []
     with pytest.raises(OSError, match="symbolic"):

@@ -43,7 +43,7 @@ def _rank(folder: Path, function: Any, **settings: Any) -> ForkedTrials:
         **{
             "run": RUN,
             "trainable": cloudpickle.dumps(function),
-            "trials_dir": str(folder),
+            "sweep_dir": str(folder),
             "working_dir": str(folder),
             "environment": {name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
             "grace_s": 20.0,
@@ -147,7 +147,7 @@ def test_a_process_that_leaves_says_its_exit_code_and_one_that_crashes_its_stack
     left, crashed = start(leaves).step(save=False).failure, start(crashes).step(save=False).failure
     assert left.evidence.endswith("left with exit code 3")
     assert "was killed by signal 11 (Segmentation fault); its stack is in the log" in crashed.evidence
-    assert "in crashes" in (tmp_path / "0001" / "log.txt").read_text()
+    assert "in crashes" in (tmp_path / "trials" / "0001" / "log.txt").read_text()
 
 
 def _leaves_a_family(config: dict[str, Any]) -> Iterator[dict[str, float]]:
@@ -459,8 +459,8 @@ def test_a_module_after_which_no_fork_is_safe_is_left_to_the_trials(
 
 
 def test_a_trial_whose_log_can_not_be_written_fails_with_the_reason_and_the_rank_lives_on(tmp_path: Path) -> None:
-    (tmp_path / "0001").mkdir()
-    (tmp_path / "0001" / "log.txt").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "trials" / "0001").mkdir(parents=True)
+    (tmp_path / "trials" / "0001" / "log.txt").symlink_to(tmp_path / "elsewhere")
     rank = _rank(tmp_path, lambda config: {"loss": 1.0})
     rank.begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), None)
     failure = rank.step(save=False).failure

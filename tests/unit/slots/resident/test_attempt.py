@@ -31,7 +31,7 @@ def attempt(tmp_path: Path) -> Any:
 
     def make(*, rank: int = 0, workers: int = 1, known: int = 9) -> ResidentAttempt:
         request = WorkerRequest(cpu=1, gpu=0, workers=workers)
-        settings = settings_of(request=request, trials_dir=str(tmp_path), working_dir=str(tmp_path))
+        settings = settings_of(request=request, sweep_dir=str(tmp_path), working_dir=str(tmp_path))
         assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None, known_epochs=known)
         position = RankPosition(rank=rank, world_size=workers, local_rank=rank, local_world_size=workers)
         return ResidentAttempt(
@@ -47,14 +47,14 @@ def test_that_a_checkpoint_was_damaged_is_in_the_log_once_and_not_with_every_epo
     first = attempt()
     assert [first.advance(save=True).checkpoint_epoch for _ in range(3)] == [1, 2, 3]
     first.close(save=False)
-    path = tmp_path / "0001" / "checkpoint" / "epoch-000003.rank-0.pt"
+    path = tmp_path / "trials" / "0001" / "checkpoint" / "epoch-000003.rank-0.pt"
     path.write_bytes(path.read_bytes()[:-1])
 
     for rank in range(2):
         again = attempt(rank=rank)
         assert [again.advance(save=False).epoch for _ in range(3)] == [3, 4, 5]
         again.close(save=False)
-    log = (tmp_path / "0001" / "log.txt").read_text()
+    log = (tmp_path / "trials" / "0001" / "log.txt").read_text()
     assert log.splitlines() == [
         "hpsearch: has no checkpoint and begins anew; epochs up to 9 are on record and not told twice",
         "hpsearch: goes on from its checkpoint of epoch 2",
@@ -63,7 +63,7 @@ def test_that_a_checkpoint_was_damaged_is_in_the_log_once_and_not_with_every_epo
 
 
 def test_the_log_says_where_a_trial_goes_on_and_nothing_of_one_that_begins(attempt: Any, tmp_path: Path) -> None:
-    log = tmp_path / "0001" / "log.txt"
+    log = tmp_path / "trials" / "0001" / "log.txt"
     first = attempt(known=0)
     assert [first.advance(save=True).epoch for _ in range(2)] == [1, 2]
     first.close(save=False)
