@@ -58,9 +58,14 @@ def ledger_lock_path(home: Path) -> Path:
     return home / f".{LEDGER_NAME}.lock"
 
 
+def targets_dir(home: Path) -> Path:
+    """Where Prometheus (`file_sd_configs`) looks for the addresses of the metrics of running sweeps."""
+    return home / ".monitoring"
+
+
 def targets_path(home: Path, name: str) -> Path:
-    """Where Prometheus (`file_sd_configs`) finds the address of a running sweep's metrics."""
-    return home / ".monitoring" / f"{name}.json"
+    """The address of the metrics of one running sweep."""
+    return targets_dir(home) / f"{name}.json"
 
 
 def lock_path(sweep_dir: Path) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from hpsearch.driver.discovery import TARGETS_DIR
 from hpsearch.driver.gauges import MEASURES
+from hpsearch.paths import targets_dir
 
 FOLDER = Path(__file__).parents[1] / "docs"
 GRAFANA = json.loads((FOLDER / "monitoring" / "grafana.json").read_text())
@@ -47,4 +47,4 @@ def test_the_panels_of_the_dashboard_do_not_overlap():
 def test_prometheus_looks_where_sweeps_write():
     config = YAML(typ="safe", pure=True).load(FOLDER / "monitoring" / "prometheus.yml")
     [pattern] = config["scrape_configs"][0]["file_sd_configs"][0]["files"]
-    assert pattern.endswith(f"/{TARGETS_DIR}/*.json")
+    assert pattern.endswith(f"/{targets_dir(Path()).name}/*.json")

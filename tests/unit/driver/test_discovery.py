@@ -9,8 +9,9 @@ import pytest
 
 from hpsearch.cluster.connect import Cluster
 from hpsearch.cluster.heartbeat import Heartbeat
-from hpsearch.driver.discovery import TARGETS_DIR, advertise
+from hpsearch.driver.discovery import advertise
 from hpsearch.ledger.lock import writer_lock
+from hpsearch.paths import targets_dir
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def cluster(tmp_path: Path, *, owned: bool = True, address: str | None = "10.0.0
 
 
 def test_prometheus_and_the_dashboard_find_a_sweep_as_long_as_it_runs(folder, tmp_path):
-    path = folder.parent / TARGETS_DIR / "net.json"
+    path = targets_dir(folder.parent) / "net.json"
     with advertise(cluster(tmp_path), name="net", folder=folder):
         assert json.loads(path.read_text()) == [{"targets": ["10.0.0.1:8080"], "labels": {}}]
         assert (tmp_path / "logs" / "sweep-net" / "0001" / "log.txt").read_text() == "epoch 1"
@@ -42,16 +43,16 @@ def test_prometheus_and_the_dashboard_find_a_sweep_as_long_as_it_runs(folder, tm
 def test_a_ray_of_somebody_else_gets_no_logs(folder, tmp_path):
     with advertise(cluster(tmp_path, owned=False), name="net", folder=folder):
         assert list((tmp_path / "logs").iterdir()) == []
-        assert (folder.parent / TARGETS_DIR / "net.json").exists()
+        assert (targets_dir(folder.parent) / "net.json").exists()
 
 
 def test_a_ray_without_metrics_leaves_no_file(folder, tmp_path):
     with advertise(cluster(tmp_path, address=None), name="net", folder=folder):
-        assert not (folder.parent / TARGETS_DIR).exists()
+        assert not targets_dir(folder.parent).exists()
 
 
 def test_the_file_of_a_killed_sweep_goes_and_that_of_a_running_one_stays(folder, tmp_path):
-    targets = folder.parent / TARGETS_DIR
+    targets = targets_dir(folder.parent)
     targets.mkdir()
     for name in ("killed", "runs"):
         (targets / f"{name}.json").write_text("[]")
@@ -63,12 +64,12 @@ def test_the_file_of_a_killed_sweep_goes_and_that_of_a_running_one_stays(folder,
 def test_a_link_that_somebody_planted_is_not_followed(folder, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (folder.parent / TARGETS_DIR).symlink_to(elsewhere)
+    targets_dir(folder.parent).symlink_to(elsewhere)
     with advertise(cluster(tmp_path), name="net", folder=folder):
         assert list(elsewhere.iterdir()) == []
 
 
 def test_what_can_not_be_written_is_left_out(folder, tmp_path):
-    (folder.parent / TARGETS_DIR).write_text("not a folder")
+    targets_dir(folder.parent).write_text("not a folder")
     with advertise(cluster(tmp_path), name="net", folder=folder):
         assert (tmp_path / "logs" / "sweep-net").exists()
