@@ -15,9 +15,8 @@ from hpsearch.driver.session import Show
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.spec_place import find_spec_dir
-from hpsearch.ledger.sqlite import FILE_NAME
 from hpsearch.ledger.store import Ledger
-from hpsearch.paths import home_dir
+from hpsearch.paths import home_dir, ledger_path
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.ray_tune import contains_ray_domain
 from hpsearch.spec.dialects.translate import translate
@@ -159,7 +158,7 @@ def _named(sweep: Sweep, function: Trainable | None) -> Sweep:
 
 def _with_free_name(run: Run) -> Run:
     """The same under the first of its name, name-2, name-3, ... that is free, or is this very sweep."""
-    if not (run.home / FILE_NAME).exists():
+    if not ledger_path(run.home).exists():
         return run
     code = code_of(run.find_trainable())
     with Ledger(run.home) as ledger:
