@@ -145,7 +145,7 @@ def _variables_read() -> Iterator[list[str]]:
 
 
 def variables_set(source: bytes) -> set[str]:
-    """Names of the environment variables that a module sets itself: what reads them must be imported after that.
+    r"""Names of the environment variables that a module sets itself: what reads them must be imported after that.
 
     Example:
         >>> sorted(variables_set(b"import os\nos.environ['A_HOME'] = 'x'\nos.environ.setdefault('B', '1')"))
