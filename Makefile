@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint check docs bench bench-priors bench-search faults examples screenshots format clean
+WORKERS ?= 3 # processes of tests at a time; on two cores, since many tests wait for processes that they have started
+EMPTY ?= build/empty
+
+.PHONY: sweep test lint check package docs bench bench-priors bench-search faults examples screenshots format clean
 
 sweep: $(VENV)/installed
 	$(BIN)/python -m hpsearch sweep spaces/resnet.yaml $(SWEEP_ARGS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
@@ -22,6 +25,14 @@ check: lint
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --quiet
 	@echo "open build/docs/index.html"
+
+# The sdist, the wheel that is made from it, and a sweep with that wheel in the environment EMPTY, which is made.
+package:
+	rm -rf build/package build/empty
+	$(PYTHON) -m venv build/package/tools
+	build/package/tools/bin/python -m pip install --quiet --constraint constraints.txt build
+	build/package/tools/bin/python -m build --outdir build/package/dist
+	$(PYTHON) tests/package/check.py build/package/dist $(EMPTY)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.trial_processes

@@ -69,11 +69,10 @@ def main() -> None:
     check_sdist(sdist)
     began = time.monotonic()
     install(wheel, environment)
-    installed = time.monotonic()
+    install_s = time.monotonic() - began
     check_sweep(environment)
-    print(
-        f"{wheel.name}: installed in {installed - began:.0f} s, a sweep of 3 trials in {time.monotonic() - installed:.0f} s"
-    )
+    sweep_s = time.monotonic() - began - install_s
+    print(f"{wheel.name}: installed in {install_s:.0f} s, a sweep of 3 trials in {sweep_s:.0f} s")
 
 
 def check_wheel(path: Path) -> None:

@@ -101,7 +101,7 @@ def distance(draws: list[Any], cdf: Cdf) -> float:
     return float(numpy.max(numpy.abs(numpy.cumsum(counts) / len(draws) - cdf(values))))
 
 
-@pytest.mark.parametrize(("words", "cdf", "kind"), DISTRIBUTIONS, ids=lambda each: str(each)[:60])
+@pytest.mark.parametrize(("words", "cdf", "kind"), DISTRIBUTIONS, ids=[str(row[0]) for row in DISTRIBUTIONS])
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_distribution_is_drawn_as_it_is_defined(words: dict[str, Any], cdf: Cdf, kind: type, nested: bool) -> None:
     tree = {"outer": {"parameters": {"x": words}}} if nested else {"x": words}
