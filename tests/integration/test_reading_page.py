@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support import curves
-from tests.support.blocks import run_page
+from tests.support.blocks import run_command, run_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
 
@@ -22,3 +22,9 @@ def test_every_block_runs(tmp_path: Path):
         "compared.png",
     }  # fmt: skip
     assert (tmp_path / "elsewhere.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_commands_that_watch_work_after_the_sweep_too(tmp_path: Path):
+    curves.run(tmp_path / "sweeps")
+    assert "64/64 trials" in run_command("python -m hpsearch watch curves --once", tmp_path)
+    assert run_command("python -m hpsearch watch curves --json", tmp_path).startswith("{")
