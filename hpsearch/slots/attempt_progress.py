@@ -1,4 +1,7 @@
-"""One attempt at one trial as its slot keeps account of it: time, checkpoints, memory, and lines in the trial's log."""
+"""What a slot records of the attempt that it runs: time, checkpoints, memory, and lines in the trial's log.
+
+The slot sums up here what the replies of all ranks say. What one rank knows of the same attempt is in `reporter.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,63 +17,63 @@ from hpsearch.slots.protocol import Assignment, Event, Failed, Peaks, Unusable
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.trial_log import log_size, log_tail, open_log
 
-SAVE_SHARE = 20
-"""A checkpoint that nobody asked for is written when training took at least this many times as long as the last one."""
+SAVE_INTERVAL_FACTOR = 20
+"""A checkpoint that no assignment asks for is written when this many times the duration of the last write has passed,
+so that such checkpoints take at most a twentieth of the time."""
 
 
 @final
 class AttemptProgress:
-    """Knows no process."""
+    """How far one attempt has come, over all ranks.
+
+    Args:
+        assignment: The attempt.
+        sweep_dir: The folder of the sweep.
+        has_setup: Whether the attempt has a new process, whose first epoch includes imports and other set-up.
+    """
 
     def __init__(self, assignment: Assignment, sweep_dir: Path, *, has_setup: bool = True) -> None:
-        """Nothing was trained yet.
-
-        Args:
-            assignment: The attempt.
-            sweep_dir: The folder of the sweep's files.
-            has_setup: Whether its process is new.
-        """
         self._has_setup = has_setup
         self.assignment = assignment
         self.processes_path = processes_path(sweep_dir, assignment.number)
         """Where the processes of the attempt are on record while they train."""
         self._log_path = log_path(sweep_dir, assignment.number)
-        self.is_fresh = True
-        """Whether the ranks have yet to hear of it."""
+        self.is_new = True
+        """Whether the ranks have not begun the attempt yet."""
         self.elapsed_s = 0.0
         """Seconds of training so far."""
         self._checkpoint_epoch: int | None = None
         self._peaks = Peaks()
-        self._rounds: list[float] = []
+        self._step_seconds: list[float] = []
         self._ranks_agree = True
         self._outside_code: dict[str, str] = {}
         self._saved_at, self._save_s = time.monotonic(), 0.0
         self._log_start = log_size(self._log_path)
 
-    def note_time(self, seconds: float) -> None:
-        """An epoch, or what ended in place of one, took so long."""
+    def add_time(self, seconds: float) -> None:
+        """Count the seconds that an epoch has taken, or a step that ended without one."""
         self.elapsed_s += seconds
-        self._rounds.append(seconds)
+        self._step_seconds.append(seconds)
 
     @property
     def _setup_s(self) -> float | None:
-        """The last round is no whole epoch where the trainable has ended."""
-        first, later = self._rounds[:1], self._rounds[1:]
+        """Seconds by which the first epoch was longer than the mean of the others; None where that is not known."""
+        first, later = self._step_seconds[:1], self._step_seconds[1:]
         return max(first[0] - sum(later) / len(later), 0.0) if later and self._has_setup else None
 
     @property
-    def is_to_save(self) -> bool:
-        """Whether it is time for a checkpoint that nobody asked for."""
-        return time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_s
+    def is_save_due(self) -> bool:
+        """Whether it is time for a checkpoint that the assignment does not ask for."""
+        return time.monotonic() - self._saved_at >= SAVE_INTERVAL_FACTOR * self._save_s
 
     @property
     def time_left_s(self) -> float | None:
-        """Seconds of training left to the trial; None without a limit."""
+        """Seconds of training left to the trial, at least 0; None without a limit."""
         limit = self.assignment.time_left_s
         return None if limit is None else max(limit - self.elapsed_s, 0.0)
 
-    def take_note(self, replies: Sequence[Reply]) -> None:
-        """What all ranks answered to one step."""
+    def update(self, replies: Sequence[Reply]) -> None:
+        """Record what all ranks replied to one step."""
         newest = min(reply.checkpoint_epoch or 0 for reply in replies) or None
         if newest != self._checkpoint_epoch:
             self._checkpoint_epoch, self._saved_at = newest, time.monotonic()
@@ -81,19 +84,19 @@ class AttemptProgress:
             self._outside_code |= reply.outside_code
         self._peaks = Peaks(gpu_gib=max(gpus, default=None), host_gib=sum(hosts) if hosts else None)
 
-    def compare(self, replies: Sequence[Reply], *, objective: str) -> None:
-        """Say once, in the log, that another rank's objective is not rank 0's, which counts."""
+    def check_ranks_agree(self, replies: Sequence[Reply], *, objective: str) -> None:
+        """Write to the log, once, that another rank reports another objective than rank 0, whose value counts."""
         values = [reply.metrics[objective] for reply in replies if reply.metrics is not None]
         other = next((rank for rank, value in enumerate(values) if not isclose(value, values[0], rel_tol=1e-5)), None)
         if self._ranks_agree and other is not None:
             self._ranks_agree = False
-            self.say(
+            self.log(
                 f"rank {other} reported {objective} {values[other]:.6g} for epoch {replies[0].epoch}, rank 0"
                 f" {values[0]:.6g}: what rank 0 reports counts"
             )
 
     def with_facts(self, event: Event) -> Event:
-        """The event, with the time, the memory and the checkpoint that it tells of."""
+        """The event with its time, memory and checkpoint filled in."""
         if isinstance(event, Unusable):
             return event
         facts: dict[str, Any] = {"elapsed_s": self.elapsed_s, "peaks": self._peaks}
@@ -106,12 +109,12 @@ class AttemptProgress:
         return type(event)(**{**vars(event), **facts})
 
     def log_tail(self) -> str:
-        """The end of what this attempt has printed."""
+        """The end of what this attempt has printed; earlier attempts have written to the same log."""
         return log_tail(self._log_path, start=self._log_start)
 
-    def say(self, text: str) -> None:
-        """A line of ours in the trial's log."""
-        with suppress(OSError):  # a note that can't be written is no reason to lose the trial
+    def log(self, text: str) -> None:
+        """Write a line of hpsearch to the trial's log; where that is not possible the trial continues without it."""
+        with suppress(OSError):
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
             with open_log(self._log_path) as file:
                 print(f"hpsearch: {text}", file=file)

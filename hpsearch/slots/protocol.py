@@ -1,6 +1,6 @@
-"""What passes between the driver and a slot: an assignment goes in, events come out, each has a verdict.
+"""What the driver and a slot send each other: assignments, events, and the verdict on each event.
 
-Plain data, no Ray, no torch.
+Plain data without Ray and torch. The engine, which decides about trials, knows slots by this file alone.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from hpsearch.text import writable
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """One attempt at one trial, as a slot gets it."""
+    """One attempt at one trial, as the driver gives it to a slot."""
 
     number: int
     """The trial's number, counted from 1."""
     attempt: int
-    """Counted from 1."""
+    """The number of the attempt at this trial, counted from 1."""
     config: Mapping[str, Any]
-    """Nested, as the trainable gets it."""
+    """The configuration, nested as the trainable gets it."""
     seed: int
-    """Seeds every random number of the attempt."""
+    """Seed of all random number generators."""
     max_epochs: int | None
-    """Epoch at which the driver will end it; None where the trainable decides."""
+    """Epoch after which the driver will end the trial; None where the trainable decides."""
     known_epochs: int = 0
-    """Epochs on record: a checkpoint of a later one is passed over, since its report was lost."""
+    """Epochs in the ledger: a checkpoint of a later epoch is not used, since the report of that epoch was lost."""
     save_epochs: tuple[int, ...] = ()
-    """Epochs whose state must be on disk before their report leaves the slot."""
+    """Epochs whose checkpoint must be on disk before the slot reports them."""
     time_left_s: float | None = None
     """Seconds of training left to the trial; None without a limit."""
 
     def to_json(self) -> str:
-        """One line of text: Tune copies, flattens and prints configs, and a text is cheap to copy."""
+        """One line of JSON: Ray Tune copies, flattens and prints configs, and a text is cheap to copy."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -49,66 +49,66 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """Most memory that an attempt held so far."""
+    """The most memory that an attempt has held so far."""
 
     gpu_gib: float | None = None
-    """Most GPU memory reserved by any rank; None without a GPU."""
+    """GiB of GPU memory reserved by the rank with the most; None without a GPU."""
     host_gib: float | None = None
-    """Most host memory resident, summed over ranks; None where the system does not tell."""
+    """GiB of resident host memory, summed over ranks; None where the system does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One epoch is done."""
+    """One epoch is trained."""
 
     epoch: int
-    """Counted from 1, over all attempts that continued from a checkpoint."""
+    """Number of the epoch, counted from 1 over all attempts that continued from a checkpoint."""
     metrics: Mapping[str, float]
-    """Finite, the objective among them."""
+    """Finite values by name, the objective among them."""
     elapsed_s: float
     """Seconds of training in this attempt."""
     checkpoint_epoch: int | None = None
     """Epoch of the newest checkpoint; None without one."""
     peaks: Peaks = field(default_factory=Peaks)
-    """Memory so far."""
+    """Memory used so far."""
     setup_s: float | None = None
-    """Seconds that an attempt's first epoch took longer than its later ones; None before there is a later one, and
-    where the process was there before."""
+    """Seconds by which the first epoch of an attempt took longer than its later ones; None before the second epoch, and
+    where the process has trained another trial before."""
     outside_code: Mapping[str, str] = field(default_factory=dict)
     """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The trainable came to its end by itself."""
+    """The trainable returned by itself."""
 
     elapsed_s: float
     """Seconds of training in this attempt."""
     checkpoint_epoch: int | None = None
     """Epoch of the newest checkpoint; None without one."""
     peaks: Peaks = field(default_factory=Peaks)
-    """Memory."""
+    """Memory used."""
     setup_s: float | None = None
-    """Seconds that an attempt's first epoch took longer than its later ones; None before there is a later one, and
-    where the process was there before."""
+    """Seconds by which the first epoch of an attempt took longer than its later ones; None before the second epoch, and
+    where the process has trained another trial before."""
     outside_code: Mapping[str, str] = field(default_factory=dict)
     """The user's files that the trial imported and that are not in the sweep's snapshot: path to SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The attempt failed."""
+    """The attempt failed, for one cause."""
 
     cause: Cause
-    """Out of the closed list."""
+    """One of the causes in `errors.Cause`."""
     evidence: str
-    """One sentence."""
+    """One sentence on what happened, and where."""
     place: str | None = None
-    """`Type at file:line` of an exception: two failures with the same one are the same failure."""
+    """`Type at file:line` of an exception, which tells whether two failures are the same; None without an exception."""
     elapsed_s: float = 0.0
     """Seconds of training in this attempt."""
     peaks: Peaks = field(default_factory=Peaks)
-    """Memory, as far as it is known."""
+    """Memory used, as far as it is known."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "evidence", writable(self.evidence))
@@ -117,26 +117,27 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Unusable:
-    """The trainable itself can't be used: no trial of this sweep can run."""
+    """The trainable can't be used at all, so that no trial of this sweep can run."""
 
     evidence: str
-    """What went wrong and where; ends the sweep as the user's mistake."""
+    """What is wrong, and where; the sweep ends with this message as a mistake of the user's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "evidence", writable(self.evidence))
 
 
 Event = Report | Ended | Failed | Unusable
-"""What a slot answers when it is asked for the next event of its attempt."""
+"""What a slot returns for the next event of its assignment."""
 
 
 class Verdict(Enum):
-    """What a slot does after an event."""
+    """What a slot shall do with the trial after an event."""
 
-    CONTINUE = "go on"
+    CONTINUE = "continue"
+    """Train the next epoch."""
     END = "end"
-    """Let go of the trial; its state is on disk as far as it ever will be."""
-    RUN_TO_END = "run out"
-    """The trial has its last epoch: what comes after its loop may still run, then the slot releases it."""
+    """End the trial; no further checkpoint is needed."""
+    RUN_TO_END = "run to end"
+    """End the trial after its last epoch: first run the code that comes after its training loop."""
     SAVE_AND_END = "save and end"
-    """Write a checkpoint of the epoch just reported, then let go."""
+    """Write a checkpoint of the epoch just reported, then end the trial."""

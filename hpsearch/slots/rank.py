@@ -1,8 +1,8 @@
-"""One rank of a slot: a Ray actor that has its GPU, and sees trial after trial through.
+"""One rank of a slot: a Ray actor that owns the CPUs and GPUs of one process of each trial.
 
-A `Rank` is a plain class that Ray turns into an actor (`rank_group.py`); it never sees the driver. An attempt runs in a
-process of its own (`slots/forked/forked_trials.py`) or in this one (`resident.py`). Whatever a trainable does wrong
-comes back as data, so that an exception from a call means that the rank is lost.
+`Rank` is a plain class that `rank_group.py` makes an actor of; it talks to its slot only. It runs each attempt in a
+process of its own (`forked/`) or in the actor's process (`resident/`). Errors of a trainable are returned as data, so
+that an exception from a call means that the rank itself is lost.
 """
 
 from __future__ import annotations
@@ -31,26 +31,32 @@ if TYPE_CHECKING:
 
 
 class Trials(Protocol):
-    """How a rank runs its attempts."""
+    """How a rank runs attempts: `ForkedTrials` or `ResidentTrials`."""
 
     def load(self) -> str | None:
-        """Be ready for the first one; what is wrong with the trainable, if that is known."""
+        """Prepare for the first attempt; returns what is wrong with the trainable, if that is known already."""
 
     def begin(self, assignment: Assignment, rendezvous: Rendezvous | None) -> Process:
-        """Begin an attempt; the process that trains it."""
+        """Begin an attempt; returns the process that trains it."""
 
     def step(self, *, save: bool) -> Reply:
-        """Train one epoch."""
+        """Train one epoch; with `save`, write a checkpoint after it."""
 
     def end(self) -> None:
-        """End the attempt at once, from another thread."""
+        """End the attempt at once; called from another thread than `step`."""
 
     def finish(self, *, save: bool, run_to_end: bool) -> CleanupResult:
-        """End the attempt."""
+        """End the attempt; with `save`, write a checkpoint first; with `run_to_end`, run the code after its loop."""
 
 
 class Rank:
-    """Rank `rank` of a slot."""
+    """One rank of a slot.
+
+    Args:
+        settings: Settings of the sweep.
+        rank: The rank, in [0, workers).
+        slot: The slot's number, from 1, for the name of the actor.
+    """
 
     def __init__(self, settings: SlotSettings, rank: int, *, slot: int) -> None:
         self.settings = settings
@@ -68,7 +74,7 @@ class Rank:
         return process_name(sweep=self.settings.sweep, slot=self.slot, rank=self.rank)
 
     def _enter_driver_environment(self) -> None:
-        """Look like the driver to the user's code, but for the devices, which Ray chose."""
+        """Take the driver's environment, working directory and module search path, but Ray's choice of devices."""
         for name in os.environ.keys() - without_rank_variables(os.environ).keys():
             del os.environ[name]
         os.environ.update(self.settings.environment)
@@ -78,11 +84,11 @@ class Rank:
         sys.path[:] = [*found, *(path for path in sys.path if path not in found)]
 
     def _moved(self, path: str) -> str:
-        """Where a path of the driver is here."""
+        """The path on this node for a path of the driver."""
         return moved(path, old=self.settings.working_dir, new=self._here)
 
     def describe(self) -> dict[str, Any]:
-        """Process id, node and the GPUs that Ray gave to this process."""
+        """Process, node, address and GPUs of this rank, and whether it sees the folder of the trials."""
         import ray
 
         node = this_node()
@@ -98,13 +104,20 @@ class Rank:
         }
 
     def load(self, position: RankPosition) -> str | None:
-        """Be ready for the first attempt: what is wrong with the trainable; None where nothing is, or is known yet."""
+        """Prepare for the first attempt.
+
+        Args:
+            position: This rank among those of its slot.
+
+        Returns:
+            What is wrong with the trainable; None if nothing is wrong with it, or nothing is known yet.
+        """
         from hpsearch.slots.forked.forked_trials import ForkedTrials
         from hpsearch.slots.resident.resident_trials import ResidentTrials
 
         self._position = position
         if position.rank == 0 and position.world_size > 1:
-            import hpsearch.training.parallel  # noqa: F401  # here, so that no attempt waits for it
+            import hpsearch.training.parallel  # noqa: F401  # imported here, so that no attempt has to wait for it
         if self.settings.isolation == "slot":
             self._trials = ResidentTrials(
                 self.settings, working_dir=self._here, position=position, ranks_here=self._ranks_here
@@ -120,7 +133,7 @@ class Rank:
         return self._trials.load()
 
     def host(self) -> Rendezvous:
-        """Where the ranks of the next attempt meet: a store in this process, as `torchrun`'s agent hosts one."""
+        """Start a store where the ranks of the next attempt meet, as the agent of `torchrun` does."""
         from hpsearch.training.parallel import host_store
 
         address = self._position.address
@@ -128,26 +141,36 @@ class Rank:
         return Rendezvous(address=address, port=self._store.port, run=uuid.uuid4().hex)
 
     def begin(self, assignment: Assignment, rendezvous: Rendezvous | None) -> RankProcess:
-        """Begin an attempt; the process that trains it."""
+        """Begin an attempt; returns the process that trains it.
+
+        Args:
+            assignment: The attempt.
+            rendezvous: Where the ranks of the attempt meet; None for one rank.
+        """
         return RankProcess(process=self._run.begin(assignment, rendezvous), gpus=self._position.gpus)
 
     def step(self, save: bool) -> Reply:
         """Train one epoch.
 
-        State is written when `save` says so (the supervisor's clock, one for all ranks), at the epochs that the
-        assignment names, and at the end.
+        A checkpoint is written where `save` asks for it, which the slot decides for all ranks, after the epochs that
+        the assignment names, and at the end.
         """
         return self._run.step(save=save)
 
     def end(self) -> None:
-        """End the attempt at once, while another call waits for it."""
+        """End the attempt at once, while another thread of this actor waits in `step`."""
         self._run.end()
 
     def finish(self, save: bool = False, run_to_end: bool = False) -> CleanupResult:
-        """End the attempt; does nothing if there is none."""
-        cleaned = self._run.finish(save=save, run_to_end=run_to_end)
+        """End the attempt, if there is one.
+
+        Args:
+            save: Whether to write a checkpoint first.
+            run_to_end: Whether the code after the last epoch still runs; otherwise the trainable is stopped.
+        """
+        result = self._run.finish(save=save, run_to_end=run_to_end)
         self._store = None
-        return cleaned
+        return result
 
     @property
     def _run(self) -> Trials:

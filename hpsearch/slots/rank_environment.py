@@ -1,7 +1,7 @@
-"""The place of a rank among the ranks of its trial, and the environment variables for it, as `torchrun` sets them.
+"""The position of a rank in its trial, and the environment variables that say so, named as `torchrun` names them.
 
-PyTorch, accelerate, Lightning and Transformers read them, and so do scripts that were written for `torchrun`: without
-them each rank would train alone, on all of the data, without a word.
+PyTorch, accelerate, Lightning, Transformers and scripts written for `torchrun` read these variables: without them each
+rank would silently train alone, on all of the data.
 """
 
 from __future__ import annotations
@@ -14,48 +14,51 @@ DRIVERS_OWN = re.compile(
     r"(LOCAL_|GROUP_|ROLE_|NODE_)?RANK|((LOCAL|GROUP|ROLE)_)?WORLD_SIZE|ROLE_NAME|MASTER_(ADDR|PORT)"
     r"|(TORCHELASTIC|SLURM|OMPI|PMI|PMIX|PMI2|MV2)_.*"
 )
-"""Variables that say which process of a parallel program the driver is; no trial is that process."""
+"""Variables that say which process of a parallel program the driver itself is; they do not hold for its trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankPosition:
-    """One rank of a trial among the others."""
+    """The position of one rank in its trial, in the terms of `torchrun`."""
 
     rank: int = 0
-    """In [0, world_size)."""
+    """This rank, in [0, world_size)."""
     world_size: int = 1
     """Processes of the trial."""
     local_rank: int = 0
-    """In [0, local_world_size): among those of the trial on this node."""
+    """This rank among those of the trial on its node, in [0, local_world_size)."""
     local_world_size: int = 1
     """Processes of the trial on this node."""
     node_rank: int = 0
-    """In [0, num_nodes)."""
+    """This node among those of the trial, in [0, num_nodes)."""
     num_nodes: int = 1
-    """Nodes that the trial is on."""
+    """Nodes on which the trial has processes."""
     gpus: str = ""
-    """As CUDA_VISIBLE_DEVICES: those of all ranks of the trial on this node, this rank's first one at `local_rank`."""
+    """CUDA_VISIBLE_DEVICES: the GPUs of all ranks of the trial on this node, the first GPU of this rank at index
+    `local_rank`."""
     address: str = "127.0.0.1"
-    """Of rank 0's node, for the other ranks; the loopback where all are on one node."""
+    """Address of rank 0's node as the other ranks reach it; the loopback where all are on one node."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendezvous:
-    """Where the ranks of one attempt meet: a store that the actor of rank 0 hosts for them."""
+    """Where the ranks of one attempt meet: a TCP store that the actor of rank 0 hosts."""
 
     address: str
+    """Address of the store."""
     port: int
+    """Port of the store."""
     run: str
-    """A text that no other attempt has."""
+    """An id that no other attempt has."""
 
 
 def rank_positions(nodes: Sequence[str], gpus: Sequence[str], addresses: Sequence[str]) -> list[RankPosition]:
-    """The place of each rank.
+    """The positions of all ranks of a trial, in the order of the ranks.
 
     Args:
-        nodes: Id of each rank's node, by rank.
-        gpus: CUDA_VISIBLE_DEVICES of each rank, as Ray gave it out.
-        addresses: Of each rank's node.
+        nodes: Ray's id of each rank's node.
+        gpus: CUDA_VISIBLE_DEVICES of each rank, as Ray has set it.
+        addresses: Address of each rank's node.
 
     Example:
         >>> [position.gpus for position in rank_positions(["a", "a"], ["2", "0"], ["10.0.0.1", "10.0.0.1"])]
@@ -79,7 +82,7 @@ def rank_positions(nodes: Sequence[str], gpus: Sequence[str], addresses: Sequenc
 
 
 def rank_variables(position: RankPosition, rendezvous: Rendezvous | None) -> dict[str, str]:
-    """What the environment of a rank says of its place; nothing for a trial of one process."""
+    """The environment variables that name a rank's position; empty without a rendezvous, for a trial of one process."""
     if rendezvous is None:
         return {}
     return {
@@ -104,12 +107,12 @@ def rank_variables(position: RankPosition, rendezvous: Rendezvous | None) -> dic
 
 
 def without_rank_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what says which process of a parallel program its owner is."""
+    """An environment without the variables that name a rank of whatever parallel program its owner belongs to."""
     return {name: value for name, value in environment.items() if not DRIVERS_OWN.fullmatch(name)}
 
 
 def _interleaved(lists: Sequence[str]) -> str:
-    """The first GPU of each rank, then the second of each: `cuda:LOCAL_RANK` is one of the rank's own."""
+    """The first GPU of each rank, then the second of each, so that `cuda:LOCAL_RANK` is one of the rank's own GPUs."""
     split = [[each for each in text.split(",") if each] for text in lists]
     longest = max(map(len, split), default=0)
     ordered = [each[index] for index in range(longest) for each in split if index < len(each)]

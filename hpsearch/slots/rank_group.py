@@ -1,4 +1,7 @@
-"""The ranks of one slot as a whole: started, asked, and, when one is lost, ended together and started again."""
+"""The ranks of one slot as a group of Ray actors: started, called and ended together.
+
+When one rank is lost the others can't continue without it, so that the whole group is ended and started again.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +29,26 @@ from hpsearch.slots.settings import SlotSettings
 from hpsearch.training.data.sealed_memory import HeldBlocks
 
 POLL_S = 0.25
-"""How often a process is looked at besides Ray: with forked children alive Ray tells of a death after 5 s or never."""
+"""Seconds between two checks of the ranks' processes, besides Ray's own: Ray reports the death of an actor whose forked
+children are alive after 5 s, or never."""
 NODE_VERDICT_S = 60.0
-"""How long Ray has to find out whether a node that it can't reach is dead: by its own settings about a minute."""
+"""Seconds in which Ray must decide whether a node that it can't reach is dead; its own settings take about a minute."""
 START_TIMEOUT_S = 300.0
-"""Ranks that are not up by then (torch on a cold network disk is slow) count as lost."""
+"""Seconds until ranks that have not started count as lost; importing torch from a cold network disk is slow."""
 END_TIMEOUT_S = 5.0
-"""Ranks that have not ended the processes of a trial by then are killed themselves."""
+"""Seconds until ranks that have not ended the processes of a trial are killed themselves."""
 PEER_GRACE_S = {"failed": 2.0, "ended": 60.0}
-"""How long the other ranks may go on after the first has failed, or has ended: they may still write a checkpoint."""
+"""Seconds that the other ranks have after the first one failed, or ended: they may still write a checkpoint."""
 
 
 class RankLost(Exception):
-    """A rank's process is gone."""
+    """The process of a rank is gone.
+
+    Args:
+        rank: The rank.
+        pid: Its process id; 0 where it is not known.
+        why: What is known of the reason, for a message; empty for nothing.
+    """
 
     def __init__(self, rank: int, pid: int, why: str = "") -> None:
         super().__init__(f"rank {rank} (process {pid}) is gone{f': {why}' if why else ''}")
@@ -46,11 +56,11 @@ class RankLost(Exception):
 
 
 class NodeLost(RankLost):
-    """A rank's process is gone with its machine, or its machine can't be used."""
+    """The node of a rank is gone, or can't be used."""
 
 
 class RanksTimedOut(Exception):
-    """A call did not come back in time; `behind` are the ranks that owe an answer."""
+    """Some ranks did not answer a call in time; `behind` names them."""
 
     def __init__(self, behind: list[int]) -> None:
         super().__init__(f"ranks {behind} did not answer in time")
@@ -58,7 +68,10 @@ class RanksTimedOut(Exception):
 
 
 class PeersTimedOut(RanksTimedOut):
-    """Some ranks failed or ended, and the others hang in a collective that will never end."""
+    """Some ranks failed or ended, and the others did not answer after that.
+
+    They wait in a collective operation that can't complete any more. `answers` has what the first ones answered.
+    """
 
     def __init__(self, answers: dict[int, Any], behind: list[int]) -> None:
         super().__init__(behind)
@@ -66,45 +79,57 @@ class PeersTimedOut(RanksTimedOut):
 
 
 @dataclass(frozen=True)
-class _Process:
+class _RankActor:
+    """One rank's Ray actor."""
+
     actor: Any
+    """Ray's handle of the actor."""
     pid: int
+    """Process id; 0 until the actor has started."""
     node: str
-    as_of: Process | None = None
-    """Known once the rank is up."""
+    """Ray's id of its node; empty until the actor has started."""
+    process: Process | None = None
+    """Its process; None until the actor has started."""
 
 
 class RankGroup:
-    """`request.workers` warm processes in the bundles of one placement group."""
+    """`request.workers` Ray actors, one in each bundle of a placement group but the first, which is the supervisor's.
+
+    Args:
+        settings: Settings of the sweep.
+        placement: The placement group that Ray Tune has made for the slot; None to let Ray choose.
+    """
 
     def __init__(self, settings: SlotSettings, placement: PlacementGroup | None) -> None:
         self.settings = settings
-        self.slot = 0
         self._placement = placement
-        self._processes: list[_Process] = []
+        self.slot = 0
+        """The slot's number, from 1, for the actors' names; 0 until it has one."""
+        self._actors: list[_RankActor] = []
         self.members: tuple[RankProcess, ...] = ()
+        """The processes that train the current attempt, by rank."""
         self._shared_data = HeldBlocks()
-        self._manager = os.getppid()
-        """Process id of the raylet that started this process: a process gets another parent when its own is gone."""
+        self._raylet_pid = os.getppid()
+        """The raylet that started this process. When it is gone, this process has another parent."""
 
     def start(self) -> str | None:
-        """Bring the ranks up, each with its place among the others, ready for the first attempt.
+        """Start the ranks and have each of them ready for its first attempt.
 
         Returns:
-            What is wrong with the trainable; None if nothing is, or is known yet.
+            What is wrong with the trainable; None if nothing is wrong with it, or nothing is known yet.
 
         Raises:
-            RankLost: A rank died on the way.
-            NodeLost: So did its node; or the node does not see the sweep's folder.
-            RanksTimedOut: A rank was not up within START_TIMEOUT_S.
+            RankLost: A rank died while it started.
+            NodeLost: A rank's node is gone, or does not see the folder of the sweep.
+            RanksTimedOut: A rank had not started after START_TIMEOUT_S.
         """
         request = self.settings.request
-        actors = [self._make_actor(rank) for rank in range(request.workers)]
-        self._processes = [_Process(actor, pid=0, node="") for actor in actors]
+        handles = [self._make_actor(rank) for rank in range(request.workers)]
+        self._actors = [_RankActor(handle, pid=0, node="") for handle in handles]
         facts = self.call("describe", timeout_s=START_TIMEOUT_S)
-        self._processes = [
-            _Process(actor, fact["pid"], fact["node"], fact["process"])
-            for actor, fact in zip(actors, facts, strict=True)
+        self._actors = [
+            _RankActor(handle, fact["pid"], fact["node"], fact["process"])
+            for handle, fact in zip(handles, facts, strict=True)
         ]
         for rank, fact in enumerate(facts):
             if not fact["sees_trials"]:
@@ -112,11 +137,11 @@ class RankGroup:
                 blind = f"node {fact['address']} does not see {trials}: it needs the same disk"
                 raise NodeLost(rank, fact["pid"], blind)
         nodes, gpus, addresses = ([fact[name] for fact in facts] for name in ("node", "gpus", "address"))
-        mistakes = self.call("load", each=rank_positions(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)
-        return next((trainable_error for trainable_error in mistakes if trainable_error is not None), None)
+        errors = self.call("load", each=rank_positions(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)
+        return next((error for error in errors if error is not None), None)
 
     def begin(self, assignment: Assignment) -> None:
-        """Begin an attempt on every rank; `members` are the processes that train it.
+        """Begin an attempt on every rank, and set `members` to the processes that train it.
 
         Raises:
             RankLost: A rank is gone.
@@ -124,14 +149,17 @@ class RankGroup:
         """
         rendezvous = None
         if self.settings.request.workers > 1:
-            rendezvous = ray.get(self._processes[0].actor.host.remote(), timeout=START_TIMEOUT_S)
+            rendezvous = ray.get(self._actors[0].actor.host.remote(), timeout=START_TIMEOUT_S)
         self.members = tuple(self.call("begin", assignment, rendezvous, timeout_s=START_TIMEOUT_S))
 
     def end(self) -> None:
-        """End the attempt on every rank at once; the ranks live on, unless the attempt runs in them, or they hang."""
+        """End the attempt on every rank at once.
+
+        The ranks stay, unless the attempt runs in their own processes (`isolation: slot`) or they do not answer.
+        """
         if self.settings.isolation == "process":
             with suppress(RayError, GetTimeoutError):
-                ray.get([process.actor.end.remote() for process in self._processes], timeout=END_TIMEOUT_S)
+                ray.get([rank.actor.end.remote() for rank in self._actors], timeout=END_TIMEOUT_S)
                 return
         self.kill()
 
@@ -142,27 +170,31 @@ class RankGroup:
         each: Sequence[Any] | None = None,
         timeout_s: float | None = None,
         name: str | None = None,
-        is_last: Callable[[Any], str | None] = lambda answer: None,
+        end_of: Callable[[Any], str | None] = lambda answer: None,
     ) -> list[Any]:
-        """The answer of each rank, by rank.
+        """Call a method of every rank and wait for all answers.
 
         Args:
-            method: A method of `Rank`.
-            args: The same for every rank.
-            each: One further argument for each rank, by rank.
-            timeout_s: Seconds for all answers together; None for ever.
-            name: What Ray's dashboard shows while the call runs.
-            is_last: Key of PEER_GRACE_S for an answer after which its rank calls no other; None for any other answer.
+            method: Name of a method of `Rank`.
+            args: Arguments, the same for every rank.
+            each: One further argument for each rank, in the order of the ranks.
+            timeout_s: Seconds for all answers together; None for no limit.
+            name: Name of the call, which Ray's dashboard shows while it runs.
+            end_of: For an answer after which the rank takes part in no collective operation any more, a key of
+                PEER_GRACE_S; None for any other answer.
+
+        Returns:
+            The answers, in the order of the ranks.
 
         Raises:
-            RankLost: A rank's process is gone; the others are still there.
-            PeersTimedOut: After the last answer of one rank, others did not answer within their grace.
-            RanksTimedOut: Not all answered in time.
+            RankLost: The process of a rank is gone; the others still run.
+            PeersTimedOut: One rank gave its last answer, and others did not answer within PEER_GRACE_S after it.
+            RanksTimedOut: Not all ranks answered in time.
         """
         options = {"name": name} if name else {}
         refs = [
-            getattr(process.actor, method).options(**options).remote(*args, *([] if each is None else [each[rank]]))
-            for rank, process in enumerate(self._processes)
+            getattr(actor.actor, method).options(**options).remote(*args, *([] if each is None else [each[rank]]))
+            for rank, actor in enumerate(self._actors)
         ]
         waiting = dict(zip(refs, range(len(refs)), strict=True))
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -170,10 +202,10 @@ class RankGroup:
         answers: dict[int, Any] = {}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=_wait_s(deadline, grace_ends))
-            arrived = [ref for ref in done if self._arrives(ref, waiting[ref], answers)]
+            arrived = [ref for ref in done if self._fetch(ref, waiting[ref], answers)]
             for ref in arrived:
                 rank = waiting.pop(ref)
-                if (kind := is_last(answers[rank])) is not None:
+                if (kind := end_of(answers[rank])) is not None:
                     ends = time.monotonic() + PEER_GRACE_S[kind]
                     grace_ends = ends if grace_ends is None else min(ends, grace_ends)
             if not arrived:
@@ -185,91 +217,97 @@ class RankGroup:
         return [answers[rank] for rank in range(len(refs))]
 
     def hold_shared_data(self) -> None:
-        """Hold the data sets that the ranks hold, so that those that take their place find them."""
+        """Keep the ranks' shared data in memory, so that ranks that replace them find it."""
         here = ray.get_runtime_context().get_node_id()
-        self._shared_data.sync(process.pid for process in self._processes if process.node == here)
+        self._shared_data.sync(actor.pid for actor in self._actors if actor.node == here)
 
     def kill(self) -> None:
-        """End every rank at once, with all that it has started, so that no child of its keeps a GPU."""
+        """End every rank at once, with all processes that it has started, so that none of them keeps a GPU."""
         here = ray.get_runtime_context().get_node_id()
-        for process in self._processes:
-            if process.as_of is not None and process.node == here:
-                kill_tree(process.as_of)
+        for actor in self._actors:
+            if actor.process is not None and actor.node == here:
+                kill_tree(actor.process)
             with suppress(RayError):
-                ray.kill(process.actor)
+                ray.kill(actor.actor)
         for member in self.members:
             if member.process.is_here and self.settings.isolation == "process":
                 kill_tree(member.process)
-        self._processes, self.members = [], ()
+        self._actors, self.members = [], ()
 
     @property
     def alive(self) -> bool:
-        """Whether ranks were started and not killed since."""
-        return bool(self._processes)
+        """Whether ranks have been started and not killed since."""
+        return bool(self._actors)
 
     def _make_actor(self, rank: int) -> Any:
         request = self.settings.request
         options: dict[str, Any] = {"num_cpus": request.cpu, "num_gpus": request.gpu, "max_restarts": 0}
         if self.settings.isolation == "process":
-            options["max_concurrency"] = 2  # `end` reaches a rank that waits for an epoch
+            options["max_concurrency"] = 2  # so that `end` can be called while `step` waits for an epoch
         if self._placement is not None:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._placement, rank)
         actor_class = ray.remote(Rank)
         return actor_class.options(**options).remote(self.settings, rank, slot=self.slot)
 
-    def _arrives(self, ref: Any, rank: int, answers: dict[int, Any]) -> bool:
-        """Whether an answer that is there could be fetched; a busy machine may need another try."""
+    def _fetch(self, ref: Any, rank: int, answers: dict[int, Any]) -> bool:
+        """Fetch an answer that is ready; False where a busy machine needs another try."""
         try:
             answers[rank] = ray.get(ref, timeout=POLL_S)
         except GetTimeoutError:
             return False
         except RayTaskError:
-            raise  # a defect of ours: a rank answers a trainable's mistakes with data
+            raise  # a defect of hpsearch: errors of a trainable are returned as data
         except RayError as error:
             unreachable = isinstance(error, ActorUnavailableError)
-            raise self._loss(rank, _start_failure(error), patience_s=NODE_VERDICT_S * unreachable) from error
+            raise self._loss_of(rank, _start_failure(error), patience_s=NODE_VERDICT_S * unreachable) from error
         return True
 
     def _check_alive(self, ranks: Any) -> None:
         here = ray.get_runtime_context().get_node_id()
         for rank in ranks:
-            process = self._processes[rank]
-            if process.pid and process.node == here and is_dead(process.pid):
-                raise self._loss(rank)
+            actor = self._actors[rank]
+            if actor.pid and actor.node == here and is_dead(actor.pid):
+                raise self._loss_of(rank)
 
-    def _loss(self, rank: int, why: str = "", *, patience_s: float = 0.0) -> RankLost:
-        """What has gone with a lost rank: its process, or the whole node.
+    def _loss_of(self, rank: int, why: str = "", *, patience_s: float = 0.0) -> RankLost:
+        """Whether a lost rank has lost its process alone, or with the whole node.
 
-        A node dies one process after the other, the one that manages it first. So this slot, on the same node, may live
-        for a second longer than its rank, and a rank elsewhere is out of reach before Ray calls its node dead.
+        The processes of a node end one after another, the raylet first. So this slot, on the same node, may live for a
+        second longer than its rank, and a rank on another node is out of reach before Ray considers its node dead.
+
+        Args:
+            rank: The rank.
+            why: What is known of the reason.
+            patience_s: Seconds to wait for Ray's verdict on the node.
         """
-        process = self._processes[rank]
+        actor = self._actors[rank]
         deadline = time.monotonic() + patience_s
-        while process.node:
-            is_here = process.node == ray.get_runtime_context().get_node_id()
-            if os.getppid() != self._manager if is_here else not is_alive(process.node):
-                return NodeLost(rank, process.pid, f"the node of rank {rank} is gone")
+        while actor.node:
+            is_here = actor.node == ray.get_runtime_context().get_node_id()
+            if os.getppid() != self._raylet_pid if is_here else not is_alive(actor.node):
+                return NodeLost(rank, actor.pid, f"the node of rank {rank} is gone")
             if is_here or time.monotonic() >= deadline:
                 break
             time.sleep(POLL_S)
-        return RankLost(rank, process.pid, why)
+        return RankLost(rank, actor.pid, why)
 
 
 def is_dead(pid: int) -> bool:
-    """Whether a process of this machine is gone or a zombie."""
+    """Whether a process id of this machine has no process, or a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return Path("/proc/self").exists()  # where there is no /proc, Ray alone tells
+        return Path("/proc/self").exists()  # without /proc only Ray can say
     return state in "ZX"
 
 
 def _wait_s(*deadlines: float | None) -> float:
+    """Seconds until the first of some deadlines, at least 0 and at most POLL_S."""
     left = [deadline - time.monotonic() for deadline in deadlines if deadline is not None]
     return max(0.0, min([POLL_S, *left]))
 
 
 def _start_failure(error: BaseException) -> str:
-    """What a rank's constructor raised, which Ray hides in the end of a long text; empty if it did not raise."""
+    """The last line of what the constructor of a rank raised, out of Ray's long text; empty if it did not raise."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1] if lines and "creation task" in str(error) else ""

@@ -1,4 +1,4 @@
-"""What a rank answers its slot. Plain data, no Ray, no torch."""
+"""What a rank returns to its slot after each epoch and at the end of an attempt. Plain data without Ray and torch."""
 
 from __future__ import annotations
 
@@ -8,48 +8,49 @@ from dataclasses import dataclass, field
 from hpsearch.slots.protocol import Failed
 
 LOOP_TOO_LONG = (
-    "its loop goes on beyond limits.epochs, so nothing after it can run: trials that follow are stopped there at once"
+    "its training loop continues beyond limits.epochs, so the code after it can't run: later trials are stopped at once"
+    " after their last epoch"
 )
-"""A note of a trial that gave one more row after its last epoch."""
+"""Note in the log of a trial that reported once more after its last epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a rank answers when it is asked for the next epoch."""
+    """What a rank returns when it is asked for the next epoch."""
 
     metrics: Mapping[str, float] | None = None
-    """The numbers of the row that the trainable gave, if it did."""
+    """The metrics that the trainable reported; None where it did not report."""
     ended: bool = False
-    """The trainable came to its end."""
+    """Whether the trainable returned by itself."""
     failure: Failed | None = None
-    """The trainable raised, or its process is gone."""
+    """What the trainable raised, or how its process ended; None without a failure."""
     is_secondary: bool = False
-    """The failure only says that another rank failed first."""
+    """Whether the failure is only the consequence of another rank's failure."""
     is_fatal_to_process: bool = False
-    """The process can't be trusted with another trial."""
+    """Whether the failure makes the process unusable for another trial."""
     trainable_error: str | None = None
-    """Why the trainable can't be used at all."""
+    """Why the trainable can't be used at all; None if it can."""
     is_last: bool = False
-    """The trainable is over and hears no further word; its process ends by itself."""
+    """Whether the trainable has ended and takes no further message; its process ends by itself."""
     epoch: int = 0
-    """Epochs done, those before a checkpoint included."""
+    """Epochs done, including those before the checkpoint that the attempt continued from."""
     checkpoint_epoch: int | None = None
-    """Epoch of the newest checkpoint of this attempt, or of the one that it began with."""
+    """Epoch of the newest checkpoint, or of the one that the attempt continued from; None without one."""
     save_s: float = 0.0
     """Seconds that the last checkpoint took to write."""
     gpu_gib: float | None = None
-    """Most GPU memory reserved by this process during the attempt."""
+    """The most GPU memory, in GiB, that this process reserved in the attempt; None without a GPU."""
     host_gib: float | None = None
-    """Most memory resident of this process and its children during the attempt."""
+    """The most resident memory, in GiB, of this process and its children in the attempt; None if not known."""
     outside_code: Mapping[str, str] = field(default_factory=dict)
-    """The user's files that were imported and are not in the sweep's snapshot, with their hashes."""
+    """The user's files that were imported and are not in the sweep's snapshot: path to SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CleanupResult:
-    """What a rank answers after it has ended an attempt."""
+    """What a rank returns after it has ended an attempt."""
 
     reusable: bool
-    """Whether it can take another trial."""
+    """Whether the process can run another trial."""
     notes: tuple[str, ...] = ()
-    """What did not end as it should, in sentences."""
+    """Lines for the trial's log on what did not end as it should."""

@@ -1,4 +1,4 @@
-"""What every slot of a sweep is told once, when it is made."""
+"""The settings of a sweep that each of its slots gets when it is made."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from hpsearch.devices.requests import WorkerRequest
 
 @dataclass(frozen=True, kw_only=True)
 class SlotSettings:
-    """The sweep as a slot sees it; travels to every process of the slot."""
+    """The parts of a sweep that a slot needs; sent to every process of the slot."""
 
     sweep: str
-    """The sweep's name; part of the actors' names in Ray's dashboard."""
+    """Name of the sweep; part of the names of actors in Ray's dashboard."""
     shown: tuple[str, ...] = ()
-    """Parameters that the dashboard may show, in the order of the spec."""
+    """Dotted names of the parameters that the dashboard may show, in the order of the spec."""
     names_epochs: bool = False
-    """Whether each epoch's call has a name of its own there."""
+    """Whether the call of each epoch has a name of its own in the dashboard."""
     trainable: bytes
-    """A cloudpickled function, or a cloudpickled `TrainableSource` that is imported in the rank."""
+    """The function, or the `TrainableSource` that says where to import it from, pickled by cloudpickle."""
     metric: str
-    """Name of the objective."""
+    """Name of the objective metric."""
     request: WorkerRequest
-    """CPUs and GPUs of each rank, and how many ranks."""
+    """CPUs and GPUs of each rank, and the number of ranks."""
     run: str = ""
-    """A text that no other run of any sweep has; names what its processes share on a machine."""
+    """An id that no other run of any sweep has; names what the processes of this run share on a machine."""
     isolation: str = "process"
-    """process | slot: a process for each attempt, or the rank's own for trial after trial."""
+    """process (a new process for each attempt) | slot (the rank's own process for all trials)."""
     grace_s: float = 60.0
-    """Seconds that a trial may go on by itself after its last epoch."""
+    """Seconds that the code after a trial's last epoch may take (`limits.grace`); 0 stops the trial there."""
     concurrent: int
-    """Slots that share the machine."""
+    """Number of slots that run at the same time."""
     precision: str
     """fp32 | tf32 | bf16 | fp16."""
     parallel: str
     """ddp | dp."""
     leak_warnings: bool
-    """Whether ranks look for memory that keeps growing."""
+    """Whether ranks warn of memory that grows from epoch to epoch."""
     loaders: int | None
-    """DataLoader processes of each rank; None for its share."""
+    """DataLoader processes of each rank; None for its share of what the machine can run."""
     data: Mapping[str, Any]
-    """The spec's `data`."""
+    """The `data` section of the spec."""
     sweep_dir: str
-    """Absolute folder of the sweep's files."""
+    """Absolute path of the folder with the sweep's files."""
     sys_path: tuple[str, ...]
     """The driver's module search path, its working directory first."""
     working_dir: str
     """The driver's working directory."""
     ships_code: bool = False
-    """Whether a rank finds it not there but in the folder that Ray starts it in."""
+    """Whether the working directory is sent to the nodes by Ray, so that a rank has it where Ray starts it."""
     environment: Mapping[str, str]
     """The driver's environment variables, without those that Ray sets for each worker."""
     code_dir: str | None = None
-    """Absolute folder of the snapshot that the user's code is imported from; None for a function sent by value."""
+    """Absolute path of the snapshot that the user's code is imported from; None for a function pickled by value."""
     preload: tuple[str, ...] = ()
-    """Dotted names of third-party modules that the user's code imports."""
+    """Dotted names of the third-party modules that the user's code imports."""

@@ -1,6 +1,7 @@
-"""The ranks of one slot and the assignment that they are at; knows Ray's actors, not Tune.
+"""A slot: the ranks that train one assignment after another, and what becomes of an assignment when they fail.
 
-Nothing that a trainable does, dying included, raises here: it becomes an event, and the slot takes the next assignment.
+A slot uses Ray's actors but nothing of Ray Tune, which is in `supervisor.py`. An error of a trainable, or the end of
+its process, raises nothing here: it becomes an event, and the slot stays ready for the next assignment.
 """
 
 from __future__ import annotations
@@ -22,75 +23,76 @@ from hpsearch.slots.replies import Reply
 from hpsearch.slots.settings import SlotSettings
 
 FINISH_TIMEOUT_S = 45.0
-"""A rank that takes longer to end a trial, beyond `limits.grace`, is replaced."""
+"""Seconds, beyond `limits.grace`, after which a rank that has not ended a trial is replaced."""
 START_ATTEMPTS = 3
-"""Times in a row that ranks may die while they come up."""
-MAX_WHY = 300
-"""Characters of an unexpected error that become evidence."""
+"""How often ranks are started before it counts as a failure of the assignment that they die while starting."""
+MAX_EVIDENCE = 300
+"""Characters of an unexpected error that are kept as evidence."""
 
 
 @final
 class Slot:
-    """Trains assignment after assignment."""
+    """Trains assignments on a group of ranks, and turns whatever happens into events."""
 
     def __init__(self, settings: SlotSettings, ranks: RankGroup) -> None:
-        """No assignment yet, and the ranks need not run.
+        """Make a slot without an assignment.
 
         Args:
-            settings: Of the sweep.
-            ranks: This slot's own.
+            settings: Settings of the sweep.
+            ranks: The slot's own ranks; they are started with the first event that is asked for.
         """
         self._settings, self._ranks = settings, ranks
         self._progress: AttemptProgress | None = None
-        self._gone: NodeLost | None = None
+        self._lost_node: NodeLost | None = None
+        """A node that was lost while an assignment was ended: reported with the next one."""
         self._call_names = CallNames(settings)
 
     def assign(self, assignment: Assignment) -> None:
-        """Take the next attempt; the one before is over."""
+        """Begin the next assignment; one that has not ended yet is ended first."""
         self.finish()
-        is_new = self._settings.isolation == "process"
-        self._progress = AttemptProgress(assignment, Path(self._settings.sweep_dir), has_setup=is_new)
+        is_new_process = self._settings.isolation == "process"
+        self._progress = AttemptProgress(assignment, Path(self._settings.sweep_dir), has_setup=is_new_process)
         self._call_names.first(assignment)
 
     def next_event(self) -> Event:
-        """Train one epoch.
+        """Train one epoch of the assignment.
 
         Raises:
-            NodeLost: A machine of this slot is gone, and its place with it: Ray must find the trial another one.
+            NodeLost: A node of this slot is gone, and its resources with it: Ray must place the slot elsewhere.
         """
         assert self._progress is not None
         progress, start = self._progress, time.monotonic()
         try:
-            if self._gone is not None:
-                raise self._gone
+            if self._lost_node is not None:
+                raise self._lost_node
             trainable_error = self._start_ranks() if not self._ranks.alive else None
             if trainable_error is not None:
                 return Unusable(evidence=trainable_error)
-            start = time.monotonic()  # a warm slot costs nothing; a cold one is not the trial's time
-            event = self._step(progress)
-        except NodeLost as gone:
-            self._replace_ranks(progress, f"this slot is given up: {gone.why}")
+            start = time.monotonic()  # the start of the ranks does not count as the trial's time
+            event = self._train_epoch(progress)
+        except NodeLost as lost:
+            self._replace_ranks(progress, f"this slot is given up: {lost.why}")
             raise
         except ServerLost as lost:
             self._replace_ranks(progress, str(lost))
             event = Failed(cause="node_lost", evidence=str(lost))
         except RankLost as lost:
-            event = self._lost(progress, lost)
+            event = self._after_loss(progress, lost)
         except (RanksTimedOut, RayError) as error:
-            event = self._lost(progress, RankLost(0, 0, _in_short(error)))
-        progress.note_time(time.monotonic() - start)
+            event = self._after_loss(progress, RankLost(0, 0, _one_line(error)))
+        progress.add_time(time.monotonic() - start)
         return progress.with_facts(event)
 
-    def be(self, number: int) -> None:
-        """Have a number, counted from 1, that the names of ranks to come tell."""
+    def set_number(self, number: int) -> None:
+        """Number the slot, from 1; ranks that are started later have the number in their names."""
         self._ranks.slot = number
 
     def finish(self, *, save: bool = False, run_to_end: bool = False) -> None:
-        """Let go of the attempt, if there is one; replace ranks that did not come clean.
+        """End the assignment, if there is one, and replace ranks whose process is not fit for another trial.
 
         Args:
             save: Whether to write a checkpoint first.
-            run_to_end: Whether what comes after the last epoch still runs; otherwise the trainable is stopped.
+            run_to_end: Whether the code after the last epoch still runs; otherwise the trainable is stopped.
         """
         progress, self._progress = self._progress, None
         if progress is None:
@@ -100,51 +102,51 @@ class Slot:
             return
         try:
             limit = FINISH_TIMEOUT_S + self._settings.grace_s
-            cleaned = self._ranks.call("finish", save, run_to_end, timeout_s=limit)
+            results = self._ranks.call("finish", save, run_to_end, timeout_s=limit)
         except (RankLost, RanksTimedOut, RayError) as error:
-            self._gone = error if isinstance(error, NodeLost) else None
-            self._replace_ranks(progress, f"the ranks are replaced: {_in_short(error)}")
+            self._lost_node = error if isinstance(error, NodeLost) else None
+            self._replace_ranks(progress, f"the ranks are replaced: {_one_line(error)}")
             return
-        for rank, answer in enumerate(cleaned):
-            for note in answer.notes:
-                progress.say(f"rank {rank}: {note}")
-        if not all(answer.reusable for answer in cleaned):
-            self._replace_ranks(progress, "the ranks are replaced, since they did not come clean")
+        for rank, result in enumerate(results):
+            for note in result.notes:
+                progress.log(f"rank {rank}: {note}")
+        if not all(result.reusable for result in results):
+            self._replace_ranks(progress, "the ranks are replaced, since their processes can't be reused")
 
     def close(self) -> None:
-        """End the slot."""
+        """End the slot: its assignment and its ranks."""
         self.finish()
         self._ranks.kill()
 
-    def _step(self, progress: AttemptProgress) -> Event:
-        if progress.is_fresh:
+    def _train_epoch(self, progress: AttemptProgress) -> Event:
+        if progress.is_new:
             self._ranks.begin(progress.assignment)
-            write_process_file(
-                progress.processes_path, TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members)
-            )
+            processes = TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members)
+            write_process_file(progress.processes_path, processes)
         try:
             replies = self._ranks.call(
                 "step",
-                progress.is_to_save,
+                progress.is_save_due,
                 timeout_s=progress.time_left_s,
                 name=str(self._call_names),
-                is_last=_last_answer,
+                end_of=_end_of,
             )
         except PeersTimedOut as late:
-            self._end_attempt(progress, "one rank was over and the others waited for it: all are ended")
-            return _without_late(late)
+            self._end_attempt(progress, "one rank ended and the others kept waiting for it: all ranks are ended")
+            return _event_without_peers(late)
         except RanksTimedOut as late:
-            return self._hung(progress, late)
-        if progress.is_fresh:
+            return self._after_time_limit(progress, late)
+        if progress.is_new:
             self._ranks.hold_shared_data()
-        progress.is_fresh = False
-        progress.take_note(replies)
+        progress.is_new = False
+        progress.update(replies)
         trainable_error = next((reply.trainable_error for reply in replies if reply.trainable_error is not None), None)
         if trainable_error is not None:
             return Unusable(evidence=trainable_error)
-        return self._event(progress, replies)
+        return self._event_of(progress, replies)
 
-    def _event(self, progress: AttemptProgress, replies: list[Reply]) -> Event:
+    def _event_of(self, progress: AttemptProgress, replies: list[Reply]) -> Event:
+        """The event that the replies of all ranks amount to: a failure, the end, or a report."""
         failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.is_secondary)
         if failed:
             return self._after_failure(progress, replies, failed[0])
@@ -152,76 +154,86 @@ class Slot:
         if len(ended) == len(replies):
             return Ended(elapsed_s=0.0)
         if ended:
-            self._end_attempt(progress, "the ranks came to different ends and are ended")
+            self._end_attempt(progress, "some ranks ended before the others: all ranks are ended")
             return Failed(
                 cause="rank_lost",
                 evidence=f"rank {ended[0]} ended after {replies[ended[0]].epoch} epochs, others did not",
             )
         assert replies[0].metrics is not None
-        progress.compare(replies, objective=self._settings.metric)
+        progress.check_ranks_agree(replies, objective=self._settings.metric)
         value = replies[0].metrics[self._settings.metric]
         self._call_names.next(progress.assignment, epochs=replies[0].epoch, value=value)
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
     def _after_failure(self, progress: AttemptProgress, replies: list[Reply], first: Reply) -> Event:
-        """The first rank's own failure."""
+        """The failure of the rank that failed first; ranks whose CUDA context is broken by it are replaced."""
         assert first.failure is not None
         if self._settings.isolation == "slot" and any(reply.is_fatal_to_process for reply in replies):
             self._replace_ranks(progress, "CUDA is unusable after this error: the ranks are replaced")
         return first.failure
 
-    def _lost(self, progress: AttemptProgress, lost: RankLost) -> Event:
+    def _after_loss(self, progress: AttemptProgress, lost: RankLost) -> Event:
         evidence = lost.why or exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=progress.log_tail())
         self._replace_ranks(progress, evidence)
         return Failed(cause="killed", evidence=evidence)
 
-    def _hung(self, progress: AttemptProgress, late: RanksTimedOut) -> Event:
+    def _after_time_limit(self, progress: AttemptProgress, late: RanksTimedOut) -> Event:
         behind = ", ".join(str(rank) for rank in late.behind)
-        self._end_attempt(progress, f"killed: over its time limit; rank {behind} was still at work")
+        self._end_attempt(progress, f"killed: over its time limit; rank {behind} was still running")
         used = progress.elapsed_s + (progress.time_left_s or 0.0)
         return Failed(
             cause="hung",
-            evidence=f"over limits.trial_time after {used:.0f} s of this attempt; rank {behind} was still at work",
+            evidence=f"over limits.trial_time after {used:.0f} s of this attempt; rank {behind} was still running",
         )
 
     def _start_ranks(self) -> str | None:
-        """Bring the ranks up; why the trainable can't be used, if it can't."""
-        for attempt in range(START_ATTEMPTS):
+        """Start the ranks.
+
+        Returns:
+            Why the trainable can't be used at all; None if nothing is wrong with it, or nothing is known yet.
+
+        Raises:
+            NodeLost: A node is gone.
+            RankLost, RanksTimedOut: The ranks did not start in START_ATTEMPTS attempts.
+        """
+        for tries_left in reversed(range(START_ATTEMPTS)):
             try:
                 return self._ranks.start()
             except NodeLost:
                 raise
             except (RankLost, RanksTimedOut):
                 self._ranks.kill()
-                if attempt == START_ATTEMPTS - 1:
+                if not tries_left:
                     raise
         return None
 
     def _end_attempt(self, progress: AttemptProgress, why: str) -> None:
-        """End what the ranks are at; they may stay."""
-        progress.say(why)
+        """End what runs on the ranks, which may stay themselves, and say why in the trial's log."""
+        progress.log(why)
         self._ranks.end()
 
     def _replace_ranks(self, progress: AttemptProgress, why: str) -> None:
-        progress.say(why)
+        """End the ranks, and say why in the trial's log; the next event that is asked for starts new ones."""
+        progress.log(why)
         self._ranks.kill()
 
 
-def _in_short(error: Exception) -> str:
-    """On one line; the end of a long text, where Ray has what was raised."""
-    return " ".join(str(error).split())[-MAX_WHY:]
+def _one_line(error: Exception) -> str:
+    """The message of an error on one line; of a long one the end, where Ray puts what was raised."""
+    return " ".join(str(error).split())[-MAX_EVIDENCE:]
 
 
-def _last_answer(reply: Reply) -> str | None:
+def _end_of(reply: Reply) -> str | None:
+    """Whether a reply is the last one of its rank in this attempt; see `PEER_GRACE_S`."""
     return "failed" if reply.failure is not None else "ended" if reply.ended else None
 
 
-def _without_late(late: PeersTimedOut) -> Event:
-    """Some ranks failed or ended while the ranks behind hung."""
+def _event_without_peers(late: PeersTimedOut) -> Event:
+    """The failure of an attempt in which some ranks failed or ended, and the others did not answer after that."""
     replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.is_secondary)
     failure = next((reply.failure for reply in replies if reply.failure is not None), None)
     if failure is not None:
         return failure
-    over = min(late.answers)
-    ended = f"rank {over} ended after {late.answers[over].epoch} epochs"
-    return Failed(cause="rank_lost", evidence=f"{ended}, rank {late.behind[0]} never came to an end")
+    first = min(late.answers)
+    ended = f"rank {first} ended after {late.answers[first].epoch} epochs"
+    return Failed(cause="rank_lost", evidence=f"{ended}, rank {late.behind[0]} never ended")

@@ -1,6 +1,7 @@
-"""The supervisor: the Tune trainable of a slot. It owns the ranks, needs no torch, and lives through any trial.
+"""The supervisor of a slot: a trainable of Ray Tune that starts the slot's ranks and keeps them from trial to trial.
 
-Tune calls `step` again and again; each call is one event of the current attempt. What a slot does is in `slot.py`.
+Ray Tune runs it as an actor, needs one for each trial that runs at the same time, and calls `step` again and again:
+each call returns one event of the current assignment. The actor imports no torch. What a slot does is in `slot.py`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ EVENT_KEY = "event"
 
 
 class SlotTrainable(Trainable):
-    """The slot as Tune sees it; `make_slot_class` adds the settings."""
+    """A slot as Ray Tune sees it; `make_slot_class` adds the settings."""
 
     settings: SlotSettings
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """An empty head bundle for the supervisor, which costs nothing, and one bundle for each rank."""
+        """A placement group with an empty head bundle for the supervisor, and one bundle for each rank."""
         request = cls.settings.request
         bundle = {"CPU": request.cpu} | ({"GPU": request.gpu} if request.gpu else {})
         return PlacementGroupFactory([{}] + [bundle] * request.workers)
@@ -37,32 +38,32 @@ class SlotTrainable(Trainable):
         return f"{self.settings.sweep} supervisor"
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Make the slot; its ranks start with the first step."""
+        """Make the slot with its first assignment; the ranks start with the first `step`."""
         self._slot = Slot(self.settings, RankGroup(self.settings, ray.util.get_current_placement_group()))
         self._slot.assign(Assignment.from_json(config[ASSIGNMENT_KEY]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial."""
+        """Begin the next assignment in the same actor, which is what Tune calls reusing an actor."""
         self._slot.assign(Assignment.from_json(new_config[ASSIGNMENT_KEY]))
         return True
 
     def step(self) -> dict[str, Any]:
-        """One event."""
+        """Train until the next event of the assignment, in most cases one epoch."""
         return {EVENT_KEY: self._slot.next_event()}
 
     def set_slot_number(self, number: int) -> None:
-        """Called by the driver before the first step: how the ranks are called in Ray's dashboard."""
-        self._slot.be(number)
+        """Number the slot, from 1; the driver calls this before the first step, for names in Ray's dashboard."""
+        self._slot.set_number(number)
 
     def end_assignment(self, save: bool, run_to_end: bool) -> None:
-        """Called by the driver as soon as a trial is over, so that memory is free before the next one comes."""
+        """End the assignment; the driver calls this at once, so that memory is free before the next one arrives."""
         self._slot.finish(save=save, run_to_end=run_to_end)
 
     def cleanup(self) -> None:
-        """End the slot."""
+        """End the slot with its ranks."""
         self._slot.close()
 
 
 def make_slot_class(settings: SlotSettings) -> type[SlotTrainable]:
-    """The trainable of one sweep; Ray's dashboard shows its name."""
+    """The trainable of one sweep, with its settings; Ray's dashboard shows the class's name, `Slot`."""
     return type("Slot", (SlotTrainable,), {"settings": settings, "__module__": SlotTrainable.__module__})

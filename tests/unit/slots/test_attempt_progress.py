@@ -24,13 +24,13 @@ def test_what_an_earlier_attempt_printed_is_no_evidence(tmp_path):
     (tmp_path / "trials" / "0007" / "log.txt").write_text("Killed\n")
     progress = progress_of(tmp_path)
     assert progress.log_tail() == ""
-    progress.say("the ranks are replaced")
+    progress.log("the ranks are replaced")
     assert progress.log_tail() == "hpsearch: the ranks are replaced\n"
 
 
 def test_of_a_long_log_only_the_end_is_read(tmp_path):
     progress = progress_of(tmp_path)
-    progress.say("x" * 2 * LOG_TAIL_BYTES)
+    progress.log("x" * 2 * LOG_TAIL_BYTES)
     assert len(progress.log_tail()) == LOG_TAIL_BYTES
 
 
@@ -38,14 +38,14 @@ def test_a_log_that_cannot_be_written_or_read_loses_no_trial(tmp_path):
     (tmp_path / "trials").mkdir()
     (tmp_path / "trials" / "0007").write_text("a file where the folder should be")
     progress = progress_of(tmp_path)
-    progress.say("lost")
+    progress.log("lost")
     assert progress.log_tail() == ""
 
 
 def test_ranks_share_a_checkpoint_when_the_last_of_them_has_it(tmp_path):
     progress = progress_of(tmp_path)
     progress.elapsed_s = 2.5
-    progress.take_note([Reply(checkpoint_epoch=3, gpu_gib=1.0, host_gib=2.0), Reply(checkpoint_epoch=2, gpu_gib=1.5)])
+    progress.update([Reply(checkpoint_epoch=3, gpu_gib=1.0, host_gib=2.0), Reply(checkpoint_epoch=2, gpu_gib=1.5)])
     facts = {"elapsed_s": 2.5, "checkpoint_epoch": 2, "peaks": Peaks(gpu_gib=1.5, host_gib=2.0)}
     assert progress.with_facts(Ended(elapsed_s=0.0)) == Ended(**facts)
     assert progress.with_facts(Report(epoch=3, metrics={"m": 1.0}, elapsed_s=0.0)) == Report(
@@ -56,7 +56,7 @@ def test_ranks_share_a_checkpoint_when_the_last_of_them_has_it(tmp_path):
 def test_a_failure_tells_the_time_and_the_memory_but_no_checkpoint(tmp_path):
     progress = progress_of(tmp_path)
     progress.elapsed_s = 1.0
-    progress.take_note([Reply(checkpoint_epoch=1)])
+    progress.update([Reply(checkpoint_epoch=1)])
     assert progress.with_facts(Failed(cause="killed", evidence="gone")) == Failed(
         cause="killed", evidence="gone", elapsed_s=1.0
     )
@@ -74,9 +74,9 @@ def test_checkpoints_that_nobody_asked_for_take_a_small_share_of_the_time(tmp_pa
     now = [100.0]
     monkeypatch.setattr("hpsearch.slots.attempt_progress.time.monotonic", lambda: now[0])
     progress = progress_of(tmp_path)
-    assert progress.is_to_save, "the first costs nothing that is known"
-    progress.take_note([Reply(checkpoint_epoch=1, save_s=1.0)])
+    assert progress.is_save_due, "the first costs nothing that is known"
+    progress.update([Reply(checkpoint_epoch=1, save_s=1.0)])
     now[0] += 19.0
-    assert not progress.is_to_save
+    assert not progress.is_save_due
     now[0] += 1.0
-    assert progress.is_to_save
+    assert progress.is_save_due

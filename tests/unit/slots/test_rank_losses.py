@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import GetTimeoutError
 
 from hpsearch.slots import rank_group
-from hpsearch.slots.rank_group import NodeLost, RankGroup, RankLost, _Process
+from hpsearch.slots.rank_group import NodeLost, RankGroup, RankLost, _RankActor
 
 HERE, ELSEWHERE = "here", "elsewhere"
 
@@ -28,18 +28,18 @@ def dead_nodes(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def group_on(node: str) -> RankGroup:
     settings: Any = SimpleNamespace()
     group = RankGroup(settings, None)
-    group._processes = [_Process(actor=None, pid=1234, node=node)]
+    group._actors = [_RankActor(actor=None, pid=1234, node=node)]
     return group
 
 
 def test_a_rank_beside_a_living_raylet_was_lost_alone(dead_nodes: set[str]) -> None:
-    assert type(group_on(HERE)._loss(0, "why")) is RankLost
+    assert type(group_on(HERE)._loss_of(0, "why")) is RankLost
 
 
 def test_a_rank_whose_slot_has_lost_its_raylet_is_gone_with_the_node(dead_nodes: set[str]) -> None:
     group = group_on(HERE)
-    group._manager = os.getppid() + 1  # it was another process's child when it began
-    assert isinstance(group._loss(0), NodeLost)
+    group._raylet_pid = os.getppid() + 1  # it was another process's child when it began
+    assert isinstance(group._loss_of(0), NodeLost)
 
 
 def test_an_unreachable_node_is_waited_for_until_ray_calls_it_dead(
@@ -53,7 +53,7 @@ def test_an_unreachable_node_is_waited_for_until_ray_calls_it_dead(
             dead_nodes.add(ELSEWHERE)
 
     monkeypatch.setattr(rank_group.time, "sleep", sleep)
-    assert isinstance(group_on(ELSEWHERE)._loss(0, patience_s=60), NodeLost)
+    assert isinstance(group_on(ELSEWHERE)._loss_of(0, patience_s=60), NodeLost)
     assert len(sleeps) == 3
 
 
@@ -61,7 +61,7 @@ def test_a_rank_that_died_on_a_living_node_is_not_waited_for(
     dead_nodes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank_group.time, "sleep", lambda seconds: pytest.fail("it waited"))
-    assert type(group_on(ELSEWHERE)._loss(0)) is RankLost
+    assert type(group_on(ELSEWHERE)._loss_of(0)) is RankLost
 
 
 def test_an_answer_that_is_slow_to_fetch_is_fetched_again(
@@ -77,7 +77,7 @@ def test_an_answer_that_is_slow_to_fetch_is_fetched_again(
     monkeypatch.setattr(rank_group.ray, "get", get)
     monkeypatch.setattr(rank_group.ray, "wait", lambda refs, timeout: (refs[:1], refs[1:]))
     group = RankGroup(cast("Any", SimpleNamespace()), None)
-    group._processes = [_Process(actor=Answering(name), pid=os.getpid(), node=HERE) for name in ("zero", "one")]
+    group._actors = [_RankActor(actor=Answering(name), pid=os.getpid(), node=HERE) for name in ("zero", "one")]
     assert group.call("step") == ["answer of zero", "answer of one"]
 
 
