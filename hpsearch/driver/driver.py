@@ -140,7 +140,7 @@ class _Held:
         if self.known is None:
             check_folder_is_free(self.folder)
         else:
-            code = self.files.code_like(self.known.code)
+            code = self.files.code_matching(self.known.code)
             check_compatible(self.known, self.run.sweep, code, accept_changes=self.run.accept_changes)
             if not self.run.retry_failed and is_finished(self.known, self.run.sweep, self.ledger):
                 self._past(self.known)

@@ -1,1 +1,1 @@
-"""Finding and loading the user's code, and the copy of it that a sweep keeps."""
+"""Finds and loads the user's code, hashes it for fingerprints, and keeps a copy of it for each sweep."""

@@ -1,4 +1,7 @@
-"""The command line that a trial gives its script: words, and macros such as `${args}` that stand for the parameters."""
+"""The command line of a script: arguments in which macros such as `${args}` are replaced by the parameters.
+
+Reading the `command` of a W&B sweep is in `spec/dialects/command.py`; running the script is in `script.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT = ("${args}",)
-"""`--name=value` for every parameter."""
-
+"""The arguments if the spec gives none: `--name=value` for every parameter."""
 
 MACROS = (
     "args",
@@ -24,21 +26,21 @@ MACROS = (
     "args_json",
     "args_json_file",
 )
-
+"""W&B's macros that are replaced by parameters."""
 
 UNSET = {"LOCAL_RANK": "0"}
-"""What `${envvar:NAME}` is where there is no such variable: without a launcher, a process is the first one."""
-
+"""Values of `${envvar:NAME}` for variables that are not set. Without a launcher, a process has local rank 0."""
 
 _MACRO = re.compile(r"\$\{([A-Za-z_]+)(?::([^}]*))?\}")
 
 
 def unknown_macro(arguments: Sequence[str]) -> str | None:
-    """A sentence on the first macro that nobody knows, without its full stop; None if all are known.
+    """A message about the first unknown macro, without its full stop; None if all are known.
 
-    Within a longer word, `${...}` is left to the script, such as Hydra's `run.dir=out/${now:%H-%M}`.
+    Only whole arguments are checked: `${...}` within a longer one may be meant for the script, such as Hydra's
+    `run.dir=out/${now:%H-%M}`.
     """
-    for name, argument in (found.groups() for word in arguments if (found := _MACRO.fullmatch(word))):
+    for name, argument in (found.groups() for text in arguments if (found := _MACRO.fullmatch(text))):
         if name not in MACROS and not (name == "envvar" and argument):
             return f"unknown macro '${{{name}}}'. Known: {', '.join(MACROS)}, envvar:NAME"
     return None
@@ -48,22 +50,22 @@ def command_line(config: Mapping[str, Any], arguments: Sequence[str] = DEFAULT) 
     """The arguments of a script for one configuration.
 
     Args:
-        config: Nested as a trainable gets it; the names on the command line are dotted.
-        arguments: Words, and macros that stand for the parameters.
+        config: The nested dicts that a trainable gets; names on the command line are dotted.
+        arguments: Texts, some of them macros; `${envvar:NAME}` is also replaced within a longer text.
 
     Example:
         >>> command_line({"lr": 0.1, "model": {"wide": True}}, ["--data=x", "${args_no_boolean_flags}"])
         ['--data=x', '--lr=0.1', '--model.wide']
     """
     flat = dict(_flat(config, ""))
-    words: list[str] = []
-    for word in arguments:
-        macro = _MACRO.fullmatch(word)
+    result: list[str] = []
+    for text in arguments:
+        macro = _MACRO.fullmatch(text)
         if macro and macro[1] in MACROS:
-            words += _expanded(macro[1], flat, config)
+            result += _expanded(macro[1], flat, config)
         else:
-            words.append(_MACRO.sub(_variable, word))
-    return words
+            result.append(_MACRO.sub(_variable, text))
+    return result
 
 
 def _expanded(macro: str, flat: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
@@ -72,16 +74,16 @@ def _expanded(macro: str, flat: Mapping[str, Any], config: Mapping[str, Any]) ->
     if macro == "args_json_file":
         return [_json_file(config)]
     if macro == "args_no_equals":
-        return [word for name, value in flat.items() for word in (f"--{name}", _word(value))]
+        return [each for name, value in flat.items() for each in (f"--{name}", _text(value))]
     if macro == "args_no_boolean_flags":
         kept = {name: value for name, value in flat.items() if value is not False}
-        return [f"--{name}" if value is True else f"--{name}={_word(value)}" for name, value in kept.items()]
+        return [f"--{name}" if value is True else f"--{name}={_text(value)}" for name, value in kept.items()]
     prefix = {"args": "--", "args_append_hydra": "+", "args_override_hydra": "++"}.get(macro, "")
-    return [f"{prefix}{name}={_word(value)}" for name, value in flat.items()]
+    return [f"{prefix}{name}={_text(value)}" for name, value in flat.items()]
 
 
 def _variable(found: re.Match[str]) -> str:
-    """`${envvar:NAME}`'s value; where there is none what `UNSET` says, else NAME. Any other macro as it is."""
+    """The value of `${envvar:NAME}`, or that of `UNSET`, or NAME itself; any other macro is left as it is."""
     name = found[2]
     return os.environ.get(name, UNSET.get(name, name)) if found[1] == "envvar" and name else found[0]
 
@@ -101,6 +103,6 @@ def _flat(config: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return found
 
 
-def _word(value: Any) -> str:
-    """As Python writes it, which is what `ast.literal_eval`, `int` and `float` read."""
+def _text(value: Any) -> str:
+    """A value as Python writes it, which `ast.literal_eval`, `int` and `float` can read."""
     return value if isinstance(value, str) else repr(value)

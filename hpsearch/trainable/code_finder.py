@@ -1,18 +1,19 @@
-"""Imports the user's own modules from the snapshot that a sweep took of them, whatever became of their files since.
+"""Imports the user's modules from a sweep's snapshot of them, also if their files have changed or are gone.
 
-Standard library alone, and no import of hpsearch: a copy of this file lies in every snapshot, where the interpreters
-that a trial starts load it (`start_interpreter`). A snapshot is a folder, written by `code_snapshot.py`:
+This file imports only the standard library, and nothing of hpsearch: every snapshot contains a copy of it, which the
+Python interpreters that a trial starts load (`start_interpreter`). A snapshot is a folder, written by
+`code_snapshot.py`:
 
     manifest.json    {"files": {original path: {"file": path in the folder or null, "sha256": ...}},
                       "aliases": {another path of a file: its original path},
-                      "modules": {module that is not found on the search path: original path},
+                      "modules": {module that is not on the search path: original path},
                       "roots": folders of the project}
-    site/            goes on PYTHONPATH for interpreters that a trial starts
+    site/            first entry of PYTHONPATH for the interpreters that a trial starts
 
-A file whose `file` is null is not copied (an extension module): only its hash counts.
+A file whose `file` is null is an extension module: its hash is recorded and the file itself is not copied.
 """
 
-# Paths are text here: this runs at each import, where pathlib would cost more than the rest.
+# Paths are str here: this code runs at each import, where pathlib would take longer than all the rest.
 # ruff: noqa: PTH100, PTH117, PTH118, PTH119, PTH120, PTH208
 
 from __future__ import annotations
@@ -39,31 +40,36 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple, final
 
 MANIFEST = "manifest.json"
+"""The snapshot's file that lists its contents."""
 SITE = "site"
+"""The snapshot's folder that goes on PYTHONPATH."""
 MODULE_IN_SITE = "_hpsearch_code_finder"
-"""Name of the copy of this module."""
+"""Name of this module's copy in the folder `site`."""
 MOVED_VARIABLE = "HPSEARCH_CODE_MOVED"
-"""Environment variable, JSON [old root, new root]: see `install`."""
+"""Environment variable with `old_root` and `new_root` of `install` as a JSON list."""
 
 
 class _Stored(NamedTuple):
     """A file of the snapshot."""
 
     copy: str | None
-    """Absolute path of the copy; None where there is none."""
+    """Absolute path of the copy; None for a file that is not copied."""
     sha256: str
+    """Hash of the file when the snapshot was taken."""
 
 
 @final
 class Libraries:
-    """Tells folders of the standard library and of installed distributions from those of the user's own code.
+    """The folders of the standard library and of installed distributions, as opposed to those of the user's code.
 
-    A distribution that was installed to be edited lies elsewhere, and is the user's own.
+    An editable install is in neither, and counts as the user's code.
     """
 
     def __init__(self, *, own: Iterable[str] = ()) -> None:
-        """Args:
-        own: Folders that are the user's own although distributions were installed into them.
+        """Look up the folders of this interpreter.
+
+        Args:
+            own: Folders of the user's code, even if distributions are installed in them.
         """
         self._own = {os.path.realpath(folder) for folder in own}
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -73,7 +79,7 @@ class Libraries:
         self._has_metadata: dict[str, bool] = {}
 
     def contains(self, folder: str) -> bool:
-        """Whether a folder is one of theirs, or lies within one."""
+        """Whether a folder is that of a library or is inside of one."""
         if folder not in self._known:
             self._known[folder] = self._look(os.path.realpath(folder))
         return self._known[folder]
@@ -98,31 +104,38 @@ class Libraries:
 
 @final
 class SnapshotLoader(SourceFileLoader):
-    """Loads one module of the user's own from bytes that were read once; no bytecode file is read or written."""
+    """Loads one of the user's modules from the snapshot; no bytecode file is read or written."""
 
     def __init__(self, fullname: str, path: str, finder: CodeFinder) -> None:
+        """Prepare a loader.
+
+        Args:
+            fullname: Dotted name of the module.
+            path: Original path of its file.
+            finder: The finder that reads the snapshot.
+        """
         super().__init__(fullname, path)
         self._finder = finder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """A module without `__cached__`: there is no bytecode file."""
+        """A module whose `__cached__` is None, since there is no bytecode file."""
         module = ModuleType(spec.name)
         module.__dict__["__cached__"] = None
         return module
 
     def get_code(self, fullname: str) -> CodeType:
-        """The module's code, compiled under the name of the user's own file."""
+        """The module's code, compiled with the path of the original file."""
         return self._finder.code(self.path)
 
     def get_data(self, path: str) -> bytes:
-        """A file of the snapshot; any other one, such as data beside the code, from the disk."""
+        """The bytes of a file from the snapshot; those of another file, such as data beside the code, from the disk."""
         content = self._finder.source(path)
         return super().get_data(path) if content is None else content
 
 
 @final
 class _Spec(ModuleSpec):
-    """The spec of a module that has a file and no bytecode file."""
+    """The import spec of a module that has a source file and no bytecode file."""
 
     cached = property(lambda self: None, lambda self, value: None)
 
@@ -132,12 +145,12 @@ class CodeFinder:
     """A finder for `sys.meta_path`; see `install`."""
 
     is_code_finder_of_hpsearch = True
-    """By this another copy of this module knows it."""
+    """Marks the finder, so that another copy of this module recognises it."""
 
     def __init__(
         self, snapshot_dir: str | os.PathLike[str], *, old_root: str | None = None, new_root: str | None = None
     ) -> None:
-        """Args: see `install`."""
+        """Read a snapshot's manifest; `install` describes the arguments."""
         self.snapshot_dir = os.path.abspath(snapshot_dir)
         self._old_root, self._new_root = (old_root, new_root) if old_root and new_root else ("", "")
         with open(os.path.join(self.snapshot_dir, MANIFEST), encoding="utf-8") as file:
@@ -153,14 +166,14 @@ class CodeFinder:
         self._code: dict[str, CodeType] = {}
         self._outside: dict[str, str] = {}
         self._served: set[str] = set()
-        self._looked_at = {*sys.modules, "__mp_main__"}  # the last is another name of `__main__`
+        self._looked_at = {*sys.modules, "__mp_main__"}  # __mp_main__ is another name of `__main__`
 
-    # -- what is asked of it -----------------------------------------------------------------------------------------
+    # -- interface ---------------------------------------------------------------------------------------------------
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The user's own module of that name; None for all others, which the next finders look for."""
+        """The import spec of a user's module; None for any other module, which the next finders look for."""
         if fullname.partition(".")[0] == "hpsearch":
             return None
         if path is None and (BuiltinImporter.find_spec(fullname) or FrozenImporter.find_spec(fullname)):
@@ -168,18 +181,18 @@ class CodeFinder:
         return self._find(fullname, sys.path if path is None else path)
 
     def invalidate_caches(self) -> None:
-        """Nothing is remembered of folders."""
+        """Do nothing: the contents of folders are not cached."""
 
     def spec(self, name: str, path: str | os.PathLike[str]) -> ModuleSpec | None:
-        """The spec of a file as a module of this name; None where the file is not in the snapshot."""
+        """The import spec that loads a file as a module of this name; None if the file is not in the snapshot."""
         path = os.path.abspath(path)
         return None if self._copy_of(path) is None else self._spec_of(name, path)
 
     def source(self, path: str | os.PathLike[str]) -> bytes | None:
-        """A file's bytes as the snapshot has them; None where it has not.
+        """A file's bytes in the snapshot; None if it is not in there.
 
         Raises:
-            ImportError: The copy is damaged.
+            ImportError: The copy is damaged or can't be read.
         """
         stored = self._copy_of(os.path.abspath(path))
         if stored is None or stored.copy is None:
@@ -194,11 +207,11 @@ class CodeFinder:
         return content
 
     def code(self, path: str | os.PathLike[str]) -> CodeType:
-        """A file's code object, from the snapshot; that of another file from the disk, which `outside` then has.
+        """A file's code object, from the snapshot if it is in there; otherwise from the disk, noted in `outside`.
 
         Raises:
-            SyntaxError: It can't be compiled.
-            OSError: It is not in the snapshot, and can't be read.
+            SyntaxError: The file can't be compiled.
+            OSError: The file is not in the snapshot and can't be read.
         """
         path = os.path.abspath(path)
         self._served.add(path)
@@ -214,17 +227,17 @@ class CodeFinder:
         try:
             return compile(content, path, "exec", dont_inherit=True)
         except SyntaxError as error:
-            if error.text is not None and error.lineno is not None:  # Python has looked it up in the file as it is now
+            if error.text is not None and error.lineno is not None:  # Python has taken the line from the file on disk
                 error.text = linecache.getline(path, error.lineno)
             raise
 
     def precompile(self) -> None:
-        """Compile every file once, for the processes that are forked later; what can't be compiled is left out."""
+        """Compile every file once for the processes that are forked later; files that can't be compiled are skipped."""
         for path in self._originals:
             if path in self._code or self._files[path].copy is None:
                 continue
             with suppress(Exception), warnings.catch_warnings():
-                warnings.simplefilter("error")  # one that warns does so when it is imported
+                warnings.simplefilter("error")  # a file that causes a warning shows it when it is imported
                 content = self.source(path)
                 assert content is not None
                 self._code[path] = compile(content, path, "exec", dont_inherit=True)
@@ -232,7 +245,7 @@ class CodeFinder:
         self.run_paths()
 
     def run_paths(self) -> None:
-        """Let `runpy.run_path` run a script from the snapshot: a spawned process gets its `__main__` by that."""
+        """Make `runpy.run_path`, by which a spawned process gets its `__main__`, read scripts from the snapshot."""
         import runpy
 
         if not hasattr(runpy.run_path, "_finder"):
@@ -240,10 +253,11 @@ class CodeFinder:
 
     @property
     def outside(self) -> dict[str, str]:
-        """The user's own files that were imported and that the snapshot has not, or not so: path to SHA-256.
+        """Path to SHA-256 of the user's files that were imported and are not in the snapshot with that content.
 
-        A file that was imported by name counts as it was then; one that was loaded in any other way (by a hook, from
-        its path) as it is when this is read first, and only below the project's folders.
+        A file that was imported by name has the hash of the bytes that ran. A file that was loaded in another way (by
+        an import hook, or from its path) is listed only if it is below the project's folders, with the hash that it has
+        when this property is first read.
         """
         self._look_at_loaded()
         return {self._there(path): digest for path, digest in self._outside.items()}
@@ -251,7 +265,7 @@ class CodeFinder:
     # -- finding -----------------------------------------------------------------------------------------------------
 
     def _find(self, fullname: str, entries: Iterable[str]) -> ModuleSpec | None:
-        """Go through a search path as Python does, with the snapshot in place of the files that it has."""
+        """Search a path as Python does, with files of the snapshot taking precedence over those on disk."""
         folders = [(entry, folder) for entry in entries if (folder := _folder_of(entry)) is not None]
         if not any(folder in self._folders or not self._libraries.contains(folder) for _, folder in folders):
             return self._find_elsewhere(fullname)
@@ -273,28 +287,28 @@ class CodeFinder:
                 portions += on_disk.submodule_search_locations or ()
                 continue
             if self._libraries.contains(os.path.dirname(on_disk.origin)):
-                return on_disk if is_ours else None  # other finders may have something to say about it
+                return on_disk if is_ours else None  # another finder may come first
             return self._from_disk(on_disk)
         return self._namespace(fullname, portions) if is_ours else self._find_elsewhere(fullname)
 
     def _in_snapshot(self, fullname: str, base: str) -> ModuleSpec | None:
-        """The package or the module that a search path's folder has by the snapshot."""
+        """The import spec of the package or module that a folder of the search path contains in the snapshot."""
         package = os.path.join(base, "__init__.py")
         if self._copy_of(package) is not None:
             return self._spec_of(fullname, package, is_package=True)
         has_source = self._copy_of(f"{base}.py") is not None
-        is_compiled = any(f"{base}{suffix}" in self._files for suffix in EXTENSION_SUFFIXES)  # these come first
+        is_compiled = any(f"{base}{suffix}" in self._files for suffix in EXTENSION_SUFFIXES)  # Python prefers these
         return self._spec_of(fullname, f"{base}.py") if has_source and not is_compiled else None
 
     def _find_elsewhere(self, fullname: str) -> ModuleSpec | None:
-        """A module that another finder had found when the snapshot was taken: of a distribution to be edited."""
+        """A module that another finder, such as that of an editable install, found when the snapshot was taken."""
         path = self._modules.get(fullname)
         if path is None or self._copy_of(path) is None:
             return None
         return self._spec_of(fullname, path, is_package=os.path.basename(path) == "__init__.py")
 
     def _from_disk(self, spec: ModuleSpec) -> ModuleSpec:
-        """A file of the user's own that is not in the snapshot: its hash is that of the bytes that will run."""
+        """The import spec of a user's file that is not in the snapshot; its loader notes the hash of what it runs."""
         assert spec.origin is not None
         if type(spec.loader) is SourceFileLoader:
             return self._spec_of(spec.name, spec.origin, is_package=spec.submodule_search_locations is not None)
@@ -309,7 +323,7 @@ class CodeFinder:
         return spec
 
     def _namespace(self, fullname: str, portions: list[str]) -> ModuleSpec:
-        """A package without `__init__.py`; it grows with the search path, as Python's do."""
+        """A namespace package, which has no `__init__.py` and is extended when the search path grows."""
         spec = ModuleSpec(fullname, None, is_package=True)
         loader = NamespaceLoader(fullname, portions, lambda name, path: self._find(name, path or ()))
         spec.submodule_search_locations = loader._path  # type: ignore[attr-defined]
@@ -322,7 +336,7 @@ class CodeFinder:
         return _Stored(copy, entry["sha256"])
 
     def _copy_of(self, path: str) -> _Stored | None:
-        """What the snapshot has of a file that is copied; its folder may be a link."""
+        """The entry of a file that is copied; None without one. The file's folder may be a symbolic link."""
         stored = self._entry_of(path)
         return None if stored is None or stored.copy is None else stored
 
@@ -342,7 +356,7 @@ class CodeFinder:
     def _there(self, path: str) -> str:
         return _moved(path, self._new_root, self._old_root)
 
-    # -- what is not in the snapshot ---------------------------------------------------------------------------------
+    # -- files outside of the snapshot -------------------------------------------------------------------------------
 
     def _note(self, path: str, digest: str) -> None:
         stored = self._entry_of(path)
@@ -355,7 +369,7 @@ class CodeFinder:
             self._note(path, _sha256(file.read()))
 
     def _look_at_loaded(self) -> None:
-        """Modules that came past this finder."""
+        """Note the files of modules that were loaded without this finder."""
         if len(self._looked_at) == len(sys.modules) + ("__mp_main__" not in sys.modules):
             return
         for name, module in list(sys.modules.items()):
@@ -378,20 +392,20 @@ class CodeFinder:
 def install(
     snapshot_dir: str | os.PathLike[str], *, old_root: str | None = None, new_root: str | None = None
 ) -> CodeFinder:
-    """Import the user's own modules from a snapshot from now on.
+    """Make this process import the user's modules from a snapshot, until `uninstall`.
 
-    For each entry of the search path in order, a module whose file is in the snapshot comes from there, with the names
-    (`__file__`, `__path__`, `co_filename`) of the user's own files, which need not be there any more; a file of the
-    user's own that is not in the snapshot comes from the disk and is noted in `CodeFinder.outside`; what is left is
-    found as always. Bytecode files beside the user's code are neither read nor written.
+    The entries of the search path are searched in order. A module whose file is in the snapshot is loaded from there
+    and has the paths of the original file (`__file__`, `__path__`, `co_filename`), which may be gone. A user's file
+    that is not in the snapshot is loaded from the disk and noted in `CodeFinder.outside`. Any other module is found as
+    usual. Bytecode files beside the user's code are neither read nor written.
 
     Args:
-        snapshot_dir: Its folder.
-        old_root: A folder of the machine where the snapshot was taken; what lay below it ...
-        new_root: ... lies below this one here. Both or neither.
+        snapshot_dir: The snapshot's folder.
+        old_root: A folder on the machine where the snapshot was taken; None for no change of paths.
+        new_root: The folder on this machine that corresponds to `old_root`; given with `old_root` or not at all.
 
     Raises:
-        OSError, ValueError: The folder has no manifest that can be read.
+        OSError, ValueError: The folder's manifest can't be read.
     """
     finder = CodeFinder(snapshot_dir, old_root=old_root, new_root=new_root)
     uninstall()
@@ -400,25 +414,25 @@ def install(
 
 
 def installed() -> CodeFinder | None:
-    """The finder of this process, also if another copy of this module installed it; None without one."""
+    """This process's finder, also one that another copy of this module installed; None if there is none."""
     found: Any = next((each for each in sys.meta_path if hasattr(each, "is_code_finder_of_hpsearch")), None)
     return found  # type: ignore[no-any-return]
 
 
 def uninstall() -> None:
-    """Import from the disk again."""
+    """Make this process import from the disk again."""
     sys.meta_path[:] = [each for each in sys.meta_path if not hasattr(each, "is_code_finder_of_hpsearch")]
 
 
 def start_interpreter(site_dir: str) -> None:
-    """What a snapshot's `sitecustomize` does: install the finder, then run the `sitecustomize` that it hides.
+    """Install the finder, then run the `sitecustomize` that the snapshot's own one hides, from which this is called.
 
     Args:
-        site_dir: The folder of that file.
+        site_dir: The snapshot's folder `site`.
     """
     roots = json.loads(os.environ.get(MOVED_VARIABLE, "[null, null]"))
     finder = install(os.path.dirname(site_dir), old_root=roots[0], new_root=roots[1])
-    if any("multiprocessing" in word for word in sys.orig_argv):
+    if any("multiprocessing" in argument for argument in sys.orig_argv):
         finder.run_paths()
     others = [entry for entry in sys.path if os.path.abspath(entry) != site_dir]
     hidden = PathFinder.find_spec("sitecustomize", others)
@@ -428,14 +442,14 @@ def start_interpreter(site_dir: str) -> None:
         hidden.loader.exec_module(module)
 
 
-def _run_path_from(finder: CodeFinder, otherwise: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`runpy.run_path` for a file of the snapshot; for all else, what it was."""
+def _run_path_from(finder: CodeFinder, original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A `runpy.run_path` that runs files of the snapshot itself and calls the original one for all others."""
 
     def run_path(
         path_name: str, init_globals: dict[str, Any] | None = None, run_name: str | None = None
     ) -> dict[str, Any]:
         if finder.source(path_name) is None:
-            return otherwise(path_name, init_globals, run_name)
+            return original(path_name, init_globals, run_name)
         name = "<run_path>" if run_name is None else run_name
         module = ModuleType(name)
         module.__dict__.update(init_globals or {})
@@ -457,7 +471,7 @@ def _run_path_from(finder: CodeFinder, otherwise: Callable[..., dict[str, Any]])
 
 
 def _show_as(path: str, content: bytes) -> None:
-    """Let tracebacks, `inspect` and debuggers show this text for a file; without a time, it is not looked up again."""
+    """Make tracebacks, `inspect` and debuggers show this text for a file; without a time, the entry stays valid."""
     with suppress(SyntaxError, UnicodeError):
         text = decode_source(content)
         lines = io.StringIO(text if text.endswith("\n") else f"{text}\n").readlines()
@@ -465,12 +479,12 @@ def _show_as(path: str, content: bytes) -> None:
 
 
 def _folder_of(entry: object) -> str | None:
-    """An entry of a search path as an absolute path; None for one that is no path."""
+    """An entry of a search path as an absolute path; None for one that is not a path."""
     if not isinstance(entry, str):
         return None
     try:
-        return os.path.abspath(entry)  # of an empty one, the working directory
-    except OSError:  # which is gone
+        return os.path.abspath(entry)  # an empty entry means the working directory
+    except OSError:  # the working directory is gone
         return None
 
 
@@ -485,8 +499,8 @@ def _moved(path: str, old: str, new: str) -> str:
 
 
 def _file_of(module: object) -> str:
-    """`__file__`, without waking up a module that is loaded lazily; empty where there is none."""
-    if not issubclass(type(module), ModuleType):  # what cffi makes says of itself that it is one
+    """A module's `__file__`, read without triggering a lazy import; empty if there is none."""
+    if not issubclass(type(module), ModuleType):  # objects of cffi pass isinstance
         return ""
     path = object.__getattribute__(module, "__dict__").get("__file__")
     return path if isinstance(path, str) else ""

@@ -1,6 +1,6 @@
-"""The snapshot of the user's own code that a sweep runs with: written once when it starts, imported by every trial.
+"""Writes the snapshot of the user's code when a sweep starts; all its trials import from the snapshot.
 
-`code_files.py` reads the code, `code_finder.py` imports from the snapshot; see there what is in its folder.
+`code_files.py` reads the code. `code_finder.py` imports from the snapshot and describes the files in its folder.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from hpsearch.paths import snapshots_dir
 from hpsearch.trainable import code_finder
 
 if TYPE_CHECKING:
-    from hpsearch.trainable.code_files import CodeFiles  # trial processes need none of it
+    from hpsearch.trainable.code_files import (
+        CodeFiles,
+    )  # not loaded in trial processes, which only call child_environment
 
 MAX_BYTES = 64 * 2**20
-"""Source of a trainable at most; the code of large projects has a few MiB."""
+"""Largest total size of the source files; the code of a large project has a few MiB."""
 SITECUSTOMIZE = f'''\
 """Lets interpreters that a trial starts import the code that its sweep began with. Written by hpsearch."""
 
@@ -33,33 +35,33 @@ import {code_finder.MODULE_IN_SITE}
 
 
 def check_size(code: CodeFiles) -> None:
-    """Refuse code that is too large to be copied for each sweep.
+    """Check that the code is small enough to be copied for each sweep.
 
     Raises:
-        SpecError: The files are larger than MAX_BYTES; names the largest.
+        SpecError: The files have more than MAX_BYTES in all; the message names the largest.
     """
     sizes = {path: len(content) for path, content in code.contents.items() if content is not None}
     if sum(sizes.values()) <= MAX_BYTES:
         return
     largest = max(sizes, key=lambda path: sizes[path])
     message = (
-        f"the code that it imports has {sum(sizes.values()) / 2**20:.0f} MiB, expected at most {MAX_BYTES / 2**20:.0f}:"
-        f" the sweep keeps a copy of it. The largest file is {largest} ({sizes[largest] / 2**20:.0f} MiB). Keep data in"
-        " files that are read, not imported."
+        f"expected code of at most {MAX_BYTES / 2**20:.0f} MiB, since the sweep keeps a copy, got"
+        f" {sum(sizes.values()) / 2**20:.0f} MiB. The largest file is {largest} ({sizes[largest] / 2**20:.0f} MiB)."
+        " Keep data in files that are read, not imported."
     )
     raise SpecError([Problem(where=("trainable",), message=message)])
 
 
 def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
-    """Write a snapshot into a sweep's folder, unless it is there and whole.
+    """Write a snapshot into a sweep's folder, unless a complete one is there.
 
-    The files are written from the bytes of which their hashes were taken, never linked: an editor that writes in place
-    would change a link's too. The folder appears in one step; a damaged one is replaced.
+    The files are written from the bytes that were hashed and are not hard links, since an editor that writes in place
+    would change those. The folder appears in one step; a damaged one is replaced.
 
     Args:
-        folder: The sweep's.
-        code: What to copy; see `check_size`.
-        name: Of the snapshot's folder: a beginning of the code's hash.
+        folder: The sweep's folder.
+        code: The files to copy; `check_size` accepts them.
+        name: Name of the snapshot's folder, a prefix of the code's hash.
 
     Returns:
         The snapshot's folder, absolute.
@@ -73,8 +75,8 @@ def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
         return target
     beside, old = (target.with_name(f".{name}.{what}-{os.getpid()}") for what in ("new", "old"))
     shutil.rmtree(beside, ignore_errors=True)
-    for place, content in files.items():
-        path = beside / place
+    for relative, content in files.items():
+        path = beside / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     if target.exists():
@@ -91,16 +93,16 @@ def child_environment(
     old_root: str | None = None,
     new_root: str | None = None,
 ) -> dict[str, str]:
-    """Environment variables by which every Python that a trial starts imports from its sweep's snapshot.
+    """Environment variables that make each Python started by a trial import from its sweep's snapshot.
 
     Args:
         code_dir: The snapshot's folder.
-        environ: The variables that the trial has.
+        environ: The trial's environment variables.
         old_root: See `code_finder.install`.
         new_root: See `code_finder.install`.
 
     Returns:
-        The variables that are to be set: PYTHONPATH, the snapshot's `site` first on it, and one for the roots.
+        The variables to set: PYTHONPATH, which begins with the snapshot's folder `site`, and one for the two roots.
     """
     site_dir = os.path.join(code_dir, code_finder.SITE)  # noqa: PTH118
     entries = environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -112,16 +114,16 @@ def child_environment(
 
 
 def _files_of(code: CodeFiles) -> dict[str, bytes]:
-    """Path in the snapshot to content, of all its files."""
+    """The snapshot's files: relative path to content."""
     cwd = Path.cwd()
-    places = {path: _place_of(Path(path), cwd) for path, content in code.contents.items() if content is not None}
+    copies = {path: _relative_copy(Path(path), cwd) for path, content in code.contents.items() if content is not None}
     manifest: dict[str, Any] = {
-        "files": {path: {"file": places.get(path), "sha256": digest} for path, digest in code.hashes.items()},
+        "files": {path: {"file": copies.get(path), "sha256": digest} for path, digest in code.hashes.items()},
         "aliases": dict(code.aliases),
         "modules": dict(code.modules),
         "roots": list(code.roots),
     }
-    contents = {places[path]: content for path, content in code.contents.items() if content is not None}
+    contents = {copies[path]: content for path, content in code.contents.items() if content is not None}
     return {
         **contents,
         f"{code_finder.SITE}/sitecustomize.py": SITECUSTOMIZE.encode(),
@@ -130,8 +132,8 @@ def _files_of(code: CodeFiles) -> dict[str, bytes]:
     }
 
 
-def _place_of(path: Path, project: Path) -> str:
-    """Where a file lies in the snapshot: below the project's folder as it does there, else by its whole path."""
+def _relative_copy(path: Path, project: Path) -> str:
+    """The path of a file's copy in the snapshot, from its path in the project or else from its absolute path."""
     if path.is_relative_to(project):
         return f"project/{path.relative_to(project)}"
     return f"elsewhere/{path.relative_to(path.anchor)}"
@@ -139,6 +141,6 @@ def _place_of(path: Path, project: Path) -> str:
 
 def _is_whole(target: Path, files: Mapping[str, bytes]) -> bool:
     try:
-        return all((target / place).read_bytes() == content for place, content in files.items())
+        return all((target / relative).read_bytes() == content for relative, content in files.items())
     except OSError:
         return False

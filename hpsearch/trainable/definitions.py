@@ -1,4 +1,7 @@
-"""What a module defines at top level, read off its source: whether a trainable is there, without running any of it."""
+"""The names that a module defines at top level, read from its source without running it.
+
+`locate.py` uses them to check that a trainable exists; finding the file is done there.
+"""
 
 from __future__ import annotations
 
@@ -12,50 +15,58 @@ from hpsearch.errors import Problem, SpecError, did_you_mean
 
 
 def check_function(name: str, source: str, path: str) -> None:
-    """Whether a function can be a trainable.
+    """Check that a module defines a function that can be a trainable.
 
     Args:
-        name: Of the function.
-        source: Of its module.
-        path: Of its file, for messages.
+        name: Name of the function.
+        source: Source of the module.
+        path: Path of the module's file, for messages.
 
     Raises:
-        SpecError: There is none of that name, or it can't be called as one.
+        SpecError: The module has no such function, or the name is that of a class or an async function.
     """
     names = _names_in(source, path)
     kind = names.kinds.get(name)
     if kind == "class":
         raise trainable_error(
-            f"'{name}' in {path} is a class. Write a function, def train(config), that makes and runs it."
+            f"'{name}' in {path} is a class. Write a function, def train(config), that creates and runs it."
         )
     if kind == "async":
-        raise trainable_error(f"'{name}' in {path} is an async function. Write def in place of async def.")
+        raise trainable_error(f"'{name}' in {path} is an async function. Write def instead of async def.")
     if kind is not None or names.open_ended:
         return
     functions = names.functions
     listed = ", ".join(functions[:10]) or "none"
     raise trainable_error(
-        f"there is no function '{name}' in {path}.{did_you_mean(name, functions)} Functions there: {listed}."
+        f"there is no function '{name}' in {path}.{did_you_mean(name, functions)} Its functions: {listed}."
     )
 
 
 def functions_in(source: str, path: str) -> list[str]:
-    """The functions of a module by name; raises SpecError for what is not Python."""
+    """Names of the functions that a module defines, in order.
+
+    Raises:
+        SpecError: The source is not valid Python.
+    """
     return _names_in(source, path).functions
 
 
 def only_defines(source: str, path: str) -> bool:
-    """Whether running a module does nothing else; raises SpecError for what is not Python."""
+    """Whether running a module has no effect but definitions.
+
+    Raises:
+        SpecError: The source is not valid Python.
+    """
     return all(map(_does_nothing, _parsed(source, path).body))
 
 
 def trainable_error(message: str) -> SpecError:
-    """The user's mistake in the key `trainable`."""
+    """The error for a mistake in the key `trainable`."""
     return SpecError([Problem(where=("trainable",), message=message)])
 
 
 def _does_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement at top level only defines something."""
+    """Whether a top-level statement only defines a name."""
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr):
         return not any(isinstance(node, ast.Call | ast.Await) for node in ast.walk(statement))
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Pass)
@@ -72,7 +83,7 @@ def _names_in(source: str, path: str) -> _Names:
 def _parsed(source: str, path: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an unknown escape in a string is for the import to complain about
+            warnings.simplefilter("ignore")  # such as for an unknown escape in a string: the import shows it
             return ast.parse(source)
     except SyntaxError as error:
         raise trainable_error(f"{path}:{error.lineno} is not Python: {error.msg}.") from error
@@ -82,16 +93,16 @@ def _parsed(source: str, path: str) -> ast.Module:
 
 @dataclass(kw_only=True)
 class _Names:
-    """What a module defines at top level."""
+    """The names that a module defines at top level."""
 
     kinds: dict[str, Literal["function", "async", "class", "other"]] = field(default_factory=dict)
-    """The last definition of each name."""
+    """Name to the kind of its last definition."""
     open_ended: bool = False
-    """Whether there may be more, by `from ... import *` or a `__getattr__`."""
+    """Whether there may be further names, from `import *` or a module `__getattr__`."""
 
     @property
     def functions(self) -> list[str]:
-        """Those that are functions."""
+        """The names whose last definition is a function."""
         return [name for name, kind in self.kinds.items() if kind == "function"]
 
     def add(self, statement: ast.stmt) -> None:
@@ -113,7 +124,7 @@ class _Names:
 
 
 def _top_level(body: Iterable[ast.AST]) -> Iterator[ast.stmt]:
-    """The statements that run on import, those inside `if`, `try`, `with` and loops too."""
+    """The statements that run on import, including those inside `if`, `try`, `with` and loops."""
     for node in body:
         if isinstance(node, ast.stmt):
             yield node

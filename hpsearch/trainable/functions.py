@@ -1,8 +1,9 @@
-"""The source of functions that no file holds alone: those of a notebook's cells, of a script, those with a closure.
+"""Hashes of functions that no imported file defines: those of notebook cells and scripts, and closures.
 
-A function counts with the functions and classes of `__main__` that it names, at any depth, and with the plain values
-that it names or closes over. A value that is none (a tensor, a data set) is written down as such: the code can still
-be told from another version of it, but its trials are never recognised: nobody knows whether they saw the same value.
+The hashes of a function include those of the functions and classes of `__main__` that it refers to, at any depth, and
+of the plain values among its globals and in its closure. Other values (a tensor, a data set) can't be hashed and get
+the hash UNKNOWN: a change of the code around them is still noticed, but their trials are never reused, since the
+value may have changed. Code in files is hashed in `code_files.py`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from typing import Any
 from hpsearch.plain import canonical
 
 UNKNOWN = "can't be compared"
-"""In place of a hash."""
+"""The hash of a value that can't be hashed."""
 
 
 def function_hashes(function: Callable[..., Any]) -> dict[str, str]:
-    """Name to hash of a function and of all that it depends on in `__main__`.
+    """Names to hashes of a function, and of the code in `__main__` and the values that it depends on.
 
     Raises:
-        OSError, TypeError, ValueError: Its source can't be read.
+        OSError, TypeError, ValueError: The source of one of the functions can't be read.
     """
     return dict(_of_function(function, set()))
 
@@ -46,7 +47,7 @@ def _of_function(function: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
 
 
 def _of_named(user: str, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """What a name stands for; what was imported from elsewhere is left out."""
+    """The hashes of the object that a name refers to; an object that was imported from a file has none."""
     if inspect.isclass(value) or inspect.isroutine(value):
         if getattr(value, "__module__", None) == "__main__":
             yield from _of_class(value, seen) if inspect.isclass(value) else _of_function(value, seen)
@@ -55,7 +56,7 @@ def _of_named(user: str, name: str, value: Any, seen: set[int]) -> Iterator[tupl
 
 
 def _of_class(value: type, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """A class by its members: of a cell's class, Python does not find the source."""
+    """The hashes of a class's bases and members, since Python can't find the source of a class in a notebook cell."""
     if id(value) in seen:
         return
     seen.add(id(value))
@@ -78,7 +79,7 @@ def _of_values(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _globals_of(code: CodeType) -> set[str]:
-    """The global names that a function looks up, its inner functions too."""
+    """The global names that a function and its inner functions look up."""
     inner = (each for each in code.co_consts if isinstance(each, CodeType))
     own = {str(each.argval) for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*map(_globals_of, inner))

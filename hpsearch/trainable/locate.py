@@ -1,6 +1,7 @@
-"""Where a trainable is: found by reading source, so that a spec is checked without running a line of the user's code.
+"""Finds and loads the trainable that a spec names.
 
-`locate` runs in the driver and in `hpsearch validate`; `load` imports for real, in the processes that train.
+`locate` finds it by reading source, so that `hpsearch validate` and the driver check a spec without running user code.
+`load` imports it, in the processes that train. The names that a file defines are read in `definitions.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from hpsearch.errors import SpecError, did_you_mean
 from hpsearch.trainable import code_finder
@@ -23,26 +24,24 @@ from hpsearch.trainable.arguments import DEFAULT
 from hpsearch.trainable.definitions import check_function, functions_in, only_defines, trainable_error
 from hpsearch.trainable.script import Script
 
-if TYPE_CHECKING:
-    pass  # ranks load trainables, and need none of what checks a spec
-
 ENTRY_POINT_GROUP = "hpsearch.trainables"
+"""Entry points by which installed packages offer trainables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainableSource:
-    """A trainable that was found and not yet imported; can be pickled."""
+    """A trainable that was found and is not imported yet; it can be pickled."""
 
     kind: Literal["module", "file", "script"]
-    """Whether it is imported by its module's name, imported from a file, or a file that is run."""
+    """Whether it is imported by its module's name, imported from a file, or a file that runs as a program."""
     module: str
-    """Name under which it is imported: dotted, or the file's name without suffix; `__main__` for a script."""
+    """The name that it is imported as: dotted, or the file's name without its suffix; `__main__` for a script."""
     function: str
-    """Its name in the module; empty for a script."""
+    """The function's name in the module; empty for a script."""
     file_path: Path | None
-    """Absolute path of its source; None for a module without one, such as an extension."""
+    """Absolute path of its source; None for a module without source, such as an extension module."""
     arguments: tuple[str, ...] = ()
-    """A script's command line, see `script.Script`."""
+    """The command line of a script, see `script.Script`; empty for a function."""
 
 
 def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAULT) -> TrainableSource:
@@ -52,37 +51,38 @@ def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAU
         text: `module:function`, looked for in the working directory, then on `sys.path`; `path/file.py:function`,
             relative to the working directory, then to `spec_dir`; `path/file.py`, which is a script; or the name of an
             entry point.
-        spec_dir: The spec's folder; None without a file.
-        arguments: Of a script.
+        spec_dir: The spec's folder; None if the spec is not a file.
+        arguments: The command line of a script.
 
     Raises:
-        SpecError: There is no such trainable; says what there is.
+        SpecError: There is no such trainable; the message names similar ones.
     """
-    place, colon, function = text.rpartition(":")
+    target, colon, function = text.rpartition(":")
     if not colon and text.endswith(".py"):
         return _locate_script(text, spec_dir, tuple(arguments))
     if not colon:
         return _locate_entry_point(text)
-    is_file = place.endswith(".py") or "/" in place
-    if not function.isidentifier() or not (is_file or all(part.isidentifier() for part in place.split("."))):
+    is_file = target.endswith(".py") or "/" in target
+    if not function.isidentifier() or not (is_file or all(part.isidentifier() for part in target.split("."))):
         raise trainable_error(f"expected {_FORMS}, got {text!r:.80}.")
     if is_file:
-        return _locate_in_file(place, function, spec_dir)
-    return _locate_in_module(place, function)
+        return _locate_in_file(target, function, spec_dir)
+    return _locate_in_module(target, function)
 
 
 def load(source: TrainableSource) -> Callable[..., Any]:
-    """Import a trainable; runs the user's code.
+    """Import a trainable, which runs the user's module.
 
-    A script is not run before it is called. Another file is imported as `python file.py` would see its neighbours: its
-    folder is first on `sys.path`. It is known by its own name, not `__main__`, so that what it defines can be pickled
-    to DataLoader workers. Within a sweep, all files come from its snapshot, see `code_finder`.
+    A script does not run until the result is called. For any other file, its folder becomes the first entry of
+    `sys.path`, as for `python file.py`; but the module has the file's name instead of `__main__`, so that its classes
+    and functions can be pickled for DataLoader workers. In a sweep, all files come from its snapshot, see
+    `code_finder.py`.
 
     Raises:
-        ImportError: The file's name is that of another module which is loaded already.
-        AttributeError: The module has no such name after all.
-        TypeError: What has the name can't be called.
-        BaseException: Whatever the user's module raises.
+        ImportError: Another module with the file's name is loaded.
+        AttributeError: The imported module has no such name.
+        TypeError: The object with that name can't be called.
+        BaseException: Anything that the user's module raises.
     """
     if source.kind == "script":
         assert source.file_path is not None
@@ -110,25 +110,25 @@ def _locate_entry_point(name: str) -> TrainableSource:
     raise trainable_error(f"expected {_FORMS}, got '{name}'.{did_you_mean(name, known)}{listed}")
 
 
-def _locate_in_file(place: str, function: str, spec_dir: Path | None) -> TrainableSource:
-    path, source = _read_file(place, spec_dir)
+def _locate_in_file(file: str, function: str, spec_dir: Path | None) -> TrainableSource:
+    path, source = _read_file(file, spec_dir)
     check_function(function, source, str(path))
     name = path.stem.replace(".", "_")
     return TrainableSource(kind="file", module=name, function=function, file_path=path.resolve())
 
 
-def _locate_script(place: str, spec_dir: Path | None, arguments: tuple[str, ...]) -> TrainableSource:
-    path, source = _read_file(place, spec_dir)
+def _locate_script(file: str, spec_dir: Path | None, arguments: tuple[str, ...]) -> TrainableSource:
+    path, source = _read_file(file, spec_dir)
     if only_defines(source, str(path)):
         functions = functions_in(source, str(path))
-        hint = f"Name one, {place}:{functions[0]}" if functions else "Write what it shall do"
-        raise trainable_error(f"running {path} does nothing: it only defines things. {hint}.")
+        hint = f"Name one, {file}:{functions[0]}" if functions else "Add the code that trains"
+        raise trainable_error(f"{path} does nothing when it runs: it only defines names. {hint}.")
     return TrainableSource(kind="script", module="__main__", function="", file_path=path.resolve(), arguments=arguments)
 
 
-def _read_file(place: str, spec_dir: Path | None) -> tuple[Path, str]:
-    """(path, source) of a file that is looked for in the working directory, then beside the spec."""
-    tried = list(dict.fromkeys(folder / place for folder in (Path(), spec_dir) if folder is not None))
+def _read_file(file: str, spec_dir: Path | None) -> tuple[Path, str]:
+    """(path, source) of a file, looked for in the working directory, then in the spec's folder."""
+    tried = list(dict.fromkeys(folder / file for folder in (Path(), spec_dir) if folder is not None))
     path = next((path for path in tried if os.path.isfile(path)), None)  # noqa: PTH113 - is_file raises on long names
     if path is None:
         nearby: set[str] = set()
@@ -156,7 +156,7 @@ def _locate_in_module(name: str, function: str) -> TrainableSource:
 
 
 def _find_module(name: str) -> ModuleSpec:
-    """The spec of a module. Its packages are walked without being imported, which `importlib.util.find_spec` does."""
+    """The import spec of a module. Unlike `importlib.util.find_spec`, this imports none of its packages."""
     importlib.invalidate_caches()  # a file may have been written a moment ago
     search: Iterable[str] | None = [str(Path.cwd()), *sys.path]
     spec = None
@@ -178,23 +178,23 @@ def _find_module(name: str) -> ModuleSpec:
 
 
 def _find_elsewhere(name: str) -> ModuleSpec | None:
-    """A top-level module of another finder: built in, or of a package that was installed to be edited."""
+    """A top-level module of another finder: a built-in one, or one of an editable install."""
     with suppress(ValueError):  # a loaded module without a spec, such as __main__
         return importlib.util.find_spec(name)
     return None
 
 
 def _no_module(parts: list[str], depth: int, folders: list[str]) -> SpecError:
-    import pkgutil  # here, since the happy path never needs it
+    import pkgutil  # here, since only this error needs it
 
     missing, outer = parts[depth - 1], ".".join(parts[: depth - 1])
     known = {found.name for found in pkgutil.iter_modules(folders)}
-    place = f"in the package '{outer}'" if outer else "in the working directory or on sys.path"
-    return trainable_error(f"there is no module '{missing}' {place}.{did_you_mean(missing, known)}")
+    searched = f"in the package '{outer}'" if outer else "in the working directory or on sys.path"
+    return trainable_error(f"there is no module '{missing}' {searched}.{did_you_mean(missing, known)}")
 
 
 def _source_of(spec: ModuleSpec) -> str | None:
-    """A module's source; None where it has none, so that nothing can be said about its functions."""
+    """A module's source; None if it has none, so that its functions can't be checked."""
     get_source = getattr(spec.loader, "get_source", None)
     try:
         source = get_source(spec.name) if get_source is not None else None
@@ -204,7 +204,7 @@ def _source_of(spec: ModuleSpec) -> str | None:
 
 
 def _shortened(path: str) -> str:
-    """A path as the user knows it: relative where it is below the working directory."""
+    """A path for messages: relative if it is below the working directory."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
@@ -216,7 +216,7 @@ def _import_file(source: TrainableSource) -> ModuleType:
         if getattr(loaded, "__file__", None) == str(path):
             return loaded
         raise ImportError(
-            f"{path.name} has the name of the module '{source.module}', which is loaded already: rename it"
+            f"{path.name} has the name of the module '{source.module}', which is already loaded: rename the file"
         )
     folder = str(path.parent)
     sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]

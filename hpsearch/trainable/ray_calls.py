@@ -1,4 +1,7 @@
-"""Whether training code calls Ray itself: then it needs a process that Ray has connected. Read off the source alone."""
+"""Whether training code uses Ray itself, so that it needs a process that is connected to Ray.
+
+The answer is read from the source; no user code runs.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import textwrap
 from collections.abc import Iterator
 
 FREE = frozenset({"tune", "train", "air", "__version__", "is_initialized"})
-"""Names of the package that work in any process: what they report is handed to hpsearch."""
+"""Names of the package `ray` that work without a connection: hpsearch receives what `tune` and `train` report."""
 
 
 def ray_call(source: bytes | str) -> str | None:
-    """The first use of Ray's own tasks, actors, objects or data in a module, for example `ray.get`; None without any.
+    """The first use of Ray's tasks, actors, objects or data in a module, for example `ray.get`; None if there is none.
 
-    Code below `if __name__ == "__main__"` does not count: no trial runs it.
+    Code under `if __name__ == "__main__"` does not count, since no trial runs it.
     """
     try:
         tree = ast.parse(source)
@@ -32,7 +35,7 @@ def ray_call(source: bytes | str) -> str | None:
 
 
 def source_of(trainable: object) -> str | None:
-    """The source of a function that travels by value; None where it can't be read."""
+    """The source of a function or class, dedented; None if it can't be read."""
     try:
         return textwrap.dedent(inspect.getsource(trainable))  # type: ignore[arg-type]
     except (OSError, TypeError):

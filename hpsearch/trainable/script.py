@@ -1,8 +1,8 @@
-"""A script as a trainable: run as `__main__`, with the configuration on its command line, as a shell would run it.
+"""A script as a trainable: it runs as `__main__`, with the configuration on its command line, as from a shell.
 
-In a sweep it has the main thread of its trial's process, so that `signal.signal` works. Under `isolation: slot` the
-process trains other trials too: what the script imports stays imported, its own top level runs again for each trial, in
-a thread, where Python refuses `signal.signal`.
+In a sweep it runs in the main thread of its trial's process, so that `signal.signal` works. Under `isolation: slot` the
+process runs other trials too: modules that the script has imported stay loaded, its top level runs for each trial, and
+it runs in a second thread, where Python refuses `signal.signal`.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from hpsearch.trainable.arguments import DEFAULT, command_line
 
 @final
 class Script:
-    """Calling it with a configuration runs the file from its first line to its last."""
+    """A callable that runs a file as a program, with a configuration on its command line."""
 
     def __init__(self, path: Path, arguments: Sequence[str] = DEFAULT) -> None:
-        """Nothing of the script runs yet.
+        """Prepare a script; calling the object runs it.
 
         Args:
-            path: Absolute.
-            arguments: Words, and macros that stand for the parameters, see `arguments.py`.
+            path: The file, absolute.
+            arguments: Its command line with macros for the parameters, see `arguments.py`.
         """
         self.path = path
         self._arguments = arguments
 
     def __call__(self, config: Mapping[str, Any]) -> None:
-        """Run it, in a sweep as its snapshot has it.
+        """Run the script from its first line to its last, in a sweep from the sweep's snapshot.
 
         Raises:
-            BaseException: Whatever it raises; SystemExit as it leaves, without an exit code too.
+            BaseException: Anything that the script raises; SystemExit if it exits, also without an exit code.
         """
         finder = code_finder.installed()
         code = compile(self.path.read_bytes(), str(self.path), "exec") if finder is None else finder.code(self.path)
         module = ModuleType("__main__")
         module.__dict__.update(__file__=str(self.path), __builtins__=__builtins__)
         with _as_main(module, [str(self.path), *command_line(config, self._arguments)]):
-            exec(code, module.__dict__)  # running the user's program is what this is for
+            exec(code, module.__dict__)  # runs the user's program, as asked
 
 
 @contextmanager
 def _as_main(module: ModuleType, argv: list[str]) -> Iterator[None]:
-    """Within the block `module` is the program, to pickle, `argparse` and whoever imports its neighbours."""
+    """Within the block, `module` is `__main__`, `argv` is `sys.argv`, and imports look beside the script first."""
     folder = str(Path(argv[0]).parent)
     before = sys.modules["__main__"], sys.argv
     sys.modules["__main__"], sys.argv = module, argv

@@ -415,10 +415,10 @@ def test_a_sweep_that_began_before_more_of_its_code_counted_goes_on(known, home,
     monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path / "lib")])
     (tmp_path / "train.py").write_text("import library_of_lib\ndef train(config):\n    yield {'loss': config['x']}\n")
     code = read_code(locate(known().sweep.trainable, spec_dir=None))
-    assert code.former is not None and code.former != code.code
+    assert code.former_code is not None and code.former_code != code.code
     with Ledger(home, create=True) as ledger:
         record = ledger.sweep("known")
-        ledger.reopen_sweep(record, record.spec, code=code.former)
+        ledger.reopen_sweep(record, record.spec, code=code.former_code)
         ledger.end_sweep(record, "done")
     assert known().start() == 0
     (tmp_path / "train.py").write_text("import library_of_lib\nprint()\n" + (tmp_path / "train.py").read_text())

@@ -109,7 +109,7 @@ def test_no_more_mistakes_are_told_than_anyone_reads() -> None:
 def test_a_missing_trainable_is_told_with_the_other_mistakes() -> None:
     text = GOOD.replace(":train", ":trian").replace("minimize", "minimise")
     assert mistakes(text) == [
-        "s.yaml:1: trainable: there is no function 'trian' in work.py. Did you mean 'train'? Functions there: train.",
+        "s.yaml:1: trainable: there is no function 'trian' in work.py. Did you mean 'train'? Its functions: train.",
         "s.yaml:2: metric.goal: unknown goal 'minimise'. Did you mean 'minimize'? Known: minimize, maximize.",
     ]
 

@@ -56,7 +56,7 @@ def test_fingerprints_on_record_stay_valid(project):
     write(project, train="import helper\nfrom package import inner\nimport torch\n", helper="X = 1\n")
     write(project, package____init__="", package__inner="from . import sibling\n", package__sibling="import train\n")
     code = read(project)
-    assert code.code == code.former
+    assert code.code == code.former_code
     assert code.code is not None
     assert code_hash(code.code) == "cda7d36a7700365763c847f18f3d115e8662b0af652be9822191d04d2c380a2e"
     assert counted(code) == {
@@ -70,22 +70,24 @@ def test_an_init_file_that_does_nothing_is_kept_and_does_not_count(project):
     )
     code = read(project, "package.train")
     assert counted(code) == {"package/train.py", "package/helper.py"}
-    assert "__init__.py" in names(code) and code.code == code.former
+    assert "__init__.py" in names(code) and code.code == code.former_code
 
 
 def test_an_init_file_that_does_something_counts(project):
     write(project, package____init__="import other\nX = 1\n", package__train="X = 1\n", other="X = 2\n")
     code = read(project, "package.train")
     assert counted(code) == {"package/train.py", "package/__init__.py", "other.py"}
-    assert code.former is not None and set(code.former) == {"package/train.py", "function"}
+    assert code.former_code is not None and set(code.former_code) == {"package/train.py", "function"}
 
 
 def test_a_sweep_that_began_before_more_files_counted_goes_on(project):
     write(project, package____init__="X = 1\n", package__train="X = 1\n")
     code = read(project, "package.train")
-    assert code.code != code.former
-    assert code.code_like(code.former) == code.former
-    assert code.code_like(code.code) == code.code == code.code_like(None) == code.code_like({"train.py": "1"})
+    assert code.code != code.former_code
+    assert code.code_matching(code.former_code) == code.former_code
+    assert (
+        code.code_matching(code.code) == code.code == code.code_matching(None) == code.code_matching({"train.py": "1"})
+    )
 
 
 def test_other_folders_of_the_search_path_count(project, tmp_path, monkeypatch):

@@ -104,6 +104,6 @@ def test_a_write_that_fails_leaves_no_half_snapshot(code, tmp_path, monkeypatch)
 def test_code_that_is_too_large_is_refused_with_its_largest_file(code, monkeypatch):
     monkeypatch.setattr(code_snapshot, "MAX_BYTES", 2**20)
     large = replace(code, contents={**code.contents, "/data/large.py": bytes(2**21)})
-    with pytest.raises(SpecError, match=r"the code that it imports has 2 MiB, expected at most 1: .* /data/large.py"):
+    with pytest.raises(SpecError, match=r"expected code of at most 1 MiB, .*, got 2 MiB. .* /data/large.py"):
         check_size(large)
     check_size(code)

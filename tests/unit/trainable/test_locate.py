@@ -134,18 +134,18 @@ HIDDEN = [
 @pytest.mark.parametrize("source", HIDDEN)
 def test_a_name_that_is_not_at_top_level_does_not_count(source: str) -> None:
     write(source, "net.py")
-    assert mistake("net:train") == "there is no function 'train' in net.py. Functions there: f."
+    assert mistake("net:train") == "there is no function 'train' in net.py. Its functions: f."
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("net:trian", "there is no function 'trian' in net.py. Did you mean 'train'? Functions there: train, other."),
+        ("net:trian", "there is no function 'trian' in net.py. Did you mean 'train'? Its functions: train, other."),
         (
             "net.py:trian",
-            "there is no function 'trian' in net.py. Did you mean 'train'? Functions there: train, other.",
+            "there is no function 'trian' in net.py. Did you mean 'train'? Its functions: train, other.",
         ),
-        ("empty:train", "there is no function 'train' in empty.py. Functions there: none."),
+        ("empty:train", "there is no function 'train' in empty.py. Its functions: none."),
         ("nett:train", "there is no module 'nett' in the working directory or on sys.path. Did you mean 'net'?"),
         ("pkg.inne:train", "there is no module 'inne' in the package 'pkg'. Did you mean 'inner'?"),
         ("net.inner:train", "'net' is a module, not a package: there is no 'net.inner' in it."),
@@ -154,10 +154,10 @@ def test_a_name_that_is_not_at_top_level_does_not_count(source: str) -> None:
         ("pkg/ner.py:train", "there is no file pkg/ner.py. Did you mean 'inner.py'?"),
         ("broken:train", "broken.py:2 is not Python: '(' was never closed."),
         ("broken.py:train", "broken.py:2 is not Python: '(' was never closed."),
-        ("kinds:Net", "'Net' in kinds.py is a class. Write a function, def train(config), that makes and runs it."),
-        ("kinds:later", "'later' in kinds.py is an async function. Write def in place of async def."),
+        ("kinds:Net", "'Net' in kinds.py is a class. Write a function, def train(config), that creates and runs it."),
+        ("kinds:later", "'later' in kinds.py is an async function. Write def instead of async def."),
         ("net", "expected module:function or path/file.py:function, got 'net'."),
-        ("net.py", "running net.py does nothing: it only defines things. Name one, net.py:train."),
+        ("net.py", "net.py does nothing when it runs: it only defines names. Name one, net.py:train."),
         ("net:", "expected module:function or path/file.py:function, got 'net:'."),
         (":train", "expected module:function or path/file.py:function, got ':train'."),
         ("net:Net.train", "expected module:function or path/file.py:function, got 'net:Net.train'."),
@@ -245,7 +245,7 @@ def test_a_file_that_fails_leaves_nothing_behind_and_may_be_tried_again() -> Non
 
 def test_a_file_with_the_name_of_a_loaded_module_is_refused() -> None:
     write(TRAIN, "json.py")
-    with pytest.raises(ImportError, match=r"json\.py has the name of the module 'json', which is loaded already"):
+    with pytest.raises(ImportError, match=r"json\.py has the name of the module 'json', which is already loaded"):
         load(locate("./json.py:train", spec_dir=None))
 
 

@@ -155,7 +155,7 @@ def test_a_flag_that_is_false_is_left_out_where_flags_have_no_value() -> None:
     assert command_line({"deep": False}) == ["--deep=False"]
 
 
-def test_a_file_that_only_defines_things_is_no_script(folder: Path) -> None:
+def test_a_file_that_only_defines_names_is_no_script(folder: Path) -> None:
     (folder / "train.py").write_text("import os\nX = 1\ndef train(config): ...\n")
-    with pytest.raises(ValueError, match=r"running train.py does nothing.*Name one, train.py:train"):
+    with pytest.raises(ValueError, match=r"train.py does nothing when it runs.*Name one, train.py:train"):
         locate("train.py", spec_dir=None)
