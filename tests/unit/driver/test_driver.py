@@ -402,7 +402,7 @@ def test_a_function_that_travels_by_value_has_no_copy(known, sessions, home):
 
 def test_code_that_is_too_large_is_the_users_mistake_and_the_name_stays_free(known, sessions, home, monkeypatch):
     monkeypatch.setattr("hpsearch.trainable.code_snapshot.MAX_BYTES", 10)
-    with pytest.raises(SpecError, match="expected at most"):
+    with pytest.raises(SpecError, match="expected code of at most"):
         known(name="new").start()
     with Ledger(home) as ledger:
         assert ledger.find_sweep("new") is None
