@@ -24,7 +24,7 @@ check: lint
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --quiet
-	@echo "open build/docs/index.html"
+	@echo "Open build/docs/index.html, or with search: $(BIN)/python -m http.server --directory build/docs"
 
 # The sdist, the wheel that is made from it, and a sweep with that wheel in the environment EMPTY, which is made.
 package:
