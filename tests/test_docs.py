@@ -78,3 +78,11 @@ def test_every_file_that_the_guide_names_exists():
         for name in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text()):
             known = (package / name).is_file() or (root / name).is_file() or name.startswith(("path/", "pkg/"))
             assert known, f"{page.name}: {name}"
+
+
+def test_every_test_that_the_page_of_faults_names_exists():
+    tests = {path.stem: path for path in (DOCS.parent / "tests").rglob("test_*.py")}
+    named = re.findall(r"`((?:\w+/)*)(test_\w+)`", (DOCS / "faults.md").read_text())
+    assert named
+    for folders, name in named:
+        assert name in tests and str(tests[name].parent).endswith(folders.rstrip("/")), f"{folders}{name}"
