@@ -1,7 +1,9 @@
-"""Every exception that hpsearch raises on purpose; nothing here imports anything but the standard library.
+"""Every exception that hpsearch raises on purpose, and the causes for which trials fail.
+
+Only the standard library is imported here, so that every other module can import this one.
 
 HpsearchError
-├── SpecError        the user's spec (or trainable) is wrong; every mistake at once; also a ValueError; exit code 2
+├── SpecError        the user's spec (or trainable) is wrong; lists every mistake; also a ValueError; exit code 2
 ├── SweepExists      a sweep of that name is in the ledger already; exit code 2
 ├── UnknownSweep     no such sweep, or no sweep at all; exit code 2
 ├── LedgerError      the storage can't be read or written; exit code 5
@@ -22,16 +24,56 @@ from typing import Literal
 MAX_MESSAGE = 200
 """Characters of another library's message that are shown."""
 
+Cause = Literal[
+    "invalid_config", "oom_gpu", "diverged", "bad_metric",
+    "gpu_fault", "node_lost", "disk_full",
+    "user_error", "killed", "hung", "oom_host", "rank_lost",
+]  # fmt: skip
+"""Why an attempt at a trial failed."""
+
+CauseClass = Literal["config", "infra", "unknown"]
+"""What follows from a cause of failure.
+
+- `config`: the configuration's own fault. Never retried; reported to the searcher as infeasible; the failure model learns
+  from it.
+- `infra`: the machine's fault. Retried; the searcher learns nothing.
+- `unknown`: retried as `limits.retries` says; after that it counts for `limits.failures` and is reported to the searcher
+  as infeasible.
+"""
+
+CAUSE_CLASSES: Mapping[Cause, CauseClass] = {
+    "invalid_config": "config", "oom_gpu": "config", "diverged": "config", "bad_metric": "config",
+    "gpu_fault": "infra", "node_lost": "infra", "disk_full": "infra",
+    "user_error": "unknown", "killed": "unknown", "hung": "unknown", "oom_host": "unknown", "rank_lost": "unknown",
+}  # fmt: skip
+"""The class of each cause."""
+
+_CONFIG_FAULTS = frozenset(cause for cause, kind in CAUSE_CLASSES.items() if kind == "config")
+
+
+def is_config_fault(cause: str | None) -> bool:
+    """Whether a failure is the configuration's own fault, so that training it again would fail again.
+
+    Args:
+        cause: One of `Cause`. None and unknown texts, as a table from elsewhere may have, are not its fault.
+
+    Example:
+        >>> is_config_fault("oom_gpu"), is_config_fault("gpu_fault"), is_config_fault(None)
+        (True, False, False)
+    """
+    return cause in _CONFIG_FAULTS
+
 
 class HpsearchError(Exception):
-    """The root: `except hpsearch.HpsearchError` catches all that hpsearch raises on purpose."""
+    """Base class: `except hpsearch.HpsearchError` catches everything that hpsearch raises on purpose."""
 
     exit_code = 1
+    """What the command exits with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One mistake in a spec, in one sentence: where, what is wrong, what was found, what to write."""
+    """One mistake in a spec: where it is, what is wrong, what was found, what to write."""
 
     where: tuple[str | int, ...]
     """Keys from the top of the spec to the mistake, for example `("parameters", "lr", "min")`; empty for the whole."""
@@ -43,21 +85,26 @@ class Problem:
     """Line in `file`, counted from 1."""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        location = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
         keys = ".".join(str(key) for key in self.where)
-        return f"{place}{keys}: {self.message}" if keys else f"{place}{self.message}"
+        return f"{location}{keys}: {self.message}" if keys else f"{location}{self.message}"
 
     def at(self, *, file: str, line: int | None) -> Problem:
-        """The same mistake with its place in a file."""
+        """The same mistake with the file and the line where it is."""
         return replace(self, file=file, line=line)
 
 
 class SpecError(HpsearchError, ValueError):
-    """The user's mistakes, all of them, found before anything was started or written."""
+    """All mistakes of a spec, found before anything was started or written."""
 
     exit_code = 2
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
+        """Collect the mistakes.
+
+        Args:
+            problems: At least one; a text is one mistake of the whole spec.
+        """
         found = (Problem(where=(), message=problems),) if isinstance(problems, str) else tuple(problems)
         self.problems: tuple[Problem, ...] = found
         super().__init__("\n".join(str(problem) for problem in found))
@@ -88,13 +135,14 @@ class SweepInUse(HpsearchError):
 
 
 class RayGone(HpsearchError):
-    """The Ray that the sweep ran on died and can't be started again from here; the sweep can go on later."""
+    """The Ray that the sweep ran on died and can't be started again from here; the sweep can be resumed later."""
 
 
 class InvalidConfig(HpsearchError):
-    """Raise this in a trainable when a configuration can't be trained at all.
+    """Raise it in a trainable whose configuration can't be trained at all.
 
-    The trial fails with cause `invalid_config`: it is never tried again and the searcher learns to stay away.
+    The trial fails with cause `invalid_config`: it is not retried, and the searcher learns to avoid such
+    configurations.
 
     Example:
         >>> raise InvalidConfig("width 30 does not divide into 4 groups")
@@ -105,30 +153,35 @@ class InvalidConfig(HpsearchError):
 
 
 class Diverged(HpsearchError):
-    """Raise it in a trainable whose loss is NaN or infinite: nothing after it is worth its time.
+    """Raise it in a trainable whose loss is NaN or infinite: training it further would be a waste of time.
 
-    The trial fails with cause `diverged`: it is not retried, and the searcher learns to stay away. `fit` raises it.
+    The trial fails with cause `diverged`: it is not retried, and the searcher learns to avoid such configurations.
+    `fit` raises it.
     """
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came before the first trial began, so there is nothing to go on with."""
+    """A signal came before the first trial began, so there is nothing to resume."""
 
     def __init__(self, exit_code: int) -> None:
-        """Remember what the process should exit with: 130 after Ctrl-C, 143 after SIGTERM."""
+        """Keep what the process should exit with.
+
+        Args:
+            exit_code: 130 after Ctrl-C, 143 after SIGTERM.
+        """
         super().__init__("Interrupted before a trial began.")
         self.exit_code = exit_code
 
 
 class TrialStopped(BaseException):
-    """The trial is over: raised in a function or script from its next `hpsearch.report`, so that `finally` blocks run.
+    """Ends a trial: raised by the next `hpsearch.report` of its function or script, so that `finally` blocks run.
 
-    A BaseException, because training loops tend to catch `Exception`.
+    It is a BaseException, because training loops tend to catch `Exception`.
     """
 
 
 def in_short(error: BaseException) -> str:
-    """Kind and first line of what somebody else's code raised.
+    """Type and first line of an exception that other code raised, at most MAX_MESSAGE characters.
 
     Example:
         >>> in_short(RuntimeError("singular matrix"))
@@ -148,20 +201,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
-
-
-Cause = Literal[
-    "invalid_config", "oom_gpu", "diverged", "bad_metric",
-    "gpu_fault", "node_lost", "disk_full",
-    "user_error", "killed", "hung", "oom_host", "rank_lost",
-]  # fmt: skip
-
-
-CauseClass = Literal["config", "infra", "unknown"]
-CAUSE_CLASSES: Mapping[Cause, CauseClass] = {
-    "invalid_config": "config", "oom_gpu": "config", "diverged": "config", "bad_metric": "config",
-    "gpu_fault": "infra", "node_lost": "infra", "disk_full": "infra",
-    "user_error": "unknown", "killed": "unknown", "hung": "unknown", "oom_host": "unknown", "rank_lost": "unknown",
-}  # fmt: skip
-"""The class decides what follows: config is never retried and told as infeasible; infra is retried and teaches nothing;
-unknown is retried, counted, and told as infeasible once final. Config alone moves the searcher's fence."""

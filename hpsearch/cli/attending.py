@@ -35,6 +35,7 @@ def logs(
 ) -> None:
     """Print what a trial has printed."""
     from hpsearch.ledger.lock import is_held
+    from hpsearch.ledger.records import UNFINISHED_STATES
     from hpsearch.paths import log_path
 
     *names, word = words
@@ -50,7 +51,7 @@ def logs(
             states = {trial.number: trial.state for trial in ledger.trials(record)}
             if number not in states and not path.exists():
                 raise UnknownSweep(f"sweep '{record.name}' has no trial {number}. See `hpsearch show {record.name}`.")
-            return states.get(number, "queued") in ("queued", "running", "paused") and is_held(folder)
+            return states.get(number, "queued") in UNFINISHED_STATES and is_held(folder)
 
         _print_growing(path, may_grow, follow=follow)
 

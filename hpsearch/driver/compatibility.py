@@ -8,7 +8,7 @@ from typing import Any
 
 from hpsearch.errors import SweepExists
 from hpsearch.ledger.fingerprint import Code, changed_files
-from hpsearch.ledger.records import OVER_STATES, SweepRecord
+from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import trials_dir
 from hpsearch.spec.sweep import Sweep
@@ -54,7 +54,7 @@ def is_finished(record: SweepRecord, sweep: Sweep, ledger: Ledger) -> bool:
         ledger: Counts the trials.
     """
     states = ledger.count_states(record)
-    ended = record.state in ("done", "gave_up") and states.keys() <= set(OVER_STATES)
+    ended = record.state in ENDED_SWEEP_STATES and states.keys() <= set(FINISHED_STATES)
     return ended and states.total() >= sweep.max_trials and Sweep.from_stored(record.spec).limits == sweep.limits
 
 

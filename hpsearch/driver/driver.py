@@ -21,7 +21,14 @@ from hpsearch.ledger.fingerprint import Code, code_hash
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import append_provenance, take_provenance
 from hpsearch.ledger.rebuild import check_agrees
-from hpsearch.ledger.records import CODE_DIGITS, SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.records import (
+    CODE_DIGITS,
+    ENDED_SWEEP_STATES,
+    SUCCESS_STATES,
+    ReportRecord,
+    SweepRecord,
+    TrialRecord,
+)
 from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
@@ -158,7 +165,7 @@ class _Held:
         num_known = len(engine.trials)
         has_work = engine.find_work()
         is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
-        if not has_work and not is_news and engine.record.state not in ("running", "interrupted"):
+        if not has_work and not is_news and engine.record.state in ENDED_SWEEP_STATES:
             return None
         self._note_beginning(engine)
         if has_work:

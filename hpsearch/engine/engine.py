@@ -27,7 +27,7 @@ from hpsearch.engine.setup_cost import SetupCost
 from hpsearch.engine.status import IdleReasons, StopState
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import SpecError
-from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
+from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.paths import trial_dir
@@ -235,7 +235,7 @@ class Engine:
         for trial in self.trials.values():
             if trial.state == "paused" and self.stop_state.state == "done":
                 self._recorder.give_up(trial)
-            elif trial.state in UNDER_WAY_STATES:
+            elif trial.state in ACTIVE_STATES:
                 self._recorder.close(trial, "interrupted")
         broken = (self._searcher.failure, self._rule.failure, *self._observers.left_out)
         notes = (*broken, *self._outside_code.notes, *self._setup_cost.notes)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import final
 
 from hpsearch.engine.trial import Trial
-from hpsearch.errors import CAUSE_CLASSES
+from hpsearch.errors import CAUSE_CLASSES, is_config_fault
 from hpsearch.slots.protocol import Failed
 from hpsearch.spec.parts import Limits
 
@@ -28,10 +28,11 @@ class FailurePolicy:
 
     def may_retry(self, trial: Trial, failure: Failed) -> bool:
         """Whether the trial is tried again; the same exception at the same line only once in a whole sweep."""
-        kind, limit = CAUSE_CLASSES[failure.cause], self._limits.trial_time_s
-        allowed = max(self._limits.retries, INFRA_RETRIES) if kind == "infra" else self._limits.retries
+        limit = self._limits.trial_time_s
+        is_infra = CAUSE_CLASSES[failure.cause] == "infra"
+        allowed = max(self._limits.retries, INFRA_RETRIES) if is_infra else self._limits.retries
         is_out_of_time = limit is not None and trial.duration_s >= limit
-        if kind == "config" or is_out_of_time or trial.failures >= allowed:
+        if is_config_fault(failure.cause) or is_out_of_time or trial.failures >= allowed:
             return False
         return failure.place is None or failure.place not in trial.failure_sites | self._hopeless
 

@@ -19,7 +19,7 @@ from hpsearch.engine.setup_cost import SetupCost
 from hpsearch.engine.status import StopState
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import Problem
-from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialState
+from hpsearch.ledger.records import TRAINABLE_STATES, FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.protocol import Ended, Event, Failed, Peaks, Report, Unusable, Verdict
 from hpsearch.spec.sweep import Sweep
@@ -178,7 +178,7 @@ class Outcomes:
         self.end(trial, "interrupted")
 
     def _any_success(self) -> bool:
-        return any(trial.state in ("done", "stopped", "paused", "reused") for trial in self.trials.values())
+        return any(trial.state in TRAINABLE_STATES for trial in self.trials.values())
 
 
 def _record(trial: Trial, failure: Failed, *, was_retried: bool) -> FailureRecord:

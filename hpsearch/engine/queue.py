@@ -8,6 +8,7 @@ from typing import final
 
 from hpsearch.engine.status import Kind
 from hpsearch.engine.trial import Trial
+from hpsearch.ledger.records import ACTIVE_STATES
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Point
 from hpsearch.spec.sweep import Sweep
@@ -135,7 +136,7 @@ class TrialQueue:
 
     def _is_over(self, trial: Trial) -> bool:
         """Whether a trial must not go on, whatever the rule believes: it runs, failed, or came to its own end."""
-        return trial.number in self._running or trial.is_final or trial.state in ("running", "queued", "failed")
+        return trial.number in self._running or trial.is_final or trial.state in (*ACTIVE_STATES, "failed")
 
     def _new(self) -> Trial | None:
         number = len(self._trials) + 1

@@ -11,9 +11,9 @@ from typing import Any, final
 from hpsearch.engine.queue import TrialQueue
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.engine.trial import Trial
-from hpsearch.errors import CAUSE_CLASSES
+from hpsearch.errors import is_config_fault
 from hpsearch.ledger.checkpoints import checkpoint_path, drop_later, newest_epoch
-from hpsearch.ledger.records import CODE_DIGITS, OVER_STATES, FailureRecord, SweepRecord, TrialState
+from hpsearch.ledger.records import CODE_DIGITS, FINISHED_STATES, SUCCESS_STATES, FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.paths import checkpoint_dir
 from hpsearch.spec.sweep import Sweep
@@ -161,17 +161,17 @@ class TrialRecorder:
         with self.ledger.transaction():
             yield
             if others := [each.ledger_id for each in gone if each is not trial]:
-                self.ledger.free(others)
+                self.ledger.clear_checkpoints(others)
         if self.checkpoints is not None:
             self.checkpoints.remove(each.number for each in gone)
 
     def _of_no_use(self, trial: Trial) -> list[Trial]:
         """Trials whose checkpoints nobody will go on from, now that this one is over."""
-        if self.checkpoints is None or trial.state not in OVER_STATES:
+        if self.checkpoints is None or trial.state not in FINISHED_STATES:
             return []
         if trial.state == "failed":
-            mends = trial.cause is not None and CAUSE_CLASSES[trial.cause] != "config"
-            return [] if mends else [trial]
+            may_succeed = trial.cause is not None and not is_config_fault(trial.cause)
+            return [] if may_succeed else [trial]
         found = (self.trials[number] for number in self.checkpoints.expired(trial.number, trial.losses))
         return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
 
@@ -183,9 +183,9 @@ class TrialRecorder:
         return checkpoint_dir(self.ledger.home / self.record.folder, trial.number)
 
     def _goes_on(self, trial: Trial) -> bool:
-        return trial.state not in OVER_STATES or self.queue.shall_go_further(trial.number)
+        return trial.state not in FINISHED_STATES or self.queue.shall_go_further(trial.number)
 
 
 def shown_state(trial: Trial, state: TrialState) -> TrialState:
     """`reused` for a trial that is over without having had a slot."""
-    return "reused" if state in ("done", "stopped") and trial.reused_from and not trial.ran_in_slot else state
+    return "reused" if state in SUCCESS_STATES and trial.reused_from and not trial.ran_in_slot else state

@@ -12,7 +12,15 @@ from hpsearch.engine.failure_policy import FailurePolicy
 from hpsearch.engine.queue import TrialQueue
 from hpsearch.engine.recorder import TrialRecorder
 from hpsearch.engine.trial import Trial
-from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.records import (
+    COMPLETE_STATES,
+    HALTED_STATES,
+    INTERRUPTED_STATES,
+    FailureRecord,
+    ReportRecord,
+    SweepRecord,
+    TrialRecord,
+)
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.protocol import Failed
 from hpsearch.spec.sweep import Sweep
@@ -90,7 +98,7 @@ class Replay:
         for record in records:
             began_at = max(began_at, record.started_at)  # a clock that was set back changes no order
             events.append((began_at, False, record.number))
-            if not self._is_under_way(self.trials[record.number]):
+            if self.trials[record.number].state not in INTERRUPTED_STATES:
                 events.append((max(began_at, record.ended_at or ""), True, record.number))
         for _, has_ended, number in sorted(events):
             if has_ended:
@@ -125,21 +133,18 @@ class Replay:
 
     def _take_over(self, trial: Trial, decision: Decision | None) -> None:
         """Trials that ran or waited are tried again; finished ones may go further than they were asked to."""
-        if self._is_under_way(trial):
+        if trial.state in INTERRUPTED_STATES:
             trial.state = "queued"
             self.queue.try_again(trial.number)
             return
         goes_further = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
         has_more = trial.epochs == self.last_epoch and goes_further
         trial.is_final = trial.state == "done" and not has_more
-        if trial.state in ("done", "reused") and has_more:
+        if trial.state in COMPLETE_STATES and has_more:
             if decision is Decision.CONTINUE:
                 self.queue.go_further(trial.number)
             elif decision is Decision.PAUSE:
                 trial.state = "paused"
-
-    def _is_under_way(self, trial: Trial) -> bool:
-        return trial.state in ("queued", "running", "interrupted")
 
 
 @contextmanager
@@ -159,4 +164,4 @@ def uncollected() -> Iterator[None]:
 def _never_paused(trials: Iterable[TrialRecord]) -> bool:
     """For a sweep whose ledger does not say so: it stopped a trial where it would have paused one with a checkpoint."""
     trained = [trial for trial in trials if trial.reused_from is None]
-    return any(trial.state in ("stopped", "paused") and trial.checkpoint_epoch is None for trial in trained)
+    return any(trial.state in HALTED_STATES and trial.checkpoint_epoch is None for trial in trained)

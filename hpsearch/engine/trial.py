@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hpsearch.errors import CAUSE_CLASSES, Cause
-from hpsearch.ledger.records import TrialRecord, TrialState
+from hpsearch.ledger.records import COMPLETE_STATES, HALTED_STATES, TrialRecord, TrialState
 from hpsearch.search.searcher import Outcome
 from hpsearch.slots.protocol import Peaks
 from hpsearch.space.space import Point
@@ -51,9 +51,9 @@ class Trial:
     def outcome(self) -> Outcome | None:
         """What a searcher can learn from it as it stands, a paused trial being stopped; None for nothing."""
         state: Literal["done", "stopped", "infeasible"]
-        if self.state in ("done", "reused"):
+        if self.state in COMPLETE_STATES:
             state = "done"
-        elif self.state in ("stopped", "paused"):
+        elif self.state in HALTED_STATES:
             state = "stopped"
         elif self.state == "failed" and self.cause is not None and CAUSE_CLASSES[self.cause] != "infra":
             state = "infeasible"

@@ -11,12 +11,9 @@ from typing import final
 import sqlalchemy as sa
 
 from hpsearch.ledger import schema
-from hpsearch.ledger.records import UNDER_WAY_STATES, Claim, SweepRecord, TrialRecord
+from hpsearch.ledger.records import ACTIVE_STATES, REUSABLE_STATES, Claim, SweepRecord, TrialRecord
 from hpsearch.ledger.rows import sweep_record, trial_records
 from hpsearch.ledger.store import Ledger
-
-TRUSTED_STATES = ("done", "stopped", "paused", "interrupted", "reused")
-"""Trials whose epochs count in other sweeps; one that failed may have failed for another reason than its point."""
 
 
 @final
@@ -35,7 +32,7 @@ class Claims:
             beyond: Those that trained no more epochs than that are left out.
 
         Returns:
-            Those in one of TRUSTED_STATES, and those that run, or ran when their process died.
+            Those in one of REUSABLE_STATES, and those that run, or ran when their process died.
         """
         trials, reports = schema.trials, schema.reports
         epochs = sa.select(sa.func.max(reports.c.epoch)).where(reports.c.trial_id == trials.c.id).scalar_subquery()
@@ -43,7 +40,7 @@ class Claims:
         query = (
             sa.select(*columns, epochs.label("epochs_trained"), trials.c.sweep_id)
             .where(trials.c.fingerprint == fingerprint, trials.c.id != but, epochs > beyond)
-            .where(trials.c.state.in_((*TRUSTED_STATES, *UNDER_WAY_STATES)))
+            .where(trials.c.state.in_((*REUSABLE_STATES, *ACTIVE_STATES)))
             .order_by(epochs.desc(), trials.c.id)
         )
         with self._ledger.reading() as connection:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.ledger.records import OVER_STATES, SweepRecord, TrialRecord
+from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import checkpoint_dir
 from hpsearch.spec.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanupResult:
+class CheckpointCleanup:
     """What `clean` did, or would do."""
 
     sweep: str
@@ -28,7 +28,7 @@ class CleanupResult:
     """Whose checkpoints stay."""
 
 
-def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> CleanupResult:
+def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> CheckpointCleanup:
     """Remove the checkpoints that a sweep no longer needs.
 
     A sweep that ended keeps those of its best `limits.checkpoints` trials alone; should it be given more epochs later,
@@ -54,10 +54,10 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Clea
         needed = _needed(sweep, trials)
         dropped = [trial for trial in trials if trial.number in sizes and trial.number not in needed]
         if dropped and not dry_run:
-            ledger.free(trial.id for trial in dropped)
+            ledger.clear_checkpoints(trial.id for trial in dropped)
             for trial in dropped:
                 remove_checkpoints(checkpoint_dir(home / sweep.folder, trial.number))
-    return CleanupResult(
+    return CheckpointCleanup(
         sweep=name,
         freed_bytes=sum(sizes[trial.number] for trial in dropped),
         trials=tuple(trial.number for trial in dropped),
@@ -67,8 +67,10 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Clea
 
 def _needed(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> set[int]:
     """Numbers of the trials whose checkpoints stay."""
-    if sweep.state not in ("done", "gave_up"):
-        return {each.number for each in trials if each.state not in OVER_STATES or each.checkpoint_epoch is not None}
+    if sweep.state not in ENDED_SWEEP_STATES:
+        return {
+            each.number for each in trials if each.state not in FINISHED_STATES or each.checkpoint_epoch is not None
+        }
     keep = Sweep.from_stored(sweep.spec).limits.checkpoints
     ranked = sorted(
         (trial for trial in trials if trial.succeeded and trial.best_value is not None),

@@ -43,7 +43,7 @@ class Journal:
         self._files: dict[str, int] = {}
         self._undecided: dict[str, Transaction] = {}
 
-    def tell(self, folder: str, kind: str, *values: Any) -> None:
+    def append(self, folder: str, kind: str, *values: Any) -> None:
         """One change, which is part of the transaction that `write` writes."""
         self._told.setdefault(folder, []).append([kind, *values])
 
@@ -55,7 +55,7 @@ class Journal:
         """
         while self._told:
             folder, transaction = next(iter(self._told.items()))
-            self._append(folder, transaction)
+            self._write_line(folder, transaction)
             self._undecided[folder] = self._told.pop(folder)
 
     def committed(self) -> None:
@@ -80,12 +80,12 @@ class Journal:
         self._told = {}
         while self._undecided:
             folder, transaction = next(iter(self._undecided.items()))
-            self.undo(folder, transaction)
+            self.mark_undone(folder, transaction)
             del self._undecided[folder]
 
-    def undo(self, folder: str, transaction: Transaction) -> None:
+    def mark_undone(self, folder: str, transaction: Transaction) -> None:
         """Say of a sweep's last transaction that it never took place."""
-        self._append(folder, [["undone", checksum(transaction)]])
+        self._write_line(folder, [["undone", checksum(transaction)]])
 
     def forget(self, folder: str) -> None:
         """A sweep is taken out of the ledger, and its journal goes."""
@@ -99,7 +99,7 @@ class Journal:
         for folder in list(self._files):
             self._close(folder)
 
-    def _append(self, folder: str, transaction: Transaction) -> None:
+    def _write_line(self, folder: str, transaction: Transaction) -> None:
         line = b"%s %s\n" % (checksum(transaction).encode(), json.dumps(transaction).encode())
         if os.write(self._open(folder), line) < len(line):  # a torn line is told from others by its checksum
             self._close(folder)

@@ -17,7 +17,7 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.checkpoints import checkpoint_path, newest_epoch
 from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.ledger.records import OVER_STATES, ReportRecord, TrialRecord
+from hpsearch.ledger.records import FINISHED_STATES, ReportRecord, TrialRecord
 from hpsearch.ledger.rows import decode_all
 from hpsearch.ledger.sqlite import damaged, fold_log, open_to_write, storage_errors
 from hpsearch.paths import JOURNAL_NAME, checkpoint_dir, ledger_path, replacing
@@ -59,7 +59,7 @@ def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[
     if _complaint(SweepCopy(transactions[:-1]), by_number, found) is not None:
         raise damaged(ledger_path(folder.parent), f"sweep '{folder.name}': {complaint}")
     journal = Journal(folder.parent)
-    journal.undo(folder.name, transactions[-1])
+    journal.mark_undone(folder.name, transactions[-1])
     journal.close()
 
 
@@ -92,7 +92,7 @@ def _name_what_is_there(home: Path, folders: Iterable[Path]) -> None:
             named, path = values.get("checkpoint_epoch"), checkpoint_dir(folder, number)
             if named is not None and checkpoint_path(path, named) is None:
                 newest = newest_epoch(path, at_most=values.get("epochs_trained", 0))
-                journal.tell(folder.name, "trial", number, {"checkpoint_epoch": newest})
+                journal.append(folder.name, "trial", number, {"checkpoint_epoch": newest})
     journal.write()
     journal.committed()
     journal.close()
@@ -179,7 +179,7 @@ def _complaint(
 
 def _difference(trial: TrialRecord, values: Mapping[str, Any]) -> str | None:
     """Of a trial that is over, every column counts; one that runs may be further than the journal."""
-    is_over = values.get("state") in OVER_STATES
+    is_over = values.get("state") in FINISHED_STATES
     for name in values.keys() & (_COLUMNS if is_over else {"point"}):
         expected = values[name]
         if getattr(trial, name) != expected:

@@ -6,16 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hpsearch.errors import Cause
+from hpsearch.errors import Cause, is_config_fault
 
 TrialState = Literal["queued", "running", "paused", "done", "stopped", "failed", "interrupted", "reused"]
 SweepState = Literal["running", "done", "gave_up", "interrupted"]
+ACTIVE_STATES = ("queued", "running")
+"""Trials that a process trains, or is about to train, if that process is alive."""
+FINISHED_STATES = ("done", "stopped", "failed", "reused")
+"""Trials that will not be trained further unless the sweep is given more epochs."""
+UNFINISHED_STATES = (*ACTIVE_STATES, "paused")
+"""Trials that may report more epochs if the sweep's process is alive."""
+INTERRUPTED_STATES = (*ACTIVE_STATES, "interrupted")
+"""Trials that a sweep without a process left in the middle: they are tried again when it resumes."""
 SUCCESS_STATES = ("done", "stopped", "reused")
 """Trials that count as a result."""
-UNDER_WAY_STATES = ("queued", "running")
-"""Trials that a process trains, or is about to, if it lives."""
-OVER_STATES = ("done", "stopped", "failed", "reused")
-"""Trials that nobody is about to go on with."""
+COMPLETE_STATES = ("done", "reused")
+"""Successful trials that no stopping rule ended early."""
+HALTED_STATES = ("stopped", "paused")
+"""Trials that a stopping rule ended early, or that wait at a rung for it to continue them."""
+TRAINABLE_STATES = (*SUCCESS_STATES, "paused")
+"""Trials that prove that the trainable works: they succeeded, or wait at a rung."""
+REUSABLE_STATES = (*TRAINABLE_STATES, "interrupted")
+"""Trials whose epochs count in other sweeps; one that failed may have failed for another reason than its point."""
+ENDED_SWEEP_STATES = ("done", "gave_up")
+"""Sweeps that ended by themselves: all trials are finished, or too many failed."""
 CODE_DIGITS = 12
 """Of a code's hash, where people see it."""
 
@@ -119,6 +133,11 @@ class TrialRecord:
     def succeeded(self) -> bool:
         """Whether it counts as a result."""
         return self.state in SUCCESS_STATES
+
+    @property
+    def failed_by_config(self) -> bool:
+        """Whether it failed for good and its own configuration is the reason."""
+        return self.state == "failed" and is_config_fault(self.cause)
 
 
 @dataclass(frozen=True, kw_only=True)

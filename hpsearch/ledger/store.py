@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from hpsearch.errors import SweepExists, UnknownSweep
 from hpsearch.ledger import schema
 from hpsearch.ledger.queries import Queries
-from hpsearch.ledger.records import UNDER_WAY_STATES, FailureRecord, SweepRecord, SweepState
+from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, SweepRecord, SweepState
 from hpsearch.ledger.spec_place import from_home
 from hpsearch.ledger.sqlite import open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
@@ -117,7 +117,7 @@ class Ledger(Queries):
         try:
             with self.transaction() as connection:
                 connection.execute(sa.insert(schema.sweeps).values(row))
-                self._transactions.tell(name, "sweep", row)
+                self._transactions.append(name, "sweep", row)
         except IntegrityError as error:
             raise SweepExists(
                 f"a sweep named '{name}' is in {self.path} already. Choose another with --name."
@@ -206,8 +206,8 @@ class Ledger(Queries):
         with self.transaction() as connection:
             key = connection.execute(sa.insert(schema.trials).values(row)).inserted_primary_key
             assert key is not None
-            self._transactions.place(int(key[0]), sweep.folder, number)
-            self._transactions.tell_of_trial(int(key[0]), "trial", row)
+            self._transactions.register(int(key[0]), sweep.folder, number)
+            self._transactions.append_of_trial(int(key[0]), "trial", row)
             return int(key[0])
 
     def update_trial(self, trial_id: int, *, failure: FailureRecord | None = None, **values: Any) -> None:
@@ -225,17 +225,17 @@ class Ledger(Queries):
         trials, claims = schema.trials, schema.claims
         with self.transaction() as connection:
             connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(values))
-            self._transactions.tell_of_trial(trial_id, "trial", values)
-            if values.get("state", "running") not in UNDER_WAY_STATES:
+            self._transactions.append_of_trial(trial_id, "trial", values)
+            if values.get("state", "running") not in ACTIVE_STATES:
                 its = sa.and_(trials.c.sweep_id == claims.c.sweep_id, trials.c.number == claims.c.number)
                 connection.execute(sa.delete(claims).where(sa.exists().where(trials.c.id == trial_id, its)))
             if failure is not None:
                 row = {name: value for name, value in vars(failure).items() if name != "number"}
                 row |= {"trial_id": trial_id, "failed_at": now()}
                 connection.execute(sa.insert(schema.failures).values(row))
-                self._transactions.tell_of_trial(trial_id, "failure", row)
+                self._transactions.append_of_trial(trial_id, "failure", row)
 
-    def free(self, trial_ids: Iterable[int]) -> None:
+    def clear_checkpoints(self, trial_ids: Iterable[int]) -> None:
         """The checkpoints of these trials are about to be removed."""
         freed = list(trial_ids)
         with self.transaction() as connection:
@@ -243,7 +243,7 @@ class Ledger(Queries):
                 sa.update(schema.trials).where(schema.trials.c.id.in_(freed)).values(checkpoint_epoch=None)
             )
             for each in freed:
-                self._transactions.tell_of_trial(each, "trial", {"checkpoint_epoch": None})
+                self._transactions.append_of_trial(each, "trial", {"checkpoint_epoch": None})
 
     def reset_failures(self, trial_ids: Iterable[int]) -> None:
         """The failures of these trials so far count no more: the user wants them tried again."""
@@ -252,7 +252,7 @@ class Ledger(Queries):
             theirs = schema.failures.c.trial_id.in_(trial_ids)
             connection.execute(sa.update(schema.failures).where(theirs).values(counts=False))
             for trial_id in trial_ids:
-                self._transactions.tell_of_trial(trial_id, "forgiven")
+                self._transactions.append_of_trial(trial_id, "forgiven")
 
     def add_report(self, trial_id: int, *, epoch: int, metrics: Mapping[str, float], elapsed_s: float) -> None:
         """One report of a trial; committed at most REPORT_DELAY_S later, if `tick` is called that often."""
@@ -262,7 +262,7 @@ class Ledger(Queries):
     def _update_sweep(self, sweep: SweepRecord, values: Mapping[str, Any]) -> None:
         with self.transaction() as connection:
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
-            self._transactions.tell(sweep.folder, "sweep", values)
+            self._transactions.append(sweep.folder, "sweep", values)
 
     def _place_of(self, spec_dir: Path | None) -> dict[str, str | None]:
         if spec_dir is None:

@@ -100,20 +100,20 @@ class Transactions:
             with self.transaction():
                 pass
 
-    def tell(self, folder: str, kind: str, *values: Any) -> None:
+    def append(self, folder: str, kind: str, *values: Any) -> None:
         """A line of a sweep's journal, as part of the transaction; see `journal.Entry`."""
-        self._journal.tell(folder, kind, *values)
+        self._journal.append(folder, kind, *values)
 
-    def place(self, trial_id: int, folder: str, number: int) -> None:
+    def register(self, trial_id: int, folder: str, number: int) -> None:
         """Which journal has the lines of a trial that begins, and by which number; those of others are looked up."""
         self._places[trial_id] = (folder, number)
 
-    def tell_of_trial(self, trial_id: int, kind: str, *values: Any) -> None:
+    def append_of_trial(self, trial_id: int, kind: str, *values: Any) -> None:
         """The same for a trial, whose number goes before the values."""
         if trial_id not in self._places:
             self._places[trial_id] = self._place_of(trial_id)
         folder, number = self._places[trial_id]
-        self._journal.tell(folder, kind, number, *values)
+        self._journal.append(folder, kind, number, *values)
 
     def forget(self, folder: str) -> None:
         """A sweep is no longer in the ledger, and its journal goes."""
@@ -124,7 +124,7 @@ class Transactions:
             connection.execute(sa.insert(schema.reports), self._held)
         for report in self._held:
             values = report["epoch"], report["metrics"], report["elapsed_s"]
-            self.tell_of_trial(report["trial_id"], "report", *values)
+            self.append_of_trial(report["trial_id"], "report", *values)
 
     @contextmanager
     def _journaled(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from hpsearch.ledger.checkpoints import complete_epochs, newest_epoch, share_che
 from hpsearch.ledger.claims import Claims
 from hpsearch.ledger.fingerprint import Code, code_hash, data_hash, trial_fingerprint
 from hpsearch.ledger.lock import is_held
-from hpsearch.ledger.records import UNDER_WAY_STATES, Claim, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.records import ACTIVE_STATES, Claim, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import checkpoint_dir
 from hpsearch.space.space import Point
@@ -145,7 +145,7 @@ class TrialCache:
         if self._again or fingerprint is None:
             return
         for sweep, trial in self._claims.find_trained(fingerprint, but=row, beyond=beyond):
-            if trial.state not in UNDER_WAY_STATES or not is_held(self._ledger.home / sweep.folder):
+            if trial.state not in ACTIVE_STATES or not is_held(self._ledger.home / sweep.folder):
                 yield sweep, trial
 
     def _is_alive(self, holder: Claim) -> bool:

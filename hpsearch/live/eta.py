@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import final
 
 from hpsearch.engine.trial import Trial
-from hpsearch.ledger.records import UNDER_WAY_STATES
+from hpsearch.ledger.records import ACTIVE_STATES
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
 
@@ -99,14 +99,14 @@ def _by_stages(stages: Stages, trials: Sequence[Trial], *, total: int, share: fl
     under_way = [
         (trial, float(stages[bisect_right(stages, trial.epochs)] - trial.epochs))
         for trial in trials
-        if trial.state in UNDER_WAY_STATES and trial.epochs < stages[-1]
+        if trial.state in ACTIVE_STATES and trial.epochs < stages[-1]
     ]
     coming: list[Job] = []
     expected, begin, entered = float(total), 0, list(trials)
     for stage, end in enumerate(stages):
-        gone = [trial for trial in entered if trial.epochs >= end or trial.state not in UNDER_WAY_STATES]
+        gone = [trial for trial in entered if trial.epochs >= end or trial.state not in ACTIVE_STATES]
         passed = [
-            trial for trial in gone if trial.epochs > end or (trial.epochs == end and trial.state in UNDER_WAY_STATES)
+            trial for trial in gone if trial.epochs > end or (trial.epochs == end and trial.state in ACTIVE_STATES)
         ]
         fresh = max(expected - len(entered), 0.0)
         coming += _jobs(fresh, stage, _mean_length(gone, begin, end))
@@ -134,7 +134,7 @@ def _mean_length(gone: Sequence[Trial], begin: int, end: int) -> float:
 def _by_survival(last: int, trials: Sequence[Trial], *, total: int, grace: int | None) -> Work:
     """One stage; with a grace, one of two trials that nobody has seen is stopped right after it."""
     prior = [last] if grace is None else [grace, last]
-    ends = Counter(trial.epochs for trial in trials if trial.state not in UNDER_WAY_STATES and trial.epochs < last)
+    ends = Counter(trial.epochs for trial in trials if trial.state not in ACTIVE_STATES and trial.epochs < last)
     ends.update(epoch for epoch in prior if epoch < last)
     seen = sorted([*(trial.epochs for trial in trials), *prior])
     curve, alive = [(0, 1.0)], 1.0
@@ -144,7 +144,7 @@ def _by_survival(last: int, trials: Sequence[Trial], *, total: int, grace: int |
     under_way = [
         (trial, _mean_left(curve, trial.epochs, last))
         for trial in trials
-        if trial.state in UNDER_WAY_STATES and trial.epochs < last
+        if trial.state in ACTIVE_STATES and trial.epochs < last
     ]
     fresh = _jobs(float(max(total - len(trials), 0)), 0, _mean_left(curve, 0, last))
     return Work(under_way=tuple(under_way), coming=tuple(fresh))

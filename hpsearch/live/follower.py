@@ -10,7 +10,7 @@ from typing import final
 
 from hpsearch.engine.trial import Trial
 from hpsearch.ledger.lock import is_held
-from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
+from hpsearch.ledger.records import ACTIVE_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.live.progress import DriverStatus, SweepProgress
 from hpsearch.live.status_file import Notice, read_notice
@@ -38,7 +38,7 @@ class LedgerFollower:
         self.progress = SweepProgress(
             self.sweep, self.trials, self._outlook, trains=lambda trial: trial.number in self.rosters
         )
-        over = [each for each in self._records.values() if self.trials[each.number].state not in UNDER_WAY_STATES]
+        over = [each for each in self._records.values() if self.trials[each.number].state not in ACTIVE_STATES]
         for each in sorted(over, key=_ended):
             self.progress.on_end(self.trials[each.number])
 
@@ -59,7 +59,7 @@ class LedgerFollower:
         self._read_curves(changed, is_first=not before)
         self.rosters = {each.number: roster for each in records if (roster := self._roster(each)) is not None}
         for each in changed if before else ():
-            if each.state not in UNDER_WAY_STATES:
+            if each.state not in ACTIVE_STATES:
                 self.progress.on_end(self.trials[each.number])
                 if on_end is not None:
                     on_end(self.trials[each.number])
@@ -96,7 +96,7 @@ class LedgerFollower:
             trial.losses[record.best_epoch] = self.record.sign * record.best_value
             trial.best_epoch = record.best_epoch
         trial.epochs = max(trial.epochs, record.epochs_trained)
-        if self.was_killed and trial.state in UNDER_WAY_STATES:
+        if self.was_killed and trial.state in ACTIVE_STATES:
             trial.state = "interrupted"
         return trial
 
@@ -104,7 +104,7 @@ class LedgerFollower:
         latest = sorted((each for each in changed if each.ended_at), key=_ended)
         ended = {each.number for each in (latest[-CURVES:] if is_first else latest)}
         for record in changed:
-            if record.state in UNDER_WAY_STATES or record.number in ended:
+            if record.state in ACTIVE_STATES or record.number in ended:
                 self._read_curve(record)
         best = min(
             (each for each in self.trials.values() if each.best_epoch and each.state != "failed"),

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from hpsearch.engine.status import IdleReason
 from hpsearch.engine.trial import Trial
-from hpsearch.ledger.records import UNDER_WAY_STATES
+from hpsearch.ledger.records import ACTIVE_STATES, HALTED_STATES
 from hpsearch.live.cells import short
 from hpsearch.live.eta import Forecast, Pace
 from hpsearch.space.space import canonical
@@ -116,7 +116,7 @@ class SweepProgress:
     @property
     def states(self) -> Counter[str]:
         """Trials that are over, or paused, by state."""
-        return Counter(trial.state for trial in self.trials if trial.state not in UNDER_WAY_STATES)
+        return Counter(trial.state for trial in self.trials if trial.state not in ACTIVE_STATES)
 
     @property
     def wait(self) -> IdleReason | None:
@@ -175,7 +175,7 @@ class SweepProgress:
         if trial.state == "running" and not self._trains(trial):
             return "starting"
         rungs = self._forecast.rungs_of(trial.number)
-        if trial.state in ("paused", "stopped") and trial.epochs in rungs:
+        if trial.state in HALTED_STATES and trial.epochs in rungs:
             return f"{trial.state} at {trial.epochs}"
         last = self.sweep.max_epochs
         ahead = next((rung for rung in rungs if rung > trial.epochs), last)

@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from hpsearch.errors import CAUSE_CLASSES, Problem, SpecError
+from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.fingerprint import Code, changed_files, code_of
-from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
+from hpsearch.ledger.records import ACTIVE_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import ledger_path
 from hpsearch.priors.fitting import Earlier, Prior, fit
@@ -138,9 +138,10 @@ def _keyed(ledger: Ledger, record: SweepRecord, *, with_curves: bool = True) -> 
 def _outcome(record: SweepRecord, trial: TrialRecord, losses: Mapping[int, float]) -> Earlier | None:
     """How a trial ended; None where it runs, or failed for a reason that its configuration did not give."""
     if trial.state == "failed":
-        is_its_own = trial.cause is not None and CAUSE_CLASSES[trial.cause] == "config"
-        return Earlier(source=record.name, point=trial.point, state="infeasible", losses=losses) if is_its_own else None
-    if trial.state in UNDER_WAY_STATES or not losses:
+        if not trial.failed_by_config:
+            return None
+        return Earlier(source=record.name, point=trial.point, state="infeasible", losses=losses)
+    if trial.state in ACTIVE_STATES or not losses:
         return None
     is_whole = trial.state == "done" or (
         trial.state == "reused" and trial.epochs_trained == record.spec["limits"]["epochs"]

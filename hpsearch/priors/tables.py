@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpsearch.errors import Problem, SpecError
-from hpsearch.ledger.records import UNDER_WAY_STATES
+from hpsearch.errors import Problem, SpecError, is_config_fault
+from hpsearch.ledger.records import ACTIVE_STATES, COMPLETE_STATES
 from hpsearch.priors.fitting import Earlier
 from hpsearch.space.space import Space
 from hpsearch.spec.parts import Metric
@@ -19,8 +19,6 @@ Row = Mapping[str, str]
 MAX_BYTES = 256 * 2**20
 FORMULA_STARTS = ("'=", "'+", "'-", "'@")
 """Beginnings of cells that our own CSV files protect from spreadsheets."""
-CONFIG_CAUSES = ("invalid_config", "oom_gpu", "diverged", "bad_metric")
-"""Failures that are the configuration's own; others may be gone by now."""
 
 
 def read_table(path: Path, *, space: Space, metric: Metric) -> list[Earlier]:
@@ -55,13 +53,13 @@ def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str],
     point = {name: row[column] for name, column in names.items() if row[column]}
     state = row.get("state") or "done"
     value = _number(row[objective])
-    if state in UNDER_WAY_STATES or (state == "failed" and row.get("cause") not in CONFIG_CAUSES):
+    if state in ACTIVE_STATES or (state == "failed" and not is_config_fault(row.get("cause"))):
         return None
     if state == "failed" or value is None:
         is_bad = state == "failed" or row[objective]  # a text such as nan or inf; an empty cell says nothing
         return Earlier(source=source, point=point, state="infeasible", losses={}) if is_bad else None
     epoch = int(_number(row.get("epochs_trained", "")) or 1)
-    is_whole = state in ("done", "reused") or "state" not in row
+    is_whole = state in COMPLETE_STATES or "state" not in row
     return Earlier(
         source=source, point=point, state="done" if is_whole else "stopped", losses={max(epoch, 1): sign * value}
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hpsearch.ledger.records import UNDER_WAY_STATES, SweepRecord, TrialRecord
+from hpsearch.ledger.records import ACTIVE_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
 
 
 def current_trials(ledger: Ledger, sweep: SweepRecord) -> list[TrialRecord]:
     """All trials by number; those that run have the epochs and values of their reports so far."""
     trials = ledger.trials(sweep)
-    return [_as_reported(ledger, sweep, trial) if trial.state in UNDER_WAY_STATES else trial for trial in trials]
+    return [_as_reported(ledger, sweep, trial) if trial.state in ACTIVE_STATES else trial for trial in trials]
 
 
 def _as_reported(ledger: Ledger, sweep: SweepRecord, trial: TrialRecord) -> TrialRecord:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, final
 
-from hpsearch.errors import CAUSE_CLASSES, Cause, in_short
+from hpsearch.errors import Cause, in_short, is_config_fault
 from hpsearch.search.failure_model import FailureModel
 from hpsearch.space.space import Point, Space
 
@@ -57,7 +57,7 @@ class Outcome:
     @property
     def fails_by_config(self) -> bool:
         """Whether its configuration made it fail, so that its neighbours may, too."""
-        return self.state == "infeasible" and (self.cause is None or CAUSE_CLASSES[self.cause] == "config")
+        return self.state == "infeasible" and (self.cause is None or is_config_fault(self.cause))
 
     @property
     def loss(self) -> float | None:

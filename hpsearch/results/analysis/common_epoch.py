@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hpsearch.ledger.records import UNDER_WAY_STATES, ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.ledger.records import ACTIVE_STATES, ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.results.analysis.curves import Curve, learning_curves
 
 SHARE_COMPARED = 0.9
@@ -55,7 +55,7 @@ def common_epoch(curves: Iterable[Curve]) -> int | None:
     common = None
     for epoch in sorted({curve.last_epoch for curve in alive}):
         num_there = sum(curve.reaches(epoch) for curve in alive)
-        num_missed = sum(not curve.reaches(epoch) for curve in alive if curve.state not in UNDER_WAY_STATES)
+        num_missed = sum(not curve.reaches(epoch) for curve in alive if curve.state not in ACTIVE_STATES)
         if num_there < SHARE_COMPARED * (num_there + num_missed):
             break
         common = epoch

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hpsearch.errors import CAUSE_CLASSES
 from hpsearch.ledger.records import TrialRecord
 from hpsearch.space.space import canonical
 
@@ -42,8 +41,8 @@ class _Box:
 
 def fence_lines(trials: Iterable[TrialRecord]) -> list[str]:
     """One sentence for each box where trials failed by their configuration; none where there is no such place."""
-    known = [trial for trial in trials if trial.succeeded or _fails_by_config(trial)]
-    failed = _bits(_fails_by_config(trial) for trial in known)
+    known = [trial for trial in trials if trial.succeeded or trial.failed_by_config]
+    failed = _bits(trial.failed_by_config for trial in known)
     everywhere = failed.bit_count() / max(len(known), 1)
     singles = list(_half_spaces(known, failed))
     pairs = [a.and_(b) for a, b in combinations(singles, 2) if a.names.isdisjoint(b.names)]
@@ -56,10 +55,6 @@ def fence_lines(trials: Iterable[TrialRecord]) -> list[str]:
         lines.append(f"{' and '.join(box.conditions)}: {counts} ({', '.join(dict(causes.most_common()))})")
         left &= ~box.trials
     return lines
-
-
-def _fails_by_config(trial: TrialRecord) -> bool:
-    return trial.state == "failed" and trial.cause is not None and CAUSE_CLASSES[trial.cause] == "config"
 
 
 def _best(singles: Sequence[_Box], pairs: Sequence[_Box], *, failed: int, left: int, above: float) -> _Box | None:

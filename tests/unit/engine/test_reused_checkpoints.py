@@ -180,7 +180,7 @@ def test_where_the_lender_has_none_any_more_the_row_names_its_own_older_one(home
     finished(home, "wine-again")
     remove_checkpoints(checkpoint_dir(home / "wine-again", 1))
     with Ledger(home, create=True) as ledger:
-        ledger.free([row_of(home, "wine-again").id])
+        ledger.clear_checkpoints([row_of(home, "wine-again").id])
     with promoted(home) as driver:
         assert driver.engine.next_assignment() is Idle.FINISHED
         driver.engine.finish()

@@ -36,7 +36,7 @@ def write_and_die(home: Path, *entries: tuple) -> None:
     """What a driver leaves that is killed after it wrote the journal and before the ledger committed."""
     journal = Journal(home)
     for entry in entries:
-        journal.tell("s", *entry)
+        journal.append("s", *entry)
     journal.write()
     journal.close()
 

@@ -66,7 +66,7 @@ def a_sweeps_life(ledger: Ledger) -> None:
     failure = FailureRecord(number=2, attempt=1, cause="killed", evidence="gone", place=None, was_retried=True)
     ledger.update_trial(rows[1], failure=failure, state="queued")
     ledger.update_trial(rows[0], state="done", epochs_trained=1, best_value=1.0, best_epoch=1, checkpoint_epoch=1)
-    ledger.free([rows[0]])
+    ledger.clear_checkpoints([rows[0]])
     ledger.reset_failures([rows[1]])
     assert claims.find_trained("f", but=rows[1])
     trial = ledger.trials(sweep)[0]
