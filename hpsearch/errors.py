@@ -34,11 +34,11 @@ Cause = Literal[
 CauseClass = Literal["config", "infra", "unknown"]
 """What follows from a cause of failure.
 
-- `config`: the configuration's own fault. Never retried; reported to the searcher as infeasible; the failure model learns
-  from it.
+- `config`: the configuration's own fault. Never retried; reported to the searcher as infeasible, and the failure model
+  learns from it.
 - `infra`: the machine's fault. Retried; the searcher learns nothing.
-- `unknown`: retried as `limits.retries` says; after that it counts for `limits.failures` and is reported to the searcher
-  as infeasible.
+- `unknown`: retried as `limits.retries` says; after that it counts for `limits.failures` and is reported to the
+  searcher as infeasible.
 """
 
 CAUSE_CLASSES: Mapping[Cause, CauseClass] = {
