@@ -21,7 +21,7 @@ def test_every_block_runs(tmp_path: Path):
     assert "Best configuration:" in printed
     assert "best_val_loss" in printed
     assert (tmp_path / "wine.csv").read_text().count("\n") == 13
-    assert "16 trials (12 known, goes on)" in printed
+    assert "16 trials (resuming with 12 known)" in printed
     folders = {path.name for path in (tmp_path / "sweeps").glob("[!.]*") if path.is_dir()}
     assert folders == {"wine", "wine-again", "wine-best"}
 

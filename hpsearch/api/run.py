@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.api.results import Results
-from hpsearch.driver.driver import Trainable
 from hpsearch.driver.request import given, make_run, merged
+from hpsearch.driver.slot_setup import Trainable
 from hpsearch.spec.sweep import Sweep
 
 

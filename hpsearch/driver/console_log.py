@@ -21,7 +21,7 @@ NOISY_LOGGERS = ("ray", "ray.tune", "ray.train", "ray.air", "ray.data", "optuna"
 
 
 @contextmanager
-def quiet(log_path: Path) -> Iterator[TextIO]:
+def redirect_output(log_path: Path) -> Iterator[TextIO]:
     """Send everything but our own output to `log_path`.
 
     Yields:

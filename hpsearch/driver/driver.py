@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished
-from hpsearch.driver.console_log import quiet
-from hpsearch.driver.session import Session, Show
+from hpsearch.driver.console_log import redirect_output
+from hpsearch.driver.display import Show
+from hpsearch.driver.session import Session
+from hpsearch.driver.slot_setup import Trainable, prepare_trial_code
 from hpsearch.engine.engine import Engine
 from hpsearch.engine.replay import uncollected
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import LedgerError, Problem, SpecError, in_short
-from hpsearch.ledger.fingerprint import Code, code_hash
+from hpsearch.ledger.fingerprint import Code
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import append_provenance, take_provenance
 from hpsearch.ledger.rebuild import check_agrees
-from hpsearch.ledger.records import (
-    CODE_DIGITS,
-    ENDED_SWEEP_STATES,
-    SUCCESS_STATES,
-    ReportRecord,
-    SweepRecord,
-    TrialRecord,
-)
+from hpsearch.ledger.records import ENDED_SWEEP_STATES, SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
-from hpsearch.paths import LEDGER_NAME, driver_log_path, replace_file, resolved_spec_path, snapshots_dir, trials_dir
+from hpsearch.paths import (
+    LEDGER_NAME,
+    driver_log_path,
+    replace_file,
+    report_path,
+    resolved_spec_path,
+    snapshots_dir,
+    trials_dir,
+)
 from hpsearch.priors.fitting import Prior
 from hpsearch.priors.kept import load_prior, save_prior
 from hpsearch.priors.sources import describe, find_prior
@@ -41,12 +44,8 @@ from hpsearch.search import make_searcher
 from hpsearch.spec.file import dump_yaml, trainable_of
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
-from hpsearch.trainable.code_files import CodeFiles, modules_of, read_code, third_party_modules
-from hpsearch.trainable.code_snapshot import check_size, snapshot
+from hpsearch.trainable.code_files import CodeFiles, read_code
 from hpsearch.trainable.locate import TrainableSource
-from hpsearch.trainable.ray_calls import ray_call, source_of
-
-Trainable = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,50 +228,24 @@ class _Held:
             append_provenance(self.folder, take_provenance(self.run.spec_dir))
 
     def _train(self, engine: Engine, prior: Prior | None, num_known: int) -> int | None:
-        """Run assignments until there are none."""
-        from hpsearch.slots.with_parameters import ship
-
-        shipped = ship(self.trainable)
-        is_too_late = prior is None and self.known is not None  # to begin with anything
-        note = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
-        needs_ray = self._ray_call()
+        """Run assignments on Ray until there are none."""
+        is_too_late = prior is None and self.known is not None  # for a prior: the search has begun
+        about_prior = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
         with storage_errors(self.folder):
             trials_dir(self.folder).mkdir(exist_ok=True)
-        code_dir = self._take_snapshot()
-        with quiet(driver_log_path(self.folder)) as stream:
+        code = prepare_trial_code(self.trainable, self.files, self.run.sweep, folder=self.folder)
+        with redirect_output(driver_log_path(self.folder)) as stream:
             session = Session(
                 engine,
                 folder=self.folder,
                 stream=stream,
-                shipped=shipped,
+                code=code,
                 num_known=num_known,
                 show=self.run.show,
                 num_gpus=self.run.num_gpus,
-                notes=tuple(filter(None, (note, needs_ray))),
-                isolation="slot" if needs_ray else self.run.sweep.isolation,
-                code_dir=code_dir,
-                preload=third_party_modules(self.files) or self._modules_of_function(),
+                notes=tuple(filter(None, (about_prior, code.note))),
             )
             return session.run()
-
-    def _modules_of_function(self) -> tuple[str, ...]:
-        return () if isinstance(self.trainable, TrainableSource) else modules_of(self.trainable)
-
-    def _ray_call(self) -> str | None:
-        """Why the trials can't have processes of their own, if they asked for that and can't."""
-        if self.run.sweep.isolation == "slot":
-            return None
-        contents = self.files.contents.values() or [source_of(self.trainable)]
-        use = next((use for content in contents if content and (use := ray_call(content))), None)
-        return use and f"The training code uses {use}, so its trials run in processes of Ray's (isolation: slot)."
-
-    def _take_snapshot(self) -> Path | None:
-        """Keep the code that trials will import; None for a function that travels by value."""
-        if self.code is None or not self.files.contents:
-            return None
-        check_size(self.files)
-        with storage_errors(self.folder):
-            return snapshot(self.folder, self.files, name=code_hash(self.code)[:CODE_DIGITS])
 
     def _leave(self, engine: Engine, error: BaseException) -> None:
         """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
@@ -310,7 +283,7 @@ def _write_report(home: Path, name: str) -> None:
     from hpsearch.results.report.write import write_report
 
     found = read_findings(home, name)
-    write_report(found, home / found.sweep.folder / "report.html")
+    write_report(found, report_path(home / found.sweep.folder))
 
 
 def _exit_code(ledger: Ledger, name: str) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.cluster.connect import address_of
-from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
-from hpsearch.errors import SpecError
+from hpsearch.devices.requests import WorkerRequest, resolve_request
+from hpsearch.driver.concurrency import check_a_trial_fits, concurrency_reasons, concurrent_trials
 from hpsearch.space.space import Computed, Domain, Space
 from hpsearch.spec.sweep import DEFAULT_TRIALS, Sweep
 from hpsearch.text import points_text
@@ -113,10 +113,10 @@ def make_plan(
             RAY_ADDRESS) names another machine.
     """
     request = resolve_request(sweep.resources, gpus)
-    if address_of(sweep) is None and (problems := check_fits(request, cpus, gpus)):
-        raise SpecError(problems)
+    machine = (cpus, gpus)
+    if address_of(sweep) is None:
+        check_a_trial_fits(request, [machine])
     space = sweep.space
-    concurrent, reasons = _concurrent(sweep, request, cpus, gpus)
     rungs = sweep.rungs
     return Plan(
         name=sweep.name,
@@ -141,8 +141,8 @@ def make_plan(
         gpus=gpus,
         cpu_source=cpu_source,
         request=request,
-        concurrent=concurrent,
-        concurrent_reasons=reasons,
+        concurrent=concurrent_trials(sweep, request, [machine]),
+        concurrent_reasons=concurrency_reasons(sweep, request, machine),
         prior=None if sweep.prior == "none" or prior is None else prior.removeprefix("prior: "),
         notes=(*_notes(sweep, rungs, gpus=gpus), *([f"{prior}."] if prior and sweep.prior == "none" else [])),
     )
@@ -167,16 +167,6 @@ def _trials_reason(sweep: Sweep) -> str:
     if sweep.max_trials < (asked or DEFAULT_TRIALS):
         return f"the {'grid' if is_grid else 'space'} has no more points"
     return "the default" if asked is None else "limits.trials"
-
-
-def _concurrent(sweep: Sweep, request: WorkerRequest, cpus: float, gpus: int) -> tuple[int, tuple[str, ...]]:
-    fits = max_concurrent(request, cpus, gpus)
-    asked = sweep.limits.concurrent
-    limit = fits if asked == "auto" else min(fits, asked)
-    reasons = explain(request, cpus, gpus)
-    if sweep.max_trials < limit:
-        return sweep.max_trials, (*reasons, f"there are only {sweep.max_trials} trials")
-    return limit, (*reasons, f"limits.concurrent allows {limit}") if limit < fits else reasons
 
 
 def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:

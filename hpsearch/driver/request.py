@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.driver.compatibility import check_compatible
-from hpsearch.driver.driver import Run, Trainable
-from hpsearch.driver.session import Show
+from hpsearch.driver.display import Show
+from hpsearch.driver.driver import Run
+from hpsearch.driver.slot_setup import Trainable
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.spec_place import find_spec_dir

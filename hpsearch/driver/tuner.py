@@ -40,7 +40,7 @@ def run_assignments(
     *,
     scratch_dir: Path,
     heartbeat: Heartbeat,
-    places: PendingPlacements,
+    placements: PendingPlacements,
     signals: Signals,
     ticks: Iterable[Callable[[], None]] = (),
     grace_s: float = GRACE_S,
@@ -52,7 +52,7 @@ def run_assignments(
         slot_class: The trainable that `make_slot_class` made for this sweep.
         scratch_dir: Tune's state files go there; nobody reads them.
         heartbeat: Of the Ray that this runs on.
-        places: Is told which assignments Ray has found a place for.
+        placements: Records which assignments wait for a place in Ray.
         signals: Of the user: after a second one everything is ended at once.
         ticks: Called at least ten times a second.
         grace_s: Seconds that running epochs have after the engine was told to stop.
@@ -62,7 +62,7 @@ def run_assignments(
         KeyboardInterrupt: A second signal came, and Tune or Ray did not come back in time.
         BaseException: What went wrong in the engine, as it was raised there.
     """
-    bridge = _Bridge(engine, places, signals, grace_s)
+    bridge = _Bridge(engine, placements, signals, grace_s)
     tuner = tune.Tuner(
         slot_class,
         tune_config=tune.TuneConfig(
@@ -98,8 +98,8 @@ def run_assignments(
 class _Bridge:
     """What the four Tune objects share: the engine, its first exception, and which assignment is whose."""
 
-    def __init__(self, engine: Engine, places: PendingPlacements, signals: Signals, grace_s: float) -> None:
-        self.engine, self.places = engine, places
+    def __init__(self, engine: Engine, placements: PendingPlacements, signals: Signals, grace_s: float) -> None:
+        self.engine, self.placements = engine, placements
         self.error: BaseException | None = None
         self.assignments: dict[str, Assignment] = {}
         self.slots: dict[str, Any] = {}
@@ -184,12 +184,12 @@ class _Assignments(Searcher):
         if isinstance(assignment, Idle):
             return str(Searcher.FINISHED) if assignment is Idle.FINISHED and not self._bridge.is_ending() else None
         self._bridge.assignments[trial_id] = assignment
-        self._bridge.places.wanted(trial_id, assignment.number)
+        self._bridge.placements.submitted(trial_id, assignment.number)
         return {ASSIGNMENT_KEY: assignment.to_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         assignment = self._bridge.assignments.pop(trial_id, None)
-        self._bridge.places.found(trial_id)
+        self._bridge.placements.resolved(trial_id)
         if error and assignment is not None:
             lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that holds its ranks")
             self._bridge.told(lambda: self._bridge.engine.on_event(assignment.number, lost), None)
@@ -265,7 +265,7 @@ class _Tick(Callback):
         self._heartbeat.beat()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._bridge.places.found(trial.trial_id)
+        self._bridge.placements.resolved(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.told(self._bridge.engine.tick, None)

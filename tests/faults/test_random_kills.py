@@ -47,7 +47,7 @@ def test_a_kill_of_everything_on_real_ray_and_a_damaged_checkpoint_cost_a_few_ep
         sweep.let_go()
         code, output = sweep.run("resume")
     assert code == 0, output
-    assert "known, goes on)" in output
+    assert "(resuming with " in output
     sweep.watch.check_end(interruptions=1)
     assert sweep.watch.figures.problems == []
     assert sweep.left_over() == {}

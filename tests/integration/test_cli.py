@@ -226,7 +226,7 @@ def test_a_signal_ends_epochs_that_are_stuck_and_the_sweep_can_go_on(tmp_path, m
     for _ in range(presses - 1):
         process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=GENEROUS_S)
-    assert process.returncode == 130 and "Once more stops at once" in said + output
+    assert process.returncode == 130 and "A second signal stops at once" in said + output
     _, left = psutil.wait_procs(children, timeout=GENEROUS_S)
     assert not left
     trials = trials_of(tmp_path)
@@ -278,7 +278,7 @@ def assert_it_goes_on(tmp_path: Path, command: list[str], before: list[dict[str,
     (tmp_path / "may-end").touch()
     done = hpsearch(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"({len(before)} known, goes on)" in done.stdout
+    assert f"(resuming with {len(before)} known)" in done.stdout
     trials = trials_of(tmp_path)
     assert [trial["state"] for trial in trials] == ["done"] * 4
     assert [trial["attempts"] for trial in trials[: len(before)]] == [2] * len(before)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.driver.console_log import quiet
+from hpsearch.driver.console_log import redirect_output
 from hpsearch.live.terminal import SafeConsole
 from hpsearch.slots.trial_log import TrialLog, replace_standard_streams
 
 
 def test_everything_but_the_yielded_stream_goes_to_the_log(tmp_path: Path, capfd):
     log = tmp_path / "driver.log"
-    with quiet(log) as console:
+    with redirect_output(log) as console:
         os.write(1, b"from C\n")
         subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
         logging.getLogger("ray.tune").error("from a logger")
@@ -44,7 +44,7 @@ def test_the_console_is_as_before_afterwards(tmp_path: Path, capfd):
         name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in ("ray", "optuna")
     }
     shown = warnings.showwarning
-    with pytest.raises(ValueError, match="inside"), quiet(tmp_path / "log"):
+    with pytest.raises(ValueError, match="inside"), redirect_output(tmp_path / "log"):
         raise ValueError("inside")
     os.write(1, b"visible\n")
     assert "visible" in capfd.readouterr().out

@@ -376,9 +376,9 @@ def test_a_sweep_that_starts_keeps_a_copy_of_its_code(known, sessions, home, tmp
     (given,) = sessions
     code = code_of(locate(known().sweep.trainable, spec_dir=None))
     assert code is not None
-    assert given["code_dir"] == (home / "new" / "code" / code_hash(code)[:12]).resolve()
-    assert given["preload"] == ("json",)
-    manifest = json.loads((given["code_dir"] / "manifest.json").read_text())
+    assert given["code"].snapshot_dir == (home / "new" / "code" / code_hash(code)[:12]).resolve()
+    assert given["code"].preload == ("json",)
+    manifest = json.loads((given["code"].snapshot_dir / "manifest.json").read_text())
     assert list(manifest["files"]) == [str(tmp_path / "train.py")]
 
 
@@ -389,7 +389,7 @@ def test_accepted_changes_have_a_copy_of_their_own(known, sessions, home, tmp_pa
         known(limits={"trials": 2, "epochs": 3}).start()
     assert len(sessions) == 1
     known(limits={"trials": 2, "epochs": 3}, accept_changes=True).start()
-    folders = [given["code_dir"] for given in sessions]
+    folders = [given["code"].snapshot_dir for given in sessions]
     assert len(set(folders)) == 2 and all(folder.is_dir() for folder in folders)
 
 
@@ -397,7 +397,7 @@ def test_a_function_that_travels_by_value_has_no_copy(known, sessions, home):
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec("def train(config): ...", namespace)
     known(name="new", trainable=None, function=namespace["train"]).start()
-    assert sessions[0]["code_dir"] is None and not (home / "new" / "code").exists()
+    assert sessions[0]["code"].snapshot_dir is None and not (home / "new" / "code").exists()
 
 
 def test_code_that_is_too_large_is_the_users_mistake_and_the_name_stays_free(known, sessions, home, monkeypatch):

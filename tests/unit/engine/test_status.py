@@ -156,7 +156,7 @@ def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_fr
     growth = [Growth()]
     asked = {"free": lambda: {"CPU": 1.0}, "growth": lambda: growth[0], "clock": lambda: now[0]}
     places = PendingPlacements(waiting, request, is_ours=False, **asked)
-    places.wanted("a", 3)
+    places.submitted("a", 3)
     places.tick()
     assert waiting.current is None, "a moment is nothing to speak of"
     now[0] = 2.0
@@ -169,6 +169,6 @@ def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_fr
     places.tick()
     assert waiting.current is not None
     assert waiting.current.words.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
-    places.found("a")
+    places.resolved("a")
     places.tick()
     assert waiting.current is None
