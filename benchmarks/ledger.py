@@ -29,7 +29,8 @@ from typing import Any
 
 from hpsearch.driver import driver
 from hpsearch.driver.driver import Run
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
@@ -77,23 +78,23 @@ def fill(home: Path, tree: dict[str, Any], *, trials: int) -> None:
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials}})
     with Ledger(home, create=True) as ledger:
         ledger.add_sweep("ledger", sweep.to_dict(), code=CODE)
-        engine = make_engine(ledger, sweep, searcher_of={**tree, "method": "random"})
+        engine = Engine.new(make_parts(ledger, sweep, searcher_of={**tree, "method": "random"}))
         with hurried(ledger):
             play(engine, save_every=4)
         engine.finish()
 
 
-def make_engine(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) -> Engine:
-    """An engine that has heard nothing."""
+def make_parts(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) -> EngineParts:
+    """What an engine of this sweep works with; the searcher is that of another spec."""
     record = ledger.sweep("ledger")
     searcher = make_searcher(Sweep.from_dict(searcher_of))
-    return Engine(
+    return EngineParts(
         sweep=sweep,
         searcher=searcher,
         rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
         ledger=ledger,
         record=record,
-        memory=TrialCache(ledger, sweep, record, code=CODE),
+        cache=TrialCache(ledger, sweep, record, code=CODE),
         concurrent=4,
     )
 
@@ -160,8 +161,8 @@ def costs(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, floa
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials + MORE_TRIALS}})
     starts, reports = [], []
     with Ledger(home, create=True) as ledger:
-        engine = make_engine(ledger, sweep, searcher_of=tree)
-        engine.replay(ledger.trials(engine.record), ledger.reports(engine.record), last_epoch=tree["limits"]["epochs"])
+        parts = make_parts(ledger, sweep, searcher_of=tree)
+        engine = Engine.resumed(parts, Past.read(ledger, parts.record))
         next_assignment, on_event = engine.next_assignment, engine.on_event
         engine.next_assignment = timed(next_assignment, starts)  # type: ignore[method-assign]
         engine.on_event = timed(on_event, reports)  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.search.simulator import Contestant, Job
 from benchmarks.search.tables import Table
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Failed, Report, Verdict
@@ -69,13 +69,15 @@ class Ours(Contestant):
             started_at="", ended_at=None,
         )  # fmt: skip
         searcher = make_searcher(self._sweep)
-        self.engine = Engine(
-            sweep=self._sweep,
-            searcher=searcher,
-            rule=make_stopping_rule(self._sweep, can_pause=True, is_random=searcher.is_random),
-            ledger=NoLedger(),  # type: ignore[arg-type]
-            record=record,
-            concurrent=workers,
+        self.engine = Engine.new(
+            EngineParts(
+                sweep=self._sweep,
+                searcher=searcher,
+                rule=make_stopping_rule(self._sweep, can_pause=True, is_random=searcher.is_random),
+                ledger=NoLedger(),  # type: ignore[arg-type]
+                record=record,
+                concurrent=workers,
+            )
         )
 
     def next_job(self) -> Job | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +14,15 @@ from hpsearch.driver.console_log import redirect_output
 from hpsearch.driver.display import Show
 from hpsearch.driver.session import Session
 from hpsearch.driver.slot_setup import Trainable, prepare_trial_code
-from hpsearch.engine.engine import Engine
-from hpsearch.engine.replay import uncollected
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import LedgerError, Problem, SpecError, in_short
 from hpsearch.ledger.fingerprint import Code
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import append_provenance, take_provenance
 from hpsearch.ledger.rebuild import check_agrees
-from hpsearch.ledger.records import ENDED_SWEEP_STATES, SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.ledger.records import ENDED_SWEEP_STATES, SUCCESS_STATES, SweepRecord
 from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
@@ -162,7 +161,7 @@ class _Held:
     def _go_on(self, engine: Engine, prior: Prior | None) -> int | None:
         """Train what is left of an engine that has heard its past."""
         num_known = len(engine.trials)
-        has_work = engine.find_work()
+        has_work = engine.has_work()
         is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
         if not has_work and not is_news and engine.record.state in ENDED_SWEEP_STATES:
             return None
@@ -193,31 +192,24 @@ class _Held:
         record = self.known or ledger.add_sweep(
             self.folder.name, sweep.to_dict(), spec_dir=self.run.spec_dir, code=self.code
         )
-        engine = Engine(
+        parts = EngineParts(
             sweep=sweep,
             searcher=searcher,
             rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
             ledger=ledger,
             record=record,
-            memory=TrialCache(ledger, sweep, record, code=self.code, again=self.run.again),
-            checkpoints=CheckpointRetention(sweep, self.folder, is_random=searcher.is_random),
+            cache=TrialCache(ledger, sweep, record, code=self.code, again=self.run.again),
+            retention=CheckpointRetention(sweep, self.folder, is_random=searcher.is_random),
         )
-        if self.known is not None:
-            with uncollected():
-                engine.replay(
-                    *self._past(record),
-                    ledger.failures(record),
-                    last_epoch=record.spec["limits"]["epochs"],
-                    retry_failed=self.run.retry_failed,
-                )
-        return engine
+        if self.known is None:
+            return Engine.new(parts)
+        return Engine.resumed(parts, self._past(record), retry_failed=self.run.retry_failed)
 
-    def _past(self, record: SweepRecord) -> tuple[Sequence[TrialRecord], Sequence[ReportRecord]]:
-        """The sweep's trials and reports, after a look at whether they are what was written."""
-        with uncollected():
-            trials, reports = self.ledger.trials(record), self.ledger.reports(record)
-            check_agrees(self.folder, trials, reports)
-            return trials, reports
+    def _past(self, record: SweepRecord) -> Past:
+        """What an earlier run left in the ledger, checked against what was written."""
+        past = Past.read(self.ledger, record)
+        check_agrees(self.folder, past.trials, past.reports)
+        return past
 
     def _note_beginning(self, engine: Engine) -> None:
         """The ledger has the sweep running; its folder says what runs, and with what."""
@@ -249,7 +241,7 @@ class _Held:
 
     def _leave(self, engine: Engine, error: BaseException) -> None:
         """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
-        if self.known is None and not any(trial.ran_in_slot and trial.epochs for trial in engine.trials.values()):
+        if self.known is None and not engine.trials.any_trained:
             self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
             for made in (trials_dir(self.folder), snapshots_dir(self.folder)):
                 shutil.rmtree(made, ignore_errors=True)

@@ -21,7 +21,6 @@ from hpsearch.driver.gauges import Gauges
 from hpsearch.driver.placement import PendingPlacements
 from hpsearch.driver.signals import EXIT_CODES, Signals
 from hpsearch.driver.slot_setup import TrialCode, slot_settings
-from hpsearch.engine.disk import DiskGuard
 from hpsearch.engine.engine import Engine
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import Interrupted, RayGone
@@ -66,10 +65,7 @@ class Session:
         self._display = Display(engine, folder=folder, stream=stream, show=show, has_processes=self._has_processes)
         self._say = self._display.say
         self._started, self._deaths = False, 0
-        guard = DiskGuard(
-            folder, say=self._say, give_up=lambda: engine.reason is not None, idle_reasons=engine.idle_reasons
-        )
-        engine.keep_room(guard, folder)
+        engine.watch_disk(folder, say=self._say)
 
     def run(self) -> int | None:
         """Start Ray, run every assignment, record the sweep's end. A Ray of our own that dies is started again.

@@ -150,12 +150,14 @@ class _Bridge:
             self._stopping_since = time.monotonic()
         if self.error is not None or self._signals.at_once or self._is_out_of_grace():
             self.end_slots()
-        return self._is_over or (self.engine.reason is not None and self.engine.running == 0 and not self.is_ending())
+        return self._is_over or (
+            self.engine.reason is not None and self.engine.num_running == 0 and not self.is_ending()
+        )
 
     def _is_out_of_grace(self) -> bool:
         since = self._stopping_since
         is_late = since is not None and time.monotonic() - since > self._grace_s
-        return is_late and (self.engine.running > 0 or self.is_ending())
+        return is_late and (self.engine.num_running > 0 or self.is_ending())
 
     def end_slots(self) -> None:
         """Kill the supervisors, and with them their ranks and all children of these; Tune would wait for an epoch."""

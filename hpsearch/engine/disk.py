@@ -1,4 +1,4 @@
-"""Room on the disk of the results: while there is too little, no trial begins and nothing is written."""
+"""Free space on the disk of a sweep: while it is too low, no trial begins and no transaction is committed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hpsearch.errors import LedgerError
 
 MIB = 2**20
 COMMIT_BYTES = 4 * MIB
-"""Free space without which nothing is committed: a transaction and its copy in the journal are far smaller."""
+"""Free bytes that a commit needs; a transaction and its copy in the journal are far smaller."""
 START_BYTES = 64 * MIB
-"""Free space without which no trial begins, as long as nothing is known of the size of its files."""
-LOOK_S = 1.0
-"""Seconds between two looks while everything waits."""
+"""Free bytes that a new trial needs, as long as the size of a trial's files is unknown."""
+CHECK_S = 1.0
+"""Seconds between two checks while a commit waits."""
 
 
 @final
 class DiskGuard:
-    """Watches the file system of one sweep's folder."""
+    """Checks the free space on the file system of one sweep's folder."""
 
     def __init__(
         self,
@@ -33,60 +33,63 @@ class DiskGuard:
         idle_reasons: IdleReasons | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Begin to watch.
+        """Nothing waits yet.
 
         Args:
-            folder: On the file system that counts.
-            say: Told once when the waiting begins and once when it ends.
-            give_up: Whether the sweep is to end, so that waiting for room is over.
-            idle_reasons: Is told how much is short as long as something waits.
-            sleep: Seconds to wait.
+            folder: A folder on the file system in question.
+            say: Gets one sentence when the wait for free space begins, and one when it ends.
+            give_up: Whether the sweep is to end, so that a commit no longer waits.
+            idle_reasons: Gets how much space is missing while something waits.
+            sleep: Waits for so many seconds.
         """
-        self._folder, self._say, self._give_up, self._sleep = folder, say, give_up, sleep
+        self.folder = folder
+        """A folder on the file system in question."""
+        self._say, self._give_up, self._sleep = say, give_up, sleep
         self._idle_reasons = idle_reasons or IdleReasons()
         self._needed = START_BYTES
         self._is_waiting = False
 
     def allows_start(self) -> bool:
-        """Whether a trial may begin."""
+        """Whether there is enough free space for a trial to begin."""
         return self._has(self._needed, "no trial begins")
 
     def wait_to_commit(self) -> None:
-        """Come back when there is room for a transaction.
+        """Return as soon as there is enough free space for a transaction.
 
         Raises:
-            LedgerError: The sweep is to end, and there is still none.
+            LedgerError: The sweep is to end, and there is still too little.
         """
-        while not self._has(COMMIT_BYTES, "everything waits"):
+        while not self._has(COMMIT_BYTES, "the whole sweep waits"):
             if self._give_up():
                 raise LedgerError(
-                    f"{self._folder}: the disk is full, so that the end of the sweep is not on record. Free space, then"
-                    f" go on with: python -m hpsearch resume {self._folder.name}"
+                    f"{self.folder}: the disk is full, so the end of the sweep could not be recorded. Free space, then"
+                    f" continue with: python -m hpsearch resume {self.folder.name}"
                 )
-            self._sleep(LOOK_S)
+            self._sleep(CHECK_S)
 
-    def ran_out(self, trial_dir: Path) -> None:
-        """A trial could not write its files: the next one begins when there is room for twice as many.
+    def raise_minimum(self, trial_dir: Path) -> None:
+        """Ask for twice the size of this trial's files before the next trial begins, since its disk was full.
 
-        What is free now says nothing: the failure may be heard of long after it, when there is room again.
+        The free space of now says nothing: the failure may be reported long after it, when there is space again.
         """
         own = sum(path.stat().st_size for path in trial_dir.rglob("*") if path.is_file())
         self._needed = max(self._needed, START_BYTES + 2 * own)
 
     def _has(self, needed: int, what_waits: str) -> bool:
-        short = needed - self._free()
-        if short > 0:
-            words = f"disk full: {-(-short // MIB)} MiB short in {self._folder}; {what_waits} until there is room"
-            self._idle_reasons.set("room", "disk", words)
+        """Whether so many bytes are free; if not, the user is informed that, and what, waits."""
+        missing = needed - self._free()
+        if missing > 0:
+            text = f"disk full: {-(-missing // MIB)} MiB short in {self.folder}; {what_waits} until there is space"
+            self._idle_reasons.set("disk", "disk", text)
             if not self._is_waiting:
                 self._is_waiting = True
-                self._say(f"{words}.")
+                self._say(f"{text}.")
         elif self._is_waiting and needed >= self._needed:
             self._is_waiting = False
-            self._idle_reasons.clear("room")
-            self._say("There is room on the disk again: the sweep goes on.")
-        return short <= 0
+            self._idle_reasons.clear("disk")
+            self._say("There is space on the disk again: the sweep continues.")
+        return missing <= 0
 
     def _free(self) -> int:
-        found = os.statvfs(self._folder)
+        found = os.statvfs(self.folder)
         return found.f_bavail * found.f_frsize

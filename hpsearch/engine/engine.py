@@ -1,33 +1,35 @@
-"""What happens to trials, without Ray: asks the searcher, asks the stopping rule, writes the ledger.
+"""What happens to the trials of a running sweep, without Ray.
 
-The engine hands out *assignments*: one attempt (or, after a pause, one further stretch) of one trial, run in one slot.
-The driver carries assignments to slots and events back. Every change is in the ledger before its effect leaves this
-module, and nothing here knows processes, so that a simulated executor with a clock of its own can drive it.
+The engine asks the searcher for configurations and the stopping rule for decisions, and writes every change to the
+ledger before its effect leaves this module. It hands out *assignments*: one attempt at a trial (or, after a pause, the
+next stretch of one), to be run in one slot. The driver brings assignments to slots and events back. No process is known
+here, so that a simulated executor with a clock of its own can drive the engine as well.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import final
 
 from hpsearch.engine.disk import DiskGuard
 from hpsearch.engine.failure_policy import FailurePolicy
+from hpsearch.engine.notes import Notes, OutsideCode, SetupCost
 from hpsearch.engine.observers import Observer, Observers
 from hpsearch.engine.outcomes import Outcomes
-from hpsearch.engine.outside_code import OutsideCode
 from hpsearch.engine.queue import TrialQueue
 from hpsearch.engine.recorder import TrialRecorder
-from hpsearch.engine.replay import Replay
+from hpsearch.engine.registry import Trials
+from hpsearch.engine.replay import Past, Replay, without_garbage_collection
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.engine.reuse import TrialReuse
-from hpsearch.engine.setup_cost import SetupCost
 from hpsearch.engine.status import IdleReasons, StopState
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import SpecError
-from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, ReportRecord, SweepRecord, SweepState, TrialRecord
+from hpsearch.ledger.records import ACTIVE_STATES, SweepRecord, SweepState
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.paths import trial_dir
@@ -38,227 +40,230 @@ from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import FallbackRule, StoppingRule, make_stopping_rule
 
 SAVE_EPOCHS_AHEAD = 64
-"""Rungs that an assignment names at most; a slot saves by the clock besides."""
+"""Rungs that an assignment names at most; a slot also saves by the clock."""
 
 
 class Idle(Enum):
-    """Why there is no assignment to run."""
+    """Why there is no assignment for a free slot."""
 
     NOT_NOW = "not now"
-    """A trial that runs may still free a place, fail and be tried again, or be promoted."""
+    """Ask again: a running trial may free a slot, fail and be retried, or cause the promotion of a paused one."""
     FINISHED = "finished"
-    """There will never be another one."""
+    """There will be no further assignment."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EngineParts:
+    """What an engine works with."""
+
+    sweep: Sweep
+    """The sweep that is run."""
+    searcher: Searcher
+    """Proposes points; new, but for a prior."""
+    rule: StoppingRule
+    """Decides at rungs, new; it is replaced where it raises, or where trials can't be paused."""
+    ledger: Ledger
+    """Where everything is written."""
+    record: SweepRecord
+    """The sweep in the ledger."""
+    cache: TrialCache | None = None
+    """Finds equal trials that other sweeps have trained; None to train everything."""
+    retention: CheckpointRetention | None = None
+    """Which checkpoints are still needed; None keeps them all."""
+    concurrent: int = 1
+    """Assignments at most at a time."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that never go back."""
 
 
 @final
 class Engine:
-    """The state of one running sweep; not safe for threads."""
+    """The state of one running sweep; not safe for several threads.
 
-    def __init__(
-        self,
-        *,
-        sweep: Sweep,
-        searcher: Searcher,
-        rule: StoppingRule,
-        ledger: Ledger,
-        record: SweepRecord,
-        memory: TrialCache | None = None,
-        checkpoints: CheckpointRetention | None = None,
-        concurrent: int = 1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Nothing has begun.
+    Made by `new` or `resumed`. Then `next_assignment` and `on_event` in any order, `tick` a few times a second, and
+    `finish` at the end; all else may be called or set at any time.
+    """
 
-        Args:
-            sweep: What is searched.
-            searcher: Proposes points.
-            rule: Says who goes on at a rung; replaced where it raises, or where trials can't be paused.
-            ledger: Where everything is written.
-            record: The same sweep in the ledger.
-            memory: What other sweeps have trained; None to train everything.
-            checkpoints: Which of them are of use; None keeps them all.
-            concurrent: Assignments at most at a time; may be set at any time.
-            clock: Seconds that never go back.
-        """
+    def __init__(self, parts: EngineParts) -> None:
+        """Not to be called from outside: see `new` and `resumed`."""
+        sweep = parts.sweep
         self.sweep = sweep
-        self.concurrent = concurrent
-        self.trials: dict[int, Trial] = {}
+        self.record = parts.record
+        """The sweep in the ledger."""
+        self.concurrent = parts.concurrent
+        """Assignments at most at a time; may be set at any time."""
+        self.trials = Trials(parts.clock)
+        """All trials so far."""
         self.idle_reasons = IdleReasons()
-        self.record = record
-        self._searcher, self._ledger, self._clock = searcher, ledger, clock
-        self.stop_state, self._observers = StopState(self.idle_reasons), Observers()
+        """Why no trial begins at the moment."""
+        self.stop_state = StopState(self.idle_reasons)
+        """Whether the sweep is to end, and why."""
+        self._searcher, self._ledger, self._clock = parts.searcher, parts.ledger, parts.clock
+        self._started_at = parts.clock()
         self._found: Trial | None = None
-        self._started_at = clock()
-        self._running: set[int] = set()
-        self._room: DiskGuard | None = None
-        self._folder = Path()
-        self._policy = FailurePolicy(sweep.limits)
-        self._rule = FallbackRule(rule, fallback=lambda: make_stopping_rule(sweep, is_random=searcher.is_random))
-        self._queue = TrialQueue(
-            sweep=sweep,
-            searcher=searcher,
-            rule=self._rule,
-            trials=self.trials,
-            running=self._running,
-            clock=clock,
+        self._disk_guard: DiskGuard | None = None
+        self._observers = Observers()
+        self._notes = Notes(parts.ledger, parts.record)
+        self._rule = FallbackRule(
+            parts.rule, fallback=lambda: make_stopping_rule(sweep, is_random=parts.searcher.is_random)
         )
+        self._queue = TrialQueue(sweep=sweep, searcher=parts.searcher, rule=self._rule, trials=self.trials)
         self._recorder = TrialRecorder(
             sweep=sweep,
-            ledger=ledger,
-            record=record,
+            ledger=parts.ledger,
+            record=parts.record,
             trials=self.trials,
-            queue=self._queue,
-            checkpoints=checkpoints,
-            code_hash=None if memory is None else memory.code_hash,
+            retention=parts.retention,
+            code_hash=None if parts.cache is None else parts.cache.code_hash,
         )
-        self._outside_code = OutsideCode(ledger, record)
-        self._setup_cost = SetupCost(ledger, record)
         self._outcomes = Outcomes(
             sweep=sweep,
-            ledger=ledger,
-            record=record,
             trials=self.trials,
-            running=self._running,
+            searcher=parts.searcher,
             rule=self._rule,
-            queue=self._queue,
             recorder=self._recorder,
-            policy=self._policy,
+            policy=FailurePolicy(sweep.limits),
             stop_state=self.stop_state,
             observers=self._observers,
-            outside_code=self._outside_code,
-            setup_cost=self._setup_cost,
+            outside_code=OutsideCode(self._notes),
+            setup_cost=SetupCost(self._notes),
         )
         self._reuse = TrialReuse(
-            ledger=ledger,
-            memory=memory,
-            trials=self.trials,
-            queue=self._queue,
-            recorder=self._recorder,
-            outcomes=self._outcomes,
+            cache=parts.cache, trials=self.trials, recorder=self._recorder, outcomes=self._outcomes
         )
 
-    # -- after a restart ---------------------------------------------------------------------------------------------
+    @classmethod
+    def new(cls, parts: EngineParts) -> Engine:
+        """The engine of a sweep that has no trials yet."""
+        return cls(parts)
 
-    def replay(
-        self,
-        trials: Iterable[TrialRecord],
-        reports: Iterable[ReportRecord],
-        failures: Iterable[FailureRecord] = (),
-        *,
-        last_epoch: int | None,
-        retry_failed: bool = False,
-    ) -> None:
-        """Take over what an earlier run of this sweep left in the ledger; to be called once, before anything else.
+    @classmethod
+    def resumed(cls, parts: EngineParts, past: Past, *, retry_failed: bool = False) -> Engine:
+        """The engine of a sweep that an earlier run has left unfinished, or that now asks for more.
 
-        The searcher and the stopping rule hear everything again, in its order. Trials that ran, or waited for another
-        attempt, are tried again from their checkpoints; finished ones stay finished, unless the sweep now goes
-        further than `last_epoch` and the stopping rule lets them go on.
+        All that is in `past` is replayed to the searcher and the stopping rule, in its order. Trials that ran, or
+        waited for another attempt, are retried from their checkpoints. Finished trials stay finished, unless
+        `limits.epochs` was raised and the stopping rule lets them continue.
 
         Args:
-            trials: By number.
-            reports: In the order in which they came.
-            failures: In the order in which they came.
-            last_epoch: `limits.epochs` of the earlier run.
-            retry_failed: Failed trials are tried again too, as if for the first time.
+            parts: As for a new sweep: searcher and rule have not seen any trial of it.
+            past: What the earlier run left in the ledger.
+            retry_failed: Whether failed trials are retried, as if for the first time.
         """
-        Replay(
-            sweep=self.sweep,
-            record=self.record,
-            ledger=self._ledger,
-            trials=self.trials,
-            rule=self._rule,
-            queue=self._queue,
-            policy=self._policy,
-            recorder=self._recorder,
-            last_epoch=last_epoch,
-            retry_failed=retry_failed,
-        ).run(trials, reports, failures)
+        engine = cls(parts)
+        with without_garbage_collection():
+            Replay(
+                sweep=parts.sweep,
+                record=parts.record,
+                past=past,
+                outcomes=engine._outcomes,
+                retry_failed=retry_failed,
+            ).run()
+        return engine
 
-    def find_work(self) -> bool:
-        """Whether there is an assignment; trials that the ledger can answer are answered on the way. Call it once."""
-        self._found = self._next_trial()
-        return self._found is not None or bool(self._queue.elsewhere)
+    def watch_disk(self, folder: Path, *, say: Callable[[str], None]) -> None:
+        """From now on, begin no trial and commit nothing while the disk is full.
 
-    # -- assignments -------------------------------------------------------------------------------------------------
+        Args:
+            folder: The sweep's files.
+            say: Gets one sentence when the wait for free space begins, and one when it ends.
+        """
+        guard = DiskGuard(folder, say=say, give_up=lambda: self.reason is not None, idle_reasons=self.idle_reasons)
+        self._disk_guard = guard
+        self._ledger.wait_before_commits(guard.wait_to_commit)
+
+    # -- assignments and events --------------------------------------------------------------------------------------
+
+    def has_work(self) -> bool:
+        """Whether a trial needs a slot, now or later; trials whose epochs are in the ledger are finished on the way."""
+        if self._found is None:
+            self._found = self._next_trial()
+        return self._found is not None or bool(self.trials.deferred)
 
     def next_assignment(self) -> Assignment | Idle:
-        """The next assignment for a free slot; it counts as running from here."""
+        """The next assignment for a free slot; its trial counts as running from here on."""
         self.tick()
         if self.reason is not None:
             return Idle.FINISHED
-        if len(self._running) >= self.concurrent or (self._room is not None and not self._room.allows_start()):
+        if self.num_running >= self.concurrent or not self._has_space():
             self.idle_reasons.clear("engine")
             return Idle.NOT_NOW
-        self.idle_reasons.set("engine", "searcher", "the search method thinks of a configuration")
+        self.idle_reasons.set("engine", "searcher", "the search method is computing a configuration")
         trial = self._next_trial()
-        self._tell_waiting(trial)
         if trial is not None:
+            self.idle_reasons.clear("engine")
             self._recorder.note_code(trial)
             trial.ran_in_slot = True
-            self._running.add(trial.number)
+            self.trials.running.add(trial.number)
             self._observers.notify("on_start", trial)
             return self._assignment(trial)
-        return Idle.NOT_NOW if self._running or self._queue.elsewhere else Idle.FINISHED
+        if self.trials.is_idle:
+            self.idle_reasons.clear("engine")
+            return Idle.FINISHED
+        self.idle_reasons.set("engine", *self._queue.why_idle())
+        return Idle.NOT_NOW
 
     def on_event(self, number: int, event: Event) -> Verdict:
-        """Take in what a slot says of the assignment of trial `number`."""
-        trial = self.trials[number]
-        if number not in self._running:
-            return Verdict.END  # it was given up while this event was on its way
-        if isinstance(event, Failed) and event.cause == "disk_full" and self._room is not None:
-            self._room.ran_out(trial_dir(self._folder, number))
-        return self._outcomes.handle(trial, event)
+        """Handle what a slot reports of trial `number`; the verdict says what the slot does next."""
+        if number not in self.trials.running:
+            return Verdict.END  # the trial was taken from the slot while this event was on its way
+        if isinstance(event, Failed) and event.cause == "disk_full" and self._disk_guard is not None:
+            self._disk_guard.raise_minimum(trial_dir(self._disk_guard.folder, number))
+        return self._outcomes.handle(self.trials[number], event)
 
     def tick(self) -> None:
-        """To be called a few times a second: commits late reports, ends a sweep whose time is up."""
+        """Commit reports that are due, and end a sweep whose time is up; to be called a few times a second."""
         self._ledger.tick()
         limit = self.sweep.limits.time_s
         if limit is not None and self._clock() - self._started_at >= limit:
             self.stop("done", f"the time limit of {limit:g} s was reached")
 
     def requeue_running(self, evidence: str) -> None:
-        """Every slot is gone, through no fault of the trials: they will be tried again, from their checkpoints."""
-        for number in sorted(self._running):
+        """Retry all running trials from their checkpoints, since every slot is lost through no fault of theirs.
+
+        Args:
+            evidence: What happened, one sentence.
+        """
+        for number in sorted(self.trials.running):
             self._outcomes.requeue(self.trials[number], evidence)
 
-    def keep_room(self, room: DiskGuard, sweep_dir: Path) -> None:
-        """Begin no trial and commit nothing while the disk is full."""
-        self._room, self._folder = room, sweep_dir
-        self._ledger.wait_before_commits(room.wait_to_commit)
+    # -- the end -----------------------------------------------------------------------------------------------------
 
     def stop(self, state: SweepState, reason: str) -> None:
-        """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
+        """Begin no more trials, and interrupt what runs after its next report; the first reason is kept."""
         self.stop_state.stop(state, reason)
 
     def finish(self) -> None:
-        """Close the books: whatever still runs is interrupted, whatever waits is stopped."""
+        """Record the end of the sweep: what still runs is interrupted, what is paused is stopped."""
         for trial in self.trials.values():
             if trial.state == "paused" and self.stop_state.state == "done":
-                self._recorder.give_up(trial)
+                self._recorder.stop_paused(trial)
             elif trial.state in ACTIVE_STATES:
                 self._recorder.close(trial, "interrupted")
-        broken = (self._searcher.failure, self._rule.failure, *self._observers.left_out)
-        notes = (*broken, *self._outside_code.notes, *self._setup_cost.notes)
-        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *notes)))
+        failures = (self._searcher.failure, self._rule.failure, *self._observers.failures)
+        remarks = "; ".join(filter(None, (self.reason or self.exhaustion(), *failures, *self._notes.texts)))
         self._ledger.end_sweep(self.record, self.stop_state.state, remarks or None)
 
     def exhaustion(self) -> str | None:
-        """That a finite space has no point left though more trials were asked for, in words; None otherwise."""
+        """One sentence if a finite space has no untried point although more trials were asked for; None otherwise."""
         return self._queue.exhaustion()
 
     @property
     def reason(self) -> str | None:
-        """Why the sweep ends; None as long as it goes on."""
+        """Why the sweep ends; None as long as it runs."""
         return self.stop_state.reason
 
     @property
     def mistake(self) -> SpecError | None:
-        """What the user has to mend, if the sweep ends for that."""
+        """What the user has to correct, if the sweep ends for that."""
         return self.stop_state.mistake
+
+    # -- what is shown -----------------------------------------------------------------------------------------------
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """Who is shown the sweep; may be set at any time."""
+        """Displays of the sweep; may be set at any time."""
         return self._observers.present
 
     @observers.setter
@@ -266,34 +271,29 @@ class Engine:
         self._observers.present = tuple(observers)
 
     @property
-    def running(self) -> int:
-        """Assignments in slots."""
-        return len(self._running)
+    def num_running(self) -> int:
+        """Trials that hold a slot."""
+        return len(self.trials.running)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _next_trial(self) -> Trial | None:
-        """The next trial that needs a slot; those that the ledger can answer are over when this returns."""
+        """The next trial that needs a slot; those that need none are over when this returns."""
         if self._found is not None:
             found, self._found = self._found, None
             return found
-        while (trial := self._queue.next(is_idle=not self._running)) is not None:
+        while (trial := self._queue.next()) is not None:
             if self._reuse.begin(trial):
                 return trial
         return None
 
-    def _tell_waiting(self, trial: Trial | None) -> None:
-        if trial is None and (self._running or self._queue.elsewhere):
-            self.idle_reasons.set("engine", *self._queue.awaited())
-        else:
-            self.idle_reasons.clear("engine")
+    def _has_space(self) -> bool:
+        return self._disk_guard is None or self._disk_guard.allows_start()
 
     def _assignment(self, trial: Trial) -> Assignment:
         last = self.sweep.max_epochs
         limit = self.sweep.limits.trial_time_s
-        epochs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs} | (
-            {last} if last else set()
-        )
+        rungs = {epoch for epoch in self._rule.rungs()[:SAVE_EPOCHS_AHEAD] if epoch > trial.epochs}
         return Assignment(
             number=trial.number,
             attempt=trial.attempts,
@@ -301,6 +301,6 @@ class Engine:
             seed=self.sweep.seed,
             max_epochs=last,
             known_epochs=trial.epochs,
-            save_epochs=tuple(sorted(epochs)),
+            save_epochs=tuple(sorted(rungs | ({last} if last else set()))),
             time_left_s=None if limit is None else max(limit - trial.duration_s, 0.0),
         )

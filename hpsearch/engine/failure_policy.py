@@ -1,4 +1,4 @@
-"""What follows from a failure: another attempt, the next trial, or the end of the sweep."""
+"""What follows from a failed attempt: another attempt, the next trial, or the end of the sweep."""
 
 from __future__ import annotations
 
@@ -13,45 +13,66 @@ from hpsearch.spec.parts import Limits
 IDENTICAL_FAILURES = 3
 """A sweep gives up after so many identical failures without a success."""
 INFRA_RETRIES = 3
-"""Further attempts at a trial whose machine failed it, whatever `limits.retries` says."""
+"""Retries of a trial that the machine has failed, even where `limits.retries` is lower."""
 
 
 @final
 class FailurePolicy:
-    """Remembers the failures of one sweep."""
+    """Decides on retries and on giving up, from the failures that a sweep has had so far."""
 
     def __init__(self, limits: Limits) -> None:
+        """No attempt has failed yet.
+
+        Args:
+            limits: Its `retries`, `failures` and `trial_time` count.
+        """
         self._limits = limits
-        self._hopeless: set[str] = set()
+        self._permanent_sites: set[str] = set()
+        """Exceptions, with file and line, that have ended two attempts at one trial: no trial is retried for them."""
         self._identical: Counter[str] = Counter()
-        self._counted = 0
+        """Failed trials by exception and line, for causes that a mistake in the code explains."""
+        self._num_unknown = 0
+        """Failed trials that count against `limits.failures`."""
 
     def may_retry(self, trial: Trial, failure: Failed) -> bool:
-        """Whether the trial is tried again; the same exception at the same line only once in a whole sweep."""
+        """Whether the trial gets another attempt.
+
+        It does not where the configuration is the cause, where its time or its retries are used up, or where the same
+        exception at the same line has ended an earlier attempt at it, or two attempts at another trial.
+        """
         limit = self._limits.trial_time_s
         is_infra = CAUSE_CLASSES[failure.cause] == "infra"
         allowed = max(self._limits.retries, INFRA_RETRIES) if is_infra else self._limits.retries
         is_out_of_time = limit is not None and trial.duration_s >= limit
         if is_config_fault(failure.cause) or is_out_of_time or trial.failures >= allowed:
             return False
-        return failure.place is None or failure.place not in trial.failure_sites | self._hopeless
+        return failure.place is None or failure.place not in trial.failure_sites | self._permanent_sites
 
-    def retried(self, trial: Trial, failure: Failed) -> None:
-        """The trial will be tried again."""
+    def note_retry(self, trial: Trial, failure: Failed) -> None:
+        """Record a failure that is followed by another attempt at the trial."""
         trial.failures += 1
         trial.failure_sites |= {failure.place} if failure.place else set()
 
-    def failed(self, trial: Trial, failure: Failed, *, any_success: bool) -> str | None:
-        """The trial has failed for good; why the sweep should give up, None if it should go on."""
+    def note_failure(self, trial: Trial, failure: Failed, *, any_success: bool) -> str | None:
+        """Record a failure that ends the trial.
+
+        Args:
+            trial: The trial, which has failed.
+            failure: Of its last attempt.
+            any_success: Whether a trial of the sweep has a result.
+
+        Returns:
+            Why the sweep should give up, one sentence; None if it should continue.
+        """
         if failure.place is not None and failure.place in trial.failure_sites:
-            self._hopeless.add(failure.place)
+            self._permanent_sites.add(failure.place)
         if failure.cause in ("user_error", "invalid_config"):
             self._identical[failure.place or failure.evidence] += 1
-        self._counted += CAUSE_CLASSES[failure.cause] == "unknown"
+        self._num_unknown += CAUSE_CLASSES[failure.cause] == "unknown"
         limit = self._limits.failures
         if limit is not None:
-            counts = f"{self._counted} trials failed (limits.failures: {limit}); the last: {failure.evidence}"
-            return counts if self._counted >= limit else None
+            count = f"{self._num_unknown} trials failed (limits.failures: {limit}); the last: {failure.evidence}"
+            return count if self._num_unknown >= limit else None
         if any_success or max(self._identical.values(), default=0) < IDENTICAL_FAILURES:
             return None
         return f"{IDENTICAL_FAILURES} trials failed in the same way and none succeeded: {failure.evidence}"

@@ -1,4 +1,4 @@
-"""Who is shown a sweep while it runs. Whoever can't show it any more is left out; the sweep goes on."""
+"""Notification of displays while a sweep runs; a display that raises is removed, and the sweep continues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpsearch.errors import in_short
 
 
 class Observer(Protocol):
-    """Who is shown the sweep while it runs."""
+    """What a display of a running sweep implements."""
 
     def on_start(self, trial: Trial) -> None:
         """An attempt at `trial` begins."""
@@ -20,7 +20,7 @@ class Observer(Protocol):
         """`trial` has finished an epoch."""
 
     def on_end(self, trial: Trial) -> None:
-        """`trial` is over, waits, or will be tried again: see its state."""
+        """`trial` has left its slot: it is over, paused, or queued for another attempt, as its state says."""
 
 
 @final
@@ -28,18 +28,19 @@ class Observers:
     """The observers of one sweep."""
 
     def __init__(self) -> None:
+        """There are none yet."""
         self.present: tuple[Observer, ...] = ()
-        """Those that are told."""
-        self.left_out: list[str] = []
-        """Who raised what, in one sentence each."""
+        """Those that are notified."""
+        self.failures: list[str] = []
+        """One sentence for each observer that was removed: its class, and what it raised."""
 
     def notify(self, method: Literal["on_start", "on_report", "on_end"], trial: Trial) -> None:
-        """Tell every one; one that raises (its pipe is closed, say) is told nothing more."""
+        """Call `method` of every observer; one that raises (its pipe is closed, say) is removed."""
         for observer in self.present:
             try:
                 getattr(observer, method)(trial)
             except Exception as error:
                 with suppress(OSError):
                     traceback.print_exc()  # goes to the sweep's log
-                self.left_out.append(f"{type(observer).__name__} raised {in_short(error)}; it shows nothing since")
+                self.failures.append(f"{type(observer).__name__} raised {in_short(error)}; it shows nothing since")
                 self.present = tuple(each for each in self.present if each is not observer)

@@ -1,6 +1,6 @@
-"""What becomes of a trial with each event: it is learned from, goes on, waits, is over, or is tried again.
+"""What follows from each event of a trial: its state, the verdict for its slot, and what the searcher learns.
 
-Each change is in the ledger before its effect leaves this module.
+Every change is in the ledger before its effect leaves this module.
 """
 
 from __future__ import annotations
@@ -11,61 +11,54 @@ from dataclasses import dataclass
 from typing import final
 
 from hpsearch.engine.failure_policy import FailurePolicy
+from hpsearch.engine.notes import OutsideCode, SetupCost
 from hpsearch.engine.observers import Observers
-from hpsearch.engine.outside_code import OutsideCode
-from hpsearch.engine.queue import TrialQueue
 from hpsearch.engine.recorder import TrialRecorder
-from hpsearch.engine.setup_cost import SetupCost
+from hpsearch.engine.registry import Trials
 from hpsearch.engine.status import StopState
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import Problem
-from hpsearch.ledger.records import TRAINABLE_STATES, FailureRecord, SweepRecord, TrialState
-from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.records import FailureRecord, TrialState
+from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.slots.protocol import Ended, Event, Failed, Peaks, Report, Unusable, Verdict
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import Decision, FallbackRule
 
 VERDICTS = {"done": Verdict.RUN_TO_END, "interrupted": Verdict.SAVE_AND_END}
-"""What a slot does with a trial that leaves it in this state after a report; all others end at once."""
+"""Verdict for the slot of a trial that a report brings into this state; in every other state it ends at once."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """Takes in what slots, and the ledger in their place, say of the trials of one sweep."""
+    """Handles the events of one sweep's trials, whether a slot sends them or the ledger has them on record."""
 
     sweep: Sweep
-    """Whose trials."""
-    ledger: Ledger
-    """Where reports are written."""
-    record: SweepRecord
-    """The same sweep in the ledger."""
-    trials: Mapping[int, Trial]
-    """Every trial so far; the caller adds to it."""
-    running: set[int]
-    """Numbers of trials that have a slot; one that leaves it is taken out."""
+    """The sweep as it runs now."""
+    trials: Trials
+    """All trials of the sweep."""
+    searcher: Searcher
+    """Learns from trials that are over or paused."""
     rule: FallbackRule
-    """Hears each new epoch, and says who goes on."""
-    queue: TrialQueue
-    """Is told who is tried again, and who is over."""
+    """Decides after each new epoch whether the trial continues."""
     recorder: TrialRecorder
-    """Writes trials."""
+    """Writes trials to the ledger."""
     policy: FailurePolicy
-    """Says what follows from a failure."""
+    """Decides what follows from a failure."""
     stop_state: StopState
     """Whether the sweep ends; a failure may end it."""
     observers: Observers
-    """Are told each change."""
+    """Are notified of each change."""
     outside_code: OutsideCode
-    """Notes which files trials import past the sweep's snapshot."""
+    """Notes which files trials import from outside the sweep's snapshot of the code."""
     setup_cost: SetupCost
-    """Notes it where trials spend much of their time on their set-up."""
+    """Notes when trials spend much of their time on their set-up."""
 
     def handle(self, trial: Trial, event: Event) -> Verdict:
-        """Take in what a slot says of the trial that it has."""
+        """Handle an event of a running trial; the verdict says what its slot does next."""
         trial.note_peaks(getattr(event, "peaks", Peaks()))
         if isinstance(event, Report | Ended) and event.outside_code:
-            self._note_outside(trial, event.outside_code)
+            self._note_outside_code(trial, event.outside_code)
         if isinstance(event, Report):
             return self._on_report(trial, event)
         if isinstance(event, Ended):
@@ -76,17 +69,21 @@ class Outcomes:
             self._on_unusable(trial, event)
         return Verdict.END
 
-    def learn_from(self, trial: Trial, report: Report, *, can_wait: bool) -> TrialState | None:
-        """Learn from an epoch; the state in which its trial leaves its slot, or needs none; None if it continues.
+    def add_report(self, trial: Trial, report: Report, *, can_wait: bool) -> TrialState | None:
+        """Record an epoch and decide whether the trial continues.
 
         Args:
-            trial: Whose epoch.
-            report: From a slot, or from the ledger in its place.
-            can_wait: What it needs to go on from this epoch later is on disk, or it needs nothing.
+            trial: The trial that has finished the epoch.
+            report: From a slot, or from the ledger where an equal trial has trained the epoch.
+            can_wait: Whether the trial can continue from this epoch later: its checkpoint is on disk, or none is
+                needed.
+
+        Returns:
+            The state in which the trial leaves its slot, or needs none; None if it continues.
         """
         decision = Decision.CONTINUE
-        if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats what is known
-            decision = self._learn(trial, report, can_wait=can_wait)
+        if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats epochs that are on record
+            decision = self._decide(trial, report, can_wait=can_wait)
         if decision is Decision.STOP:
             return "stopped"
         if self.sweep.max_epochs is not None and report.epoch >= self.sweep.max_epochs:
@@ -103,51 +100,79 @@ class Outcomes:
         verdict: Verdict = Verdict.END,
         failure: FailureRecord | None = None,
     ) -> Verdict:
-        """The trial leaves its slot, or needs none, in this state; the verdict comes back."""
-        self.running.discard(trial.number)
+        """The trial leaves its slot, or needs none, in this state.
+
+        Args:
+            trial: The trial that ends.
+            state: Its new state; not `queued` or `running`.
+            verdict: What its slot does next.
+            failure: The failure that ended it, if one did.
+
+        Returns:
+            The same verdict.
+        """
+        self.trials.running.discard(trial.number)
         self.recorder.close(trial, state, failure=failure)
-        self.queue.learn(trial)
+        self.tell_searcher(trial)
         self.observers.notify("on_end", trial)
         return verdict
 
     def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
-        """The trial leaves its slot and will be tried again, from its checkpoint."""
-        self.running.discard(trial.number)
-        self.queue.try_again(trial.number)
+        """The trial leaves its slot and gets another attempt, which begins from its checkpoint."""
+        self.trials.running.discard(trial.number)
+        self.trials.to_retry.append(trial.number)
         self.recorder.requeue(trial, evidence, failure=failure)
         self.observers.notify("on_end", trial)
 
-    def _note_outside(self, trial: Trial, files: Mapping[str, str]) -> None:
-        """The trial's code is not that of its fingerprint alone."""
+    def tell_searcher(self, trial: Trial) -> None:
+        """Report a trial that is over or paused to the searcher; one that continues later is reported again then.
+
+        A trial that has no outcome, and had none before, is dropped: the searcher no longer counts it as pending.
+        """
+        outcome = trial.outcome
+        if outcome is not None:
+            self.tell_outcome(trial, outcome)
+        elif not trial.reported_to_searcher:
+            self.searcher.drop(trial.number)
+
+    def tell_outcome(self, trial: Trial, outcome: Outcome) -> None:
+        """Report this outcome of a trial to the searcher."""
+        trial.reported_to_searcher = True
+        self.searcher.tell(outcome)
+
+    def _note_outside_code(self, trial: Trial, files: Mapping[str, str]) -> None:
+        """The trial depends on files that are not part of its fingerprint."""
         if trial.fingerprint is not None:
-            self.recorder.disown(trial)
-        self.outside_code.take(trial.number, files)
+            self.recorder.clear_fingerprint(trial)
+        self.outside_code.add(trial.number, files)
 
     def _on_report(self, trial: Trial, report: Report) -> Verdict:
         is_saved = report.checkpoint_epoch != trial.checkpoint_epoch
         trial.elapsed_s, trial.checkpoint_epoch = report.elapsed_s, report.checkpoint_epoch
-        state = self.learn_from(trial, report, can_wait=report.checkpoint_epoch == report.epoch)
+        state = self.add_report(trial, report, can_wait=report.checkpoint_epoch == report.epoch)
         if state is not None:
-            self.setup_cost.take(report.setup_s, report.elapsed_s)
+            self.setup_cost.add(report.setup_s, report.elapsed_s)
             return self.end(trial, state, verdict=VERDICTS.get(state, Verdict.END))
         if is_saved:
-            self.ledger.flush()  # a checkpoint whose epoch is not on record is of no use after a crash
+            self.recorder.ledger.flush()  # a checkpoint whose epoch is not on record is useless after a crash
         return Verdict.CONTINUE
 
-    def _learn(self, trial: Trial, report: Report, *, can_wait: bool) -> Decision:
+    def _decide(self, trial: Trial, report: Report, *, can_wait: bool) -> Decision:
+        """Record a new epoch, and ask the stopping rule; a trial that cannot be paused is stopped instead."""
         loss = self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
         trial.note_epoch(report.epoch, report.metrics, loss=loss)
-        self.ledger.add_report(trial.ledger_id, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
+        self.recorder.add_report(trial, report)
         self.observers.notify("on_report", trial)
         decision = self.rule.report(trial.number, report.epoch, loss)
         if decision is Decision.PAUSE and not can_wait:
-            self.ledger.cannot_pause(self.record)
+            self.recorder.ledger.cannot_pause(self.recorder.record)
             decision = self.rule.stop_from_now_on()
         return decision
 
     def _on_ended(self, trial: Trial, event: Ended) -> None:
+        """The trainable has returned before the last epoch: the trial is done if it has reported at all."""
         trial.elapsed_s = event.elapsed_s
-        self.setup_cost.take(event.setup_s, event.elapsed_s)
+        self.setup_cost.add(event.setup_s, event.elapsed_s)
         trial.checkpoint_epoch = event.checkpoint_epoch
         if trial.epochs:
             self.end(trial, "done")
@@ -156,29 +181,27 @@ class Outcomes:
             self._on_failed(trial, Failed(cause="bad_metric", evidence=evidence, elapsed_s=event.elapsed_s))
 
     def _on_failed(self, trial: Trial, failure: Failed) -> None:
+        """The attempt has failed: the trial is retried, or fails, and then the sweep may give up."""
         trial.elapsed_s = failure.elapsed_s
         if self.stop_state.reason is None and self.policy.may_retry(trial, failure):
-            self.policy.retried(trial, failure)
+            self.policy.note_retry(trial, failure)
             self.requeue(trial, failure.evidence, failure=_record(trial, failure, was_retried=True))
             return
         trial.cause, trial.evidence = failure.cause, failure.evidence
         if failure.cause == "diverged":
             self.rule.report(trial.number, trial.epochs + 1, math.inf)
         self.end(trial, "failed", failure=_record(trial, failure, was_retried=False))
-        hopeless = self.policy.failed(trial, failure, any_success=self._any_success())
-        if hopeless is not None:
-            self.stop_state.stop("gave_up", hopeless)
+        reason = self.policy.note_failure(trial, failure, any_success=self.trials.any_succeeded)
+        if reason is not None:
+            self.stop_state.stop("gave_up", reason)
 
     def _on_unusable(self, trial: Trial, event: Unusable) -> None:
-        """The user's mistake, unless it could be used before: then somebody edits it while the sweep runs."""
-        if any(each.epochs and each.ran_in_slot for each in self.trials.values()):
+        """The trainable can't be imported: the sweep ends, unless it could be before, so that it was edited since."""
+        if self.trials.any_trained:
             self._on_failed(trial, Failed(cause="user_error", evidence=event.evidence, place=event.evidence))
             return
         self.stop_state.give_up(Problem(where=("trainable",), message=event.evidence))
         self.end(trial, "interrupted")
-
-    def _any_success(self) -> bool:
-        return any(trial.state in TRAINABLE_STATES for trial in self.trials.values())
 
 
 def _record(trial: Trial, failure: Failed, *, was_retried: bool) -> FailureRecord:

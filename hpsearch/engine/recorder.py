@@ -1,14 +1,14 @@
-"""What becomes of trials, in the ledger, and which checkpoints go with it."""
+"""Trials written to the ledger, and the checkpoints that are removed with what is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.engine.queue import TrialQueue
+from hpsearch.engine.registry import Trials
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import is_config_fault
@@ -16,34 +16,36 @@ from hpsearch.ledger.checkpoints import checkpoint_path, drop_later, newest_epoc
 from hpsearch.ledger.records import CODE_DIGITS, FINISHED_STATES, SUCCESS_STATES, FailureRecord, SweepRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.paths import checkpoint_dir
+from hpsearch.slots.protocol import Report
 from hpsearch.spec.sweep import Sweep
 
 UNKNOWN = "unknown"
-"""In place of the code of epochs that were trained with what could not be read."""
+"""Stands for the code of epochs that were trained with code that could not be read."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrialRecorder:
-    """Writes trials of one sweep; decides nothing about them but what is kept of them on disk."""
+    """Writes the trials of one sweep; decides nothing about them but which of their checkpoints are kept."""
 
     sweep: Sweep
-    """Whose trials."""
+    """The sweep as it runs now."""
     ledger: Ledger
-    """Where they are written."""
+    """Where trials are written."""
     record: SweepRecord
-    """The same sweep in the ledger."""
-    trials: Mapping[int, Trial]
-    """Every trial so far; the caller adds to it."""
-    queue: TrialQueue
-    """Knows who goes further, and so needs its checkpoint."""
-    checkpoints: CheckpointRetention | None
-    """Which of them are of use; None keeps them all."""
+    """The sweep in the ledger."""
+    trials: Trials
+    """All trials of the sweep."""
+    retention: CheckpointRetention | None
+    """Which checkpoints are still needed; None keeps them all."""
     code_hash: str | None
-    """Of the code that trials begin with; None if it can't be known."""
+    """Hash of the code that trials begin with; None if it is unknown."""
 
     def begin(self, trial: Trial) -> None:
-        """The trial, new or known, is `running`; while it is, its checkpoints come and go, and its row names none."""
+        """Record the trial, new or known, as `running`.
+
+        While it runs its checkpoints come and go, so the ledger names none.
+        """
         trial.state, trial.cause, trial.evidence = "running", None, None
         trial.attempts = max(trial.attempts, 1)
         trial.code = trial.code if trial.epochs else self._code
@@ -55,7 +57,7 @@ class TrialRecorder:
                 "evidence": None,
                 "ended_at": None,
             }
-            if trial.epochs == 0:  # nothing on record was trained with other code than that of now
+            if trial.epochs == 0:  # no epoch on record was trained with other code than today's
                 values |= {"fingerprint": trial.fingerprint, "code_hash": self.code_hash, "code": trial.code}
             self.ledger.update_trial(trial.ledger_id, checkpoint_epoch=None, **values)
             return
@@ -69,10 +71,18 @@ class TrialRecorder:
             code=trial.code,
         )
 
+    def add_report(self, trial: Trial, report: Report) -> None:
+        """Record a finished epoch of a trial."""
+        self.ledger.add_report(trial.ledger_id, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
+
     def note_code(self, trial: Trial) -> None:
-        """A slot is about to train the trial: where its epochs on record are of other code, it is of both from here."""
+        """Record that a slot is about to train the trial with today's code.
+
+        Where its epochs on record were trained with other code, it has been trained with both from here on, and equals
+        no other trial.
+        """
         if not trial.code and trial.fingerprint is not None:
-            return  # an old ledger does not say; but it knew
+            return  # an old ledger has no code of trials; its fingerprint was made with the code
         known, this = (trial.code or UNKNOWN).split(", "), self._code or UNKNOWN
         if not trial.epochs or this in known:
             return
@@ -80,48 +90,48 @@ class TrialRecorder:
         self.ledger.update_trial(trial.ledger_id, code=trial.code, fingerprint=None)
 
     def wait_for(self, trial: Trial, holder: str) -> None:
-        """The trial that has just begun is `queued` instead: another process trains the same, as `holder`."""
+        """Record a trial that has just begun as `queued`, since another process is training the same as `holder`."""
         trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
         self.ledger.update_trial(
             trial.ledger_id,
             state="queued",
             attempts=trial.attempts,
-            evidence=f"waits for {holder}, which trains the same now",
+            evidence=f"waits for {holder}, which is training the same trial now",
             checkpoint_epoch=trial.checkpoint_epoch,
         )
 
-    def disown(self, trial: Trial) -> None:
-        """Epochs to come are trained with other code or data than those on record: no other trial is its equal."""
+    def clear_fingerprint(self, trial: Trial) -> None:
+        """Record that no other trial equals this one: its next epochs use other code or data than those on record."""
         trial.fingerprint = None
         self.ledger.update_trial(trial.ledger_id, fingerprint=None)
 
-    def look_at_checkpoint(self, trial: Trial) -> None:
-        """Its newest checkpoint is what is on disk of its epochs; to be called where no slot has just said so."""
+    def find_checkpoint(self, trial: Trial) -> None:
+        """Set the trial's newest checkpoint to the one on disk; for when no slot has just reported it."""
         trial.checkpoint_epoch = newest_epoch(self._checkpoint_dir(trial), at_most=trial.epochs)
 
     def correct_checkpoint(self, trial: Trial) -> None:
-        """Its row is made to name the newest checkpoint on disk where that which it names is not there."""
+        """Where the checkpoint that the ledger names is gone, name the newest one on disk instead."""
         named = trial.checkpoint_epoch
         if named is not None and checkpoint_path(self._checkpoint_dir(trial), named) is None:
-            self.look_at_checkpoint(trial)
+            self.find_checkpoint(trial)
             self.ledger.update_trial(trial.ledger_id, checkpoint_epoch=trial.checkpoint_epoch)
 
     def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
-        """The trial is `queued` for another attempt."""
+        """Record the trial as `queued` for another attempt, and the failure that ended the last one, if any."""
         trial.state, trial.evidence = "queued", evidence
         trial.fold_time()
-        self.look_at_checkpoint(trial)
+        self.find_checkpoint(trial)
         self.ledger.update_trial(
             trial.ledger_id, failure=failure, state="queued", evidence=evidence, duration_s=trial.duration_s
         )
 
     def close(self, trial: Trial, state: TrialState, *, failure: FailureRecord | None = None) -> None:
-        """The trial leaves its slot for good, or for as long as it is paused or interrupted."""
-        trial.state = shown_state(trial, state)
+        """Record that the trial has left its slot, for good or as long as it is paused or interrupted."""
+        trial.state = recorded_state(trial, state)
         if trial.checkpoint_epoch is None or state in ("failed", "interrupted"):
-            self.look_at_checkpoint(trial)
+            self.find_checkpoint(trial)
         best = trial.losses[trial.best_epoch] * self.sweep.metric.sign if trial.best_epoch else None
-        with self._freeing(trial):
+        with self._removing_expired(trial):
             self.ledger.update_trial(
                 trial.ledger_id,
                 failure=failure,
@@ -142,38 +152,42 @@ class TrialRecorder:
             )
         trial.fold_time()
 
-    def give_up(self, trial: Trial) -> None:
-        """The trial that was paused is `stopped`: nobody will promote it."""
-        trial.state = shown_state(trial, "stopped")
-        with self._freeing(trial):
+    def stop_paused(self, trial: Trial) -> None:
+        """Record a paused trial as `stopped`: the sweep has ended without promoting it."""
+        trial.state = recorded_state(trial, "stopped")
+        with self._removing_expired(trial):
             self.ledger.update_trial(trial.ledger_id, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
 
-    def rank(self, trial: Trial) -> None:
-        """An earlier run of the sweep has closed the trial: its checkpoint, if kept, is as good as its losses."""
-        self._of_no_use(trial)
+    def rank_checkpoint(self, trial: Trial) -> None:
+        """Rank a trial that an earlier run of the sweep has closed, as `close` did then; nothing is removed."""
+        self._expired(trial)
+
+    def reset_failures(self, trial_ids: Iterable[int]) -> None:
+        """Record that failed trials, by their ledger_id, are retried at the user's request."""
+        self.ledger.reset_failures(trial_ids)
 
     @contextmanager
-    def _freeing(self, trial: Trial) -> Iterator[None]:
-        """What is written in the block says too which checkpoints are gone; they are removed after it."""
-        gone = self._of_no_use(trial)
-        for each in gone:
+    def _removing_expired(self, trial: Trial) -> Iterator[None]:
+        """Clear expired checkpoints from the ledger in the same transaction as the block, then remove their files."""
+        expired = self._expired(trial)
+        for each in expired:
             each.checkpoint_epoch = None
         with self.ledger.transaction():
             yield
-            if others := [each.ledger_id for each in gone if each is not trial]:
+            if others := [each.ledger_id for each in expired if each is not trial]:
                 self.ledger.clear_checkpoints(others)
-        if self.checkpoints is not None:
-            self.checkpoints.remove(each.number for each in gone)
+        if self.retention is not None:
+            self.retention.remove(each.number for each in expired)
 
-    def _of_no_use(self, trial: Trial) -> list[Trial]:
-        """Trials whose checkpoints nobody will go on from, now that this one is over."""
-        if self.checkpoints is None or trial.state not in FINISHED_STATES:
+    def _expired(self, trial: Trial) -> list[Trial]:
+        """Trials whose checkpoints no trial will continue from, now that this one is over."""
+        if self.retention is None or trial.state not in FINISHED_STATES:
             return []
         if trial.state == "failed":
-            may_succeed = trial.cause is not None and not is_config_fault(trial.cause)
-            return [] if may_succeed else [trial]
-        found = (self.trials[number] for number in self.checkpoints.expired(trial.number, trial.losses))
-        return [each for each in found if each.checkpoint_epoch is not None and not self._goes_on(each)]
+            may_be_retried = trial.cause is not None and not is_config_fault(trial.cause)
+            return [] if may_be_retried else [trial]
+        found = (self.trials[number] for number in self.retention.expired(trial.number, trial.losses))
+        return [each for each in found if each.checkpoint_epoch is not None and not self._will_continue(each)]
 
     @property
     def _code(self) -> str | None:
@@ -182,10 +196,10 @@ class TrialRecorder:
     def _checkpoint_dir(self, trial: Trial) -> Path:
         return checkpoint_dir(self.ledger.home / self.record.folder, trial.number)
 
-    def _goes_on(self, trial: Trial) -> bool:
-        return trial.state not in FINISHED_STATES or self.queue.shall_go_further(trial.number)
+    def _will_continue(self, trial: Trial) -> bool:
+        return trial.state not in FINISHED_STATES or trial.number in self.trials.to_extend
 
 
-def shown_state(trial: Trial, state: TrialState) -> TrialState:
-    """`reused` for a trial that is over without having had a slot."""
+def recorded_state(trial: Trial, state: TrialState) -> TrialState:
+    """`reused` for a trial that is done or stopped without having run in a slot, else `state`."""
     return "reused" if state in SUCCESS_STATES and trial.reused_from and not trial.ran_in_slot else state

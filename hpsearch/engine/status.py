@@ -1,7 +1,7 @@
-"""Why no trial begins: whoever knows a reason tells it here, whoever shows a sweep asks here.
+"""Whether a sweep ends, and why no trial begins at the moment.
 
-Three know one: the engine (the search method, rungs, other sweeps), the disk's room, and the bridge to Ray (places).
-Each has one reason at a time. Told by the driver's main thread, read by the thread that draws.
+What belongs here is state that displays read: `StopState` is set once and for all, `IdleReasons` changes all the time.
+Both are written by the driver's main thread and read by the thread that draws.
 """
 
 from __future__ import annotations
@@ -15,79 +15,84 @@ from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.records import SweepState
 
 Kind = Literal["stopping", "disk", "searcher", "place", "elsewhere", "rung", "begun"]
-"""The weightiest first: one that holds up the whole sweep hides one that holds up a trial."""
-Source = Literal["engine", "room", "ray"]
+"""Kinds of reasons, the most important first: what holds up the whole sweep hides what holds up one trial.
+
+stopping: the sweep is ending. disk: it is full. searcher: the search method is computing a configuration. place: Ray
+has no free resources, or is still starting the slot. elsewhere: another sweep is training the same trial. rung: paused
+trials wait for those that run. begun: there is no trial left to begin.
+"""
+Source = Literal["engine", "disk", "ray"]
+"""Parts of the driver that know such reasons; each has at most one at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdleReason:
-    """One reason."""
+    """One reason why no trial begins."""
 
     kind: Kind
-    """stopping: the sweep comes to its end. disk: it is full. searcher: the search method thinks. place: Ray has none
-    free, or has not started it yet. elsewhere: another sweep trains the same now. rung: paused trials wait for those
-    that run. begun: there is no trial left to begin."""
-    words: str
+    """Its kind, by which reasons are ranked."""
+    text: str
     """One sentence without a full stop."""
     since: float
-    """Time of day, seconds since 1970."""
+    """Time of day in seconds since 1970 at which `source` first gave a reason of this kind."""
 
 
 @final
 class IdleReasons:
-    """The reasons of now."""
+    """The present reasons why no trial begins, at most one from each source."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """Nothing waits.
+        """There is no reason yet.
 
         Args:
             clock: Time of day in seconds since 1970.
         """
         self._clock = clock
-        self._waits: dict[Source, IdleReason] = {}
+        self._reasons: dict[Source, IdleReason] = {}
 
-    def set(self, source: Source, kind: Kind, words: str) -> None:
-        """`source` has this reason now, and no other; the time counts from when it first had one of this kind."""
-        known = self._waits.get(source)
+    def set(self, source: Source, kind: Kind, text: str) -> None:
+        """Replace the reason of `source`; its time is kept if the reason before was of the same kind."""
+        known = self._reasons.get(source)
         since = known.since if known is not None and known.kind == kind else self._clock()
-        if known is None or (known.kind, known.words) != (kind, words):
-            self._waits = {**self._waits, source: IdleReason(kind=kind, words=words, since=since)}
+        if known is None or (known.kind, known.text) != (kind, text):
+            self._reasons = {**self._reasons, source: IdleReason(kind=kind, text=text, since=since)}
 
     def clear(self, source: Source) -> None:
-        """`source` has none any more."""
-        if source in self._waits:
-            self._waits = {key: wait for key, wait in self._waits.items() if key != source}
+        """Remove the reason of `source`, if it has one."""
+        if source in self._reasons:
+            self._reasons = {key: reason for key, reason in self._reasons.items() if key != source}
 
     @property
     def current(self) -> IdleReason | None:
-        """The weightiest reason; None if nothing waits."""
-        return min(self._waits.values(), key=lambda wait: get_args(Kind).index(wait.kind), default=None)
+        """The most important reason; None if there is none."""
+        return min(self._reasons.values(), key=lambda reason: get_args(Kind).index(reason.kind), default=None)
 
 
 @final
 class StopState:
-    """Of one running sweep."""
+    """Whether a running sweep is to end, in which state, and why."""
 
     def __init__(self, idle_reasons: IdleReasons) -> None:
-        """The sweep goes on until nothing is left to do.
+        """The sweep runs until nothing is left to do.
 
         Args:
-            idle_reasons: Is told the reason, since no trial begins any more.
+            idle_reasons: Gets the reason of the end, since no trial begins any more.
         """
         self.state: SweepState = "done"
+        """State that the sweep will have in the ledger."""
         self.reason: str | None = None
-        """One sentence; None as long as the sweep goes on."""
+        """Why it ends, one sentence without a full stop; None as long as it runs."""
         self.mistake: SpecError | None = None
-        """What the user has to mend, if the sweep ends for that."""
+        """What the user has to correct, if the sweep ends for that."""
         self._idle_reasons = idle_reasons
 
     def give_up(self, problem: Problem) -> None:
-        """End the sweep for what the user has to mend."""
+        """End the sweep because of a mistake that the user has to correct; the first one is kept."""
         self.mistake = self.mistake or SpecError([problem])
         self.stop("gave_up", problem.message)
 
     def stop(self, state: SweepState, reason: str) -> None:
-        """Start nothing more; what runs is interrupted after its next report. The first reason stays."""
+        """Begin no more trials, and interrupt what runs after its next report; the first reason is kept."""
         if self.reason is None:
             self.state, self.reason = state, reason
             self._idle_reasons.set("engine", "stopping", f"the sweep ends: {reason}")

@@ -57,7 +57,7 @@ def frame(
 def wait_line(wait: IdleReason, waits_s: float) -> str:
     """Why no trial begins, and for how long, from one second on."""
     since = f" (for {duration_text(waits_s)})" if waits_s >= 1 else ""
-    return f"No trial begins: {printable(wait.words)}{since}"
+    return f"No trial begins: {printable(wait.text)}{since}"
 
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:

@@ -55,7 +55,13 @@ class StatusFile:
         """Write it, if it says something new; a disk that is full is no reason to fail. After `remove`, nothing."""
         left = outlook.time_left_s
         ends_at = None if left is None else round(time.time() + left)
-        tree = asdict(Notice(driver=self._driver, concurrent=outlook.concurrent, wait=outlook.wait, ends_at=ends_at))
+        wait = outlook.wait
+        tree = {
+            "driver": asdict(self._driver),
+            "concurrent": outlook.concurrent,
+            "wait": None if wait is None else {"kind": wait.kind, "words": wait.text, "since": wait.since},
+            "ends_at": ends_at,
+        }
         if tree == self._written:
             return
         with self._lock, suppress(OSError):
@@ -91,6 +97,6 @@ def _notice_of(tree: Any) -> Notice:
         concurrent=int(tree["concurrent"]),
         wait=None
         if wait is None
-        else IdleReason(kind=wait["kind"], words=str(wait["words"]), since=float(wait["since"])),
+        else IdleReason(kind=wait["kind"], text=str(wait["words"]), since=float(wait["since"])),
         ends_at=None if ends_at is None else float(ends_at),
     )

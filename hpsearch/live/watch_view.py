@@ -36,7 +36,7 @@ def plain(follower: LedgerFollower, measured: Measured) -> dict[str, Any]:
         "trials": progress.total,
         "states": dict(progress.states),
         "eta_s": progress.eta_s if follower.runs else None,
-        "waits_for": None if wait is None else {"kind": wait.kind, "words": wait.words, "since": wait.since},
+        "waits_for": None if wait is None else {"kind": wait.kind, "words": wait.text, "since": wait.since},
         "best": None if best is None else _trial(follower, best),
         "machine": _machine(measured.machine),
         "driver": None if measured.driver is None else _usage(measured.driver),

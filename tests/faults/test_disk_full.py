@@ -86,7 +86,7 @@ def test_a_full_disk_stops_starts_and_commits_and_costs_no_trial_anything(tmp_pa
         assert [row.state for row in watch.rows()] == ["done"] * 6
     said = (tmp_path / "said.txt").read_text().splitlines()
     assert " MiB short in " in said[0] and said[0].startswith("disk full: ")
-    assert said[-1] == "There is room on the disk again: the sweep goes on."
+    assert said[-1] == "There is space on the disk again: the sweep continues."
 
 
 @pytest.mark.ray
@@ -107,7 +107,7 @@ def test_a_full_disk_makes_the_sweep_wait_and_it_goes_on_by_itself_when_there_is
             code, output = sweep.wait()
         assert code == 0, output
         assert "disk full: " in output and " MiB short in " in output
-        assert output.count("There is room on the disk again") == output.count("disk full: ")
+        assert output.count("There is space on the disk again") == output.count("disk full: ")
         sweep.watch.check_end(interruptions=2)
         assert sweep.watch.figures.problems == []
         assert {row.state for row in sweep.watch.rows()} == {"done"}

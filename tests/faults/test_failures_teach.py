@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.feasibility import CASES, run
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Report
@@ -40,10 +41,9 @@ def test_what_failed_in_a_sweep_teaches_it_and_a_resumed_one(home: Path, cause: 
     with Ledger(home, create=True) as ledger:
         first = Sweep.from_dict(tree)
         record = ledger.add_sweep("fence", first.to_dict())
-        finish(engine_of(first, ledger, record), cause)
+        finish(Engine.new(parts_of(first, ledger, record)), cause)
         second = Sweep.from_dict({**tree, "limits": {"trials": NUM_TRIALS, "epochs": 1}})
-        engine = engine_of(second, ledger, record)
-        engine.replay(ledger.trials(record), ledger.reports(record), last_epoch=1)
+        engine = Engine.resumed(parts_of(second, ledger, record), Past.read(ledger, record))
         finish(engine, cause)
         trials = ledger.trials(record)
     assert [trial.number for trial in trials] == list(range(1, NUM_TRIALS + 1))
@@ -51,8 +51,8 @@ def test_what_failed_in_a_sweep_teaches_it_and_a_resumed_one(home: Path, cause: 
     assert sum(trial.cause == cause for trial in trials[30:]) <= 4, "what the first half learnt is not forgotten"
 
 
-def engine_of(sweep: Sweep, ledger: Ledger, record) -> Engine:
-    return Engine(
+def parts_of(sweep: Sweep, ledger: Ledger, record) -> EngineParts:
+    return EngineParts(
         sweep=sweep, searcher=make_searcher(sweep), rule=make_stopping_rule(sweep), ledger=ledger, record=record
     )
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
@@ -100,22 +101,22 @@ class Driver:
         record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
         searcher = make_searcher(self.sweep)
         rule = make_stopping_rule(self.sweep, can_pause=True, is_random=searcher.is_random)
-        self.engine = Engine(
+        parts = EngineParts(
             sweep=self.sweep,
             searcher=searcher,
             rule=rule,
             ledger=self.ledger,
             record=record,
-            memory=self.memory(record),
+            cache=self.memory(record),
             concurrent=self.slots,
             clock=lambda: self.now,
         )
-        if known:
-            last_epoch = record.spec["limits"]["epochs"]
-            past = self.ledger.trials(record), self.ledger.reports(record), self.ledger.failures(record)
-            self.engine.replay(*past, last_epoch=last_epoch)
+        if known is None:
+            self.engine = Engine.new(parts)
+        else:
+            self.engine = Engine.resumed(parts, Past.read(self.ledger, known))
         num_known = len(self.engine.trials)
-        if not self.engine.find_work():
+        if not self.engine.has_work():
             if record.state == "running" or len(self.engine.trials) > num_known:
                 self.engine.finish()
             return False

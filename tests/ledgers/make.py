@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.schema import SCHEMA_VERSION
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
@@ -47,7 +48,7 @@ def main() -> None:
 def run(ledger: Ledger, tree: dict[str, Any], *, assignments: int) -> None:
     """One assignment after the other; trial 2 fails, and after so many assignments the driver is gone."""
     ledger.add_sweep(tree["name"], Sweep.from_dict(tree).to_dict(), code=CODE)
-    engine = engine_of(ledger, tree)
+    engine = Engine.new(parts_of(ledger, tree))
     for _ in range(assignments):
         assignment = engine.next_assignment()
         if not isinstance(assignment, Assignment):
@@ -60,11 +61,11 @@ def run(ledger: Ledger, tree: dict[str, Any], *, assignments: int) -> None:
 
 def go_on(ledger: Ledger, tree: dict[str, Any]) -> int:
     """Go on with a sweep to its end; number of epochs on record that are trained again."""
-    engine, known = engine_of(ledger, tree), {}
-    for report in ledger.reports(engine.record):
+    parts, known = parts_of(ledger, tree), {}
+    past = Past.read(ledger, parts.record)
+    for report in past.reports:
         known[report.number] = report.epoch
-    past = ledger.trials(engine.record), ledger.reports(engine.record), ledger.failures(engine.record)
-    engine.replay(*past, last_epoch=9)
+    engine = Engine.resumed(parts, past)
     again = 0
     while isinstance(assignment := engine.next_assignment(), Assignment):
         again += known.get(assignment.number, 0) - assignment.known_epochs if assignment.number in known else 0
@@ -74,16 +75,16 @@ def go_on(ledger: Ledger, tree: dict[str, Any]) -> int:
     return again
 
 
-def engine_of(ledger: Ledger, tree: dict[str, Any]) -> Engine:
-    """An engine that has heard nothing yet."""
+def parts_of(ledger: Ledger, tree: dict[str, Any]) -> EngineParts:
+    """What an engine of this sweep works with."""
     sweep, record = Sweep.from_dict(tree), ledger.sweep(tree["name"])
-    return Engine(
+    return EngineParts(
         sweep=sweep,
         searcher=make_searcher(sweep),
         rule=make_stopping_rule(sweep, can_pause=True),
         ledger=ledger,
         record=record,
-        memory=TrialCache(ledger, sweep, record, code=CODE),
+        cache=TrialCache(ledger, sweep, record, code=CODE),
     )
 
 

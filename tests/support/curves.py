@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpsearch.engine.engine import Engine, Idle
+from hpsearch.engine.engine import Engine, EngineParts, Idle
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
@@ -97,13 +97,15 @@ def run(
     with Ledger(home, create=True) as ledger:
         record = ledger.add_sweep(sweep.name, sweep.to_dict(), spec_dir=home, code={"train.py": "1"})
         searcher = make_searcher(sweep)
-        engine = Engine(
-            sweep=sweep,
-            searcher=searcher,
-            rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
-            ledger=ledger,
-            record=record,
-            memory=TrialCache(ledger, sweep, record, code={"train.py": "1"}),
+        engine = Engine.new(
+            EngineParts(
+                sweep=sweep,
+                searcher=searcher,
+                rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
+                ledger=ledger,
+                record=record,
+                cache=TrialCache(ledger, sweep, record, code={"train.py": "1"}),
+            )
         )
         engine.concurrent = sweep.limits.concurrent if isinstance(sweep.limits.concurrent, int) else 4
         folder = home / record.folder

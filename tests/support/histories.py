@@ -20,7 +20,8 @@ from typing import Any
 from unittest import mock
 
 from hpsearch.api.results import Results
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import Cause
 from hpsearch.ledger import sqlite as file
@@ -71,20 +72,21 @@ class Life:
         known = self.ledger.find_sweep(self.name)
         record = known or self.ledger.add_sweep(self.name, self.sweep.to_dict())
         searcher = make_searcher(self.sweep)
-        self.engine = Engine(
+        parts = EngineParts(
             sweep=self.sweep,
             searcher=searcher,
             rule=make_stopping_rule(self.sweep, can_pause=True, is_random=searcher.is_random),
             ledger=self.ledger,
             record=record,
-            memory=TrialCache(self.ledger, self.sweep, record, code={"train.py": "1"}, again=self.dice.random() < 0.15),
-            checkpoints=CheckpointRetention(self.sweep, folder, is_random=searcher.is_random),
+            cache=TrialCache(self.ledger, self.sweep, record, code={"train.py": "1"}, again=self.dice.random() < 0.15),
+            retention=CheckpointRetention(self.sweep, folder, is_random=searcher.is_random),
             concurrent=2,
             clock=lambda: self.history.now,
         )
-        if known is not None:
-            past = self.ledger.trials(known), self.ledger.reports(known), self.ledger.failures(known)
-            self.engine.replay(*past, last_epoch=known.spec["limits"]["epochs"])
+        if known is None:
+            self.engine = Engine.new(parts)
+        else:
+            self.engine = Engine.resumed(parts, Past.read(self.ledger, known))
         self.ledger.reopen_sweep(record, self.sweep.to_dict())
 
     def step(self) -> bool:
@@ -95,7 +97,7 @@ class Life:
         if self.assignments:
             self._train(self.dice.choice(sorted(self.assignments)))
             return True
-        return bool(self.engine._queue.elsewhere) and self.engine.reason is None
+        return bool(self.engine.trials.deferred) and self.engine.reason is None
 
     def run_out(self) -> bool:
         """Every step that is left; false."""

@@ -24,7 +24,6 @@ import sqlalchemy as sa
 
 from hpsearch.driver import driver
 from hpsearch.driver.request import StoredSweep, make_run
-from hpsearch.engine.disk import DiskGuard
 from hpsearch.engine.engine import Engine, Idle
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.diagnosis import failure_of
@@ -119,7 +118,7 @@ class SimulatedSession:
         self._random = random.Random(scenario.seed)
         self._assignments: dict[int, tuple[Assignment, int, int | None]] = {}
         self._steps = 0
-        engine.keep_room(DiskGuard(folder, say=self._say, give_up=lambda: engine.reason is not None), folder)
+        engine.watch_disk(folder, say=self._say)
 
     def run(self) -> None:
         """Every assignment to its end."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Event, Report, Verdict
@@ -53,7 +53,9 @@ def run(home: Path, *, on_report: Callable[[Engine, Clock], None], **keys: Any) 
         record = ledger.add_sweep(sweep.name, sweep.to_dict())
         searcher = make_searcher(sweep)
         rule = make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random)
-        engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, clock=clock)
+        engine = Engine.new(
+            EngineParts(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record, clock=clock)
+        )
         assert isinstance(sweep.limits.concurrent, int)
         engine.concurrent = sweep.limits.concurrent
         _run(engine, clock, on_report)

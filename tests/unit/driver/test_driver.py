@@ -17,7 +17,7 @@ import hpsearch
 from hpsearch.driver.compatibility import check_compatible
 from hpsearch.driver.driver import Run
 from hpsearch.driver.request import StoredSweep, make_run
-from hpsearch.engine.replay import uncollected
+from hpsearch.engine.replay import without_garbage_collection
 from hpsearch.errors import Interrupted, SpecError, SweepExists, SweepInUse
 from hpsearch.ledger.fingerprint import code_hash, code_of
 from hpsearch.ledger.lock import writer_lock
@@ -341,13 +341,13 @@ def test_a_sweep_that_gave_up_after_its_last_trial_says_so_again(known, home: Pa
 
 def test_garbage_collection_is_as_it_was_after_the_past_was_heard():
     assert gc.isenabled()
-    with pytest.raises(KeyError), uncollected():
+    with pytest.raises(KeyError), without_garbage_collection():
         assert not gc.isenabled()
         raise KeyError
     assert gc.isenabled()
     gc.disable()
     try:
-        with uncollected():
+        with without_garbage_collection():
             pass
         assert not gc.isenabled()
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
@@ -32,13 +32,15 @@ def train_all(ledger: Ledger) -> dict[int, set[tuple[str, Any]]]:
     """Every trial two epochs, each fifth fails once; the statements of each trial with their parameters."""
     sweep = Sweep.from_dict(TREE)
     record = ledger.add_sweep("long", sweep.to_dict(), code=CODE)
-    engine = Engine(
-        sweep=sweep,
-        searcher=make_searcher(sweep),
-        rule=make_stopping_rule(sweep, can_pause=True),
-        ledger=ledger,
-        record=record,
-        memory=TrialCache(ledger, sweep, record, code=CODE),
+    engine = Engine.new(
+        EngineParts(
+            sweep=sweep,
+            searcher=make_searcher(sweep),
+            rule=make_stopping_rule(sweep, can_pause=True),
+            ledger=ledger,
+            record=record,
+            cache=TrialCache(ledger, sweep, record, code=CODE),
+        )
     )
     said: dict[int, set[tuple[str, Any]]] = {}
     now: set[tuple[str, Any]] = set()

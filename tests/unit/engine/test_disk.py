@@ -38,7 +38,7 @@ def test_starts_wait_for_room_and_say_once_how_much_is_missing(disk):
     assert said.startswith("disk full: 11 MiB short in ")
     disk.free = START_BYTES
     assert disk.room.allows_start()
-    assert disk.said[1:] == ["There is room on the disk again: the sweep goes on."]
+    assert disk.said[1:] == ["There is space on the disk again: the sweep continues."]
 
 
 def test_a_commit_waits_until_there_is_room(disk):
@@ -60,7 +60,7 @@ def test_after_a_trial_ran_out_of_room_the_next_needs_room_for_twice_its_files(d
     (tmp_path / "checkpoint").write_bytes(bytes(3 * MIB))
     disk.free = START_BYTES + 6 * MIB - 1
     assert disk.room.allows_start()
-    disk.room.ran_out(tmp_path)
+    disk.room.raise_minimum(tmp_path)
     assert not disk.room.allows_start()
     disk.free += 1
     assert disk.room.allows_start()
@@ -69,7 +69,7 @@ def test_after_a_trial_ran_out_of_room_the_next_needs_room_for_twice_its_files(d
 def test_a_failure_that_is_heard_of_when_there_is_room_again_makes_nobody_wait(disk, tmp_path):
     """The engine waits for room to write one failure down; those behind it come when all is well."""
     for _ in range(5):
-        disk.room.ran_out(tmp_path)
+        disk.room.raise_minimum(tmp_path)
         assert disk.room.allows_start()
     disk.free = START_BYTES
     assert disk.room.allows_start()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine.engine import Engine, Idle
+from hpsearch.engine.engine import Engine, EngineParts, Idle
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.search.searcher import Outcome, Searcher
@@ -82,14 +83,16 @@ class Bench:
         self.clock, self.searcher, self.rule = Clock(), Listening(), rule or Scripted()
         self.ledger = Ledger(home, create=True, clock=self.clock)
         self.record = self.ledger.add_sweep("bench", self.sweep.to_dict())
-        self.engine = Engine(
-            sweep=self.sweep,
-            searcher=self.searcher,
-            rule=self.rule,
-            ledger=self.ledger,
-            record=self.record,
-            concurrent=concurrent,
-            clock=self.clock,
+        self.engine = Engine.new(
+            EngineParts(
+                sweep=self.sweep,
+                searcher=self.searcher,
+                rule=self.rule,
+                ledger=self.ledger,
+                record=self.record,
+                concurrent=concurrent,
+                clock=self.clock,
+            )
         )
 
     def next(self) -> Assignment:
@@ -205,7 +208,7 @@ def test_trials_that_lose_their_slots_go_on_and_it_is_not_counted_against_them(b
     b.report(1, 1)
     for attempt in range(2, 12):
         b.engine.requeue_running("Ray's raylet is gone")
-        assert (b.engine.running, b.states()) == (0, ["queued", "queued"])
+        assert (b.engine.num_running, b.states()) == (0, ["queued", "queued"])
         assignments = [b.next(), b.next()]
         assert [(assignment.number, assignment.attempt, assignment.known_epochs) for assignment in assignments] == [
             (1, attempt, 1),
@@ -416,8 +419,10 @@ def test_a_finite_space_ends_when_it_is_exhausted(home: Path):
     sweep = Sweep.from_dict(tree)
     with Ledger(home, create=True) as ledger:
         record = ledger.add_sweep("finite", sweep.to_dict())
-        engine = Engine(
-            sweep=sweep, searcher=make_searcher(sweep), rule=Scripted(), ledger=ledger, record=record, concurrent=1
+        engine = Engine.new(
+            EngineParts(
+                sweep=sweep, searcher=make_searcher(sweep), rule=Scripted(), ledger=ledger, record=record, concurrent=1
+            )
         )
         seen = []
         while isinstance(assignment := engine.next_assignment(), Assignment):
@@ -488,14 +493,14 @@ def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
     first.fail(1, "diverged")
     first.ledger.close()
     with Ledger(home) as ledger:
-        engine = Engine(
+        parts = EngineParts(
             sweep=first.sweep,
             searcher=Listening(),
             rule=make_stopping_rule(first.sweep, can_pause=True),
             ledger=ledger,
             record=first.record,
         )
-        engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=9)
+        engine = Engine.resumed(parts, Past.read(ledger, first.record))
         assignment = engine.next_assignment()
         assert isinstance(assignment, Assignment) and assignment.number == 4
         assert ledger.trials(first.record)[0].state == "failed"
@@ -589,10 +594,10 @@ def test_a_stopping_rule_that_raises_in_the_replay_ends_no_sweep_either(home):
     first.report(1, 1)
     first.ledger.close()
     with Ledger(home) as ledger:
-        engine = Engine(
+        parts = EngineParts(
             sweep=first.sweep, searcher=Listening(), rule=Raising(at=(1, 1)), ledger=ledger, record=first.record
         )
-        engine.replay(ledger.trials(first.record), ledger.reports(first.record), last_epoch=3)
+        engine = Engine.resumed(parts, Past.read(ledger, first.record))
         assignment = engine.next_assignment()
         assert isinstance(assignment, Assignment) and (assignment.number, assignment.known_epochs) == (1, 1)
         engine.finish()

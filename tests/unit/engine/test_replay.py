@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.search import Searcher, make_searcher
 from hpsearch.stopping import make_stopping_rule
 from tests.support import curves, timed
@@ -26,8 +27,8 @@ def restarted(engine: Engine) -> Searcher:
     engine._ledger.flush()
     searcher, ledger, record = make_searcher(engine.sweep), engine._ledger, engine.record
     rule = make_stopping_rule(engine.sweep, can_pause=True, is_random=searcher.is_random)
-    again = Engine(sweep=engine.sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
-    again.replay(ledger.trials(record), ledger.reports(record), ledger.failures(record), last_epoch=27)
+    parts = EngineParts(sweep=engine.sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
+    Engine.resumed(parts, Past.read(ledger, record))
     return searcher
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine.engine import Engine, Idle
+from hpsearch.engine.engine import Engine, EngineParts, Idle
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.lock import is_held, writer_lock
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
@@ -43,18 +44,19 @@ class Life:
         self._held.enter_context(writer_lock(home / name, name))
         known = self.ledger.find_sweep(name)
         self.record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
-        self.engine = Engine(
+        parts = EngineParts(
             sweep=self.sweep,
             searcher=make_searcher(self.sweep),
             rule=make_stopping_rule(self.sweep, can_pause=True),
             ledger=self.ledger,
             record=self.record,
-            memory=TrialCache(self.ledger, self.sweep, self.record, code={"a.py": "1"}),
+            cache=TrialCache(self.ledger, self.sweep, self.record, code={"a.py": "1"}),
             clock=lambda: self.now,
         )
-        if known is not None:
-            past = self.ledger.trials(known), self.ledger.reports(known), self.ledger.failures(known)
-            self.engine.replay(*past, last_epoch=known.spec["limits"]["epochs"], retry_failed=retry_failed)
+        if known is None:
+            self.engine = Engine.new(parts)
+        else:
+            self.engine = Engine.resumed(parts, Past.read(self.ledger, known), retry_failed=retry_failed)
 
     def die(self) -> None:
         """Let go of everything; nothing is written any more."""
@@ -127,7 +129,7 @@ def test_failed_trials_are_tried_again_when_the_user_says_so(lives):
         first.train(first.next())
     assert first.engine.next_assignment() is Idle.FINISHED
     first.die()
-    assert lives("a", limits=limits).engine.find_work() is False, "nobody asked for it"
+    assert lives("a", limits=limits).engine.has_work() is False, "nobody asked for it"
 
 
 def test_a_failed_trial_that_is_tried_again_has_all_its_retries(lives):
@@ -212,7 +214,7 @@ SWEEPER = """
 import json, sys, time
 from pathlib import Path
 from tests.unit.engine.test_resuming import Life
-from hpsearch.engine.engine import Idle
+from hpsearch.engine.engine import EngineParts, Idle
 from hpsearch.slots.protocol import Assignment, Report
 home, name, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 life = Life(home, name, parameters={"x": {"values": list(range(12))}})

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import SweepInUse
 from hpsearch.ledger.cleaning import clean
@@ -43,19 +44,20 @@ class Play:
             known = ledger.find_sweep(tree["name"])
             record = known or ledger.add_sweep(tree["name"], self.sweep.to_dict())
             self.searcher = make_searcher(self.sweep)
-            engine = Engine(
+            parts = EngineParts(
                 sweep=self.sweep,
                 searcher=self.searcher,
                 rule=make_stopping_rule(self.sweep, can_pause=True, is_random=self.searcher.is_random),
                 ledger=ledger,
                 record=record,
-                memory=TrialCache(ledger, self.sweep, record, code={"a.py": "1"}),
-                checkpoints=CheckpointRetention(self.sweep, self.folder, is_random=self.searcher.is_random),
+                cache=TrialCache(ledger, self.sweep, record, code={"a.py": "1"}),
+                retention=CheckpointRetention(self.sweep, self.folder, is_random=self.searcher.is_random),
                 concurrent=2,
             )
-            if known is not None:
-                past = ledger.trials(known), ledger.reports(known), ledger.failures(known)
-                engine.replay(*past, last_epoch=known.spec["limits"]["epochs"])
+            if known is None:
+                engine = Engine.new(parts)
+            else:
+                engine = Engine.resumed(parts, Past.read(ledger, known))
                 ledger.reopen_sweep(record, self.sweep.to_dict())
             assignments: dict[int, tuple[Assignment, int]] = {}
             while True:

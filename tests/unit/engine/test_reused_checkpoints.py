@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from hpsearch.api.results import Results
-from hpsearch.engine.engine import Engine, Idle
+from hpsearch.engine.engine import Engine, EngineParts, Idle
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.checkpoints import complete_epochs, remove_checkpoints
 from hpsearch.ledger.cleaning import clean
 from hpsearch.ledger.fingerprint import Code
@@ -55,18 +56,19 @@ class Driver:
         self.ledger = Ledger(home, create=True)
         known = self.ledger.find_sweep(name)
         self.record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
-        self.engine = Engine(
+        parts = EngineParts(
             sweep=self.sweep,
             searcher=Listening(),
             rule=self.rule,
             ledger=self.ledger,
             record=self.record,
-            memory=TrialCache(self.ledger, self.sweep, self.record, code=code, again=again),
+            cache=TrialCache(self.ledger, self.sweep, self.record, code=code, again=again),
             concurrent=2,
         )
-        if known is not None:
-            past = self.ledger.trials(known), self.ledger.reports(known), self.ledger.failures(known)
-            self.engine.replay(*past, last_epoch=known.spec["limits"]["epochs"])
+        if known is None:
+            self.engine = Engine.new(parts)
+        else:
+            self.engine = Engine.resumed(parts, Past.read(self.ledger, known))
 
     def __enter__(self) -> Driver:
         return self

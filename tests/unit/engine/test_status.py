@@ -11,7 +11,7 @@ from hpsearch.cluster.autoscaler import Growth
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.driver.placement import PendingPlacements
 from hpsearch.engine.disk import MIB, DiskGuard
-from hpsearch.engine.engine import Engine, Idle
+from hpsearch.engine.engine import Engine, EngineParts, Idle
 from hpsearch.engine.status import IdleReasons
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
@@ -29,10 +29,10 @@ def test_the_weightiest_reason_is_told_and_counts_from_its_beginning():
     now[0] = 20.0
     waiting.set("engine", "rung", "1 is paused")
     assert waiting.current is not None
-    assert (waiting.current.words, waiting.current.since) == ("1 is paused", 10.0)
-    waiting.set("room", "disk", "disk full")
+    assert (waiting.current.text, waiting.current.since) == ("1 is paused", 10.0)
+    waiting.set("disk", "disk", "disk full")
     assert (waiting.current.kind, waiting.current.since) == ("disk", 20.0)
-    waiting.clear("room")
+    waiting.clear("disk")
     assert waiting.current.kind == "rung"
 
 
@@ -40,7 +40,7 @@ def engine_of(ledger: Ledger, **limits: int) -> Engine:
     sweep = Sweep.from_dict({**SPEC, "limits": {"epochs": 9, **limits}})
     record = ledger.add_sweep("curves", sweep.to_dict())
     rule = make_stopping_rule(sweep, can_pause=True)
-    return Engine(sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record)
+    return Engine.new(EngineParts(sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record))
 
 
 def report(engine: Engine, number: int, epoch: int) -> None:
@@ -69,11 +69,11 @@ def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home
         for _ in range(3):
             engine.next_assignment()
         assert engine.idle_reasons.current is not None
-        assert engine.idle_reasons.current.words == "all 2 trials have begun, 2 still run"
+        assert engine.idle_reasons.current.text == "all 2 trials have begun, 2 are still running"
         report(engine, 1, 1)
         engine.next_assignment()
         assert kind_of(engine) == "rung"
-        assert "1 are paused at rungs until the 1 that run have reported" in engine.idle_reasons.current.words
+        assert "1 paused at rungs until the 1 running have reported" in engine.idle_reasons.current.text
 
 
 def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
@@ -83,7 +83,7 @@ def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
         for epoch in range(1, 10):
             report(engine, 1, epoch)
             engine.next_assignment()
-        assert engine.running == 0
+        assert engine.num_running == 0
         assert kind_of(engine) is None
 
 
@@ -93,7 +93,7 @@ def test_an_engine_that_was_told_to_stop_says_why(home: Path):
         engine.next_assignment()
         engine.stop("interrupted", "SIGTERM was received")
         assert engine.idle_reasons.current is not None
-        assert engine.idle_reasons.current.words == "the sweep ends: SIGTERM was received"
+        assert engine.idle_reasons.current.text == "the sweep ends: SIGTERM was received"
 
 
 def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
@@ -127,13 +127,17 @@ def test_a_trial_that_another_sweep_trains_is_what_a_free_slot_waits_for(home: P
         record = ledger.add_sweep("curves", sweep.to_dict())
         rule = make_stopping_rule(sweep, can_pause=True)
         memory: Any = Busy()
-        engine = Engine(
-            sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, memory=memory
+        engine = Engine.new(
+            EngineParts(
+                sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, cache=memory
+            )
         )
         assert engine.next_assignment() is Idle.NOT_NOW
         assert engine.idle_reasons.current is not None
         assert engine.idle_reasons.current.kind == "elsewhere"
-        assert engine.idle_reasons.current.words == "trial 1 waits for another sweep, which trains the same now"
+        assert (
+            engine.idle_reasons.current.text == "trial 1 waits for another sweep, which is training the same trial now"
+        )
 
 
 def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -142,8 +146,8 @@ def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Pa
     monkeypatch.setattr(room, "_free", lambda: 14 * MIB)
     assert not room.allows_start()
     assert waiting.current is not None
-    assert (waiting.current.kind, waiting.current.words) == (
-        "disk", f"disk full: 50 MiB short in {tmp_path}; no trial begins until there is room",
+    assert (waiting.current.kind, waiting.current.text) == (
+        "disk", f"disk full: 50 MiB short in {tmp_path}; no trial begins until there is space",
     )  # fmt: skip
     monkeypatch.setattr(room, "_free", lambda: 1000 * MIB)
     assert room.allows_start()
@@ -162,13 +166,13 @@ def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_fr
     now[0] = 2.0
     places.tick()
     assert waiting.current is not None
-    assert waiting.current.words == (
+    assert waiting.current.text == (
         "trial 3 waits for a place in Ray: asks for 2 x 2 CPU + 0.5 GPU, free on all nodes together 1 CPU + 0 GPU"
     )
     now[0], growth[0] = 12.0, Growth(starting={"gpu_4": 1}, refused={"spot": "no capacity"})
     places.tick()
     assert waiting.current is not None
-    assert waiting.current.words.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
+    assert waiting.current.text.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
     places.resolved("a")
     places.tick()
     assert waiting.current is None

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.fingerprint import code_hash
 from hpsearch.ledger.rebuild import rebuild
 from hpsearch.ledger.records import TrialRecord
@@ -40,16 +41,18 @@ def engine_of(ledger: Ledger, name: str = "one", *, code: Any = OLD, **changes: 
     sweep = Sweep.from_dict({**TREE, "name": name, **changes})
     known = ledger.find_sweep(name)
     record = known or ledger.add_sweep(name, sweep.to_dict(), code=code)
-    engine = Engine(
+    parts = EngineParts(
         sweep=sweep,
         searcher=make_searcher(sweep),
         rule=make_stopping_rule(sweep, can_pause=True),
         ledger=ledger,
         record=record,
-        memory=TrialCache(ledger, sweep, record, code=code),
+        cache=TrialCache(ledger, sweep, record, code=code),
     )
-    if known is not None:
-        engine.replay(ledger.trials(record), ledger.reports(record), ledger.failures(record), last_epoch=3)
+    if known is None:
+        engine = Engine.new(parts)
+    else:
+        engine = Engine.resumed(parts, Past.read(ledger, known))
         ledger.reopen_sweep(record, sweep.to_dict(), code=code)
     return engine
 
@@ -246,7 +249,7 @@ def test_a_file_that_is_another_one_for_a_later_trial_is_named(ledger):
             report(engine, number, epoch, plugin=HASHES[number - 1])
     engine.finish()
     reason = ledger.sweep("one").reason or ""
-    changed = "/project/plugin.py changed while the sweep ran: trial 2 imported another one than trial 1"
+    changed = "/project/plugin.py changed while the sweep ran: trial 2 imported another version of it than trial 1"
     assert reason.endswith(f"; {changed}")
 
 

@@ -110,7 +110,7 @@ def test_the_picture_fits_the_screen(width: int, height: int):
     trials = [trial(number, *(0.1 * number / epoch for epoch in range(1, 30)), note="x" * 90) for number in range(60)]
     for each in trials[:40]:
         each.state = "done"
-    wait = IdleReason(kind="rung", words="w" * 300, since=40.0)
+    wait = IdleReason(kind="rung", text="w" * 300, since=40.0)
     lines = frame(standing_of(*trials, trial(99), wait=wait), width=width, height=height)
     assert len(lines) <= height
     assert all(len(line) <= width for line, _ in lines)
@@ -132,17 +132,17 @@ def test_running_trials_come_first_then_the_best_then_the_latest():
 
 
 def test_the_picture_says_why_no_trial_begins_and_for_how_long():
-    wait = IdleReason(kind="elsewhere", words="trial 7 waits for another sweep", since=30.0)
+    wait = IdleReason(kind="elsewhere", text="trial 7 waits for another sweep", since=30.0)
     assert "No trial begins: trial 7 waits for another sweep (for 1 min 10 s)" in text_of(standing_of(wait=wait))
 
 
 def test_a_wait_that_has_just_begun_has_no_length():
-    wait = IdleReason(kind="stopping", words="the sweep ends", since=99.9996)
+    wait = IdleReason(kind="stopping", text="the sweep ends", since=99.9996)
     assert text_of(standing_of(wait=wait)).splitlines()[1] == "No trial begins: the sweep ends"
 
 
 def test_a_search_method_that_thinks_for_an_instant_is_not_mentioned():
-    thinks = [IdleReason(kind="searcher", words="the search method thinks", since=since) for since in (99.9, 98.0)]
+    thinks = [IdleReason(kind="searcher", text="the search method thinks", since=since) for since in (99.9, 98.0)]
     assert [standing_of(wait=wait).wait for wait in thinks] == [None, thinks[1]]
 
 

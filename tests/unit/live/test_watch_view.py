@@ -46,7 +46,7 @@ from hpsearch.engine.status import IdleReason
 
 folder = Path(sys.argv[1])
 with writer_lock(folder, "curves"):
-    wait = IdleReason(kind="place", words="trial 34 waits for a place in Ray", since=time.time() - 5)
+    wait = IdleReason(kind="place", text="trial 34 waits for a place in Ray", since=time.time() - 5)
     StatusFile(folder).tell(DriverStatus(concurrent=4, wait=wait, time_left_s=3600.0))
     print("ready", flush=True)
     sys.stdin.read()
@@ -224,7 +224,7 @@ def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
     written = (tmp_path / "live.json").stat().st_ino
     notices.tell(DriverStatus(concurrent=1))
     assert (tmp_path / "live.json").stat().st_ino == written
-    notices.tell(DriverStatus(concurrent=1, wait=IdleReason(kind="disk", words="full", since=0.0)))
+    notices.tell(DriverStatus(concurrent=1, wait=IdleReason(kind="disk", text="full", since=0.0)))
     assert (tmp_path / "live.json").stat().st_ino != written
     notices.remove()
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.engine.engine import Engine
+from hpsearch.engine.engine import Engine, EngineParts
+from hpsearch.engine.replay import Past
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import Outcome, Searcher, make_searcher
 from hpsearch.search.interleaving import LEADING_SHARE, USUAL_SHARE, shall_be_random
@@ -117,8 +118,8 @@ def test_after_a_restart_the_same_trials_explore_and_the_same_wait_at_the_same_r
         searchers = [make_searcher(sweep := Sweep.from_dict(record.spec)) for _ in range(2)]
         for searcher in searchers:
             rule = make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random)
-            engine = Engine(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
-            engine.replay(trials, ledger.reports(record), last_epoch=27)
+            parts = EngineParts(sweep=sweep, searcher=searcher, rule=rule, ledger=ledger, record=record)
+            Engine.resumed(parts, Past.read(ledger, record))
     exploring = [[searcher.is_random(trial.number) for trial in trials] for searcher in searchers]
     assert exploring[0] == exploring[1]
     assert 45 < sum(exploring[0]) < 90

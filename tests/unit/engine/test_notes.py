@@ -6,21 +6,22 @@ from typing import Any, cast
 
 import pytest
 
-from hpsearch.engine.setup_cost import SetupCost
+from hpsearch.engine.notes import Notes, SetupCost
 
 
-class Remarks(list[str]):
+class Written(list[str]):
     def add_note(self, sweep: object, text: str) -> None:
         self.append(text)
 
 
 def noted(*attempts: tuple[float | None, float]) -> list[str]:
-    remarks = Remarks()
-    cost = SetupCost(cast(Any, remarks), cast(Any, None))
+    written = Written()
+    notes = Notes(cast(Any, written), cast(Any, None))
+    cost = SetupCost(notes)
     for setup_s, trained_s in attempts:
-        cost.take(setup_s, trained_s)
-    assert remarks == cost.notes
-    return remarks
+        cost.add(setup_s, trained_s)
+    assert written == notes.texts
+    return written
 
 
 def test_setup_of_more_than_a_tenth_is_noted_once_with_the_ways_out():
