@@ -92,7 +92,7 @@ def slot_settings(
     working_dir = str(Path.cwd())
     return SlotSettings(
         sweep=sweep.name or "",
-        shown=tuple(sweep.space.searched)[:MAX_SHOWN],
+        shown_parameters=tuple(sweep.space.searched)[:MAX_SHOWN],
         names_epochs=cluster.owned,  # in another Ray's metrics each name would be a series of `ray_tasks`
         trainable=code.shipped,
         metric=sweep.metric.name,

@@ -1,6 +1,6 @@
-"""From an exception, a lost process or a bad report to one cause and one sentence of evidence.
+"""Why an attempt failed: one cause and one sentence of evidence, from an exception, a lost process or bad metrics.
 
-torch is looked up only where it is imported already, so that the supervisor can use this module too.
+torch is used only where it is imported already, so that the supervisor can use this module without it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hpsearch.text import writable
 from hpsearch.training.user_code import display_path, is_user_code
 
 MAX_EVIDENCE = 500
-"""Characters of an exception's message that are kept."""
+"""Most characters of an exception's message that are kept."""
 GPU_FAULTS = (
     "uncorrectable ecc",
     "unspecified launch failure",
@@ -34,7 +34,7 @@ GPU_FAULTS = (
     "device not ready",
     "unknown error",
 )
-"""What CUDA says when the device, not the program, is at fault."""
+"""Parts of CUDA's messages that mean that the device, not the program, is at fault."""
 PEER_ERRORS = (
     "connection closed by peer",
     "connection reset by peer",
@@ -44,7 +44,7 @@ PEER_ERRORS = (
     "recv",
     "broken pipe",
 )
-"""What a rank says when another rank failed first."""
+"""Parts of messages of a rank whose peer has failed first."""
 FATAL_SIGNALS = {
     "Segmentation fault": int(signal.SIGSEGV),
     "Aborted": int(signal.SIGABRT),
@@ -53,110 +53,110 @@ FATAL_SIGNALS = {
     "Floating-point exception": int(signal.SIGFPE),
     "Floating point exception": int(signal.SIGFPE),
 }
-"""What Python's fault handler calls them."""
+"""Signals by the name that Python's fault handler gives them."""
 
 
 def failure_of(error: BaseException) -> Failed:
-    """The cause of an exception that came out of a trainable."""
-    where = user_location(_users_own(error).__traceback__)
+    """The failure that an exception of a trainable amounts to."""
+    where = user_location(_with_user_code(error).__traceback__)
     return Failed(
         cause=_cause_of(error), evidence=f"{_message(error)} ({where})", place=f"{type(error).__name__} at {where}"
     )
 
 
 def is_secondary(error: BaseException) -> bool:
-    """Whether this exception only says that another rank failed first."""
-    return isinstance(error, RuntimeError | OSError) and any(words in _said(error) for words in PEER_ERRORS)
+    """Whether an exception is only the consequence of another rank's failure."""
+    return isinstance(error, RuntimeError | OSError) and any(part in _lower_text(error) for part in PEER_ERRORS)
 
 
 def is_fatal_to_process(error: BaseException) -> bool:
-    """Whether the process can't be trusted with another trial: a CUDA error other than out of memory stays for good."""
+    """Whether no other trial can run in the process: a CUDA error, except out of memory, breaks its CUDA context."""
     torch = sys.modules.get("torch")
     if torch is None or isinstance(error, torch.OutOfMemoryError):
         return False
-    return isinstance(error, torch.AcceleratorError) or "cuda error" in _said(error)
+    return isinstance(error, torch.AcceleratorError) or "cuda error" in _lower_text(error)
 
 
 def user_location(trace: TracebackType | None) -> str:
-    """`file:line in function` of the innermost frame in the user's own code; of any code if there is none."""
+    """`file:line in function` of the innermost frame in the user's code, or of any code if none is the user's."""
     frames = traceback.extract_tb(trace)
     if not frames:
-        return "an unknown place"
+        return "an unknown location"
     own = [frame for frame in frames if is_user_code(frame.filename)]
     frame = (own or frames)[-1]
     return f"{display_path(frame.filename)}:{frame.lineno} in {frame.name}"
 
 
-def _users_own(error: BaseException) -> BaseException:
-    """The error itself, or the nearest one behind it that came through the user's own code.
+def _with_user_code(error: BaseException) -> BaseException:
+    """The first error in the chain of causes whose traceback has the user's code in it; else the error itself.
 
-    A generator's StopIteration, say, arrives as a RuntimeError of whoever asked for the next row.
+    A StopIteration in a generator, for example, arrives as a RuntimeError of the code that asked for the next item.
     """
-    return next((each for each in _and_behind(error) if _is_through_users_code(each)), error)
+    return next((each for each in _chain(error) if _has_user_frame(each)), error)
 
 
-def _is_through_users_code(error: BaseException) -> bool:
+def _has_user_frame(error: BaseException) -> bool:
     return any(is_user_code(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def _and_behind(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that led to it, each once: `raise error from error` makes it its own cause."""
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, its cause, the cause of that, and so on; each once, since an error may be its own cause."""
     seen: set[int] = set()
-    behind: BaseException | None = error
-    while behind is not None and id(behind) not in seen:
-        yield behind
-        seen.add(id(behind))
-        behind = behind.__cause__ or behind.__context__
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        yield current
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
 
 
 def exit_evidence(*, rank: int, pid: int, log_tail: str, status: int | None = None) -> str:
-    """One sentence on a process of a trial that is gone.
+    """One sentence on how a process of a trial ended.
 
     Args:
-        rank: The rank that it was.
+        rank: Its rank.
         pid: Its process id.
-        log_tail: The end of the trial's log, where the C library and Python's fault handler may have left a word.
-        status: As `os.waitpid` gives it; None where another process than ours was its parent.
+        log_tail: The end of the trial's log, where Python's fault handler may have written a message.
+        status: Its exit status, as `os.waitpid` gives it; None where it is not known.
     """
     fatal = re.findall(r"Fatal Python error: (.+)", log_tail)
     who = f"rank {rank} (process {pid})"
     if status is not None:
         return f"{who} {exit_text(status)}{'; its stack is in the log' if fatal else ''}"
     if not fatal:
-        return f"{who} was killed or left without a word: signal 9 and os._exit leave no trace"
+        return f"{who} was killed or exited without a message: signal 9 and os._exit leave no trace"
     number = FATAL_SIGNALS.get(fatal[-1].strip())
     return f"{who} was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
 
 
 def exit_text(status: int) -> str:
-    """How a process ended, of the status that `os.waitpid` gives.
+    """How a process ended, from its exit status as `os.waitpid` gives it.
 
     Example:
         >>> exit_text(9), exit_text(3 << 8)
-        ('was killed by signal 9 (Killed)', 'left with exit code 3')
+        ('was killed by signal 9 (Killed)', 'exited with code 3')
     """
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.strsignal(number)
         return f"was killed by signal {number}{f' ({name})' if name else ''}"
-    return f"left with exit code {os.WEXITSTATUS(status)}"
+    return f"exited with code {os.WEXITSTATUS(status)}"
 
 
-def check_metrics(row: object, *, objective: str) -> dict[str, float] | Failed:
-    """The numbers of a report, or why it can't be used.
+def check_metrics(report: object, *, objective: str) -> dict[str, float] | Failed:
+    """The finite numbers of a report, or the failure of a report that can't be used.
 
     Args:
-        row: What the trainable yielded. Numbers of any kind are taken: bool, numpy scalars, 0-d tensors; nested maps
-            are flattened with `/`; what is not a number is left out.
+        report: What the trainable reported. Any kind of number is accepted: bool, NumPy scalars, 0-d tensors. Nested
+            dicts are flattened, with `/` between the names; values that are no numbers are left out.
         objective: Name of the metric that must be among them, and finite.
     """
-    if not isinstance(row, Mapping):
-        return Failed(cause="bad_metric", evidence=f"reported {_shown(row)}, needed a dict with {objective}")
-    metrics = {name: number for name, value in _flat(row).items() if (number := as_number(value)) is not None}
+    if not isinstance(report, Mapping):
+        return Failed(cause="bad_metric", evidence=f"reported {_short(report)}, needed a dict with {objective}")
+    metrics = {name: number for name, value in _flat(report).items() if (number := as_number(value)) is not None}
     if objective not in metrics:
-        known = _flat(row)
+        known = _flat(report)
         found = (
-            f"{objective} = {_shown(known[objective])}, which is no number"
+            f"{objective} = {_short(known[objective])}, which is no number"
             if objective in known
             else f"[{', '.join(known)}]"
         )
@@ -167,12 +167,12 @@ def check_metrics(row: object, *, objective: str) -> dict[str, float] | Failed:
 
 
 def as_number(value: object) -> float | None:
-    """A float of anything that is one number; None of anything else."""
+    """The value as a float if it is one number of any kind, else None."""
     if isinstance(value, numbers.Real):  # bool, int, float, numpy scalars
         try:
             return float(value)
         except OverflowError:
-            return math.inf  # an int beyond any float: as good as diverged
+            return math.inf  # an int too large for a float counts as diverged
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-d tensors and arrays
         item = value.item()
         return float(item) if isinstance(item, numbers.Real) else None
@@ -191,20 +191,20 @@ def _cause_of(error: BaseException) -> Cause:
         return "oom_host"
     if _is_disk_full(error):
         return "disk_full"
-    if is_fatal_to_process(error) and any(words in _said(error) for words in GPU_FAULTS):
+    if is_fatal_to_process(error) and any(part in _lower_text(error) for part in GPU_FAULTS):
         return "gpu_fault"
     return "user_error"
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    """Also where it hides behind another error: torch's writer answers a full disk with "unexpected pos"."""
+    """Whether a full disk is the error or a cause of it: torch's writer raises "unexpected pos" in that case."""
     full = (errno.ENOSPC, errno.EDQUOT)
-    return any(isinstance(each, OSError) and each.errno in full for each in _and_behind(error))
+    return any(isinstance(each, OSError) and each.errno in full for each in _chain(error))
 
 
-def _flat(row: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(report: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in row.items():
+    for name, value in report.items():
         flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
 
@@ -216,12 +216,12 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}" if text else type(error).__name__
 
 
-def _said(error: BaseException) -> str:
+def _lower_text(error: BaseException) -> str:
     return _text(error).lower()
 
 
 def _text(error: BaseException) -> str:
-    """What it says; nothing where the user's own class fails to say it."""
+    """The message of an error; empty where the `__str__` of a user's class raises."""
     try:
         return str(error)
     except Exception:
@@ -229,19 +229,19 @@ def _text(error: BaseException) -> str:
 
 
 def _exit_message(error: SystemExit) -> str:
-    """How `sys.exit` was called, and argparse's message where that made it leave."""
+    """What `sys.exit` was called with, and the message of argparse where that has called it."""
     if not isinstance(error.code, int):
-        return f"it left with: {' '.join(str(error.code).split())[:MAX_EVIDENCE]}"
+        return f"it exited with: {' '.join(str(error.code).split())[:MAX_EVIDENCE]}"
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     messages = (
         frame.f_locals.get("message")
         for frame in frames
         if frame.f_globals.get("__name__") == "argparse" and frame.f_code.co_name == "error"
     )
-    said = next((f": {message}" for message in messages), "")
-    return f"it left with exit code {error.code}{said[:MAX_EVIDENCE]}"
+    detail = next((f": {message}" for message in messages), "")
+    return f"it exited with code {error.code}{detail[:MAX_EVIDENCE]}"
 
 
-def _shown(value: object) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,9 +1,9 @@
-"""Lightning in a trial: a trainer takes the ranks that the trial has, and starts no processes of its own.
+"""Lightning in a trial: a trainer uses the ranks of the trial and starts no processes of its own.
 
-Lightning reads rank and world size from the environment, but counts the devices itself. On CPUs `devices="auto"` is
-one, so that each rank would train alone, on all of the data, without a word. With more devices than ranks it starts the
-script again for each of them, outside of the sweep. Its modules are changed here as soon as they are imported; nothing
-of Lightning is imported by hpsearch.
+Lightning reads rank and world size from the environment, but counts the devices itself. On CPUs `devices="auto"` means
+one, so that each rank would silently train alone, on all of the data. With more devices than ranks Lightning starts the
+script again for each of them, outside of the sweep. Functions of Lightning are therefore replaced right after its
+modules are imported; hpsearch itself imports nothing of Lightning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpsearch.training.environment import has_rank_variables
 
 
 def install() -> None:
-    """Change Lightning's modules: those that are there now, the others when they are imported."""
+    """Patch the modules of Lightning: those that are imported now, others as soon as they are imported."""
     for name, change in CHANGES.items():
         if name in sys.modules:
             change(sys.modules[name])
@@ -32,12 +32,12 @@ def install() -> None:
 
 @final
 class LightningImports(MetaPathFinder):
-    """Changes a module of Lightning's right after it has run."""
+    """An import hook that patches modules of Lightning right after they are imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What Python finds, with the change to come; None for all modules but a few of Lightning's."""
+        """The spec of a module in CHANGES, with a loader that patches it; None for all other modules."""
         change = CHANGES.get(fullname)
         spec = None if change is None else PathFinder.find_spec(fullname, path, target)
         if change is None or spec is None or spec.loader is None:
@@ -53,8 +53,8 @@ class LightningImports(MetaPathFinder):
         return spec
 
 
-def _take_ranks(kind: str) -> Callable[[Any], None]:
-    """`devices="auto"` is one device for each rank of the trial on this node."""
+def _use_ranks(kind: str) -> Callable[[Any], None]:
+    """A patch of the accelerator class `kind`: `devices="auto"` means one device for each rank on this node."""
 
     def change(module: Any) -> None:
         accelerator = getattr(module, kind)
@@ -72,7 +72,7 @@ def _take_ranks(kind: str) -> Callable[[Any], None]:
 
 
 def _check_before(kind: str, *, training: str, others: Sequence[str]) -> Callable[[Any], None]:
-    """Methods of a class that train, and others that may start processes, look at the class's strategy first."""
+    """A patch of the class `kind`: the method `training`, and `others` that may start processes, check the strategy."""
 
     def change(module: Any) -> None:
         for name in (training, *others):
@@ -97,13 +97,13 @@ def _check_method(owner: Any, name: str, *, trains: bool) -> None:
 
 
 def check_starts_none(strategy: Any) -> None:
-    """Refuse a strategy that would start processes.
+    """Refuse a strategy that would start processes, whose training would not be part of the trial.
 
     Args:
-        strategy: Of Lightning.
+        strategy: A strategy of Lightning.
 
     Raises:
-        InvalidConfig: It would, and what they train would be no part of the trial.
+        InvalidConfig: It would start processes.
     """
     if getattr(strategy, "launcher", None) is None:
         return
@@ -122,19 +122,19 @@ def check_starts_none(strategy: Any) -> None:
 
 
 def check_knows_ranks(strategy: Any) -> None:
-    """Refuse a strategy that would train on each rank alone.
+    """Refuse a strategy with which each rank would train alone.
 
     Args:
-        strategy: Of Lightning.
+        strategy: A strategy of Lightning.
 
     Raises:
-        InvalidConfig: It has another number of processes than the trial.
+        InvalidConfig: It does not use all ranks of the trial.
     """
     ranks = int(os.environ["WORLD_SIZE"]) if has_rank_variables() else 1
     found = getattr(strategy, "world_size", 1)
     if ranks > 1 and found != ranks:
         raise InvalidConfig(
-            f"Lightning's {type(strategy).__name__} knows of {found} process, so that each of the trial's {ranks} ranks"
+            f"Lightning's {type(strategy).__name__} uses {found} process, so that each of the trial's {ranks} ranks"
             f" would train alone, on all of the data. Leave devices and strategy alone, or set"
             f" resources.workers: {found}."
         )
@@ -143,17 +143,17 @@ def check_knows_ranks(strategy: Any) -> None:
 _TRAINER = _check_before("Trainer", training="fit", others=("validate", "test", "predict"))
 _FABRIC = _check_before("Fabric", training="setup", others=("launch",))
 CHANGES: Mapping[str, Callable[[Any], None]] = {
-    "pytorch_lightning.accelerators.cpu": _take_ranks("CPUAccelerator"),
-    "pytorch_lightning.accelerators.cuda": _take_ranks("CUDAAccelerator"),
+    "pytorch_lightning.accelerators.cpu": _use_ranks("CPUAccelerator"),
+    "pytorch_lightning.accelerators.cuda": _use_ranks("CUDAAccelerator"),
     "pytorch_lightning.trainer.trainer": _TRAINER,
-    "lightning_fabric.accelerators.cpu": _take_ranks("CPUAccelerator"),
-    "lightning_fabric.accelerators.cuda": _take_ranks("CUDAAccelerator"),
+    "lightning_fabric.accelerators.cpu": _use_ranks("CPUAccelerator"),
+    "lightning_fabric.accelerators.cuda": _use_ranks("CUDAAccelerator"),
     "lightning_fabric.fabric": _FABRIC,
-    "lightning.pytorch.accelerators.cpu": _take_ranks("CPUAccelerator"),
-    "lightning.pytorch.accelerators.cuda": _take_ranks("CUDAAccelerator"),
+    "lightning.pytorch.accelerators.cpu": _use_ranks("CPUAccelerator"),
+    "lightning.pytorch.accelerators.cuda": _use_ranks("CUDAAccelerator"),
     "lightning.pytorch.trainer.trainer": _TRAINER,
-    "lightning.fabric.accelerators.cpu": _take_ranks("CPUAccelerator"),
-    "lightning.fabric.accelerators.cuda": _take_ranks("CUDAAccelerator"),
+    "lightning.fabric.accelerators.cpu": _use_ranks("CPUAccelerator"),
+    "lightning.fabric.accelerators.cuda": _use_ranks("CUDAAccelerator"),
     "lightning.fabric.fabric": _FABRIC,
 }
-"""Modules of Lightning's three packages, and what is changed in each."""
+"""Modules of the three packages of Lightning, and the patch of each."""

@@ -1,7 +1,7 @@
-"""Which processes train a trial: a small file in the trial's folder, for whoever looks on from another process.
+"""The processes that train a trial: a small file in the trial's folder, for commands that run in other processes.
 
-It is there from the first step of an attempt until its slot lets go of it. One that a kill has left behind does no
-harm: a process counts only if its number, the boot of its machine and the instant of its start are those on file.
+A slot writes it with the first step of an attempt and removes it at the end. A file that was left behind by a kill does
+no harm: a process counts only if its process id, the boot of its machine and its start time are those in the file.
 """
 
 from __future__ import annotations
@@ -17,71 +17,73 @@ from hpsearch.paths import replace_file
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process, told apart from any other that has, or will have, its number."""
+    """One process, distinguished from all others that have had, or will have, the same process id."""
 
     pid: int
+    """Process id."""
     host: str
-    """The machine's name for itself."""
+    """Host name of its machine."""
     boot: str
-    """Id of the boot of that machine; empty where it has none."""
+    """Boot id of that machine; empty where the system has none."""
     started: int
-    """Clock ticks from that boot to the start of the process; 0 where the system does not tell."""
+    """Clock ticks from that boot to the start of the process; 0 where the system does not say."""
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """A process of this machine."""
+        """The process of this machine that has this process id now."""
         return cls(pid=pid, host=socket.gethostname(), boot=_boot(), started=_started(pid))
 
     @property
     def is_here(self) -> bool:
-        """Whether it ran, or runs, on this machine since its last boot."""
+        """Whether it has run on this machine since the machine's last boot."""
         return self.host == socket.gethostname() and self.boot == _boot()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is a process of this machine now, and the same one."""
+        """Whether it runs on this machine now; False for a later process with the same process id."""
         return self.is_here and _started(self.pid) == self.started != 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankProcess:
-    """One rank of a trial."""
+    """The process of one rank of a trial."""
 
     process: Process
+    """The process that runs the user's code."""
     gpus: str
-    """What it sees, as in CUDA_VISIBLE_DEVICES; empty for none."""
+    """Its CUDA_VISIBLE_DEVICES; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialProcesses:
-    """The processes of one attempt."""
+    """The processes that train one attempt at a trial."""
 
     attempt: int
-    """Counted from 1."""
+    """The number of the attempt, counted from 1."""
     ranks: tuple[RankProcess, ...]
-    """By rank."""
+    """The process of each rank, in the order of the ranks."""
 
 
-def write_process_file(path: Path, roster: TrialProcesses) -> None:
-    """Put it into a trial's folder, in one step; a disk that is full is no reason to lose the trial.
+def write_process_file(path: Path, processes: TrialProcesses) -> None:
+    """Write the file in one step. An error of the disk is ignored: the trial can continue without the file.
 
     Args:
-        path: As `paths.processes_path` gives it, here and in the functions below.
-        roster: What to write.
+        path: The file, as `paths.processes_path` gives it.
+        processes: What to write.
     """
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(asdict(roster)))
+        replace_file(path, json.dumps(asdict(processes)))
 
 
 def remove_process_file(path: Path) -> None:
-    """Nobody trains this trial any more."""
+    """Remove the file, since no process trains the trial any more; an error of the disk is ignored."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def read_process_file(path: Path) -> TrialProcesses | None:
-    """What is on file; None where there is nothing, or nothing that was written by `write_process_file`."""
+    """What the file says; None where there is no file, or its content was not written by `write_process_file`."""
     try:
         tree = json.loads(path.read_text())
         ranks = [
@@ -93,13 +95,17 @@ def read_process_file(path: Path) -> TrialProcesses | None:
 
 
 def attempt_processes(path: Path, *, attempt: int) -> TrialProcesses | None:
-    """The processes that train an attempt; None as long as none does. What an earlier one has left does not count."""
-    roster = read_process_file(path)
-    return roster if roster is not None and roster.attempt == attempt else None
+    """The processes in the file if they train this attempt, else None: an earlier attempt may have left its file."""
+    processes = read_process_file(path)
+    return processes if processes is not None and processes.attempt == attempt else None
 
 
 def process_from_dict(tree: dict[str, object]) -> Process:
-    """A process as `asdict` gives it; raises ValueError, KeyError or TypeError for anything else."""
+    """The inverse of `dataclasses.asdict` for a `Process`.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is no such dict.
+    """
     values = {field.name: tree[field.name] for field in fields(Process)}
     wanted = {"pid": int, "host": str, "boot": str, "started": int}
     if any(not isinstance(values[name], kind) for name, kind in wanted.items()):

@@ -1,9 +1,10 @@
-"""The processes that a trial has started, however far they went away from it.
+"""All processes that a trial has started, also those that have left its process group or lost their parent.
 
 A child may leave the process group of its parent (`start_new_session`), and its parent too (a daemon forks twice).
-Three things still show whose it is. The process that runs the user's code adopts the orphans among its descendants, so
-that all are below it while it lives. After its death, a program that it started has its mark in the environment, and
-what it forked without starting a program has the same mark among its maps of memory.
+Three things still show which trial it belongs to. The process that runs the user's code is a child subreaper: it
+becomes the parent of its orphaned descendants, so that all are below it in the process tree while it lives. After its
+death, a program that it started carries a mark in its environment, and a process that it forked without starting a
+program carries the same mark among its memory maps.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ if TYPE_CHECKING:
     import psutil
 
 MARK = "HPSEARCH_RANK"
-"""Environment variable that names the process by which a program was started; and a map of memory of that name."""
+"""Name of the mark: an environment variable, and a memory map, that name the process of the trial."""
 PR_SET_CHILD_SUBREAPER = 36
-"""Of `prctl`, which Python has no name for."""
+"""Option of prctl(2), which Python has no name for."""
 MAX_ROUNDS = 5
-"""How often marked programs are looked for: one may start another while the first is being ended."""
+"""How often marked processes are searched: one may start another while the first is being killed."""
 
 
 def claim_descendants() -> None:
-    """Make this process the one that its orphaned descendants belong to, and mark what it starts."""
+    """Make this process the subreaper of its descendants, and mark them, so that `kill_tree` finds them all."""
     mark = _mark_of(Process.of(os.getpid()))
     os.environ[MARK] = mark
-    with suppress(OSError, AttributeError):  # where the system has no such thing, the environment alone tells
+    with suppress(OSError, AttributeError):  # without memfd_create the environment alone has the mark
         _marks.append(_map_of(mark))
     become_subreaper()
 
 
 def become_subreaper() -> None:
-    """Make this process the parent of those of its descendants that lose theirs."""
+    """Make this process the new parent of descendants whose parent ends (PR_SET_CHILD_SUBREAPER; Linux only)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -61,7 +62,7 @@ def children_of(pid: int) -> set[int]:
 
 
 def descendants_of(pid: int | None = None) -> set[int]:
-    """Process ids of all below a process, this one by default."""
+    """Process ids of all descendants of a process, by default of this one."""
     found: set[int] = set()
     waiting = [os.getpid() if pid is None else pid]
     while waiting:
@@ -72,41 +73,47 @@ def descendants_of(pid: int | None = None) -> set[int]:
 
 
 def reap() -> None:
-    """Take leave of adopted processes that have ended: each keeps its number until its parent has asked for it.
+    """Collect the exit statuses of children that have ended, which otherwise stay as zombies.
 
-    To be called between two trials, when nobody waits for a child. Whoever does all the same, a library's thread say,
-    hears that it has ended, but not how.
+    To be called between two trials, when no code waits for a child. Code that waits all the same, for example a thread
+    of a library, gets to know that the child has ended, but not its exit status.
     """
-    multiprocessing.active_children()  # processes of this module learn how they have ended
+    multiprocessing.active_children()  # multiprocessing collects the exit statuses of its own children here
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def kill_tree(process: Process) -> None:
-    """End a rank of this machine at once, with all that it has started; it may be dead already."""
+    """Kill a process of this machine with all processes that it has started; it may have ended already.
+
+    Args:
+        process: A process that has called `claim_descendants`, or a Ray worker.
+    """
     import psutil
 
-    below = _below(process)
-    if process.is_alive or not psutil.pid_exists(process.pid):  # else its number is another's by now
+    descendants = _descendants(process)
+    if process.is_alive or not psutil.pid_exists(
+        process.pid
+    ):  # otherwise its process id belongs to another process by now
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # each Ray worker leads its process group
-    _end(below)
+    _kill(descendants)
     for _ in range(MAX_ROUNDS):
         if not (marked := list(_marked(_mark_of(process)))):
             break
-        _end(marked)
+        _kill(marked)
 
 
-def kill_ranks(roster: TrialProcesses) -> None:
-    """End those ranks of an attempt that are of this machine, where no supervisor lives to do it."""
-    for rank in roster.ranks:
+def kill_ranks(processes: TrialProcesses) -> None:
+    """Kill the ranks of an attempt that run on this machine; for the driver, where no supervisor is left to do it."""
+    for rank in processes.ranks:
         if rank.process.is_here:
             kill_tree(rank.process)
 
 
 _marks: list[mmap.mmap] = []
-"""Held for as long as this process lives."""
+"""The memory maps that mark this process; kept until it ends."""
 
 
 def _mark_of(process: Process) -> str:
@@ -114,7 +121,7 @@ def _mark_of(process: Process) -> str:
 
 
 def _map_of(mark: str) -> mmap.mmap:
-    """A page of memory that every forked child inherits, whatever files it closes, with a name in `/proc`."""
+    """A page of memory, named in `/proc`, that every forked child inherits even if it closes all its files."""
     file = os.memfd_create(f"{MARK}={mark}", os.MFD_CLOEXEC)
     try:
         os.truncate(file, mmap.PAGESIZE)
@@ -123,7 +130,7 @@ def _map_of(mark: str) -> mmap.mmap:
         os.close(file)
 
 
-def _below(process: Process) -> list[psutil.Process]:
+def _descendants(process: Process) -> list[psutil.Process]:
     import psutil
 
     if not process.is_alive:
@@ -135,7 +142,7 @@ def _below(process: Process) -> list[psutil.Process]:
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:
-    """The living processes with this mark; those of other users can't be read, and are not ours."""
+    """The running processes with this mark; those of other users can't be read, and are not the trial's."""
     import psutil
 
     text = f"{MARK}={mark}".encode()
@@ -145,7 +152,7 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
                 yield psutil.Process(int(folder.name))
 
 
-def _end(processes: list[psutil.Process]) -> None:
+def _kill(processes: list[psutil.Process]) -> None:
     import psutil
 
     for process in processes:

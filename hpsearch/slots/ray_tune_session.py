@@ -1,8 +1,8 @@
-"""The seam that lets an unchanged Ray Tune function run in a rank: `ray.tune.report` reaches `hpsearch.report`.
+"""Ray Tune's session for an unchanged Ray Tune function, so that its `ray.tune.report` calls `hpsearch.report`.
 
-Tune's functions call `get_session()`, which returns one private module variable of Ray. This is the only place that
-knows it; `tests/integration/test_trials.py` fails when Ray moves it. In a rank that has no use for it Ray's
-training package, which takes a second to import, stays out.
+The functions of `ray.tune` call `get_session()`, which returns one private module variable of Ray. Only this module
+knows it; `tests/integration/test_trials.py` fails when Ray moves it. Where no trainable needs it, Ray's training
+package is not imported, which would take a second.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpsearch.training.context import TrialContext, report
 
 
 def uses_ray_tune(function: Callable[..., Any]) -> bool:
-    """Whether the function's file, or the function where it has no file, speaks of Ray Tune."""
+    """Whether Ray Tune occurs in the source of the function's file, or of the function where it has no file."""
     if "ray.tune" in sys.modules:
         return True
     try:
@@ -37,9 +37,15 @@ def uses_ray_tune(function: Callable[..., Any]) -> bool:
 
 @final
 class RayTuneSession:
-    """What Tune's functions ask of their session; within `active`, Ray hands it out."""
+    """The attributes and methods that the functions of `ray.tune` use of their session.
 
-    world_rank = None  # None is how Tune's functions tell a tuning session from a training worker
+    Args:
+        context: The trial.
+        sweep_dir: The folder of the sweep, in which checkpoints are stored.
+        known_epochs: Epochs in the ledger: checkpoints of later epochs are not loaded.
+    """
+
+    world_rank = None  # None tells the functions of Tune that this is a tuning session, not a training worker
     world_size = 1
     local_rank = 0
     metadata = None
@@ -55,14 +61,14 @@ class RayTuneSession:
         self.experiment_name = self.run_id = sweep_dir.name
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:
-        """One row, and the state after it."""
+        """Store the checkpoint, if there is one, and report the metrics of an epoch."""
         if checkpoint is not None and not self._context.is_over:
             self._persist(checkpoint, epoch=self._context.epochs_done + 1)
         report(metrics)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Within the block `ray.tune.report` and its relatives speak of this trial."""
+        """Within the block, `ray.tune.report` and the other functions of `ray.tune` use this session."""
         import ray.train._internal.session as ray_session_module
 
         ray_session_module._session = self  # type: ignore[assignment]
@@ -73,11 +79,11 @@ class RayTuneSession:
 
     @property
     def loaded_checkpoint(self) -> Any:
-        """The newest checkpoint that an earlier attempt handed in; its epochs count as done."""
+        """The newest checkpoint of an earlier attempt, of Ray's class; its epochs count as done. None without one."""
         from ray.tune import Checkpoint
 
-        told = (path for path in self._checkpoints.glob("ray-epoch-*") if _epoch_of(path) <= self._known_epochs)
-        folders = sorted(told, key=_epoch_of)
+        known = (path for path in self._checkpoints.glob("ray-epoch-*") if _epoch_of(path) <= self._known_epochs)
+        folders = sorted(known, key=_epoch_of)
         if not folders:
             return None
         if self._context.epochs_done == 0:
@@ -85,29 +91,29 @@ class RayTuneSession:
         return Checkpoint.from_directory(str(folders[-1]))
 
     def _persist(self, checkpoint: Any, *, epoch: int) -> None:
-        """Copy beside, rename into place, then drop the ones before.
+        """Store a checkpoint: copy it to a temporary folder, rename that, then remove older checkpoints.
 
-        Several ranks make one folder: rank 0's, and of the others' what has a name of its own, for example each rank's
-        random state. Whichever rank comes second finds the other's and adds what is missing.
+        The ranks of a trial make one folder: that of rank 0, and those files of the others that rank 0 does not have,
+        for example each rank's random state. Of rank 0 and another rank, the later one adds the missing files.
         """
         self._checkpoints.mkdir(exist_ok=True)
         whole = self._checkpoints / f"ray-epoch-{epoch}"
         parts = self._checkpoints / f"ray-part-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{epoch}"
         mine = whole if self._context.rank == 0 else parts.with_name(f"{parts.name}.{self._context.rank}")
         beside = self._checkpoints / f"ray-tmp-{os.getpid()}"
-        shutil.rmtree(beside, ignore_errors=True)  # an earlier copy, for which the disk had no room
+        shutil.rmtree(beside, ignore_errors=True)  # left by an earlier copy for which the disk had no room
         with checkpoint.as_directory() as folder:
             shutil.copytree(folder, beside)
         shutil.rmtree(mine, ignore_errors=True)
         beside.rename(mine)
-        kept = {epoch, self.checkpoint_epoch}  # the one before stays: this one's report may get lost
+        kept = {epoch, self.checkpoint_epoch}  # the previous one too: the report of this epoch may get lost
         self.checkpoint_epoch = epoch
         if whole.exists():
             for part in parts.parent.glob(f"{parts.name}.*") if self._context.rank == 0 else [mine]:
                 _add_missing(part, whole)
-        self._drop_old(kept, mine)
+        self._remove_old(kept, mine)
 
-    def _drop_old(self, kept: set[int | None], mine: Path) -> None:
+    def _remove_old(self, kept: set[int | None], mine: Path) -> None:
         if self._context.rank:
             for old in self._checkpoints.glob(f"ray-part-*.{self._context.rank}"):
                 if old != mine:
@@ -119,8 +125,8 @@ class RayTuneSession:
 
 
 def _add_missing(part: Path, whole: Path) -> None:
-    """Link what one folder has and the other has not; two processes may do so at once."""
-    with suppress(FileNotFoundError):  # rank 0 replaces the folder of an earlier attempt, and will find the part
+    """Add the files of one folder that the other does not have, as links; two processes may do so at once."""
+    with suppress(FileNotFoundError):  # rank 0 is replacing the folder just now, and will add the part itself
         for path in part.rglob("*"):
             target = whole / path.relative_to(part)
             if path.is_dir():

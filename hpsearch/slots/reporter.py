@@ -1,7 +1,7 @@
-"""How far an attempt at a trial has come in this process: its context, checkpoints, memory, and replies.
+"""What one rank reports of an attempt: replies to its slot, with checkpoints written and memory measured before.
 
-The same in a process of its own (`slots/forked/trial_process.py`) and in a slot's process (`attempt.py`); what
-differs is who calls whom. Notes go to descriptor 2, which is the trial's log.
+Used by both ways to run a trial: in a new process for each attempt (`forked/trial_process.py`) and in one process for
+all (`resident/attempt.py`). What a slot knows of an attempt over all ranks is in `attempt_progress.py`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ from hpsearch.training.stepper import LeakWatch
 
 @final
 class Reporter:
-    """What one rank knows of an attempt; not safe for threads.
+    """Makes the replies of one rank during an attempt, and the `TrialContext` that the user's code works with.
+
+    Not safe for threads.
 
     Args:
         assignment: The attempt.
-        settings: Of the sweep.
-        place: This rank among those of the trial.
-        ranks_here: Ranks, of all trials together, that fit on this machine.
-        in_ray_session: Whether the trainable speaks to Ray Tune's session.
-        sharing: Hears of shared data; None where this process itself outlives the trial.
+        settings: Settings of the sweep.
+        position: This rank among those of the trial.
+        ranks_here: Number of ranks, of all trials together, that fit on this node.
+        in_ray_session: Whether the trainable uses Ray Tune's session.
+        sharing: Keeps shared data beyond the end of this process; None where this process runs the next trial too.
     """
 
     def __init__(
@@ -77,32 +79,37 @@ class Reporter:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """The user's code finds this attempt, as `current_trial` and, if it asks for it, as Ray Tune's session."""
+        """Within the block, `current_trial` and the session of Ray Tune, if it is used, are those of this attempt."""
         with activate(self.context), self._ray.active() if self._ray else nullcontext():
             yield
 
-    def counted(self, row: Mapping[str, Any], *, save: bool) -> Reply:
-        """The reply to one more row, which is counted here."""
+    def next_epoch(self, metrics: Mapping[str, Any], *, save: bool) -> Reply:
+        """Count one more epoch, and make the reply with its metrics; see `epoch`."""
         self.context.epochs_done += 1
         self._watch.after_epoch()
-        return self.row(row, save=save)
+        return self.epoch(metrics, save=save)
 
-    def row(self, row: Mapping[str, Any], *, save: bool) -> Reply:
-        """The reply to a row that is counted in `context.epochs_done`; state is written first, if it is time for it."""
-        self._note_beginning()
+    def epoch(self, metrics: Mapping[str, Any], *, save: bool) -> Reply:
+        """Make the reply with the metrics of an epoch that `context.epochs_done` includes already.
+
+        Args:
+            metrics: What the trainable reported; a report that can't be used becomes a failure.
+            save: Whether to write a checkpoint first, which happens also where the assignment asks for it.
+        """
+        self._log_first_epoch()
         try:
             if save or self.context.epochs_done in self._assignment.save_epochs:
                 self.save()
-            metrics = check_metrics(row, objective=self._objective)
-        except Exception as error:  # a state that can't be written, a number that can't be read
+            checked = check_metrics(metrics, objective=self._objective)
+        except Exception as error:  # for example a state that can't be written, or a value that can't be converted
             traceback.print_exc()
             return self.failed(error)
-        if isinstance(metrics, Failed):
-            return self._reply(failure=self._of_rank(metrics))
-        return self._reply(metrics=metrics)
+        if isinstance(checked, Failed):
+            return self._reply(failure=self._with_rank(checked))
+        return self._reply(metrics=checked)
 
     def ended(self) -> Reply:
-        """The reply when the trainable came to its end by itself; its last state is written first."""
+        """Make the reply for a trainable that returned by itself; its last checkpoint is written first."""
         try:
             self.save()
         except Exception as error:
@@ -111,13 +118,13 @@ class Reporter:
         return self._reply(ended=True)
 
     def failed(self, error: BaseException) -> Reply:
-        """The reply to what the user's code has raised."""
+        """Make the reply for an exception of the user's code."""
         return self._reply(
             failure=failure_of(error), is_secondary=is_secondary(error), is_fatal_to_process=is_fatal_to_process(error)
         )
 
     def save(self) -> None:
-        """Write a checkpoint, if anything is kept and this epoch has none."""
+        """Write a checkpoint, unless the trial keeps no state or this epoch has one already."""
         if not self.context.kept or self._newest() == self.context.epochs_done:
             return
         start = time.monotonic()
@@ -131,8 +138,8 @@ class Reporter:
             self.checkpoint_epoch = self.context.resumed_from or None
         return self.checkpoint_epoch
 
-    def _note_beginning(self) -> None:
-        """Say once, in the log, where a trial that was trained before goes on, and whether its ranks train alone."""
+    def _log_first_epoch(self) -> None:
+        """With the first epoch, log which checkpoint the trial continues from, and whether its ranks train alone."""
         first, known = self.context.epochs_done, self._assignment.known_epochs
         if self._has_begun or not first:
             return
@@ -143,19 +150,19 @@ class Reporter:
                 " hpsearch.current_trial() or torch.distributed.init_process_group() in the training code"
             )
         if self._rank == 0 and first > 1:
-            note(f"goes on from its checkpoint of epoch {first - 1}")
+            note(f"continues from its checkpoint of epoch {first - 1}")
         elif self._rank == 0 and known:
-            note(f"has no checkpoint and begins anew; epochs up to {known} are on record and not told twice")
+            note(f"has no checkpoint and starts over; epochs up to {known} are in the ledger and not reported again")
 
-    def _of_rank(self, failure: Failed) -> Failed:
-        """A bad row, with the rank that gave it, where there are several."""
+    def _with_rank(self, failure: Failed) -> Failed:
+        """The failure of a report, with the rank in its evidence where the trial has several."""
         if self.context.world_size == 1:
             return failure
         return replace(failure, evidence=f"rank {self._rank}: {failure.evidence}")
 
     def _reply(self, **values: Any) -> Reply:
         warning, self.context.checkpoint_warning = self.context.checkpoint_warning, None
-        if warning and self._rank == 0:  # every rank has come to the same verdict
+        if warning and self._rank == 0:  # all ranks have the same warning
             note(warning)
         gpu_gib, host_gib = _peaks()
         return Reply(
@@ -170,7 +177,7 @@ class Reporter:
 
 
 def note(text: str) -> None:
-    """A line of ours in the trial's log."""
+    """Write a line of hpsearch to the trial's log, which is what this process has as stderr."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # the disk is full, or the user's code has closed the stream
             stream.flush()
@@ -179,7 +186,7 @@ def note(text: str) -> None:
 
 
 def outside_code() -> dict[str, str]:
-    """The user's files that were imported here and are not in the sweep's snapshot, with their hashes."""
+    """The user's files that were imported here and are not in the sweep's snapshot: path to SHA-256."""
     from hpsearch.trainable import code_finder
 
     finder = code_finder.installed()
@@ -187,14 +194,14 @@ def outside_code() -> dict[str, str]:
 
 
 def device_of(position: RankPosition) -> str:
-    """Where a rank computes: the GPU of its local rank, where this process sees any."""
+    """The device of a rank: the GPU with the index of its local rank, or the CPU if this process sees no GPU."""
     import torch
 
     return f"cuda:{position.local_rank}" if torch.cuda.is_available() else "cpu"
 
 
 def reset_peaks() -> None:
-    """Forget what the trials before have used, in a process that trains trial after trial."""
+    """Reset the peaks of GPU and host memory, in a process that has run other trials before."""
     import torch
 
     for index in range(torch.cuda.device_count()):
@@ -204,7 +211,7 @@ def reset_peaks() -> None:
 
 
 def _loader_workers(settings: SlotSettings, ranks_here: int) -> int:
-    """This rank's share of the DataLoader processes that all trials of the machine may start together."""
+    """This rank's share of the DataLoader processes that all trials of the node may start together."""
     from hpsearch.training.environment import loader_workers
 
     if settings.loaders is not None:
@@ -214,7 +221,7 @@ def _loader_workers(settings: SlotSettings, ranks_here: int) -> int:
 
 
 def _peaks() -> tuple[float | None, float | None]:
-    """(GPU, host) GiB: most memory reserved on any GPU, and most memory resident with that of the children now."""
+    """(GPU, host) peaks in GiB: reserved on the GPU with the most; resident, with the children's memory of now."""
     import torch
 
     from hpsearch.slots.process_tree import descendants_of

@@ -15,7 +15,7 @@ class SlotSettings:
 
     sweep: str
     """Name of the sweep; part of the names of actors in Ray's dashboard."""
-    shown: tuple[str, ...] = ()
+    shown_parameters: tuple[str, ...] = ()
     """Dotted names of the parameters that the dashboard may show, in the order of the spec."""
     names_epochs: bool = False
     """Whether the call of each epoch has a name of its own in the dashboard."""

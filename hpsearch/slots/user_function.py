@@ -1,6 +1,7 @@
-"""The user's function in the process that runs it: imported there, with the number of threads that it may use.
+"""The user's training function, loaded in the process that runs it.
 
-Both ways to run a trial need it: a process for each attempt (`forked/`), and one for many (`resident/`).
+Used by both ways to run a trial: in a new process for each attempt (`forked/`) and in one process for all
+(`resident/`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from hpsearch.slots.settings import SlotSettings
 
 
 def load_trainable(found: Any, *, settings: SlotSettings, working_dir: str) -> Callable[..., Any]:
-    """The user's function, imported as a program without arguments would import it.
+    """Import the user's function as a program without command-line arguments would import it.
 
     Args:
         found: A function, or the `TrainableSource` that says where it is in the driver's folders.
-        settings: Of the sweep.
-        working_dir: Of the user's code on this machine.
+        settings: Settings of the sweep.
+        working_dir: Working directory of the user's code on this node.
 
     Raises:
-        BaseException: Whatever the user's module raises.
+        BaseException: Anything that the user's module raises.
     """
     from hpsearch.cluster.nodes import moved
     from hpsearch.trainable.locate import TrainableSource, load
@@ -40,12 +41,12 @@ def load_trainable(found: Any, *, settings: SlotSettings, working_dir: str) -> C
 
 
 def import_failure(error: BaseException) -> str:
-    """Why a trainable can't be used: what was raised, and the last frame of the user's own code."""
+    """The message on a trainable that can't be imported: what was raised, and at which line of the user's code."""
     return f"it can't be imported: {type(error).__name__}: {error} ({user_location(error.__traceback__)})"
 
 
 def set_torch_threads(settings: SlotSettings) -> None:
-    """Let PyTorch use as many threads as the rank has CPUs; with a GPU its default stays."""
+    """Let PyTorch use as many threads as the rank has CPUs; with a GPU its default is kept."""
     import torch
 
     if not settings.request.gpu:

@@ -1,8 +1,8 @@
-"""Objects that `ray.tune.with_parameters` has bound to a function: taken out of Ray's store once, and mapped by trials.
+"""Functions with objects bound by `ray.tune.with_parameters`, for trials, which have no connection to Ray.
 
-Such a function looks its objects up in a registry that it closes over: in a process that Ray has connected it asks
-Ray's store, in any other it takes what the registry itself holds. So a rank, which Ray has connected, puts them there,
-and the whole lies in a sealed block of memory, of which each trial maps the same pages.
+Such a function looks its objects up in a registry in its closure: in a process connected to Ray the registry asks Ray's
+object store, in any other it returns what it holds itself. So a rank, which is connected, gets the objects from the
+store, puts them into the registry, and stores the function in a sealed block of memory whose pages all its trials map.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from hpsearch.training.data.sealed_memory import make_block, map_block
 
 
 def ship(trainable: object) -> bytes:
-    """A function, or the place where it is, pickled for the ranks.
+    """Pickle a function, or the source that it is imported from, for the ranks.
 
-    References to objects of Ray know their owner only if Ray's own pickler has written them.
+    A function with bound objects is pickled by Ray's own pickler: other picklers lose the owner of the objects.
     """
     import cloudpickle
 
@@ -31,19 +31,22 @@ def ship(trainable: object) -> bytes:
 
 
 def refers_to_ray(trainable: bytes) -> bool:
-    """Whether a pickled function has objects bound to it."""
+    """Whether a pickled function has objects bound by `ray.tune.with_parameters`."""
     return b"_ParameterRegistry" in trainable
 
 
 def resolve(trainable: bytes) -> int:
-    """The function with its objects in a block of memory, as an open file; for a process that Ray has connected.
+    """Store a function with its bound objects in a block of memory; for a process that is connected to Ray.
 
     Args:
         trainable: A pickled function.
 
+    Returns:
+        The open file of the block.
+
     Raises:
         OSError: There is not enough memory.
-        RayError: An object is lost.
+        RayError: An object is lost from Ray's store.
     """
     import ray
 
@@ -57,13 +60,13 @@ def resolve(trainable: bytes) -> int:
 
 
 def load_block(block: int) -> Callable[..., Any]:
-    """The function out of such a block."""
+    """The function in a block that `resolve` has made."""
     parts = map_block(block)
     return pickle.loads(parts[-1], buffers=parts[:-1])  # type: ignore[no-any-return]
 
 
 def _registries(function: Any) -> Iterator[Any]:
-    """The registries that a function closes over, itself or over another one."""
+    """The registries in the closure of a function, or of a function in its closure."""
     for cell in getattr(function, "__closure__", None) or ():
         value = cell.cell_contents
         if type(value).__name__ == "_ParameterRegistry":

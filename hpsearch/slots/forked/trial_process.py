@@ -166,7 +166,7 @@ class TrialRunner:
                 self._loop_is_too_long = self._runs_out
                 raise TrialStopped
             assert self._progress is not None
-            self._send(self._progress.counted(row, save=self._step.save))
+            self._send(self._progress.next_epoch(row, save=self._step.save))
             self._await()
 
     def _await(self) -> None:

@@ -64,7 +64,7 @@ class ResidentAttempt:
                 traceback.print_exc()
                 return self._progress.failed(error)
             if row is not None:
-                return self._progress.row(row, save=save)
+                return self._progress.epoch(row, save=save)
             self.has_ended = True
             return self._progress.ended()
 

@@ -9,33 +9,33 @@ from hpsearch.slots.protocol import Assignment
 from tests.support.slot_settings import settings_of
 
 
-def named(config: dict[str, Any], *shown: str, standing: tuple[int, str, float | None] | None) -> str:
+def named(config: dict[str, Any], *shown: str, progress: tuple[int, str, float | None] | None) -> str:
     assignment = Assignment(number=12, attempt=1, config=config, seed=0, max_epochs=9)
-    return call_name(assignment, sweep="resnet", shown=shown, standing=standing)
+    return call_name(assignment, sweep="resnet", shown=shown, progress=progress)
 
 
 def test_a_call_tells_trial_epoch_metric_and_parameters():
     config = {"optimizer": {"lr": 0.0123456, "name": "sgd"}, "width": 64}
-    name = named(config, "optimizer.lr", "width", standing=(2, "val_loss", 0.421345))
+    name = named(config, "optimizer.lr", "width", progress=(2, "val_loss", 0.421345))
     assert name == "trial 12 epoch 3 val_loss 0.4213 optimizer.lr=0.0123 width=64"
 
 
 def test_the_first_call_has_no_metric_yet():
-    assert named({"lr": 0.1}, "lr", standing=(0, "val_loss", None)) == "trial 12 epoch 1 lr=0.1"
+    assert named({"lr": 0.1}, "lr", progress=(0, "val_loss", None)) == "trial 12 epoch 1 lr=0.1"
 
 
 def test_where_names_become_series_all_epochs_of_a_trial_have_one():
-    assert named({"lr": 0.1}, "lr", standing=None) == "trial 12 of resnet lr=0.1"
+    assert named({"lr": 0.1}, "lr", progress=None) == "trial 12 of resnet lr=0.1"
 
 
 def test_parameters_that_are_not_active_leave_their_place_to_the_next():
-    name = named({"a": 1, "c": 3, "d": 4, "e": 5}, "a", "b", "b.x", "c", "d", "e", standing=(0, "m", None))
+    name = named({"a": 1, "c": 3, "d": 4, "e": 5}, "a", "b", "b.x", "c", "d", "e", progress=(0, "m", None))
     assert name == "trial 12 epoch 1 a=1 c=3 d=4"
 
 
 def test_a_name_is_short_and_has_no_control_characters():
     hostile = {"a": "\x1b]0;title\x07" + "x" * 500, "b\u202e\n": "<script>" * 9, "c": ["long"] * 99}
-    name = named(hostile, *hostile, standing=(2, "m\n" * 200, 1.0))
+    name = named(hostile, *hostile, progress=(2, "m\n" * 200, 1.0))
     assert len(name) <= MAX_NAME
     assert name.isprintable()
     assert name.startswith("trial 12 epoch 3 m?m?")

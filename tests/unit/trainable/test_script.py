@@ -82,15 +82,15 @@ def test_a_wrong_argument_is_a_failure_that_says_what_argparse_said(folder: Path
         rows_of(TRAIN, {"lrr": 0.5})
     failure = failure_of(caught.value)
     assert failure.cause == "user_error"
-    assert failure.evidence.startswith("it left with exit code 2: unrecognized arguments: --lrr=0.5 (train.py:")
+    assert failure.evidence.startswith("it exited with code 2: unrecognized arguments: --lrr=0.5 (train.py:")
     assert "usage: train.py" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("statement", "evidence"),
     [
-        ("sys.exit('no data in here')", "it left with: no data in here (train.py:2 in <module>)"),
-        ("sys.exit(3)", "it left with exit code 3 (train.py:2 in <module>)"),
+        ("sys.exit('no data in here')", "it exited with: no data in here (train.py:2 in <module>)"),
+        ("sys.exit(3)", "it exited with code 3 (train.py:2 in <module>)"),
         ("raise ValueError(1)", "ValueError: 1 (train.py:2 in <module>)"),
     ],
 )

@@ -145,7 +145,7 @@ def test_a_process_that_leaves_says_its_exit_code_and_one_that_crashes_its_stack
         ctypes.string_at(0)
 
     left, crashed = start(leaves).step(save=False).failure, start(crashes).step(save=False).failure
-    assert left.evidence.endswith("left with exit code 3")
+    assert left.evidence.endswith("exited with code 3")
     assert "was killed by signal 11 (Segmentation fault); its stack is in the log" in crashed.evidence
     assert "in crashes" in (tmp_path / "trials" / "0001" / "log.txt").read_text()
 
@@ -391,7 +391,7 @@ def test_a_loop_that_goes_on_beyond_the_last_epoch_costs_one_epoch_once(start: A
         rank.step(save=False)
         notes.append(rank.finish(save=False, run_to_end=True).notes)
         rank.begin(Assignment(number=number, attempt=1, config={}, seed=0, max_epochs=1), None)
-    assert [len(each) for each in notes] == [1, 0] and "goes on beyond limits.epochs" in notes[0][0]
+    assert [len(each) for each in notes] == [1, 0] and "continues beyond limits.epochs" in notes[0][0]
     assert (tmp_path / "epochs").read_text().split() == ["0", "1", "0"]
 
 

@@ -56,13 +56,13 @@ def test_that_a_checkpoint_was_damaged_is_in_the_log_once_and_not_with_every_epo
         again.close(save=False)
     log = (tmp_path / "trials" / "0001" / "log.txt").read_text()
     assert log.splitlines() == [
-        "hpsearch: has no checkpoint and begins anew; epochs up to 9 are on record and not told twice",
-        "hpsearch: goes on from its checkpoint of epoch 2",
+        "hpsearch: has no checkpoint and starts over; epochs up to 9 are in the ledger and not reported again",
+        "hpsearch: continues from its checkpoint of epoch 2",
         "hpsearch: checkpoint of epoch 3 is damaged (cut short), went back to epoch 2",
     ]
 
 
-def test_the_log_says_where_a_trial_goes_on_and_nothing_of_one_that_begins(attempt: Any, tmp_path: Path) -> None:
+def test_the_log_says_where_a_trial_continues_and_nothing_of_one_that_begins(attempt: Any, tmp_path: Path) -> None:
     log = tmp_path / "trials" / "0001" / "log.txt"
     first = attempt(known=0)
     assert [first.advance(save=True).epoch for _ in range(2)] == [1, 2]
@@ -71,4 +71,4 @@ def test_the_log_says_where_a_trial_goes_on_and_nothing_of_one_that_begins(attem
     second = attempt(known=2)
     assert second.advance(save=False).epoch == 3
     second.close(save=False)
-    assert log.read_text() == "hpsearch: goes on from its checkpoint of epoch 2\n"
+    assert log.read_text() == "hpsearch: continues from its checkpoint of epoch 2\n"
