@@ -1,4 +1,4 @@
-"""Pages of the guide whose blocks run as they are: `make examples`, since it takes a minute and a half."""
+"""Pages of the guide whose blocks run as they are; the long ones by `make examples` only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ import pytest
 from tests.support.blocks import run_page
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_quickstart_runs(tmp_path: Path):
+    printed = run_page(DOCS / "quickstart.md", tmp_path)
+    assert "Best configuration:" in printed
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "sweeps" / "digits" / "report.html").is_file()
+    assert "1 reused" in printed, "the best configuration alone trains nothing"
 
 
 @pytest.mark.skipif("HPSEARCH_TEST_ALL_EXAMPLES" not in os.environ, reason="make examples runs it")
