@@ -36,7 +36,7 @@ def look_ms() -> float:
     """Median milliseconds of a look, of CPU time: it waits for nothing, and other programs shall not count."""
     times = []
     for _ in range(5):
-        sentinel = Sentinel(pace=SampleInterval())
+        sentinel = Sentinel(interval=SampleInterval())
         start = time.process_time()
         sentinel.after_epoch()
         times.append(time.process_time() - start)

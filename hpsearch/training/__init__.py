@@ -1,25 +1,41 @@
-"""The training loop in plain PyTorch: one file for each concern, and nothing here imports Ray or the slots.
+"""The training loop in plain PyTorch; nothing here imports Ray, the ledger or the slots.
 
-context.py     who am I: rank, device, seed, data; `keep` and `report`
-environment.py the same, where torchrun started this process
-stepper.py     any trainable, one row at a time
-fit.py         what a user calls
-epochs.py      the loop: epochs, rows
-step.py        one optimizer step
-evaluation.py  loss and metrics of the validation set
-schedule.py    learning rates
-ema.py         the average of the weights
-oom.py         smaller pieces where memory is short
-snapshot.py    a copy of all state, to begin an epoch again
-exchange.py    gradients over ranks, also when one of them can't go on
-nested.py      batches that are lists and dicts of tensors
-data/          loaders, the samples of each rank, data sets that all trials share
-leaks/         tensors that pile up, and which variable keeps them
-user_code.py   which files are the user's
-parallel.py    process groups and DistributedDataParallel
-precision.py   autocast, gradient scaling, TF32
-metrics.py     what can be handed to `fit(metrics=...)`
-rng.py         seeds and random states
-state.py       what a trial keeps over a restart
-checkpoint.py  files that survive a crash
+A training function meets these modules through `hpsearch.current_trial`, `hpsearch.report`, `hpsearch.fit` and
+`hpsearch.shared_data`.
+
+The trial as its function sees it:
+
+    context.py        `TrialContext`, `current_trial` and `report`
+    environment.py    rank and device as `torchrun` sets them, and the number of DataLoader workers
+    stepper.py        runs any trainable one epoch at a time
+    state.py          the objects registered with `keep`
+    checkpoint.py     checkpoint files that survive a crash
+    stateful.py       what can be kept: `state_dict` and `load_state_dict`
+    shards.py         the state of a model split by FSDP
+    user_code.py      which files belong to the user
+
+The training loop:
+
+    fit.py            `fit` and its arguments
+    epochs.py         the loop over epochs, and the metrics of each
+    step.py           one optimizer step
+    evaluation.py     loss and metrics on the validation set
+    schedule.py       learning rate schedules
+    precision.py      autocast, gradient scaling and TF32
+    ema.py            the exponential moving average of the weights
+    metrics.py        metrics for `fit(metrics=...)`
+    pytree.py         batches that are lists and dicts of tensors
+    rng.py            seeds and random states
+
+Several processes, and too little memory:
+
+    parallel.py       process groups, DistributedDataParallel and reductions over ranks
+    gradient_sync.py  the all-reduce of gradients, also when one rank cannot finish a step
+    oom.py            smaller micro-batches after running out of memory
+    snapshot.py       a copy of all state, from which an epoch is repeated
+
+Folders:
+
+    data/             loaders, samplers, and data sets that trials share
+    leaks/            detection of tensors that accumulate, and of the variable that holds them
 """

@@ -1,12 +1,13 @@
-"""Checkpoints on disk: a crash at any instant leaves the one before, and a damaged one is noticed.
+"""Checkpoint files: a crash at any time leaves the previous checkpoint intact, and a damaged one is detected.
 
-Each rank writes `epoch-000004.rank-0.pt`, a plain `torch.save` file of `{epoch, states, own, rng}`, then a small JSON
-beside it with its checksum. Rank 0 writes the states of replicas, since they are equal; random states and what was
-given to `keep_own` are each rank's own. It counts once every rank's JSON is there. All ranks look at the same files and
-come to the same verdict without talking.
-The newest two are kept: the older one is what a damaged newest falls back to.
+Each rank writes `epoch-000004.rank-0.pt`, a plain `torch.save` file of `{epoch, states, own, rng}`, and then a manifest
+beside it, a small JSON file with its size and checksum. Rank 0 writes `states`, the objects given to `keep`, which are
+the same on all ranks; `own` (the objects given to `keep_own`) and `rng` (random states) are written by each rank. A
+checkpoint is complete once the manifests of all ranks exist. All ranks read the same files and therefore choose the
+same checkpoint without communication. The newest two checkpoints are kept, so that there is an older one to fall back
+to if the newest is damaged.
 
-Nothing in the folder is ever executed (`weights_only=True`), and no symbolic link in it is followed.
+Loading executes no code from the folder (`weights_only=True`) and follows no symbolic links.
 """
 
 from __future__ import annotations
@@ -36,31 +37,34 @@ _MAX_MANIFEST_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a rank reads back."""
+    """A checkpoint as one rank reads it."""
 
     epoch: int
     """Epochs that were done when it was written."""
     states: dict[str, Any]
-    """Name to `state_dict`, tensors on the CPU."""
+    """Name to `state_dict` of the objects given to `keep`; tensors are on the CPU."""
     own: dict[str, Any]
-    """The same, of what each rank keeps for itself; empty if the writers had no such rank."""
+    """Name to `state_dict` of this rank's objects given to `keep_own`; empty if it was written by fewer ranks."""
     world_size: int
-    """Ranks that wrote it."""
+    """Number of ranks that wrote it."""
     rng: RngStates | None
-    """This rank's random states; None if the writers had no such rank."""
+    """This rank's random states; None if it was written by fewer ranks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Manifest:
-    """What stands beside a rank's file once that is complete."""
+    """The JSON file beside a rank's file; it is written once that file is complete."""
 
     world_size: int
+    """Number of ranks that write this checkpoint."""
     size_bytes: int
+    """Size of the rank's file."""
     sha256: str
+    """SHA-256 of the rank's file, hexadecimal."""
 
 
 class _Damaged(Exception):
-    """A file is there and is not what was written; the text says what is wrong in a word or two."""
+    """A file of a checkpoint does not have the content that was written; the message is one or two words."""
 
 
 def save_checkpoint(
@@ -74,22 +78,22 @@ def save_checkpoint(
     device: torch.device,
     previous: int | None = None,
 ) -> None:
-    """Write this rank's part; whoever completes the checkpoint deletes all but this one and `previous`.
+    """Write this rank's part of a checkpoint. The last rank to finish deletes all checkpoints but this and `previous`.
 
     Args:
-        folder: Shared by the ranks; made if needed.
+        folder: Folder of the trial's checkpoints, shared by the ranks; created if needed.
         epoch: Epochs done.
-        rank: This rank.
-        world_size: Ranks that write, each of them.
-        objects: What has a state; empty but on rank 0.
-        own: What has a state that no other rank has.
-        device: This rank's, whose random state is taken.
-        previous: Epoch of the checkpoint to fall back to; None for the first of a trial, which is also read
-            back at once, so that a state that can't be read is an error now and not after a crash.
+        rank: This process, in [0, world_size).
+        world_size: Number of ranks; all of them call this function.
+        objects: Objects that are the same on all ranks; empty except on rank 0.
+        own: Objects of this rank alone.
+        device: Device of this rank, whose random state is saved too.
+        previous: Epoch of the checkpoint to fall back to; None for the first one of a trial. The first one is also
+            loaded again at once, so that a state that can't be loaded is an error now and not after a crash.
 
     Raises:
-        TypeError: A state holds what only arbitrary code could read back.
-        OSError: The storage is full or broken; the checkpoints before are intact.
+        TypeError: A state contains an object that `torch.load(weights_only=True)` refuses.
+        OSError: The disk is full or can't be written; earlier checkpoints are intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _file_name(epoch, rank)
@@ -104,26 +108,26 @@ def save_checkpoint(
         manifest = _Manifest(world_size=world_size, size_bytes=file.seek(0, os.SEEK_END), sha256=_sha256(file))
     with _replacing(path.with_suffix(".json")) as file:
         file.write(json.dumps(asdict(manifest)).encode())
-    with suppress(_Damaged):  # rank 0's manifest may still be an old one that was passed over
+    with suppress(_Damaged):  # rank 0's manifest may still be that of an earlier, damaged checkpoint
         if _is_complete(folder, epoch):
             _delete_all_but(folder, {epoch, previous})
 
 
 def load_checkpoint(folder: Path, *, rank: int, at_most: int | None = None) -> tuple[Checkpoint | None, str | None]:
-    """The newest intact checkpoint.
+    """Read the newest intact checkpoint.
 
     Args:
-        folder: Where `save_checkpoint` wrote.
-        rank: Whose random states to take.
-        at_most: Checkpoints of later epochs are passed over: their epochs were never told; None for no limit.
+        folder: Folder that `save_checkpoint` wrote to; it need not exist.
+        rank: Rank whose own objects and random states to read.
+        at_most: Checkpoints of later epochs are ignored, because those epochs were never reported; None for no limit.
 
     Returns:
-        The checkpoint, None if there is none; and a sentence if a damaged one was passed over.
+        The checkpoint, or None; and a sentence if a damaged checkpoint was skipped, else None.
     """
     damaged: list[str] = []
     found = None
-    told = (epoch for epoch in _epochs(folder) if at_most is None or epoch <= at_most)
-    for epoch in sorted(told, reverse=True):
+    epochs = (epoch for epoch in _epochs(folder) if at_most is None or epoch <= at_most)
+    for epoch in sorted(epochs, reverse=True):
         try:
             if _is_complete(folder, epoch):
                 found = _read(folder, epoch, rank)
@@ -137,7 +141,7 @@ def load_checkpoint(folder: Path, *, rank: int, at_most: int | None = None) -> t
 
 
 def _read(folder: Path, epoch: int, rank: int) -> Checkpoint:
-    """This rank's view of a checkpoint, after a look at the files of every rank."""
+    """The checkpoint as this rank reads it, after the files of all ranks have been verified."""
     world_size = _read_manifest(folder, epoch, 0).world_size
     own: dict[str, Any] = {}
     shared: dict[str, Any] = {}
@@ -159,7 +163,7 @@ def _read(folder: Path, epoch: int, rank: int) -> Checkpoint:
 
 @contextmanager
 def _intact(folder: Path, epoch: int, rank: int) -> Iterator[IO[bytes]]:
-    """A rank's file, open at its start, if it is what its manifest says."""
+    """A rank's file, opened at its start, after its size and checksum were compared with the manifest."""
     manifest = _read_manifest(folder, epoch, rank)
     with _open_plain(folder / _file_name(epoch, rank)) as file:
         if os.fstat(file.fileno()).st_size != manifest.size_bytes:
@@ -181,6 +185,7 @@ def _load(file: IO[bytes]) -> dict[str, Any]:
 
 
 def _check_readable(file: IO[bytes]) -> None:
+    """Raise TypeError, naming the object, if the file can't be loaded without executing code."""
     file.seek(0)
     try:
         torch.load(file, map_location="cpu", weights_only=True)
@@ -188,8 +193,8 @@ def _check_readable(file: IO[bytes]) -> None:
         found = re.search(r"GLOBAL (\S+)", str(error))
         culprit = found.group(1) if found else "something"
         raise TypeError(
-            f"a state_dict given to keep() holds {culprit}, which can't be read back safely."
-            " Turn it into tensors, numbers, texts, lists or dicts in state_dict."
+            f"keep: a state_dict contains {culprit}, which can't be loaded without executing code."
+            " In state_dict, convert it to tensors, numbers, texts, lists or dicts."
         ) from error
 
 
@@ -206,7 +211,7 @@ def _read_manifest(folder: Path, epoch: int, rank: int) -> _Manifest:
 
 
 def _is_complete(folder: Path, epoch: int) -> bool:
-    """Whether every rank has written its part; what was begun and never finished is no damage."""
+    """Whether all ranks have written their part; a checkpoint that was not finished does not count as damaged."""
     if not os.path.lexists(folder / _file_name(epoch, 0, "json")):
         return False
     ranks = range(_read_manifest(folder, epoch, 0).world_size)
@@ -214,6 +219,7 @@ def _is_complete(folder: Path, epoch: int) -> bool:
 
 
 def _epochs(folder: Path) -> set[int]:
+    """Epochs of which the folder contains any file."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return {int(match.group(1)) for path in paths if (match := _NAME.fullmatch(path.name))}
 
@@ -222,7 +228,7 @@ def _delete_all_but(folder: Path, epochs: set[int | None]) -> None:
     for path in folder.iterdir():
         match = _NAME.fullmatch(path.name)
         if match and int(match.group(1)) not in epochs:
-            path.unlink(missing_ok=True)  # another rank may be at it too
+            path.unlink(missing_ok=True)  # another rank may delete it at the same time
 
 
 def _file_name(epoch: int, rank: int, suffix: str = "pt") -> str:
@@ -231,11 +237,11 @@ def _file_name(epoch: int, rank: int, suffix: str = "pt") -> str:
 
 def _sha256(file: IO[bytes]) -> str:
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # wants a protocol that IO lacks
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO lacks a method of the protocol
 
 
 def _open_plain(path: Path) -> IO[bytes]:
-    """Open for reading, unless it is a link, a pipe or anything else but a file of bytes."""
+    """Open a regular file for reading; links, pipes and devices count as damaged."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -250,7 +256,7 @@ def _open_plain(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes its name, durably, only when the block ends well."""
+    """A temporary file that is flushed to disk and renamed to `path` when the block ends without an error."""
     beside = path.with_name(path.name + ".tmp")
     beside.unlink(missing_ok=True)
     try:

@@ -1,8 +1,8 @@
-"""The current trial, as a training function sees it: who it is, what it keeps, where it reports.
+"""The current trial as its training function sees it: number, rank, device, seed, kept state and reports.
 
-The same function runs by hand, under `torchrun` and in a sweep; only the active `TrialContext` differs. One is made for
-each attempt and rank, and shared by all threads of the process. PyTorch is imported inside functions: a driver that
-looks up a trainable shall not pay for it.
+The same training function runs by hand, under `torchrun` and in a sweep; only the active `TrialContext` differs. There
+is one context per attempt and rank, shared by all threads of the process. PyTorch is imported inside functions, because
+a process that only looks up a trainable does not need it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class SharedDataHost(ABC):
-    """The process that keeps the shared data of its trials in memory between one trial and the next.
+    """Keeps the shared data of a trial in memory for the trials after it.
 
-    A trial in a slot runs in a process that ends with it; `shared_data` reports through this interface what the trial
-    uses, so that the slot's own process can hold it for the next trial.
+    A trial in a slot runs in a process that ends with the trial. Through this interface `shared_data` reports what the
+    trial uses, and the slot holds it for the next one.
     """
 
     @abstractmethod
@@ -50,23 +50,28 @@ class SharedDataHost(ABC):
 
 @final
 class TrialContext:
-    """One attempt at a trial, on one rank.
+    """What a training function can ask about its trial, and how it keeps its state; from `hpsearch.current_trial()`.
+
+    A context describes one attempt at a trial on one rank. Training code reads its attributes (`number`, `rank`,
+    `world_size`, `device`, `seed`, `data`, `precision`, `parallel`, `loader_workers`, `epochs_done`, `resumed_from`)
+    and calls `keep`, `keep_own` and `save`. hpsearch constructs it; tests of a training function may do so too.
 
     Args:
-        number: The trial's number in its sweep, from 1; None outside of a sweep.
+        number: Number of the trial in its sweep, from 1; None outside of a sweep.
         rank: This process among those of the trial, in [0, world_size).
-        world_size: Processes of the trial; their process group is made when it is first needed, see `join_ranks`.
-        device: For example `cpu` or `cuda:0`; None for this rank's GPU if there is any, else the CPU.
-        seed: Seeds shuffling and augmentation; the stepper seeds everything else with it.
-        data: The spec's `data`; `root` is None where it is not given.
-        precision: fp32, tf32, bf16 or fp16.
-        parallel: ddp or dp: what `fit` does with several GPUs.
-        loader_workers: DataLoader processes; None for as many as suit this process alone on the machine.
-        leak_warnings: Whether to warn of memory that keeps growing from epoch to epoch.
-        checkpoint_dir: Folder of this trial's checkpoints, shared by its ranks; None for no checkpoints.
-        resume_at_most: Checkpoints of later epochs are passed over; None for no limit.
-        on_report: Takes each row that `report` is given; None prints it.
-        sharing: Keeps shared data alive beyond this process; None for a process that keeps it itself.
+        world_size: Number of processes (ranks) of the trial. `join_ranks` initialises their process group.
+        device: For example `cpu` or `cuda:0`; None for this rank's GPU if there is one, else the CPU.
+        seed: Seed of the trial. In a sweep, all random generators of the process are seeded with it.
+        data: The spec's `data`, read-only. `data["root"]` is None where the spec does not set it.
+        precision: `fp32`, `tf32`, `bf16` or `fp16`.
+        parallel: `ddp` or `dp`: how `fit` uses several GPUs.
+        loader_workers: Worker processes of each DataLoader; None chooses a number for a process that has the machine
+            to itself.
+        leak_warnings: Whether memory that grows from epoch to epoch causes a warning.
+        checkpoint_dir: Folder of the trial's checkpoints, shared by its ranks; None for no checkpoints.
+        resume_at_most: Checkpoints of later epochs are ignored; None for no limit.
+        on_report: Called with the metrics of each `report`; None prints them.
+        sharing: Keeps shared data in memory after this process has ended; None if nothing does.
     """
 
     def __init__(
@@ -98,13 +103,13 @@ class TrialContext:
         self.on_report = on_report
         self.sharing = sharing
         self.epochs_done = 0
-        """Rows so far, those before a resume included; the stepper counts them."""
+        """Epochs reported so far, including those before a resume; the stepper counts them."""
         self.resumed_from = 0
-        """Epoch of the checkpoint that this attempt went on from; 0 for none."""
+        """Epoch of the checkpoint that this attempt resumed from; 0 without one."""
         self.checkpoint_warning: str | None = None
-        """One sentence when a damaged checkpoint was passed over; whoever tells it takes it away."""
+        """A sentence about a damaged checkpoint that was skipped; it is set to None once it has been reported."""
         self.is_over = False
-        """Whether the trial has its last epoch: what runs now is its own end, and writes no checkpoint of ours."""
+        """Whether the trial has had its last epoch. The code after its loop may still run; no checkpoint is written."""
         self._has_joined = False
         self._device = device
         self._loader_workers = loader_workers
@@ -116,7 +121,7 @@ class TrialContext:
 
     @property
     def device(self) -> torch.device:
-        """Where this rank computes."""
+        """The device on which this rank computes."""
         import torch
 
         if self._device is None:
@@ -126,7 +131,7 @@ class TrialContext:
 
     @property
     def loader_workers(self) -> int:
-        """Processes that each DataLoader of this rank may start; 0 loads in the training process itself."""
+        """Worker processes for each DataLoader of this rank; 0 loads batches in the training process."""
         if self._loader_workers is None:
             from hpsearch.training.environment import loader_workers
 
@@ -135,7 +140,10 @@ class TrialContext:
         return self._loader_workers
 
     def join_ranks(self) -> None:
-        """Meet the other ranks in a process group, unless the training code has made one."""
+        """Initialise the process group of the trial's ranks, unless the training code has made one.
+
+        Does nothing for a trial of one rank. Blocks until all ranks have called it.
+        """
         if self.world_size == 1 or self._has_joined:
             return
         from hpsearch.training.environment import join_group
@@ -145,38 +153,50 @@ class TrialContext:
 
     @property
     def kept(self) -> bool:
-        """Whether a checkpoint would hold anything: something was registered, and there is a folder."""
+        """Whether checkpoints are written: `keep` or `keep_own` has registered an object, and there is a folder."""
         return self._kept is not None and self._kept.has_objects
 
     def keep(self, **objects: Stateful) -> int:
-        """Register what belongs into a checkpoint, and restore it at once if there is one.
+        """Register the objects that checkpoints contain, and restore them if the trial has a checkpoint.
 
-        Random states are restored too, so call it last before the loop. Ranks are taken for replicas: rank 0's objects
-        are written and every rank reads them; random states are each rank's own.
+        In a sweep their state is saved as the trial is paused or checkpointed, and a trial that is resumed, retried or
+        promoted continues from there. The random states of PyTorch, `random` and NumPy are saved and restored too, so
+        call `keep` last before the training loop. With several ranks the objects are treated as replicas: rank 0 saves
+        them and all ranks load them. Random states are saved for each rank.
 
         Args:
-            objects: Each has `state_dict` and `load_state_dict`; several calls add up.
+            objects: Objects with `state_dict` and `load_state_dict`, such as modules, optimizers and schedulers, under
+                the names that the checkpoint uses. Further calls register further objects.
 
         Returns:
-            Epochs done before, 0 for a fresh trial: the epoch to begin with, counted from 0. Always 0 by hand.
+            Number of epochs that are already done, which is also the epoch to start with when epochs count from 0. It
+            is 0 for a new trial and outside of a sweep.
 
         Raises:
-            TypeError: An object has no state.
-            ValueError: A name was registered before, or the checkpoint does not know it.
+            TypeError: An object lacks `state_dict` or `load_state_dict`.
+            ValueError: A name was registered before, or the checkpoint does not contain it.
 
         Example:
-            >>> start = current_trial().keep(model=model, optimizer=optimizer)  # doctest: +SKIP
+            >>> from torch import nn
+            >>> current_trial().keep(model=nn.Linear(2, 1))
+            0
         """
         return self._keep(objects, per_rank=False)
 
     def keep_own(self, **objects: Stateful) -> int:
-        """Like `keep`, for what differs from rank to rank: the stages of a pipeline, the shards of a model.
+        """Like `keep`, for objects whose state differs between ranks: pipeline stages, or the shards of a model.
 
-        Each rank writes its own objects and reads them again, so a trial goes on with as many ranks as it had.
+        Each rank saves and loads its own objects, so a trial resumes with the number of ranks that it had.
+
+        Args:
+            objects: As for `keep`. For a model split by `fully_shard` see `hpsearch.training.shards.Shards`.
+
+        Returns:
+            Number of epochs that are already done, as for `keep`.
 
         Raises:
-            TypeError: An object has no state.
-            ValueError: As `keep`, or the checkpoint was written by another number of ranks.
+            TypeError: An object lacks `state_dict` or `load_state_dict`.
+            ValueError: As for `keep`, or the checkpoint was written by another number of ranks.
 
         Example:
             >>> start = current_trial().keep_own(stage=stage, optimizer=optimizer)  # doctest: +SKIP
@@ -187,7 +207,7 @@ class TrialContext:
         for name, kept in objects.items():
             check_has_state(name, kept)
         if self._kept is None:
-            return 0  # and hold nothing: by hand one context serves training after training
+            return 0  # nothing is registered: outside of a sweep one context may serve several trainings
         self._kept.register(objects, per_rank=per_rank)
         if not self._kept.is_loaded:
             self.resumed_from, self.checkpoint_warning = self._kept.load()
@@ -196,10 +216,16 @@ class TrialContext:
         return self.resumed_from
 
     def save(self) -> int | None:
-        """Write a checkpoint of the state now; every rank calls it at the same epoch.
+        """Write a checkpoint of the current state. All ranks must call it at the same epoch.
+
+        A sweep calls it itself; training code rarely needs to.
 
         Returns:
-            `epochs_done`; None where nothing is kept or there is no folder for it.
+            `epochs_done`, the epoch of the checkpoint; None where nothing is kept or there is no folder.
+
+        Raises:
+            TypeError: A state contains objects that can't be loaded safely.
+            OSError: The disk is full or can't be written; earlier checkpoints are intact.
         """
         if self._kept is None or not self._kept.has_objects:
             return None
@@ -212,10 +238,14 @@ _by_hand_lock = threading.Lock()
 
 
 def current_trial() -> TrialContext:
-    """The trial that this process trains; by hand one with default values, under `torchrun` the rank's own.
+    """The context of the trial that this process trains.
 
-    Where the trial has several ranks they are in a process group when this returns: the training code's own if it has
-    made one, else one that is made here. So all ranks must call it.
+    Outside of a sweep it is a context with default values; under `torchrun` it has the rank, world size and device of
+    the process. When the trial has several ranks, their process group is initialised on return, unless the training
+    code has made one before; all ranks must therefore call this function.
+
+    Returns:
+        The same context for all calls in one trial.
 
     Example:
         >>> current_trial().rank
@@ -227,7 +257,7 @@ def current_trial() -> TrialContext:
 
 
 def _current() -> TrialContext:
-    """The same, without a word to other ranks."""
+    """The context of the current trial, without joining its ranks."""
     global _by_hand  # noqa: PLW0603  # a process has one
     if _active is not None:
         return _active
@@ -238,10 +268,10 @@ def _current() -> TrialContext:
 
 
 def context_by_hand(**settings: Any) -> TrialContext:
-    """A trial outside of any sweep; under `torchrun` this rank of it.
+    """A context outside of a sweep; under `torchrun` with the rank, world size and device of this process.
 
     Args:
-        settings: As `TrialContext` takes them, but for who this process is.
+        settings: Arguments of `TrialContext` except those three.
     """
     from hpsearch.training.environment import rank_from_environment
 
@@ -250,7 +280,7 @@ def context_by_hand(**settings: Any) -> TrialContext:
 
 @contextmanager
 def activate(context: TrialContext) -> Iterator[TrialContext]:
-    """Make `context` the current trial of all threads of this process, for as long as the block lasts."""
+    """Within the block, make `context` the current trial of all threads of this process."""
     global _active  # noqa: PLW0603  # a process has one
     before, _active = _active, context
     try:
@@ -260,17 +290,19 @@ def activate(context: TrialContext) -> Iterator[TrialContext]:
 
 
 def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
-    """Tell the metrics of one epoch: for training functions that don't yield them.
+    """Report the metrics of one epoch, for training functions that do not yield them.
 
-    In a sweep it returns when the trial shall go on. By hand it prints one line.
+    In a sweep the call returns when the trial may train its next epoch, and raises `TrialStopped` when it may not.
+    Outside of a sweep it prints one line (on rank 0).
 
     Args:
-        metrics: One row; may be left out.
-        named: More of the same row.
+        metrics: Metric names to numbers; may be omitted.
+        named: More metrics of the same epoch, as keyword arguments.
 
     Raises:
-        TypeError: `metrics` is no mapping.
-        TrialStopped: The trial is over; let it pass.
+        TypeError: `metrics` is not a mapping.
+        TrialStopped: The trial is over: it was stopped, or has reached its last epoch. Do not catch it; `finally`
+            blocks run.
 
     Example:
         >>> report({"val_loss": 0.5}, accuracy=0.91)
@@ -278,23 +310,28 @@ def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
     """
     if metrics is not None and not isinstance(metrics, Mapping):
         raise TypeError(
-            f"report takes a dict of metrics, got {type(metrics).__name__}. Write for example report(loss=0.5)."
+            f"report: expected a dict of metrics, got {type(metrics).__name__}. Write for example report(loss=0.5)."
         )
-    context, row = _current(), {**(metrics or {}), **named}
+    context, reported = _current(), {**(metrics or {}), **named}
     if context.on_report is not None:
-        context.on_report(row)
+        context.on_report(reported)
         return
     context.epochs_done += 1
     if context.rank == 0:
-        print(metrics_text(context.epochs_done, row))
+        print(metrics_text(context.epochs_done, reported))
 
 
-def metrics_text(epoch: int, row: Mapping[str, Any]) -> str:
-    """One epoch as a line."""
-    return f"epoch {epoch}: " + ", ".join(f"{name} {_shown(value)}" for name, value in row.items())
+def metrics_text(epoch: int, metrics: Mapping[str, Any]) -> str:
+    """The metrics of one epoch as a line of text.
+
+    Example:
+        >>> metrics_text(3, {"val_loss": 0.25, "lr": 1e-4})
+        'epoch 3: val_loss 0.25, lr 0.0001'
+    """
+    return f"epoch {epoch}: " + ", ".join(f"{name} {_value_text(value)}" for name, value in metrics.items())
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     try:
         return f"{float(value):.6g}"
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, which often validates better than the weights themselves."""
+"""The exponential moving average (EMA) of a model's weights, which often generalises better than the weights."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from hpsearch.errors import InvalidConfig
 
 
 def make_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """A copy of the model that follows it at each `update_parameters`; buffers, such as running means, are copied.
+    """A copy of the model whose weights are averaged by each call of `update_parameters`.
+
+    Buffers, such as the running statistics of batch norm, are copied and not averaged.
 
     Args:
-        model: On its device, not wrapped and not compiled.
-        decay: Share of the average that each step keeps, in [0, 1), for example 0.999; None for no average.
+        model: The model on its device, neither wrapped (DDP) nor compiled.
+        decay: Share of the average that each update keeps, in [0, 1), for example 0.999; None for no average.
+
+    Returns:
+        The averaged model, or None.
 
     Raises:
         InvalidConfig: `decay` is out of range.
+
+    Source:
+        `torch.optim.swa_utils`, https://pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema.
     """
     if decay is None:
         return None

@@ -1,4 +1,4 @@
-"""Which rank of a parallel trial this process is, as `torchrun` or a slot has put it into the environment."""
+"""The rank of this process as `torchrun` or a slot sets it in the environment, and a number of DataLoader workers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import atexit
 import os
 from typing import Any
 
-VARIABLES = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"})
+RANK_VARIABLES = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"})
 
 
 def has_rank_variables() -> bool:
-    """Whether the environment names a rank and a place to meet the others."""
-    return os.environ.keys() >= VARIABLES
+    """Whether the environment sets this process's rank and the address at which the ranks meet."""
+    return os.environ.keys() >= RANK_VARIABLES
 
 
 def in_process_group() -> bool:
-    """Whether this process is in a process group, made by its own code or by hpsearch."""
+    """Whether this process is in a process group, initialised by the training code or by hpsearch."""
     import torch.distributed as dist
 
     return dist.is_available() and dist.is_initialized()
 
 
 def rank_from_environment() -> dict[str, Any]:
-    """`rank`, `world_size` and `device`, as `TrialContext` takes them; empty where nothing has set them."""
+    """The arguments `rank`, `world_size` and `device` of `TrialContext`; empty unless the environment sets a rank."""
     if not has_rank_variables():
         return {}
     import torch
@@ -32,7 +32,15 @@ def rank_from_environment() -> dict[str, Any]:
 
 
 def join_group(*, rank: int, world_size: int, device: Any) -> None:
-    """Meet the other ranks, until this process ends; does nothing where it has a process group already."""
+    """Initialise the process group until this process ends.
+
+    Does nothing if there is a process group already, or if the environment sets no rank.
+
+    Args:
+        rank: This process, in [0, world_size).
+        world_size: Number of ranks.
+        device: Device of this rank; a GPU uses NCCL, the CPU uses gloo.
+    """
     import torch.distributed as dist
 
     from hpsearch.training.parallel import join, leave
@@ -44,15 +52,18 @@ def join_group(*, rank: int, world_size: int, device: Any) -> None:
 
 
 def loader_workers(gpus: float, cpu_threads: int, concurrent: int) -> int:
-    """DataLoader processes for each training process: min(4 x GPUs, CPU threads), shared.
+    """Number of DataLoader workers for each training process: min(4 x GPUs, CPU threads), shared among them.
 
-    Four loaders keep one GPU fed. Without a GPU the training itself wants every core, and data sets are small: there,
-    and where the share is below one, batches are loaded in the training process, which is what 0 means.
+    Four workers usually keep one GPU busy. Without a GPU the training itself uses every core, so batches are loaded in
+    the training process; the same holds where the share is below one.
 
     Args:
-        gpus: GPUs of this machine that are in use; may be a fraction.
-        cpu_threads: Threads of this machine.
-        concurrent: Training processes on this machine, over all trials and ranks.
+        gpus: Number of GPUs in use on this machine; may be a fraction.
+        cpu_threads: Number of CPU threads of this machine.
+        concurrent: Number of training processes on this machine, over all trials and ranks.
+
+    Returns:
+        Worker processes of each DataLoader; 0 loads in the training process.
 
     Example:
         >>> loader_workers(4, 8, 2), loader_workers(1, 16, 1), loader_workers(0, 64, 4)

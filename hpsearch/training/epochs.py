@@ -1,4 +1,4 @@
-"""The loop over epochs: how long it goes on, what an epoch's row says, what a checkpoint holds beside the model."""
+"""The loop over epochs: its length, the metrics of each epoch, and the progress that a checkpoint contains."""
 
 from __future__ import annotations
 
@@ -23,30 +23,37 @@ from hpsearch.training.stateful import Stateful
 from hpsearch.training.step import Learner
 
 Metrics = dict[str, float]
+"""Name to value: the metrics of one epoch."""
 OnStep = Callable[[int, Tensor], None]
-"""(optimizer steps done in the trial, sum of the losses of this rank's samples in that step, on the device)."""
+"""Called with the number of optimizer steps done in the trial, and the sum of the losses of this rank's samples in the
+step: float64, (), on the trial's device."""
 
-OWN_COLUMNS = frozenset({"train_loss", "val_loss", "lr", "val_epoch", "skipped_steps", "micro_batch"})
-"""Names that no metric may have."""
+RESERVED_NAMES = frozenset({"train_loss", "val_loss", "lr", "val_epoch", "skipped_steps", "micro_batch"})
+"""Names that no metric of the user may have."""
 FINITE_EVERY = 50
-"""Steps after which the training loss is looked at: a GPU is waited for, which costs more the more often."""
+"""The training loss is checked for NaN and infinity after every so many steps, since each check waits for the GPU."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Length:
-    """How far a trial goes."""
+    """The length of a training."""
 
     steps_per_epoch: int
-    """Optimizer steps of a whole epoch."""
+    """Optimizer steps of a full epoch."""
     epochs: int | None
-    """The last one may be a part; None for no end."""
+    """Epochs of the training, of which the last may be shorter; None for no limit."""
     steps: int | None
-    """Optimizer steps of the trial; None for no end."""
+    """Optimizer steps of the training; None for no limit."""
 
     @classmethod
     def of(cls, *, epochs: int | None, steps: int | None, steps_per_epoch: int) -> Length:
-        """The shorter of two limits, each of which may be missing.
+        """The shorter of two limits.
+
+        Args:
+            epochs: Epochs of the training; None for no limit.
+            steps: Optimizer steps of the training, at least 1; None for no limit.
+            steps_per_epoch: Optimizer steps of a full epoch.
 
         Raises:
             InvalidConfig: `steps` is below 1.
@@ -59,11 +66,11 @@ class Length:
         return cls(steps_per_epoch=steps_per_epoch, epochs=last, steps=total)
 
     def epochs_from(self, start: int) -> Iterable[int]:
-        """The epochs to come, counted from 0."""
+        """The epochs to train, counted from 0, after `start` epochs are done."""
         return count(start) if self.epochs is None else range(start, self.epochs)
 
     def steps_of(self, epoch: int) -> int:
-        """Optimizer steps of one epoch."""
+        """Optimizer steps of one epoch, which is counted from 0."""
         before = epoch * self.steps_per_epoch
         return self.steps_per_epoch if self.steps is None else min(self.steps_per_epoch, self.steps - before)
 
@@ -71,27 +78,29 @@ class Length:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Loaders:
-    """Loaders of this rank."""
+    """The data loaders of this rank."""
 
     train: Loader
+    """Batches of the training set."""
     val: Loader
+    """Batches of the validation set."""
     num_val: int
-    """Samples of the validation set, over all ranks."""
+    """Number of samples of the whole validation set."""
 
 
 @final
 class EpochLoop:
-    """Trains epoch after epoch.
+    """Trains and evaluates epoch after epoch.
 
     Args:
-        learner: What is trained.
-        data: What it is trained on.
-        micro_batch: Samples of one forward pass on each rank, in training.
-        eval_micro_batch: The same, in evaluation.
-        length: Where to end.
-        metrics: Column name to what is computed of it.
-        eval_every: Epochs from one evaluation to the next.
-        on_step: Called after each step.
+        learner: The model with its loss and optimizer.
+        data: The data loaders of this rank.
+        micro_batch: Samples of one forward pass on each rank in training.
+        eval_micro_batch: Samples of one forward pass on each rank in evaluation.
+        length: The length of the training.
+        metrics: Name to metric, computed on the validation set.
+        eval_every: Evaluate after every so many epochs.
+        on_step: Called after each optimizer step; None for nothing.
     """
 
     def __init__(
@@ -114,38 +123,40 @@ class EpochLoop:
         self._snapshot = Snapshot(learner.states(), learner.device)
 
     def states(self) -> dict[str, Stateful]:
-        """Everything that a checkpoint has to hold."""
+        """Name to object: everything that a checkpoint must contain."""
         return {**self._learner.states(), "progress": self._progress}
 
-    def rows(self, start: int) -> Iterator[Metrics]:
-        """One row for each epoch.
+    def run(self, start: int) -> Iterator[Metrics]:
+        """Train, and yield the metrics of each epoch.
 
         Args:
-            start: Epochs done before.
+            start: Number of epochs that are already done.
         """
         for epoch in self._length.epochs_from(start):
             yield self._epoch(epoch)
 
     def _epoch(self, epoch: int) -> Metrics:
+        """Train one epoch, counted from 0, and evaluate after it where that is due."""
         lr = self._learner.rates.metrics()
         train_sum, num_train = self._train(epoch)
         is_last = epoch + 1 == self._length.epochs
         is_evaluated = epoch == 0 or (epoch + 1) % self._eval_every == 0 or is_last
         sums = [train_sum, self._evaluate()] if is_evaluated else [train_sum]
-        train_total, *val_totals = sum_over_ranks(torch.cat(sums)).tolist()  # the epoch's one transfer to the host
+        train_total, *val_totals = sum_over_ranks(torch.cat(sums)).tolist()  # the only transfer to the host in an epoch
         self._check_finite(train_total, epoch)
         if is_evaluated:
             values = (total / self._data.num_val for total in val_totals)
             self._progress.validated = dict(zip(("val_loss", *self._metrics), values, strict=True))
             self._progress.val_epoch = epoch + 1
         self._learner.rates.after_epoch(self._progress.validated["val_loss"] if is_evaluated else None)
-        return {"train_loss": train_total / num_train} | self._progress.validated | lr | self._facts()
+        return {"train_loss": train_total / num_train} | self._progress.validated | lr | self._run_metrics()
 
     def _train(self, epoch: int) -> tuple[Tensor, int]:
-        """One epoch, from its start again with half the micro-batch for as long as memory is short.
+        """Train one epoch; after running out of memory, repeat it with half the micro-batch until it fits.
 
         Returns:
-            The sum of the losses of this rank's samples, float64, (1,), on the device; and samples over all ranks.
+            The sum of the losses of this rank's samples: float64, (1,), on the device. And the number of samples over
+            all ranks.
         """
         self._snapshot.capture()
         while (trained := self._try_to_train(epoch)) is None:
@@ -157,7 +168,7 @@ class EpochLoop:
         return trained
 
     def _try_to_train(self, epoch: int) -> tuple[Tensor, int] | None:
-        """The same; None if any rank ran out of memory, and then every rank stopped after the same step."""
+        """Like `_train`, but None if any rank ran out of memory; then all ranks have stopped after the same step."""
         learner, micro_batch = self._learner, self._micro_batch
         self._data.train.set_epoch(epoch)
         learner.begin_epoch()
@@ -170,8 +181,9 @@ class EpochLoop:
             else:
                 total += loss_sum
             done += 1
-            is_odd = done % FINITE_EVERY == 0 and not learner.may_skip_steps and not math.isfinite(total.item())
-            ran_out, diverged = any_rank(micro_batch.ran_out_of_memory, is_odd)
+            is_checked = done % FINITE_EVERY == 0 and not learner.may_skip_steps
+            has_diverged = is_checked and not math.isfinite(total.item())
+            ran_out, diverged = any_rank(micro_batch.ran_out_of_memory, has_diverged)
             if ran_out:
                 return None
             if diverged:
@@ -183,7 +195,7 @@ class EpochLoop:
         return total, num_train
 
     def _evaluate(self) -> Tensor:
-        """Sums of this rank's samples, with ever smaller micro-batches for as long as memory is short."""
+        """The sums of `evaluate`; after running out of memory, repeated with half the micro-batch until it fits."""
         rng = get_rng_states(self._learner.device)
         while True:
             sums = evaluate(self._learner, self._data.val, self._metrics, self._eval_micro_batch)
@@ -194,27 +206,30 @@ class EpochLoop:
             set_rng_states(rng, self._learner.device)
 
     def _check_finite(self, train_total: float, epoch: int) -> None:
-        """In fp16 a batch may overflow and leave the weights unharmed, since its step is skipped; not all may."""
-        harmless = self._learner.may_skip_steps and self._learner.skipped_steps < self._length.steps_of(epoch)
-        if not math.isfinite(train_total) and not harmless:
+        """Raise Diverged if the loss of the epoch is NaN or infinite.
+
+        In fp16 the loss of a batch may overflow without harm, since its step is skipped, unless all steps are.
+        """
+        is_harmless = self._learner.may_skip_steps and self._learner.skipped_steps < self._length.steps_of(epoch)
+        if not math.isfinite(train_total) and not is_harmless:
             raise Diverged(f"the training loss of epoch {epoch + 1} is {train_total}")
 
-    def _facts(self) -> Metrics:
-        """What a row says beside losses and metrics."""
+    def _run_metrics(self) -> Metrics:
+        """The metrics of an epoch that describe how it ran: memory, micro-batch, skipped steps, last evaluation."""
         context = current_trial()
-        facts: Metrics = gpu_peak_memory(device=context.device, parallel=context.parallel) | {
+        found: Metrics = gpu_peak_memory(device=context.device, parallel=context.parallel) | {
             "micro_batch": self._micro_batch.size
         }
         if self._learner.may_skip_steps:
-            facts["skipped_steps"] = self._learner.skipped_steps
+            found["skipped_steps"] = self._learner.skipped_steps
         if self._eval_every > 1:
-            facts["val_epoch"] = self._progress.val_epoch
-        return facts
+            found["val_epoch"] = self._progress.val_epoch
+        return found
 
 
 @final
 class _Progress:
-    """What a checkpoint holds beside the model and all that changes it."""
+    """The progress of the loop in a checkpoint: the last evaluation and the micro-batch sizes."""
 
     def __init__(self, *micro_batches: MicroBatch) -> None:
         self.validated: Metrics = {}
@@ -228,4 +243,4 @@ class _Progress:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.validated, self.val_epoch = state_dict["validated"], state_dict["val_epoch"]
         for micro_batch, size in zip(self._micro_batches, state_dict["micro_batches"], strict=True):
-            micro_batch.size = min(micro_batch.size, size)  # other ranks may be at it now, with other shares
+            micro_batch.size = min(micro_batch.size, size)  # a resume with more ranks has smaller shares

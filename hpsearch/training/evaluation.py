@@ -1,4 +1,4 @@
-"""A model's loss and metrics over the validation set, exact over ranks, without gradients."""
+"""The loss and metrics of a model on the validation set, without gradients: exact means over all ranks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from hpsearch.training.precision import autocast
 from hpsearch.training.step import Learner
 
 Metric = Callable[[Any, Any], Any]
-"""(outputs, targets) of a batch to one number a sample, or to their mean."""
+"""Called with (outputs, targets) of a batch; returns one value per sample, (batch,), or their mean, a scalar."""
 
 
 def evaluate(learner: Learner, loader: Loader, metrics: Mapping[str, Metric], micro_batch: MicroBatch) -> Tensor:
-    """Sums over this rank's samples: the loss, then each metric; float64, (1 + metrics,), on the device.
+    """Sum the loss and the metrics over this rank's samples.
 
-    Where `micro_batch` says afterwards that it ran out of memory, they are of no use.
+    Args:
+        learner: The model, its loss and its device.
+        loader: This rank's batches of the validation set.
+        metrics: Name to metric.
+        micro_batch: Size of a forward pass. If it ran out of memory afterwards, the sums are incomplete and must not
+            be used.
+
+    Returns:
+        The sum of the loss, then of each metric: float64, (1 + number of metrics,), on the learner's device.
     """
     model = learner.eval_model
     model.eval()
     columns = [learner.loss, *metrics.values()]
     total = torch.zeros(len(columns), dtype=torch.float64, device=learner.device)
-    with torch.no_grad():  # not inference_mode: what a model caches there can't be used in training
+    with torch.no_grad():  # not inference_mode: tensors that a model caches there can't be used in training
         for batch in loader:
             sums = micro_batch.run(_sums, learner, model, columns, batch, micro_batch.size)
             if sums is None:
@@ -36,6 +44,7 @@ def evaluate(learner: Learner, loader: Loader, metrics: Mapping[str, Metric], mi
 
 
 def _sums(learner: Learner, model: nn.Module, columns: list[Metric], batch: Batch, size: int) -> Tensor:
+    """The sums of one batch, computed in micro-batches of `size` samples; float64, (number of columns,)."""
     total = torch.zeros(len(columns), dtype=torch.float64, device=learner.device)
     for inputs, targets, num_samples in learner.micro_batches(batch, size):
         with autocast(learner.precision, learner.device):

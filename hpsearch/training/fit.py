@@ -1,8 +1,8 @@
-"""`fit`: what a user can say about training, checked and handed to who does it.
+"""`fit`: the public training loop. This module checks its arguments and builds the parts that do the work.
 
-Not here: epochs and rows (`epochs.py`), one step (`step.py`), evaluation (`evaluation.py`), which samples a step sees
-(`training/data/loaders.py`), how ranks talk (`parallel.py`), number formats (`precision.py`), learning rates
-(`schedule.py`), the weights' average (`ema.py`).
+The parts have modules of their own: the loop over epochs (`epochs.py`), one optimizer step (`step.py`), evaluation
+(`evaluation.py`), batches (`data/loaders.py`), several ranks (`parallel.py`), number formats (`precision.py`), learning
+rate schedules (`schedule.py`) and the average of the weights (`ema.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from hpsearch.errors import InvalidConfig
 from hpsearch.training.context import current_trial
 from hpsearch.training.data.loaders import LoaderWorkers, SizedDataset, make_loader
-from hpsearch.training.epochs import OWN_COLUMNS, EpochLoop, Length, Loaders, OnStep
+from hpsearch.training.epochs import RESERVED_NAMES, EpochLoop, Length, Loaders, OnStep
 from hpsearch.training.evaluation import Metric
 from hpsearch.training.precision import tensor_cores
 from hpsearch.training.schedule import LearningRates, Schedule, make_schedule
@@ -49,57 +49,90 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
     sync_batch_norm: bool = False,
     on_step: OnStep | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Train, and yield one row of metrics for each epoch.
+    """Train a model, and yield its metrics after each epoch.
 
-    Everything is kept (`current_trial().keep`), so a trial that is paused or killed goes on where it was. On a CPU it
-    then gives the same numbers, bit for bit.
+    `fit` is a generator, so a training function of a sweep is usually one `yield from hpsearch.fit(...)`. It trains in
+    one process or in several ranks (DistributedDataParallel) without a change to the call, and shuffles with the
+    trial's seed.
+
+    Model, optimizer, scheduler and random states are registered with `current_trial().keep`, so that a paused or
+    killed trial resumes after its last checkpoint. On a CPU the resumed trial gives the same numbers as an
+    uninterrupted one, bit for bit.
+
+    When a GPU runs out of memory, all ranks halve their micro-batch and repeat the epoch from its start. The samples
+    of an optimizer step stay the same, so the hyperparameters keep their meaning; only batch norm sees smaller batches.
 
     Args:
-        model: Moved to the trial's device. The optimizer was made of its parameters, on whatever device.
-        train_set: Samples are pairs of inputs and targets: tensors, or lists and dicts of tensors.
-        val_set: The same.
-        loss: Mean over a batch's samples; a module is moved to the device too. With several workers it must have no
-            parameters to train.
-        optimizer: Any of `torch.optim`'s that needs no closure.
-        batch_size: Samples of one optimizer step, over all workers: what it means does not change with their number.
-        epochs: None goes on until nobody asks for another row, which a sweep does at `limits.epochs`. By hand, take a
-            slice: `itertools.islice(fit(...), 10)`.
-        steps: Optimizer steps of the whole trial; the epoch in which they end is the last. None for no limit.
-        scheduler: Stepped once an epoch; ReduceLROnPlateau is given each new `val_loss`.
-        schedule: Instead of a scheduler: `constant`, or `cosine` or `linear` down to 0 at the end that `epochs` or
-            `steps` set; stepped after each optimizer step.
-        warmup_epochs: Over so many epochs, or parts of one, the rate rises linearly before `schedule` begins.
-        metrics: Column name to what is computed of it on the validation set.
-        eval_every: Epochs from one evaluation to the next; the first and the last are always evaluated. The rows
-            between repeat the values of the last evaluation, and `val_epoch` says of which epoch they are.
-        eval_batch_size: Samples of one evaluation step over all workers; None for `batch_size`.
-        accumulate: Pieces that each worker cuts its share of a batch into, one after another, to save memory.
-        precision: `fp32`, `tf32`, `bf16` or `fp16`; None for the spec's.
-        clip_norm: Gradients whose norm, over all parameters, is above this are scaled down to it. None for no limit.
-        ema_decay: Evaluate an exponential moving average of the weights, of which each step keeps this share, in
-            [0, 1). None for the weights themselves.
-        compile: Compile the model, with PyTorch's own compiler or the one of this name.
-        channels_last: Images, (batch, channel, height, width), and their weights are laid out with channels last,
-            which convolutions in 16 bits on GPUs are fastest with.
-        sync_batch_norm: Batch norms take their statistics over all workers; GPUs only.
-        on_step: Called after each optimizer step with the number of steps done in the trial and the sum of the losses
-            of this rank's samples, a tensor on the device: reading its value each time makes a GPU wait.
+        model: The model; `fit` moves it to the trial's device.
+        train_set: Map-style data set of the training samples, shuffled in each epoch. Each sample is a pair of inputs
+            and targets, and each of the two is a tensor or a list, tuple or dict of tensors.
+        val_set: The validation set, with samples of the same form. Its order is kept.
+        loss: Called with (outputs, targets) of a batch; returns the mean loss of its samples, a scalar tensor. A module
+            is moved to the trial's device. With several workers it must not have trainable parameters.
+        optimizer: Any optimizer of `torch.optim` that needs no closure, made from the parameters of `model` on any
+            device.
+        batch_size: Samples of one optimizer step over all workers and micro-batches; a multiple of the number of
+            workers times `accumulate`. Its meaning does not depend on the number of workers.
+        epochs: Epochs to train; None trains until the caller stops asking for the next epoch. A sweep stops asking at
+            `limits.epochs`; elsewhere use a slice, `itertools.islice(fit(...), 10)`.
+        steps: Optimizer steps of the whole trial, at least 1; the epoch in which they are used up is the last one. None
+            sets no limit.
+        scheduler: A learning rate scheduler of `torch.optim.lr_scheduler`, stepped once per epoch. ReduceLROnPlateau
+            gets each new `val_loss`.
+        schedule: A built-in schedule instead of `scheduler`, stepped after each optimizer step: `constant`, or `cosine`
+            or `linear` decay to 0 at the end of training, which `epochs` or `steps` must then set.
+        warmup_epochs: Epochs, or a fraction of one, in which the learning rate first rises linearly to its full value.
+            Not together with `scheduler`.
+        metrics: Name to function for more columns computed on the validation set. Each function gets (outputs, targets)
+            of a batch and returns one value per sample or their mean; see `hpsearch.training.metrics`.
+        eval_every: Evaluate after every so many epochs, at least 1, and always after the first and the last. The
+            epochs between repeat the values of the last evaluation, and `val_epoch` is the epoch of that evaluation.
+        eval_batch_size: Samples of one evaluation step over all workers; None uses `batch_size`.
+        accumulate: Micro-batches into which each worker splits its share of a batch; their gradients are accumulated.
+            More of them need less memory and more time.
+        precision: `fp32`, `tf32`, `bf16` or `fp16`; None uses the precision of the spec.
+        clip_norm: Largest norm of the gradient over all parameters; a longer gradient is scaled down to it. None does
+            not clip.
+        ema_decay: Evaluate an exponential moving average of the weights instead of the weights. Each step keeps this
+            share of the average; in [0, 1), for example 0.999. None keeps no average.
+        compile: True compiles the model with `torch.compile`; a text names another backend.
+        channels_last: Use the channels-last memory format for the model and for inputs of shape (batch, channel,
+            height, width). It is the fastest one for 16-bit convolutions on GPUs.
+        sync_batch_norm: Compute batch norm statistics over all workers; only on GPUs.
+        on_step: Called after each optimizer step with the number of steps of the trial so far, and the sum of the
+            losses of this rank's samples: a float64 scalar tensor on the trial's device. Reading its value
+            synchronises with the GPU.
 
     Yields:
-        `train_loss` (mean over the epoch, while the weights moved), `val_loss`, the metrics, `micro_batch` (samples of
-        one forward pass on each worker); with a schedule `lr`, the rate of the first parameter group at the epoch's
-        first step; in fp16 `skipped_steps`, those of the epoch whose gradients overflowed. Means over samples, exact.
+        The metrics of one epoch, by name:
+
+        - `train_loss`: mean loss of the training samples, while the weights changed.
+        - `val_loss` and one value for each of `metrics`: exact means over the validation set.
+        - `micro_batch`: samples of one forward pass on each worker.
+        - `lr`: learning rate of the first parameter group at the first step of the epoch; only with a schedule or
+          scheduler.
+        - `val_epoch`: epoch of the validation values, from 1; only with `eval_every` above 1.
+        - `skipped_steps`: steps of the epoch that were skipped because their gradients overflowed; only in fp16.
+        - `gpu0_peak_gib`, `gpu1_peak_gib`, ...: peak memory of each GPU, GiB; only with `parallel: dp`.
 
     Raises:
-        InvalidConfig: A value that may come from the search does not fit.
-        Diverged: The training loss is not finite; looked at every 50 steps and at the end of the epoch.
-        ValueError: Arguments contradict each other.
+        InvalidConfig: A hyperparameter is out of range, for example a batch size that can't be split over the workers.
+            The trial fails, and the searcher avoids such configurations.
+        Diverged: The training loss is NaN or infinite. It is checked every 50 steps and at the end of each epoch.
+        ValueError: The call itself is wrong: both `scheduler` and `schedule`, a metric with a reserved name, an empty
+            data set.
+        torch.OutOfMemoryError: A micro-batch of one sample does not fit into GPU memory.
 
     Example:
-        >>> rows = fit(model, train_set, val_set, loss=F.cross_entropy, optimizer=optimizer,  # doctest: +SKIP
-        ...            batch_size=64, epochs=3, metrics={"val_accuracy": accuracy})
-        >>> for row in rows:  # doctest: +SKIP
-        ...     print(row)
+        >>> from torch.nn.functional import cross_entropy
+        >>> from hpsearch.training.metrics import accuracy
+        >>> def train(config):
+        ...     model = make_model(config["width"])
+        ...     optimizer = torch.optim.AdamW(model.parameters(), lr=config["lr"])
+        ...     yield from hpsearch.fit(
+        ...         model, train_set, val_set, loss=cross_entropy, optimizer=optimizer,
+        ...         batch_size=config["batch_size"], metrics={"val_accuracy": accuracy},
+        ...     )
     """
     context, metrics = current_trial(), metrics or {}
     recipe = Recipe(
@@ -111,16 +144,19 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
         sync_batch_norm=sync_batch_norm,
     )
     _check_metrics(metrics)
-    piece_size = _piece_size(batch_size, accumulate, context.world_size)
-    processes = LoaderWorkers(context)
+    micro_batch_size = _micro_batch_size(batch_size, accumulate, context.world_size)
+    workers = LoaderWorkers(context)
     train_loader, val_loader = (
-        make_loader(dataset, batch_size=size, train=train, context=context, processes=processes)
+        make_loader(dataset, batch_size=size, train=train, context=context, workers=workers)
         for dataset, size, train in ((train_set, batch_size, True), (val_set, eval_batch_size or batch_size, False))
     )
     length = Length.of(epochs=epochs, steps=steps, steps_per_epoch=len(train_loader))
     by_step = _step_schedule(optimizer, schedule, warmup_epochs, length)
     if scheduler is not None and by_step is not None:
-        raise ValueError("fit takes scheduler, or schedule and warmup_epochs, not both: put the warm-up into yours.")
+        raise ValueError(
+            "fit: use either scheduler, or schedule and warmup_epochs, not both. With a scheduler of your own, make the"
+            " warm-up a part of it."
+        )
     rates = LearningRates(optimizer, scheduler=scheduler, schedule=by_step)
     learner = Learner(model, loss=loss, optimizer=optimizer, recipe=recipe, rates=rates, context=context)
     data = Loaders(train=train_loader, val=val_loader, num_val=len(val_set))
@@ -129,16 +165,16 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
     loop = EpochLoop(
         learner,
         data,
-        micro_batch=piece_size,
+        micro_batch=micro_batch_size,
         eval_micro_batch=eval_share,
         length=length,
         metrics=metrics,
         eval_every=every,
         on_step=on_step,
     )
-    with tensor_cores(recipe.precision), closing(processes):
-        for row in loop.rows(context.keep(**loop.states())):
-            yield row
+    with tensor_cores(recipe.precision), closing(workers):
+        for epoch_metrics in loop.run(context.keep(**loop.states())):
+            yield epoch_metrics
             if context.is_over:
                 return
 
@@ -146,6 +182,7 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
 def _step_schedule(
     optimizer: Optimizer, kind: Schedule | None, warmup_epochs: float, length: Length
 ) -> LRScheduler | None:
+    """The scheduler that is stepped after each optimizer step; None without a schedule and a warm-up."""
     if kind is None and not warmup_epochs:
         return None
     if warmup_epochs < 0:
@@ -155,20 +192,20 @@ def _step_schedule(
 
 
 def _check_metrics(metrics: Mapping[str, Metric]) -> None:
-    taken = OWN_COLUMNS & metrics.keys()
-    if taken:
-        raise ValueError(f"metrics: the name {min(taken)} is fit's own. Use another.")
+    reserved = RESERVED_NAMES & metrics.keys()
+    if reserved:
+        raise ValueError(f"metrics: the name {min(reserved)} is reserved for fit. Use another one.")
 
 
-def _piece_size(batch_size: int, accumulate: int, world_size: int) -> int:
+def _micro_batch_size(batch_size: int, accumulate: int, world_size: int) -> int:
     """Samples of one forward pass on each rank."""
-    pieces = world_size * accumulate
-    if accumulate < 1 or batch_size < 1 or batch_size % pieces:
+    num_parts = world_size * accumulate
+    if accumulate < 1 or batch_size < 1 or batch_size % num_parts:
         raise InvalidConfig(
-            f"batch_size {batch_size} can't be split over {world_size} workers times {accumulate} pieces"
-            f" (accumulate). Use a multiple of {pieces}."
+            f"batch_size {batch_size} can't be split over {world_size} workers with {accumulate} micro-batches each"
+            f" (accumulate). Use a multiple of {num_parts}."
         )
-    return batch_size // pieces
+    return batch_size // num_parts
 
 
 def _at_least_1(name: str, value: int) -> int:

@@ -1,11 +1,15 @@
-"""Gradients summed over ranks as DDP finds them ready; and what a rank still owes the others when it can't go on.
+"""The all-reduce of gradients under DistributedDataParallel, also when one rank cannot finish a step.
 
-In each step every rank sends the same buckets in the same order, and none can go on before all have sent theirs. So a
-rank that runs out of memory halfway must not simply stop: the others would wait for it until the time-out. It sends
-zeros in place of the buckets that it has not sent yet, as DDP does for ranks that have run out of data
-(`DistributedDataParallel.join`). The step is spoilt then; that all ranks learn of it is the business of `oom.py`.
+In each step every rank all-reduces the same gradient buckets in the same order, and no rank continues before all have
+sent theirs. A rank that runs out of memory within a step must therefore not simply stop: the others would wait for it
+until their timeout. It sends zeros for the buckets that it has not sent yet, as DDP does for ranks that have run out of
+data (`DistributedDataParallel.join`). The gradients of that step are then useless; `oom.py` lets all ranks know.
 
-What this can't do is take part in collective calls of the model itself, such as those of SyncBatchNorm.
+This does not cover collective calls of the model itself, such as those of SyncBatchNorm.
+
+Source:
+    Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", arXiv:2006.15704, section 3.2;
+    communication hooks, https://pytorch.org/docs/stable/ddp_comm_hooks.html.
 """
 
 from __future__ import annotations
@@ -20,41 +24,49 @@ from torch.nn.parallel import DistributedDataParallel
 
 @final
 class GradientSync:
-    """What this rank has sent in the current step.
+    """Counts the gradient buckets that this rank has all-reduced in the current step.
 
     Args:
-        replica: Only a DistributedDataParallel is watched; for any other module nothing is sent and nothing owed.
+        replica: The module that is called in training. Unless it is a DistributedDataParallel, nothing is communicated
+            and all methods do nothing.
     """
 
     def __init__(self, replica: nn.Module) -> None:
         self._num_sent = 0
         self._has_begun = False
         if isinstance(replica, DistributedDataParallel):
-            replica.register_comm_hook(self, lambda exchange, bucket: exchange.send(bucket))
-            replica.register_forward_pre_hook(self._forward_begins)
+            replica.register_comm_hook(self, lambda sync, bucket: sync.all_reduce(bucket))
+            replica.register_forward_pre_hook(self._on_forward)
 
     def begin_step(self) -> None:
-        """To be called before the first forward pass of each step."""
+        """Call this before the first forward pass of each step."""
         self._num_sent, self._has_begun = 0, False
 
-    def send_rest(self, replica: nn.Module) -> None:
-        """Send zeros for what this step has not sent; the replica can't be used again.
+    def send_missing_buckets(self, replica: nn.Module) -> None:
+        """All-reduce zeros for the buckets that this step has not sent; afterwards the replica can't be used again.
 
-        It needs as much memory as the gradients, so what the failed pass has left must be gone.
+        This needs as much memory as the gradients, so the tensors of the failed pass must have been freed.
+
+        Args:
+            replica: The module that was given to the constructor.
         """
         if not isinstance(replica, DistributedDataParallel):
             return
         reducer: Any = replica.reducer
         if not self._has_begun:
-            reducer._rebuild_buckets()  # in its second forward pass DDP does this, together with the other ranks
+            reducer._rebuild_buckets()  # DDP does this in its second forward pass, together with the other ranks
         for bucket in reducer._get_zeros_like_grad_buckets()[self._num_sent :]:
             dist.all_reduce(bucket.buffer())
 
-    def send(self, bucket: Any) -> Future[Tensor]:
-        """DDP's hook; it sums where DDP alone takes the mean, since losses are weighted by their share of the step."""
+    def all_reduce(self, bucket: Any) -> Future[Tensor]:
+        """DDP's communication hook: sum a bucket over ranks.
+
+        DDP itself would compute the mean. Here the loss of each micro-batch is already weighted by its share of the
+        step's samples (see `step.py`), so the sum is the gradient of the mean loss.
+        """
         self._num_sent += 1
         work: Any = dist.all_reduce(bucket.buffer(), async_op=True)
         return work.get_future().then(lambda done: done.value()[0])  # type: ignore[no-any-return]
 
-    def _forward_begins(self, module: nn.Module, inputs: Any) -> None:
+    def _on_forward(self, module: nn.Module, inputs: Any) -> None:
         self._has_begun = True

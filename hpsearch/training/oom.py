@@ -1,11 +1,11 @@
-"""Memory that takes care of itself: what does not fit is done in smaller pieces, and all ranks do the same.
+"""Smaller micro-batches after running out of GPU memory, on all ranks alike.
 
-A phase of an epoch (training, evaluation) is tried; when any rank runs out of GPU memory in it, every rank halves its
-micro-batch and does the phase again from its start. The samples of an optimizer step stay the same, so that the
-hyperparameters mean what they meant. (But for batch norms, whose batches are micro-batches.)
+When any rank runs out of GPU memory in one phase of an epoch (training or evaluation), all ranks halve their
+micro-batch and repeat that phase from its start. Gradient accumulation keeps the samples of an optimizer step the same,
+so the hyperparameters keep their meaning; only batch norm sees smaller batches.
 
-Ranks agree by a flag that they exchange after each step, on the host: a GPU is not waited for. The rank that ran out
-takes part in the step's collective calls all the same (`gradient_sync.py`), so that nobody hangs.
+After each step the ranks exchange a flag on the host, without synchronising with the GPU. The rank that ran out of
+memory still takes part in the all-reduce of that step (`gradient_sync.py`), so no rank waits forever.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ logger = logging.getLogger(__name__)
 
 
 ALLOCATION_FAILURES = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED")
-"""What CUDA's libraries say when there is no room for their own workspaces; PyTorch makes plain RuntimeErrors of it."""
+"""Errors of CUDA's libraries that can't allocate a workspace; PyTorch raises them as plain RuntimeError."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a smaller batch may help."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in ALLOCATION_FAILURES)
+    """Whether an error means that GPU memory was too small, so that a smaller batch may help."""
+    return isinstance(error, torch.OutOfMemoryError) or any(code in str(error) for code in ALLOCATION_FAILURES)
 
 
 @final
 class MicroBatch:
-    """Samples of one forward pass of one phase on each rank.
+    """The micro-batch size of one phase, which shrinks after running out of GPU memory.
 
     Args:
-        size: Samples to begin with.
-        phase: For messages.
-        is_recoverable: Whether this rank can go on alone after it ran out; if not, the error passes through.
+        size: Samples of one forward pass on each rank, at first.
+        phase: `training` or `evaluation`, for messages.
+        is_recoverable: Whether this rank can leave a step without the other ranks. If not, errors are raised.
     """
 
     def __init__(self, size: int, *, phase: str, is_recoverable: bool = True) -> None:
@@ -54,27 +54,35 @@ class MicroBatch:
         return self._error is not None
 
     def run(self, work: Callable[..., T], *arguments: Any) -> T | None:
-        """What `work` returns; None if it ran out of memory, and then nothing holds what its frames held."""
+        """Call `work(*arguments)`, and catch an out-of-memory error.
+
+        Returns:
+            The result of `work`; None if it ran out of memory. In that case its frames, and with them the activations
+            that they held, have been freed.
+
+        Raises:
+            RuntimeError: Any other error, and out-of-memory errors unless `is_recoverable`.
+        """
         try:
             return work(*arguments)
         except RuntimeError as error:
             if not self._is_recoverable or not is_out_of_memory(error):
                 raise
             self._error = " ".join(str(error).split()) or "out of memory"
-        return None  # here the error is gone, and with its traceback the frames that held activations
+        return None  # outside of the `except` block the traceback is freed, and with it the activations
 
     def halve(self) -> None:
-        """After any rank ran out: every rank calls it, and gives back to its device what nobody holds any more.
+        """Halve the size, and return unused memory to the device. All ranks call it after any rank ran out of memory.
 
         Raises:
-            torch.OutOfMemoryError: There is nothing left to halve; the same words on every rank.
+            torch.OutOfMemoryError: The size is 1 already; the message is the same on all ranks.
         """
         error, self._error = first_of_ranks(self._error), None
         if self.size == 1:
             raise torch.OutOfMemoryError(f"a micro-batch of 1 sample does not fit in {self._phase}: {error}")
         self.size //= 2
         logger.warning(
-            "out of GPU memory in %s, it goes on with a micro-batch of %d: %s", self._phase, self.size, error
+            "out of GPU memory in %s; continuing with a micro-batch of %d: %s", self._phase, self.size, error
         )
         gc.collect()
         if torch.cuda.is_available():

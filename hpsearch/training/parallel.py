@@ -1,6 +1,6 @@
-"""Several processes that train one model: the process group, DistributedDataParallel, and sums over ranks.
+"""Several processes that train one model: the process group, DistributedDataParallel, and reductions over ranks.
 
-A world of one takes the same calls and needs no process group.
+All functions also work in a single process, which needs no process group.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ T = TypeVar("T")
 
 
 def host_store(address: str) -> TCPStore:
-    """A place where ranks can meet, served by this process; to be kept as long as they are together.
+    """A TCP store, served by this process, through which ranks find each other.
 
-    Its port is taken from the moment on at which it is known, and no other machine reaches it at a loopback address.
+    The port is bound before it is returned, so no other process can take it in between. At a loopback address, other
+    machines can't reach the store.
 
     Args:
-        address: Of this machine, as the other ranks know it.
+        address: Address of this machine under which the other ranks reach it, IPv4 or IPv6.
+
+    Returns:
+        The store. Keep a reference to it for as long as the process group exists.
+
+    Raises:
+        OSError: The address does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -45,14 +52,18 @@ def host_store(address: str) -> TCPStore:
 def join(
     rank: int, world_size: int, *, store: Store | None, device: torch.device | str, timeout_s: float = 120.0
 ) -> None:
-    """Meet the other ranks; returns when all are there.
+    """Initialise the process group; returns when all ranks have called it.
 
     Args:
         rank: This process, in [0, world_size).
         world_size: Number of processes.
-        store: Where they meet; None for the place that the environment names, as `torchrun` sets it.
-        device: NCCL for tensors on a GPU, gloo for those on the host.
-        timeout_s: After so long without an answer of a peer, here and in every collective call, an error is raised.
+        store: Store through which the ranks find each other; None uses `MASTER_ADDR` and `MASTER_PORT` from the
+            environment, as `torchrun` sets them.
+        device: Device of this rank. On a GPU, CUDA tensors use NCCL and CPU tensors use gloo; on the CPU all use gloo.
+        timeout_s: Seconds after which this call, or any collective call, fails if a rank does not answer.
+
+    Raises:
+        torch.distributed.DistError: A rank did not join in time.
     """
     device, timeout = torch.device(device), timedelta(seconds=timeout_s)
     if device.type == "cuda":
@@ -60,7 +71,7 @@ def join(
     if store is not None:
         store.set_timeout(timeout)
     dist.init_process_group(
-        backend="cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",  # ranks agree on the host, see `any_rank`
+        backend="cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",  # gloo for the flags of `any_rank`
         init_method="env://" if store is None else None,
         store=store,
         rank=rank,
@@ -71,7 +82,7 @@ def join(
 
 
 def leave() -> None:
-    """Leave the process group, if this process is in one."""
+    """Destroy the process group, if this process is in one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -79,20 +90,22 @@ def leave() -> None:
 def wrap(
     model: nn.Module, *, world_size: int, device: torch.device, parallel: str, sync_batch_norm: bool = False
 ) -> nn.Module:
-    """The module to call in training: it averages gradients over ranks and begins with rank 0's weights everywhere.
-
-    A world of one, and a model with nothing to train, get the model itself; under `parallel: dp` a world of one gets
-    DataParallel over the GPUs that this process sees, which on a CPU calls the model and does nothing else.
+    """Wrap a model for data-parallel training.
 
     Args:
-        model: On its device.
-        world_size: Processes of the trial.
-        device: Where this rank computes.
-        parallel: ddp or dp, see the key of the spec.
-        sync_batch_norm: Whether the model's batch norms take their statistics over all ranks; changes the model.
+        model: The model on its device.
+        world_size: Number of processes of the trial.
+        device: Device of this rank.
+        parallel: `ddp` or `dp`, as in the spec.
+        sync_batch_norm: Whether to convert the model's batch norms, in place, to SyncBatchNorm.
+
+    Returns:
+        The module to call in training. With several ranks it is a DistributedDataParallel, which copies rank 0's
+        weights to all ranks. A single rank, or a model without trainable parameters, gets the model itself. With
+        `parallel: dp` it is a DataParallel over all GPUs that this process sees; on a CPU that only calls the model.
 
     Raises:
-        InvalidConfig: PyTorch synchronises batch norms on GPUs only.
+        InvalidConfig: `sync_batch_norm` on CPUs, which PyTorch does not support, or `dp` with several processes.
     """
     if parallel == "dp":
         return _data_parallel(model, world_size)
@@ -107,21 +120,24 @@ def wrap(
     return DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
-        gradient_as_bucket_view=True,  # gradients live in the buffers that are sent: saves one copy of the model
-        forward_sync_buffers=False,  # rank 0's are copied once an epoch, see `copy_from_rank_0`
+        gradient_as_bucket_view=True,  # gradients are views of the buckets, which saves a copy of the model
+        forward_sync_buffers=False,  # rank 0's buffers are copied once per epoch, see `copy_from_rank_0`
     )
 
 
 def _data_parallel(model: nn.Module, world_size: int) -> nn.Module:
     if world_size > 1:
-        raise InvalidConfig(f"parallel: dp is one process with all GPUs, this trial has {world_size} workers.")
+        raise InvalidConfig(
+            f"parallel: dp is one process with all GPUs, but this trial has {world_size} workers. Use workers: 1, or"
+            " parallel: ddp."
+        )
     return DataParallel(model)
 
 
 def gpu_peak_memory(*, device: torch.device, parallel: str) -> dict[str, float]:
-    """Under `parallel: dp`, most memory reserved on each GPU so far: `gpu0_peak_gib` and so on; else nothing.
+    """Peak memory reserved on each GPU so far, GiB, under the names `gpu0_peak_gib`, ...; empty unless `parallel: dp`.
 
-    DataParallel puts every batch on GPU 0, and gathers all outputs, the loss and the gradients there.
+    DataParallel puts each batch on GPU 0 first and gathers outputs and gradients there, so that GPU needs the most.
     """
     if parallel != "dp" or device.type != "cuda":
         return {}
@@ -130,28 +146,31 @@ def gpu_peak_memory(*, device: torch.device, parallel: str) -> dict[str, float]:
 
 
 def unwrap(kept: T) -> T:
-    """The module inside of a wrapper, so that its names are the same with one worker and with several."""
+    """The module inside a DDP or DataParallel wrapper, whose parameter names do not depend on the number of workers."""
     if isinstance(kept, DistributedDataParallel | DataParallel):
         return cast(T, kept.module)
     return kept
 
 
 def without_sync(model: nn.Module) -> AbstractContextManager[None]:
-    """Within the block, `backward` adds up gradients and sends nothing."""
+    """Within the block, `backward` accumulates gradients on this rank without an all-reduce."""
     if isinstance(model, DistributedDataParallel):
         return cast(AbstractContextManager[None], model.no_sync())
     return nullcontext()
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """`tensor`, summed in place over all ranks of the process group; itself where there is none."""
+    """Sum a tensor in place over all ranks of the process group, and return it; unchanged without a group."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
 def any_rank(*facts: bool) -> list[bool]:
-    """For each fact whether it holds on any rank; a message of a few bytes between hosts, no GPU is waited for."""
+    """For each flag, whether it is true on any rank.
+
+    The ranks exchange a few bytes on the host, without synchronising with the GPU.
+    """
     if not dist.is_initialized():
         return list(facts)
     flags = torch.tensor(facts, dtype=torch.uint8, device="cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -160,7 +179,7 @@ def any_rank(*facts: bool) -> list[bool]:
 
 
 def first_of_ranks(text: str | None) -> str | None:
-    """The text of the first rank that has one, on every rank; None if none has."""
+    """The text of the lowest rank whose text is not None, returned on all ranks; None if all are None."""
     if not dist.is_initialized():
         return text
     texts: list[str | None] = [None] * dist.get_world_size()
@@ -169,7 +188,10 @@ def first_of_ranks(text: str | None) -> str | None:
 
 
 def copy_from_rank_0(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors with rank 0's, for example running means, which DDP does not average; one message a type."""
+    """Broadcast tensors of rank 0 to all ranks, in place, with one message for each dtype and device.
+
+    For buffers such as the running statistics of batch norm, which DDP does not average.
+    """
     if not dist.is_initialized():
         return
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}

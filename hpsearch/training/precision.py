@@ -1,6 +1,9 @@
-"""Number formats: which operations run in 16 bits or in TF32, and the scaling that fp16 needs.
+"""Number formats: autocast to 16 bits, TF32 on NVIDIA GPUs, and the gradient scaling that fp16 needs.
 
-fp16 and bf16 also run on a CPU, correctly and slowly; that is for tests. TF32 changes nothing there.
+fp16 and bf16 also run on a CPU, where they are slow; that is for tests. TF32 has no effect there.
+
+Source:
+    Micikevicius et al., "Mixed Precision Training", arXiv:1710.03740; https://pytorch.org/docs/stable/amp.html.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ _AUTOCAST_TYPES = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": t
 
 
 def check_precision(precision: str) -> str:
-    """The name itself.
+    """Return the name of a precision if it is known.
 
     Raises:
-        InvalidConfig: There is no such precision.
+        InvalidConfig: The name is not `fp32`, `tf32`, `bf16` or `fp16`.
     """
     if precision not in _AUTOCAST_TYPES:
         known = ", ".join(_AUTOCAST_TYPES)
@@ -30,21 +33,21 @@ def check_precision(precision: str) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Within the block, operations that gain from it and don't lose accuracy run in `precision`."""
+    """`torch.autocast` to the 16-bit format; a context manager without effect for `fp32` and `tf32`."""
     dtype = _AUTOCAST_TYPES[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
-    """Keeps small fp16 gradients from becoming 0, by scaling the loss; for the other formats it does nothing."""
+    """A scaler that keeps small fp16 gradients from underflowing to 0; disabled for the other formats."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 @contextmanager
 def tensor_cores(precision: str) -> Iterator[None]:
-    """Within the block, `tf32` lets an NVIDIA GPU round the factors of fp32 products and convolutions to 10 bits.
+    """Within the block, `tf32` computes fp32 matrix products and convolutions on NVIDIA GPUs in TF32 (10-bit mantissa).
 
-    The other formats leave PyTorch's settings as they are: convolutions in TF32, matrix products in full fp32.
+    The other formats leave PyTorch's defaults: convolutions in TF32, matrix products in full fp32.
     """
     if precision != "tf32":
         yield

@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a trial, put together of PyTorch's own schedulers."""
+"""Learning rate schedules, composed of PyTorch's own schedulers."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from torch.optim.lr_scheduler import (
 from hpsearch.errors import InvalidConfig, did_you_mean
 
 Schedule = Literal["constant", "cosine", "linear"]
-"""How the rate goes on after the warm-up: as it is, or to 0 at the last step."""
+"""The learning rate after the warm-up: constant, or a cosine or linear decay to 0 at the last step."""
 
 _KNOWN = ("constant", "cosine", "linear")
 
 
 @final
 class LearningRates:
-    """A scheduler, if there is one, and when it is stepped.
+    """Steps the learning rate scheduler of a training, if it has one.
 
     Args:
-        optimizer: Whose rates they are.
-        scheduler: The user's own, stepped after each epoch, or None.
-        schedule: Ours, stepped after each optimizer step, or None.
+        optimizer: The optimizer whose learning rates change.
+        scheduler: A scheduler of the user, stepped after each epoch; None for none.
+        schedule: A built-in schedule, stepped after each optimizer step; None for none. At most one of the two is set.
     """
 
     def __init__(self, optimizer: Optimizer, *, scheduler: LRScheduler | None, schedule: LRScheduler | None) -> None:
@@ -38,12 +38,16 @@ class LearningRates:
         self._by_epoch, self._by_step = scheduler, schedule
 
     def after_step(self) -> None:
-        """The optimizer made a step."""
+        """Call this after each optimizer step."""
         if self._by_step is not None:
             self._by_step.step()
 
     def after_epoch(self, val_loss: float | None) -> None:
-        """An epoch is over; `val_loss` is None if it was not evaluated."""
+        """Call this after each epoch.
+
+        Args:
+            val_loss: Validation loss, which ReduceLROnPlateau needs; None if the epoch was not evaluated.
+        """
         if not isinstance(self._by_epoch, ReduceLROnPlateau):
             if self._by_epoch is not None:
                 self._by_epoch.step()
@@ -51,22 +55,27 @@ class LearningRates:
             self._by_epoch.step(val_loss)
 
     def metrics(self) -> dict[str, float]:
-        """The first group's rate as a row's column; nothing where it never changes."""
+        """`lr`, the learning rate of the first parameter group now; empty without a scheduler."""
         return {} if self.scheduler is None else {"lr": float(self._optimizer.param_groups[0]["lr"])}
 
 
 def make_schedule(optimizer: Optimizer, kind: Schedule, *, warmup_steps: int, total_steps: int | None) -> LRScheduler:
-    """A scheduler to be stepped after each optimizer step.
+    """A scheduler that is stepped after each optimizer step.
 
     Args:
-        optimizer: Its rates now are the highest ones, reached at the end of the warm-up.
-        kind: What follows the warm-up.
-        warmup_steps: The rate rises by equal amounts, from 1 / (warmup_steps + 1) of the highest; 0 for no warm-up.
-        total_steps: Steps of the whole trial, the warm-up included. None only for constant.
+        optimizer: The optimizer. Its current learning rates are the highest ones, reached at the end of the warm-up.
+        kind: The schedule after the warm-up.
+        warmup_steps: Steps in which the rate rises linearly from 1 / (warmup_steps + 1) of its highest value; 0 for no
+            warm-up.
+        total_steps: Optimizer steps of the whole trial, including the warm-up; may be None for `constant`.
 
     Raises:
-        InvalidConfig: There is no such schedule, or the warm-up leaves no step for what follows.
-        ValueError: The schedule ends, and its length isn't given.
+        InvalidConfig: The schedule is unknown, or the warm-up is as long as the trial.
+        ValueError: `cosine` or `linear` without `total_steps`.
+
+    Source:
+        Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 2.2 (warm-up); Loshchilov and Hutter,
+        "SGDR", arXiv:1608.03983 (cosine).
     """
     if kind not in _KNOWN:
         raise InvalidConfig(f"unknown schedule '{kind}'.{did_you_mean(kind, _KNOWN)} Known: {', '.join(_KNOWN)}.")
@@ -88,9 +97,9 @@ def _decay(optimizer: Optimizer, kind: Schedule, steps: int) -> LRScheduler:
 
 def _steps_left(kind: Schedule, warmup_steps: int, total_steps: int | None) -> int:
     if total_steps is None:
-        raise ValueError(f"schedule '{kind}' has an end: give fit its length as epochs or steps.")
+        raise ValueError(f"fit: schedule '{kind}' needs to know where training ends. Set epochs or steps.")
     if warmup_steps >= total_steps:
         raise InvalidConfig(
-            f"a warm-up of {warmup_steps} steps leaves nothing of a trial of {total_steps}. Use fewer warmup_epochs."
+            f"the warm-up takes {warmup_steps} steps, but the trial has only {total_steps}. Use fewer warmup_epochs."
         )
     return total_steps - warmup_steps

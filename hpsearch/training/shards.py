@@ -1,4 +1,4 @@
-"""What a rank keeps of a model that `fully_shard` has split: its shards, as plain tensors."""
+"""The state of a model that `fully_shard` (FSDP2) has split: this rank's shards, as plain tensors."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from torch.optim import Optimizer
 
 @final
 class Shards:
-    """This rank's part of a model and of its optimizer: `current_trial().keep_own(shards=Shards(model, optimizer))`.
+    """This rank's shards of a model and of its optimizer, for `keep_own`.
 
-    Nothing is collected from other ranks, so that saving needs no more memory than training; in turn the state is read
-    by as many ranks as have written it. A model that isn't split is kept whole.
+    Nothing is gathered from other ranks, so saving needs no more memory than training. The state can therefore only be
+    loaded by the number of ranks that saved it. A model that is not split is kept whole.
 
     Args:
-        model: After `fully_shard`.
-        optimizer: Of the split model's parameters.
+        model: The model after `fully_shard`.
+        optimizer: An optimizer of the parameters of the split model.
+
+    Example:
+        >>> start = hpsearch.current_trial().keep_own(shards=Shards(model, optimizer))  # doctest: +SKIP
+
+    Source:
+        https://pytorch.org/docs/stable/distributed.fsdp.fully_shard.html.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self._model, self._optimizer = model, optimizer
 
     def state_dict(self) -> dict[str, Any]:
-        """The shards, and the optimizer's state by the names of the parameters."""
+        """`model` and `optimizer`: this rank's shards as plain tensors on their device, by parameter name."""
         model, optimizer = get_state_dict(self._model, self._optimizer)
         return {"model": _local(model), "optimizer": _local(optimizer)}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take over what `state_dict` gave to this rank."""
+        """Restore a state that `state_dict` returned on the same rank."""
         model, optimizer = get_state_dict(self._model, self._optimizer)
         set_state_dict(
             self._model,
@@ -42,6 +48,7 @@ class Shards:
 
 
 def _local(state: Any) -> Any:
+    """The state with each distributed tensor replaced by its local shard."""
     if isinstance(state, DTensor):
         return state.to_local()
     if isinstance(state, dict):
@@ -50,7 +57,7 @@ def _local(state: Any) -> Any:
 
 
 def _like(pattern: Any, state: Any) -> Any:
-    """`state` with its local tensors made parts of distributed ones where `pattern` has these."""
+    """`state` with its local shards turned into distributed tensors wherever `pattern` has one."""
     if isinstance(pattern, DTensor) and isinstance(state, Tensor):
         return DTensor.from_local(
             state.to(pattern.device),

@@ -1,4 +1,4 @@
-"""A copy of all state in the host's memory, from which an epoch can begin again; `checkpoint.py` is for disks."""
+"""A copy of all training state in host memory, from which an epoch is repeated; `checkpoint.py` writes to disk."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hpsearch.training.stateful import Stateful
 
 @final
 class Snapshot:
-    """This rank's copy; it is taken anew into the same memory.
+    """A copy of this rank's state in host memory, which each `capture` overwrites.
 
     Args:
-        objects: What has a state, by name.
-        device: This rank's, whose random state is taken.
+        objects: Name to object with a state.
+        device: Device of this rank, whose random state is copied too.
     """
 
     def __init__(self, objects: Mapping[str, Stateful], device: torch.device) -> None:
@@ -28,25 +28,25 @@ class Snapshot:
         self._rng: RngStates = {}
 
     def capture(self) -> None:
-        """Copy everything as it is now."""
+        """Copy the current state of all objects and random generators."""
         for name, kept in self._objects.items():
             self._copies[name] = _copied(kept.state_dict(), self._copies.get(name))
         self._rng = get_rng_states(self._device)
 
     def restore(self) -> None:
-        """Make everything what it was when the copy was taken; the copy stays good."""
+        """Restore the state of the last `capture`; this can be done more than once."""
         for name, kept in self._objects.items():
-            kept.load_state_dict(_copied(self._copies[name]))  # optimizers keep what they are given
+            kept.load_state_dict(_copied(self._copies[name]))  # a copy, since optimizers keep the tensors they get
         set_rng_states(self._rng, self._device)
 
 
 def _copied(value: Any, into: Any = None) -> Any:
-    """A copy on the host; tensors go where the last copy had one of the same shape and type."""
+    """A copy in host memory; tensors reuse the memory of `into` where it has one of the same shape and dtype."""
     if isinstance(value, Tensor):
         return _host_tensor(value, into).copy_(value.detach())
     if isinstance(value, Mapping):
         old = into if isinstance(into, Mapping) else {}
-        result: Any = copy.copy(value)  # keeps the kind of mapping, and what modules note on theirs
+        result: Any = copy.copy(value)  # keeps the type, and the metadata that modules attach to a state dict
         for name, part in value.items():
             result[name] = _copied(part, old.get(name))
         return result
@@ -57,6 +57,7 @@ def _copied(value: Any, into: Any = None) -> Any:
 
 
 def _host_tensor(like: Tensor, old: Any) -> Tensor:
+    """A CPU tensor of the shape and dtype of `like`, pinned for tensors on a GPU; `old` itself if it fits."""
     if isinstance(old, Tensor) and old.shape == like.shape and old.dtype == like.dtype:
         return old
     return torch.empty_like(like, device="cpu", pin_memory=like.is_cuda)

@@ -1,6 +1,7 @@
-"""What a trial keeps over a restart, on one rank: held, restored at once, written when it is told.
+"""The objects that a trial keeps across restarts, on one rank: registered, restored and saved.
 
-How checkpoints lie on disk is in `checkpoint.py`, which needs torch and is imported when there is something to do.
+The format of checkpoint files is in `checkpoint.py`, which needs torch and is imported only when a file is read or
+written.
 """
 
 from __future__ import annotations
@@ -19,48 +20,52 @@ if TYPE_CHECKING:
 
 @final
 class KeptState:
-    """The objects of one attempt on one rank that belong into its checkpoints."""
+    """The registered objects of one attempt on one rank, and the trial's checkpoint folder.
+
+    Args:
+        folder: Checkpoints of the trial, shared by its ranks. It is not read before `load`.
+        rank: This process among those of the trial, in [0, world_size).
+        world_size: Number of processes of the trial.
+        at_most: Checkpoints of later epochs are ignored; None for no limit.
+    """
 
     def __init__(self, folder: Path, *, rank: int, world_size: int, at_most: int | None) -> None:
-        """Hold nothing yet, and look at no file.
-
-        Args:
-            folder: Checkpoints of the trial, shared by its ranks.
-            rank: This process among those of the trial.
-            world_size: Processes of the trial.
-            at_most: Checkpoints of later epochs are passed over; None for no limit.
-        """
         self._folder, self._rank, self._world_size, self._at_most = folder, rank, world_size, at_most
         self._shared: dict[str, Stateful] = {}
         self._own: dict[str, Stateful] = {}
-        self._found: Checkpoint | None = None  # its states are handed out one by one
+        self._found: Checkpoint | None = None  # `restore` removes the states that it has loaded
         self._saved_epoch: int | None = None
         self.is_loaded = False
         """Whether `load` was called."""
 
     @property
     def has_objects(self) -> bool:
-        """Whether a checkpoint would hold anything."""
+        """Whether any object is registered."""
         return bool(self._shared or self._own)
 
     def register(self, objects: Mapping[str, Stateful], *, per_rank: bool) -> None:
-        """Put objects into the checkpoints to come.
+        """Add objects to all later checkpoints.
 
         Args:
-            objects: By name.
-            of_rank: They differ from rank to rank; otherwise rank 0's are written, and every rank reads them.
+            objects: Name to object.
+            per_rank: True if the objects differ between ranks and each rank saves its own. False if they are replicas:
+                rank 0 saves them and all ranks load them.
 
         Raises:
-            ValueError: A name is taken.
+            ValueError: A name is already registered.
         """
         for name in objects:
             if name in self._shared or name in self._own:
                 raise ValueError(f"keep({name}=...): there is a '{name}' already. Each object needs a name of its own.")
-        held = self._own if per_rank else self._shared
-        held |= objects
+        registered = self._own if per_rank else self._shared
+        registered |= objects
 
     def load(self) -> tuple[int, str | None]:
-        """(Epoch of the newest intact checkpoint, 0 without any; one sentence if a damaged one was passed over)."""
+        """Read the newest intact checkpoint; `restore` then loads its states into objects.
+
+        Returns:
+            The checkpoint's epoch, 0 without one; and a sentence if a damaged checkpoint was skipped, else None.
+        """
         from hpsearch.training.checkpoint import load_checkpoint
 
         self.is_loaded = True
@@ -71,15 +76,17 @@ class KeptState:
         return self._found.epoch, warning
 
     def restore(self, objects: Mapping[str, Stateful], *, per_rank: bool, device: torch.device) -> None:
-        """Give objects the state that they had in the checkpoint that was read, and the process its random states.
+        """Restore registered objects, and the random states of the process, from the checkpoint that `load` read.
+
+        Does nothing if there was none.
 
         Args:
-            objects: Held, by name.
-            of_rank: As they were held.
-            device: Whose random states.
+            objects: Name to object, as registered.
+            per_rank: As registered.
+            device: Device of this rank, whose random state is restored too.
 
         Raises:
-            ValueError: The checkpoint has no such name, or was written by another number of ranks.
+            ValueError: The checkpoint lacks a name, or per-rank objects were written by another number of ranks.
         """
         from hpsearch.training.parallel import unwrap
         from hpsearch.training.rng import set_rng_states
@@ -89,8 +96,8 @@ class KeptState:
             return
         if per_rank and found.world_size != self._world_size:
             raise ValueError(
-                f"keep_own: the checkpoint of epoch {found.epoch} was written by {found.world_size} ranks, each its own"
-                f" part; this trial has {self._world_size}. Go on with as many."
+                f"keep_own: the checkpoint of epoch {found.epoch} was written by {found.world_size} ranks, each with a"
+                f" part of its own; this trial has {self._world_size}. Resume with {found.world_size} workers."
             )
         for name, kept in objects.items():
             unwrap(kept).load_state_dict(_state_of(name, found, per_rank=per_rank))
@@ -98,7 +105,19 @@ class KeptState:
             set_rng_states(found.rng, device)
 
     def save(self, *, epoch: int, device: torch.device) -> int:
-        """Write a checkpoint of the state now, unless that of this epoch is there; `epoch` comes back."""
+        """Write a checkpoint of the current state, unless there is one of this epoch.
+
+        Args:
+            epoch: Epochs done.
+            device: Device of this rank, whose random state is saved too.
+
+        Returns:
+            `epoch`.
+
+        Raises:
+            TypeError: A state contains objects that can't be loaded safely.
+            OSError: The disk is full or can't be written; earlier checkpoints are intact.
+        """
         from hpsearch.training.checkpoint import save_checkpoint
 
         if self._saved_epoch != epoch:

@@ -1,4 +1,4 @@
-"""One optimizer step: forward and backward in pieces, gradients over ranks, clipping, scaling, the weights' average."""
+"""One optimizer step: gradient accumulation, all-reduce, clipping, gradient scaling and the average of the weights."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from hpsearch.training.schedule import LearningRates
 from hpsearch.training.stateful import Stateful
 
 Loss = Callable[[Any, Any], Tensor]
-"""(outputs, targets) of a batch to the mean of its samples' losses, a scalar tensor."""
+"""Called with (outputs, targets) of a batch; returns the mean loss of its samples, a scalar tensor."""
 
 IMAGE_AXES = 4
-"""Axes of a batch of images: (batch, channel, height, width)."""
+"""Number of axes of a batch of images: (batch, channel, height, width)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a model is trained, whatever it is and whatever on; `fit` says more of each."""
+    """Options of training that depend neither on the model nor on the data; `fit` explains each."""
 
     precision: str
     """fp32 | tf32 | bf16 | fp16."""
     clip_norm: float | None
-    """Gradients longer than this, over all parameters, are scaled down to it; None for no limit."""
+    """Largest norm of the gradient over all parameters; a longer one is scaled down. None does not clip."""
     ema_decay: float | None
-    """Share of the weights' average that each step keeps; None for no average."""
+    """Share of the average of the weights that each step keeps, in [0, 1); None for no average."""
     compile: bool | str
-    """Whether, or with which compiler, the model is compiled."""
+    """Whether to compile the model; a text names the backend."""
     channels_last: bool
-    """Whether images and their weights are laid out with channels last."""
+    """Whether the model and images use the channels-last memory format."""
     sync_batch_norm: bool
-    """Whether batch norms take their statistics over all ranks."""
+    """Whether batch norm statistics are computed over all ranks."""
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
@@ -56,19 +56,19 @@ class Recipe:
 
 @final
 class Learner:
-    """A model and all that changes it, on this rank.
+    """A model with its loss, optimizer and learning rates, on this rank.
 
     Args:
-        model: Moved to the context's device.
-        loss: Mean over a batch's samples; a module is moved there too, and kept if it has a state.
-        optimizer: Of the model's parameters.
-        recipe: How it is trained.
-        rates: Told of each step.
-        context: Rank, world size, device, seed.
+        model: The model; it is moved to the context's device.
+        loss: Mean loss of a batch. A module is moved to the device, and its state is part of checkpoints.
+        optimizer: An optimizer of the model's parameters.
+        recipe: Options of training.
+        rates: The learning rate scheduler, which is stepped after each optimizer step.
+        context: Rank, world size, device and seed of the trial.
 
     Raises:
-        InvalidConfig: A value of the recipe does not fit.
-        ValueError: There are several ranks, and the loss has parameters to train.
+        InvalidConfig: A value of the recipe is out of range.
+        ValueError: There are several ranks, and the loss has trainable parameters.
     """
 
     def __init__(
@@ -83,33 +83,33 @@ class Learner:
     ) -> None:
         self.device, self.precision, self.rates = context.device, recipe.precision, rates
         self.skipped_steps = 0
-        """Steps of this epoch that fp16's scaling left out since gradients overflowed."""
+        """Steps of this epoch that were skipped because fp16 gradients overflowed."""
         self._memory_format = torch.channels_last if recipe.channels_last else torch.preserve_format
-        self._model = _placed(model, context.device, self._memory_format)
+        self._model = _to_device(model, context.device, self._memory_format)
         self._average = make_average(self._model, recipe.ema_decay)
-        self.loss = _placed_loss(loss, context)
+        self.loss = _loss_to_device(loss, context)
         self._optimizer, self._clip_norm = optimizer, recipe.clip_norm
         self._recipe, self._context = recipe, context
         self._scaler = make_scaler(recipe.precision, context.device)
         self._scale = 0.0
         if context.rank > 0:
-            torch.manual_seed(context.seed + context.rank)  # replicas shall not drop the same units
+            torch.manual_seed(context.seed + context.rank)  # so that dropout differs between ranks
         self._wrap()
         if recipe.compile:
             _compile(self.eval_model, recipe.compile)
 
     @property
     def eval_model(self) -> nn.Module:
-        """The module whose loss and metrics count: the weights' average, if there is one."""
+        """The module to evaluate: the average of the weights if there is one, else the model."""
         return self._model if self._average is None else self._average.module
 
     @property
     def may_skip_steps(self) -> bool:
-        """Whether steps may be skipped."""
+        """Whether steps with overflowed gradients are skipped, which is so in fp16."""
         return self._scaler.is_enabled()
 
     def states(self) -> dict[str, Stateful]:
-        """Everything that a step changes, by the names that checkpoints give it."""
+        """Name in checkpoints to object: everything that a step changes."""
         states: dict[str, Stateful | None] = {
             "model": self._model,
             "optimizer": self._optimizer,
@@ -122,48 +122,51 @@ class Learner:
 
     @property
     def can_abort_alone(self) -> bool:
-        """Whether a rank can leave a step halfway without a word to the others: the model itself sends nothing."""
+        """Whether a rank can abort a step while the others finish it.
+
+        It can't if the model itself makes collective calls, as SyncBatchNorm does.
+        """
         return self._context.world_size == 1 or not self._recipe.sync_batch_norm
 
     def begin_epoch(self) -> None:
-        """To be called before the first step of an epoch."""
+        """Call this before the first step of each epoch."""
         self._model.train()
         self._scale, self.skipped_steps = self._scaler.get_scale(), 0
 
     def end_epoch(self) -> None:
-        """To be called after an epoch's last step: buffers become rank 0's everywhere, as nobody averages them."""
+        """Call this after the last step of each epoch. It copies rank 0's buffers to all ranks: DDP averages none."""
         copy_from_rank_0(self._model.buffers())
         if self._average is not None:
             copy_from_rank_0(self._average.module.buffers())
 
     def abort_step(self) -> None:
-        """Send what the other ranks wait for in a step that this rank could not end; `restart` has to follow."""
-        self._exchange.send_rest(self._replica)
+        """Complete the all-reduce of a step that this rank could not finish; call `restart` afterwards."""
+        self._gradient_sync.send_missing_buckets(self._replica)
 
     def restart(self) -> None:
-        """Forget a step that was not ended; states that it changed are for the caller to put back."""
+        """Discard a step that was not finished. The caller restores the states that it may have changed."""
         self._optimizer.zero_grad(set_to_none=True)
         if isinstance(self._replica, DistributedDataParallel):
-            # it stands halfway through a reduction, and its hooks are on the parameters for as long as it lives
+            # its reduction is unfinished, and its hooks stay on the parameters for as long as it exists
             del self._replica
             self._wrap()
         if self._scaler.is_enabled():
-            self._scaler.scale(torch.zeros((), device=self.device))  # its scale is made at the first use
-            self._scaler.update(self._scaler.get_scale())  # forgets which gradients were unscaled
+            self._scaler.scale(torch.zeros((), device=self.device))  # creates the scale, if this is the first use
+            self._scaler.update(self._scaler.get_scale())  # resets which gradients were unscaled
 
-    def step(self, batch: Batch, piece_size: int) -> Tensor:
-        """Change the weights once.
+    def step(self, batch: Batch, micro_batch_size: int) -> Tensor:
+        """Make one optimizer step.
 
         Args:
-            batch: This rank's samples.
-            piece_size: Samples of one forward and backward pass, at least 1.
+            batch: This rank's samples of the step.
+            micro_batch_size: Samples of one forward and backward pass, at least 1; gradients are accumulated.
 
         Returns:
-            Sum of the losses of this rank's samples, float64, (), on the device.
+            The sum of the losses of this rank's samples: float64, (), on the device.
         """
-        self._exchange.begin_step()
+        self._gradient_sync.begin_step()
         self._optimizer.zero_grad(set_to_none=True)
-        loss_sum = self._backward(batch, piece_size)
+        loss_sum = self._backward(batch, micro_batch_size)
         if self._clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
@@ -174,29 +177,38 @@ class Learner:
         return loss_sum
 
     def micro_batches(self, batch: Batch, size: int) -> list[tuple[Any, Any, int]]:
-        """(inputs, targets, samples that count) of a batch, where the model is; `size` samples in all but the last."""
+        """Move a batch to the model's device and split it.
+
+        Args:
+            batch: This rank's samples.
+            size: Samples of each micro-batch but the last, at least 1.
+
+        Returns:
+            (inputs, targets, number of samples) of each micro-batch. The number is 0 for the stand-in of a rank that
+            has no samples in this step.
+        """
 
         def move(tensor: Tensor) -> Tensor:
             layout = self._memory_format if tensor.dim() == IMAGE_AXES else torch.preserve_format
             return tensor.to(self.device, non_blocking=True, memory_format=layout)
 
-        inputs, targets = map_tensors(move, batch.inputs), map_tensors(move, batch.targets)  # at once, if it is pinned
+        inputs, targets = map_tensors(move, batch.inputs), map_tensors(move, batch.targets)
         if batch.num_samples <= size:
             return [(inputs, targets, batch.num_samples)]
         sizes = [min(size, batch.num_samples - start) for start in range(0, batch.num_samples, size)]
         return list(zip(split(inputs, size), split(targets, size), sizes, strict=True))
 
-    def _backward(self, batch: Batch, piece_size: int) -> Tensor:
-        """Gradients of one step; returns the sum of the samples' losses.
+    def _backward(self, batch: Batch, micro_batch_size: int) -> Tensor:
+        """Compute the gradients of one step, and return the sum of the losses of this rank's samples.
 
-        The gradients of pieces and ranks are summed. So that the sum is the gradient of the mean over all samples, each
-        piece is weighted by its part of the step's samples, of which ranks may have different numbers.
+        Gradients are summed over micro-batches and ranks. The loss of each micro-batch is weighted by its share of the
+        samples of the step, of which ranks may have different numbers; so the sum is the gradient of the mean loss.
         """
-        pieces = self.micro_batches(batch, piece_size)
+        micro_batches = self.micro_batches(batch, micro_batch_size)
         loss_sums: list[Tensor] = []
-        for position, (inputs, targets, num_samples) in enumerate(pieces):
+        for position, (inputs, targets, num_samples) in enumerate(micro_batches):
             weight = num_samples / batch.num_global
-            with nullcontext() if position == len(pieces) - 1 else without_sync(self._replica):
+            with nullcontext() if position == len(micro_batches) - 1 else without_sync(self._replica):
                 with autocast(self.precision, self.device):
                     loss = self.loss(self._replica(inputs), targets)
                 self._scaler.scale(loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
@@ -211,12 +223,12 @@ class Learner:
             parallel=self._context.parallel,
             sync_batch_norm=self._recipe.sync_batch_norm,
         )
-        self._exchange = GradientSync(self._replica)
+        self._gradient_sync = GradientSync(self._replica)
         if self._recipe.compile:
             _compile(self._replica, self._recipe.compile)
 
     def _update(self) -> bool:
-        """Whether the optimizer made its step; fp16's scaler leaves out those with gradients that overflowed."""
+        """Step the optimizer; False if the step was skipped because fp16 gradients overflowed."""
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if not self._scaler.is_enabled():
@@ -226,22 +238,27 @@ class Learner:
         return self._scale >= before
 
 
-def _placed(model: nn.Module, device: torch.device, memory_format: torch.memory_format) -> nn.Module:
+def _to_device(model: nn.Module, device: torch.device, memory_format: torch.memory_format) -> nn.Module:
     model = model.to(device)
     return model if memory_format == torch.preserve_format else model.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 
-def _placed_loss(loss: Loss, context: TrialContext) -> Loss:
+def _loss_to_device(loss: Loss, context: TrialContext) -> Loss:
+    """The loss on the trial's device.
+
+    Raises:
+        ValueError: There are several ranks, and the loss has trainable parameters.
+    """
     if not isinstance(loss, nn.Module):
         return loss
     if context.world_size > 1 and any(parameter.requires_grad for parameter in loss.parameters()):
         raise ValueError(
-            "the loss has parameters to train, whose gradients nobody would sum over workers."
-            " Make them a part of the model, or train with one worker."
+            "fit: the loss has trainable parameters, and their gradients would not be summed over workers."
+            " Make them part of the model, or train with one worker."
         )
     return loss.to(context.device)
 
 
 def _compile(module: nn.Module, compiler: bool | str) -> None:
-    """In place, so that names of parameters stay; a DDP wrapper as a whole, so that graphs end where its buckets do."""
+    """Compile in place, which keeps parameter names. DDP is compiled as a whole, so graphs break at its buckets."""
     module.compile(backend="inductor" if compiler is True else compiler)

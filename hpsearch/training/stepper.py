@@ -1,9 +1,9 @@
-"""Any trainable, one row at a time: what makes a training function stop at its epochs, whatever way it tells them.
+"""Runs any trainable one epoch at a time, whether it yields its metrics or reports them.
 
-For a process that trains trial after trial (`isolation: slot`). A generator is asked for its next row in the caller's
-thread. Any other function runs in one daemon thread; its `report` hands over a row and waits there until the next
-`advance`, so that it never runs ahead: state taken between two rows is the state of that epoch, and stopping is not
-asking again. Two threads, but never both at work.
+For processes that train one trial after another (`isolation: slot`). A generator runs in the caller's thread. Any other
+function runs in a daemon thread: its `report` hands over the metrics of an epoch and blocks until the next `advance`.
+The function therefore never runs ahead: a checkpoint made between two calls of `advance` has the state of that epoch,
+and a trial is stopped by not calling `advance` again. The two threads never run at the same time.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from hpsearch.training.leaks.sentinel import Sentinel
 
 Metrics = dict[str, Any]
-"""Metric names to whatever the trainable gave; nothing is checked here but that it is a mapping."""
+"""Metric names to values as the trainable gave them; only checked to be a mapping."""
 
 
 def make_stepper(function: Callable[[dict[str, Any]], Any], config: dict[str, Any], context: TrialContext) -> Stepper:
-    """The stepper that fits a trainable; nothing of the user's runs before its first `advance`.
+    """A stepper for a trainable; the function does not start before the first `advance`.
 
     Args:
-        function: A generator function; a function that returns an iterator of rows; or one that calls `report`, whose
-            returned mapping, if it returns one, is the last row.
-        config: What the function is called with.
-        context: Becomes the place that `report` hands its rows to. The caller activates it while it steps.
+        function: A generator function; a function that returns an iterator of metrics; or a function that calls
+            `report`, and may return the metrics of its last epoch.
+        config: Argument of the function.
+        context: The trial's context, whose `on_report` is set. The caller activates it during each call of `advance`.
     """
     if inspect.isgeneratorfunction(function):
         return _GeneratorStepper(function, config, context)
@@ -43,7 +43,13 @@ def make_stepper(function: Callable[[dict[str, Any]], Any], config: dict[str, An
 
 
 class Stepper(ABC):
-    """Runs a trainable up to its next row. Not safe for threads."""
+    """Runs a trainable up to the end of its next epoch. Not thread-safe.
+
+    Args:
+        function: See `make_stepper`.
+        config: Argument of the function.
+        context: The trial's context.
+    """
 
     def __init__(
         self, function: Callable[[dict[str, Any]], Any], config: dict[str, Any], context: TrialContext
@@ -55,27 +61,30 @@ class Stepper(ABC):
 
     @final
     def advance(self) -> Metrics | None:
-        """The next row, counted in `context.epochs_done`; None when the function ended by itself.
+        """Run the function to the end of its next epoch, and count it in `context.epochs_done`.
+
+        Returns:
+            The metrics of the epoch; None when the function has returned.
 
         Raises:
-            TypeError: The function gave something that is no mapping.
-            BaseException: Whatever the function raised, with its own traceback.
+            TypeError: The function yielded something other than a mapping.
+            BaseException: What the function raised, with its own traceback.
         """
-        row = self._next_metrics()
-        if row is not None:
+        metrics = self._next_metrics()
+        if metrics is not None:
             self._context.epochs_done += 1
             self._watch.after_epoch()
-        return row
+        return metrics
 
     @abstractmethod
     def close(self, timeout_s: float = 5.0) -> bool:
-        """End the function where it waits, so that its `finally` blocks run; errors that they raise are printed.
+        """End the function where it waits, so that its `finally` blocks run. Errors that they raise are printed.
 
         Args:
-            timeout_s: How long a function in a thread may take to end. Generators are not timed.
+            timeout_s: Seconds that a function in a thread may take to end. A generator has no time limit.
 
         Returns:
-            False if the function goes on regardless: only the end of the process will stop it.
+            False if the function keeps running; only ending the process stops it then.
         """
 
     @abstractmethod
@@ -84,14 +93,18 @@ class Stepper(ABC):
 
 @final
 class LeakWatch:
-    """Looks for leaks, at the one point of an epoch that all trainables share."""
+    """Runs the leak sentinel after each epoch, unless the context turns leak warnings off.
+
+    Args:
+        context: The trial's context.
+    """
 
     def __init__(self, context: TrialContext) -> None:
         self._is_on = context.leak_warnings
         self._sentinel: Sentinel | None = None
 
     def after_epoch(self) -> None:
-        """To be called after each row."""
+        """Call this after each epoch."""
         if not self._is_on:
             return
         if self._sentinel is None:
@@ -102,7 +115,7 @@ class LeakWatch:
 
 
 def prepare_process(context: TrialContext) -> None:
-    """Random states and the CUDA device, which is each thread's own, for the thread that runs the function."""
+    """Seed all random generators, and select the CUDA device of the calling thread, which is to run the function."""
     from hpsearch.training.rng import seed_everything
 
     seed_everything(context.seed)
@@ -114,38 +127,47 @@ def prepare_process(context: TrialContext) -> None:
 
 @final
 class _GeneratorStepper(Stepper):
-    """A generator function, in the caller's thread."""
+    """Runs a generator function in the caller's thread."""
 
-    _rows: MetricsIterator | None = None
+    _iterator: MetricsIterator | None = None
 
     def _next_metrics(self) -> Metrics | None:
-        if self._rows is None:
+        if self._iterator is None:
             prepare_process(self._context)
-            self._rows = MetricsIterator(self._function(self._config), self._context)
-        return self._rows.next_metrics()
+            self._iterator = MetricsIterator(self._function(self._config), self._context)
+        return self._iterator.next_metrics()
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        return self._rows is None or self._rows.close()
+        return self._iterator is None or self._iterator.close()
 
 
 @dataclass(frozen=True)
 class _Reported:
-    row: Metrics
+    """The function has called `report`, and waits there."""
+
+    metrics: Metrics
+    """The metrics of the epoch."""
 
 
 @dataclass(frozen=True)
 class _Returned:
+    """The function has returned."""
+
     value: Any
+    """The result: an iterator of metrics, a mapping, or anything else."""
 
 
 @dataclass(frozen=True)
 class _Raised:
+    """The function has raised an error."""
+
     error: BaseException
+    """The error, with its traceback."""
 
 
 @final
 class _ThreadStepper(Stepper):
-    """A plain function, in a daemon thread that stands still between two rows."""
+    """Runs a plain function in a daemon thread, which waits between two epochs."""
 
     def __init__(
         self, function: Callable[[dict[str, Any]], Any], config: dict[str, Any], context: TrialContext
@@ -153,43 +175,43 @@ class _ThreadStepper(Stepper):
         super().__init__(function, config, context)
         self._thread = threading.Thread(target=self._run, name=f"trial {context.number}", daemon=True)
         self._events: SimpleQueue[_Reported | _Returned | _Raised] = SimpleQueue()
-        self._go_on = threading.Semaphore(0)
+        self._may_continue = threading.Semaphore(0)
         self._stopping = False
         self._ended = False
-        self._rows: MetricsIterator | None = None  # once the function has returned an iterator
+        self._iterator: MetricsIterator | None = None  # set if the function returns an iterator
         context.on_report = self._hand_over
 
     def _next_metrics(self) -> Metrics | None:
-        if self._rows is not None:
-            return self._rows.next_metrics()
+        if self._iterator is not None:
+            return self._iterator.next_metrics()
         if self._ended or self._stopping:
             return None
         if self._thread.ident is None:
             self._thread.start()
         else:
-            self._go_on.release()
-        return self._take(self._events.get())
+            self._may_continue.release()
+        return self._handle(self._events.get())
 
     def close(self, timeout_s: float = 5.0) -> bool:
         self._stopping = True
-        if self._rows is not None:
-            return self._rows.close()
+        if self._iterator is not None:
+            return self._iterator.close()
         if self._thread.ident is None:
             return True
-        self._go_on.release()
+        self._may_continue.release()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _take(self, event: _Reported | _Returned | _Raised) -> Metrics | None:
+    def _handle(self, event: _Reported | _Returned | _Raised) -> Metrics | None:
         if isinstance(event, _Reported):
-            return event.row
+            return event.metrics
         self._ended = True
         self._thread.join()
         if isinstance(event, _Raised):
             raise event.error
         if isinstance(event.value, Iterator):
-            self._rows = MetricsIterator(event.value, self._context)
-            return self._rows.next_metrics()
+            self._iterator = MetricsIterator(event.value, self._context)
+            return self._iterator.next_metrics()
         return dict(event.value) if isinstance(event.value, Mapping) and event.value else None
 
     def _run(self) -> None:
@@ -203,36 +225,46 @@ class _ThreadStepper(Stepper):
                 traceback.print_exc()
             self._events.put(_Raised(error))
 
-    def _hand_over(self, row: Metrics) -> None:
-        """`report`, in the function's thread."""
+    def _hand_over(self, metrics: Metrics) -> None:
+        """What `report` calls, in the function's thread: pass the metrics on and wait for the next `advance`."""
         if not self._stopping:
-            self._events.put(_Reported(row))
-            self._go_on.acquire()
+            self._events.put(_Reported(metrics))
+            self._may_continue.acquire()
         if self._stopping:
-            self._go_on.release()  # for others: a function may report from threads of its own
+            self._may_continue.release()  # for other threads of the function that may report too
             raise TrialStopped
 
 
 @final
 class MetricsIterator:
-    """An iterator of rows, in the caller's thread."""
+    """The metrics that a trainable yields, read in the caller's thread.
 
-    def __init__(self, rows: Iterator[Any], context: TrialContext) -> None:
-        self._iterator = rows
+    Args:
+        iterator: What the trainable returned. It may be any iterator; a generator gives better error messages.
+        context: The trial's context. From now on `report` raises TypeError, since the trainable yields its metrics.
+    """
+
+    def __init__(self, iterator: Iterator[Any], context: TrialContext) -> None:
+        self._iterator = iterator
         context.on_report = _refuse_report
 
     def next_metrics(self) -> Metrics | None:
-        """The next row; None at the end."""
+        """The metrics of the next epoch; None at the end.
+
+        Raises:
+            TypeError: Something other than a mapping was yielded.
+            BaseException: What the trainable raised.
+        """
         try:
-            row = next(self._iterator)
+            metrics = next(self._iterator)
         except StopIteration:
             return None
-        if not isinstance(row, Mapping):
-            self._refuse(f"the trainable yielded {type(row).__name__}; yield a dict of metrics for each epoch.")
-        return dict(row)
+        if not isinstance(metrics, Mapping):
+            self._refuse(f"the trainable yielded {type(metrics).__name__}. Yield a dict of metrics for each epoch.")
+        return dict(metrics)
 
     def _refuse(self, why: str) -> NoReturn:
-        """Raise where the row was yielded, so that the traceback shows the user's own line."""
+        """Raise TypeError at the `yield` of a generator, so that the traceback shows the user's own line."""
         error = TypeError(why)
         with suppress(StopIteration):
             if isinstance(self._iterator, Generator):
@@ -240,7 +272,7 @@ class MetricsIterator:
         raise error
 
     def close(self) -> bool:
-        """End the iterator where it waits; false if it goes on regardless."""
+        """End the iterator where it waits; False if it keeps running."""
         try:
             getattr(self._iterator, "close", lambda: None)()
         except RuntimeError as error:
@@ -252,5 +284,5 @@ class MetricsIterator:
         return True
 
 
-def _refuse_report(row: Metrics) -> None:
-    raise TypeError("a trainable that yields its rows can't call report as well; yield the dict instead.")
+def _refuse_report(metrics: Metrics) -> None:
+    raise TypeError("a trainable that yields its metrics can't call report as well. Yield the dict instead.")

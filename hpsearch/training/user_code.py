@@ -1,4 +1,4 @@
-"""Which files are the user's own, rather than Python's, a library's or hpsearch's; torch-free."""
+"""Which source files are the user's own, rather than those of Python, of a library or of hpsearch. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ _LIBRARIES = tuple(
 
 
 def is_user_code(filename: str) -> bool:
-    """Whether source of this name was written by the user; a notebook's cell was."""
+    """Whether a source file belongs to the user; a cell of a notebook does.
+
+    Args:
+        filename: File name as in `co_filename` of a code object.
+    """
     path = filename
-    with suppress(OSError):  # a relative path, in a working directory that is gone
+    with suppress(OSError):  # a relative path, and the working directory has been deleted
         path = str(Path(filename).resolve())
     return not path.startswith((_OWN, *_LIBRARIES)) and not filename.startswith("<frozen")
 
 
 def display_path(filename: str) -> str:
-    """A file as a message names it: relative to the working directory where it lies below."""
+    """A path for messages: relative to the working directory if the file is below it."""
     try:
         return str(Path(filename).resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError):  # it lies elsewhere, or the working directory is gone
+    except (ValueError, OSError):  # it is elsewhere, or the working directory has been deleted
         return filename

@@ -30,7 +30,7 @@ def test_every_trial_that_fits_in_smaller_pieces_finishes_with_its_own_batch_siz
     fitted = table[table["state"] == "done"]
     assert (fitted["last_micro_batch"] < fitted["batch_size"]).sum() == 3
     assert len(fitted) == 9
-    assert "out of GPU memory in training, it goes on with a micro-batch of 8" in outcome.log(
+    assert "out of GPU memory in training; continuing with a micro-batch of 8" in outcome.log(
         int(fitted.index[(fitted["width"] == 2) & (fitted["batch_size"] == 16)][0])
     )
 
@@ -48,5 +48,5 @@ def test_where_one_of_two_workers_runs_out_both_go_on_with_half_the_micro_batch(
     assert (trial["state"], trial["attempts"]) == ("done", 1)
     assert trial["last_micro_batch"] == 4, "of rank 0, which had room for 8"
     assert trial["last_steps"] == 2 * 64 / 16, "the same steps as if it had fitted"
-    told = "out of GPU memory in training, it goes on with a micro-batch of 4: CUDA out of memory."
+    told = "out of GPU memory in training; continuing with a micro-batch of 4: CUDA out of memory."
     assert outcome.log(1).count(told) == 2, "each rank says so"

@@ -1,1 +1,1 @@
-"""Data for training: loaders, the share of each rank, data sets that trials share."""
+"""Data loading: which samples a rank sees in each step, loader workers, and data sets that trials share in memory."""

@@ -1,6 +1,7 @@
-"""What a function that loads data is: its code as this process has it, its arguments, and the files that they name.
+"""A hash of everything that decides what a loading function returns: its code, its arguments and the files they name.
 
-Two processes share what it returns only if they would have loaded the same. In doubt they differ, and load twice.
+Two processes share the result of `shared_data` only if these hashes are equal. Where equality can't be established,
+the hashes differ and the data is loaded twice.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from hpsearch.training.user_code import is_user_code
 
 Lines = Iterator[str]
+"""The lines of text that are hashed, in order."""
 
 
 def content_hash(
@@ -31,14 +33,21 @@ def content_hash(
     data: Mapping[str, Any],
     list_files: Callable[[Path], str],
 ) -> str:
-    """A hash, 32 hexadecimal digits, of everything that decides what `load(*arguments, **named)` returns.
+    """Hash everything that decides what `load(*arguments, **named)` returns.
+
+    That is: the versions of Python and PyTorch, the environment, `data`, the bytecode of `load` and of all functions
+    and classes of the user that it refers to, directly or indirectly, the plain values that these use, the arguments,
+    and the listing of the files at every text or path that exists on disk.
 
     Args:
-        load: A function, with the functions, classes and plain values of the user's that it names, however deep.
-        arguments: Plain values: numbers, texts, paths, functions, and lists and maps of these.
-        named: The same.
-        data: The spec's `data`, which the function may look at too.
-        list_files: What lies at a path, as `file_listing`.
+        load: The loading function.
+        arguments: Plain values: numbers, texts, paths, functions, and lists and dicts of these.
+        named: Keyword arguments; plain values as well.
+        data: The spec's `data`, which the function may read too.
+        list_files: Returns a text that changes when the files at or below a path change, such as `file_listing`.
+
+    Returns:
+        32 hexadecimal digits.
 
     Raises:
         TypeError: An argument, or a value that the function closes over, can't be compared between processes.
@@ -50,20 +59,33 @@ def content_hash(
 
 
 def file_listing(root: Path) -> str:
-    """One line for each file at or below `root`: name, bytes, time of the last change."""
+    """The files at or below `root`, one line for each: relative path, size in bytes and modification time in ns."""
     paths = [root] if root.is_file() else sorted(Path(at) / name for at, _, names in os.walk(root) for name in names)
     facts = [(path.relative_to(root), path.stat()) for path in paths if path.exists()]
     return "\n".join(f"{name} {fact.st_size} {fact.st_mtime_ns}" for name, fact in facts)
 
 
 class _Walk:
-    """Goes through functions and values; each function and class once."""
+    """Traverses functions and values, each function and class once, and yields the lines to hash.
+
+    Args:
+        list_files: As in `content_hash`.
+    """
 
     def __init__(self, list_files: Callable[[Path], str]) -> None:
         self._list_files = list_files
         self._seen: set[int] = set()
 
     def value(self, value: Any, where: str) -> Lines:
+        """The lines of one value.
+
+        Args:
+            value: The value.
+            where: What uses the value, for messages.
+
+        Raises:
+            TypeError: The value can't be compared between processes.
+        """
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
             yield repr(value)
         elif isinstance(value, PurePath):
@@ -94,9 +116,10 @@ class _Walk:
             yield from self.value(item, where)
 
     def _code(self, value: Any, where: str) -> Lines:
+        """The name of a function, class or module, and its content if it belongs to the user."""
         value = inspect.unwrap(value) if callable(value) else value
         yield _name(value)
-        if id(value) in self._seen or not _is_the_users(value):
+        if id(value) in self._seen or not _belongs_to_user(value):
             return
         self._seen.add(id(value))
         if isinstance(value, FunctionType):
@@ -123,7 +146,10 @@ class _Walk:
             yield from self._global(function.__globals__[name], where)
 
     def _global(self, value: Any, where: str) -> Lines:
-        """What a function finds by name: code and plain values count; loggers, caches and the like don't."""
+        """A global that a function refers to: code and plain values are hashed, of other objects only the type.
+
+        Loggers, caches and similar globals thus don't prevent sharing.
+        """
         try:
             yield from list(self.value(value, where))
         except TypeError:
@@ -131,7 +157,7 @@ class _Walk:
 
 
 def _instructions(code: CodeType, names: set[str]) -> Lines:
-    """The bytecode, without the places in the file that it came from; the names that it looks up go to `names`."""
+    """The bytecode without its line numbers; the names that it looks up are added to `names`."""
     names.update(code.co_names)
     yield code.co_code.hex()
     yield repr((code.co_names, code.co_varnames, code.co_freevars))
@@ -142,19 +168,21 @@ def _instructions(code: CodeType, names: set[str]) -> Lines:
             yield repr(sorted(constant, key=repr)) if isinstance(constant, frozenset) else repr(constant)
 
 
-def _is_the_users(value: Any) -> bool:
+def _belongs_to_user(value: Any) -> bool:
+    """Whether a function, class or module was written by the user."""
     if isinstance(value, FunctionType):
         return is_user_code(value.__code__.co_filename)
     home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or "builtins"
-    if home == "__main__" or home not in sys.modules:  # a notebook, or what was sent here from one
+    if home == "__main__" or home not in sys.modules:  # defined in a notebook or script, perhaps in another process
         return not isinstance(value, ModuleType)
     file = getattr(sys.modules[home], "__file__", None)
     return file is not None and is_user_code(file)
 
 
 def _is_path(value: str | PurePath) -> bool:
+    """Whether a text or path names something that exists, other than the working directory or the root."""
     try:
-        return str(value) not in ("", ".", "/") and os.path.exists(value)  # noqa: PTH110  # never raises for odd texts
+        return str(value) not in ("", ".", "/") and os.path.exists(value)  # noqa: PTH110  # Path.exists may raise for odd texts
     except ValueError:
         return False
 

@@ -1,8 +1,8 @@
-"""Loaders: processes that load the batches of a rank, each under a random state of its own.
+"""Data loaders: the batches of one rank, each loaded under a random state of its own.
 
-That state is made of (seed, epoch, step, rank). So augmentation does not depend on the number of loader workers, a
-resumed epoch sees what an uninterrupted one would, and `persistent_workers` costs nothing in reproducibility. Which
-samples a batch has is in `sharding.py`.
+That state follows from (seed, epoch, step, rank). Augmentation therefore does not depend on the number of loader
+workers, a resumed epoch sees the same batches as an uninterrupted one, and persistent workers are reproducible. Which
+samples a batch contains is decided in `sharding.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 class SizedDataset(Protocol):
-    """A map-style data set of (inputs, targets)."""
+    """A map-style data set with a length, whose samples are pairs (inputs, targets)."""
 
     def __len__(self) -> int: ...
 
@@ -37,57 +37,60 @@ class SizedDataset(Protocol):
 
 
 class Batch(NamedTuple):
-    """One rank's samples of one step; `inputs` and `targets` are tensors or lists, tuples and dicts of them."""
+    """The samples of one step on one rank."""
 
     inputs: Any
-    """First axis: sample."""
+    """A pytree of tensors; the first axis is the sample. In pinned memory if the trial runs on a GPU."""
     targets: Any
-    """First axis: sample."""
+    """Like `inputs`."""
     num_samples: int
-    """Samples that count: all of them, or 0 for a stand-in."""
+    """Number of samples; 0 if the batch only stands in for a rank that has no samples in this step."""
     num_global: int
-    """Samples of this step over all ranks."""
+    """Number of samples of this step over all ranks."""
 
 
 @final
 class LoaderWorkers:
-    """What loads the batches of one rank: processes that live for the whole trial, or this one where there are none.
+    """The worker processes that load the batches of one rank, for the whole trial.
 
-    Loaders that take turns, for training and for validation, share them, so that a trial has as many as it was given
-    and not twice as many. A loader that begins an epoch ends that of another one.
+    The loaders for training and validation share them, so a trial has as many workers as it was given, not twice as
+    many. When one loader starts an epoch, an unfinished epoch of another loader ends. With `loader_workers` 0, batches
+    are loaded in this process.
+
+    Args:
+        context: Device, seed and number of loader workers of the trial.
     """
 
     def __init__(self, context: TrialContext) -> None:
         workers = context.loader_workers
         self._datasets: list[SizedDataset] = []
-        self._turn = _Turn()
+        self._sampler = _CurrentSampler()
         self._loader: DataLoader[Batch] = DataLoader(
-            _Batches(self._datasets),
-            batch_size=None,  # an item of _Batches is a batch already
-            sampler=self._turn,
+            _BatchDataset(self._datasets),
+            batch_size=None,  # an item of _BatchDataset is a batch already
+            sampler=self._sampler,
             collate_fn=_as_is,
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_die_with_parent,
             pin_memory=context.device.type == "cuda",
-            generator=torch.Generator().manual_seed(context.seed),  # else each epoch would draw from the global state
+            generator=torch.Generator().manual_seed(context.seed),  # else each epoch draws from the global generator
         )
 
     def add(self, dataset: SizedDataset) -> int:
-        """The position of a data set; to be added before the first epoch of any."""
+        """Add a data set, and return its position. Call this before the first epoch of any data set."""
         self._datasets.append(dataset)
         return len(self._datasets) - 1
 
     def batches(self, position: int, steps: Iterable[StepSamples]) -> Iterator[Batch]:
-        """One epoch of the data set at `position`."""
-        self._turn.position, self._turn.steps = position, steps
+        """Load one epoch of the data set at `position`, one batch for each of `steps`."""
+        self._sampler.position, self._sampler.steps = position, steps
         return iter(self._loader)
 
     def close(self) -> None:
-        """End the processes now.
+        """End the worker processes now.
 
-        PyTorch has no public call for it: they live as long as the iterator, and so as long as any traceback that
-        mentions it.
+        PyTorch has no public method for this: workers live as long as the iterator, which any traceback keeps alive.
         """
         iterator = self._loader._iterator
         if iterator is not None:
@@ -97,25 +100,31 @@ class LoaderWorkers:
 
 @final
 class Loader:
-    """The batches of one rank, epoch after epoch. Iterate one epoch to its end, or `close`."""
+    """The batches of one data set on one rank. Iterate each epoch to its end, or call `close`.
 
-    def __init__(self, position: int, sampler: TrainSampler | EvalSampler, processes: LoaderWorkers) -> None:
-        self._position, self._steps, self._processes = position, sampler, processes
+    Args:
+        position: Position of the data set among those of `workers`.
+        sampler: The samples of each step.
+        workers: The processes that load the batches.
+    """
+
+    def __init__(self, position: int, sampler: TrainSampler | EvalSampler, workers: LoaderWorkers) -> None:
+        self._position, self._sampler, self._workers = position, sampler, workers
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle for `epoch`, counted from 0; to be called before each epoch."""
-        self._steps.epoch = epoch
+        """Set the epoch, counted from 0, whose order is used next. Call this before each epoch."""
+        self._sampler.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._processes.batches(self._position, self._steps)
+        return self._workers.batches(self._position, self._sampler)
 
     def __len__(self) -> int:
-        """Steps of an epoch."""
-        return len(self._steps)
+        """Number of steps of an epoch."""
+        return len(self._sampler)
 
     def close(self) -> None:
         """End the worker processes now, for all loaders that share them."""
-        self._processes.close()
+        self._workers.close()
 
 
 def make_loader(
@@ -124,46 +133,49 @@ def make_loader(
     batch_size: int,
     train: bool,
     context: TrialContext,
-    processes: LoaderWorkers | None = None,
+    workers: LoaderWorkers | None = None,
 ) -> Loader:
-    """The loader of this rank.
+    """Make the loader of a data set on this rank.
 
     Args:
-        dataset: Has a length. What it draws at random it must draw from the global generators.
+        dataset: The data set. Its augmentation must draw from the global random generators.
         batch_size: Samples of a step over all ranks.
-        train: Shuffled anew each epoch, every rank in every step; else in order, each sample exactly once over ranks.
-        context: Rank, world size, device, seed and number of loader workers.
-        processes: Shared with other loaders of the same trial; None for some of its own.
+        train: True shuffles in each epoch and gives every rank a batch in every step. False keeps the order and loads
+            each sample exactly once over all ranks.
+        context: Rank, world size, device, seed and number of loader workers of the trial.
+        workers: Processes shared with other loaders of the trial; None starts some for this loader.
 
     Raises:
-        InvalidConfig: The batch can't be split over the ranks.
+        InvalidConfig: The batch can't be split evenly over the ranks.
         ValueError: The data set is empty.
     """
     if len(dataset) == 0:
-        raise ValueError(f"the {'training' if train else 'validation'} set is empty.")
+        raise ValueError(f"fit: the {'training' if train else 'validation'} set is empty.")
     if batch_size < 1 or (train and batch_size % context.world_size):
         raise InvalidConfig(
             f"batch_size {batch_size} can't be split over {context.world_size} workers. Use a multiple of that."
         )
-    steps = TrainSampler if train else EvalSampler
-    processes = processes or LoaderWorkers(context)
-    return Loader(processes.add(dataset), steps(len(dataset), batch_size, context), processes)
+    sampler = TrainSampler if train else EvalSampler
+    workers = workers or LoaderWorkers(context)
+    return Loader(workers.add(dataset), sampler(len(dataset), batch_size, context), workers)
 
 
 @final
-class _Turn(Sampler[tuple[int, StepSamples]]):
-    """Whose epoch it is: (position of the data set, step)."""
+class _CurrentSampler(Sampler[tuple[int, StepSamples]]):
+    """The sampler of the shared DataLoader: the steps of the loader that is iterated now, with its data set."""
 
     position = 0
+    """Position of the data set."""
     steps: Iterable[StepSamples] = ()
+    """The samples of each step."""
 
     def __iter__(self) -> Iterator[tuple[int, StepSamples]]:
         return ((self.position, step) for step in self.steps)
 
 
 @final
-class _Batches(Dataset[Batch]):
-    """Data sets, one of which an item is a batch of; it runs in the loader workers."""
+class _BatchDataset(Dataset[Batch]):
+    """A data set whose items are whole batches of one of several data sets; it runs in the loader workers."""
 
     def __init__(self, datasets: list[SizedDataset]) -> None:
         self._datasets = datasets
@@ -171,7 +183,7 @@ class _Batches(Dataset[Batch]):
     def __getitem__(self, item: tuple[int, StepSamples]) -> Batch:
         position, step = item
         dataset = self._datasets[position]
-        if isinstance(dataset, TensorDataset):  # nothing random, and one lookup for all samples
+        if isinstance(dataset, TensorDataset):  # not random, and faster as one lookup for all samples
             samples = dataset[step.indices]
         else:
             with _random_state(step.random_seed):
@@ -179,7 +191,7 @@ class _Batches(Dataset[Batch]):
         try:
             inputs, targets = samples
         except (TypeError, ValueError):
-            raise TypeError("each sample of a data set must be a pair of inputs and targets.") from None
+            raise TypeError("fit: each sample of a data set must be a pair (inputs, targets).") from None
         return Batch(inputs, targets, step.num_samples, step.num_global)
 
 
@@ -188,10 +200,10 @@ _spare_bits = numpy.random.MT19937(0)
 
 @contextmanager
 def _random_state(seed: int) -> Iterator[None]:
-    """Within the block, the global generators of the CPU stand where `seed` says; afterwards where they stood before.
+    """Within the block, the global random generators of the CPU are seeded; afterwards their states are restored.
 
-    NumPy's generator is exchanged, since copying its state takes 35 us each way; what that forgets is the second half
-    of a pair of gaussians.
+    NumPy's bit generator is exchanged instead of copied, because a copy takes 35 us each way. Only the second value of
+    a pair of Gaussians, which NumPy caches, is lost.
     """
     before = torch.get_rng_state(), random.getstate(), get_bit_generator()
     set_bit_generator(_spare_bits)
@@ -211,6 +223,6 @@ def _as_is(batch: T) -> T:
 
 
 def _die_with_parent(worker: int) -> None:
-    """The kernel kills a loader process with its parent; PyTorch looks after its own every 5 s, between batches."""
+    """Let the kernel kill a worker process with its parent; PyTorch's own check runs every 5 s, between batches."""
     with suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,10 +1,14 @@
-"""Blocks of memory that the processes of one user on one machine share by name. Linux, nothing but the kernel.
+"""Blocks of memory that the processes of one user on one machine share by name; Linux only.
 
-A block is an anonymous file in memory (`memfd_create`) that is filled once and then sealed: nobody, its maker included,
-can change it any more. Whoever has it open or mapped holds it; with the last holder the kernel frees it, after a kill
--9 too. So there is nothing to clean up and no register of blocks that could be wrong: who holds what stands in /proc.
+A block is an anonymous file in memory (`memfd_create`) that is filled once and then sealed, so that no process can
+change it any more. It exists as long as any process has it open or mapped; then the kernel frees it, also after a
+SIGKILL. There is nothing to clean up, and no registry that could be out of date: /proc shows which process holds which
+block.
 
-No torch in here: a slot's supervisor holds the blocks of its ranks without it.
+This module does not import torch, because a slot's supervisor holds the blocks of its ranks without it.
+
+Source:
+    `man 2 memfd_create`, `man 2 fcntl` (file seals).
 """
 
 from __future__ import annotations
@@ -28,11 +32,15 @@ _MAX_WRITE = 2**30  # Linux writes less than 2 GiB a call
 
 
 def make_block(name: str, parts: Sequence[Any]) -> int:
-    """A sealed block of these bytes, as an open file descriptor, which holds it.
+    """Make a sealed block.
 
     Args:
-        name: Letters, digits and `-`; at most 200.
-        parts: Objects with one contiguous buffer each. Behind them stand their places, as JSON, and the length of that.
+        name: Name of the block: letters, digits and `-`, at most 200 characters.
+        parts: Objects with one contiguous buffer each. The block contains them aligned to 64 bytes, then their
+            positions as JSON, then the length of that JSON text.
+
+    Returns:
+        An open file descriptor, which keeps the block in memory.
 
     Raises:
         OSError: There is not enough memory.
@@ -56,9 +64,14 @@ def make_block(name: str, parts: Sequence[Any]) -> int:
 
 
 def map_block(block: int) -> list[memoryview]:
-    """The parts of a block, in memory of this process that lives as long as any of them.
+    """Map the parts of a block into this process.
 
-    They may be written to: a page is copied first, and nobody else sees what is written.
+    Args:
+        block: Open file descriptor of the block.
+
+    Returns:
+        The parts; the mapping exists as long as any of them. They may be written to: the kernel copies the page first
+        (copy-on-write), so other processes do not see the change.
     """
     whole = memoryview(mmap.mmap(block, 0, access=mmap.ACCESS_COPY))
     start_of_length = len(whole) - _LENGTH.size
@@ -68,11 +81,14 @@ def map_block(block: int) -> list[memoryview]:
 
 
 def find_block(name: str, pids: Iterable[int] | None = None) -> int | None:
-    """An open file descriptor of a sealed block, whichever process holds it; None where none does.
+    """Find a sealed block that some process holds.
 
     Args:
-        name: As it was made.
-        pids: Where to look; None for every process of this machine that the user may look into.
+        name: Name of the block.
+        pids: Processes to search; None for all processes of this machine that the user may inspect.
+
+    Returns:
+        A new open file descriptor of the block; None if no process holds it.
     """
     for pid in _pids() if pids is None else pids:
         for found, path in _blocks_of(pid):
@@ -82,19 +98,19 @@ def find_block(name: str, pids: Iterable[int] | None = None) -> int | None:
 
 
 def block_names(pids: Iterable[int]) -> set[str]:
-    """Names of the blocks that these processes hold."""
+    """Names of the blocks that these processes have open."""
     return {name for pid in pids for name, _ in _blocks_of(pid)}
 
 
 @final
 class HeldBlocks:
-    """Holds what other processes hold, so that it outlives them."""
+    """Keeps the blocks of other processes open, so that the blocks outlive those processes."""
 
     def __init__(self) -> None:
         self._blocks: dict[str, int] = {}
 
     def sync(self, pids: Iterable[int]) -> None:
-        """Hold what these processes hold now, and nothing else."""
+        """Open the blocks that these processes have open now, and close all others."""
         pids = list(pids)
         names = block_names(pids)
         for name in self._blocks.keys() - names:
@@ -106,7 +122,7 @@ class HeldBlocks:
 
 @final
 class RecentBlocks:
-    """Holds the blocks that trials, one after the other, have used: those of this trial and of the one before."""
+    """Keeps the blocks open that the current trial and the one before it have used, for one trial after another."""
 
     def __init__(self) -> None:
         self._files: dict[str, int] = {}
@@ -114,14 +130,19 @@ class RecentBlocks:
         self._trials = 0
 
     def begin_trial(self) -> None:
-        """The next trial begins: what neither this one nor the one before has used is let go."""
+        """Call this when the next trial begins: blocks that neither it nor the trial before has used are closed."""
         self._trials += 1
         for name in [name for name, trial in self._used.items() if trial < self._trials - 2]:
             os.close(self._files.pop(name))
             del self._used[name]
 
     def add(self, name: str, file: int) -> None:
-        """The trial uses a block; `file` is an open file that holds it, and this shelf's from now on."""
+        """Add a block that the current trial uses.
+
+        Args:
+            name: Name of the block.
+            file: Open file descriptor of the block; it is closed here.
+        """
         if name in self._files:
             os.close(file)
         else:
@@ -129,7 +150,7 @@ class RecentBlocks:
         self._used[name] = self._trials
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all blocks."""
         for file in self._files.values():
             os.close(file)
         self._files.clear()
@@ -138,10 +159,10 @@ class RecentBlocks:
 
 @contextmanager
 def exclusive_lock(name: str) -> Iterator[None]:
-    """Processes and threads of this machine that come with the same name go through the block one after the other.
+    """Within the block, hold a lock that the processes and threads of this user on this machine share by name.
 
-    A process that dies inside lets the next one in. The lock is an empty file in the folder for temporary files,
-    and gone at the end.
+    A process that dies inside the block releases the lock. The lock is an empty file in the folder for temporary files,
+    which is deleted at the end.
     """
     path = Path(tempfile.gettempdir()) / f"hpsearch-{os.getuid()}-{name}.lock"
     while True:
@@ -149,7 +170,7 @@ def exclusive_lock(name: str) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.fstat(lock).st_nlink:
             break
-        os.close(lock)  # the one before has removed it
+        os.close(lock)  # its previous owner has deleted it
     try:
         yield
     finally:
@@ -171,7 +192,7 @@ def _pids() -> Iterator[int]:
 
 
 def _blocks_of(pid: int) -> Iterator[tuple[str, Path]]:
-    """(name, path in /proc) of every block that a process has open; nothing of processes of others."""
+    """(name, path in /proc) of each block that a process has open; nothing for processes of other users."""
     with suppress(OSError):
         for path in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
@@ -181,7 +202,7 @@ def _blocks_of(pid: int) -> Iterator[tuple[str, Path]]:
 
 
 def _open_sealed(path: Path) -> int | None:
-    """The block, unless it is not finished, or not this user's: what is in it will be trusted."""
+    """Open a block; None unless it is sealed and belongs to this user, because its content is unpickled."""
     try:
         block = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

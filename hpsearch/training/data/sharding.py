@@ -1,8 +1,8 @@
-"""Which samples a rank sees in which step.
+"""Samplers: the samples that each rank sees in each step.
 
-`batch_size` is always the global one. Step k of an epoch trains on the same samples whether one rank does it or eight,
-the last uneven step included: DistributedSampler's padding is cut off again, and where a rank would have nothing to do
-it gets one stand-in sample that counts for nothing, since DDP needs every rank in every step.
+`batch_size` is always the global batch size. A step trains on the same samples with one rank and with eight, also the
+last, incomplete step of an epoch: the padding of DistributedSampler is removed. A rank that would have no samples in a
+step gets one stand-in sample with weight 0, because DDP needs all ranks in every step.
 """
 
 from __future__ import annotations
@@ -17,23 +17,30 @@ from hpsearch.training.context import TrialContext
 
 
 class StepSamples(NamedTuple):
-    """What a loader worker is asked for."""
+    """The samples of one step on one rank, as a loader worker gets them."""
 
     indices: list[int]
     """Positions in the data set."""
     random_seed: int
-    """What is drawn while these samples are loaded follows from it."""
+    """Seed of the random generators while these samples are loaded, in [0, 2**32)."""
     num_samples: int
-    """Samples that count: all of them, or 0 for a stand-in."""
+    """Number of samples; 0 if the single index is a stand-in."""
     num_global: int
-    """Samples of this step over all ranks."""
+    """Number of samples of this step over all ranks."""
 
 
 @final
 class TrainSampler(Sampler[StepSamples]):
-    """Shuffled samples, dealt out to the ranks like cards."""
+    """Shuffled samples, of which each rank gets every `world_size`-th.
+
+    Args:
+        size: Number of samples of the data set.
+        batch_size: Samples of a step over all ranks; a multiple of the number of ranks.
+        context: Rank, world size and seed of the trial.
+    """
 
     epoch = 0
+    """The epoch, counted from 0, whose order is used."""
 
     def __init__(self, size: int, batch_size: int, context: TrialContext) -> None:
         self._size, self._batch_size = size, batch_size
@@ -66,9 +73,16 @@ class TrainSampler(Sampler[StepSamples]):
 
 @final
 class EvalSampler(Sampler[StepSamples]):
-    """Each sample exactly once over ranks, whose numbers of steps may differ. Every epoch is the same."""
+    """Each sample exactly once over all ranks, in the same order in each epoch. Ranks may have fewer steps than others.
+
+    Args:
+        size: Number of samples of the data set.
+        batch_size: Samples of a step over all ranks.
+        context: Rank, world size and seed of the trial.
+    """
 
     epoch = 0
+    """Ignored."""
 
     def __init__(self, size: int, batch_size: int, context: TrialContext) -> None:
         self._indices = range(context.rank, size, context.world_size)
@@ -85,6 +99,6 @@ class EvalSampler(Sampler[StepSamples]):
 
 
 def _random_seeds(count: int, *key: int) -> list[int]:
-    """One for each of `count` steps, all at once: to mix a key takes 80 us between two steps of training."""
+    """A seed for each of `count` steps, all computed at once: one alone takes 80 us."""
     seeds: list[int] = numpy.random.SeedSequence(key).generate_state(count).tolist()
     return seeds

@@ -1,8 +1,9 @@
-"""`shared_data`: a data set in the memory of a machine once, whatever number of trials train on it.
+"""`shared_data`: a data set that is in the memory of a machine once, however many trials train on it.
 
-The first process that asks loads it and puts it into a sealed block of memory (`sealed_memory.py`); everybody, the
-first included, maps that. Arrays and tensors point into the map, and a page that is written to is copied for the writer
-alone. What isn't an array (a dict's keys, the attributes of a data set) is unpickled for each call and not shared.
+The first process that asks for a data set loads it and copies it into a sealed block of memory (`sealed_memory.py`).
+All processes, the first one included, map that block. Arrays and tensors point into the mapping; a page that a process
+writes to is copied for that process alone. Anything else, such as the keys of a dict or the attributes of a data set,
+is unpickled in each call and not shared.
 """
 
 from __future__ import annotations
@@ -33,33 +34,37 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LARGE_BYTES = 64 * 2**20
-"""More than this that can't be shared is worth a warning."""
+"""If more than this of a data set can't be shared, there is a warning."""
 NUM_BY_HAND = 4
-"""Data sets that a process without a sweep holds on to."""
+"""Number of data sets that a process outside of a sweep keeps in memory."""
 
 
 def shared_data(load: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """What `load(*arguments, **named)` returns, loaded once for each machine and held in memory once.
+    """Load a data set once per machine, and share its memory between all trials and ranks.
 
-    Every trial that asks for the same gets tensors and arrays that lie in the same memory; what a trial writes into
-    them it alone sees. Data sets are the same if they would be loaded by the same code, with the same arguments, from
-    files of the same names, sizes and times of change (those at paths among the arguments, and below `data.root`). It
-    works by hand as well: processes that run at the same time share. Nothing is written to disk, and the memory is free
-    again with the end of the last process that uses it, however that ends.
+    The first call runs `load(*arguments, **named)`; later calls with the same code, arguments and files, from any
+    process of this user on this machine, return tensors and arrays in the same memory. A trial may write to them: it
+    gets a private copy of the changed pages, and other trials do not see the change.
+
+    Two calls share if they would load the same: the code of `load` and of the functions that it uses, the arguments,
+    and names, sizes and modification times of the files at paths among the arguments and below `data.root`. This works
+    outside of a sweep too, between processes that run at the same time. Nothing is written to disk; the memory is freed
+    when the last process that uses it ends, even if it is killed.
 
     Args:
-        load: A function. Whatever it draws at random is drawn from the seed 0, so it is the same for every trial.
-        arguments: Numbers, texts, paths, functions, or lists and dicts of these.
-        named: The same.
+        load: Function that loads the data. Random generators are seeded with 0 while it runs, so that the result is
+            the same for every trial; afterwards their states are restored.
+        arguments: Arguments of `load`: numbers, texts, paths, functions, or lists and dicts of these.
+        named: Keyword arguments of `load`, of the same types.
 
     Returns:
-        Tensors, arrays, data sets that are made of these, and lists, tuples, dicts and objects of any of them. What
-        isn't a tensor on the CPU or an array of numbers is there, but each process has a copy of its own.
+        What `load` returns: tensors, NumPy arrays, data sets of these, and lists, tuples, dicts and objects that
+        contain them. CPU tensors and arrays of numbers share memory; of anything else each process has a copy.
 
     Raises:
-        TypeError: An argument can't be compared between processes, or what was returned can't leave its process:
-            tensors on a GPU or in a graph, open files, locks.
-        OSError: The memory does not suffice; while it is loaded, a data set needs twice its size.
+        TypeError: An argument can't be compared between processes, or the result can't be moved between processes, for
+            example tensors on a GPU or with a graph, open files or locks.
+        OSError: There is not enough memory. While a data set is loaded, it needs twice its size.
 
     Example:
         >>> train_set, val_set = shared_data(load_images, "cifar-10-batches-bin")  # doctest: +SKIP
@@ -67,25 +72,31 @@ def shared_data(load: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> 
     context = current_trial()
     list_files = file_listing if context.number is None else partial(_list_once, context)
     name = content_hash(load, arguments, named, data=context.data, list_files=list_files)
-    with _shelf.lock:
-        parts = map_block(_shelf.block(name, context, partial(_load_alone, name, load, arguments, named)))
+    with _blocks.lock:
+        parts = map_block(_blocks.block(name, context, partial(_load_once, name, load, arguments, named)))
     return cast(T, pickle.loads(parts[-1], buffers=parts[:-1]))
 
 
 @final
 class _ProcessBlocks:
-    """The blocks that this process holds, mapped or not, so that its next trial finds them."""
+    """The blocks that this process keeps open for its later trials, whether they are mapped or not."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # a function that loads may call `shared_data` for a part
+        self.lock = threading.RLock()  # reentrant: a loading function may call `shared_data` itself
         self._blocks: dict[str, int] = {}
         self._used: dict[str, int] = {}
-        """Trials of this process that had begun when the block was last asked for."""
+        """Number of trials that had begun in this process when the block was last used."""
         self._trials = 0
         self._context: weakref.ref[TrialContext] | None = None
 
     def block(self, name: str, context: TrialContext, make: Callable[[], int]) -> int:
-        """The block of this name: this process's, or that of another one of the machine, or a new one."""
+        """The block of this name: of this process, or else of another process of this machine, or else a new one.
+
+        Args:
+            name: Name of the block.
+            context: The trial that uses it.
+            make: Makes the block and returns its open file descriptor.
+        """
         if self._context is None or self._context() is not context:
             self._context, self._trials = weakref.ref(context), self._trials + 1
         if name not in self._blocks:
@@ -94,11 +105,11 @@ class _ProcessBlocks:
         self._used[name] = self._trials
         if context.sharing is not None:
             context.sharing.hold_block(name, self._blocks[name])
-        self._let_go(context)
+        self._close_unused(context)
         return self._blocks[name]
 
-    def _let_go(self, context: TrialContext) -> None:
-        """Of what neither this trial nor the one before asked for; by hand, where all is one trial, of the oldest."""
+    def _close_unused(self, context: TrialContext) -> None:
+        """Close blocks that neither this trial nor the one before has used; outside of a sweep, the oldest ones."""
         too_many = list(self._blocks)[:-NUM_BY_HAND] if context.number is None else []
         for name in list(self._blocks):
             if name in too_many or self._used[name] < self._trials - 1:
@@ -106,32 +117,35 @@ class _ProcessBlocks:
                 del self._used[name]
 
 
-_shelf = _ProcessBlocks()
+_blocks = _ProcessBlocks()
 
 
-def _load_alone(name: str, load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
-    """The block of this name: made here, unless another process has made it while this one waited for its turn."""
+def _load_once(name: str, load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
+    """Make the block of this name, unless another process makes it while this one waits for the lock."""
     with exclusive_lock(name):
         found = find_block(name)
         return make_block(name, _load(load, arguments, named)) if found is None else found
 
 
 def _load(load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
-    """What a function that loads data returns, packed."""
-    cached = hasattr(load, "cache_info")  # functools.cache would keep a copy of its own
-    content = _same_random(getattr(load, "__wrapped__") if cached else load, arguments, named)  # noqa: B009
+    """Call a loading function, and pack its result."""
+    is_cached = hasattr(load, "cache_info")  # functools.cache would keep a second copy
+    content = _call_seeded(getattr(load, "__wrapped__") if is_cached else load, arguments, named)  # noqa: B009
     return pack(content, what=f"shared_data({getattr(load, '__qualname__', repr(load))})")
 
 
 def pack(content: Any, *, what: str) -> list[Any]:
-    """Buffers, and last the pickled rest, of which `pickle.loads` makes the content again.
+    """Pickle an object with its tensors and arrays as separate buffers (pickle protocol 5).
 
     Args:
-        content: Tensors, arrays, functions, and anything of these.
-        what: In messages.
+        content: Tensors, arrays, functions, and anything that contains these.
+        what: Name of the content in messages.
+
+    Returns:
+        The buffers, and last the pickle: `pickle.loads(parts[-1], buffers=parts[:-1])` restores the content.
 
     Raises:
-        TypeError: It can't leave this process.
+        TypeError: The content can't be moved to another process.
     """
     buffers: list[pickle.PickleBuffer] = []
     rest = io.BytesIO()
@@ -139,20 +153,20 @@ def pack(content: Any, *, what: str) -> list[Any]:
         _Pickler(rest, protocol=5, buffer_callback=buffers.append).dump(content)
     except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
         raise TypeError(
-            f"{what}: what it returns can't be shared between processes: {error}. Return tensors on the"
+            f"{what}: the result can't be shared between processes: {error}. Return tensors on the"
             " CPU, arrays, and lists, dicts and objects of these; or call the function itself, once in each process."
         ) from error
     if rest.tell() > LARGE_BYTES:
         warnings.warn(
-            f"{what}: {rest.tell() / 2**20:.0f} MiB of what it returns are no tensors or arrays of"
-            " numbers; every process has a copy of these. Make arrays of them.",
+            f"{what}: {rest.tell() / 2**20:.0f} MiB of the result are not tensors or arrays of numbers,"
+            " so each process has a copy of them. Convert them to arrays.",
             stacklevel=5,
         )
     return [*(buffer.raw() for buffer in buffers), rest.getbuffer()]
 
 
-def _same_random(load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Called under a random state of its own: who loads must go on like those that find it loaded."""
+def _call_seeded(load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Call a function with all generators seeded with 0, then restore them: loading must not change later draws."""
     device = current_trial().device
     before = get_rng_states(device)
     seed_everything(0)
@@ -163,8 +177,8 @@ def _same_random(load: Callable[..., Any], arguments: tuple[Any, ...], named: di
 
 
 @final
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # by value what `__main__` defines: ranks have another one
-    """Hands over the memory of tensors and arrays instead of copying it."""
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # pickles classes of `__main__`, which ranks lack, by value
+    """Passes on the memory of tensors and arrays instead of copying it."""
 
     def reducer_override(self, thing: Any) -> Any:
         if isinstance(thing, Tensor):
@@ -190,7 +204,7 @@ def _tensor(buffer: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
 
 
 def _list_once(context: TrialContext, path: Path) -> str:
-    """What lies at a path, looked at once for each rank: what a sweep trains on does not change, and may be large."""
+    """The digest of the files at a path, computed once for each rank of a sweep: folders of data can be large."""
     sharing = context.sharing
     if sharing is None:
         return _listed_here(path)
@@ -207,5 +221,5 @@ def _listed_here(path: Path) -> str:
 
 
 def _digest_of(path: Path) -> str:
-    """A text that is short, whatever number of files there is."""
+    """SHA-256 of the listing of the files at a path."""
     return hashlib.sha256(file_listing(path).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,1 +1,1 @@
-"""Finding tensors that pile up while a trial trains."""
+"""Detection of memory leaks: tensors and host memory that grow from epoch to epoch, and what holds the tensors."""

@@ -1,7 +1,7 @@
-"""Which tensors are alive, and who keeps one: the variable, attribute or container that it hangs on, and where.
+"""The tensors that are alive, and what holds one: the variable, attribute or container of the user, with its line.
 
-Python says who refers to an object (`gc.get_referrers`) and nothing of names; these are found by looking for the object
-in the variables of frames, generators, modules and instances. The line is where the source changes that variable.
+Python reports which objects refer to an object (`gc.get_referrers`) but no names. Names are found by searching the
+variables of frames, generators, modules and instances for the object. The line is one that changes the variable.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ from torch import Tensor
 from hpsearch.training.user_code import display_path, is_user_code
 
 MAX_DEPTH = 6
-"""Containers within containers that are looked through for a name."""
+"""Depth of nested containers that are searched."""
 MAX_MEMBERS = 200_000
-"""Things in one global that are looked at."""
+"""Objects inside one global variable that are searched."""
 _CHANGES = (
     r"\b{}(\[.*\])?\s*\.\s*(append|extend|add|insert|update|setdefault|appendleft)\b",
     r"\b{}\s*([-+*/|]=|\[.*\]\s*[-+*/|]?=(?!=))",
     r"\b{}\s*(:[^=]+)?=(?!=)",
 )
-"""What a line that keeps something in a variable looks like, the likelier first."""
+"""Patterns of a line that stores something in a variable, the likeliest first."""
 
 
 def live_tensors() -> list[Tensor]:
-    """Every tensor that Python can reach and measure, but for those that were there when `gc.freeze` was called."""
+    """All tensors that Python's garbage collector tracks and whose memory can be measured.
+
+    Tensors that existed when `gc.freeze` was called are not included.
+    """
     return [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor) and _can_be_measured(thing)]
 
 
 def size_of(tensors: list[Tensor]) -> int:
-    """Bytes of the memory behind tensors that can be measured, each piece counted once."""
+    """Bytes of the storages of tensors from `live_tensors`; a storage that several tensors share is counted once."""
     storages = {}
     for tensor in tensors:
         storage = tensor.untyped_storage()
@@ -50,7 +53,7 @@ def size_of(tensors: list[Tensor]) -> int:
 
 
 def _can_be_measured(tensor: Tensor) -> bool:
-    """Sparse, nested and lazy tensors, and those within `torch.func`, lack a storage or a shape, and asking raises."""
+    """False for sparse, nested and lazy tensors and those of `torch.func`, which have no storage or no shape."""
     try:
         return tensor.layout is torch.strided and len(tensor.shape) >= 0 and tensor.untyped_storage() is not None
     except (RuntimeError, ValueError):
@@ -58,12 +61,12 @@ def _can_be_measured(tensor: Tensor) -> bool:
 
 
 def has_graph(tensor: Tensor) -> bool:
-    """Whether it keeps what was computed on the way to it."""
+    """Whether a tensor keeps its autograd graph, and with it the activations it was computed from."""
     return tensor.grad_fn is not None
 
 
 def describe(tensor: Tensor) -> str:
-    """What it is, in words.
+    """A tensor's dtype, shape and graph as text.
 
     Example:
         >>> describe(torch.zeros(2, 3))
@@ -76,48 +79,51 @@ def describe(tensor: Tensor) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """What keeps an object alive."""
+    """The variable that holds an object."""
 
     what: str
-    """For example "list `losses`"."""
-    place: str | None
-    """`file:line`, where there is one."""
+    """Kind and name of the variable, for example "list `losses`"."""
+    line: str | None
+    """`file:line` that changes the variable; None if it isn't known."""
     is_container: bool
-    """Whether the variable is a container that it lies in, rather than the object's own name."""
+    """True if the variable is a container with the object in it, False if its value is the object itself."""
 
     def __str__(self) -> str:
-        return self.what if self.place is None else f"{self.what} of {self.place}"
+        return self.what if self.line is None else f"{self.what} of {self.line}"
 
 
 def find_holder(thing: object) -> Holder | None:
-    """The variable or attribute of the user's that keeps `thing` alive; None where none is found."""
+    """The user's variable or attribute that keeps `thing` alive; None if none is found.
+
+    The search goes outwards from the object: first variables whose value it is, then the containers that it is in.
+    """
     seen, layer = {id(thing)}, [thing]
     for _ in range(MAX_DEPTH):
         outer: list[object] = []
         for held in layer:
-            keeper = _named(held, is_kept=held is thing)
-            if keeper is not None:
-                return keeper
-            outer += [holder for holder in gc.get_referrers(held) if _is_container(holder) and id(holder) not in seen]
+            holder = _named(held, is_kept=held is thing)
+            if holder is not None:
+                return holder
+            outer += [each for each in gc.get_referrers(held) if _is_container(each) and id(each) not in seen]
             seen.update(map(id, outer))
         layer = outer
     return _in_globals(thing)
 
 
 def _in_globals(thing: object) -> Holder | None:
-    """The global of the user's that holds `thing`: `gc` does not look into what was there at `gc.freeze`."""
+    """The user's global variable that holds `thing`; `gc.get_referrers` misses containers frozen by `gc.freeze`."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and is_user_code(file):
             for name, value in list(vars(module).items()):
                 if any(member is thing for member in islice(_members(value, MAX_DEPTH), MAX_MEMBERS)):
                     what = f"{type(value).__name__} `{name}`"
-                    return Holder(what=what, place=_place(file, 0, name), is_container=value is not thing)
+                    return Holder(what=what, line=_changed_at(file, 0, name), is_container=value is not thing)
     return None
 
 
 def _members(value: object, depth: int) -> Iterator[object]:
-    """`value`, and what is in it, however deep."""
+    """`value` and everything in it, down to `depth` nested containers."""
     yield value
     inner: Iterable[object] = ()
     if isinstance(value, dict):
@@ -131,15 +137,15 @@ def _members(value: object, depth: int) -> Iterator[object]:
 
 
 def _named(held: object, *, is_kept: bool) -> Holder | None:
-    """The variable that `held` is the value of."""
+    """The variable whose value is `held`."""
     kind = "variable" if is_kept else type(held).__name__
     for name, code, first_line in _variables_of(held):
-        return Holder(what=f"{kind} `{name}`", place=_place(code, first_line, name), is_container=not is_kept)
+        return Holder(what=f"{kind} `{name}`", line=_changed_at(code, first_line, name), is_container=not is_kept)
     return None
 
 
 def _variables_of(held: object) -> Iterator[tuple[str, CodeType | str, int]]:
-    """(name, code or file that it stands in, first line to look at): locals, closures, globals, attributes."""
+    """(name, code or file, first line to search) of each local, closure, global or attribute with the value `held`."""
     for frame in _frames():
         if is_user_code(frame.f_code.co_filename):
             yield from ((name, frame.f_code, 0) for name, value in frame.f_locals.items() if value is held)
@@ -205,7 +211,7 @@ def _attribute(owner: object, name: str) -> Iterator[tuple[str, CodeType | str, 
 
 
 def is_user_object(thing: object) -> bool:
-    """Whether its class is the user's."""
+    """Whether the class of an object was written by the user."""
     module = sys.modules.get(getattr(type(thing), "__module__", ""))
     file = getattr(module, "__file__", None)
     return (file is not None and is_user_code(file)) or getattr(module, "__name__", "") == "__main__"
@@ -213,11 +219,12 @@ def is_user_object(thing: object) -> bool:
 
 def _is_container(holder: object) -> bool:
     if isinstance(holder, Mapping) and "__name__" in holder:
-        return False  # a module's globals are a place, not a container
+        return False  # the globals of a module
     return isinstance(holder, list | tuple | dict | set) or type(holder).__name__ in ("deque", "defaultdict")
 
 
 def _frames() -> Iterator[FrameType]:
+    """The frames of all threads, innermost first."""
     for top in sys._current_frames().values():
         frame: FrameType | None = top
         while frame is not None:
@@ -225,8 +232,8 @@ def _frames() -> Iterator[FrameType]:
             frame = frame.f_back
 
 
-def _place(code: CodeType | str, first_line: int, name: str) -> str | None:
-    """Where the source changes the variable, `file:line`."""
+def _changed_at(code: CodeType | str, first_line: int, name: str) -> str | None:
+    """`file:line` of the first line that changes a variable; only the file if no line is found."""
     file = code if isinstance(code, str) else code.co_filename
     start = first_line if isinstance(code, str) else code.co_firstlineno
     lines = linecache.getlines(file)

@@ -181,7 +181,7 @@ def test_a_file_that_would_run_code_is_refused_even_with_a_right_checksum(tmp_pa
 
 
 def test_a_state_that_could_not_be_read_back_is_refused_when_it_is_written(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"holds fractions\.Fraction, which can't be read back safely"):
+    with pytest.raises(TypeError, match=r"contains fractions\.Fraction, which can't be loaded"):
         save_checkpoint(
             tmp_path,
             epoch=1,

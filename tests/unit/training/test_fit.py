@@ -232,8 +232,8 @@ def test_a_model_without_parameters_is_evaluated() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 15, "accumulate": 2}, "batch_size 15 can't be split over 1 workers times 2 pieces"),
-        ({"accumulate": 0}, "times 0 pieces"),
+        ({"batch_size": 15, "accumulate": 2}, "batch_size 15 can't be split over 1 workers with 2 micro-batches"),
+        ({"accumulate": 0}, "with 0 micro-batches"),
         ({"batch_size": 0}, "batch_size 0 can't be split"),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_batch_that_can_not_be_split_is_an_invalid_config(settings: dict[str, 
 
 @pytest.mark.usefixtures("context")
 def test_a_metric_can_not_take_fits_own_column() -> None:
-    with pytest.raises(ValueError, match="the name val_loss is fit's own"):
+    with pytest.raises(ValueError, match="the name val_loss is reserved"):
         _fit(metrics={"val_loss": accuracy})
 
 

@@ -184,8 +184,8 @@ def test_channels_last_reaches_weights_and_images() -> None:
         ({"eval_every": 0}, InvalidConfig, "eval_every must be at least 1"),
         ({"steps": 0}, InvalidConfig, "steps must be at least 1"),
         ({"warmup_epochs": -1}, InvalidConfig, "warmup_epochs must be at least 0"),
-        ({"schedule": "cosine", "epochs": None}, ValueError, "give fit its length as epochs or steps"),
-        ({"metrics": {"micro_batch": accuracy}}, ValueError, "the name micro_batch is fit's own"),
+        ({"schedule": "cosine", "epochs": None}, ValueError, "Set epochs or steps"),
+        ({"metrics": {"micro_batch": accuracy}}, ValueError, "the name micro_batch is reserved"),
     ],
 )
 def test_an_option_out_of_range_is_refused_before_the_first_step(
@@ -224,7 +224,7 @@ def test_a_loss_with_parameters_is_kept_too(tmp_path: Path) -> None:
 
 
 def test_several_ranks_refuse_a_loss_with_parameters() -> None:
-    with activate(TrialContext(device="cpu", world_size=2)), pytest.raises(ValueError, match="a part of the model"):
+    with activate(TrialContext(device="cpu", world_size=2)), pytest.raises(ValueError, match="part of the model"):
         _fit(loss=Tempered())
 
 

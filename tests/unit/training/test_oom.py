@@ -115,7 +115,7 @@ def test_one_sample_that_does_not_fit_is_the_cause_oom_gpu(where: str) -> None:
 def test_the_log_says_what_happened(caplog: pytest.LogCaptureFixture) -> None:
     _fit(_hungry(8))
     (record,) = caplog.records
-    assert record.getMessage() == f"out of GPU memory in training, it goes on with a micro-batch of 8: {MESSAGE}"
+    assert record.getMessage() == f"out of GPU memory in training; continuing with a micro-batch of 8: {MESSAGE}"
 
 
 def test_what_the_failed_pass_held_is_free_before_it_is_tried_again() -> None:

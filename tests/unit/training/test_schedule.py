@@ -64,8 +64,13 @@ def test_a_schedule_goes_on_from_its_state_as_checkpoints_store_it(kind: str) ->
     ("kind", "settings", "error", "message"),
     [
         ("cosin", {"warmup_steps": 0, "total_steps": 9}, InvalidConfig, "'cosin'. Did you mean 'cosine'"),
-        ("linear", {"warmup_steps": 9, "total_steps": 9}, InvalidConfig, "a warm-up of 9 steps leaves nothing"),
-        ("cosine", {"warmup_steps": 0, "total_steps": None}, ValueError, "give fit its length"),
+        (
+            "linear",
+            {"warmup_steps": 9, "total_steps": 9},
+            InvalidConfig,
+            "the warm-up takes 9 steps, but the",
+        ),
+        ("cosine", {"warmup_steps": 0, "total_steps": None}, ValueError, "needs to know where training ends"),
     ],
 )
 def test_a_schedule_that_can_not_be_is_refused(

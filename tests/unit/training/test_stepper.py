@@ -239,7 +239,7 @@ def test_a_row_that_is_no_mapping_is_a_clear_error(stepping: Any, row: object) -
         yield row
 
     with pytest.raises(
-        TypeError, match=f"the trainable yielded {type(row).__name__}; yield a dict of metrics"
+        TypeError, match=f"the trainable yielded {type(row).__name__}. Yield a dict of metrics"
     ) as caught:
         stepping(yields).advance()
     assert caught.traceback[-1].name == "yields", "it is raised at the user's own line"
@@ -259,7 +259,7 @@ def test_report_refuses_what_is_no_mapping_where_it_is_called(stepping: Any) -> 
     def reports(config: dict[str, Any]) -> None:
         report(0.5)  # type: ignore[arg-type]
 
-    with pytest.raises(TypeError, match="report takes a dict of metrics, got float"):
+    with pytest.raises(TypeError, match="expected a dict of metrics, got float"):
         stepping(reports).advance()
 
 
@@ -268,7 +268,7 @@ def test_a_generator_that_reports_as_well_is_a_clear_error(stepping: Any) -> Non
         report(loss=1.0)
         yield {"loss": 1.0}
 
-    with pytest.raises(TypeError, match="yields its rows can't call report as well"):
+    with pytest.raises(TypeError, match="yields its metrics can't call report as well"):
         stepping(both).advance()
 
 

@@ -32,14 +32,14 @@ ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(autouse=True)
-def shelf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """An empty shelf, and locks and data of our own: other tests may run beside these."""
+def blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """No blocks yet, and locks and data of our own: other tests may run beside these."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    shelf = module._ProcessBlocks()
-    monkeypatch.setattr(module, "_shelf", shelf)
+    blocks = module._ProcessBlocks()
+    monkeypatch.setattr(module, "_blocks", blocks)
     with activate(TrialContext(data={"mark": f"of {tmp_path}"})):
-        yield shelf
-    for block in shelf._blocks.values():
+        yield blocks
+    for block in blocks._blocks.values():
         os.close(block)
 
 
@@ -210,22 +210,22 @@ def test_an_error_in_the_function_comes_through_and_the_next_call_tries_again(ca
 
 def test_much_that_cannot_be_shared_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGE_BYTES", 1000)
-    with pytest.warns(UserWarning, match=r"MiB of what it returns are no tensors or arrays of numbers"):
+    with pytest.warns(UserWarning, match=r"MiB of the result are not tensors or arrays of numbers"):
         hpsearch.shared_data(lambda: ["word"] * 2000)
 
 
-def test_a_warm_process_lets_go_of_what_two_trials_in_a_row_did_not_ask_for(shelf: Any, calls: list[str]) -> None:
+def test_a_warm_process_closes_blocks_that_two_trials_in_a_row_did_not_use(blocks: Any, calls: list[str]) -> None:
     for number, name in enumerate(["a", "b", "b", "a", "b"], start=1):
         with activate(TrialContext(number=number)):
             hpsearch.shared_data(noted, name)
     assert calls == ["a", "b", "a"]
-    assert len(block_names([os.getpid()]) & set(shelf._blocks)) == 2
+    assert len(block_names([os.getpid()]) & set(blocks._blocks)) == 2
 
 
-def test_by_hand_a_process_holds_the_newest_four(shelf: Any) -> None:
+def test_by_hand_a_process_holds_the_newest_four(blocks: Any) -> None:
     for name in "abcdef":
         hpsearch.shared_data(noted, name)
-    assert len(shelf._blocks) == module.NUM_BY_HAND
+    assert len(blocks._blocks) == module.NUM_BY_HAND
 
 
 SCRIPT = """

@@ -50,7 +50,7 @@ MISTAKES = {
                 yield {"loss": total.item()}
         """,
         "a float32 scalar tensor with its graph (AddBackward0) is kept in variable `total` of {here}: losses are summed"
-        " with all that led to them; add up `loss.item()`",
+        " together with their graphs; sum `loss.item()` instead",
     ),
     "losses in a list": (
         """
@@ -92,7 +92,7 @@ MISTAKES = {
                 KEPT.append(batch)  # here
                 yield {"loss": 1.0}
         """,
-        "tensors grow by 1.0 MiB an epoch: a float32 tensor (262144,) is kept in list `KEPT` of {here}; let go of it",
+        "tensors grow by 1.0 MiB an epoch: a float32 tensor (262144,) is kept in list `KEPT` of {here}; free it",
     ),
     "a tensor that survives the loop, in an attribute": (
         """
@@ -109,7 +109,7 @@ MISTAKES = {
                 trainer.epoch(number)
                 yield {"loss": 1.0}
         """,
-        "a float32 tensor (262144,) is kept in dict `self.history` of {here}; let go of it after its epoch",
+        "a float32 tensor (262144,) is kept in dict `self.history` of {here}; free it after its epoch",
     ),
     "a tensor that survives the loop, in a closure": (
         """
@@ -125,7 +125,7 @@ MISTAKES = {
                 remember(torch.zeros(2**18))
                 yield {"loss": 1.0}
         """,
-        "a float32 tensor (262144,) is kept in list `seen` of {here}; let go of it after its epoch",
+        "a float32 tensor (262144,) is kept in list `seen` of {here}; free it after its epoch",
     ),
     "the same in a function that reports": (
         """
@@ -137,7 +137,7 @@ MISTAKES = {
                 kept.append(torch.zeros(2**18))  # here
                 hpsearch.report(loss=1.0)
         """,
-        "a float32 tensor (262144,) is kept in list `kept` of {here}; let go of it after its epoch",
+        "a float32 tensor (262144,) is kept in list `kept` of {here}; free it after its epoch",
     ),
 }
 
@@ -219,7 +219,7 @@ def test_training_in_order_is_left_in_peace(function: Any, capsys: pytest.Captur
     assert said(function, capsys, epochs=12) == ""
 
 
-def test_host_memory_that_grows_without_tensors_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_memory_that_grows_without_tensors_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter(range(0, 1000, 20))
     monkeypatch.setattr(module, "_host_mib", lambda: float(next(sizes)))
     stream = io.StringIO()
@@ -227,29 +227,29 @@ def test_host_memory_that_grows_without_tensors_is_told(monkeypatch: pytest.Monk
     for _ in range(10):
         sentinel.after_epoch()
     assert stream.getvalue() == (
-        "hpsearch: memory leak: host memory grows by 20 MiB an epoch, and no tensors do: look at lists, caches and"
+        "hpsearch: memory leak: host memory grows by 20 MiB an epoch, but no tensors do; check lists, caches and"
         " loaders\n"
     )
 
 
-def test_looks_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, looks = [0.0], list[float]()
+def test_samples_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, samples = [0.0], list[float]()
 
-    def look(tensors: list[torch.Tensor]) -> Any:
+    def sample(tensors: list[torch.Tensor]) -> Any:
         now[0] += 0.010
-        looks.append(now[0])
+        samples.append(now[0])
         return module.MemorySample(ids=frozenset(), num_bytes=0, num_graphs=0, groups=module.Counter(), host_mib=0.0)
 
     monkeypatch.setattr(module, "COST_SHARE", 100)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(module, "_look", look)
-    pace = module.SampleInterval()
+    monkeypatch.setattr(module, "_sample", sample)
+    interval = module.SampleInterval()
     for _ in range(100):
-        sentinel = Sentinel(pace=pace)  # a trial of ten epochs
+        sentinel = Sentinel(interval=interval)  # a trial of ten epochs
         for _ in range(10):
             now[0] += 0.1
             sentinel.after_epoch()
-    assert len(looks) * 0.010 <= 0.0101 * now[0]
+    assert len(samples) * 0.010 <= 0.0101 * now[0]
 
 
 def transformed() -> torch.Tensor:
@@ -272,7 +272,7 @@ def transformed() -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tensors_without_a_size_harm_no_trial(make):
     kept, plain = make(), torch.ones(2)
-    Sentinel(pace=module.SampleInterval()).after_epoch()
+    Sentinel(interval=module.SampleInterval()).after_epoch()
     found = live_tensors()
     assert size_of(found) >= 0 and max(tensor.nbytes for tensor in found) >= 0
     assert any(tensor is plain for tensor in found) and not any(tensor is kept for tensor in found)
