@@ -45,9 +45,7 @@ def test_two_ranks_train_to_the_losses_of_one_and_go_on_from_their_own_states(
     parts = _run(train, config, epochs=1, folder=tmp_path / "parts", world_size=2)
     parts += _run(train, config, epochs=1, folder=tmp_path / "parts", world_size=2)
     assert parts == two, "bit for bit"
-    with pytest.raises(
-        ValueError, match=r"was written by 2 ranks, each with a part of its own; this trial has 1"
-    ):
+    with pytest.raises(ValueError, match=r"was written by 2 ranks, each with a part of its own; this trial has 1"):
         _run(train, config, epochs=1, folder=tmp_path / "two", world_size=1)
 
 
