@@ -1,4 +1,7 @@
-"""Plain values: what a spec and the ledger can hold, and how a message shows them."""
+"""Plain values: those that specs and the ledger can hold, how they are checked, and their canonical text.
+
+How a message shows a value is in `text.py`; what is wrong with a spec is in `errors.Problem`.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,25 @@ from hpsearch.errors import Problem
 from hpsearch.text import shown
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Of a sweep."""
+"""Names of sweeps."""
 MAX_NAME_LENGTH = 200
+"""Characters of a key."""
 MAX_DEPTH = 32
-"""Levels of nesting of a spec, the top one included."""
+"""Levels of nesting of a spec, the top level included."""
 
 Key = str | int
+"""A key of a map or a position in a list."""
 KeyPath = tuple[Key, ...]
-"""Keys and positions that lead from the top of a spec to a value."""
+"""Keys and positions that lead from the top of a spec to a value; empty for the whole spec."""
 
 
 def check_plain(value: object, where: KeyPath, problems: list[Problem]) -> bool:
-    """Whether the ledger can keep `value`: text, finite number, true, false, null, or lists and maps of these.
+    """Whether the ledger can store `value`: text, a finite number, true, false, null, or lists and maps of these.
 
     Args:
         value: At most MAX_DEPTH levels deep.
         where: Keys that lead from the top of the spec to `value`.
-        problems: Gets one entry for each mistake.
+        problems: One entry is added for each mistake.
     """
     before = len(problems)
     if isinstance(value, Mapping):
@@ -61,7 +66,7 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=F
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is equal for equal values, and different for True, 1 and 1.0, whatever the order of keys.
+    """JSON text that is the same for equal values in any order of keys, and different for True, 1 and 1.0.
 
     Example:
         >>> canonical({"b": 1, "a": 1.0})

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Short texts for people: how messages and tables show values, durations and counts, and text made safe to print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: short, and with its kind where the kind is the mistake.
+    """A value for a message: short, and with its type where that is not obvious.
 
     Example:
         >>> shown("small"), shown(None), shown([1, 2])
@@ -21,14 +21,14 @@ def shown(value: object) -> str:
     kind = next((text for known, text in kinds.items() if isinstance(value, known)), "")
     try:
         text = repr(value)
-    except ValueError:  # Python spells out no number of more than 4300 digits
+    except ValueError:  # Python refuses to convert an int of more than 4300 digits
         return "a number of thousands of digits"
     return kind + (text if len(text) <= 60 else text[:57] + "...")
 
 
 def writable(text: str) -> str:
-    """Text that a file and a ledger can hold: halves of characters, as Python has for names of files that are no UTF-8,
-    are spelled out.
+    """Text that can be encoded as UTF-8: lone surrogates, which Python has in file names that are not UTF-8, become
+    escape sequences.
 
     Example:
         >>> writable("caf\\udce9.png")
@@ -38,7 +38,7 @@ def writable(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text on one line, with nothing that a terminal obeys.
+    """Text on one line without control characters, each of which becomes a question mark.
 
     Example:
         >>> printable("a\\nb\\x1b[2Jc")
@@ -48,7 +48,7 @@ def printable(text: str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as a person says it.
+    """A duration in the units that suit its length.
 
     Example:
         >>> duration_text(4.2), duration_text(42.4), duration_text(75), duration_text(7500), duration_text(200_000)
@@ -65,7 +65,7 @@ def duration_text(seconds: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things.
+    """A number with its noun, in the plural unless it is 1.
 
     Example:
         >>> counted(1, "trial"), counted(12, "trial")
@@ -75,13 +75,13 @@ def counted(number: int, what: str) -> str:
 
 
 def points_text(number: int | None) -> str:
-    """A number of points, which may have thousands of digits; None for infinitely many."""
+    """A number of points, in powers of ten from a billion on; None means infinitely many."""
     if number is None:
         return "infinitely many"
     return f"{number:,}" if number < 10**9 else f"about 10^{math.log10(number):.0f}"
 
 
 def terminal_text(text: str) -> str:
-    """Text of many lines with nothing else that a terminal obeys; progress bars become lines."""
+    """Text of several lines without other control characters than tabs; progress bars become lines."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return "".join(character if character.isprintable() or character in "\n\t" else "?" for character in lines)

@@ -1,1 +1,1 @@
-"""The search space: domains, conditions, expressions, and the parser of `parameters`."""
+"""The search space: domains, conditions, expressions, and the parser of a spec's `parameters`."""

@@ -1,4 +1,7 @@
-"""Whether a space can be drawn from, and which points a sweep begins with: what only trying shows."""
+"""Checks of a parsed space that need points: random draws, which show whether it can be sampled, and initial points.
+
+Checks that need no points are in `references.py`; checks of other keys of a spec are in `spec/checks.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,17 @@ from hpsearch.space.space import Space
 from hpsearch.text import shown
 
 NUM_DRAWS = 10_000
-"""Draws looked at before a space counts as (nearly) impossible."""
+"""Draws after which constraints that almost no draw meets are refused."""
 MIN_PASSED = 10
-"""Draws out of NUM_DRAWS that must meet all constraints: a trial then takes a tenth of a second to find at worst."""
+"""Draws out of NUM_DRAWS that must meet all constraints; finding a point then takes at most a tenth of a second."""
 ENOUGH_PASSED = 100
-"""No more draws are looked at after so many have passed."""
+"""Draws that meet all constraints, after which the check ends early."""
 MAX_INITIAL = 1000
+"""Initial points of a spec."""
 
 
 def check_draws(space: Space) -> list[Problem]:
-    """The mistakes that draws show: an expression without a value, constraints that (nearly) nothing meets."""
+    """Mistakes that random draws show: an expression without a value, or constraints that almost no draw meets."""
     if not space.constraints and not any(isinstance(domain, Computed) for domain in space.domains.values()):
         return []
     rng = random.Random(0)
@@ -44,13 +48,13 @@ def check_draws(space: Space) -> list[Problem]:
 
 def _too_few(space: Space, num_draws: int, num_passed: int) -> str:
     if space.is_counted:
-        return "none of the points meets the constraints. Loosen them."
+        return "no point meets the constraints. Loosen them."
     share = f"{num_passed} of {num_draws} draws ({num_passed / num_draws:.2%})"
-    return f"only {share} met the constraints, too few to search by drawing. Loosen them, or narrow the ranges."
+    return f"only {share} met the constraints, too few for a search. Loosen them, or narrow the ranges."
 
 
 def _uncomputable(space: Space, point: Point) -> Problem | None:
-    """The first expression that has no value at `point`."""
+    """The problem of the first expression that has no value at `point`; None if all have one."""
     for name, domain in space.domains.items():
         if isinstance(domain, Computed) and name not in point and space.is_active(name, point):
             where: KeyPath = ("parameters", *name.split("."), "expr")
@@ -69,22 +73,22 @@ def _failure(where: KeyPath, evaluate: Any, names: frozenset[str], point: Point)
         evaluate(point)
     except ExpressionError as error:
         at = ", ".join(f"{name} = {canonical(point[name])[:40]}" for name in sorted(names))
-        return Problem(where=where, message=f"it can't be computed at {at}: {error}")
+        return Problem(where=where, message=f"the expression can't be computed at {at}: {error}")
     return None
 
 
 def parse_initial_points(raw: object, space: Space, problems: list[Problem], *, is_grid: bool = False) -> list[Point]:
-    """The points that a sweep begins with, each a flat map of the parameters that it sets.
+    """The spec's initial points, each a flat map of the parameters that it sets.
 
     Args:
-        raw: The spec's list of maps, names dotted or nested; what is no such list is passed over.
-        space: Checked.
-        problems: Gets one entry for each mistake.
-        is_grid: Whether only points of the grid will do.
+        raw: The spec's list of maps, with dotted or nested names. Another type is ignored; it is reported elsewhere.
+        space: A space without mistakes.
+        problems: One entry is added for each mistake.
+        is_grid: Whether the points must be on the grid.
     """
     entries = raw if isinstance(raw, list | tuple) else []
     if len(entries) > MAX_INITIAL:
-        message = f"there are {len(entries)}, and {MAX_INITIAL} are allowed. Write fewer."
+        message = f"expected at most {MAX_INITIAL} points, got {len(entries)}. Write fewer."
         problems.append(Problem(where=("initial_points",), message=message))
         return []
     points = []
@@ -119,7 +123,7 @@ def _initial_point(
 
 
 def flattened(entry: Mapping[Any, Any], prefix: tuple[str, ...], space: Space) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(keys, value) of what is set in maps that nest; a map that is a parameter's value stays one."""
+    """(keys, value) of every parameter set in nested maps; a map that is the value of a parameter is not flattened."""
     for key, value in entry.items():
         path = (*prefix, str(key))
         if isinstance(value, Mapping) and ".".join(path) not in space.domains and value:
@@ -131,16 +135,16 @@ def flattened(entry: Mapping[Any, Any], prefix: tuple[str, ...], space: Space) -
 def _wrong_value(name: str, value: Any, space: Space, *, is_grid: bool) -> str | None:
     domain = space.domains.get(name)
     if domain is None:
-        return f"there is no parameter '{name[:60]}'.{name_hint(name, space.domains)}"
+        return f"unknown parameter '{name[:60]}'.{name_hint(name, space.domains)}"
     if isinstance(domain, Computed):
-        return f"'{name}' is computed, {domain}. Leave it out."
+        return f"'{name}' is computed ({domain}) and can't be set. Remove it."
     if not domain.contains(value):
         return f"expected {str(domain)[:200]}, got {shown(value)}."
     on_grid = space.on_grid.domains[name]
     if is_grid and not isinstance(on_grid, Computed):
         value = domain.clip(value) if isinstance(domain, Real | Shaped) else value
         if not on_grid.contains(value):
-            return f"a grid runs only its own points, here {str(on_grid)[:200]}, got {shown(value)}."
+            return f"expected a point of the grid, {str(on_grid)[:200]}, got {shown(value)}."
     return None
 
 
@@ -149,9 +153,7 @@ def _wrong_together(point: Point, space: Space) -> str | None:
         for parent, keys in requirements(name, space.conditions).items():
             if parent in point and canonical(point[parent]) not in keys:
                 given = f"{parent} is {canonical(point[parent])[:60]}"
-                return (
-                    f"'{name}' is inactive where {given}. Leave it out, or set {parent} to {' or '.join(sorted(keys))}."
-                )
+                return f"'{name}' is inactive if {given}. Remove it, or set {parent} to {' or '.join(sorted(keys))}."
     rng = random.Random(0)
     if any(
         space.try_draw(rng, point) is not None for _ in range(1 if len(point) == len(space.searched) else NUM_DRAWS)
@@ -160,5 +162,5 @@ def _wrong_together(point: Point, space: Space) -> str | None:
     known = point | space.complete(point)
     for constraint in space.constraints:
         if constraint.names <= known.keys() and not space.meets(constraint, known):
-            return f"it breaks the constraint {constraint.text!r:.200}. Change one of them."
-    return f"none of {NUM_DRAWS} draws of the parameters that it leaves open met the constraints. Set more of them."
+            return f"the point violates the constraint {constraint.text!r:.200}. Change one of them."
+    return f"none of {NUM_DRAWS} draws of the other parameters met the constraints. Set more parameters."

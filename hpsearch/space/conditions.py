@@ -1,4 +1,7 @@
-"""When a parameter stands in a point, and in which order parameters depend on each other."""
+"""Conditions, which say when a parameter is active, and the order in which parameters depend on each other.
+
+Parsing and checking a spec's `when` is in `references.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from hpsearch.plain import canonical
 @final
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What other parameters must be; a parameter with a condition is *active* where it holds."""
+    """A condition on the values of other parameters; its parameter is *active* where it holds."""
 
     allowed: Mapping[str, frozenset[str]]
-    """Dotted name to the canonical forms of the values, one of which it must have; all names must."""
+    """Dotted name to the canonical forms of its allowed values; the condition holds if every name has one of them."""
 
     def holds(self, point: Mapping[str, Any]) -> bool:
-        """Whether all of them are in `point` (so active themselves) with such a value."""
+        """Whether every parameter of the condition is active at `point` and has an allowed value there."""
         return all(name in point and canonical(point[name]) in keys for name, keys in self.allowed.items())
 
     def __str__(self) -> str:
@@ -27,22 +30,27 @@ class Condition:
 
 
 class CycleError(ValueError):
-    """Parameters depend on each other in a circle; the message shows it."""
+    """Parameters depend on each other in a cycle; the message lists them."""
 
-    def __init__(self, circle: Iterable[str]) -> None:
-        self.circle = tuple(circle)
-        super().__init__(" -> ".join(self.circle))
+    def __init__(self, cycle: Iterable[str]) -> None:
+        """Build the message.
+
+        Args:
+            cycle: Names of the parameters in order, the first one again at the end.
+        """
+        self.cycle = tuple(cycle)
+        super().__init__(" -> ".join(self.cycle))
 
 
 def sorted_by_dependency(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """The names, each after those that it needs, else as they came.
+    """The names in an order in which each comes after those that it depends on, otherwise in the given order.
 
     Args:
-        names: All of them.
-        needs: Name to the names that it depends on; may leave out names that depend on none.
+        names: All names.
+        needs: Name to the names that it depends on; names without dependencies may be missing.
 
     Raises:
-        CycleError: There is no such order.
+        CycleError: Names depend on each other in a cycle, so that there is no such order.
     """
     order: dict[str, None] = {}
     for name in names:
@@ -51,7 +59,7 @@ def sorted_by_dependency(names: Iterable[str], needs: Mapping[str, Iterable[str]
 
 
 def _visit(start: str, needs: Mapping[str, Iterable[str]], order: dict[str, None]) -> None:
-    """Depth first, without recursion: chains of thousands of parameters are allowed."""
+    """Add a name after its dependencies to `order`. Depth first without recursion, for chains of thousands of names."""
     path: dict[str, list[str]] = {}
     current: str | None = None if start in order else start
     while current is not None:
@@ -62,8 +70,8 @@ def _visit(start: str, needs: Mapping[str, Iterable[str]], order: dict[str, None
             order[current] = None
             current = next(reversed(path), None)
         elif following in path:
-            circle = [*path]
-            raise CycleError([*circle[circle.index(following) :], following])
+            names = [*path]
+            raise CycleError([*names[names.index(following) :], following])
         else:
             current = following
 
@@ -74,7 +82,7 @@ def _popped(waiting: list[str]) -> Iterable[str]:
 
 
 def linked_groups(names: Iterable[str], conditions: Mapping[str, Condition]) -> list[list[str]]:
-    """The names in groups that conditions link, directly or by way of others; groups and names keep their order."""
+    """The names in groups that conditions connect, directly or not; groups and names keep their order."""
     group_of = {name: [name] for name in names}
     position = {name: index for index, name in enumerate(group_of)}
     for name, condition in conditions.items():
@@ -88,14 +96,14 @@ def linked_groups(names: Iterable[str], conditions: Mapping[str, Condition]) -> 
 
 
 def requirements(name: str, conditions: Mapping[str, Condition]) -> dict[str, frozenset[str]]:
-    """All that must hold for `name` to be active: its own condition, its parents' conditions and so on.
+    """Everything that must hold for `name` to be active: its condition, those of its parents, and so on.
 
     Args:
-        name: Of a parameter.
-        conditions: Without a circle.
+        name: A parameter.
+        conditions: The conditions by name, without a cycle.
 
     Returns:
-        Name to the canonical forms that it may have; an empty set if they contradict each other.
+        Name to the canonical forms of its allowed values; an empty set if the conditions contradict each other.
     """
     found: dict[str, frozenset[str]] = {}
     seen, waiting = {name}, [name]

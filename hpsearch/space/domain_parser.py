@@ -1,7 +1,8 @@
-"""What one parameter may be: a map of a spec's `parameters`, turned into a domain.
+"""Parses the map of one parameter into its domain.
 
-It says `{values: ...}`, `{min: ..., max: ...}`, `{value: ...}`, `{expr: ...}` or `{distribution: ...}`. Every mistake
-is collected, none is repaired.
+The map has the form `{values: ...}`, `{min: ..., max: ...}`, `{value: ...}`, `{expr: ...}` or `{distribution: ...}`.
+Only what the map itself shows is checked here: its `when` and the names in its `expr` refer to other parameters and are
+checked in `references.py`. Every mistake is collected, none is repaired.
 """
 
 from __future__ import annotations
@@ -19,34 +20,35 @@ from hpsearch.space.expressions import Expression, ExpressionError
 from hpsearch.text import shown
 
 MAX_BOUND = 2**52
-"""Largest whole number in a range, either way: the search methods compute in floats, exact up to 2**53."""
+"""Largest absolute whole number in a range: search methods compute with floats, which are exact up to 2**53."""
 MAX_COUNT = 100_000
 """Grid points of one parameter."""
 MAX_STEPS = 1_000_000
 """Values of a range of floats with a step; a grid holds them in memory."""
 DOMAIN_KEYS = ("values", "value", "min", "max", "log", "step", "count", "probabilities", "when", "expr")
+"""Keys of which any one makes a map a domain, as does `distribution: TEXT`."""
 DOMAIN_KEYS_SET = frozenset(DOMAIN_KEYS)
-"""Each makes a domain of a map, and so does `distribution: TEXT`."""
+"""The same for fast look-ups."""
 SHAPE_KEYS = ("distribution", "mu", "sigma", "a", "b", "q")
-"""Words of a domain that are short enough to name parameters too: alone they make no domain of a map."""
+"""Further keys of a domain. Parameters have such short names too, so these keys alone don't make a map a domain."""
 DISTRIBUTIONS: Mapping[str, Mapping[str, float]] = {
     "normal": {"mu": 0.0, "sigma": 1.0},
     "log_normal": {"mu": 0.0, "sigma": 1.0},
     "beta": {"a": 1.0, "b": 1.0},
 }
-"""Name to the two numbers that shape it, and their defaults."""
+"""Name of a distribution to its two parameters and their defaults."""
 
 
 def is_domain(tree: Mapping[Any, Any]) -> bool:
-    """Whether a map says what one parameter may be, rather than holding parameters."""
+    """Whether a map describes one parameter, as opposed to a map of parameters."""
     return not DOMAIN_KEYS_SET.isdisjoint(tree) or isinstance(tree.get("distribution"), str)
 
 
 def range_in_list(value: object, where: KeyPath = ()) -> tuple[KeyPath, Mapping[Any, Any]] | None:
-    """(place, map) of the first map within a list that would be searched if it were a parameter's; None without one.
+    """(key path, map) of the first map in a list that would be searched outside of the list; None if there is none.
 
     Args:
-        value: The list. Lists and maps in it are looked through; there `{value: ...}` is an ordinary map of a map.
+        value: The list; lists and maps in it are searched too. A map in a map may have the form `{value: ...}`.
         where: Keys that lead to `value`.
     """
     if isinstance(value, Mapping):
@@ -57,23 +59,23 @@ def range_in_list(value: object, where: KeyPath = ()) -> tuple[KeyPath, Mapping[
     else:
         return None
     for key, each in inner:
-        place = (*where, key)
+        path = (*where, key)
         if isinstance(each, Mapping) and _reads_as_domain(each) and each.keys().isdisjoint(ordinary):
-            return place, each
-        if found := range_in_list(each, place):
+            return path, each
+        if found := range_in_list(each, path):
             return found
     return None
 
 
 def _reads_as_domain(tree: Mapping[Any, Any]) -> bool:
-    """Whether a map has keys of a domain alone, and those that a domain needs."""
+    """Whether a map has the keys that a domain needs and no others."""
     is_range = {"min", "max"} <= tree.keys() or not tree.keys().isdisjoint(("values", "value", "expr"))
     is_shaped = isinstance(tree.get("distribution"), str)
     return (is_range or is_shaped) and tree.keys() <= {*DOMAIN_KEYS, *SHAPE_KEYS}
 
 
 def misspelt_domain(tree: Mapping[Any, Any]) -> tuple[str, str] | None:
-    """(wrong, right) when every key is a domain's key or nearly so, and the corrected map would be a domain."""
+    """(wrong key, right key) if all keys are those of a domain or similar to them and the corrected map is a domain."""
     right = {key: get_close_matches(str(key), DOMAIN_KEYS, n=1, cutoff=0.75) for key in tree}
     if not all(right.values()):
         return None
@@ -84,20 +86,29 @@ def misspelt_domain(tree: Mapping[Any, Any]) -> tuple[str, str] | None:
 
 
 def parse_domain(tree: Mapping[Any, Any], where: KeyPath, problems: list[Problem]) -> Domain | None:
-    """The domain that a map describes; None after a mistake, which is appended to `problems`."""
+    """The domain that a map describes.
+
+    Args:
+        tree: The map.
+        where: Keys that lead from the top of the spec to `tree`.
+        problems: One entry is added for each mistake.
+
+    Returns:
+        None if there is a mistake.
+    """
     return _DomainParser(problems, where).parse(tree)
 
 
 @final
 class _DomainParser:
-    """Of one map."""
+    """Parses the map of one parameter."""
 
     def __init__(self, problems: list[Problem], where: KeyPath) -> None:
         self.problems = problems
         self.where = where
 
     def parse(self, tree: Mapping[Any, Any]) -> Domain | None:
-        """The domain; None after a mistake."""
+        """The domain; None if there is a mistake."""
         before = len(self.problems)
         if not tree.keys() & {"values", "value", "min", "max", "expr", "distribution"}:
             self._not_a_domain(tree)
@@ -110,23 +121,23 @@ class _DomainParser:
         return domain if len(self.problems) == before else None
 
     def _not_a_domain(self, tree: Mapping[Any, Any]) -> None:
-        word = next(key for key in tree if key in DOMAIN_KEYS_SET)
-        if word == "when":
+        key = next(key for key in tree if key in DOMAIN_KEYS_SET)
+        if key == "when":
             self._wrong(
-                "it says when a parameter is there; give each parameter of a map its own, beside its values.", word
+                "expected a parameter beside 'when', got a map of parameters. Give each parameter its own 'when'.", key
             )
             return
         self._wrong(
-            f"'{word}' is a word of ranges, and this has no values, no min and no max."
-            " Write for example {min: 1e-4, max: 1e-1}; a parameter inside a map needs another name.",
-            word,
+            f"'{key}' is a key of ranges, and this map has no values, min or max. Write for example"
+            " {min: 1e-4, max: 1e-1}; for a parameter of that name, choose another name.",
+            key,
         )
 
     def _choose(self, tree: Mapping[Any, Any]) -> Domain | None:
         is_range = not tree.keys().isdisjoint(("min", "max"))
         kinds = [key for key in ("values", "value", "expr", "distribution") if key in tree] + ["min and max"] * is_range
         if len(kinds) > 1:
-            self._wrong(f"{' and '.join(kinds)} exclude each other. Keep one of them.")
+            self._wrong(f"{' and '.join(kinds)} can't be combined. Keep one of them.")
             return None
         if kinds == ["values"]:
             return self._values(tree)
@@ -140,7 +151,7 @@ class _DomainParser:
         name = tree["distribution"]
         if name not in DISTRIBUTIONS:
             expected = f"expected one of {', '.join(DISTRIBUTIONS)}, got {shown(name)}"
-            self._wrong(f"{expected}. A parameter of that name needs {{value: ...}}.", "distribution")
+            self._wrong(f"{expected}. For a parameter of that name, write {{value: ...}}.", "distribution")
             return None
         defaults = DISTRIBUTIONS[name]
         self._only(tree, ("distribution", *defaults, "q"))
@@ -191,7 +202,7 @@ class _DomainParser:
         first: dict[str, int] = {}
         for position, key in enumerate(canonical(value) for value in values):
             if first.setdefault(key, position) != position:
-                self._wrong(f"{key[:60]} stands in the list twice. Remove one.", "values", position)
+                self._wrong(f"the list has {key[:60]} twice. Remove one.", "values", position)
         weights = self._probabilities(tree["probabilities"], len(values)) if "probabilities" in tree else None
         return Choice(values=tuple(values), probabilities=weights)
 
@@ -221,32 +232,36 @@ class _DomainParser:
         if q is None or low > high or (log and low <= 0):
             return None
         if (high - low) / q > MAX_STEPS:
-            self._wrong(f"q {q:g} makes more than {MAX_STEPS} values. Write a larger one, or none.", "q")
+            self._wrong(f"q {q:g} results in more than {MAX_STEPS} values. Write a larger q, or remove it.", "q")
             return None
         return Shaped(distribution=Uniform(min=low, max=high, log=log), q=q)
 
     def _check_range(self, low: float, high: float, step: float | None, *, log: bool) -> None:
         if low > high:
-            self._wrong(f"min {low} is above max {high}. Swap them.")
+            self._wrong(f"expected min <= max, got min {low} and max {high}. Swap them.")
         elif not math.isfinite(high - low):
-            self._wrong(f"min {low:g} and max {high:g} are too far apart. Use a smaller range.")
+            self._wrong(f"min {low:g} and max {high:g} are too far apart. Write a smaller range.")
         elif log and low <= 0:
-            self._wrong(f"log needs min above 0, got {low}. Write a small positive number, or remove log.", "min")
+            self._wrong(
+                f"expected a number above 0, as log needs, got {low}. Write for example 1e-6, or remove log.", "min"
+            )
         elif step is not None:
             self._check_step(low, high, step, log=log)
 
     def _check_step(self, low: float, high: float, step: float, *, log: bool) -> None:
         if log:
-            self._wrong("log and step exclude each other. Remove one of them.", "step")
+            self._wrong("log and step can't be combined. Remove one of them.", "step")
         elif step <= 0 or step > high - low:
             expected = f"a number above 0 and at most max - min = {high - low:g}"
             self._wrong(f"expected {expected}, got {step:g}.", "step")
         elif (high - low) / step > MAX_STEPS and not all(isinstance(value, int) for value in (low, high, step)):
-            self._wrong(f"step {step:g} makes more than {MAX_STEPS} values. Write a larger one, or none.", "step")
+            self._wrong(
+                f"step {step:g} results in more than {MAX_STEPS} values. Write a larger step, or remove it.", "step"
+            )
 
     def _number(self, tree: Mapping[Any, Any], key: str) -> int | float | None:
         if key not in tree:
-            self._wrong(f"{key} is missing. A range has both min and max.")
+            self._wrong(f"'{key}' is missing. Write both min and max.")
             return None
         value = tree[key]
         if isinstance(value, int) and abs(value) > MAX_BOUND:
@@ -276,7 +291,7 @@ class _DomainParser:
     def _only(self, tree: Mapping[Any, Any], known: Sequence[str]) -> None:
         for key in (*DOMAIN_KEYS, *SHAPE_KEYS):
             if key in tree and key not in known and key != "when":
-                self._wrong(f"'{key}' says nothing beside '{known[0]}'. Remove it.", key)
+                self._wrong(f"'{key}' has no effect with '{known[0]}'. Remove it.", key)
 
     def _wrong(self, message: str, *key: Key) -> None:
         self.problems.append(Problem(where=(*self.where, *key), message=message))

@@ -1,6 +1,7 @@
-"""What one parameter may be: a constant, a choice, a range, or computed from others.
+"""Domains, the values that one parameter can have: a constant, a choice, a range, or a value computed from others.
 
-What parameters mean together (conditions, constraints, points) is in `space.py`.
+Numbers with a distribution of their own are in `distributions.py`; conditions, constraints and points, which concern
+several parameters, are in `space.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """A parameter that is not searched."""
+    """A parameter with a fixed value, which is not searched."""
 
     value: Any
-    """Anything that JSON can hold."""
+    """The value, of any type that JSON can represent."""
 
     @property
     def size(self) -> int:
@@ -36,11 +37,11 @@ class Constant:
         return self.value
 
     def grid(self) -> tuple[Any, ...]:
-        """The value alone."""
+        """The value as the only grid point."""
         return (self.value,)
 
     def contains(self, value: Any) -> bool:
-        """True for the value itself and for nothing else."""
+        """Whether `value` is the constant's value; 1 is neither True nor 1.0."""
         return canonical(value) == canonical(self.value)
 
     def __str__(self) -> str:
@@ -49,12 +50,12 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One of a list of values, without order."""
+    """One of a list of values, whose order has no meaning."""
 
     values: tuple[Any, ...]
-    """At least one; no two with the same canonical form. Each is anything that JSON can hold."""
+    """At least one value, of any types that JSON can represent; no two have the same canonical form."""
     probabilities: tuple[float, ...] | None = None
-    """How often random search draws each value; None for equally often. Same length as `values`, sums to 1."""
+    """Probability with which each value is drawn; same length as `values`, sums to 1. None for a uniform choice."""
 
     @property
     def size(self) -> int:
@@ -62,7 +63,7 @@ class Choice:
         return len(self.values)
 
     def draw(self, rng: random.Random) -> Any:
-        """A value, by its probability."""
+        """A random value, by `probabilities`."""
         return rng.choices(self.values, weights=self.probabilities)[0]
 
     def grid(self) -> tuple[Any, ...]:
@@ -70,11 +71,15 @@ class Choice:
         return self.values
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` is one of the values; 1 is not True and not 1.0."""
+        """Whether `value` is one of the values; 1 is neither True nor 1.0."""
         return any(canonical(value) == canonical(known) for known in self.values)
 
     def index(self, value: Any) -> int:
-        """Position of `value` in `values`; ValueError if it is not there."""
+        """Position of `value` in `values`.
+
+        Raises:
+            ValueError: It is not one of them.
+        """
         return [canonical(known) for known in self.values].index(canonical(value))
 
     def __str__(self) -> str:
@@ -90,21 +95,21 @@ class Real:
     max: float
     """Largest value, at least `min`."""
     log: bool = False
-    """Drawn evenly on a logarithmic scale; needs min > 0 and no step."""
+    """Whether draws are uniform on a logarithmic scale; needs min > 0 and no step."""
     step: float | None = None
-    """Distance of the allowed values min, min + step, ...; None for all numbers."""
+    """Distance between the allowed values min, min + step, ...; None to allow every number."""
     count: int | None = None
-    """Number of grid points; used by grid search alone."""
+    """Number of grid points; only grid search uses it."""
 
     @property
     def size(self) -> int | None:
-        """Number of distinct values; None where it is infinite."""
+        """Number of distinct values; None if it is infinite."""
         if self.min == self.max:
             return 1
         return None if self.step is None else _num_steps(self.min, self.max, self.step)
 
     def draw(self, rng: random.Random) -> float:
-        """A number, evenly from the range, its logarithm or its steps."""
+        """A random number, uniform over the range, its logarithm or its steps."""
         if self.step is not None:
             return self._at_step(rng.randrange(_num_steps(self.min, self.max, self.step)))
         if self.log:
@@ -112,7 +117,7 @@ class Real:
         return self.clip(rng.uniform(self.min, self.max))
 
     def grid(self) -> tuple[float, ...] | None:
-        """`count` points from min to max, evenly spaced (geometrically with log), or all steps; None without either."""
+        """`count` points from min to max, evenly spaced (geometrically with `log`), else all steps; may be None."""
         if self.count is not None:
             return tuple(dict.fromkeys(self.clip(value) for value in self._spaced(self.count)))
         if self.min == self.max:
@@ -122,13 +127,13 @@ class Real:
         return tuple(self._at_step(i) for i in range(_num_steps(self.min, self.max, self.step)))
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` is a number in the range and, with a step, on it (to 1e-9 of a step)."""
+        """Whether `value` is a number in the range and, with a step, on one of its steps (to 1e-9 of a step)."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.min <= value <= self.max:
             return False
         return self.step is None or abs(self.clip(value) - value) <= 1e-9 * self.step
 
     def clip(self, value: float) -> float:
-        """The nearest allowed value; what a library hands back may be an ulp off."""
+        """The nearest allowed value; a value from a search library may be off by a rounding error."""
         if self.step is not None:
             last = _num_steps(self.min, self.max, self.step) - 1
             return self._at_step(min(max(round((value - self.min) / self.step), 0), last))
@@ -136,7 +141,7 @@ class Real:
 
     def _at_step(self, index: int) -> float:
         assert self.step is not None
-        value = float(f"{self.min + index * self.step:.15g}")  # 0.1 + 2 * 0.1 is 0.3, also as text
+        value = float(f"{self.min + index * self.step:.15g}")  # so that 0.1 + 2 * 0.1 is 0.3
         return min(max(value, self.min), self.max)
 
     def _spaced(self, count: int) -> Iterator[float]:
@@ -161,11 +166,11 @@ class Integer:
     max: int
     """Largest value, at least `min`."""
     log: bool = False
-    """Drawn evenly on a logarithmic scale; needs min >= 1 and no step."""
+    """Whether draws are uniform on a logarithmic scale; needs min >= 1 and no step."""
     step: int = 1
-    """Distance of the allowed values min, min + step, ...."""
+    """Distance between the allowed values min, min + step, and so on."""
     count: int | None = None
-    """Number of grid points; used by grid search alone."""
+    """Number of grid points; only grid search uses it."""
 
     @property
     def size(self) -> int:
@@ -173,21 +178,21 @@ class Integer:
         return (self.max - self.min) // self.step + 1
 
     def draw(self, rng: random.Random) -> int:
-        """A whole number, evenly from the range, its logarithm or its steps."""
-        if self.log:  # half a unit on each side, so that the ends are drawn as often as their neighbours
+        """A random whole number, uniform over the range, its logarithm or its steps."""
+        if self.log:  # half a unit on each side, so that the ends are as likely as their neighbours
             low, high = math.log(self.min - 0.5), math.log(self.max + 0.5)
             return self.clip(math.exp(rng.uniform(low, high)))
         return self.min + self.step * rng.randrange(self.size)
 
     def grid(self) -> Sequence[int]:
-        """`count` points from min to max, evenly spaced (geometrically with log), each once; all of them without."""
+        """`count` distinct points from min to max, evenly spaced (geometrically with `log`); all values without it."""
         if self.count is None:
-            return range(self.min, self.max + 1, self.step)  # not held in memory: there may be 2**53
+            return range(self.min, self.max + 1, self.step)  # a range, since there may be 2**53 values
         real = Real(min=self.min, max=self.max, log=self.log, count=self.count)
         return tuple(dict.fromkeys(self.clip(value) for value in real.grid() or ()))
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` is a whole number of the range and on a step."""
+        """Whether `value` is a whole number in the range and on one of its steps."""
         if isinstance(value, bool) or not isinstance(value, int):
             return False
         return self.min <= value <= self.max and (value - self.min) % self.step == 0
@@ -203,21 +208,21 @@ class Integer:
 
 @dataclass(frozen=True, kw_only=True)
 class Computed:
-    """A parameter that is not searched but follows from others."""
+    """A parameter whose value is computed from others and not searched."""
 
     expression: Expression
-    """Over the names of other parameters."""
+    """Expression over the names of other parameters."""
 
     def __str__(self) -> str:
         return f"= {self.expression.text}"
 
 
 Searched = Choice | Real | Integer | Shaped
-"""What is searched."""
+"""Domains of parameters that are searched."""
 Drawn = Constant | Searched
-"""What has values of its own."""
+"""Domains with values of their own, as opposed to computed ones."""
 Domain = Drawn | Computed
-"""What a parameter may be."""
+"""All domains."""
 
 
 def _num_steps(low: float, high: float, step: float) -> int:

@@ -1,8 +1,10 @@
-"""Arithmetic over parameters: `expr` and `constraints`, evaluated without Python's `eval`.
+"""Arithmetic over parameters for `expr` and `constraints`, evaluated without Python's `eval`.
 
-The language is closed: what may stand in an expression is the list `_NODES`, what it may call is `_functions`, and
-operators take numbers alone (comparisons also text, true, false and null). So there is no object to get hold of, and
+The language is closed: `_NODES` lists the syntax of expressions and `_functions` the functions. Operators accept only
+numbers; == and != also accept text, true, false and null. So an expression can't reach any object, and the size of
 every result is bounded. See docs/decisions/0004-expressions.md.
+
+Which names an expression may refer to is checked in `references.py`.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from typing import Any, final
 MAX_LENGTH = 1000
 """Characters of an expression."""
 MAX_NESTING = 100
-"""Levels of an expression's tree; a sum of so many terms has as many."""
+"""Levels of an expression's tree; a sum has as many levels as terms."""
 MAX_BITS = 512
-"""Size of a whole number on the way; what comes out has at most 63."""
+"""Size of a whole number during evaluation; a result has at most 63 bits."""
 MAX_DIGITS = 300
-"""Decimals that `round` may be asked for, either way."""
+"""Largest number of decimals for `round`, before or after the point."""
 
 FUNCTIONS = ("min", "max", "abs", "round", "int", "float", "log", "exp", "sqrt")
+"""Functions that an expression can call."""
 
 _NODES = (
     ast.Expression, ast.Constant, ast.Name, ast.Attribute, ast.Load,
@@ -37,12 +40,12 @@ _LANGUAGE = "numbers, names, + - * / // % **, comparisons, and, or, not, if else
 
 
 class ExpressionError(ValueError):
-    """An expression can't be read, or can't be computed at some point; the message is a sentence about it."""
+    """An expression can't be read, or has no value at some point; the message is a sentence with its full stop."""
 
 
 @final
 class Expression:
-    """A checked expression; two with the same text are equal.
+    """A parsed and checked expression. Expressions with the same text are equal.
 
     Example:
         >>> Expression("5 * 50000 // batch_size").evaluate({"batch_size": 64})
@@ -50,29 +53,29 @@ class Expression:
     """
 
     def __init__(self, text: str) -> None:
-        """Read an expression.
+        """Parse and check an expression.
 
         Args:
-            text: As the spec has it.
+            text: The expression as it is written in the spec.
 
         Raises:
-            ExpressionError: It holds what no expression may hold.
+            ExpressionError: It is not in the language of expressions.
         """
         self.text = text
         tree, self.names = _read(text)
         self._tree = tree
 
     names: frozenset[str]
-    """The parameters that it refers to, dotted."""
+    """Dotted names of the parameters that it refers to."""
 
     def evaluate(self, point: Mapping[str, Any]) -> bool | int | float | str | None:
-        """The value at a point: plain, finite, and a whole number of at most 63 bits.
+        """The value at a point: a finite number, text, true, false or null. A whole number has at most 63 bits.
 
         Args:
-            point: Dotted names to values; holds at least `names`.
+            point: Dotted name to value; has at least `names`.
 
         Raises:
-            ExpressionError: There is no such value, for instance after a division by zero.
+            ExpressionError: There is no such value, for example because of a division by zero.
         """
         self._evaluator.names = point
         try:
@@ -85,17 +88,17 @@ class Expression:
             raise ExpressionError("the result has more than 63 bits.")
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        raise ExpressionError(f"the result is no number, got {value!r:.60}.")
+        raise ExpressionError(f"expected a number as the result, got {value!r:.60}.")
 
     def holds(self, point: Mapping[str, Any]) -> bool:
-        """Whether it is true at a point.
+        """Whether the expression is true at a point.
 
         Raises:
-            ExpressionError: It has no value there, or one that is neither true nor false.
+            ExpressionError: It has no value there, or its value is neither true nor false.
         """
         value = self.evaluate(point)
         if not isinstance(value, bool):
-            raise ExpressionError(f"it must be true or false, and is {value!r}.")
+            raise ExpressionError(f"expected true or false as the result, got {value!r}.")
         return value
 
     @cached_property
@@ -127,9 +130,9 @@ class Expression:
 
 
 def _read(text: str) -> tuple[ast.expr, frozenset[str]]:
-    """The checked tree, `model.width` being one name in it, and all names."""
+    """The checked tree, in which `model.width` is one name, and the names in it."""
     if len(text) > MAX_LENGTH:
-        raise ExpressionError(f"an expression has at most {MAX_LENGTH} characters, this has {len(text)}.")
+        raise ExpressionError(f"expected an expression of at most {MAX_LENGTH} characters, got {len(text)}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -144,25 +147,25 @@ def _read(text: str) -> tuple[ast.expr, frozenset[str]]:
 
 
 def _check_nesting(tree: ast.AST) -> None:
-    """Refuse what would go past Python's own limit later; no recursion here."""
+    """Refuse a tree that would exceed Python's recursion limit later; this check itself does not recurse."""
     level = [tree]
     for _ in range(MAX_NESTING):
         level = [inner for node in level for inner in ast.iter_child_nodes(node)]
         if not level:
             return
-    raise ExpressionError(f"it nests deeper than {MAX_NESTING} levels. Write it shorter.")
+    raise ExpressionError(f"expected at most {MAX_NESTING} levels of nesting, got more. Write it shorter.")
 
 
 def _check(tree: ast.AST) -> None:
-    """Refuse whatever is not in the language."""
+    """Refuse syntax and functions that are not in the language."""
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             _check_call(node)
         elif isinstance(node, ast.Attribute) and not (id(node) in called or _dotted(node)):
-            raise ExpressionError("a dot may only stand in a parameter's name, for example model.width.")
+            raise ExpressionError("a dot is only allowed in a parameter's name, for example model.width.")
         elif not isinstance(node, _NODES):
-            raise ExpressionError(f"there may only be {_LANGUAGE}, got {type(node).__name__}.")
+            raise ExpressionError(f"expected only {_LANGUAGE}, got {type(node).__name__}.")
         elif isinstance(node, ast.Constant) and not _is_plain(node.value):
             raise ExpressionError(f"expected a number, text, True, False or None, got {node.value!r:.60}.")
 
@@ -170,9 +173,9 @@ def _check(tree: ast.AST) -> None:
 def _check_call(node: ast.Call) -> None:
     name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:60]
     if name not in FUNCTIONS:
-        raise ExpressionError(f"there is no function '{name}'. There are: {', '.join(FUNCTIONS)}.")
+        raise ExpressionError(f"unknown function '{name}'. Known: {', '.join(FUNCTIONS)}.")
     if node.keywords:
-        raise ExpressionError(f"{name} takes no named arguments.")
+        raise ExpressionError(f"{name} takes no keyword arguments.")
 
 
 def _is_plain(value: object) -> bool:
@@ -182,7 +185,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _dotted(node: ast.expr) -> str | None:
-    """`model.width` of a chain of names; None of anything else."""
+    """The dotted name, such as `model.width`, that a chain of attributes spells; None for any other node."""
     if isinstance(node, ast.Name):
         return node.id
     inner = _dotted(node.value) if isinstance(node, ast.Attribute) else None
@@ -191,7 +194,7 @@ def _dotted(node: ast.expr) -> str | None:
 
 @final
 class _Flatten(ast.NodeTransformer):
-    """Turns chains of names into single ones, so that nothing is left that looks into a value."""
+    """Replaces chains of attributes by single names, so that no attribute of a value is ever read."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -207,12 +210,12 @@ class _Flatten(ast.NodeTransformer):
         return ast.Name(id=name, ctx=ast.Load())
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
-        node.args = [self.visit(argument) for argument in node.args]  # but not the function's own name
+        node.args = [self.visit(argument) for argument in node.args]  # the function's name is no parameter
         return node
 
 
 def is_nameable(name: str) -> bool:
-    """Whether a dotted name can stand in an expression."""
+    """Whether an expression can refer to a parameter of this dotted name."""
     return all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
 
 
@@ -220,7 +223,7 @@ def is_nameable(name: str) -> bool:
 
 
 def _numeric(function: Callable[..., Any], symbol: str) -> Callable[..., Any]:
-    """`function` of numbers alone, with a result that is finite, real and not too long."""
+    """A version of `function` that accepts only numbers and returns only finite real numbers of at most MAX_BITS."""
 
     def checked(*values: Any) -> Any:
         for value in values:
@@ -228,9 +231,9 @@ def _numeric(function: Callable[..., Any], symbol: str) -> Callable[..., Any]:
                 raise ExpressionError(f"{symbol} takes numbers, got {value!r:.60}.")
         result = function(*values)
         if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
-            raise ExpressionError(f"{symbol} of {', '.join(map(repr, values))} is no finite number.")
+            raise ExpressionError(f"{symbol} of {', '.join(map(repr, values))} is not a finite number.")
         if isinstance(result, int) and result.bit_length() > MAX_BITS:
-            raise ExpressionError(f"{symbol} makes a whole number of more than {MAX_BITS} bits.")
+            raise ExpressionError(f"{symbol} results in a whole number of more than {MAX_BITS} bits.")
         return result
 
     return checked
@@ -238,13 +241,13 @@ def _numeric(function: Callable[..., Any], symbol: str) -> Callable[..., Any]:
 
 def _power(base: float, exponent: float) -> Any:
     if isinstance(base, int) and isinstance(exponent, int) and abs(base) > 1 and abs(exponent) > MAX_BITS:
-        raise ExpressionError(f"an exponent is at most {MAX_BITS}, got {exponent}.")
+        raise ExpressionError(f"expected an exponent of at most {MAX_BITS}, got {exponent}.")
     return base**exponent
 
 
 def _round(value: float, digits: int = 0) -> float:
     if not isinstance(digits, int) or abs(digits) > MAX_DIGITS:
-        raise ExpressionError(f"round takes at most {MAX_DIGITS} decimals, got {digits!r}.")
+        raise ExpressionError(f"expected at most {MAX_DIGITS} decimals in round, got {digits!r}.")
     return round(value, digits) if digits else round(value)
 
 

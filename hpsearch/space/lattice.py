@@ -1,9 +1,10 @@
-"""The points of a conditional space by number, each once, without holding them in memory.
+"""Counts and numbers the points of a conditional space without holding them in memory.
 
-A lattice is a product of *blocks*, the groups of parameters that conditions link. A block is a union of *cases*: its
-first parameter takes some values that all conditions treat alike, and what is then active among the others is a
-lattice again. So points are counted and numbered by arithmetic, however many there are. Computed parameters and
-constraints are not known here.
+A lattice is a product of *blocks*, the groups of parameters that conditions connect. A block is a union of *cases*. In
+each case the block's first parameter has some of its values, which all conditions treat alike, and the other parameters
+that are then active form a lattice again. Points are counted and numbered by arithmetic, however many there are.
+
+Computed parameters and constraints are not part of a lattice; `space.py` adds them.
 """
 
 from __future__ import annotations
@@ -19,46 +20,48 @@ from hpsearch.space.distributions import Shaped
 from hpsearch.space.domains import Choice, Constant, Drawn, Point, Real
 
 MAX_CASES = 20_000
-"""Cases of a lattice, those inside of others counted in; each takes memory."""
+"""Cases of a lattice, nested ones included; each takes memory."""
 MAX_NESTING = 50
-"""Levels of conditions on conditional parameters."""
+"""Levels of parameters that are conditional on conditional parameters."""
 
 Values = Sequence[Any] | None
-"""All values of a parameter; None where they are infinitely many."""
+"""All values of a parameter; None if there are infinitely many."""
 
 
 class TooManyCases(ValueError):
-    """The conditions make more than MAX_CASES cases, or nest deeper than MAX_NESTING."""
+    """The conditions result in more than MAX_CASES cases, or nest deeper than MAX_NESTING."""
 
 
 @final
 class Lattice:
-    """All points of parameters and their conditions, the last block varying fastest."""
+    """All points of some parameters and their conditions, numbered so that the last block varies fastest."""
 
     def __init__(self, domains: Mapping[str, Drawn], conditions: Mapping[str, Condition]) -> None:
-        """Lay out the cases.
+        """Work out the cases.
 
         Args:
-            domains: Parents before the parameters that depend on them, else in the order of the spec.
-            conditions: Of the conditional parameters.
+            domains: Name to domain, parents before the parameters that depend on them, else in the order of the spec.
+            conditions: Name to condition of the conditional parameters.
 
         Raises:
-            TooManyCases: It would be too large.
+            TooManyCases: There are too many cases, or they nest too deep.
         """
         self._product = _Builder(domains).product(domains, conditions, depth=0)
 
     @property
     def size(self) -> int | None:
-        """Number of points; None where it is infinite."""
+        """Number of points; None if it is infinite."""
         return self._product.size
 
     def at(self, index: int) -> Point:
-        """Values of the active parameters of point `index`, in [0, size) of a finite lattice."""
+        """Values of the active parameters at point `index` of a finite lattice, in [0, size)."""
         return self._product.at(index)
 
 
 @final
 class _Product:
+    """Every combination of the points of several blocks."""
+
     def __init__(self, blocks: Sequence[_Block]) -> None:
         self.blocks = blocks
         sizes = [block.size for block in blocks]
@@ -75,6 +78,8 @@ class _Product:
 
 @final
 class _Block:
+    """A parameter and those that are conditional on it, as cases."""
+
     def __init__(self, name: str, cases: Sequence[_Case]) -> None:
         self.name = name
         self.cases = cases
@@ -93,10 +98,12 @@ class _Block:
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
+    """Some values of a block's first parameter, and the other parameters that are active with them."""
+
     values: Values
-    """Values of the block's first parameter that all conditions treat alike; not empty."""
+    """Values of the first parameter that all conditions treat alike; at least one."""
     inner: _Product
-    """The other parameters that are active then."""
+    """The other active parameters."""
 
     @property
     def size(self) -> int | None:
@@ -105,6 +112,8 @@ class _Case:
 
 @final
 class _Builder:
+    """Builds products recursively and counts their cases."""
+
     def __init__(self, domains: Mapping[str, Drawn]) -> None:
         self._domains = domains
         self._num_cases = 0
@@ -131,7 +140,7 @@ class _Builder:
 def _settled(
     first: str, key: str, others: Iterable[str], conditions: Mapping[str, Condition]
 ) -> tuple[list[str], dict[str, Condition]]:
-    """(names, conditions) that are left of `others` once `first` has a value with the canonical form `key`."""
+    """(names, conditions) of the `others` that can be active if `first` has the value with canonical form `key`."""
     gone: set[str] = set()
     left: dict[str, Condition] = {}
     for name in others:
@@ -145,7 +154,7 @@ def _settled(
 
 @final
 class _Without(Sequence[Any]):
-    """A sequence without some of its positions; it may be a range of 2**53 numbers."""
+    """A view of a sequence without some of its positions; the sequence may be a range of 2**53 numbers."""
 
     def __init__(self, values: Sequence[Any], left_out: Iterable[int]) -> None:
         self._values = values
@@ -161,7 +170,7 @@ class _Without(Sequence[Any]):
 
 
 def all_values(domain: Drawn) -> Values:
-    """Every value of a domain, whatever its `count`."""
+    """Every value of a domain; a `count` of grid points does not matter."""
     if isinstance(domain, Choice | Constant | Shaped):
         return domain.grid()
     if isinstance(domain, Real):
@@ -170,7 +179,7 @@ def all_values(domain: Drawn) -> Values:
 
 
 def _classes(domain: Drawn, asked: Sequence[frozenset[str]]) -> list[Values]:
-    """The values of a parameter, those together that every condition on it treats alike; no class is empty."""
+    """The values of a parameter in groups that every condition on it treats alike; no group is empty."""
     values = all_values(domain)
     if values is None or not asked:
         return [values]
@@ -184,7 +193,7 @@ def _classes(domain: Drawn, asked: Sequence[frozenset[str]]) -> list[Values]:
 
 
 def _positions(values: Sequence[Any], keys: frozenset[str]) -> dict[str, int]:
-    """Where the values with these canonical forms stand, in their order; those that are not there are left out."""
+    """Canonical form to position, in rising order, of those of the `keys` that are in `values`."""
     if isinstance(values, range):
         found = {key: values.index(int(key)) for key in keys if int(key) in values}
     else:

@@ -1,6 +1,7 @@
-"""The `parameters` tree of a spec, turned into a `Space`: names, nesting, and who is there when.
+"""Parses the `parameters` tree of a spec into a `Space`: names, nesting and constants.
 
-Every mistake is collected, none is repaired. What one parameter may be is in `domain_parser.py`.
+The map of a single parameter is parsed in `domain_parser.py`. `when`, `expr` and `constraints`, which refer to other
+parameters, are resolved in `references.py`. Parsers collect every mistake and repair none.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from hpsearch.text import shown
 def parse_space(
     tree: object, problems: list[Problem], *, constraints: object = (), where: KeyPath = ("parameters",)
 ) -> Space:
-    """The space that `tree` describes; what is wrong with it is appended to `problems`.
+    """The space that `tree` describes.
 
     Args:
-        tree: Nested dicts; a dict that `is_domain` is a domain, another dict is a level of nesting, and
-            anything else is a constant.
-        problems: Gets one entry for each mistake; the space holds only the parameters without one.
-        constraints: The spec's list of texts.
+        tree: Nested dicts. A dict for which `is_domain` is true describes one parameter, any other dict is a level of
+            nesting, and any other value is a constant.
+        problems: One entry is added for each mistake; the space has only the parameters without mistakes.
+        constraints: The spec's list of expressions.
         where: Keys that lead from the top of the spec to `tree`.
     """
     parser = _Parser(problems)
@@ -34,12 +35,12 @@ def parse_space(
         parser.level(tree, where, prefix="")
     else:
         example = "Write for example lr: {min: 1e-4, max: 1e-1}."
-        problems.append(Problem(where=where, message=f"expected a map of names, got {shown(tree)}. {example}"))
-    return resolve_references(parser.written, constraints, problems)
+        problems.append(Problem(where=where, message=f"expected a map of parameters, got {shown(tree)}. {example}"))
+    return resolve_references(parser.parsed, constraints, problems)
 
 
 def spell_out_lists(tree: Any) -> Any:
-    """A space in which each list that `parse_space` refuses is spelled out as the constant that it used to be."""
+    """A `parameters` tree of an older version, in which each list that `parse_space` refuses becomes {value: list}."""
     if isinstance(tree, Mapping) and not is_domain(tree):
         return {name: spell_out_lists(value) for name, value in tree.items()}
     return {"value": tree} if isinstance(tree, list) and range_in_list(tree) else tree
@@ -51,11 +52,11 @@ class _Parser:
         self.problems = problems
         self._domains: dict[str, Domain] = {}
         self._whens: dict[str, object] = {}
-        self._places: dict[str, KeyPath] = {}
+        self._paths: dict[str, KeyPath] = {}
 
     @property
-    def written(self) -> ParsedParameters:
-        return ParsedParameters(domains=self._domains, whens=self._whens, places=self._places)
+    def parsed(self) -> ParsedParameters:
+        return ParsedParameters(domains=self._domains, whens=self._whens, paths=self._paths)
 
     def level(self, tree: Mapping[Any, Any], where: KeyPath, prefix: str) -> None:
         for name, value in tree.items():
@@ -67,7 +68,7 @@ class _Parser:
                 self._parameter(value, (*where, name), prefix + name)
 
     def _parameter(self, value: object, where: KeyPath, name: str) -> None:
-        self._places[name] = where
+        self._paths[name] = where
         if isinstance(value, Mapping):
             domain = parse_domain(value, where, self.problems)
             if "when" in value:
@@ -82,14 +83,14 @@ class _Parser:
 
     def _not_searched(self, name: Key, where: KeyPath, element: Mapping[Any, Any]) -> None:
         message = (
-            f"a list is a constant, and {shown(element)} in it would not be searched. Write {name}: {{first: ...,"
-            f" second: ...}} or an expr; where the list is meant as it stands, {name}: {{value: [...]}}."
+            f"a list is a constant, so {shown(element)} in it would not be searched. Write {name}: {{first: ...,"
+            f" second: ...}} or an expr; for a list that contains this map, write {name}: {{value: [...]}}."
         )
         self.problems.append(Problem(where=where, message=message))
 
     def _nested(self, tree: Mapping[Any, Any], where: KeyPath, prefix: str) -> None:
         if not tree:
-            message = "an empty map says nothing. Write a value, values: [...], or min and max."
+            message = "expected a parameter, got an empty map. Write a value, values: [...], or min and max."
             self.problems.append(Problem(where=where, message=message))
         elif fixed := misspelt_domain(tree):
             wrong, right = fixed
@@ -100,11 +101,11 @@ class _Parser:
 
     def _name_is_good(self, name: object, where: KeyPath) -> bool:
         if not isinstance(name, str) or not name:
-            message = f"a parameter's name must be text, got {shown(name)}. Put it in quotes."
+            message = f"expected text as a parameter's name, got {shown(name)}. Put it in quotes."
         elif len(name) > MAX_NAME_LENGTH:
-            message = f"a parameter's name has at most {MAX_NAME_LENGTH} characters, got {len(name)}."
+            message = f"expected a name of at most {MAX_NAME_LENGTH} characters, got {len(name)}. Shorten it."
         elif any(character in ".=" or not character.isprintable() for character in name):
-            message = f"a parameter's name can't hold '.', '=' or control characters, got {name!r}. Nest maps for dots."
+            message = f"expected a name without '.', '=' and control characters, got {name!r}. Nest maps for dots."
         else:
             return True
         self.problems.append(Problem(where=where, message=message))

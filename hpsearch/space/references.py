@@ -1,4 +1,8 @@
-"""What refers to other parameters, `when`, `expr` and `constraints`: checked once every name is known."""
+"""Resolves what refers to other parameters (`when`, `expr`, `constraints`) once all parameters are parsed.
+
+Checked here is what the definitions themselves show: unknown names, values that a parent never has, cycles, parameters
+that are never active. Mistakes that only show when points are drawn are found in `checks.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,47 +20,49 @@ from hpsearch.space.space import Space
 from hpsearch.text import shown
 
 MAX_CONSTRAINTS = 100
+"""Constraints of a spec."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedParameters:
-    """The parameters of a spec as far as each could be read on its own."""
+    """The parameters of a spec, each parsed by itself."""
 
     domains: Mapping[str, Domain]
-    """Dotted name to domain, in the order of the spec; without those that have a mistake."""
+    """Dotted name to domain, in the order of the spec; parameters with a mistake are missing."""
     whens: Mapping[str, object]
-    """Dotted name to what stands behind its `when`."""
-    places: Mapping[str, KeyPath]
-    """Every dotted name, those with a mistake too, and the keys that lead to it."""
+    """Dotted name to the value of its `when`, as it is written."""
+    paths: Mapping[str, KeyPath]
+    """Every dotted name, including parameters with a mistake, to the keys that lead to it."""
 
 
-def resolve_references(written: ParsedParameters, constraints: object, problems: list[Problem]) -> Space:
-    """The space of all parameters and what holds between them.
+def resolve_references(parsed: ParsedParameters, constraints: object, problems: list[Problem]) -> Space:
+    """The space of all parameters, their conditions and the constraints.
 
     Args:
-        written: The parameters.
-        constraints: The spec's list of texts; what is no such list, or no text, is passed over.
-        problems: Gets one entry for each mistake; the space is without what has one.
+        parsed: The parameters.
+        constraints: The spec's list of expressions. Another type, or an item that is not text, is ignored; it is
+            reported elsewhere.
+        problems: One entry is added for each mistake; the space lacks the parts that have one.
     """
-    return _Linker(written, problems).resolve_references(constraints)
+    return _Resolver(parsed, problems).resolve(constraints)
 
 
 @final
-class _Linker:
-    def __init__(self, written: ParsedParameters, problems: list[Problem]) -> None:
-        self.domains = dict(written.domains)
-        self.whens = written.whens
-        self.places = written.places
+class _Resolver:
+    def __init__(self, parsed: ParsedParameters, problems: list[Problem]) -> None:
+        self.domains = dict(parsed.domains)
+        self.whens = parsed.whens
+        self.paths = parsed.paths
         self.problems = problems
         self.conditions: dict[str, Condition] = {}
 
-    def resolve_references(self, constraints: object) -> Space:
+    def resolve(self, constraints: object) -> Space:
         before = len(self.problems)
         for name in [name for name in self.whens if name in self.domains]:
             self._add_condition(name, self.whens[name])
         for name, domain in self.domains.items():
             if isinstance(domain, Computed):
-                self._check_names(domain.expression, (*self.places[name], "expr"))
+                self._check_names(domain.expression, (*self.paths[name], "expr"))
         found = self._constraints(constraints)
         if len(self.problems) > before or not self._is_in_order():
             return Space(domains=self.domains)
@@ -68,7 +74,7 @@ class _Linker:
     # -- when ----------------------------------------------------------------------------------------------------------
 
     def _add_condition(self, name: str, when: object) -> None:
-        where = (*self.places[name], "when")
+        where = (*self.paths[name], "when")
         if not isinstance(when, Mapping) or not when:
             example = "Write for example when: {optimizer.name: sgd}."
             self._wrong(where, f"expected a map of names to values, got {shown(when)}. {example}")
@@ -78,25 +84,29 @@ class _Linker:
             self.conditions[name] = Condition(allowed=allowed)
 
     def _allowed(self, parent: str, value: object, where: KeyPath) -> frozenset[str]:
-        """The canonical forms of the values; empty after a mistake."""
+        """The canonical forms of the values that `when` allows; empty if there is a mistake."""
         if not self._is_known(parent, where):
             return frozenset()
         domain = self.domains[parent]
         if not isinstance(domain, Choice | Integer | Constant):
             kind = "is computed" if isinstance(domain, Computed) else "is a range of floating-point numbers"
-            message = f"a condition needs a list or whole numbers, and '{parent}' {kind}. List its values."
+            message = f"expected a parameter with a list of values or whole numbers, got '{parent}', which {kind}."
+            message += " List its values."
             self._wrong(where, message)
             return frozenset()
         values = value if isinstance(value, list | tuple) else [value]
         for each in values:
             if not domain.contains(each):
                 message = (
-                    f"'{parent}' is never {shown(each)}.{_near_value(each, domain)} It may be: {str(domain)[:200]}."
+                    f"'{parent}' is never {shown(each)}.{_near_value(each, domain)} Its values: {str(domain)[:200]}."
                 )
                 self._wrong(where, message)
                 return frozenset()
         if not values:
-            self._wrong(where, "the list is empty, so this would never be active. Write at least one value.")
+            self._wrong(
+                where,
+                "expected at least one value, got an empty list: never active. Write a value.",
+            )
         return frozenset(map(canonical, values))
 
     # -- expr and constraints ------------------------------------------------------------------------------------------
@@ -105,7 +115,7 @@ class _Linker:
         texts = constraints if isinstance(constraints, list | tuple) else []
         if len(texts) > MAX_CONSTRAINTS:
             self._wrong(
-                ("constraints",), f"there are {len(texts)}, and {MAX_CONSTRAINTS} are allowed. Join them by and."
+                ("constraints",), f"expected at most {MAX_CONSTRAINTS} constraints, got {len(texts)}. Join them by and."
             )
             return ()
         found = []
@@ -121,18 +131,21 @@ class _Linker:
             self._wrong(where, str(error))
             return None
         if not expression.names:
-            self._wrong(where, f"{shown(text)} refers to no parameter. Write one that does, or remove it.")
+            self._wrong(
+                where,
+                f"expected an expression with a parameter, got {shown(text)}. Use a parameter in it, or remove it.",
+            )
         return expression if self._check_names(expression, where) else None
 
     def _check_names(self, expression: Expression, where: KeyPath) -> bool:
-        known = [self._is_known(name, where) for name in sorted(expression.names)]  # all of them are told
+        known = [self._is_known(name, where) for name in sorted(expression.names)]  # report each
         return all(known)
 
     def _is_known(self, name: str, where: KeyPath) -> bool:
         if name in self.domains:
             return True
-        if name not in self.places:  # else it has a mistake of its own, which is told already
-            self._wrong(where, f"there is no parameter '{name[:60]}'.{name_hint(name, self.places)}")
+        if name not in self.paths:  # else it has a mistake of its own, which is in `problems`
+            self._wrong(where, f"unknown parameter '{name[:60]}'.{name_hint(name, self.paths)}")
         return False
 
     # -- all together --------------------------------------------------------------------------------------------------
@@ -145,20 +158,21 @@ class _Linker:
         try:
             sorted_by_dependency(self.domains, needs)
         except CycleError as error:
-            where = self.places[error.circle[0]]
-            self._wrong(where, f"parameters depend on each other in a circle: {error}. Break it.")
+            where = self.paths[error.cycle[0]]
+            self._wrong(where, f"parameters depend on each other in a cycle: {error}. Break it.")
             return False
         return True
 
     def _check_activity(self, name: str) -> None:
-        """A parameter must be active somewhere, and what an expression needs wherever the expression is."""
+        """Check that a parameter can be active, and that those in its expression are active whenever it is."""
         needed = requirements(name, self.conditions)
         for parent, keys in needed.items():
             if not keys:
                 message = (
-                    f"it is never active: its conditions and those of its parents contradict each other on '{parent}'."
+                    f"the parameter is never active: its conditions and those of its parents contradict each other on"
+                    f" '{parent}'."
                 )
-                self._wrong((*self.places[name], "when"), f"{message} Remove one.")
+                self._wrong((*self.paths[name], "when"), f"{message} Remove one.")
                 return
         domain = self.domains[name]
         if not isinstance(domain, Computed):
@@ -167,15 +181,18 @@ class _Linker:
             for parent, keys in requirements(other, self.conditions).items():
                 if parent not in needed or not needed[parent] <= keys:
                     when = f"when: {{{parent}: {', '.join(sorted(keys))}}}"
-                    message = f"'{other}' is not always active where this is computed. Give this the same {when}."
-                    self._wrong((*self.places[name], "expr"), message)
+                    message = f"'{other}' is not always active where this parameter is computed. Add the same {when}."
+                    self._wrong((*self.paths[name], "expr"), message)
                     break
 
     def _is_countable(self, space: Space) -> bool:
         try:
-            space.size  # noqa: B018 - counting is what may fail
+            space.size  # noqa: B018 - counting may fail
         except TooManyCases:
-            self._wrong(("parameters",), "the conditions make too many cases to count. Use fewer, or nest them less.")
+            self._wrong(
+                ("parameters",),
+                "the conditions result in too many cases to count. Use fewer conditions, or nest them less.",
+            )
             return False
         return True
 
@@ -188,12 +205,12 @@ def _near_value(value: object, domain: Domain) -> str:
 
 
 def name_hint(name: str, known: Iterable[str]) -> str:
-    """A hint: names that end alike come first, since a neighbour is often called without its map."""
+    """A hint about an unknown name. A name that ends the same comes first: users often omit the outer map."""
     known = list(known)
     same_end = [each for each in known if each.endswith(f".{name}")]
     if same_end:
-        return f" Did you mean '{same_end[0]}'? Names are written in full."
+        return f" Did you mean '{same_end[0]}'? Write names in full."
     hint = did_you_mean(name, known)
     if hint:
         return hint
-    return "" if is_nameable(name) else " Only names of letters, digits and _ can stand in an expression."
+    return "" if is_nameable(name) else " An expression can only use names of letters, digits and _."

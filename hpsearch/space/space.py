@@ -1,10 +1,10 @@
-"""The search space: what all parameters mean together, and the one canonical form of a point.
+"""The search space: all parameters with their conditions and constraints, and the points in it.
 
-A *point* is a flat map from dotted names to values (`{"optimizer.lr": 0.1, "augment": True}`): the active parameters,
-constants and computed ones included. A *config* is the same as nested dicts, which is what a trainable gets. What one
-parameter may be is in `domains.py`, when it is active in `conditions.py`, arithmetic in `expressions.py`, counting in
-`lattice.py`; parsing is in `parser.py` and `references.py`; the search methods, which turn domains into a
-library's own words, are in `search/`.
+A *point* is a flat map from dotted names to the values of the active parameters, constants and computed ones included,
+such as `{"optimizer.lr": 0.1, "augment": True}`. A *config* is the same as nested dicts, which a trainable gets.
+
+Domains are in `domains.py`, conditions in `conditions.py`, arithmetic in `expressions.py`, counting in `lattice.py`,
+parsing in `parser.py` and `references.py`. Translating domains for search libraries is in the folder `search/`.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ __all__ = [
 ]
 
 MAX_COUNTED = 10_000
-"""Points of a space with constraints that are looked at one by one to count those that meet them."""
+"""Largest space with constraints whose points are checked one by one to count those that meet them."""
 MAX_DRAWS = 100_000
-"""Draws for one point that meets the constraints; a space that needs more was refused when it was loaded."""
+"""Draws for one point that meets the constraints. Checks of a spec refuse spaces that need more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """All parameters of a sweep, in the order of the spec, and what holds between them."""
+    """All parameters of a sweep in the order of the spec, their conditions and constraints."""
 
     domains: Mapping[str, Domain] = field(default_factory=dict)
     """Dotted name to domain; may be empty."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
-    """When a parameter is active; those that always are, are left out. Without circles."""
+    """Dotted name to the condition under which the parameter is active, without cycles. Others are always active."""
     constraints: tuple[Expression, ...] = ()
-    """All hold at every point; one that refers to an inactive parameter counts as met."""
+    """Expressions that are true at every point; one that refers to an inactive parameter counts as met."""
 
     @cached_property
     def constants(self) -> Point:
-        """The parameters that are not searched, whether they are active or not."""
+        """The values of the parameters that are not searched, active or not."""
         return {name: domain.value for name, domain in self.domains.items() if isinstance(domain, Constant)}
 
     @cached_property
     def searched(self) -> dict[str, Searched]:
-        """The parameters that are searched."""
+        """Name to domain of the parameters that are searched."""
         return {name: domain for name, domain in self.domains.items() if not isinstance(domain, Constant | Computed)}
 
     @cached_property
@@ -81,7 +81,7 @@ class Space:
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """The searched parameters, together those that are always active together; parents come first."""
+        """The searched parameters, grouped by the condition under which they are active; parents come first."""
         groups: dict[str, list[str]] = {}
         for name in self.order:
             if name in self.searched:
@@ -91,33 +91,33 @@ class Space:
 
     @cached_property
     def size(self) -> int | None:
-        """Number of distinct points; None where it is infinite, an upper bound where `is_counted` is false."""
+        """Number of distinct points; None if it is infinite. An upper bound if `is_counted` is false."""
         return self._lattice.size if self._allowed is None else len(self._allowed)
 
     @property
     def is_counted(self) -> bool:
-        """Whether `size` is exact: there are no constraints, or so few points that each was looked at."""
+        """Whether `size` is exact: there are no constraints, or so few points that each of them was checked."""
         return not self.constraints or self._allowed is not None
 
     @cached_property
     def on_grid(self) -> Space:
-        """The part of this space that a grid search runs: every `count` is a list of that many values."""
+        """The subset of this space for grid search, in which a range with a `count` is a list of that many values."""
         return replace(self, domains={name: _on_grid(domain) for name, domain in self.domains.items()})
 
     @property
     def grid_size(self) -> int | None:
-        """Number of grid points, as `size` counts; None where a range has neither step nor count."""
+        """Number of grid points, exact or a bound as `size`; None if a range has neither step nor count."""
         return self.on_grid.size
 
     def draw(self, rng: random.Random, fixed: Mapping[str, Any] | None = None) -> Point:
         """One random point.
 
         Args:
-            rng: Alone decides on it.
-            fixed: Values that the point shall have.
+            rng: Source of all randomness.
+            fixed: Values that the point must have.
 
         Raises:
-            SpecError: None of MAX_DRAWS draws met the constraints, or had all of `fixed` active.
+            SpecError: None of MAX_DRAWS draws met the constraints with all parameters of `fixed` active.
         """
         for _ in range(MAX_DRAWS):
             point = self.try_draw(rng, fixed)
@@ -126,24 +126,24 @@ class Space:
         raise SpecError(f"none of {MAX_DRAWS} draws met the constraints. Loosen them.")
 
     def try_draw(self, rng: random.Random, fixed: Mapping[str, Any] | None = None) -> Point | None:
-        """One random point; None if that draw breaks a constraint, or leaves some of `fixed` inactive."""
+        """One random point; None if it violates a constraint, or a parameter of `fixed` is inactive."""
         point = self.draw_unchecked(rng, fixed)
         return point if point.keys() >= (fixed or {}).keys() and self.admits(point) else None
 
     def draw_unchecked(self, rng: random.Random, fixed: Mapping[str, Any] | None = None) -> Point:
-        """One random point, whether the constraints hold or not."""
+        """One random point, which may violate constraints."""
         values = {name: domain.draw(rng) for name, domain in self.domains.items() if not isinstance(domain, Computed)}
         return self.complete({**values, **(fixed or {})})
 
     def complete(self, values: Mapping[str, Any]) -> Point:
-        """The point with these values: inactive parameters left out, constants and computed ones filled in.
+        """The point with these values: inactive parameters removed, constants and computed ones added.
 
         Args:
-            values: Of all active parameters that are searched; more do no harm.
+            values: Name to value of at least all active parameters that are searched.
 
         Returns:
-            A point in the order of the spec. A computed parameter without a value (a division by zero) is left out,
-            so that the point is none of this space.
+            A point in the order of the spec. A computed parameter that has no value (after a division by zero) is
+            missing, and the point is then not in this space.
         """
         point: Point = {}
         for name in self.order:
@@ -159,29 +159,29 @@ class Space:
         return {name: point[name] for name in self.domains if name in point}
 
     def is_active(self, name: str, point: Mapping[str, Any]) -> bool:
-        """Whether a parameter stands in points with these values; those that it depends on must be in it."""
+        """Whether a parameter is active at a point that has the values of the parameters it depends on."""
         return name not in self.conditions or self.conditions[name].holds(point)
 
     def admits(self, point: Point) -> bool:
-        """Whether every computed parameter of a complete point has a value, and every constraint holds."""
+        """Whether every computed parameter of a complete point has a value and every constraint is met."""
         return all(name in point or not self.is_active(name, point) for name in self._computed) and all(
             self.meets(constraint, point) for constraint in self.constraints
         )
 
     def contains(self, point: Point) -> bool:
-        """Whether a search of this space may try `point`: its names, its values, and what holds between them."""
+        """Whether `point` is in this space: its names, its values, its conditions and the constraints."""
         known = all(name in self.domains and self._may_be(name, value) for name, value in point.items())
         return known and self._has_active(point) and self._is_complete(point) and self.admits(point)
 
     def key(self, point: Point) -> str:
-        """Text that two points share only if they are the same trial: 0.30000000000000004 may stand for 0.3."""
+        """Text that is equal for points with equal values; rounding errors of numbers on steps are removed before."""
         return canonical({name: self._nearest(name, point[name]) for name in point if name not in self._computed})
 
     def point_at(self, index: int) -> Point | None:
-        """Point `index` in [0, size) of a finite space, the last parameter varying fastest.
+        """Point `index` in [0, size) of a finite space, in an order in which the last parameter varies fastest.
 
         Returns:
-            None where constraints forbid it, which they do only if `is_counted` is false.
+            None if the point violates a constraint, which happens only if `is_counted` is false.
 
         Raises:
             IndexError: There is no such point.
@@ -192,7 +192,7 @@ class Space:
         return point if self.admits(point) else None
 
     def points(self) -> Iterator[Point]:
-        """Every point of a finite space, the last parameter varying fastest; nothing is held in memory.
+        """Every point of a finite space, computed one by one, the last parameter varying fastest.
 
         Raises:
             ValueError: The space is infinite.
@@ -209,7 +209,7 @@ class Space:
 
     @cached_property
     def _allowed(self) -> list[int] | None:
-        """The numbers of the points that meet the constraints; None where there are none, or too many points."""
+        """Lattice indexes of the points that meet the constraints; None without constraints or with too many points."""
         size = self._lattice.size
         if not self.constraints or size is None or size > MAX_COUNTED:
             return None
@@ -223,7 +223,7 @@ class Space:
                 return
 
     def meets(self, constraint: Expression, point: Point) -> bool:
-        """Whether one constraint holds, or refers to an inactive parameter."""
+        """Whether a constraint is met: it is true, or refers to an inactive parameter."""
         try:
             return not constraint.names <= point.keys() or constraint.holds(point)
         except ExpressionError:
@@ -237,7 +237,7 @@ class Space:
         return all(name in point or not self.is_active(name, point) for name in self.domains)
 
     def _is_complete(self, point: Point) -> bool:
-        """Whether `complete` leaves a point as it is; it hands most values on, and these need no comparison."""
+        """Whether `complete` leaves a point unchanged. Values that it passes on by identity are not compared."""
         if not self.conditions and not self._computed:
             return len(point) == len(self.domains)
         whole = self.complete(point)
@@ -250,7 +250,7 @@ class Space:
 
 
 def to_config(point: Point) -> dict[str, Any]:
-    """The nested dicts that a trainable gets; values are copied, so a trainable that edits them harms nobody.
+    """The nested dicts of a point, which a trainable gets; values are copied, so that a trainable can edit them.
 
     Example:
         >>> to_config({"optimizer.lr": 0.1, "seed": 3})

@@ -157,38 +157,40 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"when": {}}, [
         f"{WHEN}: expected a map of names to values, got the map {{}}. Write for example when: {{optimizer.name: sgd}}."
     ]),
-    ({"when": {"kk": 1}}, [f"{WHEN}.kk: there is no parameter 'kk'. Did you mean 'k'?"]),
+    ({"when": {"kk": 1}}, [f"{WHEN}.kk: unknown parameter 'kk'. Did you mean 'k'?"]),
     ({"when": {"deep": 1}}, [
-        f"{WHEN}.deep: there is no parameter 'deep'. Did you mean 'inner.deep'? Names are written in full."
+        f"{WHEN}.deep: unknown parameter 'deep'. Did you mean 'inner.deep'? Write names in full."
     ]),
     ({"when": {"k": "sgdd"}}, [
-        f"{WHEN}.k: 'k' is never the text 'sgdd'. Did you mean 'sgd'? It may be: \"sgd\" | \"adamw\"."
+        f"{WHEN}.k: 'k' is never the text 'sgdd'. Did you mean 'sgd'? Its values: \"sgd\" | \"adamw\"."
     ]),
-    ({"when": {"n": 10}}, [f"{WHEN}.n: 'n' is never 10. It may be: 1 .. 9."]),
-    ({"when": {"n": 1.0}}, [f"{WHEN}.n: 'n' is never 1.0. It may be: 1 .. 9."]),
-    ({"when": {"n": []}}, [f"{WHEN}.n: the list is empty, so this would never be active. Write at least one value."]),
+    ({"when": {"n": 10}}, [f"{WHEN}.n: 'n' is never 10. Its values: 1 .. 9."]),
+    ({"when": {"n": 1.0}}, [f"{WHEN}.n: 'n' is never 1.0. Its values: 1 .. 9."]),
+    ({"when": {"n": []}}, [f"{WHEN}.n: expected at least one value, got an empty list: never active. Write a value."]),
     ({"when": {"x": 0.5}}, [
-        f"{WHEN}.x: a condition needs a list or whole numbers, and 'x' is a range of floating-point numbers."
-        " List its values."
+        f"{WHEN}.x: expected a parameter with a list of values or whole numbers, got 'x', which is a range of"
+        " floating-point numbers. List its values."
     ]),
     ({"when": {"a": 1}}, [
-        "parameters.a: parameters depend on each other in a circle: a -> a. Break it."
+        "parameters.a: parameters depend on each other in a cycle: a -> a. Break it."
     ]),
-    ({"expr": "n * mm"}, ["parameters.a.expr: there is no parameter 'mm'."]),
+    ({"expr": "n * mm"}, ["parameters.a.expr: unknown parameter 'mm'."]),
     ({"expr": 3}, ['parameters.a.expr: expected text, got 3. Write for example expr: "5 * 50000 // batch_size".']),
-    ({"expr": "n", "value": 3}, ["parameters.a: value and expr exclude each other. Keep one of them."]),
-    ({"expr": "n", "log": True}, ["parameters.a.log: 'log' says nothing beside 'expr'. Remove it."]),
-    ({"expr": "a + 1"}, ["parameters.a: parameters depend on each other in a circle: a -> a. Break it."]),
+    ({"expr": "n", "value": 3}, ["parameters.a: value and expr can't be combined. Keep one of them."]),
+    ({"expr": "n", "log": True}, ["parameters.a.log: 'log' has no effect with 'expr'. Remove it."]),
+    ({"expr": "a + 1"}, ["parameters.a: parameters depend on each other in a cycle: a -> a. Break it."]),
     ({"expr": "c"}, [
-        "parameters.a.expr: 'c' is not always active where this is computed. Give this the same when: {k: \"sgd\"}."
+        "parameters.a.expr: 'c' is not always active where this parameter is computed. Add the same when: {k: \"sgd\"}."
     ]),
     ({"expr": "c", "when": {"k": "sgd"}}, []),
-    ({"expr": "1 / (n - 5)"}, ["parameters.a.expr: it can't be computed at n = 5: division by zero."]),
+    ({"expr": "1 / (n - 5)"}, ["parameters.a.expr: the expression can't be computed at n = 5: division by zero."]),
     ({"when": {"k": "sgd"}, "lr": 1}, [
-        "parameters.a.when: it says when a parameter is there; give each parameter of a map its own, beside its values."
+        "parameters.a.when: expected a parameter beside 'when', got a map of parameters. Give each parameter its"
+        " own 'when'."
     ]),
     ({"value": 1, "when": {"c": 1, "k": "adamw"}}, [
-        "parameters.a.when: it is never active: its conditions and those of its parents contradict each other on 'k'."
+        "parameters.a.when: the parameter is never active: its conditions and those of its parents contradict each"
+        " other on 'k'."
         " Remove one."
     ]),
 ]  # fmt: skip
@@ -214,13 +216,20 @@ def test_a_mistake_is_one_sentence_at_its_place(tree: dict[str, Any], sentences:
     [
         (3, "constraints.0: expected text, got 3."),
         ("n <", "constraints.0: invalid syntax. Write for example 5 * 50000 // batch_size."),
-        ("m < 3", "constraints.0: there is no parameter 'm'."),
-        ("1 < 3", "constraints.0: the text '1 < 3' refers to no parameter. Write one that does, or remove it."),
-        ("n + 1", "constraints.0: it can't be computed at n = 7: it must be true or false, and is 8."),
-        ("k < 3", "constraints.0: it can't be computed at k = \"adamw\": < takes numbers, got 'adamw'."),
-        ("n > 9", "constraints: only 0 of 10000 draws (0.00%) met the constraints, too few to search by drawing."
+        ("m < 3", "constraints.0: unknown parameter 'm'."),
+        (
+            "1 < 3",
+            "constraints.0: expected an expression with a parameter, got the text '1 < 3'. Use a parameter in it, or"
+            " remove it.",
+        ),
+        (
+            "n + 1",
+            "constraints.0: the expression can't be computed at n = 7: expected true or false as the result, got 8.",
+        ),
+        ("k < 3", "constraints.0: the expression can't be computed at k = \"adamw\": < takes numbers, got 'adamw'."),
+        ("n > 9", "constraints: only 0 of 10000 draws (0.00%) met the constraints, too few for a search."
                   " Loosen them, or narrow the ranges."),
-        ("x > 0.9999", "constraints: only 1 of 10000 draws (0.01%) met the constraints, too few to search by drawing."
+        ("x > 0.9999", "constraints: only 1 of 10000 draws (0.01%) met the constraints, too few for a search."
                        " Loosen them, or narrow the ranges."),
     ],
 )  # fmt: skip
@@ -230,7 +239,7 @@ def test_a_wrong_constraint_is_told(constraint: Any, sentence: str) -> None:
 
 def test_a_small_space_in_which_nothing_is_allowed_is_refused() -> None:
     assert mistakes({"n": {"min": 1, "max": 9}}, constraints=["n > 9"]) == [
-        "constraints: none of the points meets the constraints. Loosen them."
+        "constraints: no point meets the constraints. Loosen them."
     ]
 
 
@@ -238,7 +247,7 @@ def test_a_grid_of_which_no_point_is_allowed_is_refused() -> None:
     parameters = {"x": {"min": 0.0, "max": 1.0, "count": 2}}
     assert sweep_of(parameters, constraints=["0 < x < 1"]).max_trials == 20
     assert mistakes(parameters, method="grid", constraints=["0 < x < 1"]) == [
-        "constraints: none of the points meets the constraints. Loosen them."
+        "constraints: no point meets the constraints. Loosen them."
     ]
 
 
@@ -249,15 +258,15 @@ def test_constraints_must_be_a_list(constraints: Any) -> None:
 
 INITIAL: list[tuple[Any, str]] = [
     (3, "initial_points.0: expected a map, got 3."),
-    ({"m": 3}, "initial_points.0.m: there is no parameter 'm'."),
-    ({"opt": {"nam": 3}}, "initial_points.0.opt.nam: there is no parameter 'opt.nam'. Did you mean 'opt.name'?"),
+    ({"m": 3}, "initial_points.0.m: unknown parameter 'm'."),
+    ({"opt": {"nam": 3}}, "initial_points.0.opt.nam: unknown parameter 'opt.nam'. Did you mean 'opt.name'?"),
     ({"opt.name": "lion"}, 'initial_points.0.opt.name: expected "sgd" | "adamw", got the text \'lion\'.'),
     ({"n": 10}, "initial_points.0.n: expected 1 .. 9, got 10."),
-    ({"twice": 2}, "initial_points.0.twice: 'twice' is computed, = 2 * n. Leave it out."),
+    ({"twice": 2}, "initial_points.0.twice: 'twice' is computed (= 2 * n) and can't be set. Remove it."),
     ({"opt": {"name": "adamw", "momentum": 0.9}},
-     "initial_points.0: 'opt.momentum' is inactive where opt.name is \"adamw\"."
-     " Leave it out, or set opt.name to \"sgd\"."),
-    ({"n": 4}, "initial_points.0: it breaks the constraint 'twice != 8'. Change one of them."),
+     "initial_points.0: 'opt.momentum' is inactive if opt.name is \"adamw\"."
+     " Remove it, or set opt.name to \"sgd\"."),
+    ({"n": 4}, "initial_points.0: the point violates the constraint 'twice != 8'. Change one of them."),
 ]  # fmt: skip
 
 
@@ -275,7 +284,7 @@ def test_a_grid_takes_only_grid_points_to_begin_with() -> None:
     parameters = {"x": {"min": 0.0, "max": 1.0, "count": 3}, "n": {"min": 1, "max": 3}}
     assert sweep_of(parameters, method="grid", initial_points=[{"x": 1}]).first_points == ({"x": 1.0},)
     assert mistakes(parameters, method="grid", initial_points=[{"x": 0.3}]) == [
-        "initial_points.0.x: a grid runs only its own points, here 0.0 | 0.5 | 1.0, got 0.3."
+        "initial_points.0.x: expected a point of the grid, 0.0 | 0.5 | 1.0, got 0.3."
     ]
 
 
@@ -287,7 +296,7 @@ def test_conditions_that_make_too_many_cases_are_refused() -> None:
     found: list[Problem] = []
     parse_space({**parents, **pairs}, found)
     assert [str(problem) for problem in found] == [
-        "parameters: the conditions make too many cases to count. Use fewer, or nest them less."
+        "parameters: the conditions result in too many cases to count. Use fewer conditions, or nest them less."
     ]
 
 

@@ -83,24 +83,24 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"min": 0, "max": TOO_LONG}, [
         "x.max: expected a whole number of at most 2**52, got a number of thousands of digits."
     ]),
-    ({"min": 1}, ["x: max is missing. A range has both min and max."]),
-    ({"max": 1}, ["x: min is missing. A range has both min and max."]),
-    ({"min": 2, "max": 1}, ["x: min 2 is above max 1. Swap them."]),
-    ({"min": -1e308, "max": 1e308}, ["x: min -1e+308 and max 1e+308 are too far apart. Use a smaller range."]),
+    ({"min": 1}, ["x: 'max' is missing. Write both min and max."]),
+    ({"max": 1}, ["x: 'min' is missing. Write both min and max."]),
+    ({"min": 2, "max": 1}, ["x: expected min <= max, got min 2 and max 1. Swap them."]),
+    ({"min": -1e308, "max": 1e308}, ["x: min -1e+308 and max 1e+308 are too far apart. Write a smaller range."]),
     ({"min": 0, "max": 1.0, "log": True}, [
-        "x.min: log needs min above 0, got 0. Write a small positive number, or remove log."
+        "x.min: expected a number above 0, as log needs, got 0. Write for example 1e-6, or remove log."
     ]),
     ({"min": 1, "max": 9, "log": "yes"}, ["x.log: expected true or false, got the text 'yes'."]),
-    ({"min": 1, "max": 9, "log": True, "step": 2}, ["x.step: log and step exclude each other. Remove one of them."]),
+    ({"min": 1, "max": 9, "log": True, "step": 2}, ["x.step: log and step can't be combined. Remove one of them."]),
     ({"min": 1, "max": 9, "step": 0}, ["x.step: expected a number above 0 and at most max - min = 8, got 0."]),
     ({"min": 1, "max": 9, "step": 9}, ["x.step: expected a number above 0 and at most max - min = 8, got 9."]),
     ({"min": 0.0, "max": 1.0, "step": 1e-9}, [
-        "x.step: step 1e-09 makes more than 1000000 values. Write a larger one, or none."
+        "x.step: step 1e-09 results in more than 1000000 values. Write a larger step, or remove it."
     ]),
     ({"min": 1, "max": 9, "count": 0}, ["x.count: expected a whole number from 1 to 100000, got 0."]),
     ({"min": 1, "max": 9, "count": True}, ["x.count: expected a whole number from 1 to 100000, got true."]),
     ({"min": 1, "max": 9, "probabilities": [1]}, [
-        "x.probabilities: 'probabilities' says nothing beside 'min'. Remove it."
+        "x.probabilities: 'probabilities' has no effect with 'min'. Remove it."
     ]),
     ({"min": 1, "max": 9, "stepp": 2}, [
         "x.stepp: unknown key 'stepp'. Did you mean 'step'?"
@@ -110,7 +110,7 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"values": "ab"}, [
         "x.values: expected a list of at least one value, got the text 'ab'. Write for example [32, 64]."
     ]),
-    ({"values": [1, 2, 1]}, ["x.values.2: 1 stands in the list twice. Remove one."]),
+    ({"values": [1, 2, 1]}, ["x.values.2: the list has 1 twice. Remove one."]),
     ({"values": [math.nan]}, [
         "x.values.0: expected text, a finite number, true, false, null or a list, got nan."
     ]),
@@ -123,28 +123,28 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"values": [1, 2], "probabilities": [TOO_LONG, 1]}, [
         "x.probabilities: expected 2 positive numbers that sum to 1, got a number of thousands of digits."
     ]),
-    ({"values": [1], "min": 0}, ["x: values and min and max exclude each other. Keep one of them."]),
-    ({"values": [1], "value": 0}, ["x: values and value exclude each other. Keep one of them."]),
-    ({"value": 1, "log": True}, ["x.log: 'log' says nothing beside 'value'. Remove it."]),
+    ({"values": [1], "min": 0}, ["x: values and min and max can't be combined. Keep one of them."]),
+    ({"values": [1], "value": 0}, ["x: values and value can't be combined. Keep one of them."]),
+    ({"value": 1, "log": True}, ["x.log: 'log' has no effect with 'value'. Remove it."]),
     ({"value": math.inf}, ["x.value: expected text, a finite number, true, false, null or a list, got inf."]),
     ({"count": 3, "width": 5}, [
-        "x.count: 'count' is a word of ranges, and this has no values, no min and no max."
-        " Write for example {min: 1e-4, max: 1e-1}; a parameter inside a map needs another name."
+        "x.count: 'count' is a key of ranges, and this map has no values, min or max."
+        " Write for example {min: 1e-4, max: 1e-1}; for a parameter of that name, choose another name."
     ]),
-    ({}, ["x: an empty map says nothing. Write a value, values: [...], or min and max."]),
+    ({}, ["x: expected a parameter, got an empty map. Write a value, values: [...], or min and max."]),
     ({"vales": [1, 2]}, ["x.vales: unknown key 'vales'. Did you mean 'values'?"]),
-    ({1: 2}, ["x.1: a parameter's name must be text, got 1. Put it in quotes."]),
-    ({"": 2}, ["x.: a parameter's name must be text, got the text ''. Put it in quotes."]),
+    ({1: 2}, ["x.1: expected text as a parameter's name, got 1. Put it in quotes."]),
+    ({"": 2}, ["x.: expected text as a parameter's name, got the text ''. Put it in quotes."]),
     ({"a.b": 2}, [
-        "x.a.b: a parameter's name can't hold '.', '=' or control characters, got 'a.b'. Nest maps for dots."
+        "x.a.b: expected a name without '.', '=' and control characters, got 'a.b'. Nest maps for dots."
     ]),
     ({"a=b": 2}, [
-        "x.a=b: a parameter's name can't hold '.', '=' or control characters, got 'a=b'. Nest maps for dots."
+        "x.a=b: expected a name without '.', '=' and control characters, got 'a=b'. Nest maps for dots."
     ]),
     ({"a\nb": 2}, [
-        "x.a\nb: a parameter's name can't hold '.', '=' or control characters, got 'a\\nb'. Nest maps for dots."
+        "x.a\nb: expected a name without '.', '=' and control characters, got 'a\\nb'. Nest maps for dots."
     ]),
-    ({"a" * 201: 2}, [f"x.{'a' * 201}: a parameter's name has at most 200 characters, got 201."]),
+    ({"a" * 201: 2}, [f"x.{'a' * 201}: expected a name of at most 200 characters, got 201. Shorten it."]),
     (2**63, [
         "x: expected a whole number of at most 64 bits, got 9223372036854775808. Write it as text, in quotes."
     ]),
@@ -154,8 +154,8 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ]),
     *(
         (tree, [
-            f"x{place}: a list is a constant, and the map {element} in it would not be searched. Write x: {{first: ...,"
-            " second: ...} or an expr; where the list is meant as it stands, x: {value: [...]}."
+            f"x{place}: a list is a constant, so the map {element} in it would not be searched. Write x: {{first: ...,"
+            " second: ...} or an expr; for a list that contains this map, write x: {value: [...]}."
         ])
         for tree, place, element in [
             ([{"min": 16, "max": 64}, {"values": [8, 16]}], ".0", {"min": 16, "max": 64}),
@@ -180,7 +180,7 @@ def test_a_mistake_is_one_sentence_at_its_place(tree: Any, sentences: list[str])
 @pytest.mark.parametrize("tree", [None, 3, [], "lr"])
 def test_parameters_must_be_a_map(tree: Any) -> None:
     assert problems_of(tree) == [
-        f"parameters: expected a map of names, got {shown(tree)}. Write for example lr: {{min: 1e-4, max: 1e-1}}."
+        f"parameters: expected a map of parameters, got {shown(tree)}. Write for example lr: {{min: 1e-4, max: 1e-1}}."
     ]
 
 

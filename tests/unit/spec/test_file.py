@@ -206,7 +206,7 @@ FORM = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes
         ),
         (
             "parameters.new.max=3",
-            "--set parameters.new.max=3: parameters.new: min is missing. A range has both min and max.",
+            "--set parameters.new.max=3: parameters.new: 'min' is missing. Write both min and max.",
         ),
         ("data.x=" + "y" * MAX_BYTES, "--set data.x=" + "y" * 70 + "...: data.x: the value is too long."),
     ],

@@ -147,7 +147,10 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         "early_terminate.min_iter: min_iter 28 is beyond the last epoch 9: no trial would ever be stopped. Lower it."
     ]),
     ({"parameters": {}}, ["parameters: there is no parameter. Write at least one."]),
-    ({"parameters": 3}, ["parameters: expected a map of names, got 3. Write for example lr: {min: 1e-4, max: 1e-1}."]),
+    (
+        {"parameters": 3},
+        ["parameters: expected a map of parameters, got 3. Write for example lr: {min: 1e-4, max: 1e-1}."],
+    ),
     ({"method": "grid", "parameters": {"a": {"lr": {"min": 0.1, "max": 1}}}}, [
         "parameters.a.lr: grid needs a list, a step or a count, got {min: 0.1, max: 1}."
         " Add for example count: 5, or use method: random."

@@ -210,11 +210,11 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
         ),
         (
             {"parameters": {"layers": [{"distribution": "int_uniform", "min": 16, "max": 64}, {"value": 8}]}},
-            "parameters.layers.0: a list is a constant, and the map {'distribution': 'int_uniform', 'min': 16, 'max'",
+            "parameters.layers.0: a list is a constant, so the map {'distribution': 'int_uniform', 'min': 16, 'max'",
         ),
         (
             {"parameters": {"model.layers": [8, {"values": [8, 16]}]}},
-            "parameters.model.layers.1: a list is a constant, and the map {'values': [8, 16]} in it would not be",
+            "parameters.model.layers.1: a list is a constant, so the map {'values': [8, 16]} in it would not be",
         ),
         ({"command": ["${program}", "${arsg}"]}, "command: unknown macro '${arsg}'. Known: args, args_no_hyphens,"),
         (
