@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hpsearch.engine.trial import Trial
 from hpsearch.live.progress import DriverStatus, SweepProgress
-from hpsearch.live.terminal import Picture, Screen
+from hpsearch.live.terminal import ProgressView, Screen
 from hpsearch.spec.sweep import Sweep
 from tests.support.curves import SPEC, losses
 
@@ -18,7 +18,7 @@ REFRESHES = 50
 CONCURRENT = 8
 
 
-def standing_of(num_trials: int, rule: str) -> SweepProgress:
+def progress_of(num_trials: int, rule: str) -> SweepProgress:
     """A sweep whose trials have all begun and left their slots at rungs, but for those that run."""
     sweep = Sweep.from_dict(
         {**SPEC, "early_terminate": {"type": rule}, "limits": {"trials": 2 * num_trials, "epochs": 27}}
@@ -42,7 +42,7 @@ def standing_of(num_trials: int, rule: str) -> SweepProgress:
 def refresh_ms(num_trials: int, rule: str, *, width: int, height: int) -> float:
     """CPU milliseconds of one refresh."""
     console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
-    with Screen(Picture(standing_of(num_trials, rule)), console) as screen:
+    with Screen(ProgressView(progress_of(num_trials, rule)), console) as screen:
         screen.draw()
         begin = time.process_time()
         for _ in range(REFRESHES):

@@ -235,9 +235,9 @@ def watching_a_sweep(studio: Studio) -> bytes:
     """`hpsearch watch` while a sweep of small networks trains under ASHA."""
     from hpsearch.ledger.store import Ledger
     from hpsearch.live.follower import LedgerFollower
-    from hpsearch.live.terminal import Picture as Screen
+    from hpsearch.live.terminal import ProgressView
     from hpsearch.live.usage import Meter
-    from hpsearch.live.watch_view import beside_of
+    from hpsearch.live.watch_view import usage_extras
 
     settings = ("limits.trials=60", "limits.epochs=81", "early_terminate.type=asha", "method=optuna")
     command = [sys.executable, "-m", "hpsearch", "sweep", "mlp", "--home", str(studio.folder)]
@@ -248,15 +248,17 @@ def watching_a_sweep(studio: Studio) -> bytes:
             follower, meter = LedgerFollower(ledger, ledger.sweep()), Meter()
 
             def shows_much() -> bool:
-                follower.look()
-                trains = [trial for trial in follower.standing.running if trial.epochs > 3]
-                return len(follower.trials) > 20 and bool(trains) and len(follower.rosters) > 1
+                follower.refresh()
+                trains = [trial for trial in follower.progress.running if trial.epochs > 3]
+                return len(follower.trials) > 20 and bool(trains) and len(follower.processes) > 1
 
             until(shows_much, timeout_s=120)
-            meter.look(follower.rosters)
+            meter.measure(follower.processes)
             time.sleep(0.5)
-            beside = beside_of(follower, meter.look(follower.rosters, follower.notice and follower.notice.driver))
-            png = studio.of_terminal(Screen(follower.standing, lambda: beside), columns=132)
+            extras = usage_extras(
+                follower, meter.measure(follower.processes, follower.recorded and follower.recorded.driver)
+            )
+            png = studio.of_terminal(ProgressView(follower.progress, lambda: extras), columns=132)
         sweep.send_signal(signal.SIGINT)
     return png
 

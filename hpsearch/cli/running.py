@@ -121,9 +121,9 @@ def _leave(home: Path, name: str, exit_code: int) -> NoReturn:
         _print_end(home, name)
         sys.stdout.flush()
     except BrokenPipeError:
-        from hpsearch.live.terminal import hush
+        from hpsearch.live.terminal import discard_output
 
-        hush(sys.stdout)
+        discard_output(sys.stdout)
     raise typer.Exit(exit_code)
 
 

@@ -14,7 +14,7 @@ from hpsearch.cli.printing import open_ledger, print_json
 
 if TYPE_CHECKING:
     from hpsearch.live.follower import LedgerFollower
-    from hpsearch.live.usage import Measured, Meter
+    from hpsearch.live.usage import Measurement, Meter
 
 LOOK_S = 1.0
 """Between two frames."""
@@ -37,28 +37,28 @@ def watch(
         follower, meter = LedgerFollower(ledger, ledger.sweep(name)), Meter()
         if once or as_json:
             _look(follower, meter)
-            time.sleep(FIRST_LOOK_S if follower.runs else 0.0)
+            time.sleep(FIRST_LOOK_S if follower.is_running else 0.0)
             _print_frame(follower, _look(follower, meter), as_json=as_json)
-        elif not follower.runs or not sys.stdout.isatty():
+        elif not follower.is_running or not sys.stdout.isatty():
             _follow_in_lines(follower)
         else:
             _follow_on_screen(follower, meter)
 
 
-def _look(follower: LedgerFollower, meter: Meter) -> Measured:
-    follower.look()
-    return meter.look(follower.rosters, None if follower.notice is None else follower.notice.driver)
+def _look(follower: LedgerFollower, meter: Meter) -> Measurement:
+    follower.refresh()
+    return meter.measure(follower.processes, None if follower.recorded is None else follower.recorded.driver)
 
 
-def _print_frame(follower: LedgerFollower, measured: Measured, *, as_json: bool) -> None:
+def _print_frame(follower: LedgerFollower, measured: Measurement, *, as_json: bool) -> None:
     from hpsearch.live.frame import frame, screen_size
-    from hpsearch.live.watch_view import beside_of, plain
+    from hpsearch.live.watch_view import usage_extras, watch_dict
 
     if as_json:
-        print_json(plain(follower, measured))
+        print_json(watch_dict(follower, measured))
         return
     width, height = screen_size()
-    for line, _ in frame(follower.progress, width=width, height=height - 1, beside=beside_of(follower, measured)):
+    for line, _ in frame(follower.progress, width=width, height=height - 1, extras=usage_extras(follower, measured)):
         print(line)
 
 
@@ -67,22 +67,22 @@ def _follow_in_lines(follower: LedgerFollower) -> None:
     from hpsearch.live.lines import Lines
 
     lines = Lines(follower.progress, lambda line: print(line, flush=True))
-    while follower.runs:
+    while follower.is_running:
         time.sleep(LOOK_S)
-        follower.look(lines.on_end)
+        follower.refresh(lines.on_end)
     _print_end(follower)
 
 
 def _follow_on_screen(follower: LedgerFollower, meter: Meter) -> None:
     from rich.console import Console
 
-    from hpsearch.live.terminal import Picture, Screen
-    from hpsearch.live.watch_view import beside_of
+    from hpsearch.live.terminal import ProgressView, Screen
+    from hpsearch.live.watch_view import usage_extras
 
     measured = _look(follower, meter)
-    picture = Picture(follower.progress, lambda: beside_of(follower, measured))
+    picture = ProgressView(follower.progress, lambda: usage_extras(follower, measured))
     with Screen(picture, Console(highlight=False)) as screen:
-        while follower.runs:
+        while follower.is_running:
             screen.draw()
             time.sleep(LOOK_S)
             measured = _look(follower, meter)
@@ -93,5 +93,5 @@ def _print_end(follower: LedgerFollower) -> None:
     from hpsearch.live.progress import headline
     from hpsearch.text import printable
 
-    print(printable(f"{follower.record.name} {follower.words}"))
+    print(printable(f"{follower.record.name} {follower.state_text}"))
     print(headline(follower.progress))

@@ -15,7 +15,7 @@ from hpsearch.live.lines import Lines
 from hpsearch.live.notebook import NotebookTable
 from hpsearch.live.progress import DriverStatus, SweepProgress
 from hpsearch.live.status_file import StatusFile
-from hpsearch.live.terminal import Picture, SafeConsole, Screen, Ticker
+from hpsearch.live.terminal import ProgressView, SafeConsole, Screen, Ticker
 from hpsearch.text import counted
 
 Show = Literal["auto", "lines", "none"]
@@ -51,26 +51,28 @@ class Display:
     @contextmanager
     def live(self) -> Iterator[None]:
         """Show the trials, and keep the status file up to date, for the duration of the block."""
-        progress = SweepProgress(self._engine.sweep, self._engine.trials, self._status, trains=self._has_processes)
+        progress = SweepProgress(
+            self._engine.sweep, self._engine.trials, self._status, has_processes=self._has_processes
+        )
         self._engine.observers = (progress,)
         with ExitStack() as stack:
             tasks: list[Callable[[], None]] = []
             if self._show != "none" and self._console.is_jupyter:
                 self._engine.observers = (progress, stack.enter_context(NotebookTable(progress)))
             elif self._show != "none" and self._console.is_terminal:
-                tasks.append(stack.enter_context(Screen(Picture(progress), self._console)).draw)
+                tasks.append(stack.enter_context(Screen(ProgressView(progress), self._console)).draw)
             elif self._show == "lines":
                 self._engine.observers = (progress, Lines(progress, self.say))
             status_file = StatusFile(self._folder)
             stack.callback(status_file.remove)
-            stack.enter_context(Ticker([*tasks, lambda: status_file.tell(progress.outlook())]))
+            stack.enter_context(Ticker([*tasks, lambda: status_file.write(progress.status())]))
             yield
 
     def _status(self) -> DriverStatus:
         limit = self._engine.sweep.limits.time_s
         left = None if limit is None else max(limit - (time.monotonic() - self._began), 0.0)
         return DriverStatus(
-            concurrent=self._engine.concurrent, wait=self._engine.idle_reasons.current, time_left_s=left
+            concurrent=self._engine.concurrent, idle_reason=self._engine.idle_reasons.current, time_left_s=left
         )
 
 

@@ -1,4 +1,4 @@
-"""Numbers, values and curves in few characters, and nothing that a terminal obeys."""
+"""Numbers, values and curves as text of few characters, without control characters that a terminal would obey."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from hpsearch.space.space import canonical
 from hpsearch.text import printable
 
 BARS = "▁▂▃▄▅▆▇█"
+"""Characters of a sparkline, from low to high."""
 ASCII_BARS = "_.-=+*%#"
-NO_NUMBER = "?"
-"""In place of a bar for what is not finite."""
-WORST_SHARE = 0.2
-"""So much of the values, on the bad side, is drawn at the edge: the first losses would flatten all that follows."""
+"""The same for a console that shows only ASCII."""
+NOT_FINITE = "?"
+"""In place of a bar for a value that is not finite."""
+CLIPPED_SHARE = 0.2
+"""Share of all values, the worst ones, that are drawn at the edge: the first losses would flatten all later ones."""
 
 
 def short(value: Any) -> str:
@@ -29,18 +31,18 @@ def short(value: Any) -> str:
     return printable(value if isinstance(value, str) else canonical(value))
 
 
-def cut(text: str, width: int) -> str:
-    """At most `width` characters; an ellipsis says that there were more.
+def truncate(text: str, width: int) -> str:
+    """The text in at most `width` characters; an ellipsis at the end says that there were more.
 
     Example:
-        >>> cut("batch_size", 6)
+        >>> truncate("batch_size", 6)
         'batch…'
     """
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
 def clock_text(seconds: float) -> str:
-    """A duration in a column: seconds below two minutes, else minutes or hours.
+    """A duration for a column: in seconds below two minutes, else in minutes or hours.
 
     Example:
         >>> clock_text(4.26), clock_text(119), clock_text(125), clock_text(7500)
@@ -54,28 +56,29 @@ def clock_text(seconds: float) -> str:
 
 
 def scale_of(curves: Iterable[Iterable[float]], *, sign: int) -> tuple[float, float]:
-    """(lowest, highest) value that bars are drawn between, the same for all curves, so that they can be compared.
-
-    From the best value of all to the worst but for WORST_SHARE of them.
+    """The range that sparklines are drawn over, the same for all curves, so that they can be compared.
 
     Args:
         curves: Values of the metric.
-        sign: 1 where lower is better, -1 where higher is.
+        sign: 1 where lower is better, -1 where higher is better.
+
+    Returns:
+        The lowest and the highest value: the best of all, and the worst but for CLIPPED_SHARE of them.
     """
     losses = sorted(sign * value for curve in curves for value in curve if math.isfinite(value))
     if not losses:
         return 0.0, 0.0
-    ends = (sign * losses[0], sign * losses[round((len(losses) - 1) * (1 - WORST_SHARE))])
+    ends = (sign * losses[0], sign * losses[round((len(losses) - 1) * (1 - CLIPPED_SHARE))])
     return min(ends), max(ends)
 
 
 def sparkline(values: Sequence[float], *, scale: tuple[float, float], width: int, bars: str = BARS) -> str:
-    """A curve as one line of bars: high is a high value, the latest epoch is on the right.
+    """A curve as one line of bars: a high bar is a high value, the latest epoch is on the right.
 
     Args:
-        values: By epoch; what is not finite is drawn as a question mark.
-        scale: As `scale_of` gives it; values beyond are drawn at its ends.
-        width: Characters at most; a longer curve shows the last value of each part.
+        values: The curve, one value for each epoch; a value that is not finite is drawn as a question mark.
+        scale: From `scale_of`; values beyond it are drawn at its ends.
+        width: Characters at most; a longer curve is cut into parts, and each shows its last value.
         bars: Eight characters, the lowest first.
     """
     size = min(width, len(values))
@@ -85,7 +88,7 @@ def sparkline(values: Sequence[float], *, scale: tuple[float, float], width: int
 
 def _bar(value: float, scale: tuple[float, float], bars: str) -> str:
     if not math.isfinite(value):
-        return NO_NUMBER
+        return NOT_FINITE
     low, high = scale
     share = (value - low) / (high - low) if high > low else 0.0
     return bars[min(max(int(share * len(bars)), 0), len(bars) - 1)]

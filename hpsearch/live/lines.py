@@ -1,4 +1,4 @@
-"""For a pipe: one line for each trial that is over."""
+"""The display for a pipe: one line for each trial that ends."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from hpsearch.text import counted, printable
 
 @final
 class Lines:
-    """An observer of the engine."""
+    """Prints a line for each trial that leaves its slot; an observer of the engine."""
 
     def __init__(self, progress: SweepProgress, print_line: Callable[[str], None]) -> None:
+        """Nothing is printed yet.
+
+        Args:
+            progress: The sweep's.
+            print_line: Prints one line.
+        """
         self._progress, self._print = progress, print_line
 
     def on_start(self, trial: Trial) -> None:
-        """Nothing to say."""
+        """An attempt begins: nothing is printed."""
 
     def on_report(self, trial: Trial) -> None:
-        """Nothing to say."""
+        """An epoch is finished: nothing is printed."""
 
     def on_end(self, trial: Trial) -> None:
-        """One line."""
+        """Print the trial's line: its number among all, state, epochs, seconds, result and parameters."""
         progress = self._progress
         point = describe(trial, progress.sweep)
         self._print(
             f"[{progress.states.total()}/{progress.total}] {MARKS.get(trial.state, ' ')} trial {trial.number}"
             f" {trial.state} after {counted(trial.epochs, 'epoch')}, {trial.duration_s:.1f} s:"
-            f" {printable(self._what(trial))}{f' ({point})' if point else ''}"
+            f" {printable(self._result(trial))}{f' ({point})' if point else ''}"
         )
 
-    def _what(self, trial: Trial) -> str:
+    def _result(self, trial: Trial) -> str:
         if trial.state == "failed":
             return f"{trial.cause}: {trial.evidence}"
         if trial.state == "queued":
-            return f"is tried again: {trial.evidence}"
+            return f"is retried: {trial.evidence}"
         if trial.best_epoch:
             return f"{self._progress.sweep.metric.name} {self._progress.best_text(trial)}"
         return trial.evidence or "no report"

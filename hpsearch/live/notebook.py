@@ -1,4 +1,4 @@
-"""For a notebook: one display, drawn anew at most once a second; what it showed last stays below the cell."""
+"""The display for a notebook: a table below the cell, updated at most once a second; its last state remains there."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ import time
 from typing import Any, final
 
 from hpsearch.engine.trial import Trial
-from hpsearch.live.frame import wait_line
+from hpsearch.live.frame import idle_line
 from hpsearch.live.progress import SweepProgress, headline
 from hpsearch.live.table import columns_of, rows_of
 
 REFRESH_S = 1.0
+"""Seconds between two updates at least."""
 MAX_ROWS = 12
+"""Trials that the table shows at most."""
 
 
 @final
 class NotebookTable:
-    """An observer of the engine; draws from its thread, since output of another one ends up below another cell."""
+    """A context manager and an observer of the engine: the table is displayed for the duration of the block.
+
+    It draws in the engine's thread, since the output of another thread appears below another cell.
+    """
 
     def __init__(self, progress: SweepProgress) -> None:
+        """Nothing is displayed yet.
+
+        Args:
+            progress: The sweep's.
+        """
         self._progress = progress
         self._drawn_at = 0.0
         self._handle: Any = None
 
     def __enter__(self) -> NotebookTable:
-        from IPython.display import display  # who runs in a notebook has it
+        from IPython.display import display  # installed wherever a notebook runs
 
         self._handle = display(self._rendered(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
         return self
@@ -34,15 +44,15 @@ class NotebookTable:
         self._update()
 
     def on_start(self, trial: Trial) -> None:
-        """Draw."""
+        """An attempt begins: update the table."""
         self._draw()
 
     def on_report(self, trial: Trial) -> None:
-        """Draw."""
+        """An epoch is finished: update the table."""
         self._draw()
 
     def on_end(self, trial: Trial) -> None:
-        """Draw."""
+        """A trial has left its slot: update the table."""
         self._draw()
 
     def _draw(self) -> None:
@@ -54,10 +64,10 @@ class NotebookTable:
         self._handle.update(self._rendered(), raw=True)
 
     def _rendered(self) -> dict[str, str]:
-        """The same as text, for front ends and converters without HTML."""
-        progress, wait = self._progress, self._progress.wait
+        """The display as HTML, and as text for front ends and converters without HTML."""
+        progress, reason = self._progress, self._progress.idle_reason
         lines = [f"{progress.sweep.name}: {headline(progress)}"]
-        lines += [] if wait is None else [wait_line(wait, progress.waits_s(wait))]
+        lines += [] if reason is None else [idle_line(reason, progress.idle_s(reason))]
         text = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
         return {"text/plain": "\n".join(lines), "text/html": text + _html_table(progress)}
 

@@ -1,4 +1,4 @@
-"""How far a sweep is, worked out anew from its trials whenever somebody looks; draws nothing."""
+"""How far a sweep is, computed from its trials each time it is asked for; nothing is drawn here."""
 
 from __future__ import annotations
 
@@ -20,93 +20,100 @@ from hpsearch.text import duration_text, printable
 
 MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted": "x", "paused": "=", "reused": "*"}
 """One sign for each state, so that nothing depends on colour."""
-RECENT = 100
-"""Trials that ended lately and are remembered in their order."""
-GUESS_EVERY_S = 5.0
-"""The time to go is worked out anew so often; in between it counts down."""
-THINKS_S = 0.5
-"""A search method that takes no longer is not worth a word."""
+NUM_RECENT = 100
+"""Trials that ended last and are kept in the order in which they ended."""
+ESTIMATE_EVERY_S = 5.0
+"""Seconds between two estimates of the time to go; in between it counts down."""
+MIN_SEARCHER_S = 0.5
+"""Seconds from which on it is shown that the search method is computing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriverStatus:
-    """What a sweep's driver knows and its trials don't tell."""
+    """What a sweep's driver knows besides the trials."""
 
     concurrent: int
     """Trials that may run at once now."""
-    wait: IdleReason | None = None
-    """Why none begins, if that is so."""
+    idle_reason: IdleReason | None = None
+    """Why no trial begins; None while trials begin."""
     time_left_s: float | None = None
-    """Until `limits.time` ends the sweep; None without such a limit."""
+    """Seconds until `limits.time` ends the sweep; None without such a limit."""
 
 
 @final
 class SweepProgress:
-    """One sweep; safe to be asked from another thread than the one that changes its trials."""
+    """Counts, best trial, time to go and texts of one sweep.
+
+    It may be read from another thread than the one that changes the trials.
+    """
 
     def __init__(
         self,
         sweep: Sweep,
         trials: Mapping[int, Trial],
-        outlook: Callable[[], DriverStatus],
+        status: Callable[[], DriverStatus],
         *,
-        trains: Callable[[Trial], bool] = lambda trial: True,
+        has_processes: Callable[[Trial], bool] = lambda trial: True,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Begin to watch.
+        """Begin to measure the pace.
 
         Args:
-            sweep: What runs.
-            trials: All of its trials so far by number; somebody else adds to it.
-            outlook: What else is known now.
-            trains: Whether a running trial has processes already.
+            sweep: The sweep that runs.
+            trials: All of its trials so far by number; the caller adds to it.
+            status: What else the driver knows at the moment.
+            has_processes: Whether the processes of a running trial have started.
             clock: Seconds that never go back.
-            wall_clock: Seconds since 1970.
+            wall_clock: Time of day in seconds since 1970.
         """
-        self.sweep, self.total = sweep, sweep.max_trials
-        self.outlook, self._trains = outlook, trains
-        self.recent: deque[int] = deque(maxlen=RECENT)
-        self._trials, self._clock, self._wall_clock = trials, clock, wall_clock
+        self.sweep = sweep
+        self.total = sweep.max_trials
+        """Trials that the sweep will have at most."""
+        self.status = status
+        """What else the driver knows at the moment."""
+        self.recent: deque[int] = deque(maxlen=NUM_RECENT)
+        """Numbers of the trials that left their slots last, the latest at the end."""
+        self._trials, self._has_processes, self._clock, self._wall_clock = trials, has_processes, clock, wall_clock
         self._forecast, self._pace = Forecast(sweep), Pace(self.trials, now=clock())
-        self._guessed: float | None = None
-        self._guessed_at = clock()
-        self._varying = Varying(sweep.space.searched)
+        self._estimate_s: float | None = None
+        self._estimated_at = clock()
+        self._varying = VaryingParameters(sweep.space.searched)
 
     # -- as an observer of the engine --------------------------------------------------------------------------------
 
     def on_start(self, trial: Trial) -> None:
-        """An attempt begins."""
+        """An attempt begins: nothing to keep."""
 
     def on_report(self, trial: Trial) -> None:
-        """An epoch is done."""
+        """An epoch is finished: nothing to keep."""
 
     def on_end(self, trial: Trial) -> None:
-        """A trial leaves its slot."""
+        """A trial has left its slot."""
         if trial.state != "queued":
             self.recent.append(trial.number)
 
-    # -- what there is to say ----------------------------------------------------------------------------------------
+    # -- what can be shown -------------------------------------------------------------------------------------------
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials so far by number."""
+        """All trials so far, by number."""
         return list(self._trials.values())
 
     @property
     def running(self) -> list[Trial]:
-        """Those that have a slot, or are about to get one."""
+        """Trials that hold a slot, or are about to get one."""
         return [trial for trial in self.trials if trial.state == "running"]
 
     @property
     def latest(self) -> list[Trial]:
-        """Those that left their slots lately, the last one first."""
+        """Trials that left their slots last, the latest first."""
         found = (self._trials[number] for number in dict.fromkeys(reversed(list(self.recent))))
         return [trial for trial in found if trial.state != "running"]
 
     @property
     def best(self) -> Trial | None:
-        """The trial with the best value so far that has not failed, the earlier one of two equals."""
+        """The trial with the best value so far, failed ones left out; of two equal ones the earlier."""
         best, lowest = None, math.inf
         for trial in self.trials:
             if trial.best_epoch is not None and trial.losses[trial.best_epoch] < lowest and trial.state != "failed":
@@ -115,40 +122,43 @@ class SweepProgress:
 
     @property
     def states(self) -> Counter[str]:
-        """Trials that are over, or paused, by state."""
+        """State to the number of trials in it, for trials that are over or paused."""
         return Counter(trial.state for trial in self.trials if trial.state not in ACTIVE_STATES)
 
     @property
-    def wait(self) -> IdleReason | None:
-        """Why no trial begins, if that is worth a word."""
-        wait = self.outlook().wait
-        is_brief = wait is not None and wait.kind == "searcher" and self.waits_s(wait) < THINKS_S
-        return None if is_brief else wait
+    def idle_reason(self) -> IdleReason | None:
+        """Why no trial begins; None while trials begin, and while a search method computes for an instant."""
+        reason = self.status().idle_reason
+        is_brief = reason is not None and reason.kind == "searcher" and self.idle_s(reason) < MIN_SEARCHER_S
+        return None if is_brief else reason
 
-    def waits_s(self, wait: IdleReason) -> float:
-        """Seconds since a reason began."""
-        return max(self._wall_clock() - wait.since, 0.0)
+    def idle_s(self, reason: IdleReason) -> float:
+        """Seconds since a reason arose."""
+        return max(self._wall_clock() - reason.since, 0.0)
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to go; None before anything is known of it."""
+        """Seconds to go; None before they can be estimated."""
         return self.time_to_go()[0]
 
     def time_to_go(self) -> tuple[float | None, bool]:
-        """(seconds by the work that is left and the pace so far, whether `limits.time` ends the sweep before)."""
-        now, limit = self._clock(), self.outlook().time_left_s
-        if self._guessed is None or now - self._guessed_at >= GUESS_EVERY_S:
-            self._guessed, self._guessed_at = self._guess(now), now
-        guess = None if self._guessed is None else max(self._guessed - (now - self._guessed_at), 0.0)
-        by_limit = limit is not None and (guess is None or limit < guess)
-        return (limit if by_limit else guess), by_limit
+        """Seconds to go, by the work that is left and the pace so far; and whether `limits.time` ends the sweep first.
 
-    def _guess(self, now: float) -> float | None:
+        The seconds are None before they can be estimated, and those of the time limit where that ends the sweep.
+        """
+        now, limit = self._clock(), self.status().time_left_s
+        if self._estimate_s is None or now - self._estimated_at >= ESTIMATE_EVERY_S:
+            self._estimate_s, self._estimated_at = self._estimate(now), now
+        estimate = None if self._estimate_s is None else max(self._estimate_s - (now - self._estimated_at), 0.0)
+        by_limit = limit is not None and (estimate is None or limit < estimate)
+        return (limit if by_limit else estimate), by_limit
+
+    def _estimate(self, now: float) -> float | None:
         trials = self.trials
-        work = self._forecast.left(trials)
+        work = self._forecast.remaining(trials)
         if work is None:
             return None
-        return self._pace.seconds(work, trials, concurrent=max(self.outlook().concurrent, 1), now=now)
+        return self._pace.seconds(work, trials, concurrent=max(self.status().concurrent, 1), now=now)
 
     @property
     def varying(self) -> list[str]:
@@ -156,7 +166,7 @@ class SweepProgress:
         return self._varying.among(self.trials)
 
     def values(self, trial: Trial) -> list[float]:
-        """The objective by epoch."""
+        """The objective at each epoch."""
         return [self.sweep.metric.sign * loss for loss in list(trial.losses.values())]
 
     def best_text(self, trial: Trial) -> str:
@@ -169,10 +179,10 @@ class SweepProgress:
         return "-" if loss is None else f"{self.sweep.metric.sign * loss:.5g}"
 
     def state_text(self, trial: Trial) -> str:
-        """The state, with the rung that the trial waits at, was stopped at, or goes to."""
+        """The state, with the rung at which the trial is paused or stopped, or to which it was promoted."""
         if trial.cause is not None:
             return f"{trial.state}: {trial.cause}"
-        if trial.state == "running" and not self._trains(trial):
+        if trial.state == "running" and not self._has_processes(trial):
             return "starting"
         rungs = self._forecast.rungs_of(trial.number)
         if trial.state in HALTED_STATES and trial.epochs in rungs:
@@ -185,25 +195,34 @@ class SweepProgress:
 
 
 @final
-class Varying:
-    """Which parameters differ between trials; looks at each trial once."""
+class VaryingParameters:
+    """Finds the parameters that differ between trials; reads each trial once."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names, self._looked_at = tuple(names), 0
+        """No trial has been read yet.
+
+        Args:
+            names: Searched parameters, in the order of the spec.
+        """
+        self._names, self._num_read = tuple(names), 0
         self._values: dict[str, set[str]] = {name: set() for name in self._names}
 
     def among(self, trials: list[Trial]) -> list[str]:
-        """Names in the order of the spec; a parameter that some trials don't have differs too."""
-        for trial in trials[self._looked_at :]:
+        """Names in the order of the spec; a parameter that some trials lack differs too.
+
+        Args:
+            trials: All trials so far; those that were passed before come first again.
+        """
+        for trial in trials[self._num_read :]:
             for name, seen in self._values.items():
                 if len(seen) < 2:
                     seen.add(canonical(trial.point[name]) if name in trial.point else "")
-        self._looked_at = len(trials)
+        self._num_read = len(trials)
         return [name for name in self._names if len(self._values[name]) > 1]
 
 
 def best_loss(trial: Trial) -> float:
-    """Best loss so far: lower is better, whatever the goal."""
+    """Best loss so far, lower is better whatever the goal; infinity before the first report."""
     return trial.losses[trial.best_epoch] if trial.best_epoch else float("inf")
 
 
@@ -223,6 +242,6 @@ def headline(progress: SweepProgress) -> str:
 
 
 def describe(trial: Trial, sweep: Sweep) -> str:
-    """The searched parameters of a trial, shortest form."""
+    """The searched parameters of a trial in one line, in few characters."""
     values: dict[str, Any] = {name: trial.point[name] for name in sweep.space.searched if name in trial.point}
     return " ".join(f"{printable(name)}={short(value)}" for name, value in values.items())

@@ -1,7 +1,8 @@
-"""What a driver tells other processes besides the ledger: how many trials may run at once, and why none begins.
+"""The status file of a running sweep, by which its driver shows other processes what the ledger does not hold.
 
-A file in the sweep's folder that is written when that changes, at most once a second. It counts only as long as the
-process that wrote it holds the sweep's lock.
+How many trials may run at once, why no trial begins, when the time limit ends the sweep. It lies in the sweep's folder
+and is written when that changes, at most once a second. It is valid only as long as the process that wrote it holds the
+sweep's lock.
 """
 
 from __future__ import annotations
@@ -23,80 +24,98 @@ from hpsearch.slots.process_file import Process, process_from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
-    """What is on file."""
+class StatusRecord:
+    """What a status file contains."""
 
     driver: Process
-    """Who wrote it."""
+    """The process that wrote it."""
     concurrent: int
     """Trials that may run at once."""
-    wait: IdleReason | None
-    """Why none begins."""
+    idle_reason: IdleReason | None
+    """Why no trial begins; None while trials begin."""
     ends_at: float | None
-    """Time of day, seconds since 1970, when `limits.time` ends the sweep; None without such a limit."""
+    """Time of day in seconds since 1970 at which `limits.time` ends the sweep; None without such a limit."""
 
-    def outlook(self) -> DriverStatus:
-        """The same, now."""
+    def status(self) -> DriverStatus:
+        """The driver's status, with the time that is left now."""
         left = None if self.ends_at is None else max(self.ends_at - time.time(), 0.0)
-        return DriverStatus(concurrent=self.concurrent, wait=self.wait, time_left_s=left)
+        return DriverStatus(concurrent=self.concurrent, idle_reason=self.idle_reason, time_left_s=left)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file, as JSON takes it."""
+        reason = self.idle_reason
+        return {
+            "driver": asdict(self.driver),
+            "concurrent": self.concurrent,
+            "wait": None if reason is None else {"kind": reason.kind, "words": reason.text, "since": reason.since},
+            "ends_at": self.ends_at,
+        }
+
+    @classmethod
+    def from_dict(cls, tree: Any) -> StatusRecord:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is no such content, or one of another version.
+        """
+        reason, ends_at = tree["wait"], tree["ends_at"]
+        if reason is not None and reason["kind"] not in get_args(Kind):
+            raise ValueError(f"unknown kind of reason: {reason['kind']!r}")
+        return cls(
+            driver=process_from_dict(tree["driver"]),
+            concurrent=int(tree["concurrent"]),
+            idle_reason=None
+            if reason is None
+            else IdleReason(kind=reason["kind"], text=str(reason["words"]), since=float(reason["since"])),
+            ends_at=None if ends_at is None else float(ends_at),
+        )
 
 
 @final
 class StatusFile:
-    """Writes the notice of one sweep."""
+    """Writes the status file of one sweep."""
 
     def __init__(self, folder: Path) -> None:
+        """Nothing is written yet.
+
+        Args:
+            folder: The sweep's folder.
+        """
         self._path = status_path(folder)
         self._driver = Process.of(os.getpid())
         self._written: dict[str, Any] | None = None
-        self._lock, self._is_over = threading.Lock(), False
+        self._lock, self._is_removed = threading.Lock(), False
 
-    def tell(self, outlook: DriverStatus) -> None:
-        """Write it, if it says something new; a disk that is full is no reason to fail. After `remove`, nothing."""
-        left = outlook.time_left_s
-        ends_at = None if left is None else round(time.time() + left)
-        wait = outlook.wait
-        tree = {
-            "driver": asdict(self._driver),
-            "concurrent": outlook.concurrent,
-            "wait": None if wait is None else {"kind": wait.kind, "words": wait.text, "since": wait.since},
-            "ends_at": ends_at,
-        }
-        if tree == self._written:
+    def write(self, status: DriverStatus) -> None:
+        """Write the status if it has changed; an error of the disk is ignored. After `remove`, nothing is written."""
+        left = status.time_left_s
+        record = StatusRecord(
+            driver=self._driver,
+            concurrent=status.concurrent,
+            idle_reason=status.idle_reason,
+            ends_at=None if left is None else round(time.time() + left),
+        ).to_dict()
+        if record == self._written:
             return
         with self._lock, suppress(OSError):
-            if self._is_over:
+            if self._is_removed:
                 return
-            replace_file(self._path, json.dumps(tree))
-            self._written = tree
+            replace_file(self._path, json.dumps(record))
+            self._written = record
 
     def remove(self) -> None:
-        """The sweep runs no more; the thread that tells may be late, and the file must not come again."""
+        """Remove the file for good: the thread that writes it may be late, and must not write it again."""
         with self._lock, suppress(OSError):
-            self._is_over = True
+            self._is_removed = True
             self._path.unlink(missing_ok=True)
 
 
-def read_notice(folder: Path) -> Notice | None:
-    """The notice of the process that holds the sweep's lock; None where there is none, or another one's."""
+def read_status(folder: Path) -> StatusRecord | None:
+    """The status written by the process that holds the sweep's lock; None if there is none, or it is another's."""
     holder = holder_of(folder)
     try:
-        notice = _notice_of(json.loads(status_path(folder).read_text()))
+        record = StatusRecord.from_dict(json.loads(status_path(folder).read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    is_holders = holder is not None and (holder.pid, holder.host) == (notice.driver.pid, notice.driver.host)
-    return notice if is_holders else None
-
-
-def _notice_of(tree: Any) -> Notice:
-    wait, ends_at = tree["wait"], tree["ends_at"]
-    if wait is not None and wait["kind"] not in get_args(Kind):
-        raise ValueError("no reason that is known")
-    return Notice(
-        driver=process_from_dict(tree["driver"]),
-        concurrent=int(tree["concurrent"]),
-        wait=None
-        if wait is None
-        else IdleReason(kind=wait["kind"], text=str(wait["words"]), since=float(wait["since"])),
-        ends_at=None if ends_at is None else float(ends_at),
-    )
+    is_holders = holder is not None and (holder.pid, holder.host) == (record.driver.pid, record.driver.host)
+    return record if is_holders else None

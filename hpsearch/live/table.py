@@ -1,7 +1,7 @@
 """The table of a running sweep, as plain cells, and as many of its rows and columns as fit on a screen.
 
-What there is to show is decided here; how it is drawn (terminal, notebook) is not. Running trials come first, then the
-best one, then those that ended lately.
+What is shown is decided here, how it is drawn (on a terminal, in a notebook) is not. Running trials come first, then
+the best one, then those that ended last.
 """
 
 from __future__ import annotations
@@ -10,55 +10,60 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpsearch.engine.trial import Trial
-from hpsearch.live.cells import BARS, clock_text, cut, scale_of, short, sparkline
+from hpsearch.live.cells import BARS, clock_text, scale_of, short, sparkline, truncate
 from hpsearch.live.progress import MARKS, SweepProgress
 from hpsearch.text import printable
 
 GAP = 2
 """Blanks between two columns."""
 CURVE_WIDTH = 12
+"""Characters of a curve at most."""
 MAX_CELL = 18
-"""Characters of a value; a longer one is cut."""
-FIRST = ("", "trial", "state", "epoch", "best")
-"""Columns that are there whatever the width."""
+"""Characters of a parameter's value at most; a longer one is truncated."""
+ALWAYS_SHOWN = ("", "trial", "state", "epoch", "best")
+"""Keys of the columns that are shown whatever the width."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One trial."""
+    """One trial of the table."""
 
     number: int
+    """The trial's number."""
     cells: Mapping[str, str]
-    """Key of a column to text."""
+    """Key of a column to the text in it."""
     is_best: bool
-    """Whether no trial is better so far."""
+    """Whether it is the best trial so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column."""
+    """One column of the table."""
 
     key: str
-    """In the cells of a row."""
+    """Its key in the cells of a row."""
     title: str
+    """Text above it."""
     right: bool = False
     """Whether it is aligned to the right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What fits on a screen."""
+    """The part of the table that fits on a screen."""
 
     columns: tuple[Column, ...]
+    """Columns from left to right."""
     rows: tuple[Row, ...]
+    """Rows from top to bottom."""
     hidden: tuple[str, ...] = ()
-    """What does not fit, in words."""
+    """Phrases that say what does not fit."""
     widths: Mapping[str, int] = field(default_factory=dict)
-    """Key of a column to its characters."""
+    """Key of a column to its width in characters."""
 
 
 def columns_of(progress: SweepProgress, extra: Sequence[Column] = ()) -> list[Column]:
-    """All columns in the order in which they stand."""
+    """All columns from left to right, `extra` between the best value and the parameters."""
     sweep = progress.sweep
     metric = printable(sweep.metric.name)
     better = "lower" if sweep.metric.sign > 0 else "higher"
@@ -80,14 +85,14 @@ def columns_of(progress: SweepProgress, extra: Sequence[Column] = ()) -> list[Co
 def row_of(
     progress: SweepProgress, trial: Trial, *, best: int | None, scale: tuple[float, float], bars: str = BARS
 ) -> Row:
-    """The cells of a trial.
+    """The cells of one trial.
 
     Args:
-        progress: Of its sweep.
-        trial: Which one.
-        best: Number of the best trial.
-        scale: Of all curves that are shown.
-        bars: For the curves.
+        progress: The sweep's.
+        trial: The trial.
+        best: Number of the best trial; None if there is none yet.
+        scale: Lowest and highest value of the curves, the same for all rows.
+        bars: Eight characters for the curves, the lowest first.
     """
     last = progress.sweep.max_epochs
     cells = {
@@ -100,12 +105,21 @@ def row_of(
         "best": progress.best_text(trial),
         "time": clock_text(trial.duration_s),
     }
-    cells |= {f"param.{name}": cut(short(value), MAX_CELL) for name, value in trial.point.items()}
+    cells |= {f"param.{name}": truncate(short(value), MAX_CELL) for name, value in trial.point.items()}
     return Row(number=trial.number, cells=cells, is_best=trial.number == best)
 
 
 def rows_of(progress: SweepProgress, max_rows: int, *, bars: str = BARS) -> tuple[list[Row], int]:
-    """(rows, running trials that find no room): what runs, the best, what ended lately."""
+    """The rows of running trials, the best trial and those that ended last, in this order.
+
+    Args:
+        progress: The sweep's.
+        max_rows: Rows at most.
+        bars: Eight characters for the curves, the lowest first.
+
+    Returns:
+        The rows, and the number of running trials that have none.
+    """
     running, best = progress.running, progress.best
     shown = dict.fromkeys(trial.number for trial in running)
     others = [trial for trial in ([best] if best else []) + progress.latest if trial.number not in shown]
@@ -117,18 +131,25 @@ def rows_of(progress: SweepProgress, max_rows: int, *, bars: str = BARS) -> tupl
     return rows, max(len(running) - max_rows, 0)
 
 
-def fit(columns: Sequence[Column], rows: Sequence[Row], *, width: int, num_hidden_running: int = 0) -> Grid:
-    """The columns that fit into `width` characters: those of FIRST, then the curve, then from left to right."""
+def fit_columns(columns: Sequence[Column], rows: Sequence[Row], *, width: int, num_hidden_running: int = 0) -> Grid:
+    """Choose the columns that fit: those of ALWAYS_SHOWN, then the others from left to right, the last value last.
+
+    Args:
+        columns: All columns.
+        rows: The rows that are shown.
+        width: Characters of a line.
+        num_hidden_running: Running trials that have no row.
+    """
     natural = {column.key: _width(column, rows) for column in columns}
-    order = sorted(columns, key=lambda column: (column.key not in FIRST, column.key == "last"))
+    order = sorted(columns, key=lambda column: (column.key not in ALWAYS_SHOWN, column.key == "last"))
     chosen, used = set[str](), -GAP
     for column in order:
-        if column.key in FIRST or used + GAP + natural[column.key] <= width:
+        if column.key in ALWAYS_SHOWN or used + GAP + natural[column.key] <= width:
             chosen.add(column.key)
             used += GAP + natural[column.key]
-    lost = [_name(column) for column in columns if column.key not in chosen]
-    hidden = [f"{num_hidden_running} more trials run"] if num_hidden_running else []
-    hidden += [f"no room for {_listed(lost)}"] if lost else []
+    left_out = [_name(column) for column in columns if column.key not in chosen]
+    hidden = [f"{num_hidden_running} more trials running"] if num_hidden_running else []
+    hidden += [f"columns not shown: {_listed(left_out)}"] if left_out else []
     return Grid(
         columns=tuple(column for column in columns if column.key in chosen),
         rows=tuple(rows),
@@ -138,7 +159,7 @@ def fit(columns: Sequence[Column], rows: Sequence[Row], *, width: int, num_hidde
 
 
 def text_lines(grid: Grid) -> list[tuple[str, bool]]:
-    """(line, whether it is the best trial's) for the titles and every row."""
+    """The titles and every row as a line each, with whether it is the best trial's."""
     titles = _line(grid, {column.key: column.title for column in grid.columns})
     return [(titles, False), *((_line(grid, row.cells), row.is_best) for row in grid.rows)]
 
@@ -157,11 +178,11 @@ def _width(column: Column, rows: Sequence[Row]) -> int:
 
 
 def _titles(names: Iterable[str]) -> dict[str, str]:
-    """Dotted name to what stands above its column: the last part, or all of it where two have the same last part."""
+    """Dotted name to the title of its column: the last part, or the whole name where two have the same last part."""
     names = list(names)
     last = [name.rpartition(".")[2] for name in names]
     return {
-        name: cut(printable(part if last.count(part) == 1 else name), MAX_CELL)
+        name: truncate(printable(part if last.count(part) == 1 else name), MAX_CELL)
         for name, part in zip(names, last, strict=True)
     }
 

@@ -1,6 +1,6 @@
-"""For a terminal: one screen that is drawn anew once a second, by a thread of its own, while the driver works.
+"""The display for a terminal: one screen, drawn again once a second by a thread of its own.
 
-A thread, since the driver is busy for seconds where a search method thinks, and one wants to see just that.
+It has a thread since the driver may be busy for seconds while a search method computes, and the screen shows that.
 """
 
 from __future__ import annotations
@@ -17,34 +17,46 @@ from rich.live import Live
 from rich.text import Text
 
 from hpsearch.live.cells import ASCII_BARS, BARS
-from hpsearch.live.frame import Beside, frame
+from hpsearch.live.frame import Extras, frame
 from hpsearch.live.progress import SweepProgress
 
 MAX_HEIGHT = 40
-"""Lines of the largest picture: nobody reads more at a glance."""
+"""Lines of the screen at most: more can't be read at a glance."""
 
 
 @final
-class Picture:
-    """A progress as rich draws it: as much as fits on the console that it is drawn on."""
+class ProgressView:
+    """A sweep's progress as an object that rich can render: as much as fits on the console."""
 
-    def __init__(self, progress: SweepProgress, beside: Callable[[], Beside] = Beside) -> None:
-        self._progress, self._beside = progress, beside
+    def __init__(self, progress: SweepProgress, extras: Callable[[], Extras] = Extras) -> None:
+        """Nothing is rendered yet.
+
+        Args:
+            progress: The sweep's.
+            extras: What is shown besides, at the moment.
+        """
+        self._progress, self._extras = progress, extras
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         bars = ASCII_BARS if options.ascii_only else BARS
         height = min(console.size.height - 1, MAX_HEIGHT)  # the cursor's line
-        lines = frame(self._progress, width=options.max_width, height=height, bars=bars, beside=self._beside())
+        lines = frame(self._progress, width=options.max_width, height=height, bars=bars, extras=self._extras())
         for line, style in lines:
             yield Text(line, style=style, no_wrap=True, overflow="crop", end="\n")
 
 
 @final
 class Screen:
-    """A context manager: the picture is there for the time of the block."""
+    """A context manager: the view is on the screen for the duration of the block, then it is erased."""
 
-    def __init__(self, picture: Picture, console: Console) -> None:
-        self._live = Live(picture, console=console, auto_refresh=False, transient=True)
+    def __init__(self, view: ProgressView, console: Console) -> None:
+        """Nothing is drawn yet.
+
+        Args:
+            view: What is drawn.
+            console: A terminal.
+        """
+        self._live = Live(view, console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Screen:
         self._live.start()
@@ -54,32 +66,35 @@ class Screen:
         self._live.stop()
 
     def draw(self) -> None:
-        """Draw it anew; from any thread."""
+        """Draw the view as it is now; may be called from any thread."""
         self._live.refresh()
 
 
-PULSE_S = 1.0
-IN_A_ROW = 3
+TICK_S = 1.0
+"""Seconds between two rounds of tasks."""
+MAX_FAILURES = 3
+"""Times in a row that a task may raise before it is given up."""
 
 
 @final
 class Ticker:
-    """A context manager; what raises IN_A_ROW times is written to the sweep's log, once, and not done again.
+    """A context manager: runs tasks once a second in a thread, for the duration of the block.
 
-    It may raise now and then: it looks at what the main thread is changing.
+    A task that raises MAX_FAILURES times in a row is given up, and its exception is written to the sweep's log. It may
+    raise now and then, since it reads what the main thread is changing.
     """
 
-    def __init__(self, tasks: Iterable[Callable[[], None]], *, every_s: float = PULSE_S) -> None:
-        """Prepare.
+    def __init__(self, tasks: Iterable[Callable[[], None]], *, every_s: float = TICK_S) -> None:
+        """Nothing runs yet.
 
         Args:
-            tasks: Done one after the other, at once and then every `every_s` seconds; the last time at the end.
+            tasks: Called one after the other, first at once, then every `every_s` seconds.
             every_s: Seconds between two rounds.
         """
         self._failures = dict.fromkeys(tasks, 0)
         self._every_s = every_s
         self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="hpsearch-pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="hpsearch-ticker", daemon=True)
 
     def __enter__(self) -> Ticker:
         self._thread.start()
@@ -89,20 +104,20 @@ class Ticker:
         self._ends.set()
         self._thread.join(timeout=2 * self._every_s)  # one that hangs, in a dead Ray say, is left behind
 
-    def _beat(self) -> None:
+    def _run(self) -> None:
         while True:
             for task in list(self._failures):
-                self._do(task)
+                self._run_task(task)
             if self._ends.wait(self._every_s):
                 return
 
-    def _do(self, task: Callable[[], None]) -> None:
+    def _run_task(self, task: Callable[[], None]) -> None:
         try:
             task()
             self._failures[task] = 0
         except Exception:
             self._failures[task] += 1
-            if self._failures[task] < IN_A_ROW:
+            if self._failures[task] < MAX_FAILURES:
                 return
             with suppress(OSError):  # the log's disk is full
                 traceback.print_exc()
@@ -111,15 +126,15 @@ class Ticker:
 
 @final
 class SafeConsole(Console):
-    """A console whose reader may leave: `| head`, a `tee` that was killed."""
+    """A console whose reader may close the pipe: `| head`, or a `tee` that was killed."""
 
     def on_broken_pipe(self) -> None:
-        """Say no more; rich would end the process, and the sweep with it."""
-        hush(self.file)
+        """Print nothing more; by default rich ends the process, and the sweep with it."""
+        discard_output(self.file)
 
 
-def hush(stream: IO[str]) -> None:
-    """Have a stream that nobody reads lead nowhere, with what its buffer still holds."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def discard_output(stream: IO[str]) -> None:
+    """Redirect a stream whose reader is gone to the null device, with what its buffer still holds."""
+    null_fd = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_fd, stream.fileno())
+    os.close(null_fd)

@@ -1,4 +1,4 @@
-"""What the processes of each trial use of this machine: CPU, memory, GPUs. By psutil and NVML, without Ray."""
+"""What the processes of each trial use of this machine: CPU, memory, GPUs; read by psutil and NVML, without Ray."""
 
 from __future__ import annotations
 
@@ -19,88 +19,102 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class GpuUse:
-    """One GPU that a trial trains on."""
+    """One GPU that a trial uses."""
 
     reading: GpuReading
-    """Of the whole GPU, whoever uses it."""
+    """State of the whole GPU, other processes included."""
     own_gib: float | None
-    """Memory of the trial's processes on it; None where the driver does not show them."""
+    """GPU memory of the trial's processes; None where the GPU's driver does not report them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What a trial uses on this machine, all of its ranks and their children together."""
+    """What a trial uses of this machine: its ranks and all of their child processes together."""
 
     cpu_percent: float | None
-    """100 is one core; None at the first look, since it is measured between two."""
+    """100 is one core; None at the first measurement, since it takes two."""
     memory_gib: float
-    """Resident; what processes share counts for each of them."""
+    """Resident memory; pages that processes share count for each of them."""
     num_processes: int
-    """Alive on this machine."""
+    """Processes that are alive on this machine."""
     gpus: tuple[GpuUse, ...]
-    """Those of this machine that its ranks see."""
+    """GPUs of this machine that its ranks see."""
     elsewhere: tuple[str, ...]
-    """Other machines that have ranks of it."""
+    """Host names of other machines that run ranks of the trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """This machine, whoever uses it."""
+    """What all processes together use of this machine."""
 
     cpus: int
     """CPUs that this process may use."""
     cpu_percent: float | None
-    """100 is all of the machine's CPUs; None at the first look."""
+    """100 is all CPUs of the machine; None at the first measurement."""
     used_gib: float
     """Memory that is not available to a new process."""
     total_gib: float
+    """Memory of the machine."""
     gpus: tuple[GpuReading, ...]
+    """State of each GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One look."""
+class Measurement:
+    """The usage at one moment."""
 
     machine: Machine
+    """What all processes use."""
     trials: Mapping[int, Usage]
-    """By number; of those whose processes are known."""
+    """Number of a trial to its usage, for trials whose processes are known."""
     driver: Usage | None
-    """The sweep's own process; None where it is not on this machine."""
+    """Usage of the sweep's own process; None where it is not on this machine."""
 
 
 @final
 class Meter:
-    """Looks at processes again and again; CPU time is what passed between two looks."""
+    """Measures processes again and again; CPU usage is that between two measurements."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is measured yet.
+
+        Args:
+            clock: Seconds that never go back.
+        """
         self._clock = clock
-        self._looked_at: float | None = None
+        self._measured_at: float | None = None
         self._cpu_s: dict[tuple[int, float], float] = {}
         self._machine_s: tuple[float, float] | None = None
 
-    def look(self, rosters: Mapping[int, TrialProcesses], driver: Process | None = None) -> Measured:
-        """What the processes of these trials use now; a process whose number somebody else has is not counted."""
+    def measure(self, processes: Mapping[int, TrialProcesses], driver: Process | None = None) -> Measurement:
+        """What processes use now.
+
+        Args:
+            processes: Running trial to the processes of its ranks. A process whose number another process has since
+                got is not counted.
+            driver: The sweep's own process.
+        """
         now = self._clock()
-        passed_s = None if self._looked_at is None else now - self._looked_at
+        passed_s = None if self._measured_at is None else now - self._measured_at
         table, gpus = _process_table(), read_gpus()
-        before, self._cpu_s, self._looked_at = self._cpu_s, {}, now
+        before, self._cpu_s, self._measured_at = self._cpu_s, {}, now
         trials = {
-            number: self._usage(roster, table, gpus, before, passed_s) for number, roster in sorted(rosters.items())
+            number: self._usage(each, table, gpus, before, passed_s) for number, each in sorted(processes.items())
         }
         own = None
         if driver is not None and driver.is_alive:
             own = self._use_of([driver.pid], before, passed_s)
-        return Measured(machine=self._machine(gpus), trials=trials, driver=own)
+        return Measurement(machine=self._machine(gpus), trials=trials, driver=own)
 
     def _usage(
         self,
-        roster: TrialProcesses,
+        processes: TrialProcesses,
         table: Mapping[int, list[int]],
         gpus: tuple[GpuReading, ...],
         before: Mapping[tuple[int, float], float],
         passed_s: float | None,
     ) -> Usage:
-        here = [rank for rank in roster.ranks if rank.process.is_alive]
+        here = [rank for rank in processes.ranks if rank.process.is_alive]
         pids = list(dict.fromkeys(pid for rank in here for pid in _with_children(rank.process.pid, table)))
         usage = self._use_of(pids, before, passed_s)
         seen = dict.fromkeys(index for rank in here for index in _indexes(rank.gpus, gpus))
@@ -109,7 +123,7 @@ class Meter:
             memory_gib=usage.memory_gib,
             num_processes=usage.num_processes,
             gpus=tuple(_gpu_use(gpus[index], pids) for index in seen),
-            elsewhere=tuple(dict.fromkeys(each.process.host for each in roster.ranks if not each.process.is_here)),
+            elsewhere=tuple(dict.fromkeys(each.process.host for each in processes.ranks if not each.process.is_here)),
         )
 
     def _use_of(self, pids: Iterable[int], before: Mapping[tuple[int, float], float], passed_s: float | None) -> Usage:
@@ -144,7 +158,7 @@ class Meter:
 
 
 def _process_table() -> dict[int, list[int]]:
-    """Process to its children, all processes of the machine in one pass."""
+    """Process to its child processes, for all processes of the machine in one pass."""
     children: dict[int, list[int]] = {}
     for process in psutil.process_iter(["ppid"]):
         if process.info["ppid"] is not None:

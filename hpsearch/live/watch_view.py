@@ -1,4 +1,4 @@
-"""What `hpsearch watch` shows besides the trials: what their processes use, as texts and as plain data."""
+"""What `hpsearch watch` shows besides the trials' progress: what their processes use, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Any
 from hpsearch.devices.readings import GpuReading
 from hpsearch.engine.trial import Trial
 from hpsearch.live.follower import LedgerFollower
-from hpsearch.live.frame import Beside
+from hpsearch.live.frame import Extras
 from hpsearch.live.table import Column
-from hpsearch.live.usage import Machine, Measured, Usage
+from hpsearch.live.usage import Machine, Measurement, Usage
 
 
-def beside_of(follower: LedgerFollower, measured: Measured) -> Beside:
-    """Lines and columns for the screen; none of a sweep that does not run."""
-    if not follower.runs:
-        return Beside(notes=[follower.words])
+def usage_extras(follower: LedgerFollower, measured: Measurement) -> Extras:
+    """Notes and columns for the screen; of a sweep that is not running, only its state."""
+    if not follower.is_running:
+        return Extras(notes=[follower.state_text])
     driver = measured.driver
-    notes = [follower.words + ("" if driver is None else f": {_cpu_text(driver)}, {driver.memory_gib:.1f} GiB")]
+    notes = [follower.state_text + ("" if driver is None else f": {_cpu_text(driver)}, {driver.memory_gib:.1f} GiB")]
     notes += [_machine_text(measured.machine), *map(_gpu_line, measured.machine.gpus)]
     columns = [Column(key="cpu", title="CPU", right=True), Column(key="memory", title="memory", right=True)]
     columns += [Column(key="gpu", title="GPU")] if measured.machine.gpus else []
     columns += [Column(key="node", title="node")] if any(use.elsewhere for use in measured.trials.values()) else []
-    return Beside(notes=notes, columns=columns, cells={number: _cells(use) for number, use in measured.trials.items()})
+    return Extras(notes=notes, columns=columns, cells={number: _cells(use) for number, use in measured.trials.items()})
 
 
-def plain(follower: LedgerFollower, measured: Measured) -> dict[str, Any]:
-    """The same as JSON takes it: seconds, GiB, per cent; None where something is not known."""
-    progress, wait = follower.progress, follower.progress.wait
+def watch_dict(follower: LedgerFollower, measured: Measurement) -> dict[str, Any]:
+    """Progress and usage as JSON takes them: in seconds, GiB and per cent; None for what is unknown."""
+    progress, reason = follower.progress, follower.progress.idle_reason
     best = progress.best
     return {
         "sweep": follower.record.name,
         "state": "killed" if follower.was_killed else follower.record.state,
-        "words": follower.words,
+        "words": follower.state_text,
         "trials": progress.total,
         "states": dict(progress.states),
-        "eta_s": progress.eta_s if follower.runs else None,
-        "waits_for": None if wait is None else {"kind": wait.kind, "words": wait.text, "since": wait.since},
+        "eta_s": progress.eta_s if follower.is_running else None,
+        "waits_for": None if reason is None else {"kind": reason.kind, "words": reason.text, "since": reason.since},
         "best": None if best is None else _trial(follower, best),
         "machine": _machine(measured.machine),
         "driver": None if measured.driver is None else _usage(measured.driver),
@@ -68,8 +68,8 @@ def _gpu_line(gpu: GpuReading) -> str:
 
 def _gpu_text(gpu: GpuReading, *, own_gib: float | None) -> str:
     busy = "- %" if gpu.busy_percent is None else f"{gpu.busy_percent} %"
-    heat = "" if gpu.celsius is None else f" {gpu.celsius} °C"
-    return f"{gpu.index}: {busy}{heat} " + ("- GiB" if own_gib is None else f"{own_gib:.1f} GiB")
+    temperature = "" if gpu.celsius is None else f" {gpu.celsius} °C"
+    return f"{gpu.index}: {busy}{temperature} " + ("- GiB" if own_gib is None else f"{own_gib:.1f} GiB")
 
 
 def _trial(follower: LedgerFollower, trial: Trial) -> dict[str, Any]:

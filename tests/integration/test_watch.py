@@ -34,12 +34,12 @@ def test_a_sweep_that_runs_is_seen_from_another_terminal(tmp_path: Path):
         assert found is not None
         assert found["state"] == "running"
         assert all(trial["memory_gib"] > 0.1 and trial["last"] is not None for trial in found["running"])
-        rosters = [json.loads(path.read_text()) for path in tmp_path.glob("sweeps/watched/trials/*/processes.json")]
-        titles = [psutil.Process(roster["ranks"][0]["process"]["pid"]).cmdline()[0] for roster in rosters]
+        processes = [json.loads(path.read_text()) for path in tmp_path.glob("sweeps/watched/trials/*/processes.json")]
+        titles = [psutil.Process(roster["ranks"][0]["process"]["pid"]).cmdline()[0] for roster in processes]
         assert len(titles) == 2 and all(title.startswith("hpsearch watched trial ") for title in titles)
         text = look(watched, "--once")
-        assert f"runs in process {watched.process.pid}" in text
+        assert f"is running in process {watched.process.pid}" in text
         assert text.count("GiB") >= 4
-    assert "watched is over" in look(watched)
+    assert "watched is done" in look(watched)
     assert not list(tmp_path.glob("sweeps/watched/trials/*/processes.json"))
     assert not (tmp_path / "sweeps" / "watched" / "live.json").exists()

@@ -29,13 +29,13 @@ FACTOR = {"none": 1.4}
 def guesses(home: Path, rule: str, *, seed: int) -> list[float]:
     """Guess over truth at a quarter, a half and three quarters of the time that 64 trials take on 4 slots."""
     seen: list[tuple[float, float | None]] = []
-    standings: list[SweepProgress] = []
+    progress: list[SweepProgress] = []
 
     def look(engine: Engine, clock: Clock) -> None:
-        if not standings:
-            outlook = DriverStatus(concurrent=engine.concurrent)
-            standings.append(SweepProgress(engine.sweep, engine.trials, lambda: outlook, clock=clock))
-        seen.append((clock.now, standings[0].eta_s))
+        if not progress:
+            status = DriverStatus(concurrent=engine.concurrent)
+            progress.append(SweepProgress(engine.sweep, engine.trials, lambda: status, clock=clock))
+        seen.append((clock.now, progress[0].eta_s))
 
     keys = {"early_terminate": RULES[rule], "seed": seed, "limits": {"trials": 64, "epochs": 27, "concurrent": 4}}
     total = run(home, on_report=look, **keys)
@@ -54,7 +54,7 @@ def trial(number: int, epochs: int, state: str) -> Trial:
 
 
 def left(trials: list[Trial], **keys: Any) -> float | None:
-    work = Forecast(Sweep.from_dict({**SPEC, **keys})).left(trials)
+    work = Forecast(Sweep.from_dict({**SPEC, **keys})).remaining(trials)
     return None if work is None else work.epochs
 
 

@@ -11,11 +11,11 @@ from rich.console import Console
 from hpsearch.engine.status import IdleReason
 from hpsearch.engine.trial import Trial
 from hpsearch.live.cells import scale_of, sparkline
-from hpsearch.live.frame import Beside, frame
+from hpsearch.live.frame import Extras, frame
 from hpsearch.live.lines import Lines
 from hpsearch.live.progress import DriverStatus, SweepProgress, headline
 from hpsearch.live.table import Column
-from hpsearch.live.terminal import Picture, Screen, Ticker
+from hpsearch.live.terminal import ProgressView, Screen, Ticker
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import duration_text
 
@@ -49,23 +49,23 @@ def trial(number: int, *values: float, state: str = "running", **point: object) 
     )  # type: ignore[arg-type]
 
 
-def standing_of(*trials: Trial, wait: IdleReason | None = None, sweep: Sweep = SWEEP) -> SweepProgress:
+def progress_of(*trials: Trial, reason: IdleReason | None = None, sweep: Sweep = SWEEP) -> SweepProgress:
     """A progress that has seen these trials; its clock of the day says 100."""
     numbered = {each.number: each for each in trials}
-    outlook = DriverStatus(concurrent=2, wait=wait)
-    progress = SweepProgress(sweep, numbered, lambda: outlook, clock=lambda: 0.0, wall_clock=lambda: 100.0)
+    status = DriverStatus(concurrent=2, idle_reason=reason)
+    progress = SweepProgress(sweep, numbered, lambda: status, clock=lambda: 0.0, wall_clock=lambda: 100.0)
     for each in trials:
         if each.state != "running":
             progress.on_end(each)
     return progress
 
 
-def text_of(progress: SweepProgress, *, width: int = 200, height: int = 40, beside: Beside | None = None) -> str:
-    return "\n".join(line for line, _ in frame(progress, width=width, height=height, beside=beside))
+def text_of(progress: SweepProgress, *, width: int = 200, height: int = 40, extras: Extras | None = None) -> str:
+    return "\n".join(line for line, _ in frame(progress, width=width, height=height, extras=extras))
 
 
 def test_the_headline_counts_and_names_the_best():
-    progress = standing_of(trial(1, 0.5, 0.9, state="done"), trial(2, 0.7))
+    progress = progress_of(trial(1, 0.5, 0.9, state="done"), trial(2, 0.7))
     words = headline(progress)
     assert words.startswith("1/4 trials (1 done) | 1 running | best acc 0.9 (trial 1) | about ")
     assert words.endswith(" to go")
@@ -73,13 +73,13 @@ def test_the_headline_counts_and_names_the_best():
 
 def test_a_sweep_that_is_over_has_no_time_to_go():
     assert (
-        headline(standing_of(trial(1, 0.5, state="done"))) == "1/4 trials (1 done) | 0 running | best acc 0.5 (trial 1)"
+        headline(progress_of(trial(1, 0.5, state="done"))) == "1/4 trials (1 done) | 0 running | best acc 0.5 (trial 1)"
     )
 
 
 def test_a_trial_that_is_promoted_is_no_longer_counted_as_paused():
     each = trial(1, 0.5, state="paused")
-    progress = standing_of(each)
+    progress = progress_of(each)
     assert (progress.states.total(), progress.state_text(each)) == (1, "paused at 1")
     each.state = "running"
     assert (progress.states.total(), progress.state_text(each)) == (0, "promoted to 3")
@@ -89,11 +89,11 @@ def test_a_trial_that_is_promoted_is_no_longer_counted_as_paused():
 
 
 def test_a_trial_that_failed_is_not_the_best():
-    assert standing_of(trial(1, 0.9, state="failed"), trial(2, 0.7)).best.number == 2
+    assert progress_of(trial(1, 0.9, state="failed"), trial(2, 0.7)).best.number == 2
 
 
 def test_only_parameters_that_differ_are_shown():
-    text = text_of(standing_of(trial(1, 0.5), trial(2, 0.6)))
+    text = text_of(progress_of(trial(1, 0.5), trial(2, 0.6)))
     titles = next(line for line in text.splitlines() if "epoch" in line)
     assert " lr" in titles
     assert "note" not in titles and "same" not in titles
@@ -102,7 +102,7 @@ def test_only_parameters_that_differ_are_shown():
 def test_a_parameter_that_some_trials_do_not_have_differs():
     one, two = trial(1, 0.5), trial(2, 0.6)
     del two.point["same"]
-    assert standing_of(one, two).varying == ["net.lr", "same"]
+    assert progress_of(one, two).varying == ["net.lr", "same"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 8), (80, 24), (160, 50), (300, 10)])
@@ -110,45 +110,45 @@ def test_the_picture_fits_the_screen(width: int, height: int):
     trials = [trial(number, *(0.1 * number / epoch for epoch in range(1, 30)), note="x" * 90) for number in range(60)]
     for each in trials[:40]:
         each.state = "done"
-    wait = IdleReason(kind="rung", text="w" * 300, since=40.0)
-    lines = frame(standing_of(*trials, trial(99), wait=wait), width=width, height=height)
+    reason = IdleReason(kind="rung", text="w" * 300, since=40.0)
+    lines = frame(progress_of(*trials, trial(99), reason=reason), width=width, height=height)
     assert len(lines) <= height
     assert all(len(line) <= width for line, _ in lines)
 
 
 def test_what_finds_no_room_is_counted():
-    progress = standing_of(*(trial(number, 0.5, note=str(number)) for number in range(1, 21)))
-    assert text_of(progress, height=12).splitlines()[-1] == "(11 more trials run)"
+    progress = progress_of(*(trial(number, 0.5, note=str(number)) for number in range(1, 21)))
+    assert text_of(progress, height=12).splitlines()[-1] == "(11 more trials running)"
     narrow = text_of(progress, width=50).splitlines()[-1]
-    assert narrow.startswith("(no room for ") and "curve, last" in narrow
+    assert narrow.startswith("(columns not shown: ") and "curve, last" in narrow
 
 
 def test_running_trials_come_first_then_the_best_then_the_latest():
     trials = [trial(number, 0.1 * number, state="stopped") for number in range(1, 9)]
     best, running = trial(9, 5.0, state="done"), trial(10, 0.2)
-    text = text_of(standing_of(best, *trials, running), height=8)
+    text = text_of(progress_of(best, *trials, running), height=8)
     numbers = [line.split()[1] for line in text.splitlines() if line[:1] in "+->"]
     assert numbers == ["10", "9", "8", "7", "6"]
 
 
 def test_the_picture_says_why_no_trial_begins_and_for_how_long():
-    wait = IdleReason(kind="elsewhere", text="trial 7 waits for another sweep", since=30.0)
-    assert "No trial begins: trial 7 waits for another sweep (for 1 min 10 s)" in text_of(standing_of(wait=wait))
+    reason = IdleReason(kind="elsewhere", text="trial 7 waits for another sweep", since=30.0)
+    assert "No trial begins: trial 7 waits for another sweep (for 1 min 10 s)" in text_of(progress_of(reason=reason))
 
 
 def test_a_wait_that_has_just_begun_has_no_length():
-    wait = IdleReason(kind="stopping", text="the sweep ends", since=99.9996)
-    assert text_of(standing_of(wait=wait)).splitlines()[1] == "No trial begins: the sweep ends"
+    reason = IdleReason(kind="stopping", text="the sweep ends", since=99.9996)
+    assert text_of(progress_of(reason=reason)).splitlines()[1] == "No trial begins: the sweep ends"
 
 
 def test_a_search_method_that_thinks_for_an_instant_is_not_mentioned():
     thinks = [IdleReason(kind="searcher", text="the search method thinks", since=since) for since in (99.9, 98.0)]
-    assert [standing_of(wait=wait).wait for wait in thinks] == [None, thinks[1]]
+    assert [progress_of(reason=reason).idle_reason for reason in thinks] == [None, thinks[1]]
 
 
 def test_columns_from_elsewhere_stand_beside_the_trials():
-    beside = Beside(notes=["CPU 3 %\x1b"], columns=[Column(key="gpu", title="GPU")], cells={1: {"gpu": "0: 87 %"}})
-    text = text_of(standing_of(trial(1, 0.5), trial(2)), beside=beside)
+    extras = Extras(notes=["CPU 3 %\x1b"], columns=[Column(key="gpu", title="GPU")], cells={1: {"gpu": "0: 87 %"}})
+    text = text_of(progress_of(trial(1, 0.5), trial(2)), extras=extras)
     assert "CPU 3 %?" in text and "0: 87 %" in text
 
 
@@ -157,7 +157,7 @@ def test_nothing_that_users_wrote_reaches_the_terminal_as_a_command():
     lines: list[str] = []
     failed = trial(2, state="failed", **hostile)
     failed.cause, failed.evidence = "user_error", "ValueError: \x1b]0;title\x07"
-    progress = standing_of(trial(1, 0.5), failed)
+    progress = progress_of(trial(1, 0.5), failed)
     Lines(progress, lines.append).on_end(failed)
     for text in (*lines, *text_of(progress).splitlines()):
         assert text.isprintable()
@@ -195,7 +195,7 @@ def test_a_pipe_gets_one_line_for_each_trial():
     failed = trial(2, state="failed")
     failed.cause, failed.evidence = "oom_gpu", "too large"
     done = trial(1, 0.5, state="done")
-    observer = Lines(standing_of(done), lines.append)
+    observer = Lines(progress_of(done), lines.append)
     observer.on_end(done)
     observer.on_end(failed)
     assert lines[0].startswith("[1/4] + trial 1 done after 1 epoch, 1.5 s: acc 0.5 (net.lr=0.123 ")
@@ -206,14 +206,14 @@ def test_a_trial_of_a_space_without_a_choice_has_no_empty_brackets():
     fixed = Sweep.from_dict(SWEEP.to_dict() | {"parameters": {"x": 1}, "constraints": [], "initial_points": []})
     lines: list[str] = []
     done = trial(1, 0.5, state="done")
-    Lines(standing_of(done, sweep=fixed), lines.append).on_end(done)
+    Lines(progress_of(done, sweep=fixed), lines.append).on_end(done)
     assert lines[0].endswith(": acc 0.5")
 
 
 def test_the_screen_is_drawn_on_a_terminal_and_gone_at_the_end():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=200, height=30, legacy_windows=False)
-    with Screen(Picture(standing_of(trial(1, 0.5), trial(2, 0.6, note="b"))), console) as screen:
+    with Screen(ProgressView(progress_of(trial(1, 0.5), trial(2, 0.6, note="b"))), console) as screen:
         screen.draw()
     text = stream.getvalue()
     assert "demo | 0/4 trials | 2 running" in text

@@ -21,9 +21,9 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.live.follower import LedgerFollower
 from hpsearch.live.frame import frame
 from hpsearch.live.progress import DriverStatus
-from hpsearch.live.status_file import StatusFile, read_notice
+from hpsearch.live.status_file import StatusFile, read_status
 from hpsearch.live.usage import Meter
-from hpsearch.live.watch_view import beside_of, plain
+from hpsearch.live.watch_view import usage_extras, watch_dict
 from hpsearch.paths import processes_path, status_path
 from hpsearch.slots.process_file import (
     Process,
@@ -46,8 +46,8 @@ from hpsearch.engine.status import IdleReason
 
 folder = Path(sys.argv[1])
 with writer_lock(folder, "curves"):
-    wait = IdleReason(kind="place", text="trial 34 waits for a place in Ray", since=time.time() - 5)
-    StatusFile(folder).tell(DriverStatus(concurrent=4, wait=wait, time_left_s=3600.0))
+    reason = IdleReason(kind="place", text="trial 34 waits for a place in Ray", since=time.time() - 5)
+    StatusFile(folder).write(DriverStatus(concurrent=4, idle_reason=reason, time_left_s=3600.0))
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -126,7 +126,7 @@ def test_a_sweep_that_was_killed_says_so_and_how_it_goes_on(home: Path, start):
     driver.kill()
     driver.wait()
     text = watch("--once", home=home)
-    assert f"was killed: go on with it by python -m hpsearch resume curves --home {home}" in text
+    assert f"was killed: resume it with python -m hpsearch resume curves --home {home}" in text
     assert "0 running" in text and "interrupted" in text
     assert "waits for a place" not in text, "the notice of a dead process"
     assert json.loads(watch("--json", home=home))["state"] == "killed"
@@ -151,21 +151,21 @@ def test_watching_ends_with_the_sweep_and_tells_of_each_trial_that_ended(home: P
         monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=lambda seconds: next(between_looks)()))
         first, second, *_ = watch(home=home).splitlines()
     assert f"! trial {running.number} failed after" in first
-    assert second == "curves is over"
+    assert second == "curves is done"
 
 
 def test_a_process_that_has_the_number_of_another_is_not_taken_for_it(home: Path, start):
     worker = start(WORKER)
     ranks = (rank_of(worker.pid), rank_of(worker.pid, started=1), rank_of(worker.pid, boot="an earlier one"))
-    rosters = {number: TrialProcesses(attempt=1, ranks=(rank,)) for number, rank in enumerate(ranks, 1)}
-    measured = Meter().look(rosters)
+    processes = {number: TrialProcesses(attempt=1, ranks=(rank,)) for number, rank in enumerate(ranks, 1)}
+    measured = Meter().measure(processes)
     assert [use.num_processes for use in measured.trials.values()] == [2, 0, 0]
 
 
 def test_cpu_time_is_what_passed_between_two_looks(start):
     meter, roster = Meter(), TrialProcesses(attempt=1, ranks=(rank_of(start(WORKER).pid),))
-    assert meter.look({1: roster}).trials[1].cpu_percent is None
-    assert until(lambda: meter.look({1: roster}).trials[1].cpu_percent) > 0
+    assert meter.measure({1: roster}).trials[1].cpu_percent is None
+    assert until(lambda: meter.measure({1: roster}).trials[1].cpu_percent) > 0
 
 
 def test_processes_of_another_machine_are_named_by_it(home: Path, start):
@@ -175,13 +175,13 @@ def test_processes_of_another_machine_are_named_by_it(home: Path, start):
         number = running_trial(follower)
         roster = TrialProcesses(attempt=1, ranks=(rank_of(os.getpid(), host="node-b"),))
         write_process_file(processes_path(home / "curves", number), roster)
-        follower.look()
-        measured = Meter().look(follower.rosters)
-        beside = beside_of(follower, measured)
-        lines = [line for line, _ in frame(follower.progress, width=200, height=30, beside=beside)]
+        follower.refresh()
+        measured = Meter().measure(follower.processes)
+        extras = usage_extras(follower, measured)
+        lines = [line for line, _ in frame(follower.progress, width=200, height=30, extras=extras)]
     assert measured.trials[number].elsewhere == ("node-b",)
     assert next(line for line in lines if line.split()[:2] == [">", str(number)]).count("node-b") == 1
-    assert plain(follower, measured)["running"][0]["elsewhere"] == ["node-b"]
+    assert watch_dict(follower, measured)["running"][0]["elsewhere"] == ["node-b"]
 
 
 def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, start):
@@ -191,8 +191,8 @@ def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, sta
         number = running_trial(follower)
         path = processes_path(home / "curves", number)
         write_process_file(path, TrialProcesses(attempt=2, ranks=(rank_of(os.getpid()),)))
-        follower.look()
-        assert follower.rosters == {}
+        follower.refresh()
+        assert follower.processes == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"attempt": 1, "ranks": [{"process": {"pid": "1"}}]}', "\x00"])
@@ -202,7 +202,7 @@ def test_files_that_are_not_ours_are_passed_over(tmp_path: Path, text: str):
     path.write_text(text)
     status_path(tmp_path).write_text(text)
     assert read_process_file(path) is None
-    assert read_notice(tmp_path) is None
+    assert read_status(tmp_path) is None
 
 
 def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(tmp_path: Path):
@@ -213,22 +213,22 @@ def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(tmp_path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(outside)
     write_process_file(paths[0], TrialProcesses(attempt=1, ranks=()))
-    StatusFile(tmp_path).tell(DriverStatus(concurrent=1))
+    StatusFile(tmp_path).write(DriverStatus(concurrent=1))
     assert outside.read_text() == "mine"
     assert not any(path.is_symlink() for path in paths)
 
 
 def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
-    notices = StatusFile(tmp_path)
-    notices.tell(DriverStatus(concurrent=1))
+    status_file = StatusFile(tmp_path)
+    status_file.write(DriverStatus(concurrent=1))
     written = (tmp_path / "live.json").stat().st_ino
-    notices.tell(DriverStatus(concurrent=1))
+    status_file.write(DriverStatus(concurrent=1))
     assert (tmp_path / "live.json").stat().st_ino == written
-    notices.tell(DriverStatus(concurrent=1, wait=IdleReason(kind="disk", text="full", since=0.0)))
+    status_file.write(DriverStatus(concurrent=1, idle_reason=IdleReason(kind="disk", text="full", since=0.0)))
     assert (tmp_path / "live.json").stat().st_ino != written
-    notices.remove()
+    status_file.remove()
     assert not list(tmp_path.iterdir())
-    notices.tell(DriverStatus(concurrent=2))
+    status_file.write(DriverStatus(concurrent=2))
     assert not list(tmp_path.iterdir()), "a display that comes late, on a machine that has no time for it"
 
 
@@ -249,7 +249,7 @@ from hpsearch.live.watch_view import _cells, _gpu_line
 from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses
 ranks = [RankProcess(process=Process.of(os.getpid()), gpus=gpus) for gpus in ("0", "GPU-b")]
 of = [TrialProcesses(attempt=1, ranks=tuple(each)) for each in (ranks, ranks[1:])]
-measured = Meter().look({7: of[0], 8: of[1]})
+measured = Meter().measure({7: of[0], 8: of[1]})
 lines = [_gpu_line(gpu) for gpu in measured.machine.gpus]
 print(json.dumps([[_cells(use)["gpu"] for use in measured.trials.values()], lines]))
 """
