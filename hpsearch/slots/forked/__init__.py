@@ -1,1 +1,1 @@
-"""The process of each trial: the server that it is forked from, the channel to it, and what it runs."""
+"""`isolation: process`: a rank has each attempt run in a new process, forked from the preload server of its node."""

@@ -1,6 +1,6 @@
-"""Messages between the processes of one machine: pickled objects, and open files, over a Unix socket.
+"""Messages between processes of one machine: pickled objects and open files, over a Unix socket.
 
-Both ends belong to one user and one program: what arrives is unpickled. Nothing here is open to other users.
+Both ends must belong to the same user and program, since what is received is unpickled.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ _HEADER = struct.Struct("<QB")
 _CREDENTIALS = struct.Struct("3i")
 F = TypeVar("F", "Channel", int)
 MAX_FILES = 8
-"""Open files that travel with one message at most."""
+"""Most open files that can be sent with one message."""
 _CHUNK = 2**20
 
 
 class ChannelClosed(Exception):
-    """The other end is gone."""
+    """The other end of a channel is closed, or its process has ended."""
 
 
 def wait_for_any(channels: Sequence[Channel], timeout_s: float | None) -> list[Channel]:
-    """Those of some channels from which `receive` has something to say: a message, a part of one, or the end.
+    """Wait until `receive` can make progress on some channels: a message, a part of one, or the end.
 
     Args:
-        channels: To wait for.
-        timeout_s: Seconds; None for ever.
+        channels: The channels to wait for.
+        timeout_s: Seconds; None for no limit.
+
+    Returns:
+        The channels that are ready; empty after `timeout_s`.
     """
     waiting = [channel for channel in channels if channel.has_message]
     return waiting or readable(channels, timeout_s)
 
 
 def readable(files: Iterable[F], timeout_s: float | None) -> list[F]:
-    """Those of some files that can be read without waiting; whatever their numbers, which `select` limits to 1023."""
+    """Wait until some files can be read, and return them; by poll(2), since select(2) has a limit of 1023."""
     poll, by_number = select.poll(), {file if isinstance(file, int) else file.fileno(): file for file in files}
     for number in by_number:
         poll.register(number, select.POLLIN)
@@ -49,19 +52,20 @@ def readable(files: Iterable[F], timeout_s: float | None) -> list[F]:
 
 @dataclass(frozen=True)
 class Message:
-    """What arrived."""
+    """A received message."""
 
     content: Any
+    """The object that was sent."""
     files: tuple[int, ...] = ()
-    """Open file descriptors; the receiver owns them."""
+    """Open file descriptors, which the receiver must close."""
 
 
 @final
 class Channel:
-    """One end of a connection; not safe for threads.
+    """One end of a connection between two processes. Not safe for threads.
 
     Args:
-        connection: A connected stream socket of the Unix family; the channel owns it.
+        connection: A connected Unix stream socket; the channel closes it.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -72,28 +76,28 @@ class Channel:
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
-        """Two ends that are connected with each other."""
+        """Make two channels that are connected to each other."""
         one, other = socket.socketpair()
         return cls(one), cls(other)
 
     @classmethod
     def of_file(cls, descriptor: int) -> Channel:
-        """The end that an open file is; the channel owns it."""
+        """Make a channel of the file descriptor of a connected socket; the channel closes it."""
         return cls(socket.socket(fileno=descriptor))
 
     def fileno(self) -> int:
-        """For `select`."""
+        """The file descriptor, for `select` and `poll`."""
         return self._socket.fileno()
 
     def send(self, content: Any, files: tuple[int, ...] = ()) -> None:
-        """Send one message; returns when the system has taken it.
+        """Send one message; returns when the kernel has buffered it.
 
         Args:
-            content: Anything that can be pickled.
-            files: Open files that the other end gets as files of its own; they stay open here.
+            content: An object that can be pickled.
+            files: Descriptors of open files, at most MAX_FILES, which are duplicated for the other process.
 
         Raises:
-            ChannelClosed: The other end is gone.
+            ChannelClosed: The other end is closed.
         """
         body = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
         header = _HEADER.pack(len(body), len(files))
@@ -105,13 +109,13 @@ class Channel:
             raise ChannelClosed(str(error)) from error
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
-        """The next message; None if none came in time.
+        """Receive the next message; returns None if none arrives in time.
 
         Args:
-            timeout_s: Seconds to wait; None for ever, 0 for what is here already.
+            timeout_s: Seconds to wait; None for no limit, 0 for what has arrived already.
 
         Raises:
-            ChannelClosed: The other end is gone, and all that it sent before was received.
+            ChannelClosed: The other end is closed, and everything that it sent before has been received.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (message := self._complete()) is None:
@@ -122,13 +126,13 @@ class Channel:
         return message
 
     def peer(self) -> tuple[int, int]:
-        """(process, user) that opened the other end, as the kernel says."""
+        """(process id, user id) of the other end when the connection was made, from the kernel."""
         found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, user, _ = _CREDENTIALS.unpack(found)
         return pid, user
 
     def close(self) -> None:
-        """Close this end, with the files that were not received."""
+        """Close this end, and the files of messages that were not received."""
         self._socket.close()
         for each in self._files:
             os.close(each)
@@ -146,14 +150,14 @@ class Channel:
 
     @property
     def has_message(self) -> bool:
-        """Whether a whole message was read from the socket and not received yet: `select` does not know of it."""
+        """Whether a whole message has been read from the socket and not received yet; `poll` does not show that."""
         if len(self._received) < _HEADER.size:
             return False
         length, num_files = _HEADER.unpack_from(self._received)
         return bool(len(self._received) >= _HEADER.size + length and len(self._files) >= num_files)
 
     def _complete(self) -> Message | None:
-        """The first message, if all of it is here."""
+        """Take the first message from the buffer; None if it is not complete."""
         if not self.has_message:
             return None
         length, num_files = _HEADER.unpack_from(self._received)

@@ -1,7 +1,7 @@
-"""A rank that gives each attempt a process of its own, forked from the preload server of its node.
+"""How a rank runs each attempt in a new process, forked from the preload server of its node.
 
-The rank itself runs none of the user's code and needs no torch: it asks for a process, passes on what the slot wants,
-and learns how the process ended from the server, which is its parent.
+The rank itself runs no code of the user's and needs no torch. It asks the server for a process, passes the requests of
+the slot on to it, and gets its exit status from the server, which is its parent.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from hpsearch.slots.forked.messages import (
     Forked,
     Kill,
     Launch,
-    Listed,
     Saved,
+    SharesBlock,
+    SharesListing,
     Step,
     TrialSetup,
-    UsesBlock,
 )
 from hpsearch.slots.forked.preload_client import ServerLost, connect
 from hpsearch.slots.forked.preload_server import ServerOptions, server_name
@@ -42,27 +42,27 @@ from hpsearch.slots.with_parameters import refers_to_ray, resolve
 from hpsearch.training.data.sealed_memory import RecentBlocks
 
 FORK_TIMEOUT_S = 60.0
-"""A server that has not forked by then hangs."""
+"""Seconds until a server that has not forked counts as lost."""
 FORK_TRIES = 3
-"""Servers that may be gone one after the other before an attempt is given up."""
+"""How often a process is asked for, each time of another server, before the attempt fails."""
 SAVE_TIMEOUT_S = 25.0
-"""A trial that is being ended may take so long to write its last checkpoint."""
+"""Seconds in which a trial that is ended must have written its last checkpoint."""
 STOP_TIMEOUT_S = 5.0
-"""A trainable that is stopped may take so long to end."""
+"""Seconds in which a trainable that is stopped must have ended."""
 KILL_TIMEOUT_S = 5.0
-"""What was killed is gone by then, unless the system itself hangs."""
+"""Seconds to wait for the end of a process that was killed."""
 
 
 @final
 class ForkedTrials:
-    """The attempts of one rank, one after the other, each in a process of its own.
+    """Runs the attempts of one rank, one after another, each in a new process.
 
     Args:
-        settings: Of the sweep.
-        working_dir: Of the user's code on this machine.
-        sys_path: Search path of modules on this machine.
-        place: This rank among those of its trials.
-        ranks_here: Ranks, of all trials together, that fit on this machine.
+        settings: Settings of the sweep.
+        working_dir: Working directory of the user's code on this node.
+        sys_path: Module search path on this node.
+        position: This rank among those of its slot.
+        ranks_here: Number of ranks, of all trials together, that fit on this node.
     """
 
     def __init__(
@@ -77,20 +77,22 @@ class ForkedTrials:
         self._settings, self._position, self._ranks_here = settings, position, ranks_here
         self._working_dir, self._sys_path = working_dir, sys_path
         self._server: Channel | None = None
-        self._trial: _Trial | None = None
+        self._trial: _RunningTrial | None = None
         self._listings: dict[str, str] = {}
-        self._shelf = RecentBlocks()
-        self._busy = threading.Lock()
+        """Digests of the files at paths that earlier trials have listed, see `SharedDataHost`."""
+        self._shared_blocks = RecentBlocks()
+        self._lock = threading.Lock()
+        """Held by `step` and `finish`, but not by `end`, which another thread calls during a `step`."""
         self._loop_is_too_long = False
-        """Whether the trainable's loop is longer than `limits.epochs`: it would train one epoch for nothing."""
+        """Whether the trainable's loop is longer than `limits.epochs`, so that the code after it can't be reached."""
         self._function: int | None = None
-        """An open file with the function, where objects in Ray's store are bound to it."""
+        """Open file of a block with the function, if objects in Ray's store are bound to it; see `with_parameters`."""
 
     def load(self) -> str | None:
-        """Have the server ready; whether the trainable can be imported is known with the first attempt.
+        """Connect to the server; whether the trainable can be imported is known only with the first attempt.
 
         Raises:
-            ServerLost: It does not come up.
+            ServerLost: The server does not start.
         """
         self._connected()
         if refers_to_ray(self._settings.trainable):
@@ -98,13 +100,13 @@ class ForkedTrials:
         return None
 
     def begin(self, assignment: Assignment, rendezvous: Rendezvous | None) -> Process:
-        """Have a process for a new attempt; it imports the user's code at once, and waits there.
+        """Start a process for an attempt, which imports the user's code and then waits for the first `step`.
 
         Raises:
-            ServerLost: The server is gone, and so are others that were started in its place.
+            ServerLost: The server has ended, and so have others that were started to replace it.
         """
         log = log_path(Path(self._settings.sweep_dir), assignment.number)
-        log_start = log_size(log)  # what earlier attempts wrote is no evidence
+        log_start = log_size(log)  # what earlier attempts wrote is no evidence for this one
         for tries_left in reversed(range(FORK_TRIES)):
             try:
                 pid, channel = self._fork(assignment, rendezvous)
@@ -112,59 +114,59 @@ class ForkedTrials:
             except ServerLost:
                 if not tries_left:
                     raise
-        self._trial = _Trial(pid, channel, log, log_start)
-        self._shelf.begin_trial()
+        self._trial = _RunningTrial(pid, channel, log, log_start)
+        self._shared_blocks.begin_trial()
         return self._trial.process
 
     def step(self, *, save: bool) -> Reply:
-        """Train one epoch; the end of the process is a reply like any other."""
+        """Train one epoch; if the process ends instead, that is a reply with a failure."""
         trial = self._trial
         assert trial is not None
-        with self._busy:
+        with self._lock:
             if not trial.is_over:
                 with suppress(ChannelClosed):
                     trial.channel.send(Step(save))
             while (reply := trial.take_reply()) is None:
                 if trial.status is not None:
-                    return self._lost(trial)
-                self._listen(trial, None)
+                    return self._reply_without_process(trial)
+                self._receive_next(trial, None)
             trial.has_ended = reply.is_last
             return reply
 
     def end(self) -> None:
-        """Kill the process of the attempt; may be called while `step` waits for it in another thread."""
+        """Kill the process of the attempt; may be called while another thread waits in `step`."""
         if self._trial is not None:
             self._kill(self._trial)
 
     def finish(self, *, save: bool, run_to_end: bool) -> CleanupResult:
-        """End the attempt; returns when its process, and all that it has started, is gone.
+        """End the attempt; returns when its process, and all processes that it has started, have ended.
 
         Args:
             save: Whether a checkpoint is written first.
-            run_to_end: Whether what comes after the last epoch still runs, for at most `limits.grace`.
+            run_to_end: Whether the code after the last epoch still runs, for at most `limits.grace`.
         """
-        with self._busy:  # a step that `end` has cut short may still be on its way out
+        with self._lock:  # a `step` that `end` has cut short may not have returned yet
             trial, self._trial = self._trial, None
             return (
                 CleanupResult(reusable=True) if trial is None else self._finish(trial, save=save, run_to_end=run_to_end)
             )
 
-    def _finish(self, trial: _Trial, *, save: bool, run_to_end: bool) -> CleanupResult:
+    def _finish(self, trial: _RunningTrial, *, save: bool, run_to_end: bool) -> CleanupResult:
         run_to_end = run_to_end and self._settings.grace_s > 0 and not self._loop_is_too_long
-        self._say_finish(trial, Finish(save, run_to_end))
+        self._send_finish(trial, Finish(save, run_to_end))
         own_end = run_to_end or trial.has_ended
         limit = max(self._settings.grace_s, STOP_TIMEOUT_S) if own_end else STOP_TIMEOUT_S
         if not trial.has_ended:
-            self._wait(trial, SAVE_TIMEOUT_S if save else limit, until_saved=True)
-        self._wait(trial, limit)
+            self._wait_for_end(trial, SAVE_TIMEOUT_S if save else limit, until_saved=True)
+        self._wait_for_end(trial, limit)
         notes = [trial.note] if trial.note is not None else []
         if trial.reported_again:
             self._loop_is_too_long = True
             notes.append(LOOP_TOO_LONG)
         if trial.status is None:
-            notes.append(_overrun(limit) if own_end else "the trainable ignored its end and was killed")
+            notes.append(_overrun(limit) if own_end else "the trainable did not stop when asked to and was killed")
             self._kill(trial)
-            self._wait(trial, KILL_TIMEOUT_S)
+            self._wait_for_end(trial, KILL_TIMEOUT_S)
             if trial.status is None:
                 kill_tree(trial.process)
         elif own_end and trial.note is None and trial.status and not trial.has_failed:
@@ -173,18 +175,18 @@ class ForkedTrials:
         return CleanupResult(reusable=True, notes=tuple(notes))
 
     def close(self) -> None:
-        """Leave the server, which ends what is left of the attempt."""
+        """Disconnect from the server, which kills what is left of the attempt."""
         if self._trial is not None:
             self._trial.channel.close()
         self._trial = None
         self._forget_server()
-        self._shelf.close()
+        self._shared_blocks.close()
         if self._function is not None:
             os.close(self._function)
             self._function = None
 
     def _fork(self, assignment: Assignment, rendezvous: Rendezvous | None) -> tuple[int, Channel]:
-        """A new process, and the channel to it; raises ServerLost if the server is gone or hangs."""
+        """Ask the server for a process: (process id, channel to it). Raises ServerLost if it is gone or hangs."""
         mine, theirs = Channel.pair()
         try:
             server = self._connected()
@@ -205,32 +207,32 @@ class ForkedTrials:
         raise ServerLost("the preload server of its node is gone")
 
     def _connected(self) -> Channel:
-        """The server, started if there is none; raises ServerLost if it does not come up."""
+        """The connection to the server, which is started if there is none; raises ServerLost if it does not start."""
         if self._server is None:
             settings, code = self._settings, self._settings.code_dir
             options = ServerOptions(
                 name=server_name(settings.run),
                 sweep=settings.sweep,
                 modules=settings.preload,
-                differing=self._differing(),
+                differing=self._differing_variables(),
                 snapshot=None if code is None else (code, settings.working_dir, self._working_dir),
             )
             self._server = connect(options, self._environment(), self._sys_path)
         return self._server
 
-    def _differing(self) -> frozenset[str]:
-        """Variables that trials have otherwise than the server, which has no GPU and is no rank."""
+    def _differing_variables(self) -> frozenset[str]:
+        """Variables with other values in a trial than in the server, which has no GPU and is no rank."""
         rendezvous = Rendezvous(address="", port=0, run="") if self._position.world_size > 1 else None
         gpus = {"CUDA_VISIBLE_DEVICES"} if self._settings.request.gpu else set()
         return frozenset(rank_variables(self._position, rendezvous).keys() | gpus)
 
     def _environment(self) -> dict[str, str]:
-        """Of the server, and of every trial; the number of threads is Ray's."""
+        """Environment of the server and of every trial; the number of threads is the one that Ray has set."""
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, int(self._settings.request.cpu)))
         return {**self._settings.environment, "OMP_NUM_THREADS": threads}
 
     def _trial_environment(self) -> dict[str, str]:
-        """Of a trial, but for what says which rank it is: the Pythons that it starts import the snapshot too."""
+        """Environment of a trial without its rank's variables; Pythons that it starts import the snapshot too."""
         settings, environment = self._settings, self._environment()
         if settings.code_dir is None:
             return environment
@@ -259,79 +261,86 @@ class ForkedTrials:
 
     # -- the trial ----------------------------------------------------------------------------------------------------
 
-    def _listen(self, trial: _Trial, timeout_s: float | None) -> None:
-        """Take in what the process or the server says next; returns after a message, or in time."""
+    def _receive_next(self, trial: _RunningTrial, timeout_s: float | None) -> None:
+        """Wait for the next message of the process or the server, at most `timeout_s`, and handle it."""
         server = self._server
-        watched: list[Channel] = [*([] if trial.is_mute else [trial.channel]), *([] if server is None else [server])]
+        watched: list[Channel] = [
+            *([] if trial.is_disconnected else [trial.channel]),
+            *([] if server is None else [server]),
+        ]
         if not watched:
             trial.status = 0
             return
         ready = wait_for_any(watched, timeout_s)
         if trial.channel in ready:
-            self._hear(trial)
+            self._receive_from_trial(trial)
         elif server is not None and server in ready:
-            self._hear_server(trial, server)
+            self._receive_from_server(trial, server)
 
-    def _hear(self, trial: _Trial) -> None:
+    def _receive_from_trial(self, trial: _RunningTrial) -> None:
         try:
             message = trial.channel.receive(timeout_s=0)
         except ChannelClosed:
-            trial.is_mute = True
+            trial.is_disconnected = True
             return
         if message is not None:
-            self._take(trial, message)
+            self._handle(trial, message)
 
-    def _take(self, trial: _Trial, message: Message) -> None:
+    def _handle(self, trial: _RunningTrial, message: Message) -> None:
         content = message.content
         if isinstance(content, Reply):
             trial.reply = content
             trial.has_failed |= content.failure is not None
-        elif isinstance(content, UsesBlock):
-            self._shelf.add(content.name, message.files[0])
-        elif isinstance(content, Listed):
-            self._listings[content.path] = content.text
+        elif isinstance(content, SharesBlock):
+            self._shared_blocks.add(content.name, message.files[0])
+        elif isinstance(content, SharesListing):
+            self._listings[content.path] = content.digest
         elif isinstance(content, Saved):
             trial.is_saved = True
         elif isinstance(content, Closed):
             trial.note, trial.reported_again = content.note, content.reported_again
 
-    def _hear_server(self, trial: _Trial, server: Channel) -> None:
+    def _receive_from_server(self, trial: _RunningTrial, server: Channel) -> None:
         try:
             message = server.receive(timeout_s=0)
         except ChannelClosed:
             self._forget_server()
-            kill_tree(trial.process)  # the kernel has ended it with the server, but not what it had started
+            kill_tree(
+                trial.process
+            )  # the kernel has killed it with the server, but not the processes that it had started
             trial.status, trial.lost_server = 0, True
             return
         if message is not None and isinstance(message.content, Exited) and message.content.pid == trial.process.pid:
-            while not trial.is_mute and wait_for_any([trial.channel], 0):  # what it said before
-                self._hear(trial)
+            while not trial.is_disconnected and wait_for_any([trial.channel], 0):  # messages that it sent before
+                self._receive_from_trial(trial)
             trial.status = message.content.status
 
-    def _say_finish(self, trial: _Trial, word: Finish) -> None:
+    def _send_finish(self, trial: _RunningTrial, request: Finish) -> None:
         if trial.status is None and not trial.has_ended:
             with suppress(ChannelClosed):
-                trial.channel.send(word)
+                trial.channel.send(request)
 
-    def _wait(self, trial: _Trial, timeout_s: float, *, until_saved: bool = False) -> None:
+    def _wait_for_end(self, trial: _RunningTrial, timeout_s: float, *, until_saved: bool = False) -> None:
         deadline = time.monotonic() + timeout_s
         while trial.status is None and not (until_saved and trial.is_saved):
             left = deadline - time.monotonic()
             if left <= 0:
                 return
-            self._listen(trial, left)
+            self._receive_next(trial, left)
 
-    def _kill(self, trial: _Trial) -> None:
+    def _kill(self, trial: _RunningTrial) -> None:
         if self._server is not None and trial.status is None:
             with suppress(ChannelClosed):
                 self._server.send(Kill(trial.process.pid))
 
-    def _lost(self, trial: _Trial) -> Reply:
-        """The process is gone without a reply."""
+    def _reply_without_process(self, trial: _RunningTrial) -> Reply:
+        """The reply for a process that has ended without one."""
         trial.has_ended = trial.has_failed = True
         if trial.lost_server:
-            gone = Failed(cause="node_lost", evidence="the preload server of its node is gone, and its process with it")
-            return Reply(failure=gone)
+            failure = Failed(
+                cause="node_lost", evidence="the preload server of its node is gone, and its process with it"
+            )
+            return Reply(failure=failure)
         evidence = exit_evidence(
             rank=self._position.rank, pid=trial.process.pid, log_tail=trial.log_tail(), status=trial.status
         )
@@ -339,25 +348,38 @@ class ForkedTrials:
 
 
 @final
-class _Trial:
-    """The process of an attempt, as its rank sees it."""
+class _RunningTrial:
+    """What a rank knows of the process of its current attempt."""
 
     def __init__(self, pid: int, channel: Channel, log: Path, log_start: int) -> None:
         self.process, self.channel = Process.of(pid), channel
         self._log, self._log_start = log, log_start
         self.reply: Reply | None = None
+        """Its last reply, until `take_reply`."""
         self.status: int | None = None
-        """Its exit status, once it is gone."""
+        """Its exit status; None while it runs."""
         self.note: str | None = None
-        self.is_saved = self.is_mute = self.lost_server = self.reported_again = False
-        self.has_ended = self.has_failed = False
-        """Whether the trainable came to an end, or failed, before the slot ended it."""
+        """What it raised while it ended, for the log."""
+        self.reported_again = False
+        """Whether it reported once more after its last epoch."""
+        self.is_saved = False
+        """Whether its last checkpoint is on disk."""
+        self.is_disconnected = False
+        """Whether its end of the channel is closed."""
+        self.lost_server = False
+        """Whether it ended together with the preload server."""
+        self.has_ended = False
+        """Whether the trainable ended by itself, before the slot ended the attempt."""
+        self.has_failed = False
+        """Whether the trainable failed."""
 
     @property
     def is_over(self) -> bool:
+        """Whether it will train no further epoch."""
         return self.has_ended or self.status is not None
 
     def take_reply(self) -> Reply | None:
+        """Its last reply, if it was not taken before."""
         reply, self.reply = self.reply, None
         return reply
 

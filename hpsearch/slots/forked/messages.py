@@ -1,7 +1,7 @@
-"""What passes between a rank, the preload server and the process of a trial. Plain data, no Ray, no torch.
+"""Messages between a rank, the preload server and the process of a trial. Plain data without Ray and torch.
 
-A rank asks the server for a process (`Launch`, answered by `Forked`; later `Exited`), then speaks to that process:
-`Step` is answered by a `Reply`, `Finish` by `Saved` and `Closed`.
+A rank asks the server for a process: `Launch` is answered by `Forked`, and later by `Exited`. Then it talks to the
+process: `Step` is answered by a `Reply`, `Finish` by `Saved` and `Closed`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from hpsearch.slots.settings import SlotSettings
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSetup:
-    """What a rank gives the process that it asks for."""
+    """What a process needs to run an attempt."""
 
     settings: SlotSettings
-    """Of the sweep."""
+    """Settings of the sweep."""
     assignment: Assignment
     """The attempt."""
     position: RankPosition
-    """Among the ranks of the trial."""
+    """Position of this rank among those of the trial."""
     rendezvous: Rendezvous | None
-    """Where the ranks meet; None for a trial of one process."""
+    """Where the ranks of the attempt meet; None for one rank."""
     ranks_here: int
-    """Ranks, of all trials together, that fit on this machine."""
+    """Number of ranks, of all trials together, that fit on this node."""
     working_dir: str
-    """Of the user's code on this machine."""
+    """Working directory of the user's code on this node."""
     sys_path: tuple[str, ...]
-    """Search path of modules on this machine."""
+    """Module search path on this node."""
     environment: Mapping[str, str]
-    """All variables, but for those that say which rank it is."""
+    """All environment variables but those that name the rank."""
     listings: Mapping[str, str]
-    """What lay at paths that earlier trials of the rank have listed, see `SharedDataHost`."""
+    """Digests of the files at paths that earlier trials of the rank have listed, see `SharedDataHost`."""
 
 
 # -- rank and server -------------------------------------------------------------------------------------------------
@@ -43,40 +43,44 @@ class TrialSetup:
 
 @dataclass(frozen=True)
 class Launch:
-    """A rank asks for a process; that process's end of a channel comes with the message, and perhaps its function."""
+    """To the server: fork a process. Sent with its end of a channel and, where needed, a block with the function."""
 
     setup: TrialSetup
+    """What the process shall run."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A rank wants a process to end at once."""
+    """To the server: kill a process of this rank."""
 
     pid: int
+    """Process id."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The server has imported what it shall."""
+    """From the server: its imports are done."""
 
     skipped: Mapping[str, str]
-    """Modules that are left to the trials, with the reason."""
+    """Modules that each trial imports for itself, and why."""
 
 
 @dataclass(frozen=True)
 class Forked:
-    """The process that a rank asked for is there."""
+    """From the server: the process has been forked."""
 
     pid: int
+    """Process id."""
 
 
 @dataclass(frozen=True)
 class Exited:
-    """A process of the rank is over, and so is all that it has started."""
+    """From the server: a process of the rank has ended, and so have all processes that it had started."""
 
     pid: int
+    """Process id."""
     status: int
-    """As `os.waitpid` gives it."""
+    """Exit status as `os.waitpid` gives it."""
 
 
 # -- rank and trial --------------------------------------------------------------------------------------------------
@@ -84,7 +88,7 @@ class Exited:
 
 @dataclass(frozen=True)
 class Step:
-    """The rank asks for the next epoch."""
+    """To the trial: train the next epoch."""
 
     save: bool
     """Whether to write a checkpoint after it."""
@@ -92,39 +96,42 @@ class Step:
 
 @dataclass(frozen=True)
 class Finish:
-    """The rank ends the attempt."""
+    """To the trial: end the attempt."""
 
     save: bool
     """Whether to write a checkpoint first."""
     run_to_end: bool
-    """Whether what comes after the last epoch still runs; otherwise the trainable is stopped where it waits."""
+    """Whether the code after the last epoch still runs; otherwise the trainable is stopped where it waits."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What `Finish` asked to be written is on disk."""
+    """From the trial: the checkpoint that `Finish` has asked for is on disk."""
 
 
 @dataclass(frozen=True)
 class Closed:
-    """The trainable is over; what is left is the end of its process."""
+    """From the trial: the trainable has ended, and its process is about to exit."""
 
     note: str | None = None
-    """What it raised on its way out."""
+    """What it raised while it ended, as a line for the log; None for nothing."""
     reported_again: bool = False
-    """It gave one more row in place of an end."""
+    """Whether it reported once more after its last epoch."""
 
 
 @dataclass(frozen=True)
-class UsesBlock:
-    """The trial uses this block of shared data; an open file that holds the block comes with the message."""
+class SharesBlock:
+    """From the trial: it uses a block of shared data, whose open file is sent with the message."""
 
     name: str
+    """Name of the block."""
 
 
 @dataclass(frozen=True)
-class Listed:
-    """The trial has looked at what lies at a path."""
+class SharesListing:
+    """From the trial: the digest of the files at a path, for later trials."""
 
     path: str
-    text: str
+    """The path."""
+    digest: str
+    """Digest of the files."""

@@ -1,4 +1,4 @@
-"""How a rank comes to the preload server of its node: it connects, and starts one if there is none."""
+"""Connecting a rank to the preload server of its node, which is started if there is none."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from hpsearch.slots.forked.messages import Ready
 from hpsearch.slots.forked.preload_server import ServerOptions, start_code
 
 SERVER_START_S = 280.0
-"""A server that has not imported everything by then counts as lost: torch on a cold network disk is slow."""
+"""Seconds until a server that has not done its imports counts as lost; torch on a cold network disk is slow."""
 BIND_S = 1.0
-"""A server that was started and does not listen by then may have died: another one is started."""
+"""Seconds until another server is started, where one was started and does not listen."""
 MAX_STARTS = 5
-"""Servers that are started before a rank gives up."""
+"""Most servers that one call starts."""
 
 
 class ServerLost(Exception):
-    """The preload server is gone, and with it the processes that it had forked."""
+    """The preload server has ended, and with it the processes that it had forked."""
 
 
 def connect(options: ServerOptions, environment: Mapping[str, str], sys_path: Sequence[str]) -> Channel:
-    """A connection to the server, once that has imported everything.
+    """Connect to the server, start it if there is none, and wait until its imports are done.
 
     Args:
-        options: Of a new server, where there is none.
-        environment: All variables of a new server.
-        sys_path: Search path of modules on this machine.
+        options: Options of a server that is started.
+        environment: All environment variables of a server that is started.
+        sys_path: Module search path on this node.
 
     Raises:
-        ServerLost: It does not come up.
+        ServerLost: No server is ready after SERVER_START_S seconds, or MAX_STARTS attempts to start one.
     """
     deadline, started, num_starts = time.monotonic() + SERVER_START_S, 0.0, 0
     while time.monotonic() < deadline:
@@ -51,11 +51,11 @@ def connect(options: ServerOptions, environment: Mapping[str, str], sys_path: Se
             _start(options, environment, sys_path)
             started, num_starts = time.monotonic(), num_starts + 1
         time.sleep(0.02)
-    raise ServerLost("the preload server does not come up; Ray's log of the rank says why")
+    raise ServerLost("the preload server of the node did not start; the log of the rank's actor in Ray says why")
 
 
 def server_path(sys_path: Sequence[str]) -> list[str]:
-    """The search path of a server: Python's own, the installed packages, and hpsearch; nothing of the user's."""
+    """The module search path of a server: the standard library, installed packages and hpsearch, no user's code."""
     libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     installed = [path for path in sys_path if any(Path(path).is_relative_to(each) for each in libraries)]
     zipped = [path for path in sys_path if path.endswith(".zip")]
@@ -63,7 +63,7 @@ def server_path(sys_path: Sequence[str]) -> list[str]:
 
 
 def _is_ready(server: Channel, deadline: float) -> bool:
-    """Wait until a server has imported everything; false if it ends before, as one does that its last rank has left."""
+    """Wait until the imports of a server are done; False if it ends before, for example because its last rank has."""
     with suppress(ChannelClosed):
         ready = server.receive(max(deadline - time.monotonic(), 0.0))
         if ready is not None and isinstance(ready.content, Ready):
@@ -73,7 +73,7 @@ def _is_ready(server: Channel, deadline: float) -> bool:
 
 
 def _connect(name: str) -> Channel | None:
-    """The server of this name, if there is one and it is this user's."""
+    """Connect to the server of this name; None if there is none, or it belongs to another user."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(name)
@@ -88,7 +88,7 @@ def _connect(name: str) -> Channel | None:
 
 
 def _start(options: ServerOptions, environment: Mapping[str, str], sys_path: Sequence[str]) -> None:
-    """Start a server as a daemon, in a session of its own; it ends at once if there is one already."""
+    """Start a server as a daemon in a session of its own; it exits at once if there is one already."""
     file = os.memfd_create("hpsearch-options", 0)
     try:
         os.write(file, pickle.dumps(options))

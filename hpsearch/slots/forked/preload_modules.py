@@ -1,7 +1,7 @@
-"""What the preload server imports, and whether the process can still be forked from after it.
+"""The imports of the preload server, and the check after each of them that the process can still be forked.
 
-Threads, sockets and CUDA do not survive a fork, and what differs from trial to trial must not be read before there is
-one: a module that needs any of it is left to the trials, each of which imports it for itself.
+Threads, sockets and CUDA contexts do not survive a fork, and variables that differ between trials must not be read
+before the fork. A module whose import needs any of these is not preloaded: each trial imports it for itself.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ BASE = (
     "hpsearch.training.checkpoint",
     "hpsearch.slots.forked.trial_process",
 )
-"""Imported in every server, in this order."""
+"""Modules that every server imports, in this order."""
 LEFT_TO_TRIALS = frozenset(
     {"ray", "wandb", "mlflow", "comet_ml", "neptune", "clearml", "aim", "dvclive", "trackio", "swanlab", "horovod"}
 )
-"""Packages that connect, or read who they are, when they are imported: each trial imports them for itself."""
+"""Packages that are never preloaded, since they open connections or read their environment when imported."""
 THREADED_LIBRARIES = re.compile(r"openblas|libmkl|libblis|libgomp|libomp|libiomp")
-"""Libraries whose threads end before a fork and start again after it, by their own doing."""
+"""Native libraries that end their threads before a fork and start them again after it."""
 
 
 def preload(
@@ -50,13 +50,14 @@ def preload(
     variables: set[str],
     on_bad: Callable[[str, str], None],
 ) -> None:
-    """Import what trials will need, and look after each module whether the process can still be forked from.
+    """Import BASE and other modules, and check after each of the others that the process can still be forked.
 
     Args:
-        modules: Dotted names of third-party modules, beside those of BASE.
-        skipped: Those among them that are left out.
-        variables: Environment variables that a trial may have otherwise than this process.
-        on_bad: Called with a module that must not be imported here, and why; does not return if it begins again.
+        modules: Dotted names of third-party modules.
+        skipped: Modules that are not imported, or whose package is not; the values are not used.
+        variables: Environment variables that may have other values in a trial than in this process.
+        on_bad: Called with the name of a module that must not be imported here, and the reason. The import can't be
+            undone, so that in the server this call does not return but restarts the process.
     """
     for name in BASE:
         importlib.import_module(name)
@@ -64,30 +65,36 @@ def preload(
         root = name.partition(".")[0]
         if root in LEFT_TO_TRIALS or name in skipped or root in skipped:
             continue
-        before = _Look.now()
+        before = _ProcessFacts.now()
         with _variables_read() as read:
             try:
                 importlib.import_module(name)
             except BaseException as error:  # a module may call sys.exit on import
                 on_bad(name, f"it can't be imported: {type(error).__name__}")
                 continue
-        reason = before.changed() or _reads_trial(read, variables)
+        reason = before.changed() or _read_variable(read, variables)
         if reason is not None:
             on_bad(name, reason)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a fork does not take along."""
+class _ProcessFacts:
+    """What this process has that a forked child would not have."""
 
     python_threads: int
+    """Threads that Python knows."""
     native_threads: int
+    """All threads."""
     sockets: frozenset[str]
+    """Open sockets, as `/proc` names them."""
     libraries: frozenset[str]
-    left: frozenset[str]
+    """Loaded libraries that handle forks themselves, see THREADED_LIBRARIES."""
+    left_to_trials: frozenset[str]
+    """Imported packages of LEFT_TO_TRIALS."""
 
     @classmethod
-    def now(cls) -> _Look:
+    def now(cls) -> _ProcessFacts:
+        """The facts at this moment."""
         names = os.listdir("/proc/self/fd")  # noqa: PTH208  # Path would be slower, and this runs for each module
         targets = set()
         for each in names:
@@ -98,18 +105,18 @@ class _Look:
             native_threads=len(os.listdir("/proc/self/task")),  # noqa: PTH208
             sockets=frozenset(each for each in targets if each.startswith("socket:")),
             libraries=_threaded_libraries(),
-            left=frozenset(LEFT_TO_TRIALS & sys.modules.keys()),
+            left_to_trials=frozenset(LEFT_TO_TRIALS & sys.modules.keys()),
         )
 
     def changed(self) -> str | None:
-        """What is there now and was not then."""
-        now = _Look.now()
-        if now.left - self.left:
-            return f"it imports {', '.join(sorted(now.left - self.left))}"
+        """Why the process can't be forked any more, as a text; None if it can."""
+        now = _ProcessFacts.now()
+        if now.left_to_trials - self.left_to_trials:
+            return f"it imports {', '.join(sorted(now.left_to_trials - self.left_to_trials))}"
         if now.python_threads > self.python_threads:
             return "it starts a thread"
         if now.native_threads > self.native_threads and now.libraries == self.libraries:
-            return "it starts a thread of its own"
+            return "it starts a native thread"
         if now.sockets - self.sockets:
             return "it opens a socket"
         cuda = sys.modules.get("torch.cuda")
@@ -121,14 +128,14 @@ def _threaded_libraries() -> frozenset[str]:
     return frozenset(line.rpartition("/")[2] for line in lines if THREADED_LIBRARIES.search(line.rpartition("/")[2]))
 
 
-def _reads_trial(names: Iterable[str], variables: set[str]) -> str | None:
+def _read_variable(names: Iterable[str], variables: set[str]) -> str | None:
     found = next((name for name in names if name in variables), None)
     return None if found is None else f"it reads {found}"
 
 
 @contextmanager
 def _variables_read() -> Iterator[list[str]]:
-    """Within the block, names of environment variables that are looked up in `os.environ`."""
+    """Within the block, collect the names of the variables that are looked up in `os.environ`."""
     names: list[str] = []
     kind: Any = type(os.environ)
     plain = kind.__getitem__
@@ -145,7 +152,10 @@ def _variables_read() -> Iterator[list[str]]:
 
 
 def variables_set(source: bytes) -> set[str]:
-    r"""Names of the environment variables that a module sets itself: what reads them must be imported after that.
+    r"""Names of the environment variables that a module sets, which no other module must read before that.
+
+    Args:
+        source: Source code of the module; without valid Python in it the result is empty.
 
     Example:
         >>> sorted(variables_set(b"import os\nos.environ['A_HOME'] = 'x'\nos.environ.setdefault('B', '1')"))

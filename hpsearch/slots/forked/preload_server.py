@@ -1,13 +1,13 @@
 """The preload server: one process for each node and sweep, from which every attempt of a trial is forked.
 
-It has imported PyTorch and the third-party modules of the user's code, and nothing of the user's own, so that a new
-process trains after milliseconds. It never runs a tensor operation and never calls `torch.cuda`: the threads and the
-CUDA state of a process do not survive a fork.
+It is a fork server, like that of `multiprocessing`. It has imported PyTorch and the third-party modules of the user's
+code, but no module of the user's own, so that a new process trains after milliseconds. It never runs a tensor operation
+and never calls `torch.cuda`: threads and CUDA contexts do not survive a fork.
 
-Rank actors (`forked_trials.py`) connect to it; each connection asks for processes and receives their exit statuses. The
-server is the parent of all of them, so it knows the exit status of each, and it inherits what they leave behind: a
-child that it does not know was started by a trial that is over, and is killed. With the connection of a rank its
-processes end; with the last connection the server ends. Should the server itself be killed, the kernel ends its
+The actors of ranks (`forked_trials.py`) connect to it, ask for processes, and receive their exit statuses. The server
+is the parent of all these processes and a child subreaper, so that it inherits what they leave behind: a child that it
+has not forked itself was started by a trial that is over, and is killed. When a rank disconnects, its processes are
+killed; when the last rank disconnects, the server exits. When the server itself is killed, the kernel kills its
 children.
 """
 
@@ -34,52 +34,53 @@ from hpsearch.slots.forked.process_title import setproctitle
 from hpsearch.slots.process_tree import become_subreaper, children_of
 
 FIRST_RANK_S = 60.0
-"""A server that no rank has connected to by then ends."""
+"""Seconds after which a server exits that no rank has connected to."""
 PR_SET_PDEATHSIG = 1
+"""Option of prctl(2), which Python has no name for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """What a new server gets from the rank that starts it."""
+    """What a rank gives a server that it starts."""
 
     name: str
-    """Of its socket, in Linux's abstract name space: no file, gone with the process."""
+    """Name of its socket in Linux's abstract namespace: no file, and gone with the process."""
     sweep: str
-    """The sweep's name, for the title of the process."""
+    """Name of the sweep, for the title of the process."""
     modules: tuple[str, ...]
-    """Dotted names of third-party modules that the user's code imports."""
+    """Dotted names of the third-party modules that the user's code imports."""
     differing: frozenset[str]
-    """Environment variables that a trial may have otherwise than the server."""
+    """Environment variables that may have other values in a trial than in the server."""
     snapshot: tuple[str, str, str] | None
-    """Folder of the code's snapshot, the driver's working directory and the one here; None without a snapshot."""
+    """(folder of the code's snapshot, working directory of the driver, the same on this node); None without one."""
 
 
 def server_name(run: str) -> str:
-    """The socket of the server of one run of a sweep, for this user and machine."""
+    """The name of the socket of the server for one run of a sweep by this user on this machine."""
     return f"\0hpsearch-{os.getuid()}-{run}"
 
 
 def main(options_file: int, listener_file: int | None = None, skipped: Mapping[str, str] | None = None) -> None:
-    """Be the server; in a forked child, be the trial. Does not return.
+    """Run the server and, in a forked child, the attempt. Does not return.
 
     Args:
-        options_file: An open file with the pickled `ServerOptions`.
-        listener_file: The socket, where this process was the server before and began again without some modules.
-        skipped: Modules that it leaves to the trials.
+        options_file: File descriptor of the pickled `ServerOptions`.
+        listener_file: File descriptor of the socket, if this process was the server before it restarted itself.
+        skipped: Modules that are not preloaded, and why.
     """
     options: ServerOptions = pickle.loads(Path(f"/proc/self/fd/{options_file}").read_bytes())
     listener = _listen(options.name) if listener_file is None else socket.socket(fileno=listener_file)
     if listener is None:
-        os._exit(0)  # another rank was faster
+        os._exit(0)  # another rank has started the server
     gc.disable()
     restart = _Restart(options_file, listener, dict(skipped or {}))
     setproctitle(f"hpsearch {options.sweep} preload")
     preload(options.modules, restart.skipped, variables=_variables(options), on_bad=restart.without)
-    _snapshot_ready(options)
+    _prepare_snapshot(options)
     os.close(options_file)
-    _keep_finalizers_here()
+    _disable_exit_finalizers()
     gc.collect()
-    gc.freeze()  # what is alive now is never walked again, so that a collection in a child copies no page
+    gc.freeze()  # so that garbage collections in a child do not visit, and thereby copy, the pages of these objects
     from hpsearch.slots.forked.trial_process import run_and_exit
 
     server = PreloadServer(listener, skipped=restart.skipped)
@@ -92,13 +93,13 @@ def main(options_file: int, listener_file: int | None = None, skipped: Mapping[s
 
 @final
 class _Restart:
-    """Begins the server again without a module: what was imported can't be taken back."""
+    """Restarts the server without a module, since an import can't be undone; the process and its socket stay."""
 
     def __init__(self, options_file: int, listener: socket.socket, skipped: dict[str, str]) -> None:
         self._options_file, self._listener, self.skipped = options_file, listener, skipped
 
     def without(self, module: str, reason: str) -> None:
-        """Leave a module to the trials."""
+        """Restart the server without this module; does not return."""
         print(f"hpsearch: each trial imports {module} for itself: {reason}", file=sys.stderr, flush=True)
         self.skipped[module] = reason
         for each in (self._options_file, self._listener.fileno()):
@@ -108,29 +109,29 @@ class _Restart:
 
 
 def start_code(path: Sequence[str], options_file: int, listener_file: int | None, skipped: Mapping[str, str]) -> str:
-    """The program of a server, for `python -c`."""
+    """The code of a server, for `python -c`."""
     return (
         f"import sys; sys.path[:] = {list(path)!r}; from hpsearch.slots.forked.preload_server import main;"
         f" main({options_file}, {listener_file}, {dict(skipped)!r})"
     )
 
 
-def _keep_finalizers_here() -> None:
-    """What the imported modules want done with their own objects at the end is this process's business, no trial's."""
-    for each in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # some milliseconds in each trial
+def _disable_exit_finalizers() -> None:
+    """Do not run the finalizers of the imported modules at the exit of each trial, which would take milliseconds."""
+    for each in list(weakref.finalize._registry):  # type: ignore[attr-defined]
         each.atexit = False
 
 
 def _variables(options: ServerOptions) -> set[str]:
-    """Environment variables that a module must not read before there is a trial: those that its code sets, too."""
+    """Variables that no preloaded module must read: those that differ in trials, or that the user's code sets."""
     if options.snapshot is None:
         return set(options.differing)
     sources = (path for path in Path(options.snapshot[0]).rglob("*.py") if path.parent.name != "site")
     return set(options.differing).union(*(variables_set(path.read_bytes()) for path in sources))
 
 
-def _snapshot_ready(options: ServerOptions) -> None:
-    """The user's own files, compiled once, so that importing them costs a trial nothing; none of them is run here."""
+def _prepare_snapshot(options: ServerOptions) -> None:
+    """Compile the user's own files, so that trials import them faster; none of them is run here."""
     if options.snapshot is None:
         return
     from hpsearch.trainable import code_finder
@@ -140,7 +141,7 @@ def _snapshot_ready(options: ServerOptions) -> None:
 
 
 def _listen(name: str) -> socket.socket | None:
-    """A socket of this name; None if another process has it."""
+    """Listen on a socket of this name; None if another process does so already."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(name)
@@ -153,28 +154,33 @@ def _listen(name: str) -> socket.socket | None:
 
 @final
 class PreloadServer:
-    """Forks processes for ranks, and knows whose each is."""
+    """Forks processes for ranks, and reports their ends.
+
+    Args:
+        listener: Socket that ranks connect to.
+        skipped: Modules that were not preloaded, and why.
+    """
 
     def __init__(self, listener: socket.socket, *, skipped: Mapping[str, str]) -> None:
         self._listener, self._skipped = listener, dict(skipped)
         self._ranks: dict[int, Channel] = {}
-        """By the file descriptor of the connection."""
+        """Connections of ranks by file descriptor."""
         self._trials: dict[int, Channel] = {}
-        """Process id to the rank's connection."""
+        """Connection of the rank by the process id of its trial."""
         self._orphans: set[int] = set()
-        """Killed, and not gone yet."""
+        """Process ids of orphans that were killed and have not ended yet."""
         self._ended: list[Exited] = []
-        """Reported as soon as what they left behind is gone."""
+        """Trials that have ended; reported when all processes that they had started have ended too."""
         self._had_rank = False
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._pid = os.getpid()
 
     def serve(self) -> tuple[Launch, Channel, int | None] | None:
-        """Serve until the last rank is gone.
+        """Serve ranks until the last one has disconnected.
 
         Returns:
-            None in the server; in a forked child, what it shall train, its channel to the rank, and an open file with
-            the function where that is not in the settings.
+            None in the server. In a forked child, the request, the channel to the rank, and the open file of a block
+            with the function, or None where the function is in the settings.
         """
         become_subreaper()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -203,7 +209,7 @@ class PreloadServer:
         connection, _ = self._listener.accept()
         channel = Channel(connection)
         if channel.peer()[1] != os.getuid():
-            channel.close()  # in the abstract name space anybody of the machine may connect
+            channel.close()  # any user of the machine may connect to a name in the abstract namespace
             return
         self._had_rank = True
         self._ranks[channel.fileno()] = channel
@@ -213,7 +219,7 @@ class PreloadServer:
         try:
             message = rank.receive(timeout_s=0)
         except ChannelClosed:
-            self._lose(rank)
+            self._drop(rank)
             return None
         if message is None:
             return None
@@ -236,7 +242,7 @@ class PreloadServer:
         return None
 
     def _become_child(self) -> None:
-        """Close what is the server's, and die with it."""
+        """Close the files of the server, and have the kernel kill this process when the server ends."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -249,23 +255,23 @@ class PreloadServer:
             channel.close()
         gc.enable()
 
-    def _lose(self, rank: Channel) -> None:
-        """A rank is gone: its processes end, without a report."""
+    def _drop(self, rank: Channel) -> None:
+        """Kill the processes of a rank that has disconnected."""
         del self._ranks[rank.fileno()]
         for pid in [pid for pid, each in self._trials.items() if each is rank]:
             _kill(pid)
         rank.close()
 
     def _collect_ended(self) -> None:
-        """Reap children that have ended, kill what they have left behind, and report both to their ranks."""
+        """Reap children that have ended, kill the orphans that they leave, and report their ends to their ranks."""
         while True:
             self._reap()
-            strangers = children_of(self._pid) - self._trials.keys()
-            if not strangers - self._orphans:
+            unknown = children_of(self._pid) - self._trials.keys()
+            if not unknown - self._orphans:
                 break
-            for each in strangers:
+            for each in unknown:
                 _kill(each)
-            self._orphans |= strangers
+            self._orphans |= unknown
         if self._orphans:
             return
         for exited in self._ended:
@@ -285,7 +291,7 @@ class PreloadServer:
                     self._ended.append(Exited(pid, status))
 
     def _report(self, rank: Channel, content: object) -> None:
-        with suppress(ChannelClosed):  # it will be heard of as a connection that is closed
+        with suppress(ChannelClosed):  # the closed connection is noticed by the next `_receive`
             rank.send(content)
 
 

@@ -1,4 +1,4 @@
-"""The name of a process in `ps` and `top`."""
+"""The title of a process in `ps` and `top`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def setproctitle(title: str) -> None:
-    """What this process is called in `ps` and `top`; at most as long as its command line was."""
+    """Set the title of this process in `ps` and `top`; what is longer than its command line was is cut off."""
     import setproctitle as library
 
-    os.environ["SPT_NOENV"] = "1"  # else the first call takes the room of the environment too, which `/proc` then lacks
+    os.environ["SPT_NOENV"] = "1"  # otherwise it overwrites the environment in `/proc`
     library.setproctitle("".join(sign if sign.isprintable() else "?" for sign in title))
     del os.environ["SPT_NOENV"]

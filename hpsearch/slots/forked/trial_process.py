@@ -1,7 +1,7 @@
-"""The process of one attempt at a trial, from its fork to its end: the user's code runs here, and nothing of Ray.
+"""The process of one attempt at a trial, from fork to exit. The user's code runs here; nothing of Ray does.
 
-The main thread is the user's. A trainable is called once; at each row that it gives (`yield` or `report`) it waits
-until its rank asks for the next epoch, or ends it. What it does to its process ends with it.
+The trainable is called once, in the main thread. At each report (`yield` or `report`) it waits until its rank asks for
+the next epoch or ends the attempt. Whatever it changes in its process ends with the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hpsearch.paths import log_path
 from hpsearch.slots import lightning
 from hpsearch.slots.diagnosis import failure_of
 from hpsearch.slots.forked.channel import Channel, ChannelClosed
-from hpsearch.slots.forked.messages import Closed, Finish, Listed, Saved, Step, TrialSetup, UsesBlock
+from hpsearch.slots.forked.messages import Closed, Finish, Saved, SharesBlock, SharesListing, Step, TrialSetup
 from hpsearch.slots.process_tree import claim_descendants
 from hpsearch.slots.protocol import Failed
 from hpsearch.slots.rank_environment import rank_variables
@@ -37,30 +37,30 @@ from hpsearch.slots.with_parameters import load_block
 from hpsearch.training.context import SharedDataHost
 from hpsearch.training.stepper import MetricsIterator, prepare_process
 
-RAY_STAYS_ALONE = {"RAY_ENABLE_AUTO_CONNECT": "0"}
-"""A trial's `ray.get` must not start a Ray of its own beside the one that runs the sweep."""
+NO_SECOND_RAY = {"RAY_ENABLE_AUTO_CONNECT": "0"}
+"""Environment variables with which `ray.get` in a trial raises an error, and does not start a second Ray."""
 
 
 def run_and_exit(setup: TrialSetup, channel: Channel, function: int | None) -> NoReturn:
-    """Be the process of an attempt; called in a process that was just forked.
+    """Run an attempt and exit; to be called in a process that has just been forked.
 
     Args:
-        setup: The attempt.
-        channel: To the rank.
-        function: An open file with the function, see `with_parameters`; None for that of the settings.
+        setup: What to run.
+        channel: Channel to the rank.
+        function: Open file of a block with the function, see `with_parameters`; None for the function of the settings.
     """
     status = 1
     try:
         status = TrialRunner(setup, channel, function).run()
-    except BaseException as error:  # a log that can't be written, a disk that is full, a defect of ours
+    except BaseException as error:  # for example a log that can't be written, a full disk, a defect of hpsearch
         traceback.print_exc()
         with suppress(ChannelClosed):
             channel.send(Reply(failure=failure_of(error), is_last=True))
-    _leave(status)
+    _exit(status)
 
 
-def _leave(status: int) -> NoReturn:
-    """End as a program ends: threads are joined, what was registered for the end is run, streams are flushed."""
+def _exit(status: int) -> NoReturn:
+    """Exit as a program does: join threads, run the functions that are registered with atexit, flush streams."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter, and multiprocessing's children, do
         atexit._run_exitfuncs()
@@ -75,54 +75,60 @@ def _leave(status: int) -> NoReturn:
 
 @final
 class TrialRunner:
-    """Runs the user's function, and answers its rank.
+    """Runs the user's function, and replies to its rank.
 
     Args:
-        setup: The attempt.
-        channel: To the rank.
-        block: An open file with the function; None for that of the settings.
+        setup: What to run.
+        channel: Channel to the rank.
+        block: Open file of a block with the function; None for the function of the settings.
     """
 
     def __init__(self, setup: TrialSetup, channel: Channel, block: int | None) -> None:
         self._setup, self._settings, self._channel, self._block = setup, setup.settings, channel, block
         self._step = Step(save=False)
-        self._progress: Reporter | None = None
-        self._is_over = self._runs_out = self._loop_is_too_long = False
+        self._reporter: Reporter | None = None
+        """None until the trainable is imported."""
+        self._is_over = False
+        """Whether the trainable has ended, or the rank has ended the attempt."""
+        self._runs_to_end = False
+        """Whether the code after the last epoch runs."""
+        self._reported_again = False
+        """Whether the trainable reported once more after its last epoch."""
         self._lock = threading.RLock()
-        enter(setup)
+        set_up_process(setup)
 
     def run(self) -> int:
-        """Train; the process's exit status."""
+        """Import the trainable and train; returns the exit status for the process."""
         trainable_error, function = self._load()
         try:
-            self._await()
-        except TrialStopped:  # before its first epoch
+            self._wait_for_rank()
+        except TrialStopped:  # before the first epoch
             return 0
         if function is None:
             self._send(Reply(trainable_error=trainable_error, is_last=True))
             return 0
-        progress = Reporter(
+        reporter = Reporter(
             self._setup.assignment,
             settings=self._settings,
             position=self._setup.position,
             ranks_here=self._setup.ranks_here,
             in_ray_session=uses_ray_tune(function),
-            sharing=_Told(self._channel, dict(self._setup.listings)),
+            sharing=_RankAsHost(self._channel, dict(self._setup.listings)),
         )
-        self._progress = progress
-        with progress.active():
-            last = self._call(function, progress)
+        self._reporter = reporter
+        with reporter.active():
+            last = self._call(function, reporter)
         if self._is_over:
-            note = None if last is None or last.failure is None else self._note_of(last.failure)
-            self._send(Closed(note, reported_again=self._loop_is_too_long))
+            note = None if last is None or last.failure is None else self._note_on(last.failure)
+            self._send(Closed(note, reported_again=self._reported_again))
         else:
             self._is_over = True
-            self._send(replace(last or progress.ended(), is_last=True))
+            self._send(replace(last or reporter.ended(), is_last=True))
             self._send(Closed())
         return 0 if last is None else 1
 
     def _load(self) -> tuple[str | None, Callable[..., Any] | None]:
-        """(What is wrong with the trainable, the function)."""
+        """Import the function: (None, function), or (what is wrong with it, None)."""
         import cloudpickle
 
         try:
@@ -132,83 +138,89 @@ class TrialRunner:
             traceback.print_exc()
             return import_failure(error), None
 
-    def _call(self, function: Callable[..., Any], progress: Reporter) -> Reply | None:
-        """Call the function; None when it came to its end, or was ended, without a failure."""
-        progress.context.on_report = self._take
+    def _call(self, function: Callable[..., Any], reporter: Reporter) -> Reply | None:
+        """Call the function until it returns or is stopped; returns None, or the reply with its failure."""
+        reporter.context.on_report = self._report
         try:
-            prepare_process(progress.context)
+            prepare_process(reporter.context)
             returned = function(dict(self._setup.assignment.config))
             if isinstance(returned, Iterator):
-                self._take_all(MetricsIterator(returned, progress.context))
+                self._report_all(MetricsIterator(returned, reporter.context))
             elif isinstance(returned, Mapping) and returned and not self._is_over:
-                self._take(dict(returned))
+                self._report(dict(returned))
         except TrialStopped:
             return None
         except BaseException as error:
             if isinstance(error, SystemExit) and not error.code:
                 return None
             traceback.print_exc()
-            return progress.failed(error)
+            return reporter.failed(error)
         return None
 
-    def _take_all(self, rows: MetricsIterator) -> None:
-        while (row := rows.next_metrics()) is not None:
+    def _report_all(self, iterator: MetricsIterator) -> None:
+        while (metrics := iterator.next_metrics()) is not None:
             try:
-                self._take(row)
+                self._report(metrics)
             except TrialStopped:
-                rows.close()
+                iterator.close()
                 raise
 
-    def _take(self, row: dict[str, Any]) -> None:
-        """Hand over a row, and wait until the trial shall go on; the user's code is here while it waits."""
-        with self._lock:  # a function may report from threads of its own
-            if self._is_over:
-                self._loop_is_too_long = self._runs_out
-                raise TrialStopped
-            assert self._progress is not None
-            self._send(self._progress.next_epoch(row, save=self._step.save))
-            self._await()
+    def _report(self, metrics: dict[str, Any]) -> None:
+        """Reply to the rank with the metrics of an epoch, and wait for its next message.
 
-    def _await(self) -> None:
-        """Wait for the rank's word.
+        The user's code is inside `report`, or at its `yield`, while it waits.
 
         Raises:
-            TrialStopped: The trial is over.
+            TrialStopped: The attempt is over.
+        """
+        with self._lock:  # a function may report from threads of its own
+            if self._is_over:
+                self._reported_again = self._runs_to_end
+                raise TrialStopped
+            assert self._reporter is not None
+            self._send(self._reporter.next_epoch(metrics, save=self._step.save))
+            self._wait_for_rank()
+
+    def _wait_for_rank(self) -> None:
+        """Wait until the rank asks for the next epoch or ends the attempt.
+
+        Raises:
+            TrialStopped: The attempt is over, and the code after the last epoch shall not run.
         """
         try:
             message = self._channel.receive()
         except ChannelClosed:
-            os._exit(1)  # the rank is gone, and the server ends what is left
+            os._exit(1)  # the rank is gone, and the server kills what is left
         assert message is not None
-        word = message.content
-        if isinstance(word, Step):
-            self._step = word
+        request = message.content
+        if isinstance(request, Step):
+            self._step = request
             return
-        assert isinstance(word, Finish)
-        self._is_over, self._runs_out = True, word.run_to_end
-        if word.save and self._progress is not None:
-            self._progress.save()
-        if self._progress is not None:
-            self._progress.context.is_over = True
+        assert isinstance(request, Finish)
+        self._is_over, self._runs_to_end = True, request.run_to_end
+        if request.save and self._reporter is not None:
+            self._reporter.save()
+        if self._reporter is not None:
+            self._reporter.context.is_over = True
         self._send(Saved())
-        if not word.run_to_end:
+        if not request.run_to_end:
             raise TrialStopped
 
-    def _note_of(self, failure: Failed) -> str:
-        when = "after its last epoch" if self._runs_out else "while it was stopped"
+    def _note_on(self, failure: Failed) -> str:
+        when = "after its last epoch" if self._runs_to_end else "while it was stopped"
         return f"{when}: {failure.evidence}"
 
     def _send(self, content: object) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # the disk is full; the user's code has closed it
+            with suppress(OSError, ValueError):  # the disk is full, or the user's code has closed it
                 stream.flush()
         with suppress(ChannelClosed):
             self._channel.send(content)
 
 
 @final
-class _Told(SharedDataHost):
-    """Tells the rank what the trial shares, so that it is there for the next one."""
+class _RankAsHost(SharedDataHost):
+    """Sends the shared data of the trial to its rank, which keeps it for the next trial."""
 
     def __init__(self, channel: Channel, listings: dict[str, str]) -> None:
         self._channel, self._listings = channel, listings
@@ -218,7 +230,7 @@ class _Told(SharedDataHost):
         if name not in self._blocks:
             self._blocks.add(name)
             with suppress(ChannelClosed):
-                self._channel.send(UsesBlock(name), (file,))
+                self._channel.send(SharesBlock(name), (file,))
 
     def find_listing(self, path: str) -> str | None:
         return self._listings.get(path)
@@ -226,11 +238,11 @@ class _Told(SharedDataHost):
     def store_listing(self, path: str, digest: str) -> None:
         self._listings[path] = digest
         with suppress(ChannelClosed):
-            self._channel.send(Listed(path, digest))
+            self._channel.send(SharesListing(path, digest))
 
 
-def enter(setup: TrialSetup) -> None:
-    """Make the process the trial's: its name, log, environment, folder, search path and threads."""
+def set_up_process(setup: TrialSetup) -> None:
+    """Set the session, title, log, environment, working directory, module search path and threads of the process."""
     from hpsearch.slots.forked.process_title import setproctitle
 
     settings, assignment, position = setup.settings, setup.assignment, setup.position
@@ -238,10 +250,10 @@ def enter(setup: TrialSetup) -> None:
     setproctitle(f"hpsearch {settings.sweep} trial {assignment.number} rank {position.rank}")
     log = log_path(Path(settings.sweep_dir), assignment.number)
     log.parent.mkdir(parents=True, exist_ok=True)
-    _own_log(log)
+    _redirect_output(log)
     os.environ.clear()
     os.environ.update(setup.environment)
-    os.environ.update(RAY_STAYS_ALONE)
+    os.environ.update(NO_SECOND_RAY)
     os.environ.update(rank_variables(position, setup.rendezvous))
     os.environ["CUDA_VISIBLE_DEVICES"] = position.gpus if settings.request.gpu else ""
     claim_descendants()
@@ -252,8 +264,8 @@ def enter(setup: TrialSetup) -> None:
     set_torch_threads(settings)
 
 
-def _own_log(path: Path) -> None:
-    """Lead what this process and its children print to the trial's log, and give it no input."""
+def _redirect_output(path: Path) -> None:
+    """Send the output of this process and its children to the trial's log, and leave it without input."""
     log = open_log(path)
     for number in (1, 2):
         os.dup2(log.fileno(), number)

@@ -1,1 +1,1 @@
-"""`isolation: slot`: a rank trains trial after trial in its own process and restores its state between them."""
+"""`isolation: slot`: a rank runs all trials in its own process, whose state is restored between them."""

@@ -1,4 +1,4 @@
-"""One attempt at one trial in a slot's own process, which trains other trials before and after it."""
+"""One attempt at a trial in the process of its rank, which runs other trials before and after it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from hpsearch.training.stepper import make_stepper
 
 @final
 class ResidentAttempt:
-    """One attempt at one trial in this process.
+    """Runs one attempt in this process, epoch by epoch.
 
     Args:
         assignment: The attempt.
         function: The trainable.
-        settings: Of the sweep.
-        place: This rank among those of the trial.
-        ranks_here: Ranks, of all trials together, that fit on this machine.
-        in_ray_session: Whether the trainable speaks to Ray Tune's session.
+        settings: Settings of the sweep.
+        position: This rank among those of the trial.
+        ranks_here: Number of ranks, of all trials together, that fit on this node.
+        in_ray_session: Whether the trainable uses Ray Tune's session.
+
+    Raises:
+        OSError: The log of the trial can't be written.
     """
 
     def __init__(
@@ -44,36 +47,39 @@ class ResidentAttempt:
         log = log_path(Path(settings.sweep_dir), assignment.number)
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = TrialLog(log)
-        self._progress = Reporter(
+        self._reporter = Reporter(
             assignment, settings=settings, position=position, ranks_here=ranks_here, in_ray_session=in_ray_session
         )
-        self._stepper = make_stepper(function, dict(assignment.config), self._progress.context)
-        self.has_ended = self.reported_again = False
-        """Whether the trainable is over, by itself or by a failure; whether it gave a row after its last epoch."""
+        self._stepper = make_stepper(function, dict(assignment.config), self._reporter.context)
+        self.has_ended = False
+        """Whether the trainable has ended, by itself or by a failure."""
+        self.reported_again = False
+        """Whether it reported once more after its last epoch."""
         reset_peaks()
 
     def advance(self, *, save: bool) -> Reply:
-        """Train one epoch; whatever the user's code raises comes back as data."""
+        """Train one epoch; an exception of the user's code becomes a reply with a failure."""
         with self._running():
             try:
-                row = self._stepper.advance()
+                metrics = self._stepper.advance()
             except BaseException as error:
                 self.has_ended = True
                 if isinstance(error, SystemExit) and not error.code:
-                    return self._progress.ended()
+                    return self._reporter.ended()
                 traceback.print_exc()
-                return self._progress.failed(error)
-            if row is not None:
-                return self._progress.epoch(row, save=save)
+                return self._reporter.failed(error)
+            if metrics is not None:
+                return self._reporter.epoch(metrics, save=save)
             self.has_ended = True
-            return self._progress.ended()
+            return self._reporter.ended()
 
     def run_to_end(self) -> str | None:
-        """Let the trainable run what comes after its last epoch; what it raised there, in words, or None.
+        """Run the code after the last epoch, up to the next report if there is one.
 
-        At one more row it is stopped.
+        Returns:
+            One sentence on what it raised, or None.
         """
-        self._progress.context.is_over = True
+        self._reporter.context.is_over = True
         with self._running():
             try:
                 if not self.has_ended:
@@ -82,25 +88,25 @@ class ResidentAttempt:
                 if isinstance(error, SystemExit) and not error.code:
                     return None
                 traceback.print_exc()
-                failure = self._progress.failed(error).failure
+                failure = self._reporter.failed(error).failure
                 return None if failure is None else failure.evidence
         return None
 
     def close(self, *, save: bool) -> bool:
-        """Whether the trainable is really over."""
+        """Stop the trainable, after a checkpoint if `save`; returns False if it still runs."""
         closed = True
         with self._running():
             try:
                 if save:
-                    self._progress.save()
+                    self._reporter.save()
                 closed = self._stepper.close()
-            except BaseException:  # a `finally` of the user's that fails: the trial is over all the same
+            except BaseException:  # a `finally` block of the user's failed: the trial has ended all the same
                 traceback.print_exc()
         self._log.close()
         return closed
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """What is printed goes to the log, and the user's code finds this attempt."""
-        with self._log.capture(), self._progress.active():
+        """Within the block, output goes to the log, and `current_trial` is this attempt."""
+        with self._log.capture(), self._reporter.active():
             yield

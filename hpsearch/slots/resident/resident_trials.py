@@ -1,6 +1,6 @@
-"""A rank that trains trial after trial in its own process: for trainables whose set-up takes longer than a trial.
+"""How a rank runs all trials in its own process, for trainables whose set-up takes longer than a trial.
 
-What a trial leaves behind is put back where that is safe; where it is not, the process is replaced.
+What a trial changes in the process is restored where that is safe; where it is not, the process is replaced.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from hpsearch.slots.resident.state.process_state import ProcessState
 from hpsearch.slots.settings import SlotSettings
 
 LEAK_BYTES = 64 * 2**20
-"""Tensors that a trial leaves behind below this size never cost a restart."""
+"""Bytes of tensors that a trial may leave behind without any consequence."""
 LEAKS_IN_A_ROW = 3
-"""A rank is restarted after so many trials in a row that each left more behind: a cache stops growing."""
+"""A rank is replaced after this many trials in a row that each left more bytes behind: a cache stops growing."""
 
 
 @final
 class ResidentTrials:
-    """The attempts of one rank, one after the other, in this process.
+    """Runs the attempts of one rank, one after another, in this process.
 
     Args:
-        settings: Of the sweep.
-        working_dir: Of the user's code on this machine.
-        place: This rank among those of its trials.
-        ranks_here: Ranks, of all trials together, that fit on this machine.
+        settings: Settings of the sweep.
+        working_dir: Working directory of the user's code on this node.
+        position: This rank among those of its slot.
+        ranks_here: Number of ranks, of all trials together, that fit on this node.
     """
 
     def __init__(self, settings: SlotSettings, *, working_dir: str, position: RankPosition, ranks_here: int) -> None:
@@ -45,12 +45,13 @@ class ResidentTrials:
         self._function: Callable[..., Any] | None = None
         self._in_ray_session = self._loop_is_too_long = False
         self._attempt: ResidentAttempt | None = None
-        self._stray_bytes: list[int] = []
+        self._leftover_bytes: list[int] = []
+        """Bytes of tensors that the last trials have left behind."""
         self._clean_state: ProcessState | None = None
         os.environ["CUDA_VISIBLE_DEVICES"] = position.gpus if settings.request.gpu else ""
 
     def load(self) -> str | None:
-        """Import the trainable, so that what is wrong with it is known before the first trial; None if nothing is."""
+        """Import the trainable; returns what is wrong with it, or None."""
         import cloudpickle
         import torch._dynamo  # noqa: F401  # the first optimizer imports it; what is imported later is not frozen below
 
@@ -72,13 +73,13 @@ class ResidentTrials:
         except BaseException as error:  # SystemExit too: a module may call sys.exit on import
             return import_failure(error)
         self._in_ray_session = uses_ray_tune(self._function)
-        self._clean_state = ProcessState.take(self._function)
+        self._clean_state = ProcessState(self._function)
         gc.collect()
-        gc.freeze()  # what is alive now stays: collections between trials take a millisecond instead of 80
+        gc.freeze()  # these objects stay: collections between trials skip them and take 1 ms instead of 80
         return None
 
     def begin(self, assignment: Assignment, rendezvous: Rendezvous | None) -> Process:
-        """Begin an attempt; raises OSError where its log can't be written."""
+        """Begin an attempt; returns this process. Raises OSError where the log of the trial can't be written."""
         os.environ.update(rank_variables(self._position, rendezvous))
         self._attempt = ResidentAttempt(
             assignment,
@@ -95,14 +96,19 @@ class ResidentTrials:
         assert self._attempt is not None
         try:
             return self._attempt.advance(save=save)
-        except Exception as error:  # the log's disk is full, say: one trial fails, not the slot
+        except Exception as error:  # for example the disk of the log is full: one trial fails, not the slot
             return Reply(failure=failure_of(error))
 
     def end(self) -> None:
-        """Nothing: the slot kills this process, which is busy with the attempt."""
+        """Do nothing: the slot kills this process, which is busy with the attempt."""
 
     def finish(self, *, save: bool, run_to_end: bool) -> CleanupResult:
-        """End the attempt and leave the process clean for the next; does nothing if there is none."""
+        """End the attempt, if there is one, and restore the state of the process.
+
+        Args:
+            save: Whether to write a checkpoint first.
+            run_to_end: Whether the code after the last epoch still runs; otherwise the trainable is stopped.
+        """
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return CleanupResult(reusable=True)
@@ -113,20 +119,20 @@ class ResidentTrials:
         closed = attempt.close(save=save)
         notes = [] if raised is None else [f"after its last epoch: {raised}"]
         notes += [LOOP_TOO_LONG] if attempt.reported_again else []
-        notes += [] if closed else ["the trainable ignored its end and still runs"]
+        notes += [] if closed else ["the trainable did not stop when asked to and still runs"]
         del attempt
-        left: tuple[str, ...] = ()
+        leftovers: tuple[str, ...] = ()
         if self._clean_state is not None:
-            self._clean_state.put_back()
+            self._clean_state.restore()
         _leave_ranks()
         notes += self._collect_garbage()
         if self._clean_state is not None:
-            left = self._clean_state.left_behind()
+            leftovers = self._clean_state.find_leftovers()
         reap()
-        return CleanupResult(reusable=closed and not left and not self._leaks(), notes=(*notes, *left))
+        return CleanupResult(reusable=closed and not leftovers and not self._leaks(), notes=(*notes, *leftovers))
 
     def _collect_garbage(self) -> list[str]:
-        """Collect garbage, empty the GPU's cache, count the tensors that a trial left behind."""
+        """Collect garbage and empty the GPU's cache; returns a note if the trial has left large tensors behind."""
         import torch
 
         from hpsearch.training.leaks.live_tensors import describe, find_holder, live_tensors, size_of
@@ -134,25 +140,26 @@ class ResidentTrials:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        stray = live_tensors()
-        size = size_of(stray)
-        self._stray_bytes = [*self._stray_bytes[-LEAKS_IN_A_ROW:], size]
+        leftovers = live_tensors()
+        size = size_of(leftovers)
+        self._leftover_bytes = [*self._leftover_bytes[-LEAKS_IN_A_ROW:], size]
         if size <= LEAK_BYTES:
             return []
-        largest = max(stray, key=lambda tensor: tensor.nbytes)
+        largest = max(leftovers, key=lambda tensor: tensor.nbytes)
         return [
-            f"{len(stray)} tensors of {size / 2**20:.0f} MiB are still alive after the trial;"
-            f" the largest, {describe(largest)}, is kept in {find_holder(largest) or 'what has no name in Python'}"
+            f"{len(leftovers)} tensors of {size / 2**20:.0f} MiB are still alive after the trial;"
+            f" the largest, {describe(largest)}, is kept in {find_holder(largest) or 'an object without a name'}"
         ]
 
     def _leaks(self) -> bool:
-        sizes = self._stray_bytes
+        """Whether the tensors left behind have grown with each of the last trials."""
+        sizes = self._leftover_bytes
         grew = all(later > earlier for earlier, later in pairwise(sizes))
         return len(sizes) > LEAKS_IN_A_ROW and grew and sizes[-1] > LEAK_BYTES
 
 
 def _leave_ranks() -> None:
-    """The next trial's ranks make a new process group: after a failure the state of the old one is unknown."""
+    """Leave the process group: after a failure its state is unknown, so each attempt makes a new one."""
     from hpsearch.training.parallel import leave
 
     leave()

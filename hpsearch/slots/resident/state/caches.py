@@ -1,7 +1,8 @@
-"""What functions of the user's under `functools.cache` and `lru_cache` keep from one trial to the next.
+"""The caches of the user's functions under `functools.cache` and `functools.lru_cache`.
 
-A data set is kept on purpose: it is why a user wants one process for many trials. It may stay as long as no trial
-changes it. All else, such as a model or a setting, may belong to the trial that asked first, and is dropped.
+A data set in such a cache is kept on purpose: for it users want one process for many trials. It stays as long as no
+trial changes it. Any other result, such as a model or a setting, may depend on the trial that computed it, and is
+dropped.
 """
 
 from __future__ import annotations
@@ -16,31 +17,36 @@ from typing import Any, final
 from hpsearch.slots.resident.state.outline import MAX_DEPTH, SAMPLED, Outline, outline
 
 BUDGET = 500
-"""Values that are looked at of each result."""
+"""Most values that are compared of each result."""
 MIN_DATA_BYTES = 16 * 2**10
-"""Less is a setting rather than a data set, and soon made again."""
+"""Bytes below which a result is taken for a setting, which is computed again quickly."""
 CACHE = type(functools.cache(lambda: None))
+"""The class of functions that have a cache."""
 _TABLES = frozenset({"pandas", "pyarrow", "scipy"})
 
 
 @final
 class FunctionCache:
-    """One of them, as it was."""
+    """The cache of one function, with its results when it was made.
+
+    Args:
+        cache: The decorated function.
+    """
 
     def __init__(self, cache: Any) -> None:
         self._cache, self._kept = cache, list[object]()
         self._misses, self._began_with = self._count()
         self._outlines = self._outlines_now(self._kept)
 
-    def put_back(self) -> None:
-        """Drop what was added, unless it is data or what was there at the beginning would go too."""
+    def restore(self) -> None:
+        """Empty the cache if it has new results that are no data, and had none before the first trial."""
         if self._count()[0] != self._misses and not self._began_with and not all(map(is_data, results(self._cache))):
             self._cache.cache_clear()
 
     def is_changed(self) -> bool:
-        """Whether a result that is kept is another than it was, or one was added that is no data.
+        """Whether a result was changed, or a new result is no data.
 
-        Data that were added are from now on compared too.
+        New results that are data are compared from now on too.
         """
         count = self._count()
         now = self._outlines_now(None)
@@ -59,7 +65,7 @@ class FunctionCache:
         return found.misses, found.currsize
 
     def _outlines_now(self, kept: list[object] | None) -> dict[int, Outline]:
-        """By the id of each result, which lives as long as its outline."""
+        """Outlines by the id of each result; `kept` gets the results, so that the ids stay valid."""
         found = results(self._cache)
         if kept is not None:
             kept[:] = found
@@ -68,7 +74,7 @@ class FunctionCache:
 
 
 def results(cache: Any) -> list[Any]:
-    """What a cache would answer, as the garbage collector sees it."""
+    """The results in a cache, read by the garbage collector's view of it; at most SAMPLED."""
     size = cache.cache_info().currsize
     if not size:
         return []
@@ -81,13 +87,13 @@ def results(cache: Any) -> list[Any]:
 
 
 def is_data(value: object) -> bool:
-    """Whether a value holds tensors, arrays or tables, and besides these nothing that training changes."""
+    """Whether a value is data: MIN_DATA_BYTES or more of tensors, arrays or tables, and nothing that is trained."""
     num_bytes = _data_bytes(value, 0)
     return num_bytes is not None and num_bytes >= MIN_DATA_BYTES
 
 
 def _data_bytes(value: Any, depth: int) -> int | None:
-    """Bytes of the data in a value; None if there is something else in it, such as parameters or an open file."""
+    """Bytes of the data in a value; None if it holds something else too, such as parameters or an open file."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     kind = type(value)
     if torch is not None and issubclass(kind, torch.Tensor):
@@ -108,7 +114,7 @@ def _data_bytes(value: Any, depth: int) -> int | None:
 
 
 def _members(value: Any, kind: type) -> list[Any] | None:
-    """Some of what a container or an object holds; None for what Python can't look into."""
+    """Members of a container or attributes of an object, at most SAMPLED; None for what Python can't look into."""
     if issubclass(kind, dict):
         return list(islice(dict.values(value), SAMPLED))
     if issubclass(kind, list | tuple | set | frozenset):

@@ -1,4 +1,4 @@
-"""Settings of NumPy and PyTorch that a trial may change; of what is loaded, and nothing is loaded for it."""
+"""Settings of NumPy and PyTorch that a trial may change; a library that is not loaded has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpsearch.slots.resident.state.setting import Setting
 
 
 def library_settings() -> Iterator[Setting]:
-    """Those of the libraries that are loaded."""
+    """The settings of the libraries that are loaded."""
     if "numpy" in sys.modules:
         yield from _numpy_settings()
     if "torch" in sys.modules:
@@ -56,7 +56,7 @@ def _torch_settings() -> Iterator[Setting]:
     )
     for kind in ("cpu", "cuda"):
         yield _autocast(kind)
-    yield Setting(what="a hook of all modules", read=_global_hooks, write=_set_global_hooks)
+    yield Setting(what="a global hook of torch.nn", read=_global_hooks, write=_set_global_hooks)
 
 
 def _torch_backends() -> Iterator[Setting]:
@@ -104,7 +104,7 @@ def _autocast(kind: str) -> Setting:
 
 
 def _global_hooks() -> dict[str, dict[Any, Any]]:
-    """Hooks that run for every `nn.Module`."""
+    """The hooks that run for every `nn.Module`, by kind."""
     import torch.nn.modules.module as torch_module
 
     return {

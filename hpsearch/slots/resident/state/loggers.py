@@ -1,6 +1,6 @@
-"""The loggers of the process: what a trial adds to them would print each line of the next one twice.
+"""The loggers of the process: a handler that a trial adds would print each line of the next trial twice.
 
-A library that is imported during a trial sets its own loggers up once and for all, so these stay as they are.
+A library that is imported during a trial configures its own loggers only once, so these are not restored.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ _State = tuple[list[logging.Handler], list[Any], int, bool, bool]
 
 @final
 class Loggers:
-    """Handlers, filters and levels, as they were."""
+    """The handlers, filters and levels of all loggers when it was made."""
 
     def __init__(self) -> None:
         self._states = {logger.name: _state(logger) for logger in _loggers()}
         self._loaded = frozenset(sys.modules)
 
-    def put_back(self) -> None:
-        """As they were; handlers that were added are closed."""
+    def restore(self) -> None:
+        """Restore them; handlers that were added are closed."""
         for logger in list(_loggers()):
             before = self._states.get(logger.name)
-            if before is None and self._is_new_librarys(logger.name):
+            if before is None and self._is_of_new_library(logger.name):
                 self._states[logger.name] = _state(logger)
             elif _state(logger) != (before or _UNTOUCHED):
                 _set(logger, before or _UNTOUCHED)
 
-    def _is_new_librarys(self, name: str) -> bool:
+    def _is_of_new_library(self, name: str) -> bool:
+        """Whether a logger belongs to a library that was not loaded before."""
         root = name.partition(".")[0]
         return is_library(root) and root not in self._loaded
 
@@ -58,5 +59,5 @@ def _set(logger: logging.Logger, state: _State) -> None:
     logger.handlers[:] = handlers
     logger.setLevel(level)
     for handler in added:
-        with suppress(Exception):  # a handler of the user's may fail to close
+        with suppress(Exception):  # a handler of the user's may raise when it is closed
             handler.close()

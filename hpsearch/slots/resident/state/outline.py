@@ -1,8 +1,7 @@
-"""The outline of a Python value: what it holds, small enough to keep and exact enough to see that it was changed.
+"""The outline of a Python value: a summary that is small enough to keep and exact enough to detect changes.
 
-Numbers and texts are in it as they are, containers and objects by their members, tensors and arrays by shape, address
-and some of their numbers. What has no members that Python can see (a lock, an open file) is distinguished by its
-identity alone.
+It has numbers and texts themselves, the members of containers and objects, and shape, address and some numbers of
+tensors and arrays. A value whose members Python can't see (a lock, an open file) is represented by its identity alone.
 """
 
 from __future__ import annotations
@@ -33,43 +32,46 @@ from typing import Any, final
 from hpsearch.slots.resident.state.user_files import is_users_code
 
 MAX_BITS = 128
-"""Of a number that a message shows; Python itself refuses to write out some thousand digits."""
+"""Most bits of an int that a message shows; Python refuses to print some thousand digits."""
 MAX_DEPTH = 8
-"""Containers and objects within each other that are looked into."""
+"""Most containers and objects inside each other that an outline includes."""
 MAX_MEMBERS = 512
-"""A larger container is known by its length and some of its members."""
+"""A container with more members is represented by its length and some of them."""
 MAX_BYTES = 16 * 2**10
-"""Larger tensors and arrays are known by some of their numbers."""
+"""A tensor or array with more bytes is represented by some of its numbers."""
 MAX_WEIGHTS = 10_000
-"""Modules and tensors of a model that are looked at besides."""
+"""Most modules and tensors of a model that are represented, in addition to its outline."""
 SAMPLED = 64
-"""How many: of a large container, tensor or array."""
+"""Number of members, or numbers, that represent a large container, tensor or array."""
 _SCALARS: frozenset[type] = frozenset({
     int, float, complex, bool, str, bytes, type(None), type(Ellipsis), range, pathlib.PosixPath, pathlib.PurePosixPath,
     datetime.date, datetime.datetime, datetime.time, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID,
 })  # fmt: skip
 _SHOWS_ITS_STATE = (itertools.count, itertools.repeat)
-"""Iterators whose `repr` says where they are."""
+"""Iterators whose `repr` shows their position."""
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 _OPAQUE = frozenset({
     "_thread", "asyncio", "click", "concurrent", "hpsearch", "logging", "loguru", "mlflow", "multiprocessing", "ray",
     "re", "rich", "structlog", "threading", "tqdm", "typer", "wandb",
 })  # fmt: skip
-"""Packages whose objects note what they please about themselves; they are compared by identity."""
+"""Packages whose objects change themselves in ways that do not matter; they are compared by identity."""
 INSIDE_TORCH = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.distributed")
-"""Packages of PyTorch that keep notes for themselves, and patch what they trace."""
+"""Packages of PyTorch that keep state of their own, and patch what they trace."""
 
 Outline = tuple[Any, ...]
-"""Nested tuples of plain values; compare them with `==`."""
+"""Nested tuples of plain values, to be compared by `==`."""
 
 
 def outline(value: object, *, budget: int, kept: list[object]) -> tuple[Outline, int]:
-    """(outline, values that were looked at).
+    """Make the outline of a value.
 
     Args:
-        value: Anything.
-        budget: Values to look at; those beyond are known by their identity alone.
-        kept: Takes what is known by its identity, so that no other object gets the same while it lasts.
+        value: Any value.
+        budget: Most values to visit; those beyond it are represented by their identity alone.
+        kept: List that gets the objects that are represented by identity, so that no other object gets the same id.
+
+    Returns:
+        (outline, number of values that were visited).
     """
     outliner = _Outliner(budget, kept)
     found = outliner.of(value)
@@ -78,7 +80,12 @@ def outline(value: object, *, budget: int, kept: list[object]) -> tuple[Outline,
 
 @final
 class _Outliner:
-    """One walk through one value."""
+    """Makes the outline of one value.
+
+    Args:
+        budget: Most values to visit.
+        kept: List that gets the objects that are represented by identity.
+    """
 
     def __init__(self, budget: int, kept: list[object]) -> None:
         self.left, self._kept = budget, kept
@@ -86,6 +93,7 @@ class _Outliner:
         self._in_model = False
 
     def of(self, value: Any) -> Outline:
+        """The outline of a value, or of one of its members."""
         self.left -= 1
         kind = type(value)
         if kind in _SCALARS:
@@ -95,7 +103,7 @@ class _Outliner:
         self._above.append(id(value))
         try:
             return self._members(value, kind)
-        except Exception:  # an object that does not bear to be looked at: a proxy, a tensor without memory
+        except Exception:  # for example a proxy that raises, or a tensor without memory
             return self._identity(value)
         finally:
             self._above.pop()
@@ -114,7 +122,7 @@ class _Outliner:
             return self._identity(value)
         if issubclass(kind, bytearray | memoryview):
             return (*self._identity(value), hash(bytes(value[:MAX_BYTES])))
-        for part in (self._wrapped, self._drawing, self._of_torch, self._of_numpy):
+        for part in (self._wrapped, self._stateful, self._of_torch, self._of_numpy):
             found = part(value, kind)
             if found is not None:
                 return found
@@ -128,14 +136,14 @@ class _Outliner:
         return (dict, len(items), *((self.of(key), self.of(member)) for key, member in _some(items)))
 
     def _function(self, function: FunctionType) -> Outline:
-        """Itself, and what it carries along: defaults, attributes and, where it is the user's, its closure."""
+        """A function with its defaults, its attributes and, if it is the user's, its closure."""
         parts: list[object] = [function.__defaults__, function.__kwdefaults__, function.__dict__]
         if function.__closure__ and is_users_code(function.__code__):
             parts += [cell.cell_contents for cell in function.__closure__ if not _is_empty(cell)]
         return (*self._identity(function), *(self.of(part) for part in parts if part))
 
     def _wrapped(self, value: Any, kind: type) -> Outline | None:
-        """A reference to a function."""
+        """A partial, a bound method or another object that refers to a function; None for anything else."""
         if issubclass(kind, functools.partial):
             return (*self._identity(value), *map(self.of, (value.func, value.args, value.keywords)))
         if kind is MethodType:
@@ -145,11 +153,11 @@ class _Outliner:
         if kind is property:
             return (*self._identity(value), *map(self.of, (value.fget, value.fset)))
         if kind is functools._lru_cache_wrapper:
-            return (*self._identity(value), self.of(value.__wrapped__))  # what it keeps: `caches.py`
+            return (*self._identity(value), self.of(value.__wrapped__))  # its results: `caches.py`
         return None
 
-    def _drawing(self, value: Any, kind: type) -> Outline | None:
-        """What gives another value each time it is asked."""
+    def _stateful(self, value: Any, kind: type) -> Outline | None:
+        """An iterator, generator or random number generator, by its state; None for anything else."""
         if kind in _SHOWS_ITS_STATE:
             return (kind, repr(value))
         if issubclass(kind, random.Random):
@@ -167,7 +175,7 @@ class _Outliner:
         if issubclass(kind, torch.Generator):
             return (*self._identity(value), hash(value.get_state().numpy().tobytes()))
         if issubclass(kind, torch.nn.Module) and not self._in_model:
-            self._in_model = True  # one walk is enough for all modules in it
+            self._in_model = True  # `_weights` has visited all modules in it
             weights = _weights(value)
             members = self._object(value, kind)
             self._in_model = False
@@ -194,10 +202,10 @@ class _Outliner:
         self._kept.append(tensor)
         if tensor.layout is not torch.strided:
             return facts
-        version = 0 if tensor.is_inference() else tensor._version  # counts the operations in place
+        version = 0 if tensor.is_inference() else tensor._version  # the number of in-place operations
         gradient = self.of(tensor.grad) if tensor.requires_grad and tensor.is_leaf and tensor.grad is not None else ()
         numbers = 0
-        if tensor.device.type == "cpu" and tensor.is_contiguous():  # `.data` and NumPy change it without a count
+        if tensor.device.type == "cpu" and tensor.is_contiguous():  # `.data` and NumPy change it without counting
             flat = tensor.detach().view(-1)
             numbers = hash(_sample(flat, flat.nbytes).contiguous().view(torch.uint8).numpy().tobytes())
         return (*facts, tensor.data_ptr(), version, numbers, gradient)
@@ -210,7 +218,7 @@ class _Outliner:
         return (array.shape, str(array.dtype), hash(_sample(flat, array.nbytes).tobytes()))
 
     def _table(self, table: Any) -> Outline:
-        """A frame or series of pandas: its shape, its names and some of its rows."""
+        """A DataFrame or Series of pandas: its shape, column names and some of its rows."""
         rows = table.iloc[:: -(-len(table) // SAMPLED) or 1]
         names = tuple(map(str, islice(getattr(table, "columns", ()), SAMPLED)))
         return (*self._identity(table), table.shape, names, *self._array(rows.to_numpy()))
@@ -221,7 +229,7 @@ class _Outliner:
         return (*self._identity(value), *self._state(value))
 
     def _state(self, value: object) -> Outline:
-        """What an object's attributes hold; none of its own code runs."""
+        """The attributes and slots of an object, read without running code of its own."""
         parts: list[Outline] = []
         attributes = _attributes(value)
         if attributes:
@@ -235,7 +243,7 @@ class _Outliner:
 
 
 def _weights(model: Any) -> Outline:
-    """Of all modules in a model, however many: whether it trains, and how often its tensors were changed in place."""
+    """For all modules of a model: training or not, and how often each tensor was changed in place."""
     found: list[Any] = []
     left = [model]
     while left and len(found) < MAX_WEIGHTS:
@@ -259,7 +267,7 @@ def _attributes(value: object) -> dict[str, Any] | None:
 
 @functools.cache
 def _slots(kind: Any) -> tuple[tuple[str, MemberDescriptorType], ...]:
-    """The `__slots__` of a class and of those that it inherits from."""
+    """The `__slots__` of a class and its base classes."""
     owners = (owner for owner in kind.__mro__ if "__slots__" in vars(owner))
     return tuple(
         (name, slot) for owner in owners for name, slot in vars(owner).items() if type(slot) is MemberDescriptorType
@@ -273,7 +281,7 @@ def _is_opaque(kind: Any) -> bool:
 
 
 def _some(members: Any) -> Iterator[Any]:
-    """All members where there are few, else the first, the last and, of a sequence, some between."""
+    """All members up to MAX_MEMBERS, else the first, the last and, of a sequence, some between."""
     if len(members) <= MAX_MEMBERS:
         yield from members
         return
@@ -303,7 +311,7 @@ def _is_empty(cell: Any) -> bool:
 
 
 def is_fixed(value: object) -> bool:
-    """Whether nothing in a value can change: as long as the same object is there, it is as it was."""
+    """Whether a value can't change as long as it is the same object."""
     kind = type(value)
     if kind is FunctionType:
         function: Any = value
@@ -312,7 +320,7 @@ def is_fixed(value: object) -> bool:
 
 
 def short(value: object) -> str:
-    """A value as a message names it.
+    """A value as messages show it.
 
     Example:
         >>> short(0.5), short([1, 2]), short("a" * 50)

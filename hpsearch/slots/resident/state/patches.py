@@ -1,7 +1,8 @@
-"""Functions and classes of libraries that a trial has replaced by others.
+"""Functions and classes of libraries that a trial has replaced (monkey-patching).
 
-Looked at are the modules that scripts patch, the classes in PyTorch's, and every module that the user's own name. Only
-what was there at the beginning and is now another counts, and not what a library does to itself.
+Checked are modules that training scripts are known to patch, classes in PyTorch's modules, and every module that the
+user's modules refer to. A name counts that existed before the trial and refers to another object after it, unless a
+library has replaced its own.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ PATCHED = (
     "torch.cuda", "torch.distributed", "torch.linalg", "torch.nn", "torch.nn.functional", "torch.nn.init",
     "torch.nn.utils", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.checkpoint", "torch.utils.data",
 )  # fmt: skip
-"""Modules that scripts patch; those that are not loaded are left out."""
+"""Modules whose names are checked, if they are loaded."""
 CLASSES_OF = (
     "torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data", "logging", "random", "threading"
 )  # fmt: skip
-"""Modules whose classes are looked at too."""
+"""Modules whose classes are checked too."""
 MAX_NAMES = 30_000
-"""Names that one look visits; a millisecond."""
+"""Most names that are checked after a trial, which takes a millisecond."""
 SETTINGS = frozenset({
     ("sys", "displayhook"), ("sys", "excepthook"), ("sys", "unraisablehook"), ("sys", "stdin"), ("sys", "stdout"),
     ("sys", "stderr"), ("threading", "excepthook"), ("logging", "_loggerClass"),
 })  # fmt: skip
-"""What `restorable.py` puts back."""
+"""(module, name) that `restorable.py` restores, so that they do not count."""
 
 
 @final
 class Patches:
-    """The functions and classes of libraries as they were.
+    """The functions and classes of libraries when it was made.
 
     Args:
-        named: Modules besides the known ones, for example those that the user's modules import.
+        named: Further modules to check, for example those that the user's modules import.
     """
 
     def __init__(self, named: Iterable[ModuleType] = ()) -> None:
@@ -52,19 +53,19 @@ class Patches:
             if label not in self._owners and num_names <= MAX_NAMES:
                 self._owners[label] = _Owner(owner)
 
-    def found(self) -> list[str]:
-        """One part of a sentence for each function or class that was replaced."""
+    def find(self) -> list[str]:
+        """A sentence on each function or class that was replaced."""
         found: list[str] = []
         for label, owner in self._owners.items():
             for name, new in owner.replaced():
-                if (label, name) in SETTINGS or self._is_librarys_own(label, name, new):
+                if (label, name) in SETTINGS or self._is_by_library(label, name, new):
                     owner.accept(name, new)
                 else:
                     found.append(f"{label}.{name} was replaced")
         return found
 
-    def _is_librarys_own(self, label: str, name: str, new: Any) -> bool:
-        """Whether a library did it: to itself under the same name, or when it was imported during the trial."""
+    def _is_by_library(self, label: str, name: str, new: Any) -> bool:
+        """Whether a library has replaced a name of its own, or any name when it was imported during the trial."""
         if type(new) is FunctionType and is_users_code(new.__code__):
             return False
         home = str(getattr(new, "__module__", None) or "")
@@ -76,15 +77,15 @@ class Patches:
 
 
 class _Owner:
-    """A module or class, with its names as they were."""
+    """A module or class, with the callables that its names referred to."""
 
     def __init__(self, owner: Any) -> None:
         self._owner = owner
-        self._names: dict[str, Any] = {name: value for name, value in vars(owner).items() if _can_be_called(value)}
+        self._names: dict[str, Any] = {name: value for name, value in vars(owner).items() if _is_callable(value)}
         self._ids = _ids(vars(owner))
 
     def replaced(self) -> list[tuple[str, Any]]:
-        """(name, what is there now), None for what is gone; nothing in most cases, which costs next to nothing."""
+        """(name, new value) of names that were replaced, with None for a deleted one; fast where nothing was."""
         namespace = vars(self._owner)
         ids = _ids(namespace)
         if ids == self._ids:
@@ -95,7 +96,7 @@ class _Owner:
         return found
 
     def accept(self, name: str, new: Any) -> None:
-        """Take a name as it is now."""
+        """Do not report this new value of a name again."""
         self._names[name] = new
 
 
@@ -119,5 +120,6 @@ def _ids(namespace: Mapping[str, Any]) -> list[int]:
     return list(map(id, namespace.values()))
 
 
-def _can_be_called(value: Any) -> bool:
-    return callable(value) or issubclass(type(value), property | staticmethod | classmethod)  # asks no proxy
+def _is_callable(value: Any) -> bool:
+    """Whether a value is a function, method or class; `type`, since `isinstance` would call proxies."""
+    return callable(value) or issubclass(type(value), property | staticmethod | classmethod)

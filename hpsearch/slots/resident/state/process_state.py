@@ -1,8 +1,8 @@
-"""Whether a process is after a trial as it was before, so that the next trial in it is what it would be alone.
+"""The state of a process before and after a trial: a difference could change the results of the next trial in it.
 
-What can be set back is set back (`restorable.py`). What is left besides means that the process must be replaced: what
-the user's modules hold (`user_globals.py`), replaced functions of libraries (`patches.py`), and what still runs
-(`still_running.py`). Processes and memory are the rank's own business.
+Settings are restored (`restorable.py`). Other differences mean that the process must be replaced: values in the user's
+modules (`user_globals.py`), replaced functions of libraries (`patches.py`), threads and tracker runs that have not
+ended (`still_running.py`). Child processes and memory are checked by the rank (`resident_trials.py`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from hpsearch.slots.resident.state.user_globals import UserGlobals
 from hpsearch.slots.resident.state.user_imports import UserImports
 
 MAX_SENTENCES = 6
-"""Findings that are named; the rest is counted."""
+"""Most differences that are reported one by one; the rest is counted."""
 
 
 @final
 class ProcessState:
-    """The process as it was before its first trial, once the trainable was imported."""
+    """The state of this process before its first trial, to be made once the trainable is imported.
+
+    Args:
+        trainable: The trainable; one that was pickled by value has globals that belong to no module. None for none.
+    """
 
     def __init__(self, trainable: object = None) -> None:
-        """See `take`."""
         self._globals = UserGlobals(trainable)
         self._running = StillRunning()
         self._patches = Patches(self._globals.modules())
@@ -33,30 +36,21 @@ class ProcessState:
         self._stuck: list[str] = []
         self._imports.watch()
 
-    @classmethod
-    def take(cls, trainable: object = None) -> ProcessState:
-        """As it is now.
+    def restore(self) -> None:
+        """Restore all settings that can be restored."""
+        self._stuck = self._restorable.restore()
+        self._globals.restore()
 
-        Args:
-            trainable: One that was pickled by value has globals that belong to no module; None for none.
+    def find_leftovers(self) -> tuple[str, ...]:
+        """What a trial has left behind, in sentences; empty if the process can run another trial.
+
+        To be called after `restore` and a garbage collection.
         """
-        return cls(trainable)
-
-    def put_back(self) -> None:
-        """Set back what can be set back."""
-        self._stuck = self._restorable.put_back()
-        self._globals.put_back()
-
-    def left_behind(self) -> tuple[str, ...]:
-        """What is not as it was, in sentences; empty if the process may take another trial.
-
-        Call it after `put_back` and a garbage collection.
-        """
-        found = [*self._globals.left_behind(), *self._patches.found(), *self._running.found(), *self._stuck]
+        found = [*self._globals.find_leftovers(), *self._patches.find(), *self._running.find(), *self._stuck]
         more = len(found) - MAX_SENTENCES
         return (*found[:MAX_SENTENCES], *([f"{more} more of this kind"] if more > 0 else []))
 
     def stop(self) -> None:
-        """Watch imports and exit functions no more; for a process that does not end with its trials."""
+        """Stop watching imports and exit functions, in a process that continues without trials."""
         self._imports.stop()
         self._running.stop()

@@ -1,6 +1,6 @@
-"""Settings of the process that a trial may change, and that can be put back as they were without asking further.
+"""Settings of the process that a trial may change, and that can be restored without risk.
 
-Random states are not here, since each trial seeds them.
+The states of random number generators are not among them, since each trial seeds these.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ REBOUND = (
     (sys, "unraisablehook"), (sys, "dont_write_bytecode"), (threading, "excepthook"), (warnings, "showwarning"),
     (warnings, "formatwarning"), (tempfile, "tempdir"), (logging, "raiseExceptions"), (logging, "_loggerClass"),
 )  # fmt: skip
-"""Names of modules that are put back by setting them."""
+"""(module, name) of settings that are restored by an assignment."""
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _SIGNALS = tuple(sorted(signal.valid_signals()))
 
 
 @final
 class Restorable:
-    """The settings as they were."""
+    """The values of all settings when it was made."""
 
     def __init__(self) -> None:
         self._values = [(setting, _read(setting)) for setting in _settings()]
         self._loggers = Loggers()
 
-    def put_back(self) -> list[str]:
-        """As they were; returns what could not be, one part of a sentence each."""
+    def restore(self) -> list[str]:
+        """Restore all settings; returns a sentence on each that could not be restored."""
         stuck: list[str] = []
         for setting, value in self._values:
             if _read(setting) != value:
                 with suppress(Exception):
                     setting.write(value)
                 if _read(setting) != value:
-                    stuck.append(f"{setting.what} was changed and can't be put back")
-        self._loggers.put_back()
+                    stuck.append(f"{setting.what} was changed and can't be restored")
+        self._loggers.restore()
         return stuck
 
 
 def _read(setting: Setting) -> Any:
     try:
         return setting.read()
-    except Exception:  # for example the working directory is gone
+    except Exception:  # for example because the working directory is gone
         return None
 
 
@@ -68,17 +68,19 @@ def _settings() -> Iterator[Setting]:
     yield Setting(what="the environment", read=lambda: dict(os.environ), write=_set_environment)
     yield Setting(what="the working directory", read=os.getcwd, write=os.chdir)
     yield Setting(what="sys.path", read=lambda: list(sys.path), write=lambda path: _fill(sys.path, path))
-    yield Setting(what="a limit of the process", read=_limits, write=_set_limits)
-    yield Setting(what="the file mask", read=_file_mask, write=os.umask)
-    yield Setting(what="the priority", read=lambda: os.getpriority(os.PRIO_PROCESS, 0), write=_set_priority)
+    yield Setting(what="a resource limit", read=_limits, write=_set_limits)
+    yield Setting(what="the umask", read=_file_mask, write=os.umask)
     yield Setting(
-        what="the choice of cores",
+        what="the priority of the process", read=lambda: os.getpriority(os.PRIO_PROCESS, 0), write=_set_priority
+    )
+    yield Setting(
+        what="the CPU affinity",
         read=lambda: os.sched_getaffinity(0),
         write=lambda cores: os.sched_setaffinity(0, cores),
     )
-    yield Setting(what="the alarm", read=_has_alarm, write=_set_alarm)  # before its handler, without which it kills
-    yield Setting(what="a signal's handler", read=_signal_handlers, write=_set_signal_handlers)
-    yield Setting(what="the mask of signals", read=_signal_mask, write=_set_signal_mask)
+    yield Setting(what="the alarm", read=_has_alarm, write=_set_alarm)  # before its handler: without one SIGALRM kills
+    yield Setting(what="a signal handler", read=_signal_handlers, write=_set_signal_handlers)
+    yield Setting(what="the signal mask", read=_signal_mask, write=_set_signal_mask)
     yield Setting(
         what="the locale",
         read=lambda: locale.setlocale(locale.LC_ALL),
@@ -86,14 +88,14 @@ def _settings() -> Iterator[Setting]:
     )
     for module, name in REBOUND:
         yield _rebound(module, name)
-    yield Setting(what="the filter of warnings", read=lambda: list(warnings.filters), write=_set_warning_filters)
+    yield Setting(what="the filters of warnings", read=lambda: list(warnings.filters), write=_set_warning_filters)
     yield Setting(what="logging.disable", read=lambda: logging.root.manager.disable, write=logging.disable)
     yield Setting(what="the recursion limit", read=sys.getrecursionlimit, write=sys.setrecursionlimit)
     yield Setting(what="garbage collection", read=lambda: (gc.isenabled(), gc.get_threshold()), write=_set_collection)
     yield Setting(what="tracing", read=lambda: (sys.gettrace(), sys.getprofile()), write=_set_tracing)
-    yield Setting(what="the time limit of sockets", read=socket.getdefaulttimeout, write=socket.setdefaulttimeout)
+    yield Setting(what="the default timeout of sockets", read=socket.getdefaulttimeout, write=socket.setdefaulttimeout)
     yield Setting(
-        what="the start method of processes",
+        what="the start method of multiprocessing",
         read=lambda: multiprocessing.get_start_method(allow_none=True),
         write=lambda method: multiprocessing.set_start_method(method, force=True),
     )
@@ -131,7 +133,7 @@ def _set_limits(limits: tuple[tuple[int, int], ...]) -> None:
 
 
 def _file_mask() -> int:
-    mask = os.umask(0o077)  # the only way to ask is to set
+    mask = os.umask(0o077)  # it can be read only by setting it
     os.umask(mask)
     return mask
 
@@ -170,7 +172,7 @@ def _set_alarm(had_alarm: bool) -> None:
 
 
 def _set_warning_filters(filters: list[Any]) -> None:
-    warnings.resetwarnings()  # so that Python forgets what it knows of the old ones
+    warnings.resetwarnings()  # which also invalidates what Python has cached of the old ones
     warnings.filters[:] = filters  # type: ignore[index]
 
 

@@ -1,4 +1,4 @@
-"""One setting of the process or of a library that can be read and set."""
+"""A setting of the process or of a library: how it is read, and how it is restored."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, final
 @final
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How it is read and set."""
+    """One setting that can be restored."""
 
     what: str
-    """In words, for a message."""
+    """Its name in messages."""
     read: Callable[[], Any]
-    """Its value; two are compared with `==`."""
+    """Returns its value; values are compared by `==`."""
     write: Callable[[Any], object]
-    """Sets a value that was read."""
+    """Sets a value that `read` has returned."""

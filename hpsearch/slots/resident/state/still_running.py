@@ -1,6 +1,6 @@
-"""What a trial has begun and not ended: threads, runs of experiment trackers, functions to be called at exit.
+"""What a trial has started and not ended: threads, runs of experiment trackers, functions registered with atexit.
 
-Processes that a trial leaves are not here: `slots/process_tree.py`.
+Child processes are not checked here, but in `slots/process_tree.py`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, final
 from hpsearch.slots.resident.state.user_files import is_users_code
 
 PATIENCE_S = 0.2
-"""How long threads that are about to end may take."""
+"""Seconds in which threads that are about to end may do so."""
 _KEEPS_THREADS = ("fsspec", "grpc", "hpsearch", "ray", "torch", "tqdm")
-"""Packages that keep a thread on purpose, the same for all trials."""
+"""Packages that keep threads on purpose, the same ones for all trials."""
 
 
 @final
 class StillRunning:
-    """Threads, runs and exit functions, as they were."""
+    """The threads, tracker runs and exit functions of the process when it was made."""
 
     def __init__(self) -> None:
         self._threads = set(threading.enumerate())
@@ -31,15 +31,15 @@ class StillRunning:
         self._at_exit: list[str] = []
         self._watch_exit()
 
-    def found(self) -> list[str]:
-        """One part of a sentence for each."""
+    def find(self) -> list[str]:
+        """A sentence on each thread, run or exit function that is new."""
         threads = [f"the thread '{thread.name}' still runs" for thread in self._new_threads()]
         runs = [what for what, run in _open_runs().items() if self._runs.get(what) is not run]
         at_exit = [f"{name} is registered with atexit" for name in self._at_exit]
         return [*threads, *runs, *at_exit]
 
     def stop(self) -> None:
-        """Register exit functions as before."""
+        """Stop watching `atexit.register`."""
         if vars(atexit).get("register") is self._register:
             atexit.register = self._original
 
@@ -52,12 +52,14 @@ class StillRunning:
         return [thread for thread in new if thread.is_alive()]
 
     def _watch_exit(self) -> None:
-        """Python does not tell what is registered, so the user's functions are noted when they are."""
+        """Record the user's functions when they are registered, since Python can't list what is registered."""
         self._original = original = atexit.register
 
         def register(function: Callable[..., Any], /, *args: Any, **named: Any) -> Callable[..., Any]:
             plain = getattr(function, "__func__", function)
-            if isinstance(plain, FunctionType) and is_users_code(plain.__code__):  # compiled ones name no real file
+            if isinstance(plain, FunctionType) and is_users_code(
+                plain.__code__
+            ):  # a compiled function has no real file name
                 self._at_exit.append(f"{function.__module__}.{getattr(function, '__qualname__', '?')}")
             return original(function, *args, **named)
 
@@ -65,7 +67,7 @@ class StillRunning:
 
 
 def _is_kept(thread: threading.Thread) -> bool:
-    """Whether it is of a library that keeps it on purpose, or was not started by Python."""
+    """Whether a thread belongs to a library that keeps it on purpose, or was not started by Python."""
     target = getattr(thread, "_target", None)
     module = str(getattr(target, "__module__", None) or type(thread).__module__)
     root = module.partition(".")[0]
@@ -74,7 +76,7 @@ def _is_kept(thread: threading.Thread) -> bool:
 
 
 def _open_runs() -> dict[str, object]:
-    """Runs of the trackers that are loaded, by what is to be said of them."""
+    """The active runs of the trackers that are loaded, by the sentence to report on them."""
     found: dict[str, object] = {}
     wandb = sys.modules.get("wandb")
     run = None if wandb is None else vars(wandb).get("run")

@@ -1,4 +1,4 @@
-"""Which modules and functions of this process are the user's own; asked of thousands at once, so answers are kept."""
+"""Which modules and functions of this process are the user's; results are cached, since thousands are checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpsearch.training.user_code import is_user_code
 
 
 def is_users_file(file: str) -> bool:
-    """As `is_user_code`, which is asked once for each folder."""
+    """Whether a file is the user's; `is_user_code` is called once for each folder."""
     folder, slash, _ = file.rpartition("/")
     return _is_users_folder(folder) if slash else is_user_code(file)
 
@@ -22,7 +22,7 @@ def is_users_code(code: CodeType) -> bool:
 
 
 def is_users_module(module: object) -> bool:
-    """Whether it was imported from a file of the user's."""
+    """Whether this is a module that was imported from a file of the user's."""
     file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
     return isinstance(file, str) and is_users_file(file)
 

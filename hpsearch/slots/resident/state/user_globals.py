@@ -1,7 +1,7 @@
-"""What the user's modules hold from one trial to the next: globals, attributes of classes, caches of functions.
+"""The state in the user's modules: globals, attributes of classes, and caches of functions.
 
-A module that is imported during a trial counts as it was right after its import (`user_imports.py`), and what its
-import changed in other modules, such as a table that models enter themselves into, is no change.
+For a module that is imported during a trial, the state right after its import counts (`user_imports.py`). What its
+import changes in other modules, for example a registry of models, does not count as a change.
 """
 
 from __future__ import annotations
@@ -18,38 +18,39 @@ from hpsearch.slots.resident.state.outline import Outline, is_fixed, outline, sh
 from hpsearch.slots.resident.state.user_files import is_users_code, is_users_module
 
 MAX_VALUES = 20_000
-"""Values that one look visits; about 15 ms."""
+"""Most values that are compared after a trial, which takes about 15 ms."""
 VALUES_OF_ONE = 2_000
-"""Values that are visited of one global."""
+"""Most values that are compared of one global."""
 LEAST_OF_ONE = 20
-"""The same where all other globals have used up the rest."""
+"""Values that are compared of one global where the others have used up MAX_VALUES."""
 _MAIN = frozenset({"__main__", "__mp_main__"})
-"""The program itself: Ray's, or a script that is run once for each trial."""
+"""Names of the program's own module: that of Ray, or a script that is run once for each trial."""
 MAX_NESTED = 3
-"""Classes within classes."""
+"""Most classes inside each other whose attributes are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One name, as it was."""
+    """The recorded state of one name."""
 
     outline: Outline
-    shown: str
-    """Its value in words."""
+    """Outline of its value."""
+    text: str
+    """Its value as messages show it."""
     budget: int
-    """Values that were looked at, or might have been; the same number is looked at again."""
+    """Most values to visit for the outline, the same in each comparison."""
     value: object
-    """The value itself where nothing in it can change, which spares the outline; else the entry's own `kept`."""
+    """The value itself if it can't change, so that no outline is needed; else the entry's own `kept`."""
     kept: list[object] = field(default_factory=list)
-    """What is known by its identity: no other object gets the same meanwhile."""
+    """Objects that the outline represents by identity: while they are kept, no other object gets the same id."""
 
 
 @final
 class UserGlobals:
-    """All names in all modules of the user's, as they were when they were imported.
+    """The recorded state of all names in all modules of the user's.
 
     Args:
-        trainable: A function that was pickled by value has globals that belong to no module; None for no trainable.
+        trainable: The trainable, whose globals belong to no module if it was pickled by value; None for none.
     """
 
     def __init__(self, trainable: object = None) -> None:
@@ -59,48 +60,50 @@ class UserGlobals:
         self._entries: dict[str, _Entry] = {}
         self._caches: dict[str, FunctionCache] = {}
         self._visited = 0
-        self.learn()
+        self.record_new_modules()
 
-    def put_back(self) -> None:
-        """Empty the caches of functions, but for those of data; forget which warnings were shown."""
+    def restore(self) -> None:
+        """Empty the caches of functions, except those of data, and have warnings shown again."""
         for cache in self._caches.values():
-            cache.put_back()
+            cache.restore()
         for namespace in self._namespaces.values():
-            cast(dict[str, Any], namespace).pop("__warningregistry__", None)  # a warning is shown once in each trial
+            cast(dict[str, Any], namespace).pop(
+                "__warningregistry__", None
+            )  # so that a warning is shown once in each trial
 
-    def learn(self) -> None:
-        """Take every module that was not there the last time as it is now."""
+    def record_new_modules(self) -> None:
+        """Record the state of all modules of the user's that have been imported since the last call."""
         for label, namespace in self._new_namespaces():
             self._namespaces[label] = namespace
             for name, value in _named(label, namespace):
-                self._take(name, value)
+                self._record(name, value)
 
     def changed(self) -> set[str]:
-        """Names whose values are not what they were, that are new, or that are gone."""
+        """Names whose values have changed, that are new, or that are gone."""
         now = dict(self._values())
         return {name for name, value in now.items() if self._is_changed(name, value)} | (
             self._entries.keys() - now.keys()
         )
 
     def accept(self, names: set[str]) -> None:
-        """Take these names as they are now."""
+        """Record the state of these names as it is now."""
         now = dict(self._values())
         for name in names:
             self._entries.pop(name, None)
             self._caches.pop(name, None)
             if name in now:
-                self._take(name, now[name])
+                self._record(name, now[name])
 
-    def left_behind(self) -> list[str]:
-        """One part of a sentence for each change; modules that were never seen are taken as they are."""
+    def find_leftovers(self) -> list[str]:
+        """A sentence on each change; new modules are recorded."""
         changed = sorted(self.changed())
         now = dict(self._values()) if changed else {}
-        found = [self._told(name, now) for name in changed]
-        self.learn()
+        found = [self._describe(name, now) for name in changed]
+        self.record_new_modules()
         return found
 
     def modules(self) -> list[ModuleType]:
-        """Modules that the user's own name in their globals."""
+        """The modules of libraries that are globals of the user's modules."""
         values = (value for namespace in self._namespaces.values() for value in namespace.values())
         return [value for value in values if issubclass(type(value), ModuleType) and not is_users_module(value)]
 
@@ -118,7 +121,7 @@ class UserGlobals:
             module = None if label in self._loose else sys.modules.get(label)  # it may have been replaced
             yield from _named(label, namespace if module is None else vars(module))
 
-    def _take(self, name: str, value: Any) -> None:
+    def _record(self, name: str, value: Any) -> None:
         if type(value) is CACHE:
             self._caches[name] = FunctionCache(value)
         budget = max(min(VALUES_OF_ONE, MAX_VALUES - self._visited), LEAST_OF_ONE)
@@ -126,14 +129,14 @@ class UserGlobals:
         found, visited = outline(value, budget=budget, kept=kept)
         self._visited += visited
         fixed = value if is_fixed(value) else kept
-        self._entries[name] = _Entry(outline=found, shown=short(value), budget=budget, value=fixed, kept=kept)
+        self._entries[name] = _Entry(outline=found, text=short(value), budget=budget, value=fixed, kept=kept)
 
     def _is_changed(self, name: str, value: Any) -> bool:
         entry = self._entries.get(name)
         if entry is None:
             if not _is_import(value):
                 return True
-            self._take(name, value)
+            self._record(name, value)
             return False
         if entry.value is value and is_fixed(value):
             return False
@@ -142,10 +145,11 @@ class UserGlobals:
         return name in self._caches and self._caches[name].is_changed()
 
     def _accepts(self, name: str, value: Any) -> bool:
-        self._take(name, value)
+        """Record a changed value that does not count; always True."""
+        self._record(name, value)
         return True
 
-    def _told(self, name: str, now: Mapping[str, Any]) -> str:
+    def _describe(self, name: str, now: Mapping[str, Any]) -> str:
         entry, missing = self._entries.get(name), object()
         value = now.get(name, missing)
         if value is missing:
@@ -153,14 +157,14 @@ class UserGlobals:
         if entry is None:
             return f"{name} is new ({short(value)})"
         if type(value) is CACHE:
-            return f"what the cache of {name} keeps has changed"
-        if short(value) == entry.shown:
-            return f"{name} ({entry.shown}) was changed"
-        return f"{name} was {entry.shown} and is {short(value)}"
+            return f"the cache of {name} was changed"
+        if short(value) == entry.text:
+            return f"{name} ({entry.text}) was changed"
+        return f"{name} was {entry.text} and is {short(value)}"
 
 
 def _named(label: str, namespace: Mapping[str, Any], nested: int = 0) -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of globals and of the attributes of classes that are defined here."""
+    """(dotted name, value) of the globals in a namespace, and of the attributes of classes that are defined in it."""
     for name, value in list(namespace.items()):
         if name.startswith("__") and not (nested and type(value) is FunctionType):
             continue  # Python's own, what `torch.compile` puts there, and `_abc` data
@@ -189,12 +193,12 @@ def _is_import(value: Any) -> bool:
 
 
 def _is_optimizers_hook(value: Any) -> bool:
-    """Whether PyTorch has wrapped the `step` of an optimizer's class, as it does when it makes the first of it."""
+    """Whether a value is the `step` of an optimizer class, which PyTorch wraps with the class's first instance."""
     return type(value) is FunctionType and getattr(value, "hooked", False) and not is_users_code(value.__code__)
 
 
 def _loose_globals(trainable: object) -> dict[str, Mapping[str, Any]]:
-    """Globals of functions that belong to no module: those of a notebook, or of the program that called `run`."""
+    """Globals of functions that belong to no module: of a notebook, or of the program that has called `run`."""
     found: dict[int, tuple[str, Mapping[str, Any]]] = {}
     left = list(_functions(trainable))
     while left:
@@ -214,8 +218,8 @@ def _loose_globals(trainable: object) -> dict[str, Mapping[str, Any]]:
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
-    """The functions that a function, method, partial, class or object with `__call__` consists of."""
-    kind = type(value)  # `isinstance` would ask proxies
+    """The functions in a function, method, partial, class or object with `__call__`."""
+    kind = type(value)  # `isinstance` would call proxies
     if kind is MethodType:
         yield from _functions(value.__func__)
     elif kind is FunctionType:

@@ -1,7 +1,7 @@
-"""Modules of the user's that are imported during a trial: what they held right after the import.
+"""An import hook for modules of the user's that are imported during a trial: it records their state after the import.
 
-Python looks for a module by asking each finder on `sys.meta_path`. `UserImports` is the first of them: it lets the
-others find, and looks at the globals before and after the module runs.
+Python finds a module by the finders on `sys.meta_path`. `UserImports` is the first of them: it lets the others find the
+module, and compares the user's globals before and after the module runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from hpsearch.slots.resident.state.user_globals import UserGlobals
 
 @final
 class UserImports(MetaPathFinder):
-    """Tells what an import changes from what a trial changes."""
+    """Distinguishes what an import changes from what a trial changes.
+
+    Args:
+        user_globals: The recorded state of the user's modules.
+    """
 
     def __init__(self, user_globals: UserGlobals) -> None:
         self._globals = user_globals
@@ -30,21 +34,21 @@ class UserImports(MetaPathFinder):
         self._changed_before: set[str] = set()
 
     def watch(self) -> None:
-        """See every import from now on."""
+        """Start to watch imports."""
         sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
-        """See none from now on."""
+        """Stop watching imports."""
         with suppress(ValueError):
             sys.meta_path.remove(self)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What the other finders say; a module of the user's is looked at when it is run."""
+        """The spec that the other finders find; the loader of a module of the user's is wrapped."""
         spec = next(filter(None, (self._found_by(finder, fullname, path, target) for finder in sys.meta_path)), None)
         if spec is not None and spec.has_location and spec.origin and is_users_file(spec.origin):
-            self._look_when_run(spec)
+            self._wrap_loader(spec)
         return spec
 
     def _found_by(
@@ -53,22 +57,22 @@ class UserImports(MetaPathFinder):
         find = None if finder is self else getattr(finder, "find_spec", None)
         return None if find is None else find(fullname, path, target)
 
-    def _look_when_run(self, spec: ModuleSpec) -> None:
+    def _wrap_loader(self, spec: ModuleSpec) -> None:
         loader: Any = spec.loader
         run = getattr(loader, "exec_module", None)
         if run is None:
             return
 
         @functools.wraps(run)
-        def run_and_look(module: ModuleType) -> None:
+        def run_and_record(module: ModuleType) -> None:
             self._begin()
             try:
                 run(module)
             finally:
                 self._end()
 
-        with suppress(AttributeError):  # a loader that takes no attributes: the module is seen after the trial
-            loader.exec_module = run_and_look
+        with suppress(AttributeError):  # a loader without attributes: the module is recorded after the trial
+            loader.exec_module = run_and_record
 
     def _begin(self) -> None:
         with self._lock:
@@ -77,9 +81,9 @@ class UserImports(MetaPathFinder):
             self._depth += 1
 
     def _end(self) -> None:
-        """Only the outermost import is judged: its modules enter themselves into each other's tables."""
+        """Accept the changes of the outermost import, whose modules may change one another."""
         with self._lock:
             self._depth -= 1
             if self._depth == 0:
                 self._globals.accept(self._globals.changed() - self._changed_before)
-                self._globals.learn()
+                self._globals.record_new_modules()

@@ -50,14 +50,14 @@ class Process:
         return module
 
     def take(self, trainable: object = None) -> None:
-        self.state = ProcessState.take(trainable)
+        self.state = ProcessState(trainable)
         self._states.append(self.state)
 
     def left_after(self, trial: Callable[[], object]) -> tuple[str, ...]:
         """What is found after a trial."""
         trial()
-        self.state.put_back()
-        return self.state.left_behind()
+        self.state.restore()
+        return self.state.find_leftovers()
 
     def close(self) -> None:
         for state in self._states:
@@ -244,7 +244,7 @@ def test_data_that_a_trial_changes_are_found(process: Process) -> None:
     """
     module = process.load(source)
     assert process.left_after(module.train) == ()
-    assert process.left_after(module.scale) == ("what the cache of train.load keeps has changed",)
+    assert process.left_after(module.scale) == ("the cache of train.load was changed",)
 
 
 def test_a_model_that_a_function_keeps_is_not_the_next_trials(process: Process) -> None:
@@ -286,7 +286,7 @@ def test_a_limit_that_can_not_be_raised_again_is_found(process: Process, monkeyp
     monkeypatch.setattr(resource, "setrlimit", lambda number, limit: None)
     process.load()
     found = process.left_after(lambda: now.__setitem__(0, (1, 1)))
-    assert "a limit of the process was changed and can't be put back" in found
+    assert "a resource limit was changed and can't be restored" in found
 
 
 class Settings:
