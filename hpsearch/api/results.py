@@ -12,7 +12,6 @@ from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import report_path
-from hpsearch.results.current import current_trials
 from hpsearch.results.rows import checkpoint_of
 from hpsearch.results.summaries import headline
 from hpsearch.space.space import to_config
@@ -162,7 +161,7 @@ class Results:
 
         with Ledger(self.home) as ledger:
             records = [ledger.sweep(name) for name in (self.name, *others)]
-            read = [read_sweep(each, current_trials(ledger, each), ledger.reports(each)) for each in records]
+            read = [read_sweep(each, ledger.current_trials(each), ledger.reports(each)) for each in records]
         return compare_frame(compare_sweeps(read).rows)
 
     def to_optuna(self) -> optuna.Study:
@@ -255,7 +254,7 @@ class Results:
     def _read(self) -> tuple[SweepRecord, list[TrialRecord]]:
         with Ledger(self.home) as ledger:
             sweep = ledger.sweep(self.name)
-            return sweep, current_trials(ledger, sweep)
+            return sweep, ledger.current_trials(sweep)
 
     def _reports(self) -> list[ReportRecord]:
         with Ledger(self.home) as ledger:

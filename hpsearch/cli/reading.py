@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 def list_(as_json: Json = False, home: Home = None) -> None:
     """List the sweeps of the ledger, the newest last."""
     from hpsearch.ledger.lock import was_killed
-    from hpsearch.results.current import current_trials
-    from hpsearch.results.summaries import best_so_far
+    from hpsearch.results.analysis.best import best_so_far
 
     with open_ledger(home) as ledger:
         rows = []
         for record in ledger.sweeps():
-            found = current_trials(ledger, record)
+            found = ledger.current_trials(record)
             best = best_so_far(record, found)
             state = "killed" if was_killed(ledger.home, record) else record.state
             rows.append({
@@ -63,26 +62,24 @@ def show(
 
 def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
     from hpsearch.ledger.lock import is_held
-    from hpsearch.results.current import current_trials
     from hpsearch.results.rows import trial_rows
-    from hpsearch.results.summaries import ahead_lines, remark_lines, trial_summary
+    from hpsearch.results.summaries import ahead_lines, note_lines, trial_summary
 
-    trials = current_trials(ledger, record)
+    trials = ledger.current_trials(record)
     if as_json:
         print_json(trial_rows(record, trials, home=ledger.home))
         return
     rows, note = trial_summary(record, trials, is_alive=is_held(ledger.home / record.folder))
     winner = best_of(trials, sign=record.sign)
     ahead = ahead_lines(record, trials, ledger.reports_of(winner)) if winner is not None else []
-    print_lines([note, *ahead, *remark_lines(record, trials)])
+    print_lines([note, *ahead, *note_lines(record, trials)])
     print_rows(rows, as_json=False)
 
 
 def _show_trial(ledger: Ledger, record: SweepRecord, number: int, *, as_json: bool) -> None:
-    from hpsearch.results.current import current_trials
     from hpsearch.results.summaries import trial_details
 
-    details = trial_details(record, current_trials(ledger, record), ledger.reports(record), number, home=ledger.home)
+    details = trial_details(record, ledger.current_trials(record), ledger.reports(record), number, home=ledger.home)
     if as_json:
         print_json(details)
         return
@@ -102,7 +99,7 @@ def _show_ranking(ledger: Ledger, record: SweepRecord, epoch: int, *, as_json: b
 
 def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
     from hpsearch.results.analysis.failures import failed_attempts
-    from hpsearch.results.summaries import cause_rows, failure_rows, tail_lines
+    from hpsearch.results.summaries import cause_rows, failure_rows, log_tail_lines
 
     attempts = failed_attempts(record, ledger.trials(record), ledger.failures(record), home=ledger.home)
     if as_json:
@@ -114,7 +111,7 @@ def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> Non
     print_rows(cause_rows(attempts), as_json=False)
     print()
     print_rows(failure_rows(attempts), as_json=False)
-    print_lines(tail_lines(attempts))
+    print_lines(log_tail_lines(attempts))
 
 
 @app.command(epilog="Example: hpsearch compare resnet resnet-tpe -o compared.png")
@@ -126,11 +123,10 @@ def compare(
 ) -> None:
     """Compare sweeps: what each spent and found, and what it had found at equal budgets."""
     from hpsearch.results.analysis.compare import compare_sweeps, read_sweep
-    from hpsearch.results.current import current_trials
 
     with open_ledger(home) as ledger:
         records = [ledger.sweep(each) for each in dict.fromkeys(names)]
-        read = [read_sweep(each, current_trials(ledger, each), ledger.reports(each)) for each in records]
+        read = [read_sweep(each, ledger.current_trials(each), ledger.reports(each)) for each in records]
     comparison = compare_sweeps(read)
     if not as_json:
         print(printable(comparison.sentence))

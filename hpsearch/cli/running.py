@@ -132,7 +132,7 @@ def _print_end(home: Path, name: str) -> None:
     from hpsearch.ledger.store import Ledger
     from hpsearch.paths import home_option
     from hpsearch.results.analysis.best import best_spec, trial_command
-    from hpsearch.results.summaries import failure_lines, remark_lines, trial_summary
+    from hpsearch.results.summaries import failure_lines, note_lines, trial_summary
     from hpsearch.spec.file import dump_yaml
 
     with Ledger(home) as ledger:
@@ -143,7 +143,7 @@ def _print_end(home: Path, name: str) -> None:
     print_rows(rows[:END_ROWS], as_json=False)
     if len(rows) > END_ROWS:
         print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
-    print_lines([*failure_lines(record, trials, home=home), *remark_lines(record, trials), note])
+    print_lines([*failure_lines(record, trials, home=home), *note_lines(record, trials), note])
     if (report := report_path(home / record.folder)).is_file():
         print_lines([f"Report: {report}"])
     if record.state == "interrupted":

@@ -15,7 +15,7 @@ from hpsearch.driver.driver import Run
 from hpsearch.driver.slot_setup import Trainable
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.fingerprint import code_of
-from hpsearch.ledger.spec_place import find_spec_dir
+from hpsearch.ledger.spec_dir import find_spec_dir
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import home_dir, ledger_path
 from hpsearch.plain import NAME_PATTERN

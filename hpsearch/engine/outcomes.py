@@ -165,7 +165,7 @@ class Outcomes:
         self.observers.notify("on_report", trial)
         decision = self.rule.report(trial.number, report.epoch, loss)
         if decision is Decision.PAUSE and not can_wait:
-            self.recorder.ledger.cannot_pause(self.recorder.record)
+            self.recorder.ledger.disable_pausing(self.recorder.record)
             decision = self.rule.stop_from_now_on()
         return decision
 

@@ -6,14 +6,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from hpsearch.engine.registry import Trials
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import is_config_fault
 from hpsearch.ledger.checkpoints import checkpoint_path, drop_later, newest_epoch
-from hpsearch.ledger.records import CODE_DIGITS, FINISHED_STATES, SUCCESS_STATES, FailureRecord, SweepRecord, TrialState
+from hpsearch.ledger.records import (
+    CODE_DIGITS,
+    FINISHED_STATES,
+    SUCCESS_STATES,
+    FailureRecord,
+    SweepRecord,
+    TrialState,
+    TrialValues,
+)
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.paths import checkpoint_dir
 from hpsearch.slots.protocol import Report
@@ -51,7 +59,8 @@ class TrialRecorder:
         trial.code = trial.code if trial.epochs else self._code
         drop_later(self._checkpoint_dir(trial), trial.epochs)
         if trial.ledger_id:
-            values: dict[str, Any] = {
+            values: TrialValues = {
+                "checkpoint_epoch": None,
                 "state": "running",
                 "attempts": trial.attempts,
                 "evidence": None,
@@ -59,7 +68,7 @@ class TrialRecorder:
             }
             if trial.epochs == 0:  # no epoch on record was trained with other code than today's
                 values |= {"fingerprint": trial.fingerprint, "code_hash": self.code_hash, "code": trial.code}
-            self.ledger.update_trial(trial.ledger_id, checkpoint_epoch=None, **values)
+            self.ledger.update_trial(trial.ledger_id, **values)
             return
         trial.ledger_id = self.ledger.add_trial(
             self.record,

@@ -11,8 +11,8 @@ from typing import final
 import sqlalchemy as sa
 
 from hpsearch.ledger import schema
+from hpsearch.ledger.queries import sweep_record, trial_records
 from hpsearch.ledger.records import ACTIVE_STATES, REUSABLE_STATES, Claim, SweepRecord, TrialRecord
-from hpsearch.ledger.rows import sweep_record, trial_records
 from hpsearch.ledger.store import Ledger
 
 

@@ -1,9 +1,9 @@
-"""What the ledger is told about a sweep, once more, as text: `NAME/journal.jsonl`; a damaged ledger is rebuilt from it.
+"""The journal of a sweep: every change of the ledger once more, as text; a damaged ledger is rebuilt from it.
 
-One line for each transaction, with a checksum, written before the ledger commits it: so the journal holds everything
-that the ledger does, and at most one transaction more, whose commit a crash prevented; once that is noticed, a line
-after it takes it back. It is forced to the disk once a second, not with each commit as the ledger is: a power cut may
-cost its last second, though not that of the ledger at the same time.
+One line of `NAME/journal.jsonl` for each transaction, with a checksum, written before the ledger commits it. So the
+journal holds everything that the ledger does, and at most one transaction more, whose commit a crash prevented; when
+that is noticed, another line marks it as undone. The file is forced to the disk once a second, not with each commit as
+the ledger is: a power cut may cost the journal its last second, but not the ledger at the same time.
 
     5d1f0c2a [["trial", 7, {"state": "running", "attempts": 2}], ["report", 7, 4, "{\\"val_loss\\": 0.31}", 12.5]]
 """
@@ -20,80 +20,102 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
+from hpsearch.errors import LedgerError
 from hpsearch.paths import journal_path
 
 SYNC_S = 1.0
-"""What was written is on the disk so much later, if `tick` is called often; each time costs a few milliseconds."""
+"""Seconds until a line is forced to the disk, if `tick` is called often; forcing takes a few milliseconds."""
 Entry = list[Any]
-"""`["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
-`["failure", number, columns]`, `["forgiven", number]`; values as the ledger's columns have them. Alone in its line,
-`["undone", checksum]` takes the transaction before it back."""
+"""One change: `["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
+`["failure", number, columns]` or `["forgiven", number]`, with values as the ledger's columns have them. Alone in its
+line, `["undone", checksum]` undoes the transaction before it."""
 Transaction = list[Entry]
+"""The changes that the ledger commits together; one line of the journal."""
 
 
 @final
 class Journal:
-    """The journals of all sweeps that one process writes; a file is made with its first line."""
+    """Writes the journals of all sweeps that one process runs; a journal is made with its first line.
+
+    A transaction is a sequence of calls: `append` for each change, `write`, then the ledger commits, then `committed`;
+    or `rollback` if it does not commit.
+    """
 
     def __init__(self, home: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """A writer that has not opened any file yet.
+
+        Args:
+            home: Folder of the ledger.
+            clock: Seconds that never go back.
+        """
         self._home, self._clock = home, clock
         self._unforced: set[str] = set()
         self._unforced_since = 0.0
-        self._told: dict[str, Transaction] = {}
+        self._appended: dict[str, Transaction] = {}
         self._files: dict[str, int] = {}
-        self._undecided: dict[str, Transaction] = {}
+        self._uncommitted: dict[str, Transaction] = {}
 
     def append(self, folder: str, kind: str, *values: Any) -> None:
-        """One change, which is part of the transaction that `write` writes."""
-        self._told.setdefault(folder, []).append([kind, *values])
+        """Add a change to the transaction that `write` will write; see `Entry`.
+
+        Args:
+            folder: The sweep's folder, relative to the ledger's.
+            kind: What changed.
+            values: The rest of the entry, as JSON can hold it.
+        """
+        self._appended.setdefault(folder, []).append([kind, *values])
 
     def write(self) -> None:
-        """Write what was told; to be called before the ledger commits the same.
+        """Write the appended changes as one line for each sweep; to be called before the ledger commits the same.
 
         Raises:
-            OSError: It can't be written; the disk is full, say.
+            OSError: They can't be written; the disk is full, say.
         """
-        while self._told:
-            folder, transaction = next(iter(self._told.items()))
+        while self._appended:
+            folder, transaction = next(iter(self._appended.items()))
             self._write_line(folder, transaction)
-            self._undecided[folder] = self._told.pop(folder)
+            self._uncommitted[folder] = self._appended.pop(folder)
 
     def committed(self) -> None:
         """The ledger has committed what was written."""
-        self._undecided = {}
+        self._uncommitted = {}
 
     def tick(self) -> None:
-        """To be called a few times a second: forces to the disk what has not been for SYNC_S.
+        """Force lines to the disk that are older than SYNC_S; to be called a few times a second.
 
         Raises:
-            OSError: It can't be written.
+            OSError: They can't be written.
         """
         if self._unforced and self._clock() - self._unforced_since >= SYNC_S:
             self._force()
 
     def rollback(self) -> None:
-        """The ledger has not committed what was told or written.
+        """Drop what was appended, and mark as undone what was written: the ledger has not committed it.
 
         Raises:
-            OSError: It can't be written; it is then still to be taken back.
+            OSError: The mark can't be written; the next `rollback` tries again.
         """
-        self._told = {}
-        while self._undecided:
-            folder, transaction = next(iter(self._undecided.items()))
+        self._appended = {}
+        while self._uncommitted:
+            folder, transaction = next(iter(self._uncommitted.items()))
             self.mark_undone(folder, transaction)
-            del self._undecided[folder]
+            del self._uncommitted[folder]
 
     def mark_undone(self, folder: str, transaction: Transaction) -> None:
-        """Say of a sweep's last transaction that it never took place."""
+        """Record that the last transaction of a sweep was never committed.
+
+        Raises:
+            OSError: The line can't be written.
+        """
         self._write_line(folder, [["undone", checksum(transaction)]])
 
     def forget(self, folder: str) -> None:
-        """A sweep is taken out of the ledger, and its journal goes."""
+        """Remove the journal of a sweep that is taken out of the ledger."""
         self._close(folder)
         journal_path(self._home / folder).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Force what is left to the disk, as far as it goes, and let go of the files."""
+        """Force what is left to the disk, as far as that is possible, and close the files."""
         with suppress(OSError):
             self._force()
         for folder in list(self._files):
@@ -101,10 +123,9 @@ class Journal:
 
     def _write_line(self, folder: str, transaction: Transaction) -> None:
         line = b"%s %s\n" % (checksum(transaction).encode(), json.dumps(transaction).encode())
-        if os.write(self._open(folder), line) < len(line):  # a torn line is told from others by its checksum
+        if os.write(self._open(folder), line) < len(line):  # readers recognise a torn line by its checksum
             self._close(folder)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal_path(self._home / folder)))
-
         if not self._unforced:
             self._unforced_since = self._clock()
         self._unforced.add(folder)
@@ -132,12 +153,20 @@ class Journal:
 
 
 def checksum(transaction: Transaction) -> str:
-    """Of a transaction's text: eight hexadecimal digits."""
+    """CRC-32 of a transaction's text, as eight hexadecimal digits."""
     return f"{zlib.crc32(json.dumps(transaction).encode()):08x}"
 
 
 def read_journal(folder: Path) -> tuple[list[Transaction], int]:
-    """A journal's whole transactions in their order, without those taken back, and how many lines are damaged."""
+    """The transactions of a sweep's journal, and how many of its lines are damaged.
+
+    Args:
+        folder: The sweep's folder.
+
+    Returns:
+        The whole transactions in their order, without those that were undone; and the number of lines whose checksum
+        is wrong. Both are empty where there is no journal.
+    """
     sums: list[bytes] = []
     texts: list[bytes] = []
     damaged = 0
@@ -146,44 +175,69 @@ def read_journal(folder: Path) -> tuple[list[Transaction], int]:
     except FileNotFoundError:
         return [], 0
     for line in content.split(b"\n"):
-        told, _, text = line.partition(b" ")
-        if told != b"%08x" % zlib.crc32(text):
+        stated, _, text = line.partition(b" ")
+        if stated != b"%08x" % zlib.crc32(text):
             damaged += bool(line)
         elif text.startswith(b'[["undone"'):
             ((_, undone),) = json.loads(text)
             if sums and sums[-1] == undone.encode():
                 del sums[-1], texts[-1]
         else:
-            sums.append(told)
+            sums.append(stated)
             texts.append(text)
-    return json.loads(b"[%s]" % b",".join(texts)), damaged  # as one: a call for each line costs more than the lines
+    return json.loads(b"[%s]" % b",".join(texts)), damaged  # one call: a call for each line costs more than the lines
 
 
+@final
 class SweepCopy:
-    """What a journal says, put together: the newest value of each column, each epoch's last report."""
+    """A sweep as its journal has it: the newest value of each column, the last report of each epoch."""
 
-    def __init__(self, transactions: Iterable[Transaction]) -> None:
+    def __init__(self, transactions: Iterable[Transaction], *, folder: Path) -> None:
+        """Apply transactions in their order.
+
+        Args:
+            transactions: As `read_journal` gives them.
+            folder: The sweep's folder, for messages.
+
+        Raises:
+            LedgerError: An entry is of a kind that this version does not know.
+        """
         self.sweep: dict[str, Any] = {}
+        """The sweep's columns."""
         self.trials: dict[int, dict[str, Any]] = {}
+        """Trial's number to its columns."""
         self.failures: dict[int, list[dict[str, Any]]] = {}
+        """Trial's number to the columns of its failed attempts."""
         self.reports: dict[int, dict[int, tuple[int, str, float]]] = {}
-        """Trial to epoch to (place among all reports, metrics as JSON, elapsed_s)."""
-        self._place = 0
+        """Trial's number to epoch to (position among all reports, metrics as JSON, elapsed_s)."""
+        self._num_reports = 0
+        apply: Mapping[str, Callable[..., None]] = {
+            "sweep": self._apply_sweep,
+            "trial": self._apply_trial,
+            "report": self._apply_report,
+            "failure": self._apply_failure,
+            "forgiven": self._apply_forgiven,
+        }
         for transaction in transactions:
             for kind, *values in transaction:
-                getattr(self, f"_take_{kind}")(*values)
+                if kind not in apply:
+                    raise LedgerError(
+                        f"{journal_path(folder)}: the journal has an entry of the unknown kind {kind!r}, so a newer"
+                        " version of hpsearch wrote it. Upgrade hpsearch."
+                    )
+                apply[kind](*values)
 
-    def leave_out_headless(self) -> None:
-        """Trials whose first line is damaged, which says what they tried, are no part of the copy any more."""
+    def drop_headless_trials(self) -> None:
+        """Drop the trials whose first line is damaged: their parameters are not known."""
         whole = {number for number, values in self.trials.items() if "point" in values}
         for known in (self.trials, self.reports, self.failures):
             for number in known.keys() - whole:
                 del known[number]
 
-    def _take_sweep(self, values: Mapping[str, Any]) -> None:
+    def _apply_sweep(self, values: Mapping[str, Any]) -> None:
         self.sweep |= values
 
-    def _take_trial(self, number: int, values: Mapping[str, Any]) -> None:
+    def _apply_trial(self, number: int, values: Mapping[str, Any]) -> None:
         if "point" in values:  # a trial whose first line was never committed begins again
             self.trials[number], self.reports[number], self.failures[number] = {}, {}, []
         self.trials.setdefault(number, {}).update(values)
@@ -191,13 +245,13 @@ class SweepCopy:
             known, last = self.reports.get(number, {}), values["epochs_trained"]
             self.reports[number] = {epoch: report for epoch, report in known.items() if epoch <= last}
 
-    def _take_report(self, number: int, epoch: int, metrics: str, elapsed_s: float) -> None:
-        self._place += 1
-        self.reports.setdefault(number, {})[epoch] = (self._place, metrics, elapsed_s)
+    def _apply_report(self, number: int, epoch: int, metrics: str, elapsed_s: float) -> None:
+        self._num_reports += 1
+        self.reports.setdefault(number, {})[epoch] = (self._num_reports, metrics, elapsed_s)
 
-    def _take_failure(self, number: int, values: dict[str, Any]) -> None:
+    def _apply_failure(self, number: int, values: dict[str, Any]) -> None:
         self.failures.setdefault(number, []).append(dict(values))
 
-    def _take_forgiven(self, number: int) -> None:
+    def _apply_forgiven(self, number: int) -> None:
         for failure in self.failures.get(number, []):
             failure["counts"] = False

@@ -1,47 +1,56 @@
-"""What is read from a ledger. It needs a connection and nothing else; whoever has one is a subclass."""
+"""Queries of a ledger: sweeps, trials, failed attempts and reports, as records.
+
+They need a connection and nothing else; `store.Ledger` provides it.
+"""
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Row, RowMapping
 from sqlalchemy.engine import Connection
 
-from hpsearch.errors import UnknownSweep, did_you_mean
+from hpsearch.errors import LedgerError, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
-from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord, TrialState
-from hpsearch.ledger.rows import report_records, sweep_record, trial_records
+from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, ReportRecord, SweepRecord, TrialRecord, TrialState
 
 
 class Queries(ABC):
-    """Sweeps, trials, failed attempts and reports, as records."""
+    """The reading half of a ledger."""
 
     path: Path
-    """The ledger's file, for messages."""
+    """The ledger's file, as messages name it."""
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:
-        """A connection that sees what is committed."""
+        """A connection that sees what is committed, for the time of the block."""
 
     def find_sweep(self, name: str) -> SweepRecord | None:
-        """The sweep of that name, if there is one."""
+        """The sweep of that name; None if there is none."""
         query = sa.select(schema.sweeps).where(schema.sweeps.c.name == name)
         with self.reading() as connection:
             row = connection.execute(query).mappings().first()
         return None if row is None else sweep_record(row)
 
     def sweeps(self) -> list[SweepRecord]:
-        """All sweeps, the newest last."""
+        """All sweeps, in the order in which they were added."""
         with self.reading() as connection:
             rows = connection.execute(sa.select(schema.sweeps).order_by(schema.sweeps.c.id)).mappings()
             return [sweep_record(row) for row in rows]
 
     def sweep(self, name: str | None = None) -> SweepRecord:
-        """The sweep of that name; the newest one without a name.
+        """The sweep of that name.
+
+        Args:
+            name: None for the newest sweep.
 
         Raises:
             UnknownSweep: There is none; the message offers the nearest name.
@@ -59,11 +68,21 @@ class Queries(ABC):
         )
 
     def trials(self, sweep: SweepRecord) -> list[TrialRecord]:
-        """All trials of a sweep by number."""
+        """All trials of a sweep by number, as they were when they last started, paused or ended.
+
+        A trial's row is not written with each report; see `current_trials`.
+        """
         columns = [schema.trials.c[name] for name in TrialRecord.__dataclass_fields__]
         query = sa.select(*columns).where(schema.trials.c.sweep_id == sweep.id).order_by(schema.trials.c.number)
         with self.reading() as connection:
             return trial_records(connection.execute(query).mappings().all())
+
+    def current_trials(self, sweep: SweepRecord) -> list[TrialRecord]:
+        """All trials of a sweep by number; those that run have the epochs and values of their reports so far."""
+        return [
+            _with_reports(trial, self.reports_of(trial), sweep) if trial.state in ACTIVE_STATES else trial
+            for trial in self.trials(sweep)
+        ]
 
     def count_states(self, sweep: SweepRecord) -> Counter[TrialState]:
         """How many trials of a sweep are in each state."""
@@ -74,7 +93,7 @@ class Queries(ABC):
         return Counter(dict(iter(rows)))
 
     def failures(self, sweep: SweepRecord) -> list[FailureRecord]:
-        """All failed attempts of a sweep in the order in which they came."""
+        """All failed attempts of a sweep, in the order in which they failed."""
         failures, trials = schema.failures, schema.trials
         names = [name for name in FailureRecord.__dataclass_fields__ if name != "number"]
         query = (
@@ -87,11 +106,11 @@ class Queries(ABC):
             return [FailureRecord(**row) for row in connection.execute(query).mappings()]
 
     def reports_of(self, trial: TrialRecord) -> list[ReportRecord]:
-        """All committed reports of one trial by epoch."""
+        """The committed reports of one trial by epoch."""
         return self._reports(schema.reports.c.trial_id == trial.id, order=schema.reports.c.epoch)
 
     def reports(self, sweep: SweepRecord) -> list[ReportRecord]:
-        """All committed reports of a sweep in the order in which they came."""
+        """The committed reports of a sweep, in the order in which they arrived."""
         return self._reports(schema.trials.c.sweep_id == sweep.id, order=schema.reports.c.id)
 
     def _reports(self, which: sa.ColumnElement[bool], *, order: sa.Column[Any]) -> list[ReportRecord]:
@@ -103,4 +122,56 @@ class Queries(ABC):
             .order_by(order)
         )
         with self.reading() as connection:
-            return report_records(connection.execute(query).all())
+            return _report_records(connection.execute(query).all())
+
+
+def sweep_record(row: RowMapping) -> SweepRecord:
+    """A row of the table `sweeps` as a record.
+
+    Raises:
+        LedgerError: The sweep's folder is not the one of its name, so that its files would be looked for elsewhere.
+    """
+    if row["folder"] != row["name"] or Path(row["name"]).name != row["name"] or row["name"] == "..":
+        raise LedgerError(f"sweep {row['name']!r} has the folder {row['folder']!r}: this ledger was edited.")
+    code = None if row["code"] is None else json.loads(row["code"])
+    return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
+
+
+def trial_records(rows: Sequence[RowMapping]) -> list[TrialRecord]:
+    """Rows of the table `trials` as records, in the same order."""
+    names = tuple(TrialRecord.__dataclass_fields__)
+    points = decode_all(row["point"] for row in rows)
+    metrics = decode_all(row["last_metrics"] or "{}" for row in rows)
+    return [
+        TrialRecord(**{name: row[name] for name in names} | {"point": point, "last_metrics": last})
+        for row, point, last in zip(rows, points, metrics, strict=True)
+    ]
+
+
+def decode_all(texts: Iterable[str]) -> list[Any]:
+    """JSON texts, decoded in one call: of the 100,000 of a large sweep, a call for each costs more than decoding."""
+    return list(json.loads(f"[{','.join(texts)}]"))
+
+
+def _report_records(rows: Sequence[Row[int, int, str, float]]) -> list[ReportRecord]:
+    """Rows of (trial's number, epoch, metrics, elapsed_s) as records, in the same order."""
+    decoded = decode_all(row[2] for row in rows)
+    return [
+        ReportRecord(number=number, epoch=epoch, metrics=metrics, elapsed_s=elapsed_s)
+        for (number, epoch, _, elapsed_s), metrics in zip(rows, decoded, strict=True)
+    ]
+
+
+def _with_reports(trial: TrialRecord, reports: Sequence[ReportRecord], sweep: SweepRecord) -> TrialRecord:
+    """A trial that runs, with what it has reported so far."""
+    if not reports:
+        return trial
+    best = min(reports, key=lambda report: sweep.sign * report.metrics[sweep.metric])
+    return replace(
+        trial,
+        epochs_trained=len(reports),
+        best_value=best.metrics[sweep.metric],
+        best_epoch=best.epoch,
+        last_metrics=reports[-1].metrics,
+        duration_s=reports[-1].elapsed_s,
+    )

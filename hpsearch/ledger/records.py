@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from hpsearch.errors import Cause, is_config_fault
 
@@ -51,7 +51,7 @@ class SweepRecord:
     folder: str
     """The sweep's files, relative to the ledger's folder."""
     spec_dir: str | None
-    """Folder of the spec, where a trainable's file may be, as an absolute path; see `spec_place.find_spec_dir`."""
+    """Folder of the spec, where a trainable's file may be, as an absolute path; see `spec_dir.find_spec_dir`."""
     code: Mapping[str, str] | None
     """The trainable's source, file or function to hash; None if it can't be known."""
     started_at: str
@@ -138,6 +138,28 @@ class TrialRecord:
     def failed_by_config(self) -> bool:
         """Whether it failed for good and its own configuration is the reason."""
         return self.state == "failed" and is_config_fault(self.cause)
+
+
+class TrialValues(TypedDict, total=False):
+    """Columns of a trial that `Ledger.update_trial` can set; their meanings are those of `TrialRecord`."""
+
+    state: TrialState
+    cause: Cause | None
+    evidence: str | None
+    fingerprint: str | None
+    attempts: int
+    epochs_trained: int
+    best_value: float | None
+    best_epoch: int | None
+    last_metrics: Mapping[str, float] | None
+    ended_at: str | None
+    duration_s: float | None
+    gpu_peak_gib: float | None
+    host_peak_gib: float | None
+    checkpoint_epoch: int | None
+    reused_from: str | None
+    code_hash: str | None
+    code: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

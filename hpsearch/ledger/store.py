@@ -1,7 +1,7 @@
-"""The trial store. One process writes a sweep; any number read it while it runs.
+"""The trial store. One process writes a sweep; any number of processes read it while it runs.
 
-A state change is committed when its method returns, and is in the sweep's journal too. What is read: `queries.py`.
-How it is committed, and when reports are: `transactions.py`.
+A state change is committed when its method returns, and is in the sweep's journal too. Queries are in `queries.py`; how
+changes are committed, and when reports are, is in `transactions.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -21,8 +21,8 @@ from sqlalchemy.exc import IntegrityError
 from hpsearch.errors import SweepExists, UnknownSweep
 from hpsearch.ledger import schema
 from hpsearch.ledger.queries import Queries
-from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, SweepRecord, SweepState
-from hpsearch.ledger.spec_place import from_home
+from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, SweepRecord, SweepState, TrialValues
+from hpsearch.ledger.spec_dir import from_home
 from hpsearch.ledger.sqlite import open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
 from hpsearch.paths import ledger_path
@@ -35,16 +35,16 @@ def now() -> str:
 
 @final
 class Ledger(Queries):
-    """All sweeps of one home folder; a context manager."""
+    """All sweeps of one home folder; a context manager that closes the file at its end."""
 
     def __init__(self, home: Path, *, create: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """Open the ledger of a home folder.
 
         Args:
             home: Folder that holds `ledger.db` and a folder for each sweep.
-            create: Make the folder and the file where they are missing, and bring an older file to this version: for
-                whoever writes. Without it the file is only read, whatever its version.
-            clock: Seconds that never go back; tests can move it.
+            create: Open it to write: make the folder and the file where they are missing, and migrate an older file to
+                this version. Without it the file is only read, whatever its version.
+            clock: Seconds that never go back.
 
         Raises:
             UnknownSweep: There is no ledger, and `create` is false.
@@ -67,49 +67,52 @@ class Ledger(Queries):
         self.close()
 
     def close(self) -> None:
-        """Commit every report and let go of the file."""
+        """Commit the reports that are held back, and close the file."""
         self._transactions.close()
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """A connection that sees what is committed, and what the block of `together` around it has written."""
+        """A connection that sees what is committed, and what a `transaction` around it has written so far."""
         return self._transactions.reading()
 
     def transaction(self) -> AbstractContextManager[Connection]:
-        """What is written in the block is committed at its end, all of it or nothing."""
+        """Commit all that is written in the block at its end, or nothing."""
         return self._transactions.transaction()
 
     def wait_before_commits(self, wait: Callable[[], None]) -> None:
-        """Call this before each transaction, which begins when it comes back."""
+        """Call `wait` before each transaction, which begins when it returns; see `engine/disk.py`."""
         self._transactions.wait_for_room = wait
 
     def tick(self) -> None:
-        """To be called a few times a second: commits reports and forces journals to the disk where it is time."""
+        """Commit reports and force journals to the disk where they have waited long enough; to be called often.
+
+        A few times a second keeps the limits `transactions.REPORT_DELAY_S` and `journal.SYNC_S`.
+        """
         self._transactions.tick()
 
     def flush(self) -> None:
-        """Commit every report."""
+        """Commit the reports that are held back."""
         self._transactions.flush()
 
     def add_sweep(
         self, name: str, spec: Mapping[str, Any], *, spec_dir: Path | None = None, code: Mapping[str, str] | None = None
     ) -> SweepRecord:
-        """Begin a sweep.
+        """Add a sweep in state `running`.
 
         Args:
-            name: Not taken yet.
+            name: A name that no sweep of the ledger has; also the name of its folder.
             spec: The resolved spec.
-            spec_dir: Folder of the spec.
-            code: The trainable's source, see `fingerprint.code_of`.
+            spec_dir: Folder of the spec; None if it is no file.
+            code: The trainable's source, see `fingerprint.code_of`; None if it can't be known.
 
         Raises:
-            SweepExists: The name is taken.
+            SweepExists: The ledger has a sweep of that name.
         """
         row = {
             "name": name,
             "state": "running",
             "spec": json.dumps(spec),
             "folder": name,
-            **self._place_of(spec_dir),
+            **self._spec_columns(spec_dir),
             "code": _json(code),
             "started_at": now(),
             "can_pause": True,
@@ -132,35 +135,51 @@ class Ledger(Queries):
         spec_dir: Path | None = None,
         code: Mapping[str, str] | None = None,
     ) -> SweepRecord:
-        """A sweep goes on, with limits and perhaps code that changed, and its spec in another place if one is given."""
+        """Set a sweep to `running` again, with limits and code that may have changed.
+
+        Args:
+            sweep: Its record.
+            spec: The resolved spec as it is now.
+            spec_dir: Folder of the spec; None leaves the one on record.
+            code: The trainable's source as it is now; None if it can't be known.
+
+        Returns:
+            The record as it is then.
+        """
         values = {"state": "running", "reason": None, "ended_at": None, "spec": json.dumps(spec), "code": _json(code)}
-        values |= {} if spec_dir is None else self._place_of(spec_dir)
+        values |= {} if spec_dir is None else self._spec_columns(spec_dir)
         self._update_sweep(sweep, values)
         return self.sweep(sweep.name)
 
-    def cannot_pause(self, sweep: SweepRecord) -> None:
-        """A trial should have waited at a rung and had no checkpoint: this sweep stops trials instead, from now on."""
+    def disable_pausing(self, sweep: SweepRecord) -> None:
+        """Record that the sweep's rule stops trials instead of pausing them, since one had no checkpoint at a rung."""
         self._update_sweep(sweep, {"can_pause": False})
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
-        """Take a sweep out of the ledger that never trained an epoch itself, so that its name is free."""
+        """Take a sweep out of the ledger, so that its name is free; for one that never trained an epoch itself."""
         ours = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)
         with self.transaction() as connection:
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
-            for table in (schema.failures, schema.reports):  # what stayed would be the next trial's of that id
+            for table in (schema.failures, schema.reports):  # left rows would belong to the next trial of that id
                 connection.execute(sa.delete(table).where(table.c.trial_id.in_(ours)))
             connection.execute(sa.delete(schema.trials).where(schema.trials.c.sweep_id == sweep.id))
             connection.execute(sa.delete(schema.sweeps).where(schema.sweeps.c.id == sweep.id))
         self._transactions.forget(sweep.folder)
 
     def end_sweep(self, sweep: SweepRecord, state: SweepState, reason: str | None = None) -> None:
-        """Record how a sweep ended; it claims nothing any more."""
+        """Record how a sweep ended, and drop its claims.
+
+        Args:
+            sweep: Its record.
+            state: `done`, `gave_up` or `interrupted`.
+            reason: Why it ended early, in one sentence; None where it ran to its end.
+        """
         with self.transaction() as connection:
             self._update_sweep(sweep, {"state": state, "reason": reason, "ended_at": now()})
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
 
     def add_note(self, sweep: SweepRecord, text: str) -> None:
-        """Add to the reason for which a sweep ended, unless it says so already."""
+        """Append a sentence to the reason why a sweep ended, unless the reason contains it already."""
         known = self.sweep(sweep.name).reason
         if known is None or text not in known:
             self._update_sweep(sweep, {"reason": "; ".join(filter(None, (known, text)))})
@@ -176,19 +195,19 @@ class Ledger(Queries):
         code_hash: str | None = None,
         code: str | None = None,
     ) -> int:
-        """Begin a trial; it is `running` from here.
+        """Add a trial in state `running`.
 
         Args:
-            sweep: Whose trial.
-            number: Counted from 1.
-            point: Dotted name to value.
-            seed: Of its random numbers.
-            fingerprint: What it is recognised by in later sweeps.
-            code_hash: Of the code that it begins with.
-            code: The same, as people see it.
+            sweep: The sweep that it is part of.
+            number: Its number in the sweep, counted from 1.
+            point: Dotted name to value, constants included.
+            seed: Seed of its random numbers.
+            fingerprint: What later sweeps recognise it by; None if that can't be known.
+            code_hash: Hash of the code that it begins with; None if that can't be known.
+            code: The first digits of the same hash, as tables show it.
 
         Returns:
-            The key of its row, which the other methods take.
+            The key of its row, as the other methods expect it.
         """
         row = {
             "sweep_id": sweep.id,
@@ -210,22 +229,25 @@ class Ledger(Queries):
             self._transactions.append_of_trial(int(key[0]), "trial", row)
             return int(key[0])
 
-    def update_trial(self, trial_id: int, *, failure: FailureRecord | None = None, **values: Any) -> None:
+    def update_trial(
+        self, trial_id: int, *, failure: FailureRecord | None = None, **values: Unpack[TrialValues]
+    ) -> None:
         """Set columns of a trial; committed on return, together with all reports so far.
 
-        A trial that neither runs nor is tried again claims nothing any more.
+        A trial whose new state is neither `queued` nor `running` loses its claim.
 
         Args:
             trial_id: Key of its row.
-            failure: An attempt that failed.
-            values: Column to value.
+            failure: An attempt that failed, to be added.
+            values: Column to value; the other columns stay as they are.
         """
-        if isinstance(values.get("last_metrics"), Mapping):
-            values["last_metrics"] = json.dumps(values["last_metrics"])
+        columns: dict[str, object] = {**values}
+        if (metrics := values.get("last_metrics")) is not None:
+            columns["last_metrics"] = json.dumps(metrics)
         trials, claims = schema.trials, schema.claims
         with self.transaction() as connection:
-            connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(values))
-            self._transactions.append_of_trial(trial_id, "trial", values)
+            connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(columns))
+            self._transactions.append_of_trial(trial_id, "trial", columns)
             if values.get("state", "running") not in ACTIVE_STATES:
                 its = sa.and_(trials.c.sweep_id == claims.c.sweep_id, trials.c.number == claims.c.number)
                 connection.execute(sa.delete(claims).where(sa.exists().where(trials.c.id == trial_id, its)))
@@ -236,17 +258,24 @@ class Ledger(Queries):
                 self._transactions.append_of_trial(trial_id, "failure", row)
 
     def clear_checkpoints(self, trial_ids: Iterable[int]) -> None:
-        """The checkpoints of these trials are about to be removed."""
-        freed = list(trial_ids)
+        """Record that these trials have no checkpoint; to be called before their files are removed.
+
+        Args:
+            trial_ids: Keys of their rows.
+        """
+        trial_ids = list(trial_ids)
         with self.transaction() as connection:
-            connection.execute(
-                sa.update(schema.trials).where(schema.trials.c.id.in_(freed)).values(checkpoint_epoch=None)
-            )
-            for each in freed:
-                self._transactions.append_of_trial(each, "trial", {"checkpoint_epoch": None})
+            theirs = schema.trials.c.id.in_(trial_ids)
+            connection.execute(sa.update(schema.trials).where(theirs).values(checkpoint_epoch=None))
+            for trial_id in trial_ids:
+                self._transactions.append_of_trial(trial_id, "trial", {"checkpoint_epoch": None})
 
     def reset_failures(self, trial_ids: Iterable[int]) -> None:
-        """The failures of these trials so far count no more: the user wants them tried again."""
+        """Let the failures of these trials so far count no more: the user wants them tried again.
+
+        Args:
+            trial_ids: Keys of their rows.
+        """
         trial_ids = list(trial_ids)
         with self.transaction() as connection:
             theirs = schema.failures.c.trial_id.in_(trial_ids)
@@ -255,7 +284,14 @@ class Ledger(Queries):
                 self._transactions.append_of_trial(trial_id, "forgiven")
 
     def add_report(self, trial_id: int, *, epoch: int, metrics: Mapping[str, float], elapsed_s: float) -> None:
-        """One report of a trial; committed at most REPORT_DELAY_S later, if `tick` is called that often."""
+        """Add a report; committed at most `transactions.REPORT_DELAY_S` later, if `tick` is called that often.
+
+        Args:
+            trial_id: Key of the trial's row.
+            epoch: Counted from 1.
+            metrics: Everything that was reported.
+            elapsed_s: Seconds of training of this trial up to here.
+        """
         row = {"trial_id": trial_id, "epoch": epoch, "metrics": json.dumps(metrics), "elapsed_s": elapsed_s}
         self._transactions.hold(row)
 
@@ -264,7 +300,7 @@ class Ledger(Queries):
             connection.execute(sa.update(schema.sweeps).where(schema.sweeps.c.id == sweep.id).values(values))
             self._transactions.append(sweep.folder, "sweep", values)
 
-    def _place_of(self, spec_dir: Path | None) -> dict[str, str | None]:
+    def _spec_columns(self, spec_dir: Path | None) -> dict[str, str | None]:
         if spec_dir is None:
             return {"spec_dir": None, "spec_from_home": None}
         return {"spec_dir": str(spec_dir.resolve()), "spec_from_home": from_home(spec_dir, self.home)}

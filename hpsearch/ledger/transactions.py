@@ -1,7 +1,8 @@
-"""One transaction at a time on a ledger's file: each is in the journals first, and takes the reports so far along.
+"""Transactions on a ledger's file, one at a time: each is written to the journals first, then committed.
 
-Reports are held back at most REPORT_DELAY_S and committed together, since a commit costs more than a trial's epoch may
-take. Nothing here knows what a sweep or a trial is, but for the journal that a trial's lines go to.
+Reports are held back for at most REPORT_DELAY_S and committed together, or with the next transaction, since a commit
+may cost more than a trial's epoch. What is written is up to `store.py`; this module only knows which journal has the
+lines of a trial.
 """
 
 from __future__ import annotations
@@ -20,31 +21,32 @@ from hpsearch.ledger.journal import Journal
 from hpsearch.ledger.sqlite import storage_errors
 
 REPORT_DELAY_S = 0.2
+"""Seconds that a report waits for others at most."""
 
 
 @final
 class Transactions:
-    """What one process writes to a ledger, and reads in between."""
+    """Writes to a ledger's file and its journals, and reads in between; for one thread of one process."""
 
     def __init__(self, engine: Engine, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is written yet.
 
         Args:
-            engine: Of the file, opened by `ledger.file`.
-            path: The file; journals are in the folders beside it.
+            engine: Connects to the file; see `ledger/sqlite.py`.
+            path: The file; the journals are in the folders beside it.
             clock: Seconds that never go back.
         """
         self.wait_for_room: Callable[[], None] = lambda: None
-        """Called before each transaction; comes back when it may begin."""
+        """Called before each transaction; returns when the disk has room for it."""
         self._engine, self._path, self._clock = engine, path, clock
         self._journal = Journal(path.parent, clock=clock)
         self._open: Connection | None = None
         self._held: list[dict[str, Any]] = []
         self._held_since = 0.0
-        self._places: dict[int, tuple[str, int]] = {}
+        self._owners: dict[int, tuple[str, int]] = {}
 
     def close(self) -> None:
-        """Commit what is held back and let go of the file."""
+        """Commit the reports that are held back, and close the file and the journals."""
         try:
             self.flush()
         finally:
@@ -53,7 +55,7 @@ class Transactions:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees what is committed, and what the block of `together` around it has written."""
+        """A connection that sees what is committed, and what a `transaction` around it has written so far."""
         if self._open is not None:
             yield self._open
             return
@@ -62,9 +64,9 @@ class Transactions:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """What is written in the block is committed at its end, all of it or nothing; one within another is part of it.
+        """Commit all that is written in the block at its end, or nothing; a block within another is part of it.
 
-        The reports that are held back go with it; if it fails they stay.
+        The reports that are held back are committed with it; if it fails they stay held back.
         """
         if self._open is not None:
             yield self._open
@@ -73,7 +75,7 @@ class Transactions:
         with storage_errors(self._path), self._journaled(), self._engine.begin() as connection:
             self._open = connection
             try:
-                self._take_along(connection)
+                self._insert_held(connection)
                 yield connection
             finally:
                 self._open = None
@@ -81,45 +83,45 @@ class Transactions:
         self._held = []
 
     def hold(self, report: dict[str, Any]) -> None:
-        """Hold back a row of `reports`, which what follows from it may go with: it is not committed by this."""
+        """Hold back a row of the table `reports`, to be committed with what follows from it or with other reports."""
         self.tick()
         if not self._held:
             self._held_since = self._clock()
         self._held.append(report)
 
     def tick(self) -> None:
-        """Commit the reports that have waited long enough, and force the journal to the disk once a second."""
+        """Commit reports that were held back long enough, and force the journals to the disk once a second."""
         if self._held and self._clock() - self._held_since >= REPORT_DELAY_S:
             self.flush()
         with storage_errors(self._path):
             self._journal.tick()
 
     def flush(self) -> None:
-        """Commit every report."""
+        """Commit the reports that are held back."""
         if self._held:
             with self.transaction():
                 pass
 
     def append(self, folder: str, kind: str, *values: Any) -> None:
-        """A line of a sweep's journal, as part of the transaction; see `journal.Entry`."""
+        """Add a change to a sweep's journal, as part of the transaction; see `journal.Entry`."""
         self._journal.append(folder, kind, *values)
 
-    def register(self, trial_id: int, folder: str, number: int) -> None:
-        """Which journal has the lines of a trial that begins, and by which number; those of others are looked up."""
-        self._places[trial_id] = (folder, number)
-
     def append_of_trial(self, trial_id: int, kind: str, *values: Any) -> None:
-        """The same for a trial, whose number goes before the values."""
-        if trial_id not in self._places:
-            self._places[trial_id] = self._place_of(trial_id)
-        folder, number = self._places[trial_id]
+        """Add a change of a trial, whose number goes before the values, to its sweep's journal."""
+        if trial_id not in self._owners:
+            self._owners[trial_id] = self._owner_of(trial_id)
+        folder, number = self._owners[trial_id]
         self._journal.append(folder, kind, number, *values)
 
+    def register(self, trial_id: int, folder: str, number: int) -> None:
+        """Remember which journal has the lines of a new trial, and its number there; of others it is looked up."""
+        self._owners[trial_id] = (folder, number)
+
     def forget(self, folder: str) -> None:
-        """A sweep is no longer in the ledger, and its journal goes."""
+        """Remove the journal of a sweep that is taken out of the ledger."""
         self._journal.forget(folder)
 
-    def _take_along(self, connection: Connection) -> None:
+    def _insert_held(self, connection: Connection) -> None:
         if self._held:
             connection.execute(sa.insert(schema.reports), self._held)
         for report in self._held:
@@ -128,8 +130,8 @@ class Transactions:
 
     @contextmanager
     def _journaled(self) -> Iterator[None]:
-        """What was told to the journal stays there if the block ends well, and is taken back if not."""
-        self._journal.rollback()  # where it could not be said when it failed
+        """Keep what the block writes to the journals if it ends well, and roll it back if not."""
+        self._journal.rollback()  # of a transaction whose rollback could not be written when it failed
         try:
             yield
         except BaseException:
@@ -138,8 +140,8 @@ class Transactions:
             raise
         self._journal.committed()
 
-    def _place_of(self, trial_id: int) -> tuple[str, int]:
-        """(Sweep's folder, trial's number) of a row."""
+    def _owner_of(self, trial_id: int) -> tuple[str, int]:
+        """(Sweep's folder, trial's number) of a row of the table `trials`."""
         query = (
             sa.select(schema.sweeps.c.folder, schema.trials.c.number)
             .join(schema.trials, schema.trials.c.sweep_id == schema.sweeps.c.id)

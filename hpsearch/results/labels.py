@@ -46,7 +46,7 @@ def value_text(value: Any, *, most: int = MAX_TEXT) -> str:
     return one_line(value if isinstance(value, str) else canonical(value), most=most)
 
 
-def in_words(config: Mapping[str, Any]) -> list[str]:
+def config_lines(config: Mapping[str, Any]) -> list[str]:
     """One line for each nested map of a configuration; what is not nested is left out.
 
     Args:

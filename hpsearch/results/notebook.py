@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
+from hpsearch.results.analysis.best import ranked_trials, varying_parameters
 from hpsearch.results.labels import value_text
 from hpsearch.results.rows import EPOCHS_TRAINED, trial_columns, trial_rows
-from hpsearch.results.summaries import ranked_trials, varying_parameters
 
 MAX_ROWS, MAX_PARAMETERS = 20, 10
 """What is shown of a sweep."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import UnknownSweep
-from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.paths import log_path
+from hpsearch.results.analysis.best import best_so_far, ranked_trials, varying_parameters
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, ranking
 from hpsearch.results.analysis.curves import learning_curves
-from hpsearch.results.analysis.failure_regions import fence_lines
+from hpsearch.results.analysis.failure_regions import failure_region_lines
 from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.space.space import canonical, to_config
@@ -47,16 +48,6 @@ def trial_summary(
         for trial in ranked
     ]
     return rows, headline(sweep, trials, is_alive=is_alive)
-
-
-def ranked_trials(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The trials, best value first; those without one behind them, and last those that failed."""
-
-    def rank(trial: TrialRecord) -> tuple[bool, bool, float, int]:
-        value = trial.best_value
-        return trial.state == "failed", value is None, sweep.sign * (value or 0.0), trial.number
-
-    return sorted(trials, key=rank)
 
 
 def ranking_rows(
@@ -103,7 +94,7 @@ def failure_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
     ]
 
 
-def tail_lines(attempts: Iterable[FailedAttempt]) -> list[str]:
+def log_tail_lines(attempts: Iterable[FailedAttempt]) -> list[str]:
     """The end of the log of the first attempt that failed at each place, or by each cause without a place."""
     first: dict[tuple[str, str | None], FailedAttempt] = {}
     for attempt in attempts:
@@ -116,9 +107,9 @@ def tail_lines(attempts: Iterable[FailedAttempt]) -> list[str]:
     return lines
 
 
-def remark_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
+def note_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
     """Where configurations fail, one line for each place; and a stopping rule that could not pause."""
-    lines = fence_lines(trials)
+    lines = failure_region_lines(trials)
     rule = sweep.spec["early_terminate"]["type"]
     if sweep.can_pause is False and rule in ("asha", "hyperband"):
         kept = "Keep it (hpsearch.fit does, or current_trial().keep) and trials are paused and promoted instead."
@@ -153,16 +144,6 @@ def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: boo
     state = {"running": runs, "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
     reason = f" ({sweep.reason})" if sweep.reason else ""
     return f"{sweep.name}: {state}{reason}: {counts}{_best_words(sweep, trials)}"
-
-
-def best_so_far(sweep: SweepRecord, trials: list[TrialRecord]) -> TrialRecord | None:
-    """The best trial that succeeded; as long as there is none, the best of those that are not over. None without a
-    value."""
-    best = best_of(trials, sign=sweep.sign)
-    if best is not None:
-        return best
-    first = next(iter(ranked_trials(sweep, trials)), None)
-    return None if first is None or first.state == "failed" or first.best_value is None else first
 
 
 def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
@@ -219,15 +200,6 @@ def trial_details(
         "log": str(log_path(home / sweep.folder, number)),
         "history": [{name: value for name, value in row.items() if name != "trial"} for row in history],
     }
-
-
-def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:
-    """Names of the parameters that differ between trials, in the order in which trials first have them."""
-    values: dict[str, set[str]] = {}
-    for trial in trials:
-        for name, value in trial.point.items():
-            values.setdefault(name, set()).add(canonical(value))
-    return [name for name, seen in values.items() if len(seen) > 1]
 
 
 def _numbers(numbers: list[int]) -> str:

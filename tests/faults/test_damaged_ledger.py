@@ -129,7 +129,7 @@ def test_a_lost_write_ahead_log_is_noticed(killed, lives, tmp_path):
 def test_a_flipped_digit_is_noticed_when_the_sweep_goes_on(finished):
     with closing(sqlite3.connect(finished.home / "ledger.db")) as connection, connection:
         connection.execute("UPDATE reports SET metrics = replace(metrics, '5', '6') WHERE id = 9")
-    with pytest.raises(LedgerError, match="is missing or another one"):
+    with pytest.raises(LedgerError, match="is missing or has other values"):
         make_run(StoredSweep(), overrides={}, home=finished.home).start()
 
 

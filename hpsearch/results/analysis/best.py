@@ -9,10 +9,10 @@ from typing import Any
 
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
-from hpsearch.ledger.spec_place import find_spec_dir
+from hpsearch.ledger.spec_dir import find_spec_dir
 from hpsearch.paths import resolved_spec_path
-from hpsearch.results.labels import in_words
-from hpsearch.space.space import to_config
+from hpsearch.results.labels import config_lines
+from hpsearch.space.space import canonical, to_config
 from hpsearch.spec.yaml_writer import flow
 
 
@@ -55,7 +55,9 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
 def architecture_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
     """The best configuration of an architecture search in words, one line for each layer; of other sweeps, none."""
     best = best_of(list(trials), sign=sweep.sign)
-    return in_words(to_config(dict(best.point))) if best is not None and sweep.spec["method"] == "controller" else []
+    return (
+        config_lines(to_config(dict(best.point))) if best is not None and sweep.spec["method"] == "controller" else []
+    )
 
 
 def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> str | None:
@@ -100,3 +102,32 @@ def _without_nothing(tree: dict[str, Any]) -> dict[str, Any]:
         for key, value in kept.items()
         if key != "ray"
     }
+
+
+def ranked_trials(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials, best value first; those without one behind them, and last those that failed."""
+
+    def rank(trial: TrialRecord) -> tuple[bool, bool, float, int]:
+        value = trial.best_value
+        return trial.state == "failed", value is None, sweep.sign * (value or 0.0), trial.number
+
+    return sorted(trials, key=rank)
+
+
+def best_so_far(sweep: SweepRecord, trials: list[TrialRecord]) -> TrialRecord | None:
+    """The best trial that succeeded; as long as there is none, the best of those that are not over. None without a
+    value."""
+    best = best_of(trials, sign=sweep.sign)
+    if best is not None:
+        return best
+    first = next(iter(ranked_trials(sweep, trials)), None)
+    return None if first is None or first.state == "failed" or first.best_value is None else first
+
+
+def varying_parameters(trials: Iterable[TrialRecord]) -> list[str]:
+    """Names of the parameters that differ between trials, in the order in which trials first have them."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.point.items():
+            values.setdefault(name, set()).add(canonical(value))
+    return [name for name, seen in values.items() if len(seen) > 1]

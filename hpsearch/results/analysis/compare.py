@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpsearch.errors import SpecError
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
-from hpsearch.results.analysis.curves import Step, best_so_far
+from hpsearch.results.analysis.curves import Step, best_value_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Comparison:
 
 def read_sweep(sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord]) -> SweepRead:
     """What the comparison needs of one sweep."""
-    steps = best_so_far(sweep, trials, reports, counts_reused=True)
+    steps = best_value_steps(sweep, trials, reports, counts_reused=True)
     return SweepRead(sweep=sweep, trials=trials, steps=steps)
 
 

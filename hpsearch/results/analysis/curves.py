@@ -1,8 +1,8 @@
 """Learning curves of a sweep's objective, and the best value so far against what it cost; plain data for pictures.
 
-    learning_curves   one `Curve` for each trial: epochs, values, seconds, and how the trial stands
+    learning_curves   one `Curve` for each trial: epochs, values, seconds, and the trial's state
     rungs_reached     the epochs at which the stopping rule compares trials, as far as any trial came
-    best_so_far       one `Step` for each report that improved on all before it, and one for where the sweep stands now
+    best_value_steps  one `Step` for each report that improved on all before it, and one for the sweep as it is now
 
 What trials are worth at equal epochs is in `common_epoch.py`, what stopping saved in `rungs.py`. Neither pandas nor
 NumPy.
@@ -86,7 +86,7 @@ def rungs_reached(sweep: SweepRecord, curves: Iterable[Curve]) -> tuple[int, ...
     return tuple(epoch for epoch in Sweep.from_stored(sweep.spec).rungs if epoch <= furthest)
 
 
-def best_so_far(
+def best_value_steps(
     sweep: SweepRecord,
     trials: Iterable[TrialRecord],
     reports: Iterable[ReportRecord],

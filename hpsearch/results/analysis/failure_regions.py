@@ -39,7 +39,7 @@ class _Box:
         return _Box(self.conditions + other.conditions, self.names | other.names, self.trials & other.trials)
 
 
-def fence_lines(trials: Iterable[TrialRecord]) -> list[str]:
+def failure_region_lines(trials: Iterable[TrialRecord]) -> list[str]:
     """One sentence for each box where trials failed by their configuration; none where there is no such place."""
     known = [trial for trial in trials if trial.succeeded or trial.failed_by_config]
     failed = _bits(trial.failed_by_config for trial in known)

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
+from hpsearch.results.analysis.best import varying_parameters
 from hpsearch.results.analysis.common_epoch import ranking
-from hpsearch.results.analysis.curves import Curve, Step, best_so_far, learning_curves, rungs_reached
+from hpsearch.results.analysis.curves import Curve, Step, best_value_steps, learning_curves, rungs_reached
 from hpsearch.results.analysis.edges import Edge, edges
 from hpsearch.results.analysis.rungs import RungTable, rung_table
 from hpsearch.results.analysis.scales import Scale, scales_of
-from hpsearch.results.current import current_trials
-from hpsearch.results.summaries import varying_parameters
 
 if TYPE_CHECKING:
     from hpsearch.results.analysis.importance import Importance
@@ -81,7 +80,7 @@ class Findings:
     @cached_property
     def steps(self) -> list[Step]:
         """The best value so far."""
-        return best_so_far(self.sweep, self.trials, self.reports)
+        return best_value_steps(self.sweep, self.trials, self.reports)
 
     @cached_property
     def importance(self) -> Importance:
@@ -127,7 +126,7 @@ def read_findings(home: Path, name: str | None) -> Findings:
         return Findings(
             home=home,
             sweep=sweep,
-            trials=current_trials(ledger, sweep),
+            trials=ledger.current_trials(sweep),
             reports=ledger.reports(sweep),
             failures=ledger.failures(sweep),
             is_alive=is_held(home / sweep.folder),

@@ -22,7 +22,7 @@ def progress_chart(sweep: SweepRecord, steps: Sequence[Step], *, against: Cost) 
 
     Args:
         sweep: Names the objective.
-        steps: `best_so_far`.
+        steps: `best_value_steps`.
         against: What it took.
     """
     unit_s, unit = time_unit(steps[-1].seconds if steps else 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hpsearch.results.analysis.failure_regions import fence_lines
+from hpsearch.results.analysis.failure_regions import failure_region_lines
 from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, failed_attempts, log_tail
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Element, Node, element
@@ -30,7 +30,7 @@ def failed(found: Findings) -> Iterator[Node]:
     ]
     head = ["cause", "attempts", "trials", "failed for good", "what follows"]
     yield table("Causes, the most frequent first.", head, causes)
-    if lines := fence_lines(found.trials):
+    if lines := failure_region_lines(found.trials):
         yield element("p", "Where configurations fail:")
         yield element("ul", *(element("li", line) for line in lines))
     groups = _groups(attempts)

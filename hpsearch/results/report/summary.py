@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Element, element
 from hpsearch.results.labels import number, one_line
-from hpsearch.results.summaries import ahead_lines, remark_lines
+from hpsearch.results.summaries import ahead_lines, note_lines
 from hpsearch.text import duration_text
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def saved_sentence(found: Findings) -> str:
 def remarks(found: Findings) -> Element | None:
     """What one should know before reading on; None where there is nothing."""
     lines = [found.sweep.reason] if found.sweep.reason else []
-    lines += remark_lines(found.sweep, found.trials)
+    lines += note_lines(found.sweep, found.trials)
     lines += [f"{edge}" for edge in found.edges]
     lines += ahead_lines(found.sweep, found.trials, found.reports)
     return element("ul", *(element("li", line) for line in lines), class_="remarks") if lines else None

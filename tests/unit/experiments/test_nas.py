@@ -12,7 +12,7 @@ import torch
 
 from experiments import nas
 from hpsearch.errors import InvalidConfig
-from hpsearch.results.labels import in_words
+from hpsearch.results.labels import config_lines
 from hpsearch.space.space import to_config
 from hpsearch.spec.file import load_sweep
 
@@ -56,7 +56,7 @@ def test_it_learns_the_digits():
 
 def test_an_architecture_is_told_in_words():
     config = {"layer1": LAYERS[0], "layer2": LAYERS[1], "layer3": LAYERS[2], "lr": 3e-3, "net": {"augment": False}}
-    assert in_words(config) == [
+    assert config_lines(config) == [
         "layer1: kind conv, kernel 3, width 8",
         "layer2: kind max_pool, kernel 5, reads nothing",
         "layer3: kind separable, kernel 3, width 16, reads layer1 and layer2",

@@ -163,3 +163,10 @@ def test_a_trial_whose_first_line_is_damaged_is_left_out_of_a_rebuilt_ledger_wit
         assert [trial.number for trial in again.trials(sweep)] == [1]
         assert again.reports(sweep) == [], "that of trial 1 stood in the same line"
         assert again.failures(sweep) == []
+
+
+@pytest.mark.parametrize("use", [check, lambda ledger: rebuild(ledger.home)], ids=["resume", "rebuild"])
+def test_an_entry_of_an_unknown_kind_is_refused_with_its_file_and_what_to_do(ledger, use):
+    write_and_die(ledger.home, ("promoted", 1))
+    with pytest.raises(LedgerError, match=r"s/journal\.jsonl: .* unknown kind 'promoted'.* Upgrade hpsearch"):
+        use(ledger)

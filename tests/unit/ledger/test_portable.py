@@ -54,7 +54,7 @@ def heard() -> Iterator[list[tuple[Any, Any]]]:
 def a_sweeps_life(ledger: Ledger) -> None:
     """Everything that the ledger is ever told or asked."""
     sweep = ledger.add_sweep("a", {"metric": {"name": "loss", "goal": "minimize"}}, code={"f": "1"})
-    ledger.cannot_pause(sweep)
+    ledger.disable_pausing(sweep)
     rows = [ledger.add_trial(sweep, number, point={"x": number}, seed=0, fingerprint="f") for number in (1, 2)]
     ledger.add_report(rows[0], epoch=1, metrics={"loss": 1.0}, elapsed_s=1.0)
     ledger.add_report(rows[1], epoch=1, metrics={"loss": 2.0}, elapsed_s=1.0)

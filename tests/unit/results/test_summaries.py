@@ -16,7 +16,6 @@ from hpsearch.errors import LedgerError
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import best_of
 from hpsearch.ledger.store import Ledger
-from hpsearch.results.current import current_trials
 from hpsearch.results.summaries import ahead_lines, headline
 from hpsearch.slots.protocol import Failed
 from tests.support.curves import Landscape, run
@@ -38,7 +37,7 @@ def test_a_running_trial_is_shown_with_the_epochs_that_it_has_reported(home: Pat
     assert frame["epochs_trained"].sum() == 30
     with Ledger(home) as ledger:
         sweep = ledger.sweep()
-        trial = next(each for each in current_trials(ledger, sweep) if each.state == "running")
+        trial = next(each for each in ledger.current_trials(sweep) if each.state == "running")
         assert trial.last_metrics == ledger.reports_of(trial)[-1].metrics
 
 
@@ -118,7 +117,7 @@ def test_before_the_first_success_the_best_so_far_is_named_with_its_state(home: 
     run(home, max_reports=20)
     with Ledger(home) as ledger:
         sweep = ledger.sweep()
-        trials = current_trials(ledger, sweep)
+        trials = ledger.current_trials(sweep)
     best = min(trials, key=lambda trial: trial.best_value or 99.0)
     assert f"; best val_loss so far {best.best_value:.6g} in trial {best.number}, which is {best.state}" in headline(
         sweep, trials

@@ -10,7 +10,7 @@ import pytest
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, common_epoch, ranking
-from hpsearch.results.analysis.curves import Curve, best_so_far, learning_curves, rungs_reached
+from hpsearch.results.analysis.curves import Curve, best_value_steps, learning_curves, rungs_reached
 from hpsearch.results.analysis.rungs import rung_table
 from tests.support.curves import run
 
@@ -55,7 +55,7 @@ def test_a_curve_knows_its_best_up_to_an_epoch():
 
 def test_the_best_so_far_only_improves_and_ends_with_everything_that_was_spent(finished: Read):
     sweep, trials, reports = finished
-    steps = best_so_far(sweep, trials, reports)
+    steps = best_value_steps(sweep, trials, reports)
     values = [step.value for step in steps]
     assert values == sorted(values, reverse=True)
     best = best_of(trials, sign=sweep.sign)
@@ -68,16 +68,16 @@ def test_what_was_reused_cost_nothing_and_what_failed_is_never_best(finished: Re
     sweep, trials, reports = finished
     best = best_of(trials, sign=sweep.sign)
     assert best is not None
-    free = best_so_far(sweep, [replace(trial, state="reused") for trial in trials], reports)
+    free = best_value_steps(sweep, [replace(trial, state="reused") for trial in trials], reports)
     assert (free[-1].epochs, free[-1].seconds, free[-1].value) == (0, 0, best.best_value)
     without = [replace(trial, state="failed") if trial is best else trial for trial in trials]
-    assert best_so_far(sweep, without, reports)[-1].trial != best.number
+    assert best_value_steps(sweep, without, reports)[-1].trial != best.number
 
 
 def test_a_maximised_metric_rises(tmp_path: Path):
     run(tmp_path, metric={"name": "val_accuracy", "goal": "maximize"}, limits={"trials": 12, "epochs": 9})
     sweep, trials, reports = read(tmp_path)
-    values = [step.value for step in best_so_far(sweep, trials, reports)]
+    values = [step.value for step in best_value_steps(sweep, trials, reports)]
     assert values == sorted(values) and len(values) > 2
     ranks = ranking(learning_curves(sweep, trials, reports), 1)
     assert [each.value for each in ranks] == sorted((each.value for each in ranks), reverse=True)
@@ -150,4 +150,4 @@ def test_a_sweep_before_its_first_report_has_empty_curves(tmp_path: Path):
     sweep, trials, reports = read(tmp_path)
     curves = learning_curves(sweep, trials, reports)
     assert not any(each.epochs for each in curves)
-    assert best_so_far(sweep, trials, reports) == [] and rung_table(sweep, curves).rows == ()
+    assert best_value_steps(sweep, trials, reports) == [] and rung_table(sweep, curves).rows == ()
