@@ -63,7 +63,7 @@ class TrialReuse:
         """Give a trial the epochs that an equal one has on record; whether it then needs no slot."""
         if self.cache is None:
             return False
-        known = self.cache.lookup(trial.fingerprint, row=trial.ledger_id, losses=trial.losses)
+        known = self.cache.lookup(trial.fingerprint, ledger_id=trial.ledger_id, losses=trial.losses)
         if known is not None:
             trial.reused_from, trial.past_s = known.name, 0.0
             state = self._replay(trial, known)
@@ -95,7 +95,7 @@ class TrialReuse:
         if self.cache is None or trial.epochs == 0:
             return
         lender = self.cache.borrow_checkpoint(
-            trial.fingerprint, row=trial.ledger_id, number=trial.number, losses=trial.losses
+            trial.fingerprint, ledger_id=trial.ledger_id, number=trial.number, losses=trial.losses
         )
         trial.reused_from = trial.reused_from or lender
         self.recorder.find_checkpoint(trial)

@@ -1,8 +1,8 @@
 """The checkpoints of trials as files, without torch: which are complete, and how they are shared and removed.
 
 `training/checkpoint.py` writes a checkpoint as two files for each rank, `epoch-000004.rank-0.pt` and a manifest beside
-it; of a Ray Tune function it is one folder, `ray-epoch-4`. What is in them is checked by who reads them: here a
-checkpoint is complete when all its files are there in the sizes that the manifests say.
+it; a Ray Tune function has a folder instead, `ray-epoch-4`. Here a checkpoint is complete when all its files are there
+with the sizes that the manifests say; their contents are checked when a trial loads them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 
 KEPT = 2
-"""Checkpoints that a trial keeps while it runs: what a damaged newest falls back to is one of them."""
+"""Checkpoints that a trial keeps while it runs: if the newest is damaged, it resumes from the one before."""
 _NAME = re.compile(r"(?:ray-)?epoch-(\d+)(?:\.rank-\d+\.(?:pt|json)(?:\.tmp)?)?")
 _MAX_MANIFEST_BYTES = 4096
+"""Bytes of a manifest that are read."""
 
 
 def complete_epochs(folder: Path) -> list[int]:
@@ -33,9 +34,9 @@ def newest_epoch(folder: Path, *, at_most: int) -> int | None:
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path | None:
-    """The complete checkpoint of an epoch: the file of rank 0, or the folder that a Ray Tune function handed in.
+    """The complete checkpoint of an epoch: the file of rank 0, or the folder of a Ray Tune function.
 
-    Those of other ranks lie beside the file. None where there is none.
+    The files of other ranks are beside it. None if there is no complete checkpoint.
     """
     if _parts(folder, epoch):
         return folder / _file_name(epoch, 0)
@@ -44,24 +45,24 @@ def checkpoint_path(folder: Path, epoch: int) -> Path | None:
 
 
 def drop_later(folder: Path, epoch: int) -> None:
-    """Remove the checkpoints of later epochs, complete or not: nothing on record tells what they are of."""
+    """Remove the checkpoints of epochs after `epoch`, complete or not: the ledger has no reports of those epochs."""
     _remove_epochs(folder, {each for each in _named_epochs(folder) if each > epoch})
 
 
 def share_checkpoints(source: Path, target: Path, *, epochs: Iterable[int]) -> int | None:
-    """Give a trial that does not run the checkpoints of these epochs of another one, beside its own.
+    """Give a trial that does not run checkpoints of another trial, beside its own.
 
-    They are linked, which takes no room, or copied where the file system has no hard links. Each is complete or not
-    there at every instant: what vanishes from `source` meanwhile, or finds no room, is left out. The newest two of all
-    stay, as of a trial that runs.
+    They are linked, which takes no disk space, or copied where the file system has no hard links. At every instant each
+    is complete or absent: those that are removed from `source` meanwhile, or for which the disk has no room, are left
+    out. The newest KEPT of all are kept.
 
     Args:
-        source: The other trial's; it may be removed at any time.
-        target: The trial's own; made if needed.
-        epochs: Any that are not complete in `target`.
+        source: Folder of the other trial's checkpoints; it may be removed at any time.
+        target: Folder of the trial's own checkpoints; made if needed.
+        epochs: Epochs to share, none of them complete in `target`.
 
     Returns:
-        The newest epoch of these that is complete in `target` now; None if none is.
+        The newest of these epochs that is complete in `target` now; None if none is.
     """
     shared = [epoch for epoch in sorted(epochs) if _share(source, target, epoch)]
     if not shared:
@@ -72,11 +73,11 @@ def share_checkpoints(source: Path, target: Path, *, epochs: Iterable[int]) -> i
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove all checkpoints of a trial; a removal that is cut short leaves none that looks complete."""
+    """Remove a folder of checkpoints; a removal that is cut short leaves none that looks complete."""
     if folder.is_symlink():
         return
     gone = folder.with_name(f".{folder.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)  # one that was cut short
+    shutil.rmtree(gone, ignore_errors=True)  # left by a removal that was cut short
     try:
         folder.rename(gone)
     except OSError:
@@ -85,7 +86,7 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def _named_epochs(folder: Path) -> set[int]:
-    """Epochs that any file speaks of."""
+    """Epochs that the names of files and folders mention, complete or not."""
     try:
         names = [path.name for path in folder.iterdir()]
     except OSError:
@@ -109,7 +110,7 @@ def _parts(folder: Path, epoch: int) -> list[Path]:
 
 
 def _read_manifest(path: Path) -> tuple[int, int] | None:
-    """(Ranks that wrote, size of the file beside it in bytes); None if it is none."""
+    """(Number of ranks, size in bytes of the file beside it); None if it can't be read as a manifest."""
     if _size(path) is None:
         return None
     try:
@@ -122,7 +123,7 @@ def _read_manifest(path: Path) -> tuple[int, int] | None:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a plain file; None if there is none of that name."""
+    """Bytes of a regular file; None if there is no such file."""
     try:
         found = path.lstat()
     except OSError:
@@ -131,7 +132,7 @@ def _size(path: Path) -> int | None:
 
 
 def _is_filled(path: Path) -> bool:
-    """Whether it is a folder with something in it: an empty one is what a removal has left."""
+    """Whether it is a folder that is not empty: a removal that was cut short may leave an empty one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode) and any(path.iterdir())
     except OSError:
@@ -139,13 +140,13 @@ def _is_filled(path: Path) -> bool:
 
 
 def _share(source: Path, target: Path, epoch: int) -> bool:
-    """Whether the checkpoint of an epoch is complete in both folders now."""
+    """Link the checkpoint of an epoch; whether it is complete in both folders now."""
     parts, folder = _parts(source, epoch), _ray_folder(source, epoch)
     if not parts and not _is_filled(folder):
         return False
     try:
         target.mkdir(parents=True, exist_ok=True)
-        _remove_epochs(target, {epoch})  # what was begun there and never finished
+        _remove_epochs(target, {epoch})  # left by an attempt that was cut short
         if parts:
             _share_files(parts, target)
         else:
@@ -159,13 +160,13 @@ def _share(source: Path, target: Path, epoch: int) -> bool:
 
 
 def _share_files(parts: list[Path], target: Path) -> None:
-    """The manifest of rank 0 comes last: without it the rest is no checkpoint."""
+    """Link the files; the manifest of rank 0 comes last, since without it the rest is no checkpoint."""
     for path in sorted(parts[2:]) + parts[:2]:
         _link(path, target / path.name)
 
 
 def _share_folder(source: Path, target: Path) -> None:
-    """Made beside and renamed, if it is still all there by then."""
+    """Link a folder beside `target` and rename it, if its source is still complete by then."""
     beside = target.with_name("ray-tmp-shared")
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -190,6 +191,7 @@ def _link(path: str | Path, target: str | Path) -> None:
 
 
 def _copy(path: str | Path, target: str | Path) -> None:
+    """Copy in one step, by a name that is removed with the checkpoint's other files if the copy is cut short."""
     beside = Path(f"{target}.tmp")
     shutil.copyfile(path, beside, follow_symlinks=False)
     with beside.open("rb") as file:
@@ -198,7 +200,7 @@ def _copy(path: str | Path, target: str | Path) -> None:
 
 
 def _remove_epochs(folder: Path, epochs: set[int]) -> None:
-    """Those of a rank-0 manifest first, so that no instant shows half a checkpoint as a whole one."""
+    """Remove checkpoints, manifests of rank 0 first: at no instant does half a checkpoint look complete."""
     paths = sorted(folder.iterdir()) if epochs and folder.is_dir() else []
     doomed = [path for path in paths if (match := _NAME.fullmatch(path.name)) and int(match[1]) in epochs]
     for path in sorted(doomed, key=lambda path: not path.name.endswith(".rank-0.json")):
@@ -218,7 +220,7 @@ def _file_name(epoch: int, rank: int, suffix: str = "pt") -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """What was linked is on the disk before the ledger says so."""
+    """Force the names of a folder to the disk, before the ledger says that they are there."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

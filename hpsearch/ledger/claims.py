@@ -1,7 +1,7 @@
-"""The same trial in several sweeps: who has trained it, and who trains it now.
+"""Trials of other sweeps with the same fingerprint: which were trained, and which is being trained now.
 
-A claim is a row that only one sweep can have. It outlives a process that was killed, so it counts only as long as
-somebody holds the lock of its sweep; see `lock.py`.
+A claim says that a sweep is training a fingerprint; only one sweep can have it. It stays in the ledger when the process
+of that sweep is killed, so it counts only while a process holds the lock of the sweep; see `lock.py`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from hpsearch.ledger.store import Ledger
 
 @final
 class Claims:
-    """Trials of all sweeps of a ledger by fingerprint."""
+    """Finds and claims trials of a whole ledger by their fingerprint."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def find_trained(self, fingerprint: str, *, but: int, beyond: int = 0) -> list[tuple[SweepRecord, TrialRecord]]:
-        """The trials of all sweeps with this fingerprint, furthest first, `epochs_trained` as the reports have it.
+        """The trials of all sweeps with this fingerprint, those with the most epochs first.
 
         Args:
-            fingerprint: As `add_trial` was given it.
-            but: A row that does not count.
-            beyond: Those that trained no more epochs than that are left out.
+            fingerprint: As `fingerprint.trial_fingerprint` gives it.
+            but: Key of the row of a trial that is left out.
+            beyond: Trials with no more epochs than this are left out.
 
         Returns:
-            Those in one of REUSABLE_STATES, and those that run, or ran when their process died.
+            Sweep and trial of each in one of REUSABLE_STATES, and of those that run or ran when their process died;
+            `epochs_trained` is the number of their reports.
         """
         trials, reports = schema.trials, schema.reports
         epochs = sa.select(sa.func.max(reports.c.epoch)).where(reports.c.trial_id == trials.c.id).scalar_subquery()
@@ -54,7 +55,7 @@ class Claims:
         """Claim a fingerprint for a trial.
 
         Returns:
-            None if it is claimed for this sweep now; else who has it, perhaps in a process that is dead.
+            None if it is claimed for this sweep now; else the claim of another sweep, whose process may be dead.
         """
         claims = schema.claims
         with self._ledger.transaction() as connection:
@@ -68,7 +69,7 @@ class Claims:
             return holder
 
     def holder(self, fingerprint: str) -> Claim | None:
-        """Who has claimed a fingerprint."""
+        """The claim of a fingerprint; None without one."""
         claims, sweeps = schema.claims, schema.sweeps
         query = (
             sa.select(sweeps.c.id.label("sweep_id"), sweeps.c.name, sweeps.c.folder, claims.c.number)
@@ -80,7 +81,7 @@ class Claims:
         return None if row is None else Claim(**row)
 
     def void(self, fingerprint: str, claim: Claim) -> None:
-        """Take a claim away whose holder is dead."""
+        """Remove a claim whose process is dead."""
         claims = schema.claims
         with self._ledger.transaction() as connection:
             its = (claims.c.fingerprint == fingerprint, claims.c.sweep_id == claim.sweep_id)

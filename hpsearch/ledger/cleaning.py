@@ -1,4 +1,4 @@
-"""Makes room on disk: a sweep that ended gives up the checkpoints that its `limits.checkpoints` does not keep."""
+"""Frees disk space: removes the checkpoints that a sweep no longer needs by its `limits.checkpoints`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from hpsearch.spec.sweep import Sweep
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointCleanup:
-    """What `clean` did, or would do."""
+    """What `clean` removed, or would remove."""
 
     sweep: str
     """The sweep's name."""
     freed_bytes: int
-    """Room on disk; files that another sweep shares are not counted."""
+    """Bytes on disk; files that another sweep shares are not counted."""
     trials: tuple[int, ...]
-    """Whose checkpoints are removed."""
+    """Numbers of the trials whose checkpoints are removed."""
     kept: tuple[int, ...]
-    """Whose checkpoints stay."""
+    """Numbers of the trials whose checkpoints are kept."""
 
 
 def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> CheckpointCleanup:
     """Remove the checkpoints that a sweep no longer needs.
 
-    A sweep that ended keeps those of its best `limits.checkpoints` trials alone; should it be given more epochs later,
-    the others train from 0. One that was interrupted keeps all that it goes on from.
+    A sweep that ended keeps only those of its best `limits.checkpoints` trials; if it is given more epochs later, the
+    others train from epoch 0. One that was interrupted keeps every checkpoint that it resumes from.
 
     Args:
         home: Folder of the ledger.
@@ -40,8 +40,9 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Chec
         dry_run: Remove nothing.
 
     Raises:
-        UnknownSweep: There is none.
-        SweepInUse: It runs.
+        UnknownSweep: There is no such sweep.
+        SweepInUse: A process runs it.
+        LedgerError: The ledger can't be written.
     """
     with Ledger(home) as reader:
         name = reader.sweep(name).name
@@ -66,7 +67,7 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Chec
 
 
 def _needed(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> set[int]:
-    """Numbers of the trials whose checkpoints stay."""
+    """Numbers of the trials whose checkpoints are kept."""
     if sweep.state not in ENDED_SWEEP_STATES:
         return {
             each.number for each in trials if each.state not in FINISHED_STATES or each.checkpoint_epoch is not None
@@ -80,7 +81,7 @@ def _needed(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> set[int]:
 
 
 def _size(folder: Path, number: int) -> int | None:
-    """Bytes that a trial's checkpoints alone take; None without any."""
+    """Bytes of a trial's checkpoints that no other sweep shares; None if it has no folder of them."""
     path = checkpoint_dir(folder, number)
     if not path.is_dir() or path.is_symlink():
         return None

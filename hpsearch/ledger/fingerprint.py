@@ -1,7 +1,7 @@
-"""What makes two trials the same: their fingerprint, and the code and data that go into it.
+"""Fingerprints of trials: equal for trials that would train the same thing, with the code and data that go into them.
 
-Two trials with one fingerprint would train the same thing, so the second is answered from the ledger. In doubt the
-fingerprint differs, or there is none: training twice costs time, a wrong answer costs trust.
+A trial whose fingerprint the ledger knows is reused instead of trained. In doubt the fingerprint differs, or there is
+none: training twice costs time, a wrong result costs trust.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from hpsearch.trainable.locate import TrainableSource
 from hpsearch.version import __version__
 
 MAX_DATA_FILES = 1_000_000
-"""More files than that below `data.root` are not counted, and nothing is reused."""
+"""With more files below `data.root`, trials get no fingerprint and nothing is reused."""
 Code = code_files.Code
-"""What a trainable is made of: see there."""
+"""File or function to hash; see `code_files.Code`."""
 
 
 def code_of(trainable: TrainableSource | Callable[..., Any]) -> Code | None:
-    """The source that a trainable is made of: the user's own files, or its own functions, see `code_files.read_code`.
+    """The source code of a trainable: the user's own files, or its own functions; see `code_files.read_code`.
 
     Returns:
         None where the source can't be read.
@@ -36,7 +36,14 @@ def code_of(trainable: TrainableSource | Callable[..., Any]) -> Code | None:
 
 
 def data_hash(data: Mapping[str, Any]) -> str | None:
-    """The spec's `data`, and the names and sizes of the files below its `root`; None where there are too many."""
+    """Hash of the spec's `data`, and of the names and sizes of the files below its `root`.
+
+    Args:
+        data: The spec's `data`.
+
+    Returns:
+        SHA-256 in hexadecimal digits; None if there are more than MAX_DATA_FILES files.
+    """
     digest = hashlib.sha256(canonical(dict(data)).encode())
     root = data.get("root")
     if root is not None:
@@ -48,9 +55,18 @@ def data_hash(data: Mapping[str, Any]) -> str | None:
 
 
 def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: str | None) -> str | None:
-    """One text for all trials that would train the same thing; None if that can't be known.
+    """Fingerprint of a trial: SHA-256 of all that decides what it trains.
 
-    The length of the training is left out: a trial that went further answers for one that shall go less far.
+    The number of epochs is left out: the epochs of a longer trial are reused for a shorter one.
+
+    Args:
+        point: Dotted name to value.
+        sweep: Its seed, precision, parallelism, workers and metric count.
+        code: As `code_of` gives it.
+        data: As `data_hash` gives it.
+
+    Returns:
+        Hexadecimal digits; None if the code or the data can't be known.
     """
     if code is None or data is None or UNKNOWN in code.values():
         return None
@@ -61,9 +77,7 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
         "parallel": sweep.parallel,
         "workers": sweep.resources.workers,
         "metric": sweep.metric.name,
-        "code": sorted(
-            code.values()
-        ),  # what stands in the files, not where they lie: another checkout is the same code
+        "code": sorted(code.values()),  # the contents of the files, not their paths: another checkout is the same code
         "data": data,
         "hpsearch": __version__,
     }
@@ -71,17 +85,17 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
 
 
 def code_hash(code: Code) -> str:
-    """One text for the same code, wherever its files lie."""
+    """SHA-256 of the code, the same wherever its files are."""
     return hashlib.sha256(canonical(sorted(code.values())).encode()).hexdigest()
 
 
 def changed_files(old: Code, new: Code) -> list[str]:
-    """Files and functions that are not what they were, in words."""
+    """Texts that say which files and functions changed, are new or are gone; empty if the contents are the same."""
     if sorted(old.values()) == sorted(new.values()):
-        return []  # the same files in another place, or seen from another working directory
-    words = {(True, False): "is gone", (False, True): "is new", (True, True): "changed"}
+        return []  # the same files elsewhere, or seen from another working directory
+    verbs = {(True, False): "is gone", (False, True): "is new", (True, True): "changed"}
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return [f"{name} {words[name in old, name in new]}" for name in names]
+    return [f"{name} {verbs[name in old, name in new]}" for name in names]
 
 
 def _names_and_sizes(root: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One writer for each sweep: a lock that the operating system drops when its holder dies, however it dies.
+"""The lock of a sweep: one process at a time runs it. The operating system drops the lock when that process dies.
 
 Over NFS it holds between hosts that share the folder (Linux passes `flock` on as a lock of the whole file), though the
 ledger itself is for the processes of one host.
@@ -23,26 +23,31 @@ from hpsearch.ledger.records import SweepRecord
 from hpsearch.paths import lock_path
 
 TRIES, TRY_S = 6, 0.1
+"""How often the lock is tried, and the seconds between two tries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who runs a sweep."""
+    """The process that runs a sweep."""
 
     pid: int
-    """Process on `host`."""
+    """Process id on `host`."""
     host: str
-    """Its name for itself."""
+    """Host name, as that host itself gives it."""
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a process of this host."""
+        """Whether the process is on this host."""
         return self.host == socket.gethostname()
 
 
 @contextmanager
 def writer_lock(folder: Path, name: str) -> Iterator[None]:
-    """Hold the lock of the sweep in `folder` for the time of the block.
+    """Hold the lock of a sweep for the time of the block.
+
+    Args:
+        folder: The sweep's folder; it exists.
+        name: The sweep's name, for messages.
 
     Raises:
         SweepInUse: Another process holds it; the message names it.
@@ -53,7 +58,7 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+")
     except OSError as error:
         raise LedgerError(
-            f"{path}: the lock can't be made: {error.strerror}. Mend the folder's permissions."
+            f"{path}: the lock can't be made: {error.strerror}. Correct the folder's permissions."
         ) from error
     with file:
         if not _locked(file):
@@ -68,13 +73,13 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process, this one included, holds the lock of the sweep in `folder`."""
+    """Whether any process, this one included, holds the lock of the sweep in `folder`."""
     try:
         descriptor = os.open(lock_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for an instant: whoever wants to write tries again
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for an instant: `_locked` tries again
     except OSError:
         return True
     finally:
@@ -83,12 +88,12 @@ def is_held(folder: Path) -> bool:
 
 
 def was_killed(home: Path, sweep: SweepRecord) -> bool:
-    """Whether the sweep's process went without a word: the ledger has it running, and nobody holds its lock."""
+    """Whether the process of a sweep was killed: the ledger has it `running`, and no process holds its lock."""
     return sweep.state == "running" and not is_held(home / sweep.folder)
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who holds the lock of the sweep in `folder`; None if nobody does, or who does has not written its name yet."""
+    """The process that holds the lock of the sweep in `folder`; None without one, or before it has written its id."""
     if not is_held(folder):
         return None
     found = re.match(r"pid (\d+) on (\S+) since", lock_path(folder).read_text(errors="replace")[:200])
@@ -96,7 +101,7 @@ def holder_of(folder: Path) -> Holder | None:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Try for half a second: a look by `is_held` is no holder."""
+    """Whether the lock could be had within half a second: `is_held` takes it for an instant."""
     for attempt in range(TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

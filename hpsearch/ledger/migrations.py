@@ -1,7 +1,7 @@
-"""Older ledgers brought to today's schema, one step for each version.
+"""Migrations of older ledgers to the current schema, one step for each version.
 
-Steps only add: a process of the version before that has the ledger open goes on undisturbed. A step is never edited
-once a ledger of its version exists; `tests/ledgers/` keeps one of each.
+Steps only add tables and columns, so that a process of the version before can keep using a ledger that it has open. A
+step is never edited once a ledger of its version exists; `tests/ledgers/` keeps one of each version.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ def _to_4(op: Operations) -> None:
 
 
 STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4}
-"""Version to the step that leads there from the version before."""
+"""Version to the step that migrates a ledger of the version before to it."""
 
 
 def migrate(connection: Connection, version: int) -> int:
-    """Take one step, within the caller's transaction; a ledger that somebody else has brought further is left alone.
+    """Take one step, within the caller's transaction; if another process has taken it meanwhile, do nothing.
 
-    The first statement takes the write lock, so that of two processes one steps and the other finds it done.
+    The first statement takes the write lock, so that of two processes one takes the step and the other finds it done.
 
     Args:
         connection: In a transaction that the caller commits.
-        version: What the ledger was seen to have; less than SCHEMA_VERSION.
+        version: The version that the ledger had when it was read; less than SCHEMA_VERSION.
 
     Returns:
-        The version that the ledger has then; SCHEMA_VERSION or more at the latest after as many calls as steps.
+        The version that the ledger has now; at least SCHEMA_VERSION after as many calls as there are steps.
     """
-    from alembic.operations import Operations  # half a second, for an older ledger alone
+    from alembic.operations import Operations  # importing it takes half a second, which only an older ledger needs
     from alembic.runtime.migration import MigrationContext
 
     is_schema = about.c.key == "schema"

@@ -1,6 +1,6 @@
-"""With what and where a sweep ran: versions, commit, machine; one line in `runs.jsonl` for each time that it ran.
+"""Provenance of a sweep: versions, commit and machine, one line of `runs.jsonl` for each run of it.
 
-The line is written by the process that runs the sweep; who reads it later may be another machine.
+The line is written by the process that runs the sweep; it may be read on another machine.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ from typing import Any
 from hpsearch.paths import provenance_path
 
 PACKAGES = ("hpsearch", "torch", "ray", "optuna", "hyperopt", "numpy", "pandas", "lightning", "transformers")
-"""Whose versions are told, where they are installed."""
+"""Packages whose versions are recorded, where they are installed."""
 MAX_BYTES = 1_000_000
-"""Read of the file at most; some thousand runs."""
+"""Bytes of the file that are read at most; some thousand runs."""
 GIT_TIMEOUT_S = 5
+"""Seconds that each call of git may take; after that the commit is unknown."""
 MAX_TEXT = 200
-"""Characters of a value, as they are read."""
+"""Characters of a key or value that are read at most."""
 
 
 def take_provenance(project: Path | None) -> dict[str, Any]:
-    """What this process runs with; nothing is imported for it.
+    """The versions, the commit and the machine that this process runs with; no package is imported for it.
 
     Args:
-        project: Folder of the project whose commit is told; None for the working directory.
+        project: Folder of the project whose commit is recorded; None for the working directory.
+
+    Returns:
+        One line of `runs.jsonl`, as JSON can hold it.
     """
     from hpsearch.devices.inventory import host_cpus, host_gpus
 
@@ -48,7 +52,11 @@ def take_provenance(project: Path | None) -> dict[str, Any]:
 
 
 def append_provenance(folder: Path, line: Mapping[str, Any]) -> None:
-    """Add a line to the file of a sweep's folder.
+    """Append a line to `runs.jsonl`.
+
+    Args:
+        folder: The sweep's folder.
+        line: As `take_provenance` gives it.
 
     Raises:
         OSError: It can't be written, or is a link.
@@ -59,7 +67,14 @@ def append_provenance(folder: Path, line: Mapping[str, Any]) -> None:
 
 
 def read_provenance(folder: Path) -> list[dict[str, str]]:
-    """Every run on record, the first one first, all values as text; lines that can't be read are left out."""
+    """The recorded runs of a sweep in their order, all values as text.
+
+    Args:
+        folder: The sweep's folder.
+
+    Returns:
+        One dict for each run; lines that can't be read are left out. Empty if the file can't be read.
+    """
     try:
         descriptor = os.open(provenance_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -94,13 +109,13 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit of a folder, with a word where files differ from it; None where git knows none."""
+    """The commit of a folder, marked if files differ from it; None if git knows none."""
     commit, status = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--untracked-files=no")
     return commit and f"{commit}{', with changes' if status else ''}"
 
 
-def _git(folder: Path, *words: str) -> str | None:
-    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "--no-optional-locks", *words]
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "--no-optional-locks", *arguments]
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True)
         return done.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""What the ledger gives back: one frozen record for each row, plain values only."""
+"""Records of the ledger: one frozen dataclass for each kind of row, with plain values, and the sets of states."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ REUSABLE_STATES = (*TRAINABLE_STATES, "interrupted")
 ENDED_SWEEP_STATES = ("done", "gave_up")
 """Sweeps that ended by themselves: all trials are finished, or too many failed."""
 CODE_DIGITS = 12
-"""Of a code's hash, where people see it."""
+"""Digits of a code's hash that tables show."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """One sweep."""
+    """A row of the table `sweeps`."""
 
     id: int
     """Key of the row."""
@@ -45,23 +45,23 @@ class SweepRecord:
     state: SweepState
     """`running` also for a sweep whose process was killed."""
     reason: str | None
-    """Why it ended early, and what failed on the way without ending it, in sentences; None where all went well."""
+    """Why it ended early, and what failed without ending it, in sentences; None if there is nothing to say."""
     spec: Mapping[str, Any]
     """The resolved spec."""
     folder: str
     """The sweep's files, relative to the ledger's folder."""
     spec_dir: str | None
-    """Folder of the spec, where a trainable's file may be, as an absolute path; see `spec_dir.find_spec_dir`."""
+    """Folder of the spec as an absolute path; see `spec_dir.find_spec_dir`. None if the spec was no file."""
     code: Mapping[str, str] | None
-    """The trainable's source, file or function to hash; None if it can't be known."""
+    """The trainable's code, file or function to hash; None if it can't be known."""
     started_at: str
     """UTC, ISO 8601."""
     ended_at: str | None
     """UTC, ISO 8601; None while it runs."""
     can_pause: bool | None = None
-    """False once a trial should have waited at a rung and had no checkpoint; None before."""
+    """False once a trial had no checkpoint at a rung: trials are stopped there instead. None in older ledgers."""
     spec_from_home: str | None = None
-    """Folder of the spec, from the ledger's folder; None in an older ledger, and for a spec within that folder."""
+    """Folder of the spec, relative to the ledger's; None in an older ledger, and for a spec within that folder."""
 
     @property
     def metric(self) -> str:
@@ -76,56 +76,56 @@ class SweepRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial."""
+    """A row of the table `trials`."""
 
     id: int
     """Key of the row."""
     number: int
-    """Counted from 1."""
+    """Counted from 1 in each sweep."""
     state: TrialState
-    """See DESIGN: success is done, stopped or reused."""
+    """How far it is; see the sets of states above."""
     cause: Cause | None
     """Why it failed; None unless failed."""
     evidence: str | None
-    """The cause in one sentence."""
+    """What led to the cause, in one sentence; of a trial that waits, what it waits for."""
     point: Mapping[str, Any]
     """Dotted name to value, constants included."""
     seed: int
     """Seed of the trial's random numbers."""
     fingerprint: str | None
-    """What it is recognised by in other sweeps; None if that can't be known."""
+    """Equal for trials that would train the same; see `ledger/fingerprint.py`. None if it can't be known."""
     attempts: int
-    """Tries so far, at least 1."""
+    """Attempts so far; 0 for a trial that never had a slot."""
     epochs_trained: int
-    """Reports on record."""
+    """Number of its reports."""
     best_value: float | None
-    """Best value of the objective."""
+    """Best value of the objective; None without a report."""
     best_epoch: int | None
-    """Epoch of `best_value`, counted from 1."""
+    """Epoch of `best_value`, counted from 1; None without a report."""
     last_metrics: Mapping[str, float]
-    """The last report."""
+    """Metrics of its last report; empty without one."""
     started_at: str
     """UTC, ISO 8601."""
     ended_at: str | None
     """UTC, ISO 8601; None while it runs."""
     duration_s: float | None
-    """Seconds of training, all attempts."""
+    """Seconds of training, all attempts; None before the first ended."""
     gpu_peak_gib: float | None
-    """Most GPU memory reserved by any rank; None without a GPU."""
+    """Peak of the GPU memory that any rank reserved, in GiB; None without a GPU."""
     host_peak_gib: float | None
-    """Most host memory resident, summed over ranks."""
+    """Peak of the resident host memory, summed over ranks, in GiB; None if it was not measured."""
     checkpoint_epoch: int | None
-    """Epoch of the newest checkpoint, complete in the trial's own folder; None without one, and while it runs."""
+    """Epoch of the newest complete checkpoint in the trial's folder; None without one, and while it runs."""
     reused_from: str | None
-    """The trial that answered, as `sweep/number`."""
+    """The trial whose reports were reused, as `sweep/number`; None if none were."""
     code_hash: str | None = None
     """Hash of the code that it began with; None if that can't be known."""
     code: str | None = None
-    """Beginnings of the hashes of all code that it ran under, separated by commas; None if that can't be known."""
+    """First digits of the hashes of all code that it ran with, separated by commas; None if that can't be known."""
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """The same, one by one; of a trial of an older ledger, the code that it began with."""
+        """First digits of the hash of each code that it ran with; in an older ledger, of the first one."""
         known = self.code or (self.code_hash or "")[:CODE_DIGITS]
         return tuple(known.split(", ")) if known else ()
 
@@ -164,7 +164,7 @@ class TrialValues(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRecord:
-    """One report of one trial."""
+    """A row of the table `reports`: the metrics of one trial at one epoch."""
 
     number: int
     """The trial's number."""
@@ -178,39 +178,44 @@ class ReportRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class FailureRecord:
-    """One attempt that failed."""
+    """A row of the table `failures`: an attempt that failed."""
 
     number: int
     """The trial's number."""
     attempt: int
     """Counted from 1."""
     cause: Cause
-    """Out of the closed list."""
+    """Why it failed."""
     evidence: str
-    """One sentence."""
+    """What led to the cause, in one sentence."""
     place: str | None
-    """`Type at file:line` of an exception."""
+    """Where an exception was raised, as `Type at file:line`; None for other failures."""
     was_retried: bool
     """Whether another attempt followed, or was to follow."""
     counts: bool = True
-    """False once the user asked for another try all the same."""
+    """False once the user asked for another attempt by --retry-failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A trial that is being trained, and that no other sweep trains meanwhile."""
+    """A row of the table `claims`: a trial that is being trained, and that no other sweep trains meanwhile."""
 
     sweep_id: int
-    """Whose trial."""
+    """Key of the sweep's row."""
     name: str
     """The sweep's name."""
     folder: str
-    """The sweep's files, relative to the ledger's folder; the claim is void when nobody holds the lock there."""
+    """The sweep's folder, relative to the ledger's; the claim is void if no process holds the lock there."""
     number: int
     """The trial's number."""
 
 
 def best_of(trials: list[TrialRecord], *, sign: int) -> TrialRecord | None:
-    """The successful trial with the best value of its objective, the earlier one of two equals; None without any."""
+    """The successful trial with the best value of the objective; of equal ones the first; None if there is none.
+
+    Args:
+        trials: Of one sweep, by number.
+        sign: 1 to minimise, -1 to maximise.
+    """
     ranked = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
     return min(ranked, key=lambda trial: sign * (trial.best_value or 0.0), default=None)

@@ -36,16 +36,16 @@ sweeps = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
-    Column("state", String(16), nullable=False),  # running | done | gave_up | interrupted
+    Column("state", String(16), nullable=False),  # one of records.SweepState
     Column("reason", Text),  # why it ended, in one sentence; NULL where it ran to its end
     Column("spec", Text, nullable=False),  # JSON: the resolved spec
-    Column("folder", Text, nullable=False),  # the sweep's files, relative to the ledger's folder
+    Column("folder", Text, nullable=False),  # the sweep's folder, relative to the ledger's
     Column("spec_dir", Text),  # folder of the spec, where a trainable's file may be; absolute
     Column("code", Text),  # JSON: file or function -> hash; NULL where it can't be known
     Column("started_at", String(32), nullable=False),
     Column("ended_at", String(32)),
-    Column("can_pause", Boolean),  # false once a trial should have waited at a rung and had no checkpoint
-    Column("spec_from_home", Text),  # `spec_dir` from the ledger's folder, which may have moved with it; or NULL
+    Column("can_pause", Boolean),  # false once a trial had no checkpoint at a rung, so that trials are stopped there
+    Column("spec_from_home", Text),  # `spec_dir` relative to the ledger's folder, for when both are moved; or NULL
 )
 
 trials = Table(
@@ -72,15 +72,15 @@ trials = Table(
     Column("host_peak_gib", Float),
     Column("checkpoint_epoch", Integer),
     Column("reused_from", Text),
-    Column("code_hash", String(64)),  # hash of the code that it began with; NULL where it can't be known
-    Column("code", Text),  # beginnings of the hashes of all code that it ran under, by commas; NULL where not known
+    Column("code_hash", String(64)),  # hash of the code that it began with; NULL if unknown
+    Column("code", Text),  # first digits of the hashes of all code that it ran with, by commas; NULL if unknown
     UniqueConstraint("sweep_id", "number"),
 )
 
 reports = Table(
     "reports",
     metadata,
-    Column("id", Integer, primary_key=True),  # rises in the order in which the reports came, which replay needs
+    Column("id", Integer, primary_key=True),  # in the order in which the reports arrived, which replay needs
     Column("trial_id", Integer, ForeignKey("trials.id"), nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("metrics", Text, nullable=False),  # JSON: name -> number
@@ -91,23 +91,25 @@ reports = Table(
 failures = Table(
     "failures",
     metadata,
-    Column("id", Integer, primary_key=True),  # rises in the order in which they came, which replay needs
+    Column("id", Integer, primary_key=True),  # in the order in which they failed, which replay needs
     Column("trial_id", Integer, ForeignKey("trials.id"), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("cause", String(32), nullable=False),
     Column("evidence", Text, nullable=False),
     Column("place", Text),  # `Type at file:line` of an exception
     Column("was_retried", Boolean, nullable=False),
-    Column("counts", Boolean, nullable=False),  # false once the user asked for another try all the same
+    Column("counts", Boolean, nullable=False),  # false once the user asked for another attempt
     Column("failed_at", String(32), nullable=False),
 )
 
 claims = Table(
     "claims",
     metadata,
-    Column("fingerprint", String(64), primary_key=True),  # nobody else trains this now
-    Column("sweep_id", Integer, ForeignKey("sweeps.id"), nullable=False),  # void when its writer's lock is free
-    Column("number", Integer, nullable=False),  # the trial that does
+    Column("fingerprint", String(64), primary_key=True),  # no other sweep trains this now
+    Column(
+        "sweep_id", Integer, ForeignKey("sweeps.id"), nullable=False
+    ),  # the claim is void if no process holds its lock
+    Column("number", Integer, nullable=False),  # the trial that is trained
 )
 
 Index("failures_by_trial", failures.c.trial_id)

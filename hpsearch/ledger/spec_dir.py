@@ -1,7 +1,7 @@
-"""Where the spec of a sweep lies, and so its trainable's file: also after the project was moved or copied as a whole.
+"""Finds the folder of a sweep's spec, and so its trainable's file, also after the project was moved or copied.
 
-The ledger has the folder twice: from its own folder, which finds it where both went together, and as an absolute path,
-which finds it where the ledger alone went away.
+The ledger has the folder twice: relative to its own folder, which is right where both were moved together, and as an
+absolute path, which is right where the ledger alone was moved.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from hpsearch.ledger.records import SweepRecord
 
 
 def from_home(spec_dir: Path, home: Path) -> str | None:
-    """`spec_dir` relative to the ledger's folder; None for one in it, where nothing that runs is looked for."""
-    place = Path(os.path.relpath(spec_dir.resolve(), home.resolve()))
-    return str(place) if place.parts[:1] == ("..",) else None
+    """`spec_dir` relative to the ledger's folder; None if it is within that folder, where no code is looked for."""
+    relative = Path(os.path.relpath(spec_dir.resolve(), home.resolve()))
+    return str(relative) if relative.parts[:1] == ("..",) else None
 
 
 def find_spec_dir(sweep: SweepRecord, home: Path) -> Path | None:
-    """The folder that a file of the spec is looked for in, besides the working directory; None if none is known.
+    """The folder where files that the spec names are looked for, besides the working directory; None if unknown.
 
-    It is the first of both that has the trainable's file, where the trainable is one.
+    Of the two that the ledger has, it is the first one with the trainable's file, where the trainable is a file.
     """
     known = list(_folders(sweep, home))
     before, _, after = (sweep.spec.get("trainable") or "").rpartition(":")

@@ -1,7 +1,7 @@
-"""The ledger's file: made, opened, brought to today's version. The one module that knows that it is SQLite.
+"""The ledger's file: how it is made, opened, migrated and checked. Other modules need not know that it is SQLite.
 
-A writer brings an older file to today's version. A reader changes nothing: it reads an older file, or one on a disk
-that can't be written, as a migrated copy in memory.
+A writer migrates an older file to the current schema. A reader changes nothing: it reads an older file, or one on a
+disk that can't be written, as a migrated copy in memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from hpsearch.ledger.migrations import migrate
 from hpsearch.paths import ledger_lock_path, replacing
 
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-"""What SQLite answers when the file is not what it wrote; our queries are sound: an ERROR is a table that is gone."""
+"""Error codes of SQLite for a damaged file. Our queries are valid, so ERROR means that a table is missing."""
 
 
 def open_to_write(path: Path) -> Engine:
-    """The ledger at `path`, made if there is none, of today's version.
+    """Open the ledger at `path` to write; it is made if it does not exist, and migrated if it is older.
 
     Raises:
         LedgerError: A newer version of hpsearch wrote it.
@@ -38,12 +38,12 @@ def open_to_write(path: Path) -> Engine:
     path.parent.mkdir(parents=True, exist_ok=True)
     _make(path)
     engine = _connect(path)
-    _bring_up(engine, path)
+    _migrate(engine, path)
     return engine
 
 
 def open_to_read(path: Path) -> Engine:
-    """The ledger at `path`, or a copy of it in memory where it is of an older version or its disk can't be written.
+    """Open the ledger at `path` to read: a copy in memory if it is of an older version or its disk can't be written.
 
     Raises:
         LedgerError: A newer version of hpsearch wrote it.
@@ -54,15 +54,15 @@ def open_to_read(path: Path) -> Engine:
             return engine
         with closing(sqlite3.connect(path)) as source:
             copy = _in_memory(source)
-    except OperationalError:  # nobody writes it, so its files are at rest; but WAL wants to make files beside it
+    except OperationalError:  # a disk that can't be written: SQLite can't make its WAL files beside the ledger
         copy = _in_memory_from_elsewhere(path)
     engine.dispose()
-    _bring_up(copy, path)
+    _migrate(copy, path)
     return copy
 
 
 def check_whole(path: Path) -> None:
-    """Let SQLite look at every page of the file: 5 ms for 1000 trials of 10 reports, 50 ms for 10,000.
+    """Let SQLite check every page of the file: 5 ms for 1000 trials of 10 reports, 50 ms for 10,000.
 
     Raises:
         LedgerError: It is damaged.
@@ -74,11 +74,11 @@ def check_whole(path: Path) -> None:
 
 
 def page_damage(path: Path) -> str | None:
-    """What SQLite finds wrong in the file, which is opened to read alone; None if nothing is."""
+    """What SQLite finds wrong in the file, which is only read; None if nothing is."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.OperationalError:  # on a disk that can't be written, say: `open_to_read` knows more ways
+    except sqlite3.OperationalError:  # a disk that can't be written, say: `open_to_read` reads it in another way
         return None
     except sqlite3.DatabaseError as error:
         return str(error)
@@ -86,12 +86,12 @@ def page_damage(path: Path) -> str | None:
 
 
 def fold_log(engine: Engine) -> None:
-    """Put what stands in the write-ahead log into the file itself, so that it can be renamed alone."""
+    """Move what is in the write-ahead log into the file itself, so that the file can be renamed without it."""
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _bring_up(engine: Engine, path: Path) -> None:
+def _migrate(engine: Engine, path: Path) -> None:
     version = _version(engine, path)
     while version < schema.SCHEMA_VERSION:
         with engine.begin() as connection:
@@ -113,7 +113,7 @@ def _version(engine: Engine, path: Path) -> int:
 
 
 def _make(path: Path) -> None:
-    """Make an empty ledger where there is none, in one step: whoever looks finds none, or a whole one."""
+    """Make an empty ledger if there is none, in one step: other processes find no ledger, or a whole one."""
     with _alone(path.parent):
         if path.exists():
             return
@@ -127,7 +127,7 @@ def _make(path: Path) -> None:
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """One process at a time makes the tables; the others wait."""
+    """Let one process at a time make the file; the others wait."""
     with ledger_lock_path(home).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -139,7 +139,7 @@ def _connect(path: Path, *, create: bool = False) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        if create:  # it is kept in the file; a reader need not be able to write
+        if create:  # a setting of the file: only the process that makes it needs to write it
             cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut
         cursor.close()
@@ -148,7 +148,7 @@ def _connect(path: Path, *, create: bool = False) -> Engine:
 
 
 def _in_memory_from_elsewhere(path: Path) -> Engine:
-    """A copy of the file and of what is not in it yet, made over a folder that can be written."""
+    """A copy of the file and its write-ahead log in memory, made from copies in a folder that can be written."""
     with tempfile.TemporaryDirectory(prefix="hps-ledger-") as folder:
         beside = Path(folder) / path.name
         shutil.copyfile(path, beside)
@@ -171,25 +171,36 @@ def _always(connection: sqlite3.Connection) -> Callable[[], sqlite3.Connection]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system and the database say into one clear error."""
+    """Turn errors of the file system and of the database into a `LedgerError`; IntegrityError passes.
+
+    Raises:
+        LedgerError: The block raised such an error; the message names `path` and says what to do.
+    """
     try:
         yield
     except IntegrityError:
         raise
     except UnicodeEncodeError as error:
-        raise LedgerError(f"{path}: the ledger holds UTF-8, and {error.object[:200]!a} is none. Rename it.") from error
+        raise LedgerError(
+            f"{path}: the ledger holds UTF-8, and {error.object[:200]!a} is not UTF-8. Rename it."
+        ) from error
     except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:
         reason = getattr(error, "orig", None) or error
         if isinstance(error, ValueError) or getattr(reason, "sqlite_errorcode", None) in DAMAGE:
             raise damaged(path, str(reason)) from error
         raise LedgerError(
-            f"{path}: the ledger can't be used: {reason}. Free space or mend the folder's permissions, then try again."
+            f"{path}: the ledger can't be used: {reason}. Free space or correct the folder's permissions, then try again."
         ) from error
 
 
 def damaged(path: Path, what: str) -> LedgerError:
-    """The error for a file that is not what was written to it."""
+    """The error for a damaged file.
+
+    Args:
+        path: The ledger's file.
+        what: What is wrong, without a full stop.
+    """
     return LedgerError(
-        f"{path}: the ledger is damaged: {what}. Nothing was changed. Restore a backup, or make it anew from the"
-        " journals of its sweeps: python -m hpsearch resume --rebuild (the damaged file is kept)."
+        f"{path}: the ledger is damaged: {what}. Nothing was changed. Restore a backup, or rebuild it"
+        " from the journals of its sweeps: python -m hpsearch resume --rebuild (the damaged file is kept)."
     )

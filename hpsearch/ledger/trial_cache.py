@@ -1,4 +1,4 @@
-"""Earlier trials of the whole ledger, found by fingerprint: what was trained once is not trained again."""
+"""The cache of trials: epochs and checkpoints of the whole ledger by fingerprint, so that none is trained twice."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from hpsearch.spec.sweep import Sweep
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A trial that trained what another one is about to train."""
+    """A trial of the ledger that trained what another one is about to train."""
 
     name: str
     """As `sweep/number`."""
     reports: tuple[ReportRecord, ...]
-    """Its epochs from 1 on, none missing; at least one."""
+    """Its reports from epoch 1 on, none missing; at least one."""
     complete: bool
-    """Whether its trainable came to its end by itself: there are no further epochs."""
+    """Whether its trainable ended by itself, so that there are no further epochs."""
 
 
 @final
 class TrialCache:
-    """Looks up what is known of a point, for one sweep, and keeps others from training the same meanwhile."""
+    """Finds trials that can be reused by one sweep, and keeps other sweeps from training the same at the same time."""
 
     def __init__(
         self, ledger: Ledger, sweep: Sweep, record: SweepRecord, *, code: Code | None, again: bool = False
     ) -> None:
-        """Prepare to look up.
+        """A cache for the trials of one sweep; hashes the data of its spec.
 
         Args:
-            ledger: Every sweep of it counts.
-            sweep: Whose trials are looked up.
+            ledger: All sweeps of it are searched.
+            sweep: The sweep whose trials are looked up.
             record: The same sweep in the ledger.
-            code: The trainable's source; None if it can't be read, and then nothing is ever found.
-            again: Find and claim nothing, on the user's word.
+            code: The trainable's code; None if it can't be read, and then nothing is ever found.
+            again: Find and claim nothing: the user asked to train everything again.
         """
         self._ledger, self._sweep, self._record, self._again = ledger, sweep, record, again
         self._claims = Claims(ledger)
@@ -52,14 +52,19 @@ class TrialCache:
         self.code_hash = None if code is None else code_hash(code)
 
     def fingerprint(self, point: Point) -> str | None:
-        """What `point` is recognised by in later sweeps; None if it can't be."""
+        """The fingerprint of a trial with these parameters; None if it can't be known."""
         return trial_fingerprint(point, sweep=self._sweep, code=self._code, data=self._data)
 
     def claim(self, fingerprint: str | None, number: int) -> str | None:
-        """Keep other sweeps from training this while trial `number` does.
+        """Keep other sweeps from training the same while a trial does.
+
+        Args:
+            fingerprint: The trial's; None claims nothing.
+            number: The trial's number.
 
         Returns:
-            None if it is ours now; else, as `sweep/number`, the trial of a living process that has it.
+            None if the trial may be trained now; else the trial of a living process that trains the same, as
+            `sweep/number`.
         """
         if self._again or fingerprint is None:
             return None
@@ -70,20 +75,23 @@ class TrialCache:
         return None
 
     def is_busy(self, fingerprint: str | None) -> bool:
-        """Whether another living process trains this now."""
+        """Whether a living process of another sweep trains this fingerprint now."""
         holder = None if self._again or fingerprint is None else self._claims.holder(fingerprint)
         return holder is not None and holder.sweep_id != self._record.id and self._is_alive(holder)
 
-    def lookup(self, fingerprint: str | None, *, row: int, losses: Mapping[int, float]) -> Known | None:
-        """The trial that went furthest with this fingerprint, further than the one that asks.
+    def lookup(self, fingerprint: str | None, *, ledger_id: int, losses: Mapping[int, float]) -> Known | None:
+        """The trial with this fingerprint that has the most epochs, more than the trial that asks.
 
         Args:
             fingerprint: None finds nothing.
-            row: The trial that asks; it does not count.
-            losses: Epoch to what that one has on record, lower being better. One that had other values in these epochs
-                is passed over: what it trained later is not how this one goes on.
+            ledger_id: Key of the row of the trial that asks; it is left out.
+            losses: Epoch to loss of the trial that asks, lower being better. Trials with other losses at these epochs
+                are left out: their later epochs are not how this one would continue.
+
+        Returns:
+            None if there is no such trial.
         """
-        for sweep, trial in self._trained(fingerprint, row=row, beyond=max(losses, default=0)):
+        for sweep, trial in self._trained(fingerprint, ledger_id=ledger_id, beyond=max(losses, default=0)):
             reports = self._ledger.reports_of(trial)
             is_whole = [report.epoch for report in reports] == list(range(1, len(reports) + 1))
             if is_whole and self._agree(reports, losses) == losses.keys():
@@ -96,27 +104,27 @@ class TrialCache:
         return None
 
     def borrow_checkpoint(
-        self, fingerprint: str | None, *, row: int, number: int, losses: Mapping[int, float]
+        self, fingerprint: str | None, *, ledger_id: int, number: int, losses: Mapping[int, float]
     ) -> str | None:
-        """Give trial `number` of this sweep the checkpoints of an equal one, if these are newer than its own.
+        """Give a trial of this sweep the checkpoints of an equal one, if these are newer than its own.
 
-        They are linked, not copied: it costs no room, and the other sweep may remove its own at any time.
+        They are linked, not copied: it takes no disk space, and the other sweep may remove its own at any time.
 
         Args:
             fingerprint: None finds nothing.
-            row: The trial that asks; it does not count.
+            ledger_id: Key of the row of the trial that asks; it is left out.
             number: Its number.
-            losses: Epoch to what it has on record, lower being better. Only the checkpoint of an epoch in which the
-                other one had the same value is one of that epoch.
+            losses: Epoch to loss of the trial that asks, lower being better. Only checkpoints of epochs at which the
+                other trial had the same loss are shared.
 
         Returns:
-            The other trial as `sweep/number`; None if none has a better one.
+            The other trial as `sweep/number`; None if no trial has a newer checkpoint.
         """
         target = checkpoint_dir(self._ledger.home / self._record.folder, number)
         own = newest_epoch(target, at_most=max(losses, default=0)) or 0
         lenders = [
             (epochs, f"{sweep.name}/{trial.number}", checkpoint_dir(self._ledger.home / sweep.folder, trial.number))
-            for sweep, trial in self._trained(fingerprint, row=row)
+            for sweep, trial in self._trained(fingerprint, ledger_id=ledger_id)
             if (epochs := self._lent(sweep, trial, losses=losses, beyond=own))
         ]
         for epochs, name, source in sorted(lenders, key=lambda lender: -max(lender[0])):
@@ -127,24 +135,24 @@ class TrialCache:
     def _lent(
         self, sweep: SweepRecord, trial: TrialRecord, *, losses: Mapping[int, float], beyond: int
     ) -> frozenset[int]:
-        """Epochs of `losses`, later than `beyond`, of which a trial has a checkpoint."""
+        """Epochs after `beyond` of which a trial has a checkpoint, and the same loss as in `losses`."""
         found = complete_epochs(checkpoint_dir(self._ledger.home / sweep.folder, trial.number))
         wanted = {epoch for epoch in found if epoch > beyond and epoch in losses}
         return self._agree(self._ledger.reports_of(trial), losses) & wanted if wanted else frozenset()
 
     def _agree(self, reports: list[ReportRecord], losses: Mapping[int, float]) -> frozenset[int]:
-        """Epochs in which a trial of the same fingerprint had the same value of the objective."""
+        """Epochs at which the reports of a trial have the same loss as `losses`."""
         metric = self._sweep.metric
         return frozenset(
             report.epoch for report in reports if losses.get(report.epoch) == metric.sign * report.metrics[metric.name]
         )
 
     def _trained(
-        self, fingerprint: str | None, *, row: int, beyond: int = 0
+        self, fingerprint: str | None, *, ledger_id: int, beyond: int = 0
     ) -> Iterator[tuple[SweepRecord, TrialRecord]]:
         if self._again or fingerprint is None:
             return
-        for sweep, trial in self._claims.find_trained(fingerprint, but=row, beyond=beyond):
+        for sweep, trial in self._claims.find_trained(fingerprint, but=ledger_id, beyond=beyond):
             if trial.state not in ACTIVE_STATES or not is_held(self._ledger.home / sweep.folder):
                 yield sweep, trial
 
