@@ -189,7 +189,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         if isinstance(error, ValueError) or getattr(reason, "sqlite_errorcode", None) in DAMAGE:
             raise damaged(path, str(reason)) from error
         raise LedgerError(
-            f"{path}: the ledger can't be used: {reason}. Free space or correct the folder's permissions, then try again."
+            f"{path}: the ledger can't be used: {reason}. Free space or correct the folder's permissions, then try"
+            " again."
         ) from error
 
 
