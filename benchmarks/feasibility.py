@@ -7,7 +7,7 @@ The production searchers, one trial at once. Each cell is `failed best`: medians
 trials, and of the best loss above the best that does not fail. Three ways to handle a failure:
 
     forgotten   the trial is dropped, as other tools do
-    told        as infeasible, without a fence
+    told        as infeasible, without a failure model
     fence       as infeasible, and points that are likely to fail are drawn again: what `hpsearch` does
 """
 
@@ -23,8 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpsearch.search import Outcome, make_searcher
-from hpsearch.search import failure_model as fence
+from hpsearch.search import Outcome, failure_model, make_searcher
 from hpsearch.space.space import Point
 from hpsearch.spec.sweep import Sweep
 
@@ -94,8 +93,8 @@ CASES: dict[str, Case] = {
         loss=lambda p: float((p["x"] - 0.5) ** 2 + _off(p)),
     ),
 }
-"""The best value right beside the fence; the best of all beyond it; a net that may need too much memory; three stripes
-of six; three of ten by chance, wherever they are."""
+"""The best value right beside the limit; the best of all where trials fail; a net that may need too much memory; three
+stripes of six; three of ten by chance, wherever they are."""
 
 
 def run(method: str, case: Case, way: str, seed: int) -> tuple[int, float]:
@@ -122,12 +121,12 @@ def run(method: str, case: Case, way: str, seed: int) -> tuple[int, float]:
 
 def cell(method: str, case: Case, way: str, seeds: int) -> str:
     """Medians over seeds."""
-    limit = fence.MAX_RISK
-    fence.MAX_RISK = limit if way == "fence" else 1.0  # no risk is above 1
+    limit = failure_model.MAX_RISK
+    failure_model.MAX_RISK = limit if way == "fence" else 1.0  # no risk is above 1
     try:
         runs = [run(method, case, way, seed) for seed in range(seeds)]
     finally:
-        fence.MAX_RISK = limit
+        failure_model.MAX_RISK = limit
     return f"{statistics.median(n for n, _ in runs):.4g} {statistics.median(best for _, best in runs):.4f}"
 
 

@@ -18,8 +18,7 @@ from optuna.samplers import TPESampler
 
 from benchmarks.search.simulator import Contestant, Job
 from hpsearch import stopping
-from hpsearch.search import equal_fidelity as comparable
-from hpsearch.search import interleaving, optuna_search
+from hpsearch.search import equal_fidelity, interleaving, optuna_tpe
 
 Change = Callable[[], AbstractContextManager[Any]]
 
@@ -52,22 +51,22 @@ class Changed(Contestant):
 
 
 def share(usual: float, *, leading: float | None = None) -> Change:
-    """So many explore; and so many, if that is not the same, while what explores leads."""
+    """The share of random trials, and that share, if another, while random trials are ahead."""
     return partial(patch.multiple, interleaving, USUAL_SHARE=usual, LEADING_SHARE=usual if leading is None else leading)
 
 
 def compared(num_trials: int) -> Change:
-    """A height counts once so many trials have reached it."""
-    return partial(patch.object, comparable, "MIN_COMPARED", num_trials)
+    """A budget is used once so many trials have reached it."""
+    return partial(patch.object, equal_fidelity, "MIN_COMPARED", num_trials)
 
 
 def tpe(**settings: Any) -> Change:
     """Optuna's TPE with other settings than its own."""
-    return partial(patch.dict, optuna_search.SAMPLERS, {"tpe": partial(TPESampler, **settings)})
+    return partial(patch.object, optuna_tpe, "TPESampler", partial(TPESampler, **settings))
 
 
 def together() -> AbstractContextManager[Any]:
-    """Those that explore are compared with all others."""
+    """Random trials are ranked together with all others."""
     return patch.object(stopping, "interleaves_random", lambda sweep: False)
 
 
@@ -78,7 +77,7 @@ def a_quarter(num_trials: int) -> int:
 
 def at_once() -> AbstractContextManager[Any]:
     """The model begins at the first rung."""
-    return patch.object(comparable, "MANY", 0)
+    return patch.object(equal_fidelity, "ENOUGH_AT_FIRST_RUNG", 0)
 
 
 FORMER: Sequence[Change] = [share(1 / 3), together, at_once]

@@ -1,1 +1,4 @@
-"""Ray as it is: which Ray a sweep uses, its nodes, whether it is alive."""
+"""The Ray that a sweep runs on: starting or joining it, its nodes, its autoscaler, and whether it is alive.
+
+What a sweep does with Ray belongs elsewhere: its trials to `slots/`, Ray Tune to `driver/tuner.py`.
+"""

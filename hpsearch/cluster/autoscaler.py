@@ -1,7 +1,7 @@
-"""What Ray's autoscaler does about work that has no place: which nodes it starts, and which it could not start.
+"""What Ray's autoscaler does about work that has to wait: the nodes that it starts, and those it could not start.
 
-Ray has no public call for it. This module alone knows the two private ways, of the autoscaler's first and second
-version; `tests/integration/test_autoscaler.py` starts both, and fails when Ray moves them.
+Ray has no public function for it. This module alone uses the two private ones, of the autoscaler's first and second
+version; `tests/integration/test_autoscaler.py` starts both, and fails if Ray changes them.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TIMEOUT_S = 2
-"""For an answer of the GCS; the driver's main thread asks."""
-MOST_WORDS = 160
-"""Characters of a cloud's reason."""
+"""Timeout of a request to the GCS, which blocks the driver's main thread."""
+MAX_REASON = 160
+"""Characters of a cloud provider's reason that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """How a cluster grows now; empty where it has no autoscaler, or that one has nothing to do."""
+    """What the autoscaler does now; both maps are empty without an autoscaler, or if it has nothing to do."""
 
     starting: Mapping[str, int] = field(default_factory=dict)
-    """Type of node, as the cluster's configuration calls it, to how many are asked for or start."""
+    """Node type, as in the cluster's configuration, to the number of nodes that are requested or start."""
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Type of node to why the cloud gave none when it was last asked; empty where Ray does not know."""
+    """Node type to the reason for which the cloud gave none at the last request; the reason is empty if unknown."""
 
     @property
-    def words(self) -> str:
-        """Half a sentence; empty if there is nothing to say."""
+    def text(self) -> str:
+        """Both in one clause; empty if there is nothing to report."""
         return ", ".join(filter(None, (self._starts(), self._lacks())))
 
     def _starts(self) -> str:
@@ -45,9 +45,9 @@ class Growth:
 
 
 def growth_in_ray() -> Growth:
-    """Ask the Ray that this process is connected to; takes a few milliseconds.
+    """What the autoscaler of the Ray does that this process is connected to; takes a few milliseconds.
 
-    A Ray that does not answer, or that has moved these names, costs this half of a sentence and nothing else.
+    Empty if Ray does not answer, or no longer has these functions: the clause in the status is all that is lost.
     """
     try:
         from ray.autoscaler.v2.utils import is_autoscaler_v2
@@ -58,7 +58,11 @@ def growth_in_ray() -> Growth:
 
 
 def growth_of_report(report: Mapping[str, Any]) -> Growth:
-    """What the first version's report says, the `autoscaler_report` of Ray's key `__autoscaling_status`."""
+    """Read the first version's report.
+
+    Args:
+        report: The value of `autoscaler_report` in the JSON text that Ray keeps under the key `__autoscaling_status`.
+    """
     starting = Counter(dict(report["pending_launches"]))
     starting.update(kind for _, kind, _ in report["pending_nodes"])
     known = report["node_availability_summary"]["node_availabilities"]
@@ -91,6 +95,6 @@ def _of_second_version() -> Growth:
 
 
 def _short(reason: str) -> str:
-    """On one line, its end left out where it is long."""
+    """The reason on one line, cut at MAX_REASON characters."""
     line = " ".join(reason.split())
-    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 4]} ..."
+    return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 4]} ..."

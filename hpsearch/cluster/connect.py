@@ -1,4 +1,4 @@
-"""Which Ray a sweep runs on: a local one that ends with it, or one that runs already and is left running."""
+"""Starts the local Ray of a sweep, which ends with it, or joins a running one, which is left running."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ from hpsearch.spec.sweep import Sweep
 RAY_ENVIRONMENT: Mapping[str, str] = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints a box despite verbose=0
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",  # by Ray's own 60 s, a busy machine has none, and no sweep
-    "RAY_worker_register_timeout_seconds": "300",  # a rank that needs longer to come up is begun anew, for ever
+    "RAY_worker_register_timeout_seconds": "300",  # Ray restarts a rank that needs longer, for ever
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # trials run in the user's working directory
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "RAY_metric_cardinality_level": "low",  # else each call's name is a series of `ray_tasks`, and calls name epochs
+    "RAY_USAGE_STATS_ENABLED": "0",  # sends nothing to Ray's developers
+    "RAY_metric_cardinality_level": "low",  # else each task's name is a series of `ray_tasks`, and names contain epochs
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune does not put the old one back
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results carry events, not metrics
-    "TUNE_STATE_REFRESH_PERIOD": "1000000",  # Tune asks the GCS for all resources, and hangs there if it is dead
+    "TUNE_STATE_REFRESH_PERIOD": "1000000",  # Tune asks the GCS for all resources, and hangs if that is dead
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the truth; Tune rewrites its whole state each time
     "TUNE_WARN_THRESHOLD_S": "60",
 }
-"""Ray reads its settings from the environment, some of them when it is imported."""
-
+"""Settings of Ray, which it reads from the environment, some of them at its import."""
 
 PATIENT_START: Mapping[str, str] = {"RAY_gcs_server_port_wait_time_s": "300"}
-"""For the start of a Ray of ours, 30 s by itself; who connects to a running one shall hear sooner that none answers."""
+"""Settings for starting a local Ray, whose default is 30 s; connecting to a running Ray should fail sooner."""
 NOT_SHIPPED = (".git", ".venv", "venv", "__pycache__", "*.pyc")
-"""What of a working directory no node needs."""
+"""Patterns of files in a working directory that no node needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,30 +48,30 @@ class Cluster:
     """The Ray that a sweep runs on."""
 
     nodes: tuple[Node, ...]
-    """Its machines."""
+    """Its live nodes, that of this process first."""
     ships_code: bool
-    """Whether Ray brings the working directory to its nodes, which don't see it."""
+    """Whether Ray copies the working directory to its nodes, because they don't share it."""
     dashboard_url: str | None
-    """Ray's dashboard; None where it does not run."""
+    """Address of Ray's dashboard; None if it does not run."""
     asks_for_token: bool = False
-    """Whether the dashboard is closed to those without Ray's token."""
+    """Whether the dashboard needs Ray's token."""
     metrics_address: str | None = None
-    """`host:port` where the metrics of this node are served; None where they are not."""
+    """`host:port` where the metrics of this node are served; None if they are not."""
     logs_dir: Path | None = None
-    """Folder of the logs that the dashboard shows for this node; None where that is not known."""
+    """Folder of the logs that the dashboard shows for this node; None if unknown."""
     owned: bool
-    """Whether it ends with the sweep."""
+    """Whether this sweep started it, and stops it at its end."""
     heartbeat: Heartbeat
-    """Whether it still lives."""
+    """Checks whether it is alive."""
 
     @property
     def cpus(self) -> float:
-        """CPUs that Ray manages."""
+        """CPUs that Ray manages, on all nodes together."""
         return sum(node.cpus for node in self.nodes)
 
     @property
     def gpus(self) -> int:
-        """GPUs that Ray manages."""
+        """GPUs that Ray manages, on all nodes together."""
         return sum(node.gpus for node in self.nodes)
 
     @property
@@ -83,7 +82,7 @@ class Cluster:
 
 @contextmanager
 def ray_settings(settings: Mapping[str, str] = RAY_ENVIRONMENT) -> Iterator[None]:
-    """Environment variables for the time of the block; what the user has set wins and stays."""
+    """Set environment variables within a `with` block; variables that the user has set keep their values."""
     added = {name: value for name, value in settings.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -94,24 +93,25 @@ def ray_settings(settings: Mapping[str, str] = RAY_ENVIRONMENT) -> Iterator[None
 
 
 def address_of(sweep: Sweep) -> str | None:
-    """The running Ray that a sweep shall use, by its spec, else by RAY_ADDRESS; None for a local one."""
+    """Address of the running Ray that a sweep joins: that of its spec, else RAY_ADDRESS; None to start a local one."""
     address = sweep.ray.address or os.environ.get("RAY_ADDRESS")
     return None if address in ("", "local") else address
 
 
 @contextmanager
 def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Iterator[Cluster]:
-    """Start a Ray, or use the one that runs.
+    """Start a Ray or join a running one, for a `with` block.
 
     Args:
-        sweep: Its `ray.address`, or RAY_ADDRESS, names a running Ray; without one, a Ray of this process that runs
-            already is used, and else a local one is started with the CPUs and GPUs of this machine.
-        files: What all nodes must see, where there are several.
-        num_gpus: GPUs that a local Ray believes in; None for those that there are. For tests.
+        sweep: If this process is connected to a Ray, that one is used; else the running one at the sweep's
+            `ray.address`, or at RAY_ADDRESS; else a local one is started with the CPUs and GPUs of this machine.
+        files: What all nodes must see, if there are several.
+        num_gpus: Number of GPUs that a local Ray is started with; None for those of this machine. For tests.
 
     Raises:
-        SpecError: No Ray answers at the address, its nodes don't share the home folder, or this machine has no place
-            for a trial.
+        SpecError: No Ray answers at the address, its nodes don't share the home folder, or no trial fits on this
+            machine.
+        Interrupted: SIGTERM came while Ray started.
     """
     import ray
 
@@ -125,7 +125,7 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
             ships_code = _attach(address, files)
         else:
             gpus = host_gpus() if num_gpus is None else num_gpus
-            _check_place(sweep, gpus)
+            _check_room(sweep, gpus)
             _start(temp_dir, gpus)
             ships_code = False
         yield _describe(owned=address is None, ships_code=ships_code)
@@ -137,8 +137,8 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
             shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def _check_place(sweep: Sweep, gpus: int) -> None:
-    """Refuse what this machine can't do before Ray takes its seconds."""
+def _check_room(sweep: Sweep, gpus: int) -> None:
+    """Refuse a trial that does not fit on this machine, before Ray takes seconds to start."""
     if problems := check_fits(resolve_request(sweep.resources, gpus), host_cpus(), gpus):
         raise SpecError(problems)
 
@@ -154,8 +154,10 @@ def _start(temp_dir: str | None, gpus: int) -> None:
             include_dashboard=True,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _temp_dir=temp_dir,  # private: Ray's default folder can be written by everybody
-            _system_config={"memory_monitor_refresh_ms": 0},  # it kills innocent trials, and Tune with them
+            _temp_dir=temp_dir,  # private: every user may write Ray's default folder
+            _system_config={
+                "memory_monitor_refresh_ms": 0
+            },  # it kills trials that use little memory, and Tune with them
         )
 
 
@@ -163,8 +165,8 @@ def _start(temp_dir: str | None, gpus: int) -> None:
 def _any_agent_port() -> Iterator[None]:
     """Let the dashboard's agent listen on any free port.
 
-    `ray.init` has no word for it: the agent takes 52365, or, for the second Ray of a machine, serves nothing, so that
-    its dashboard shows no logs.
+    `ray.init` has no parameter for it: the agent uses port 52365, and that of a machine's second Ray none, so that its
+    dashboard shows no logs.
     """
     import ray._private.parameter
 
@@ -178,7 +180,7 @@ def _any_agent_port() -> Iterator[None]:
 
 
 def _attach(address: str, files: Files) -> bool:
-    """Connect to a running Ray; whether it has to bring the working directory to its nodes."""
+    """Connect to a running Ray, and return whether it copies the working directory to its nodes."""
     import ray
 
     if address.startswith("ray://"):
@@ -209,17 +211,17 @@ def _init(address: str, **more: Any) -> None:
 
 
 def _why_not(address: str, error: Exception) -> str:
-    """Why a Ray can't be used; Ray says of a missing token only, in the cause, what it says of a dead host too."""
+    """Why connecting failed, for a message; Ray mentions a missing token in its error or in the cause of it."""
     if "Authentication" in f"{error}{error.__cause__}":
         return (
-            f"the Ray at '{address}' asks for a token. Ray sends one to an address only if told to: export"
+            f"the Ray at '{address}' needs a token, which Ray sends only if RAY_AUTH_MODE says so: export"
             " RAY_AUTH_MODE=token, with the token of that Ray in ~/.ray/auth_token or RAY_AUTH_TOKEN."
         )
     return f"no Ray answers at '{address}': {error}. Start one, or remove the address for a local Ray."
 
 
 def _check_own_ray(files: Files) -> bool:
-    """Look at the nodes of a Ray that the user has connected to; whether it brings the code to them."""
+    """Check the nodes of a Ray that the user has connected to, and return whether it copies the code to them."""
     import ray
 
     nodes = live_nodes()
@@ -262,6 +264,7 @@ def _metrics_address() -> str | None:
 
 
 def _short_temp_dir() -> str:
-    """Ray puts unix sockets below it, whose paths have at most 107 characters."""
+    """Folder for Ray's sessions, with a short path: Ray makes unix sockets in it, whose paths have at most 107
+    bytes."""
     default = tempfile.gettempdir()
     return default if len(default) <= 20 else "/tmp"

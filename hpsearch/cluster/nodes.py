@@ -1,4 +1,4 @@
-"""The machines of a Ray that runs already: what each has, and whether all of them see the same files."""
+"""The nodes of a Ray: what each has, whether all see the same files, and whether some join or leave."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, final
 from hpsearch.errors import Problem, SpecError
 
 PROBE_TIMEOUT_S = 60.0
-"""A node that has not looked at its files by then can't be used."""
-LOOK_EVERY_S = 2.0
-"""How often a running sweep looks which nodes there are."""
+"""Seconds in which every node must have checked its files; one that has not can't be used."""
+CHECK_EVERY_S = 2.0
+"""Seconds between two checks of which nodes there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Node:
     """One machine of a Ray."""
 
     id: str
-    """As Ray names it."""
+    """Ray's id of the node, in hexadecimal digits."""
     address: str
     """Its IP address."""
     cpus: float
@@ -34,16 +34,16 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """What every node needs to see."""
+    """The files that every node needs to see."""
 
     home: Path
-    """A folder that all must be able to write: trials leave logs and checkpoints below it."""
+    """The home folder, which all nodes must be able to write: it holds the trials' logs and checkpoints."""
     code: Mapping[str, str]
     """File, relative to the working directory or absolute, to the SHA-256 of its content."""
 
 
 def live_nodes() -> tuple[Node, ...]:
-    """The nodes of the Ray that this process is connected to, this process's own first."""
+    """The live nodes of the Ray that this process is connected to, the node of this process first."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
@@ -52,7 +52,7 @@ def live_nodes() -> tuple[Node, ...]:
 
 
 def this_node() -> Node | None:
-    """The node of this process; None where Ray doesn't list it (any more)."""
+    """The node of this process; None if Ray doesn't list it (any more)."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
@@ -60,20 +60,20 @@ def this_node() -> Node | None:
 
 
 def is_alive(node_id: str) -> bool:
-    """Whether Ray believes that a node lives."""
+    """Whether Ray lists a node as alive."""
     return any(each["Alive"] for each in _listed() if each["NodeID"] == node_id)
 
 
 def check_files(nodes: Sequence[Node], files: Files) -> bool:
-    """Prove that all nodes can write the home folder, and see whether they have the code.
+    """Check that all nodes can write the home folder, and whether they have the code.
 
-    A file of this process is read on every node, and one that every node writes is looked for here.
+    This process writes a file that every node reads, and every node writes one that this process looks for.
 
     Returns:
-        Whether all nodes see the code in the working directory.
+        Whether all nodes have the code: the same files with the same content.
 
     Raises:
-        SpecError: A node does not see the folder, or does not answer; says what to do.
+        SpecError: A node does not see the folder, or does not answer; the message says what to do.
     """
     token = secrets.token_hex(16)
     probe = files.home.resolve() / f".probe-{token}"
@@ -93,7 +93,7 @@ def check_files(nodes: Sequence[Node], files: Files) -> bool:
 
 @final
 class NodeWatch:
-    """Tells when the nodes are others than before."""
+    """Calls a function when nodes have joined or left."""
 
     def __init__(
         self,
@@ -103,33 +103,33 @@ class NodeWatch:
         look: Callable[[], tuple[Node, ...]] = live_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin to watch.
+        """Make the watch; the first check is due after CHECK_EVERY_S seconds.
 
         Args:
-            nodes: Those at the start.
-            on_change: Gets the nodes of now, and what happened in words.
-            look: Finds the nodes.
-            clock: Seconds that never go back.
+            nodes: The nodes at the start.
+            on_change: Called with the present nodes, and a text that says what has changed.
+            look: Returns the present nodes.
+            clock: A monotonic time in seconds.
         """
         self._nodes, self._on_change, self._look, self._clock = tuple(nodes), on_change, look, clock
         self._last = clock()
 
     def tick(self) -> None:
-        """To be called often; looks at most every LOOK_EVERY_S seconds."""
-        if self._clock() - self._last < LOOK_EVERY_S:
+        """Check the nodes, unless the last check was less than CHECK_EVERY_S seconds ago."""
+        if self._clock() - self._last < CHECK_EVERY_S:
             return
         self._last = self._clock()
         now = self._look()
         before, after = {node.id: node for node in self._nodes}, {node.id: node for node in now}
-        words = [f"node {after[each].address} has joined" for each in after.keys() - before.keys()]
-        words += [f"node {before[each].address} is gone" for each in before.keys() - after.keys()]
+        changes = [f"node {after[each].address} has joined" for each in after.keys() - before.keys()]
+        changes += [f"node {before[each].address} is gone" for each in before.keys() - after.keys()]
         self._nodes = now
-        if words:
-            self._on_change(now, ", ".join(sorted(words)))
+        if changes:
+            self._on_change(now, ", ".join(sorted(changes)))
 
 
 def _listed() -> list[dict[str, Any]]:
-    """All nodes that Ray has known, the dead ones too."""
+    """All nodes that Ray has ever had, as Ray lists them."""
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
@@ -147,11 +147,11 @@ def _node(entry: Mapping[str, Any]) -> Node:
 
 
 def _ask(nodes: Iterable[Node], probe: str, token: str, code: Mapping[str, str]) -> dict[str, tuple[bool, bool]]:
-    """Node to (it reads and writes beside the probe, it has the code)."""
+    """Node id to (whether it can read the probe and write beside it, whether it has the code)."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def look(node_id: str) -> tuple[bool, bool]:  # travels by value: the node need not have hpsearch yet
+    def look(node_id: str) -> tuple[bool, bool]:  # pickled by value: the node need not have hpsearch yet
         from hashlib import sha256
         from pathlib import Path as FilePath
 
@@ -190,7 +190,7 @@ def _not_shared(home: Path, blind: Sequence[Node]) -> Problem:
 
 
 def moved(path: str, *, old: str, new: str) -> str:
-    """A path below the folder `old` as one below `new`; any other as it is.
+    """A path below the folder `old` as one below `new`; any other path unchanged.
 
     Example:
         >>> moved("/work/src/a.py", old="/work", new="/tmp/x"), moved("/lib/b.py", old="/work", new="/tmp/x")

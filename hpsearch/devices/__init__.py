@@ -1,1 +1,4 @@
-"""GPUs and CPUs as they really are: what there is, and how many trials fit on it."""
+"""GPUs and CPUs: what this machine has, how busy it is, and how many trials fit on it.
+
+Nothing here knows Ray, torch or sweeps that run; which trial runs where is decided in `driver/` and `slots/`.
+"""

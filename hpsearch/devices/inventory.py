@@ -9,21 +9,21 @@ from contextlib import suppress
 from pathlib import Path
 
 NO_GPU = ""
-"""In place of the UUID of a GPU that has fallen off the bus: it keeps its index and is never visible."""
+"""In place of the UUID of a GPU that has fallen off the bus, which keeps its index but is never visible."""
 
 
 def host_cpus(root: Path = Path("/")) -> int:
-    """CPUs that this process may use: those it is bound to, or fewer under a CPU quota of its cgroup; at least 1.
+    """Number of CPUs that this process may use: those of its affinity, or fewer under a cgroup's quota; at least 1.
 
     Args:
-        root: Where `proc` and `sys` are found; tests give a folder.
+        root: Folder that contains `proc` and `sys`; another one in tests.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([bound, *_cpu_quotas(root)])))
 
 
 def host_gpus() -> int:
-    """NVIDIA GPUs that this process may use; 0 without a driver. CUDA_VISIBLE_DEVICES is honoured."""
+    """Number of NVIDIA GPUs that this process may use, by CUDA_VISIBLE_DEVICES; 0 without a driver."""
     uuids, selection = _gpu_uuids(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if selection is not None and selection.startswith("MIG-"):
         return min(len(uuids), 1)  # a process sees one MIG instance, whatever else is listed
@@ -31,10 +31,10 @@ def host_gpus() -> int:
 
 
 def visible_gpus(uuids: Sequence[str], selection: str | None) -> list[int]:
-    """Indexes of the GPUs that CUDA would show for a value of CUDA_VISIBLE_DEVICES, in its order.
+    """NVML's indices of the GPUs that CUDA shows for a value of CUDA_VISIBLE_DEVICES, in its order.
 
-    Like CUDA, this takes an entry as an index or as the beginning of one UUID, and the first entry that names no GPU
-    ends the list; a GPU named twice makes the whole list invalid.
+    As in CUDA, an entry is an index or the beginning of exactly one UUID. The first entry that names no GPU ends the
+    list, and a GPU that is named twice makes the whole list invalid.
 
     Args:
         uuids: One for each GPU of the machine; NO_GPU for one that can't be used.
@@ -66,7 +66,7 @@ def _index_of(entry: str, uuids: Sequence[str]) -> int | None:
 
 
 def _gpu_uuids() -> list[str]:
-    """UUIDs of all GPUs of the machine by NVML's index."""
+    """UUIDs of all GPUs of the machine, in the order of NVML's indices; none without a driver."""
     import pynvml
 
     try:
@@ -91,7 +91,7 @@ def _uuid(index: int) -> str:
 
 
 def _cpu_quotas(root: Path) -> Iterator[float]:
-    """CPUs by each quota on this process's cgroup and those around it; a container may not see all of them."""
+    """CPUs by the quotas of this process's cgroup and its ancestors; a container may not see all of them."""
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""What the GPUs of this machine do now, as NVML tells: a reading at a time, no CUDA context."""
+"""How busy the GPUs of this machine are now, by NVML, without a CUDA context."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from dataclasses import dataclass
 from typing import Any
 
 GIB = 2**30
+"""Bytes of a GiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuReading:
-    """One GPU; None wherever the driver does not tell."""
+    """The state of one GPU at one moment; None for what the driver does not report."""
 
     index: int
-    """NVML's."""
+    """NVML's index, from 0."""
     uuid: str
-    """Empty for one that has fallen off the bus."""
+    """NVML's UUID; empty for a GPU that has fallen off the bus."""
     busy_percent: int | None
-    """Part of the last moments in which it computed."""
+    """Percentage of the last sampling period, of at most a second, in which a kernel ran."""
     used_gib: float | None
-    """Memory that is taken, by whomever."""
+    """Memory in use, by all processes together."""
     total_gib: float | None
-    """Memory that there is."""
+    """All of its memory."""
     celsius: int | None
-    """Its temperature."""
+    """Its temperature, in °C."""
     gib_by_pid: Mapping[int, float]
-    """Memory of each process that computes on it, as far as this process may see them."""
+    """Process id to memory in use, of the processes that compute on it and that this process may see."""
 
 
 def read_gpus() -> tuple[GpuReading, ...]:
-    """All GPUs by NVML's index; none where there is no driver, or it does not answer."""
+    """The state of all GPUs, in the order of NVML's indices; none without a driver that answers."""
     import pynvml
 
     try:
@@ -66,7 +67,7 @@ def _of(handle: Any, function: str, *arguments: Any) -> Any:
 
 
 def _ask(function: str, *arguments: Any) -> Any:
-    """What NVML answers; None where this GPU or this driver does not."""
+    """The result of an NVML function; None if this GPU or this driver does not support it."""
     import pynvml
 
     with suppress(pynvml.NVMLError, AttributeError):

@@ -1,4 +1,4 @@
-"""What a trial asks for, and how many trials fit at once: arithmetic alone, nothing is looked up."""
+"""The resources that a trial requests, and how many trials fit at once: arithmetic on numbers that are given."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ from hpsearch.errors import Problem
 from hpsearch.spec.parts import Resources
 
 _ROUNDING = 1e-9
-"""0.3 / 0.1 is a little less than 3, and three of a tenth fit all the same."""
+"""Tolerance of a ratio: 0.3 / 0.1 is a little less than 3 in floating point, but three tenths fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRequest:
-    """What a trial asks for, nothing left to be decided."""
+    """The resources of one trial, with `gpu: auto` replaced by a number."""
 
     cpu: float
     """CPU cores of each worker; above 0."""
     gpu: float
     """GPUs of each worker: 0, a fraction below 1, or a whole number."""
     workers: int
-    """Processes of the trial."""
+    """Processes (ranks) of the trial; at least 1."""
 
 
 def resolve_request(resources: Resources, gpus_available: int) -> WorkerRequest:
-    """The request of a spec, with `gpu: auto` as one GPU for each worker where there is any, else none."""
+    """The request of a spec's `resources`.
+
+    Args:
+        resources: The spec's part.
+        gpus_available: GPUs of the machine or cluster; `gpu: auto` means one for each worker if there are any, else 0.
+    """
     gpu = float(gpus_available > 0) if resources.gpu == "auto" else float(resources.gpu)
     return WorkerRequest(cpu=resources.cpu, gpu=gpu, workers=resources.workers)
 
 
 def max_concurrent(request: WorkerRequest, cpus: float, gpus: int) -> int:
-    """Trials that fit at once on a machine; 0 if not even one does.
+    """Number of trials that fit at once on one machine.
 
-    A fraction of a GPU never spans two: 0.4 fits twice on each GPU, however many there are. Several machines taken as
-    one may hold fewer trials, since a worker does not span two machines either.
+    A fraction of a GPU never spans two GPUs: 0.4 fits twice on each. For several machines use `fits_on`: a worker does
+    not span two machines either.
 
     Example:
         >>> max_concurrent(WorkerRequest(cpu=1, gpu=0.4, workers=1), cpus=16, gpus=3)
@@ -48,11 +53,11 @@ def max_concurrent(request: WorkerRequest, cpus: float, gpus: int) -> int:
 
 
 def fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]]) -> int:
-    """Trials that fit at once on several machines; the workers of one trial may lie on several of them.
+    """Number of trials that fit at once on several machines; the workers of one trial may be on different ones.
 
     Args:
-        request: What a trial asks for.
-        machines: (CPUs, GPUs) of each.
+        request: The resources of one trial.
+        machines: (CPUs, GPUs) of each machine.
 
     Example:
         >>> fits_on(WorkerRequest(cpu=3, gpu=0, workers=1), [(4, 0), (4, 0)])
@@ -62,13 +67,13 @@ def fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]]) -> in
 
 
 def workers_on(request: WorkerRequest, cpus: float, gpus: int) -> int:
-    """Workers, of whichever trials, that fit at once on one machine."""
+    """Number of workers, of any trials, that fit at once on one machine."""
     by_cpu = _whole(cpus / request.cpu)
     return min(by_cpu, _gpu_workers(request.gpu, gpus)) if request.gpu else by_cpu
 
 
 def check_fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]]) -> list[Problem]:
-    """What keeps even a single trial from ever starting on several machines; empty if one fits."""
+    """Why not even one trial can start on several machines, each given as (CPUs, GPUs); empty if one can."""
     machines = list(machines)
     if fits_on(request, machines):
         return []
@@ -82,7 +87,7 @@ def check_fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]])
 
 
 def explain(request: WorkerRequest, cpus: float, gpus: int) -> tuple[str, ...]:
-    """One sum for each kind of device that limits how many trials run at once.
+    """How `max_concurrent` follows, in one line for each kind of device that limits it.
 
     Example:
         >>> explain(WorkerRequest(cpu=2, gpu=0.25, workers=1), cpus=16, gpus=1)
@@ -101,7 +106,7 @@ def explain(request: WorkerRequest, cpus: float, gpus: int) -> tuple[str, ...]:
 
 
 def check_fits(request: WorkerRequest, cpus: float, gpus: int) -> list[Problem]:
-    """What keeps even a single trial from ever starting; empty if one fits."""
+    """Why not even one trial can start on one machine; empty if one can."""
     return [
         *_check_device("CPU", request.cpu, request.workers, cpus, fits=_whole(cpus / request.cpu)),
         *_check_device("GPU", request.gpu, request.workers, gpus, fits=_gpu_workers(request.gpu, gpus)),

@@ -1,4 +1,8 @@
-"""Looks at what a sweep needs of this machine, before one runs. Reads only; imports neither Ray nor torch."""
+"""Checks whether this machine is fit for a sweep (`hpsearch doctor`), one file for each subject.
+
+Checks only read, start nothing, and import neither Ray nor torch, so that they work where these are broken. What is
+found wrong in a sweep or a trial belongs elsewhere: `engine/`, `slots/diagnosis.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,26 @@ __all__ = ["Finding", "examine"]
 
 
 def examine(home: Path) -> Iterator[Finding]:
-    """Everything, one finding for each line; a look that raises becomes a problem of its own.
+    """Run all checks; a check that raises becomes a finding too.
 
     Args:
         home: Folder of the ledger; need not exist.
-    """
-    from hpsearch.doctor import gpus, ledger, machine, rays
 
-    looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-        ("versions", machine.look_at_versions),
-        ("host", machine.look_at_host),
-        ("gpus", gpus.look_at_gpus),
-        ("disks", lambda: machine.look_at_disks(home)),
-        ("ray", rays.look_at_ray),
-        ("ledger", lambda: ledger.look_at_ledger(home)),
+    Returns:
+        One finding for each line of the report, as they are made.
+    """
+    from hpsearch.doctor import gpus, ledger, machine, ray
+
+    checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("versions", machine.check_versions),
+        ("host", machine.check_host),
+        ("gpus", gpus.check_gpus),
+        ("disks", lambda: machine.check_disks(home)),
+        ("ray", ray.check_ray),
+        ("ledger", lambda: ledger.check_ledger(home)),
     )
-    for name, look in looks:
+    for name, check in checks:
         try:
-            yield from look()
+            yield from check()
         except Exception as error:
-            yield problem(name, f"could not be looked at: {in_short(error)}")
+            yield problem(name, f"this check failed: {in_short(error)}")

@@ -1,4 +1,4 @@
-"""What the doctor finds: one sentence, how bad it is, what to do."""
+"""A line of the doctor's report, and how numbers and sizes are written in it."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ class Finding:
     """One line of the doctor's report."""
 
     check: str
-    """What was looked at, one word."""
+    """The check that found it, one word."""
     state: Literal["ok", "warning", "problem"]
-    """A problem keeps sweeps from running, or from ending well."""
+    """A problem keeps a sweep from running as it should; with a warning it runs, but slower or not for long."""
     text: str
-    """What was found."""
+    """What was found, in one sentence without a full stop."""
     advice: str | None = None
-    """What to do; None where there is nothing to do."""
+    """What to do, or the command that does it; None if there is nothing to do."""
 
 
 def ok(check: str, text: str) -> Finding:
-    """All is well."""
+    """A finding that needs no action."""
     return Finding(check=check, state="ok", text=text)
 
 
 def warning(check: str, text: str, advice: str | None = None) -> Finding:
-    """Sweeps run, but slower, with less, or not for long."""
+    """A finding with which a sweep runs, but slower, with fewer devices, or perhaps not to its end."""
     return Finding(check=check, state="warning", text=text, advice=advice)
 
 
 def problem(check: str, text: str, advice: str | None = None) -> Finding:
-    """A sweep can't run, or not as it should."""
+    """A finding with which a sweep can't run, or gives wrong results."""
     return Finding(check=check, state="problem", text=text, advice=advice)
 
 
 def count_text(number: int, what: str) -> str:
-    """A number of things.
+    """A number with its noun in the singular or plural.
 
     Example:
         >>> count_text(1, "process"), count_text(2, "process"), count_text(0, "folder")
@@ -48,7 +48,7 @@ def count_text(number: int, what: str) -> str:
 
 
 def size_text(num_bytes: float) -> str:
-    """A size in the unit that a person would choose.
+    """A number of bytes in MiB, GiB or TiB, whichever suits its size.
 
     Example:
         >>> size_text(3.5 * 2**30), size_text(64 * 2**20), size_text(2**62)

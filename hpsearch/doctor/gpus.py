@@ -1,4 +1,4 @@
-"""NVIDIA GPUs by NVML: what they are, who holds their memory, whether they are well."""
+"""Checks of the NVIDIA GPUs by NVML: their health, free memory, and the processes that hold it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hpsearch.doctor.finding import MIB, Finding, ok, problem, size_text, warnin
 from hpsearch.doctor.machine import cuda_version
 
 HELD = 512 * MIB
-"""Memory that others hold on a GPU from which on trials may not fit."""
+"""Bytes held by other processes on a GPU from which on trials may not fit."""
 HOT_C = 85
-"""Degrees from which on GPUs slow themselves down."""
+"""Temperature in °C from which on a GPU lowers its clock."""
 
 
-def look_at_gpus() -> Iterator[Finding]:
-    """One line for each GPU of the machine, and one for how many a sweep may use."""
+def check_gpus() -> Iterator[Finding]:
+    """One finding for each GPU of the machine, and one for how many of them a sweep may use."""
     import pynvml
 
     try:
@@ -29,25 +29,25 @@ def look_at_gpus() -> Iterator[Finding]:
         yield ok("gpus", "no NVIDIA driver: trials run on the CPU")
         return
     except pynvml.NVMLError as error:
-        advice = "After an upgrade of the driver the machine must be started again. See nvidia-smi."
+        advice = "After an upgrade of the driver the machine must be restarted. See nvidia-smi."
         yield problem("gpus", f"NVML says '{error}': no GPU can be used", advice)
         return
     try:
         count = pynvml.nvmlDeviceGetCount()
         for index in range(count):
-            yield _look_at(index)
-        yield from _look_at_use(count)
+            yield _check_gpu(index)
+        yield from _check_use(count)
     finally:
         pynvml.nvmlShutdown()
 
 
-def _look_at(index: int) -> Finding:
+def _check_gpu(index: int) -> Finding:
     import pynvml
 
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     except pynvml.NVMLError as error:
-        return problem("gpus", f"GPU {index}: {error}", "It has fallen off the bus: start the machine again.")
+        return problem("gpus", f"GPU {index}: {error}", "It has fallen off the bus: restart the machine.")
     facts = [f"GPU {index}: {_ask('nvmlDeviceGetName', handle) or 'unknown'}"]
     memory = _ask("nvmlDeviceGetMemoryInfo", handle)
     if memory is not None:
@@ -65,19 +65,23 @@ def _judge(text: str, handle: Any, *, others: int) -> Finding:
     )
     if errors:
         return problem(
-            "gpus", f"{text}; {errors} uncorrected memory errors", "Results may be wrong: reset it, leave it."
+            "gpus",
+            f"{text}; {errors} uncorrected memory errors",
+            "Results may be wrong: reset the GPU, or exclude it with CUDA_VISIBLE_DEVICES.",
         )
     degrees = _ask("nvmlDeviceGetTemperature", handle, pynvml.NVML_TEMPERATURE_GPU)
     if degrees is not None and degrees >= HOT_C:
-        return warning("gpus", f"{text}; {degrees} °C", "It slows itself down. Look at its cooling.")
+        return warning(
+            "gpus", f"{text}; {degrees} °C", "It lowers its clock, which slows trials down. Check its cooling."
+        )
     if others >= HELD:
         return warning(
-            "gpus", text, "Trials may not fit beside what is there. Hide it by CUDA_VISIBLE_DEVICES, or wait."
+            "gpus", text, "Trials may not fit in the rest. Exclude the GPU with CUDA_VISIBLE_DEVICES, or wait."
         )
     return ok("gpus", text)
 
 
-def _look_at_use(count: int) -> Iterator[Finding]:
+def _check_use(count: int) -> Iterator[Finding]:
     import pynvml
 
     usable, selection = host_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -94,7 +98,7 @@ def _look_at_use(count: int) -> Iterator[Finding]:
 
 
 def _holders(handle: Any) -> list[tuple[int, int]]:
-    """(pid, bytes) of each process that computes on a GPU; 0 bytes where the driver does not tell."""
+    """(pid, bytes) of each process that computes on a GPU; 0 bytes if the driver does not report them."""
     found = _ask("nvmlDeviceGetComputeRunningProcesses", handle) or []
     return [(each.pid, each.usedGpuMemory or 0) for each in found]
 
@@ -106,7 +110,7 @@ def _process_text(pid: int) -> str:
 
 
 def _ask(function: str, *arguments: Any) -> Any:
-    """What NVML answers; None where this GPU or this driver does not."""
+    """The result of an NVML function; None if this GPU or this driver does not support it."""
     import pynvml
 
     with suppress(pynvml.NVMLError, AttributeError):

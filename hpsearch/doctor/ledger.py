@@ -1,4 +1,4 @@
-"""The ledger: whether it can be read, and sweeps that a killed process left behind."""
+"""Checks of the ledger: whether it can be read, and which of its sweeps were killed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hpsearch.ledger.sqlite import page_damage
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import home_option, ledger_path
 
-REBUILD = "Make it anew from the journals: hpsearch resume --rebuild"
+REBUILD = "Rebuild it from the journals: hpsearch resume --rebuild"
 
 
-def look_at_ledger(home: Path) -> Iterator[Finding]:
-    """One line for the ledger, one for each sweep that was killed."""
+def check_ledger(home: Path) -> Iterator[Finding]:
+    """One finding for the ledger, and one for each sweep that was killed."""
     path = ledger_path(home)
     if not path.exists():
-        yield ok("ledger", f"{path}: none yet, the first sweep makes it")
+        yield ok("ledger", f"{path}: none yet; the first sweep creates it")
         return
     damage = page_damage(path)
     if damage is not None:
@@ -28,11 +28,11 @@ def look_at_ledger(home: Path) -> Iterator[Finding]:
     try:
         with Ledger(home) as ledger:
             sweeps = ledger.sweeps()
-            yield ok("ledger", f"{path}: {count_text(len(sweeps), 'sweep')}, every page can be read")
+            yield ok("ledger", f"{path}: {count_text(len(sweeps), 'sweep')}, all pages are readable")
             at = home_option(home)
             for record in sweeps:
                 if was_killed(home, record):
                     what = f"sweep '{record.name}' was killed"
-                    yield warning("ledger", what, f"Go on with it: hpsearch resume {record.name}{at}")
+                    yield warning("ledger", what, f"Resume it: hpsearch resume {record.name}{at}")
     except LedgerError as error:
         yield problem("ledger", str(error))

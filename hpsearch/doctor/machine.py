@@ -1,4 +1,4 @@
-"""Installed packages, processors, memory, limits of this process."""
+"""Checks of the host: installed packages, CPUs, memory, disks, and the limits of this process."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from hpsearch.doctor.finding import GIB, Finding, ok, problem, size_text, warnin
 from hpsearch.engine.disk import START_BYTES
 
 PACKAGES = ("hpsearch", "torch", "ray", "optuna", "hyperopt")
-"""Without one of these there is no sweep."""
+"""Packages without which no sweep runs."""
 UI_PACKAGE = "optuna-dashboard"
+"""Package that `hpsearch ui` starts."""
 CUDA_RUNTIME = "nvidia-cuda-runtime"
-"""Beginning of the name of the package that brings CUDA to PyTorch."""
+"""Prefix of the name of the package that contains PyTorch's CUDA runtime."""
 FEW_FILES = 4096
-"""Open files below which Ray's processes, each with dozens of connections, may run out."""
+"""Limit of open files below which Ray's processes, each with dozens of connections, may fail."""
 LITTLE_MEMORY = 2 * GIB
-"""Free memory that a local Ray and one rank take before the first trial."""
+"""Memory, in bytes, that a local Ray and one rank need before the first trial begins."""
 BUSY = 1.5
-"""Processes that want a CPU, for each CPU, from which on trials are slowed down by others."""
+"""Load per CPU above which other programs slow trials down."""
 
 
-def look_at_versions() -> Iterator[Finding]:
-    """What is installed, by its metadata alone."""
+def check_versions() -> Iterator[Finding]:
+    """The versions of what is installed, from package metadata alone."""
     found = {name: installed(name) for name in PACKAGES}
     missing = [name for name, each in found.items() if each is None]
     known = [f"{name} {each}" for name, each in found.items() if each is not None]
@@ -43,10 +44,10 @@ def look_at_versions() -> Iterator[Finding]:
         yield ok("versions", f"{UI_PACKAGE} is not installed; hpsearch ui needs it: pip install {UI_PACKAGE}")
 
 
-def look_at_host() -> Iterator[Finding]:
-    """CPUs and their load, free memory, open files."""
+def check_host() -> Iterator[Finding]:
+    """CPUs and their load, free memory, and the limit of open files."""
     cpus, load = host_cpus(), os.getloadavg()[0]
-    text = f"{cpus} CPUs usable of {os.cpu_count()}, load {load:.1f}"
+    text = f"{cpus} of {os.cpu_count()} CPUs usable, load {load:.1f}"
     if load > BUSY * (os.cpu_count() or 1):
         yield warning("cpus", text, "Other programs keep the CPUs busy: trials will be slow. See top.")
     else:
@@ -65,7 +66,7 @@ def look_at_host() -> Iterator[Finding]:
 
 
 def installed(package: str) -> str | None:
-    """The version of a package; None where it is not installed."""
+    """The version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -73,7 +74,7 @@ def installed(package: str) -> str | None:
 
 
 def cuda_version() -> str | None:
-    """The CUDA that the installed PyTorch was built for; None for a build without."""
+    """The version of CUDA that the installed PyTorch was built for; None for a build without CUDA."""
     local = (installed("torch") or "").partition("+")[2]
     if local.startswith("cu") and local[2:].isdecimal():
         return f"{local[2:-1]}.{local[-1]}"
@@ -84,31 +85,29 @@ def cuda_version() -> str | None:
 
 
 TEMP_DIR, SHM_DIR = Path("/tmp"), Path("/dev/shm")
-"""Where Ray keeps its session, and its objects."""
-
+"""Folders of Ray's sessions, and of its objects."""
 
 LITTLE = {"home": 5 * GIB, "temp": 2 * GIB, "shm": 2 * GIB}
-"""Free space below which a long sweep may run out."""
-
+"""Free space, in bytes, below which a long sweep may run out of it."""
 
 ADVICE = {
-    "home": "Checkpoints, logs and tables go there. Free space, or choose another folder by --home.",
-    "temp": "Ray's logs go there. Free space, or remove folders of sweeps that are over.",
-    "shm": "Ray's objects and DataLoader's batches go there. In a container: docker run --shm-size=8g, or --ipc=host.",
+    "home": "It holds checkpoints, logs and tables. Free space, or choose another folder with --home.",
+    "temp": "It holds Ray's logs. Free space, or remove the folders of sweeps that have ended.",
+    "shm": "It holds Ray's objects and DataLoader's batches. In a container: docker run --shm-size=8g, or --ipc=host.",
 }
 
 
-def look_at_disks(home: Path) -> Iterator[Finding]:
-    """The three places; the ledger's folder by the nearest one that exists."""
+def check_disks(home: Path) -> Iterator[Finding]:
+    """Free space in the home folder (or the nearest existing one above it), in Ray's, and in shared memory."""
     existing = next(each for each in (home.absolute(), *home.absolute().parents) if each.exists())
     if not os.access(existing, os.W_OK):
-        yield problem("home", f"{existing} can't be written", "Change its owner, or choose another folder by --home.")
+        yield problem("home", f"{existing} can't be written", "Change its owner, or choose another folder with --home.")
     for check, folder in (("home", existing), ("temp", TEMP_DIR), ("shm", SHM_DIR)):
         if folder.exists():
-            yield _look_at(check, folder)
+            yield _check_space(check, folder)
 
 
-def _look_at(check: str, folder: Path) -> Finding:
+def _check_space(check: str, folder: Path) -> Finding:
     usage = shutil.disk_usage(folder)
     text = f"{folder}: {size_text(usage.free)} free of {size_text(usage.total)}"
     if usage.free < START_BYTES:

@@ -75,7 +75,7 @@ class PendingPlacements:
         asked = f"{each}{request.cpu:g} CPU" + (f" + {request.gpu:g} GPU" if request.gpu else "")
         free = self._free()
         rest = f"{free.get('CPU', 0.0):g} CPU" + (f" + {free.get('GPU', 0.0):g} GPU" if request.gpu else "")
-        growth = self._growth().words
+        growth = self._growth().text
         sentence = f"{waiting} for a place in Ray: asks for {asked}, free on all nodes together {rest}"
         return f"{sentence}; {growth}" if growth else sentence
 

@@ -1,4 +1,7 @@
-"""Search methods, one file for each; `make_searcher` is the only way in and imports the method's library alone."""
+"""Search methods, one file for each; what a method must do is in `searcher.py`.
+
+`make_searcher` makes the searcher of a sweep, and imports the library of its method alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ __all__ = ["Outcome", "Searcher", "first_points", "make_searcher"]
 
 
 def make_searcher(sweep: Sweep) -> Searcher:
-    """The searcher of a sweep, which knows no trial yet.
+    """Make the searcher of a sweep, which knows no trial yet.
 
     Raises:
         SpecError: The method's library isn't installed; the message names it.
@@ -25,7 +28,11 @@ def make_searcher(sweep: Sweep) -> Searcher:
 
 
 def first_points(sweep: Sweep, count: int) -> list[Point]:
-    """What a sweep's first trials would try if all of them ran at once; fewer than `count` if it has fewer.
+    """The points of a sweep's first trials if all of them ran at once, so without any outcome.
+
+    Args:
+        sweep: Nothing of it is started.
+        count: How many points; fewer are returned if the sweep has fewer trials.
 
     Raises:
         SpecError: The method's library isn't installed.
@@ -36,25 +43,19 @@ def first_points(sweep: Sweep, count: int) -> list[Point]:
 
 
 def _make(sweep: Sweep) -> Searcher:
+    if sweep.method == "optuna":
+        return _make_of_optuna(sweep)
     space, seed, initial = sweep.space, sweep.seed, sweep.first_points
-    sampler = sweep.resolved_sampler or ""
     if sweep.method == "grid":
         from hpsearch.search.grid import GridSearcher
 
         return GridSearcher(space=space, seed=seed, initial=initial)
-    if sweep.method == "optuna" and sampler == "qmc":
-        from hpsearch.search.qmc_search import QmcSearcher
-
-        return QmcSearcher(space=space, seed=seed, initial=initial)
-    if sweep.method == "optuna":
-        from hpsearch.search.optuna_search import OptunaSearcher
-
-        return OptunaSearcher(space=space, seed=seed, sampler=sampler, initial=initial)
     if sweep.method == "hyperopt":
         from hpsearch.search.hyperopt_search import HyperoptSearcher
 
-        return HyperoptSearcher(space=space, seed=seed, sampler=sampler, initial=initial)
-    if sweep.method == "controller" and sampler == "evolution":
+        assert sweep.resolved_sampler is not None, "hyperopt has a default"
+        return HyperoptSearcher(space=space, seed=seed, sampler=sweep.resolved_sampler, initial=initial)
+    if sweep.method == "controller" and sweep.resolved_sampler == "evolution":
         from hpsearch.search.evolution import EvolutionSearcher
 
         return EvolutionSearcher(space=space, seed=seed, initial=initial)
@@ -65,3 +66,22 @@ def _make(sweep: Sweep) -> Searcher:
     from hpsearch.search.random_search import RandomSearcher
 
     return RandomSearcher(space=space, seed=seed, initial=initial)
+
+
+def _make_of_optuna(sweep: Sweep) -> Searcher:
+    space, seed, initial = sweep.space, sweep.seed, sweep.first_points
+    if sweep.resolved_sampler == "qmc":
+        from hpsearch.search.optuna_qmc import QmcSearcher
+
+        return QmcSearcher(space=space, seed=seed, initial=initial)
+    if sweep.resolved_sampler == "gp":
+        from hpsearch.search.optuna_gp import GpSearcher
+
+        return GpSearcher(space=space, seed=seed, initial=initial)
+    if sweep.resolved_sampler == "cmaes":
+        from hpsearch.search.optuna_cmaes import CmaEsSearcher
+
+        return CmaEsSearcher(space=space, seed=seed, initial=initial)
+    from hpsearch.search.optuna_tpe import TpeSearcher
+
+    return TpeSearcher(space=space, seed=seed, initial=initial)

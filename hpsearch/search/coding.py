@@ -1,12 +1,13 @@
-"""Points as the plain numbers that a library can model, and back; no library is known here.
+"""Points as plain numbers that any library can model, and back. Independent of the libraries.
 
     Choice          its index, without order
     Integer         its step's index; with log, the number itself
     Real            the number itself; with a step, its step's index
-    Shaped          the share of draws below it, in [0, 1]
+    Shaped          its quantile: the share of draws below it, in [0, 1]
 
-Indices keep lists, None and look-alikes (True, 1, 1.0) apart, and spare the libraries ranges that their step does not
-divide. Parameters with a single value are constants to a model, and not coded; nor are inactive ones.
+Indices distinguish lists, None and values that compare equal (True, 1, 1.0), and make no range that is not a multiple
+of its step. Parameters with a single value are not coded, since a model learns nothing from them; nor are inactive
+ones.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any, final
 from hpsearch.space.space import Choice, Integer, Point, Real, Searched, Shaped, Space
 
 Codes = dict[str, int | float]
-"""Dotted name to code, of the modelled parameters alone."""
+"""Dotted name to code, of modelled parameters alone."""
 
 
 def num_codes(domain: Searched) -> int | None:
-    """How many indices a domain is coded by; None if it is coded by its own numbers."""
+    """Number of indices of a domain that is coded by index; None if it is coded by its own numbers."""
     if isinstance(domain, Choice) or (isinstance(domain, Integer) and not domain.log):
         return domain.size
     return domain.size if isinstance(domain, Real) and domain.step is not None else None
@@ -29,7 +30,7 @@ def num_codes(domain: Searched) -> int | None:
 
 @final
 class Coding:
-    """The modelled parameters of a space, and the way to codes and back."""
+    """The modelled parameters of a space, and the translation of points to codes and back."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -38,27 +39,29 @@ class Coding:
         self._fixed = {name: (domain.grid() or ())[0] for name, domain in space.searched.items() if domain.size == 1}
         groups = (tuple(name for name in group if name in self.domains) for group in space.groups)
         self.groups = tuple(filter(None, groups))
-        """Their names, together those that are always active together; what a group's activity hangs on comes first."""
+        """Their names, grouped by the condition that they share; each group comes after those that its condition
+        names."""
 
     def encode(self, point: Point) -> Codes | None:
-        """The codes of a point; None if it lies outside of the space, which no model can express."""
+        """The codes of a point; None if it lies outside of the space."""
         if not self._space.contains(point):
             return None
         return {name: _encode(domain, point[name]) for name, domain in self.domains.items() if name in point}
 
     def decode(self, codes: Mapping[str, float]) -> Point:
-        """The point of codes that may be an ulp outside of their range, in the library's own kinds of numbers.
+        """The point of some codes.
 
         Args:
-            codes: Of all active parameters; those of inactive ones do no harm.
+            codes: Of all active parameters, in any number type, and up to a rounding error outside of their range;
+                those of inactive ones are ignored.
 
         Returns:
-            A point that may break a constraint: the contract's `ask` looks at it.
+            A point, which may break a constraint: `Searcher.ask` checks that.
         """
         return self._space.complete(self._fixed | {name: _decode(self.domains[name], codes[name]) for name in codes})
 
     def is_active(self, group: tuple[str, ...], codes: Mapping[str, float]) -> bool:
-        """Whether the parameters of a group are active, by the codes of all groups before it."""
+        """Whether the parameters of a group are active, given the codes of all groups before it."""
         return self._space.is_active(group[0], self.decode(codes))
 
 

@@ -1,12 +1,12 @@
-"""The controller: a recurrent network that writes configurations word by word, trained by reinforcement learning.
+"""The controller: a recurrent network that writes configurations token by token, trained by reinforcement learning.
 
-An LSTM reads the choices made so far and gives the probabilities of the next one; parameters that are inactive by what
-was chosen are passed over. Its reward is the metric; REINFORCE makes choices likelier that did better than a moving
-baseline. The only method that needs torch in the driver: on the CPU, with no GPU touched.
+An LSTM reads the choices made so far and gives the probabilities of the next one; parameters that are inactive by these
+choices are skipped. REINFORCE makes choices more likely whose loss was better than a moving baseline. It is the only
+method that needs torch in the driver, on the CPU alone.
 
-The policy is a pure function of the outcomes in the order of their trials' numbers, whatever the order in which they
-came: trials are cut into blocks of BLOCK, one update for each. A late or corrected outcome (a trial that was promoted)
-rewinds the policy to its block. So a sweep that was replayed goes on with the same policy as an unbroken one.
+The policy is a pure function of the outcomes in the order of their trials' numbers, in whatever order they came: there
+is one update for each block of BLOCK trials. A late outcome, or a longer one of a trial that was promoted, resets the
+policy to the start of its block. So a resumed sweep has the same policy as an uninterrupted one.
 
 Source:
     Zoph and Le, "Neural Architecture Search with Reinforcement Learning", arXiv:1611.01578, sections 3.1 and 3.2.
@@ -30,34 +30,35 @@ from hpsearch.search.tokens import Tokens, Vocabulary
 from hpsearch.space.space import Point, Space
 
 BLOCK = 5
-"""Trials of one update."""
+"""Trials in one update."""
 HIDDEN = 48
-"""Width of the LSTM and of the tokens' vectors."""
+"""Width of the LSTM and of the embeddings of tokens."""
 LEARNING_RATE = 0.02
-"""Adam's."""
+"""Of Adam, no unit."""
 ENTROPY_BONUS = 0.2
-"""Weight of the policy's entropy (in nats a choice) beside the reward, whose deviation is 1."""
+"""Weight of the policy's entropy, in nats per choice, beside the reward, whose standard deviation is about 1."""
 BASELINE_DECAY = 0.9
-"""How much of the baseline stays with each block."""
+"""Weight of the old baseline in the moving average of the blocks' mean rewards."""
 MAX_REWARD = 3.0
-"""In deviations."""
+"""Bound of a reward, in standard deviations."""
 MAX_SCORE = 2.0
-"""Scores before the softmax stay within it, so that no choice is ever given up; see Bello et al., arXiv:1611.09940."""
-HEAT = 0.5
-"""A proposal that was tried before is drawn again at a temperature higher by this: a policy that has made up its mind
-looks around what it likes, where it would else hand over to random search."""
+"""Bound of the logits, so that every choice keeps some probability; see Bello et al., arXiv:1611.09940."""
+TEMPERATURE_STEP = 0.5
+"""Added to the softmax temperature, which is 1, each time that a proposal is refused, for example because its point was
+tried before: a policy that has converged then proposes similar points, and random search need not take over."""
 INIT_SCALE = 0.08
-"""Weights begin even in [-0.08, 0.08], as in the paper: all choices about equally likely."""
+"""Weights are initialised uniformly in [-0.08, 0.08], as in the paper: all choices are about equally likely."""
 MAX_GRADIENT = 1.0
-"""Norm at which gradients are cut."""
+"""Norm to which gradients are clipped."""
 NO_TOKEN = -1
+"""In place of the token of an inactive parameter."""
 KEPT = 16
-"""States of the learner that are kept after the newest blocks; of older ones, every KEPT-th."""
+"""Learners that are kept, one after each of the newest blocks; of older ones every KEPT-th is kept."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing by threads, and lose much where other processes want the cores."""
+    """Limit torch to one thread: more gain nothing with small tensors, and lose much when the cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -68,14 +69,14 @@ def one_thread() -> Iterator[None]:
 
 @final
 class Policy(nn.Module):
-    """Probabilities of one choice after another."""
+    """An LSTM that gives the probabilities of one choice after another."""
 
     def __init__(self, sizes: Sequence[int], seed: int) -> None:
-        """A policy that prefers nothing.
+        """Make a policy with random weights.
 
         Args:
             sizes: Number of tokens of each parameter, in the order in which they are chosen.
-            seed: Of its first weights; the process's random state is left alone.
+            seed: Seeds the weights; the random state of the process does not change.
         """
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -88,29 +89,29 @@ class Policy(nn.Module):
                 nn.init.uniform_(weight, -INIT_SCALE, INIT_SCALE)
 
     def start(self, num_sequences: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The first input (sequence, HIDDEN) and the LSTM's state before any choice."""
+        """The first input, (sequence, HIDDEN), and the LSTM's state before any choice, twice (sequence, HIDDEN)."""
         zeros = torch.zeros(num_sequences, HIDDEN)
         return self._first.expand(num_sequences, HIDDEN), (zeros, zeros)
 
     def step(self, position: int, given: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Log probabilities (sequence, token) of one parameter, and the state after it."""
+        """Log probabilities of one parameter's tokens, (sequence, token), and the state after it."""
         state = self._cell(given, state)
         scores = MAX_SCORE * torch.tanh(self._heads[position](state[0]) / MAX_SCORE)
         return torch.log_softmax(scores, dim=-1), state
 
-    def vectors(self, position: int, tokens: Tensor) -> Tensor:
-        """What the next step is given, (sequence, HIDDEN), after these tokens of one parameter, (sequence,)."""
-        vectors: Tensor = self._vectors[position](tokens)
-        return vectors
+    def embed(self, position: int, tokens: Tensor) -> Tensor:
+        """The input of the next step, (sequence, HIDDEN), after these tokens of one parameter, (sequence,)."""
+        embedded: Tensor = self._vectors[position](tokens)
+        return embedded
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """How likely whole sequences are.
+        """Log probabilities and entropies of whole sequences.
 
         Args:
-            tokens: int64, (sequence, parameter); NO_TOKEN where a parameter was inactive.
+            tokens: int64, (sequence, parameter); NO_TOKEN for an inactive parameter.
 
         Returns:
-            Log probability of each sequence, and mean entropy of its choices in nats; both (sequence,).
+            Log probability of each sequence, and mean entropy of its choices in nats; both float32, (sequence,).
         """
         given, state = self.start(len(tokens))
         log_probs, entropies = torch.zeros(len(tokens)), torch.zeros(len(tokens))
@@ -121,20 +122,23 @@ class Policy(nn.Module):
             entropies = entropies - (log_p.exp() * log_p).sum(1) * active
             mask = active[:, None]
             state = (torch.where(mask, hidden, state[0]), torch.where(mask, cell, state[1]))
-            given = torch.where(mask, self.vectors(position, chosen), given)
+            given = torch.where(mask, self.embed(position, chosen), given)
         return log_probs, entropies / (tokens != NO_TOKEN).sum(1).clamp(min=1)
 
 
 @dataclass
 class _Learner:
-    """A policy in the middle of its training: all that the next update depends on."""
+    """A policy during its training: all that the next update depends on."""
 
     policy: Policy
+    """Its weights so far."""
     optimizer: torch.optim.Optimizer
+    """Adam, with its state."""
     baseline: float | None = None
+    """Moving average of the mean reward; None before the first update."""
 
     def update(self, tokens: Tensor, rewards: Tensor) -> None:
-        """One step of REINFORCE; rewards: (sequence,), higher is better."""
+        """One step of REINFORCE; tokens: as for `Policy.forward`; rewards: float32, (sequence,), higher is better."""
         mean = rewards.mean().item()
         self.baseline = mean if self.baseline is None else self.baseline
         log_probs, entropies = self.policy(tokens)
@@ -148,18 +152,22 @@ class _Learner:
 
 @final
 class ControllerSearcher(Searcher):
-    """Samples from the policy that the outcomes so far have made."""
+    """Samples configurations from a policy that is trained on the outcomes so far.
+
+    Source:
+        Zoph and Le, "Neural Architecture Search with Reinforcement Learning", arXiv:1611.01578.
+    """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
         super().__init__(space=space, seed=seed, initial=initial)
-        self._words = Vocabulary(space)
-        self._names = tuple(self._words.sizes)
+        self._vocabulary = Vocabulary(space)
+        self._names = tuple(self._vocabulary.sizes)
         self._tokens: dict[int, Tokens] = {}
         self._outcomes: dict[int, float | None] = {}
         self._learners = {0: self._new_learner()}
-        """By the number of blocks learnt from; those that a later outcome makes wrong are cut off."""
+        """Number of blocks to the learner after them; removed where a late outcome makes them wrong."""
         self._first_block = 0
-        """Priors, whose numbers are below 1, come before it."""
+        """Block of the earliest outcome; below 0 if there are priors, whose numbers are below 1."""
 
     def _propose(self, number: int, draw: int) -> Point:
         rng = self.rng(number, draw)
@@ -169,15 +177,15 @@ class ControllerSearcher(Searcher):
         with one_thread(), torch.no_grad():
             given, state = policy.start(1)
             for position, name in enumerate(self._names):
-                if self._words.is_active(name, values):
+                if self._vocabulary.is_active(name, values):
                     log_p, state = policy.step(position, given, state)
-                    token = _drawn((log_p[0] / (1.0 + HEAT * draw)).exp().tolist(), rng)
-                    values[name] = self._words.value(name, token, rng)
-                    given = policy.vectors(position, torch.tensor([token]))
+                    token = _sample_token((log_p[0] / (1.0 + TEMPERATURE_STEP * draw)).exp().tolist(), rng)
+                    values[name] = self._vocabulary.value(name, token, rng)
+                    given = policy.embed(position, torch.tensor([token]))
         return self.space.complete({**self.space.draw_unchecked(rng), **values})
 
     def _begin(self, number: int, point: Point) -> None:
-        tokens = self._words.encode(point)
+        tokens = self._vocabulary.encode(point)
         if tokens:
             self._tokens[number] = tokens
 
@@ -186,15 +194,15 @@ class ControllerSearcher(Searcher):
             self._outcomes[outcome.number] = None if outcome.state == "infeasible" else outcome.loss
             block = _block_of(outcome.number)
             self._first_block = min(self._first_block, block)
-            right = block - self._first_block
-            self._learners = {num: learner for num, learner in self._learners.items() if num <= right}
+            valid = block - self._first_block
+            self._learners = {num: learner for num, learner in self._learners.items() if num <= valid}
 
     def _new_learner(self) -> _Learner:
-        policy = Policy(list(self._words.sizes.values()), self.rng(0, "policy").getrandbits(31))
+        policy = Policy(list(self._vocabulary.sizes.values()), self.rng(0, "policy").getrandbits(31))
         return _Learner(policy, torch.optim.Adam(policy.parameters(), lr=LEARNING_RATE))
 
     def _current(self) -> _Learner:
-        """The learner after all blocks that have an outcome."""
+        """The learner after the last block that has an outcome."""
         num_blocks = _block_of(max(self._outcomes, default=0)) + 1 - self._first_block
         for num in range(max(self._learners), num_blocks):
             learner = deepcopy(self._learners[num])
@@ -207,12 +215,12 @@ class ControllerSearcher(Searcher):
     def _update(self, learner: _Learner, block: int) -> None:
         numbers = range(block * BLOCK + 1, block * BLOCK + BLOCK + 1)
         known = [loss for number, loss in self._outcomes.items() if number < numbers.stop and loss is not None]
-        told = [number for number in numbers if number in self._outcomes]
-        if not known or not told:
+        ended = [number for number in numbers if number in self._outcomes]
+        if not known or not ended:
             return
-        rows = [[self._tokens[number].get(name, NO_TOKEN) for name in self._names] for number in told]
-        rewards = _rewards([self._outcomes[number] for number in told], known)
-        learner.update(torch.tensor(rows), torch.tensor(rewards))
+        tokens = [[self._tokens[number].get(name, NO_TOKEN) for name in self._names] for number in ended]
+        rewards = _rewards([self._outcomes[number] for number in ended], known)
+        learner.update(torch.tensor(tokens), torch.tensor(rewards))
 
 
 def _block_of(number: int) -> int:
@@ -220,10 +228,10 @@ def _block_of(number: int) -> int:
 
 
 def _rewards(losses: Sequence[float | None], known: Sequence[float]) -> list[float]:
-    """How much better than the median each trial is, in deviations; the worst known loss for one that failed.
+    """How much better than the median each trial is, in standard deviations, within MAX_REWARD.
 
-    The deviation is that of a normal distribution with the same quartiles, so that one loss of 1e10 does not make all
-    others equal; rewards are cut at MAX_REWARD.
+    A failed trial counts as one with the worst loss known. The standard deviation is that of a normal distribution with
+    the same quartiles, so that one loss of 1e10 does not make all others equal.
     """
     low, middle, high = (float(quartile) for quartile in np.quantile(known, (0.25, 0.5, 0.75)))
     deviation = (high - low) / 1.349 or max(known) - min(known) or 1.0
@@ -231,5 +239,5 @@ def _rewards(losses: Sequence[float | None], known: Sequence[float]) -> list[flo
     return [min(max((middle - loss) / deviation, -MAX_REWARD), MAX_REWARD) for loss in filled]
 
 
-def _drawn(probabilities: Sequence[float], rng: random.Random) -> int:
+def _sample_token(probabilities: Sequence[float], rng: random.Random) -> int:
     return rng.choices(range(len(probabilities)), weights=probabilities)[0]

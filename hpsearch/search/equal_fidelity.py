@@ -1,8 +1,9 @@
-"""Which trials a model may compare: those that came equally far, by their losses up to there.
+"""Which trials a model may compare: those that trained for the same budget, by their best losses up to there.
 
-Under a stopping rule most trials end early. Ranked by their best loss, what was trained longest looks best; ranked by
-how far they came, every survivor looks better than what began later. So a model sees one height alone, the highest that
-enough trials have reached, and leaves out what was stopped below it. Measured in docs/decisions/0031.
+Under a stopping rule most trials end early. Ranked by their best loss, the trials that trained longest look best;
+ranked by how long they trained, every survivor looks better than what began later. So a model sees one budget (an
+epoch) alone, the highest that enough trials have reached, and ignores trials that were stopped before it. Measured in
+docs/decisions/0031.
 
 Source:
     Falkner, Klein and Hutter, "BOHB", arXiv:1807.01774, section 3.2.
@@ -18,125 +19,132 @@ from typing import final
 from hpsearch.search.searcher import Outcome
 
 MIN_COMPARED = 16
-"""Trials that must have reached a height before a model looks at it instead of a lower one. Compared with 6 and 10 on
+"""Trials that must have reached a budget before a model uses it instead of a lower one. Compared with 6 and 10 on
 tables of learning curves: docs/decisions/0031."""
 
-MANY = 4 * MIN_COMPARED
-"""Trials after which losses at the first rung must do: a rule that lets few pass would keep a model waiting for long.
-Before, they mislead more than they tell: docs/decisions/0045."""
+ENOUGH_AT_FIRST_RUNG = 4 * MIN_COMPARED
+"""Trials after which a model learns from losses at the first rung: a rule that lets few trials pass would else keep it
+waiting for long. Before, such losses mislead more than they help: docs/decisions/0045."""
 
 MIN_RIVALS = 3
-"""Trials of each kind that must have reached a height before the best of one is compared with the best of the other."""
+"""Trials of each group, random and proposed by the model, that must have reached a budget before their best are
+compared there."""
 
 
 @final
 class FidelitySelector:
-    """The outcomes of one sweep that did not fail, and the height at which they are compared."""
+    """The outcomes of a sweep that are not infeasible, and the budget at which they are compared."""
 
     def __init__(self) -> None:
         self._outcomes: dict[int, Outcome] = {}
-        self._heights: list[float] = []  # ascending
-        self._news: dict[int, Outcome] = {}
-        self._kinds = (_Kind(), _Kind())  # of those that a model proposed, and of those that explore
+        self._reached: list[float] = []  # the last epoch of each trial, ascending
+        self._new: dict[int, Outcome] = {}  # not yet in a group
+        self._groups = (_Group(), _Group())  # of trials that a model proposed, and of random ones
 
     def add(self, outcome: Outcome) -> None:
-        """A trial that has losses; one that was told before, and went on since, is told anew."""
-        _note_height(self._heights, self._outcomes.get(outcome.number), outcome)
+        """Add the outcome of a trial that has losses; of a trial that was promoted, its longer curve replaces it."""
+        _update_reached(self._reached, self._outcomes.get(outcome.number), outcome)
         self._outcomes[outcome.number] = outcome
         if outcome.number > 0:
-            self._news[outcome.number] = outcome
+            self._new[outcome.number] = outcome
 
     @property
-    def knows_any(self) -> bool:
+    def has_outcomes(self) -> bool:
         """Whether there is anything to compare."""
-        return bool(self._heights)
+        return bool(self._reached)
 
     @property
     def any_stopped(self) -> bool:
-        """Whether a trial was stopped or waits: without one, a model sees whole trainings alone."""
-        return bool(self._heights) and self._heights[0] < math.inf
+        """Whether a trial was stopped or paused; if not, a model sees full trainings alone."""
+        return bool(self._reached) and self._reached[0] < math.inf
 
     @property
-    def tells_enough(self) -> bool:
-        """Whether a model may learn from the height: it is above the first rung, or many trials never pass that."""
-        return len(self._heights) >= MANY or (bool(self._heights) and self._heights[0] < self.height)
+    def is_informative(self) -> bool:
+        """Whether a model may learn at the budget: it is above the first rung, or there are many trials."""
+        is_above_first_rung = bool(self._reached) and self._reached[0] < self.budget
+        return len(self._reached) >= ENOUGH_AT_FIRST_RUNG or is_above_first_rung
 
     @property
-    def height(self) -> float:
-        """The epoch at which trials are compared; infinity for their ends."""
-        return self._heights[max(len(self._heights) - MIN_COMPARED, 0)] if self._heights else math.inf
+    def budget(self) -> float:
+        """The epoch at which trials are compared; infinity to compare finished trials."""
+        return self._reached[max(len(self._reached) - MIN_COMPARED, 0)] if self._reached else math.inf
 
     def loss(self, number: int) -> float | None:
-        """The best loss of a trial up to the height; None if it was stopped below."""
-        outcome, height = self._outcomes[number], self.height
-        if _height(outcome) < height:
+        """The best loss of a trial up to the budget; None if it was stopped before."""
+        outcome, budget = self._outcomes[number], self.budget
+        if _last_epoch(outcome) < budget:
             return None
-        return _best(outcome, height)
-
-    def random_is_ahead(self, is_random: Callable[[int], bool]) -> bool:
-        """Whether the best of what explores is as good as the best of what a model proposed, or better, up to there.
-
-        "There" is the highest epoch that MIN_RIVALS trials of both kinds have reached; false while there is none.
-
-        Args:
-            explores: By number, from 1; priors, which have none, are left out.
-        """
-        for number, outcome in self._news.items():
-            self._kinds[is_random(number)].add(outcome)
-        self._news.clear()
-        proposed, exploring = self._kinds
-        height = min(proposed.reached, exploring.reached)
-        return height > 0 and exploring.best(height) <= proposed.best(height)
+        return _best(outcome, budget)
 
     def losses(self) -> dict[int, float | None]:
-        """Of every trial."""
+        """`loss` of every trial, by number."""
         return {number: self.loss(number) for number in self._outcomes}
+
+    def random_is_ahead(self, is_random: Callable[[int], bool]) -> bool:
+        """Whether the best random trial is as good as the best that a model proposed, or better.
+
+        They are compared at the highest epoch that MIN_RIVALS trials of both groups have reached; False if there is
+        none.
+
+        Args:
+            is_random: Whether a trial is random, by number from 1; called once for each outcome. Priors, which have
+                no such number, are ignored.
+        """
+        for number, outcome in self._new.items():
+            self._groups[is_random(number)].add(outcome)
+        self._new.clear()
+        proposed, random = self._groups
+        epoch = min(proposed.reached, random.reached)
+        return epoch > 0 and random.best(epoch) <= proposed.best(epoch)
 
 
 @final
-class _Kind:
-    """The trials that explore, or all others, and their best at one height; all are looked at where that changes."""
+class _Group:
+    """The random trials of a sweep, or all others, with their best loss at one epoch.
+
+    The best loss is updated with each outcome, and computed from all outcomes only where the epoch changes.
+    """
 
     def __init__(self) -> None:
         self._outcomes: dict[int, Outcome] = {}
-        self._heights: list[float] = []  # ascending
-        self._best_at: tuple[float, float] | None = None  # a height, and the best loss there
+        self._reached: list[float] = []  # ascending
+        self._best_at: tuple[float, float] | None = None  # an epoch, and the best loss up to there
 
     def add(self, outcome: Outcome) -> None:
-        """Trial `outcome.number`, maybe anew."""
+        """Add the outcome of a trial, or replace an earlier one of the same trial."""
         before = self._outcomes.get(outcome.number)
-        _note_height(self._heights, before, outcome)
+        _update_reached(self._reached, before, outcome)
         self._outcomes[outcome.number] = outcome
         if before is not None and not before.losses.items() <= outcome.losses.items():
             self._best_at = None
-        elif self._best_at is not None and _height(outcome) >= (height := self._best_at[0]):
-            self._best_at = height, min(self._best_at[1], _best(outcome, height))
+        elif self._best_at is not None and _last_epoch(outcome) >= (epoch := self._best_at[0]):
+            self._best_at = epoch, min(self._best_at[1], _best(outcome, epoch))
 
     @property
     def reached(self) -> float:
         """The highest epoch that MIN_RIVALS of them have reached; 0 while there are fewer."""
-        return self._heights[-MIN_RIVALS] if len(self._heights) >= MIN_RIVALS else 0
+        return self._reached[-MIN_RIVALS] if len(self._reached) >= MIN_RIVALS else 0
 
-    def best(self, height: float) -> float:
-        """The best loss up to there of those that have reached it; some have."""
-        if self._best_at is None or self._best_at[0] != height:
-            there = (outcome for outcome in self._outcomes.values() if _height(outcome) >= height)
-            self._best_at = height, min(_best(outcome, height) for outcome in there)
+    def best(self, epoch: float) -> float:
+        """The best loss up to an epoch of the trials that have reached it, of which there is at least one."""
+        if self._best_at is None or self._best_at[0] != epoch:
+            there = (outcome for outcome in self._outcomes.values() if _last_epoch(outcome) >= epoch)
+            self._best_at = epoch, min(_best(outcome, epoch) for outcome in there)
         return self._best_at[1]
 
 
-def _note_height(heights: list[float], before: Outcome | None, outcome: Outcome) -> None:
-    """Keep a list of heights in order when a trial is told, for the first time or anew."""
+def _update_reached(reached: list[float], before: Outcome | None, outcome: Outcome) -> None:
+    """Put a trial's last epoch in its position of a sorted list, instead of that of its earlier outcome."""
     if before is not None:
-        del heights[bisect_left(heights, _height(before))]
-    insort(heights, _height(outcome))
+        del reached[bisect_left(reached, _last_epoch(before))]
+    insort(reached, _last_epoch(outcome))
 
 
-def _best(outcome: Outcome, height: float) -> float:
-    """The best loss up to there."""
-    return min(loss for epoch, loss in outcome.losses.items() if epoch <= height)
+def _best(outcome: Outcome, epoch: float) -> float:
+    """The best loss up to an epoch."""
+    return min(loss for each, loss in outcome.losses.items() if each <= epoch)
 
 
-def _height(outcome: Outcome) -> float:
-    """How far a trial came; one that ended by itself is as good as it will ever be."""
+def _last_epoch(outcome: Outcome) -> float:
+    """The last epoch of a trial; infinity for one that finished, which is as good as it will ever be."""
     return math.inf if outcome.state == "done" else max(outcome.losses)

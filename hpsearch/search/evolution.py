@@ -1,11 +1,8 @@
-"""Ageing evolution: the best of a few recent trials is changed in one place; the oldest make room, however good.
+"""Regularised (ageing) evolution: a new point is a mutation of the best of a few recent trials.
 
-The population is the POPULATION newest trials that have an outcome, by their numbers, whatever the order in which they
-came; before there are so many, points are drawn at random. So a sweep that was replayed goes on as an unbroken one.
-
-Source:
-    Real et al., "Regularized Evolution for Image Classifier Architecture Search", arXiv:1802.01548, algorithm 1.
-"""
+The population is the POPULATION trials with the highest numbers that have an outcome, in whatever order the outcomes
+came, and old trials leave it however good they are; before there are so many, points are drawn at random. So a resumed
+sweep proposes what an uninterrupted one would have proposed."""
 
 from __future__ import annotations
 
@@ -18,14 +15,18 @@ from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Point, Space
 
 POPULATION = 30
-"""Trials that may have children."""
+"""Trials from which parents are sampled."""
 SAMPLE = 8
-"""Of them, those among which the best is the parent."""
+"""Trials of the population that are sampled for one proposal; the best of them is the parent."""
 
 
 @final
 class EvolutionSearcher(Searcher):
-    """Children of the best of a sample; a failed trial is worse than any other."""
+    """Changes one parameter of the best trial of a random sample of the population; failed trials rank last.
+
+    Source:
+        Real et al., "Regularized Evolution for Image Classifier Architecture Search", arXiv:1802.01548, algorithm 1.
+    """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
         super().__init__(space=space, seed=seed, initial=initial)
@@ -42,7 +43,7 @@ class EvolutionSearcher(Searcher):
         return self._child(parent.point, rng)
 
     def _child(self, parent: Point, rng: random.Random) -> Point:
-        """The parent with one of its parameters drawn anew, and whatever that makes active."""
+        """The parent with one of its parameters drawn again, and those that become active by it."""
         name = rng.choice([each for each in self._changeable if each in parent])
         kept = {each: value for each, value in parent.items() if each in self.space.searched and each != name}
         return self.space.draw_unchecked(rng, kept)

@@ -1,7 +1,7 @@
-"""The model of the fence: a Gaussian process that regresses 1 (failed) and 0 (did not) on the unit cube.
+"""The regression of `failure_model.py`: a Gaussian process on the unit cube, with labels 1 (failed) and 0 (did not).
 
-Its length along each axis is chosen by the marginal likelihood, so that a fence across one parameter of ten is seen
-after a few failures, whatever its shape. `docs/decisions/0028` has what was measured against it.
+The length scale of each axis is chosen by the marginal likelihood, so that a limit on one parameter of ten is seen
+after a few failures, whatever its shape. docs/decisions/0028 has what it was measured against.
 """
 
 from __future__ import annotations
@@ -12,112 +12,127 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-LENGTHS = (0.15, 0.4, 1.0, 4.0)
-"""In sides of the unit cube: from a narrow gap to a parameter that does not matter."""
+LENGTH_SCALES = (0.15, 0.4, 1.0, 4.0)
+"""Candidates, in sides of the unit cube: from a narrow gap to a parameter that does not matter."""
 PRIOR_RISK = 0.5
-"""What is far from all trials is not likely to fail, even where most of them failed."""
+"""Upper bound of the mean: a point far from all trials is not likely to fail, even where most of them failed."""
 SIGNAL, NOISE = 0.25, 0.03
 """Variances: of labels 0 and 1, and of failures that no configuration explains."""
 
+BLOCK = 32
+"""Rows of a block of the Cholesky decomposition. With 64, the products were large enough for BLAS to use several
+threads, which wait for each other on a busy machine: docs/decisions/0028."""
+
 Array = NDArray[np.float64]
-Lengths = Array
-"""(axis,)"""
-PendingPlacements = Sequence[Sequence[float]]
-"""(trial, axis), in the unit cube."""
+LengthScales = Array
+"""float64, (axis,)"""
+Coordinates = Sequence[Sequence[float]]
+"""(point, axis), in the unit cube; -1 on the axis of an inactive parameter."""
 
 
 @final
-class Likeness:
-    """How alike trials are to each other and to the places of a sample, in [0, 1], under the lengths chosen for now.
+class CachedKernel:
+    """The correlation, in [0, 1], of trials with each other and with the points of a sample, for fixed length scales.
 
-    A pair is worked out once: with a trial more, or another among the last, only that trial's pairs are new.
+    Each pair is computed once: with one more trial, or another one among the last, only the pairs of that trial are
+    new.
     """
 
-    def __init__(self, lengths: Lengths, unordered: Sequence[bool], sample: PendingPlacements) -> None:
-        """Of no trial yet; `sample` is (place, axis), in the unit cube."""
-        self.lengths = lengths
-        self._unordered = np.array(unordered)
-        self._sample = np.array(sample).reshape(-1, len(lengths))
-        self._places = np.empty((0, len(lengths)))
-        self._numbers: tuple[int, ...] = ()
-        self.among = np.empty((0, 0))
-        """(trial, trial)"""
-        self.to_sample = np.empty((len(self._sample), 0))
-        """(place of the sample, trial)"""
+    def __init__(self, length_scales: LengthScales, unordered: Sequence[bool], sample: Coordinates) -> None:
+        """Begin without trials.
 
-    def set_trials(self, numbers: tuple[int, ...], places: PendingPlacements) -> None:
-        """Look at these trials from now on; a number that was there before has the place that it had."""
+        Args:
+            length_scales: (axis,), above 0, in sides of the unit cube.
+            unordered: For each axis, whether all different values are equally far from each other.
+            sample: Points for which `sample_to_trials` is kept.
+        """
+        self.length_scales = length_scales
+        self._unordered = np.array(unordered)
+        self._sample = np.array(sample).reshape(-1, len(length_scales))
+        self._trials = np.empty((0, len(length_scales)))
+        self._numbers: tuple[int, ...] = ()
+        self.between_trials = np.empty((0, 0))
+        """float64, (trial, trial)"""
+        self.sample_to_trials = np.empty((len(self._sample), 0))
+        """float64, (point of the sample, trial)"""
+
+    def set_trials(self, numbers: tuple[int, ...], points: Coordinates) -> None:
+        """Replace the trials by these; a number that was among them before has the same point as before."""
         before = {number: position for position, number in enumerate(self._numbers)}
         kept = [position for position, number in enumerate(numbers) if number in before]
         new = [position for position, number in enumerate(numbers) if number not in before]
         were = [before[numbers[position]] for position in kept]
-        self._numbers, self._places = numbers, np.array(places)
-        among = np.empty((len(numbers), len(numbers)))
-        among[np.ix_(kept, kept)] = self.among[np.ix_(were, were)]
-        among[new] = self.of(self._places[new])
-        among[:, new] = among[new].T
-        to_sample = np.empty((len(self._sample), len(numbers)))
-        to_sample[:, kept] = self.to_sample[:, were]
-        to_sample[:, new] = self._of(self._sample, self._places[new])
-        self.among, self.to_sample = among, to_sample
+        self._numbers, self._trials = numbers, np.array(points)
+        between_trials = np.empty((len(numbers), len(numbers)))
+        between_trials[np.ix_(kept, kept)] = self.between_trials[np.ix_(were, were)]
+        between_trials[new] = self.to_trials(self._trials[new])
+        between_trials[:, new] = between_trials[new].T
+        sample_to_trials = np.empty((len(self._sample), len(numbers)))
+        sample_to_trials[:, kept] = self.sample_to_trials[:, were]
+        sample_to_trials[:, new] = self._between(self._sample, self._trials[new])
+        self.between_trials, self.sample_to_trials = between_trials, sample_to_trials
 
-    def of(self, places: Array) -> Array:
-        """(place, trial): any places, which are not kept."""
-        return self._of(places, self._places)
+    def to_trials(self, points: Array) -> Array:
+        """(point, trial), for any points (point, axis); nothing of it is kept."""
+        return self._between(points, self._trials)
 
-    def _of(self, places: Array, others: Array) -> Array:
-        squares = _squares(places[:, None], others, self._unordered)
-        return np.asarray(np.exp(-0.5 * squares @ self.lengths**-2))
+    def _between(self, points: Array, others: Array) -> Array:
+        squares = _squares(points[:, None], others, self._unordered)
+        return np.asarray(np.exp(-0.5 * squares @ self.length_scales**-2))
 
 
 @final
-class FenceModel:
-    """A Gaussian process with everything worked out but for the place that is asked for."""
+class GaussianProcess:
+    """A Gaussian process that was fitted to trials.
 
-    def __init__(self, likeness: Likeness, labels: Sequence[float]) -> None:
-        """Learn.
+    Source:
+        Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1 (the mean alone).
+    """
+
+    def __init__(self, kernel: CachedKernel, labels: Sequence[float]) -> None:
+        """Fit the process.
 
         Args:
-            likeness: Of the trials, at least one.
-            labels: 1 for a failure, 0 for none; one for each trial.
+            kernel: Of at least one trial; must not change while the process is in use.
+            labels: 1 for a failure, else 0; one for each trial.
         """
-        self._likeness = likeness
+        self._kernel = kernel
         self._mean, residuals = _residuals(labels)
-        self._weights = solve(SIGNAL * likeness.among + NOISE * np.eye(len(residuals)), residuals)
+        self._weights = solve(SIGNAL * kernel.between_trials + NOISE * np.eye(len(residuals)), residuals)
 
-    def risk(self, place: Sequence[float]) -> float:
-        """How likely a place is to fail, in [0, 1]."""
-        return float(self._risks(self._likeness.of(np.array([place])))[0])
+    def risk(self, point: Sequence[float]) -> float:
+        """How likely a point (axis,) is to fail, in [0, 1]."""
+        return float(self._risks(self._kernel.to_trials(np.array([point])))[0])
 
     def risks_of_sample(self) -> Array:
-        """(place of the sample,): how likely each is to fail, in [0, 1]."""
-        return self._risks(self._likeness.to_sample)
+        """How likely each point of the kernel's sample is to fail, in [0, 1]; (point of the sample,)."""
+        return self._risks(self._kernel.sample_to_trials)
 
-    def _risks(self, alike: Array) -> Array:
-        return np.asarray(np.clip(self._mean + SIGNAL * alike @ self._weights, 0.0, 1.0))
+    def _risks(self, correlations: Array) -> Array:
+        return np.asarray(np.clip(self._mean + SIGNAL * correlations @ self._weights, 0.0, 1.0))
 
 
-def choose_lengths(places: PendingPlacements, labels: Sequence[float], unordered: Sequence[bool]) -> Lengths:
-    """The length of each axis by the marginal likelihood, one axis after the other, two rounds at most.
+def choose_length_scales(points: Coordinates, labels: Sequence[float], unordered: Sequence[bool]) -> LengthScales:
+    """The length scale of each axis by the marginal likelihood, one axis after the other, in two rounds.
 
     Args:
-        places: As of the model.
-        labels: As of the model.
-        unordered: As of the model.
+        points: Of the trials, at least one.
+        labels: 1 for a failure, else 0; one for each trial.
+        unordered: For each axis, whether all different values are equally far from each other.
     """
-    table = np.array(places)
+    table = np.array(points)
     squares = _squares(table[:, None], table, np.array(unordered))
     _, residuals = _residuals(labels)
-    lengths = np.ones(table.shape[1])
-    best = _likelihood(squares, lengths, residuals)
-    for axis in [*range(len(lengths))] * 2:
-        for length in LENGTHS:
-            tried = lengths.copy()
-            tried[axis] = length
+    scales = np.ones(table.shape[1])
+    best = _likelihood(squares, scales, residuals)
+    for axis in [*range(len(scales))] * 2:
+        for scale in LENGTH_SCALES:
+            tried = scales.copy()
+            tried[axis] = scale
             likelihood = _likelihood(squares, tried, residuals)
             if likelihood > best + 1e-9:
-                best, lengths = likelihood, tried
-    return lengths
+                best, scales = likelihood, tried
+    return scales
 
 
 def _residuals(labels: Sequence[float]) -> tuple[float, Array]:
@@ -126,15 +141,15 @@ def _residuals(labels: Sequence[float]) -> tuple[float, Array]:
 
 
 def _squares(a: Array, b: Array, unordered: NDArray[np.bool_]) -> Array:
-    """Squared distances along each axis, which comes last."""
+    """Squared distances along each axis, which is the last one of the result."""
     squares = (a - b) ** 2
     squares[..., unordered] = squares[..., unordered] > 0
     return squares
 
 
-def _likelihood(squares: Array, lengths: Lengths, residuals: Array) -> float:
-    """Logarithm of the marginal likelihood, but for its constant."""
-    root = cholesky(_covariance(squares @ lengths**-2))
+def _likelihood(squares: Array, length_scales: LengthScales, residuals: Array) -> float:
+    """Logarithm of the marginal likelihood, without its constant."""
+    root = cholesky(_covariance(squares @ length_scales**-2))
     white = solve_lower(root, residuals)
     return float(-0.5 * white @ white - np.log(np.diag(root)).sum())
 
@@ -143,15 +158,11 @@ def _covariance(squares: Array) -> Array:
     return np.asarray(SIGNAL * np.exp(-0.5 * squares) + NOISE * np.eye(len(squares)))
 
 
-BLOCK = 32
-"""Rows of a block. With 64, the product of two blocks and all that is left of them was large enough for threads."""
-
-
 def cholesky(matrix: Array) -> Array:
-    """The lower triangle L of L L' = matrix.
+    """The lower triangle L of L L' = matrix, block by block.
 
     Args:
-        matrix: (n, n), symmetric and positive definite.
+        matrix: float64, (n, n), symmetric and positive definite.
 
     Raises:
         numpy.linalg.LinAlgError: It is not positive definite.
@@ -167,7 +178,7 @@ def cholesky(matrix: Array) -> Array:
 
 
 def solve_lower(lower: Array, values: Array) -> Array:
-    """(n,): x of L x = values, L being a lower triangle."""
+    """The x of L x = values, L being a lower triangle (n, n); values and x are (n,)."""
     found = np.zeros_like(values)
     for rows in _blocks(len(lower)):
         left = lower[rows, : rows.start] @ found[: rows.start]
@@ -176,7 +187,7 @@ def solve_lower(lower: Array, values: Array) -> Array:
 
 
 def solve(matrix: Array, values: Array) -> Array:
-    """(n,): x of matrix x = values; the matrix as for `cholesky`."""
+    """The x of matrix x = values; the matrix is as for `cholesky`, values and x are (n,)."""
     lower = cholesky(matrix)
     halfway, found = solve_lower(lower, values), np.zeros_like(values)
     for rows in reversed(list(_blocks(len(lower)))):

@@ -1,6 +1,6 @@
-"""Where configurations fail: how likely a point is to, from the trials that failed by their configuration.
+"""Where configurations fail: how likely a point is to, by the trials that failed by their own configuration.
 
-One for all methods, asked by the contract beside the constraints. What is modelled is in `failure_gp.py`.
+One model for all methods, which `Searcher.ask` consults beside the constraints. The regression is in `failure_gp.py`.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from typing import TYPE_CHECKING, Any, final
 from hpsearch.space.space import Choice, Integer, Point, Real, Searched, Shaped, Space, canonical
 
 if TYPE_CHECKING:
-    from hpsearch.search.failure_gp import FenceModel, Likeness
+    from hpsearch.search.failure_gp import CachedKernel, GaussianProcess
 
 MAX_RISK = 0.9
-"""A point with more than this chance to fail is drawn again. Less would do, and keep the search from the fence itself,
-where the best value often is."""
+"""A point that is more likely to fail than this is drawn again. A lower limit would do so too, but would keep the
+search
+away from the limit of what can be trained, where the best value often is."""
 MAX_TRIALS = 256
-"""Trials that are looked at, the last ones: the time grows with their cube."""
+"""The model is fitted to so many trials, the last ones: the time grows with their cube."""
 MAX_TRIALS_FOR_LENGTHS = 128
-"""Trials that the model's lengths are chosen by, the last ones."""
-SHOWN_PER_TRIAL, MAX_SHOWN = 2, 128
-"""Points of an even sample of the space that are looked at to show a method what is beyond; measured in
+"""Its length scales are chosen by so many trials, the last ones."""
+SAMPLES_PER_TRIAL, MAX_SAMPLES = 2, 128
+"""Points of an even sample of the space among which `likely_failures` are looked for; measured in
 docs/decisions/0028."""
-MIN_TRIALS_SHOWN = 10
-"""Trials before anything is shown: libraries begin with as many random ones, and would count these among them."""
+MIN_TRIALS_TO_SHOW = 10
+"""Trials before there are any `likely_failures`: libraries begin with so many random trials, and would count these
+points among them."""
 GROWTH = 1.25
-"""Lengths are chosen anew whenever there are so many times more trials."""
+"""Length scales are chosen again whenever the number of trials has grown by this factor."""
 
 _INACTIVE = -1.0
-"""Where an inactive parameter is: one unit cube away."""
+"""Coordinate of an inactive parameter: a unit cube away from all active ones."""
 
 Trials = tuple[tuple[int, bool], ...]
 """Numbers of trials, rising, each with whether it failed."""
@@ -41,93 +43,101 @@ Trials = tuple[tuple[int, bool], ...]
 
 @final
 class FailureModel:
-    """The trials that failed by their configuration, among all that teach something."""
+    """Learns from trials whether they failed by their own configuration, and predicts it for other points.
+
+    Its predictions depend on the trials that were added, but not on their order.
+    """
 
     def __init__(self, space: Space) -> None:
+        """Know no trial yet."""
         self._space = space
         domains = {name: domain for name, domain in space.searched.items() if domain.size != 1}
         self._axes = [_axis(name, domain) for name, domain in domains.items()]
         self._failed: dict[int, bool] = {}
-        self._places: dict[int, list[float]] = {}
-        self._model: FenceModel | None = None
-        self._likeness: Likeness | None = None
-        self._chosen_by: Trials = ()
-        self._beyond: tuple[Point, ...] = ()
-        self._beyond_of: FenceModel | None = None
+        self._coordinates: dict[int, list[float]] = {}
+        self._process: GaussianProcess | None = None
+        self._kernel: CachedKernel | None = None
+        self._scales_chosen_by: Trials = ()
+        self._likely_failures: tuple[Point, ...] = ()
+        self._likely_failures_of: GaussianProcess | None = None
 
-    def note(self, number: int, point: Point, *, failed: bool) -> None:
-        """Trial `number`, at a point of the space, failed by its configuration or did not; the last word counts."""
+    def add(self, number: int, point: Point, *, failed: bool) -> None:
+        """Add a trial, or replace what was added under its number before.
+
+        Args:
+            number: The trial's number; 0 or less for a prior.
+            point: A point of the space.
+            failed: Whether it failed by its own configuration.
+        """
         if self._failed.get(number) is not failed:
-            place = self._place(point)
-            if self._places.get(number, place) != place:
-                self._likeness = None
-            self._places[number], self._failed[number] = place, failed
-            self._model = None
+            coordinates = self._coordinates_of(point)
+            if self._coordinates.get(number, coordinates) != coordinates:
+                self._kernel = None
+            self._coordinates[number], self._failed[number] = coordinates, failed
+            self._process = None
 
     @property
-    def is_known(self) -> bool:
-        """Whether any trial failed by its configuration; until then nothing is at risk."""
+    def has_failures(self) -> bool:
+        """Whether any trial failed by its configuration; until then every risk is 0."""
         return bool(self._axes) and any(self._failed.values())
 
-    def is_beyond(self, point: Point) -> bool:
-        """Whether a point is very likely to fail."""
+    def is_likely_to_fail(self, point: Point) -> bool:
+        """Whether the risk of a point is above MAX_RISK."""
         return self.risk(point) > MAX_RISK
 
     def risk(self, point: Point) -> float:
-        """How likely a point is to fail, in [0, 1]; depends on what was noted, not on the order of the notes."""
-        if not self.is_known:
+        """How likely a point of the space is to fail, in [0, 1]."""
+        if not self.has_failures:
             return 0.0
-        return self._current_model().risk(self._place(point))
+        return self._current_process().risk(self._coordinates_of(point))
 
-    def beyond(self) -> tuple[Point, ...]:
-        """Points that are very likely to fail, of an even sample of the space; the same object until they change.
-
-        As with `risk`, the order of the notes does not matter.
-        """
-        if not self.is_known or len(self._failed) < MIN_TRIALS_SHOWN:
+    def likely_failures(self) -> tuple[Point, ...]:
+        """Points of an even sample of the space that are likely to fail; the same object until they change."""
+        if not self.has_failures or len(self._failed) < MIN_TRIALS_TO_SHOW:
             return ()
-        if self._model is None or self._beyond_of is not self._model:
-            self._beyond_of = self._current_model()
-            risks = self._beyond_of.risks_of_sample()[: SHOWN_PER_TRIAL * len(self._failed)]
-            beyond = tuple(point for point, risk in zip(self._sample, risks, strict=False) if risk > MAX_RISK)
-            self._beyond = self._beyond if beyond == self._beyond else beyond
-        return self._beyond
+        if self._process is None or self._likely_failures_of is not self._process:
+            self._likely_failures_of = self._current_process()
+            risks = self._likely_failures_of.risks_of_sample()[: SAMPLES_PER_TRIAL * len(self._failed)]
+            found = tuple(point for point, risk in zip(self._sample, risks, strict=False) if risk > MAX_RISK)
+            self._likely_failures = self._likely_failures if found == self._likely_failures else found
+        return self._likely_failures
 
     @cached_property
     def _sample(self) -> list[Point]:
         rng = random.Random("fence")
-        drawn = (self._space.try_draw(rng) for _ in range(MAX_SHOWN))
+        drawn = (self._space.try_draw(rng) for _ in range(MAX_SAMPLES))
         return [point for point in drawn if point is not None]
 
-    def _current_model(self) -> FenceModel:
-        if self._model is None:
-            self._model = self._make_model()
-        return self._model
+    def _current_process(self) -> GaussianProcess:
+        if self._process is None:
+            self._process = self._fit_process()
+        return self._process
 
-    def _make_model(self) -> FenceModel:
-        from hpsearch.search.failure_gp import FenceModel, Likeness, choose_lengths
+    def _fit_process(self) -> GaussianProcess:
+        from hpsearch.search.failure_gp import CachedKernel, GaussianProcess, choose_length_scales
 
         trials = tuple(sorted(self._failed.items()))
         chosen_by = trials[: _milestone(len(trials))][-MAX_TRIALS_FOR_LENGTHS:]
-        if self._likeness is None or self._chosen_by != chosen_by:
+        if self._kernel is None or self._scales_chosen_by != chosen_by:
             unordered = [axis.is_unordered for axis in self._axes]
-            lengths = choose_lengths(*self._table(chosen_by), unordered)
-            self._likeness = Likeness(lengths, unordered, [self._place(point) for point in self._sample])
-            self._chosen_by = chosen_by
+            scales = choose_length_scales(*self._table(chosen_by), unordered)
+            self._kernel = CachedKernel(scales, unordered, [self._coordinates_of(point) for point in self._sample])
+            self._scales_chosen_by = chosen_by
         last = trials[-MAX_TRIALS:]
-        places, labels = self._table(last)
-        self._likeness.set_trials(tuple(number for number, _ in last), places)
-        return FenceModel(self._likeness, labels)
+        coordinates, labels = self._table(last)
+        self._kernel.set_trials(tuple(number for number, _ in last), coordinates)
+        return GaussianProcess(self._kernel, labels)
 
     def _table(self, trials: Trials) -> tuple[list[list[float]], list[float]]:
-        return [self._places[number] for number, _ in trials], [float(failed) for _, failed in trials]
+        """Coordinates (trial, axis) and labels (trial,)."""
+        return [self._coordinates[number] for number, _ in trials], [float(failed) for _, failed in trials]
 
-    def _place(self, point: Point) -> list[float]:
-        return [axis.place(point[axis.name]) if axis.name in point else _INACTIVE for axis in self._axes]
+    def _coordinates_of(self, point: Point) -> list[float]:
+        return [axis.coordinate(point[axis.name]) if axis.name in point else _INACTIVE for axis in self._axes]
 
 
 def _milestone(count: int) -> int:
-    """The last number of trials, not above `count`, at which lengths are chosen."""
+    """The last number of trials, not above `count`, at which length scales are chosen."""
     milestone = min(count, 4)
     while (larger := math.ceil(milestone * GROWTH)) <= count:
         milestone = larger
@@ -136,32 +146,32 @@ def _milestone(count: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Axis:
-    """One parameter as a side of the unit cube."""
+    """One parameter as an axis of the unit cube."""
 
     name: str
     """Dotted name of the parameter."""
-    place: Callable[[Any], float]
-    """A value's place in [0, 1]."""
+    coordinate: Callable[[Any], float]
+    """Maps a value to [0, 1]."""
     is_unordered: bool
-    """Whether all values are equally far from each other."""
+    """Whether all different values are equally far from each other."""
 
 
 def _axis(name: str, domain: Searched) -> _Axis:
     if isinstance(domain, Shaped):
-        return _Axis(name=name, place=domain.cdf, is_unordered=False)
+        return _Axis(name=name, coordinate=domain.cdf, is_unordered=False)
     if not isinstance(domain, Choice):
-        return _Axis(name=name, place=_scale(domain), is_unordered=False)
+        return _Axis(name=name, coordinate=_scaled(domain), is_unordered=False)
     values, is_numeric = list(domain.values), all(map(_is_number, domain.values))
     if is_numeric:
         values.sort()
     rank = {canonical(value): position / (len(values) - 1) for position, value in enumerate(values)}
-    return _Axis(name=name, place=lambda value: rank[canonical(value)], is_unordered=not is_numeric)
+    return _Axis(name=name, coordinate=lambda value: rank[canonical(value)], is_unordered=not is_numeric)
 
 
-def _scale(domain: Integer | Real) -> Callable[[Any], float]:
-    scaled: Callable[[float], float] = math.log if domain.log else float
-    low, high = scaled(domain.min), scaled(domain.max)
-    return lambda value: (scaled(value) - low) / (high - low)
+def _scaled(domain: Integer | Real) -> Callable[[Any], float]:
+    scale: Callable[[float], float] = math.log if domain.log else float
+    low, high = scale(domain.min), scale(domain.max)
+    return lambda value: (scale(value) - low) / (high - low)
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Grid search: every grid point once, in an order shuffled by the seed and computed one point at a time."""
+"""Grid search: every point of the grid once, in an order that is shuffled by the seed and computed point by point."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hpsearch.search.searcher import Searcher
 from hpsearch.space.space import Point, Space
 
 NUM_ROUNDS = 6
-"""Rounds of the Feistel network below; four already pass for a random order, two more cost 2 µs."""
+"""Rounds of the Feistel network; four already give an order that looks random, two more cost 2 µs."""
 
 
 def shuffled(index: int, *, size: int, seed: int) -> int:
-    """Where a random permutation of range(size) puts `index`; no list of `size` entries is made.
+    """The image of `index` under a random permutation of range(size), without a list of `size` entries.
 
-    A Feistel network permutes the next larger square of a power of two, and is applied until it lands inside the
-    range again, less than four times on average.
+    A Feistel network permutes the range up to the next square of a power of two. It is applied again until the result
+    is below `size`, less than four times on average (cycle walking).
 
     Args:
         index: In [0, size).
@@ -26,7 +26,7 @@ def shuffled(index: int, *, size: int, seed: int) -> int:
         seed: Chooses the permutation.
 
     Returns:
-        A number in [0, size), another one for each index.
+        A number in [0, size), a different one for each index.
 
     Source:
         Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002.
@@ -49,13 +49,18 @@ def _feistel(index: int, *, half_bits: int, seed: int) -> int:
 
 @final
 class GridSearcher(Searcher):
-    """Trial n gets point n of the shuffled grid, so that any first part of a grid is spread over the whole of it.
+    """Trial n gets point n of the shuffled grid, so that the first trials are spread over the whole grid.
 
-    Where that point is taken (the user began with it), breaks a constraint or is likely to fail, the trial gets a later
-    one; points that are likely to fail are left for the end.
+    If that point is taken (it was an initial point), breaks a constraint or is likely to fail, the trial gets a later
+    one; points that are likely to fail come last.
     """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
+        """Know no trial yet.
+
+        Raises:
+            SpecError: A parameter is continuous, without a step or a count.
+        """
         super().__init__(space=space, seed=seed, initial=initial)
         if space.grid_size is None:
             raise SpecError("grid needs a list, a step or a count for every parameter.")
@@ -70,10 +75,10 @@ class GridSearcher(Searcher):
         return point
 
     def _free(self, position: int) -> Point | None:
-        """A point of the shuffled grid; None if it is taken or breaks a constraint."""
+        """The point at a position of the shuffled grid; None if it is taken or breaks a constraint."""
         point = self.space.on_grid.point_at(shuffled(position, size=self._size, seed=self.seed))
         return None if point is None or self.is_taken(point) else point
 
     @property
-    def _drawn_from(self) -> Space:
+    def _draw_space(self) -> Space:
         return self.space.on_grid

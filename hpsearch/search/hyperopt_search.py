@@ -1,11 +1,13 @@
 """HyperOpt's algorithms: tpe, anneal.
 
-HyperOpt keeps trials as dicts of its own layout ("docs"), which we write; `suggest` takes a seed each time, so nothing
-of a proposal is left behind. A running trial has no loss yet, which both algorithms count as infinite: a place where
-many trials run is avoided. A stopped trial is told with its best loss, an infeasible one with the worst loss known.
+HyperOpt keeps trials as dicts of its own layout ("docs"), which we write; `suggest` gets a seed each time, so that a
+proposal leaves no state behind. A running trial has no loss yet, which both algorithms count as infinite: a region
+where many trials run is avoided. A stopped trial is reported with its best loss, an infeasible one with the worst loss
+known.
 
 A conditional parameter has a value only in the docs of the trials where it was active, as with `hp.choice`: both
-algorithms learn of it from these alone. HyperOpt proposes values for all parameters; those of inactive ones are left.
+algorithms learn about it from these alone. HyperOpt proposes values for all parameters; those of inactive ones are
+ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from hyperopt import (
 
 from hpsearch.search.coding import Codes, Coding, num_codes
 from hpsearch.search.infeasible import InfeasibleBuffer
-from hpsearch.search.searcher import Outcome, Searcher
+from hpsearch.search.searcher import NEVER_RAN, Outcome, Searcher
 from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
 
 SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
@@ -40,12 +42,9 @@ SAMPLERS: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
 }
 """Name to HyperOpt's function that suggests the next trial."""
 
-NEWEST = 10**9
-"""Number of the first trial that never ran: tpe forgets old ones little by little."""
-
 
 def _node(name: str, domain: Searched) -> Any:
-    """A parameter in HyperOpt's words; half a unit on each side gives both ends of a range their full share."""
+    """A parameter as HyperOpt's expression; half a unit on each side gives both ends of a range their full share."""
     size = num_codes(domain)
     if isinstance(domain, Choice):
         return hp.randint(name, domain.size)
@@ -61,9 +60,22 @@ def _node(name: str, domain: Searched) -> Any:
 
 @final
 class HyperoptSearcher(Searcher):
-    """HyperOpt's list of trials in memory, and one of its algorithms."""
+    """HyperOpt's trials in memory, and one of its algorithms.
+
+    Source:
+        Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011, section 4, for tpe; for anneal,
+        the module `hyperopt.anneal`.
+    """
 
     def __init__(self, *, space: Space, seed: int, sampler: str, initial: Sequence[Point] = ()) -> None:
+        """Know no trial yet.
+
+        Args:
+            space: As for every searcher.
+            seed: As for every searcher.
+            sampler: A key of SAMPLERS.
+            initial: As for every searcher.
+        """
         super().__init__(space=space, seed=seed, initial=initial)
         self._sampler = sampler
         self._suggest = SAMPLERS[sampler]
@@ -72,13 +84,13 @@ class HyperoptSearcher(Searcher):
         self._domain = Domain(None, nodes) if nodes else None  # HyperOpt can't hold a space without parameters
         self._trials = Trials()
         self._docs: dict[int, dict[str, Any]] = {}
-        self._held_back = InfeasibleBuffer()
-        self._shunned: tuple[Point, ...] = ()
+        self._buffer = InfeasibleBuffer()
+        self._avoided: tuple[Point, ...] = ()
 
     def _propose(self, number: int, draw: int) -> Point:
         if self._domain is None:
             return self._coding.decode({})
-        suggest = self._suggest if self._held_back.any_success else rand.suggest  # all infinite: nothing to learn
+        suggest = self._suggest if self._buffer.any_success else rand.suggest  # all infinite: nothing to learn
         (doc,) = suggest([number], self._domain, self._trials, self.rng(number, draw).getrandbits(31))
         return self._coding.decode({name: values[0] for name, values in doc["misc"]["vals"].items()})
 
@@ -95,7 +107,7 @@ class HyperoptSearcher(Searcher):
         self._docs[number] = self._trials.trials[-1]  # with bson installed, HyperOpt keeps a copy
 
     def _learn(self, outcome: Outcome) -> None:
-        for ready, loss in self._held_back.settle(outcome):
+        for ready, loss in self._buffer.release(outcome):
             if ready.number in self._docs:
                 doc = self._docs[ready.number]
                 doc["state"] = JOB_STATE_DONE
@@ -104,13 +116,13 @@ class HyperoptSearcher(Searcher):
     def _avoid(self, points: tuple[Point, ...]) -> None:
         if self._sampler != "tpe" or self._domain is None:
             return
-        held = self._trials._dynamic_trials
-        if points is not self._shunned:
-            held[: len(self._shunned)] = [self._failed(n, point) for n, point in enumerate(points, start=NEWEST)]
-            self._shunned = points
+        docs = self._trials._dynamic_trials
+        if points is not self._avoided:
+            docs[: len(self._avoided)] = [self._failed(n, point) for n, point in enumerate(points, start=NEVER_RAN)]
+            self._avoided = points
             self._trials.refresh()
-        for doc in held[: len(points)]:
-            doc["result"]["loss"] = self._held_back.worst
+        for doc in docs[: len(points)]:
+            doc["result"]["loss"] = self._buffer.worst
 
     def _failed(self, number: int, point: Point) -> dict[str, Any]:
         misc = _misc(number, self._coding.encode(point) or {}, self._coding.domains)
@@ -124,7 +136,7 @@ class HyperoptSearcher(Searcher):
 
 
 def _misc(number: int, codes: Codes, names: Iterable[str]) -> dict[str, Any]:
-    """The part of a doc that holds the values, each in a list with the trial's number beside it; empty if inactive."""
+    """The part of a doc that has the values: for each parameter lists of one entry, empty if it is inactive."""
     return {
         "tid": number,
         "cmd": None,

@@ -1,7 +1,8 @@
-"""What a failed configuration is told as: the worst loss known, and nothing before any is known.
+"""How failed configurations are reported to a library: with the worst loss known, and not before any loss is known.
 
-Told as a failure, a library forgets the trial and comes back to the same place: with half of a space forbidden, 49 of
-60 trials went there (Optuna 5.0, HyperOpt 0.3). Told as the only results there are, equally bad ones attract.
+Reported as a failure, a trial is ignored by a library, which proposes the same region again: with half of a space
+forbidden, 49 of 60 trials went there (Optuna 5.0, HyperOpt 0.3). Reported as the only results there are, equally bad
+ones attract proposals.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from hpsearch.search.searcher import Outcome
 
 @final
 class InfeasibleBuffer:
-    """Orders outcomes so that failed ones come after the first success."""
+    """Holds infeasible outcomes back until the first loss is known."""
 
     def __init__(self) -> None:
-        self._waiting: list[Outcome] = []
+        self._held: list[Outcome] = []
         self.worst: float | None = None
-        """The worst loss known."""
+        """The highest of the trials' best losses; None before any loss is known."""
 
     @property
     def any_success(self) -> bool:
         """Whether a loss is known."""
         return self.worst is not None
 
-    def settle(self, outcome: Outcome) -> list[tuple[Outcome, float]]:
-        """The outcomes that can be told now, each with the loss to tell; empty while this one has to wait."""
+    def release(self, outcome: Outcome) -> list[tuple[Outcome, float]]:
+        """Add an outcome; the outcomes to report now, each with its loss, which is empty while no loss is known."""
         if outcome.state == "infeasible":
-            self._waiting.append(outcome)
+            self._held.append(outcome)
             ready = []
         else:
             loss = outcome.loss
@@ -37,6 +38,6 @@ class InfeasibleBuffer:
             ready = [(outcome, loss)]
         if self.worst is None:
             return []
-        ready += [(failed, self.worst) for failed in self._waiting]
-        self._waiting.clear()
+        ready += [(failed, self.worst) for failed in self._held]
+        self._held.clear()
         return ready

@@ -1,14 +1,15 @@
-"""What every search method can do, and the one place that keeps a point from being proposed twice.
+"""The interface of search methods, and what all of them share.
 
-A searcher lives in the driver. It sees points (flat maps of dotted names, constants included) and losses (lower is
-better, whatever the goal of the metric); it knows nothing of slots, Ray or the ledger. Constraints and the points that
-the user begins with are kept here for all methods: what a method proposes may break a constraint. After a restart it is
-made anew and hears the same priors, then the same adopt, tell and drop calls in the same order: a suggestion depends on
-these, the seed and the trial's number, and on nothing else, so that a resumed sweep proposes what an unbroken one would
-have.
+A searcher runs in the driver. It sees points (flat maps of dotted names, constants included) and losses (lower is
+better, whatever the goal of the metric); it knows nothing of slots, Ray or the ledger.
 
-A method is another library's code more often than not: one that raises is left alone from then on, and points are drawn
-at random in its place. Nobody outside need know; `failure` says it.
+The base class keeps a point from being tried twice, checks constraints, which a method's proposal may break, starts
+with the user's initial points, and falls back to random points. After a restart, a new searcher gets the same priors,
+then the same calls of adopt, tell and drop in the same order. A proposal depends on these, the seed and the trial's
+number alone, so that a resumed sweep proposes what an uninterrupted one would have proposed.
+
+A method is often another library's code: one that raises is not called any more, and points are drawn at random from
+then on. Callers need not handle this; `failure` says what was raised.
 """
 
 from __future__ import annotations
@@ -27,16 +28,21 @@ from hpsearch.search.failure_model import FailureModel
 from hpsearch.space.space import Point, Space
 
 MAX_REDRAWS = 8
-"""Proposals of one method for one trial before a point is drawn at random; a model near the end of a finite space
-proposes known points again and again, one that wants what can't be had wants it again and again, and each proposal
-costs as much as the first."""
+"""Proposals of a method for one trial before a point is drawn at random. Near the end of a finite space a model
+proposes the same known points again and again; so does one that prefers points that are refused; and each proposal
+costs as much
+as the first."""
 
 MAX_RANDOM_DRAWS = 1000
 """Random points looked at before a finite space is enumerated: by then most of its points are taken, so the
 enumeration costs no more than a few times the trials so far."""
 
 MAX_SCREENED = 50
-"""Random points of which one that is not likely to fail is chosen; where none is, the least likely to."""
+"""Random points from which the first that is not likely to fail is chosen; if all are, the least likely one."""
+
+NEVER_RAN = 10**9
+"""Number, for a library, of the first of the points that `_avoid` shows it as trials: both tpe give less weight to
+trials with low numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +50,20 @@ class Outcome:
     """How a trial ended, as far as a searcher can learn from it."""
 
     number: int
-    """The trial's number, counted from 1; that of a prior is no trial's, and 0 or less."""
+    """The trial's number, counted from 1; 0 or less for a prior, which is no trial."""
     point: Point
-    """Its parameters."""
+    """The trial's parameters, by dotted name."""
     state: Literal["done", "stopped", "infeasible"]
-    """`stopped` by the stopping rule; `infeasible` when its own configuration made it fail."""
+    """`done` if it trained to its end, `stopped` or paused by the stopping rule, `infeasible` if its own configuration
+    made it fail."""
     losses: Mapping[int, float]
     """Epoch (from 1, rising) to loss, all finite, lower is better; may be empty only if infeasible."""
     cause: Cause | None = None
-    """Why an infeasible trial failed; None where that isn't known, which counts as by its configuration."""
+    """Why an infeasible trial failed; None if unknown, which counts as its configuration's fault."""
 
     @property
     def fails_by_config(self) -> bool:
-        """Whether its configuration made it fail, so that its neighbours may, too."""
+        """Whether its own configuration made it fail, so that similar configurations may fail too."""
         return self.state == "infeasible" and (self.cause is None or is_config_fault(self.cause))
 
     @property
@@ -66,93 +73,105 @@ class Outcome:
 
 
 class Searcher(ABC):
-    """Proposes points and learns from outcomes. Not safe for threads: one driver asks and tells."""
+    """Proposes points and learns from outcomes; not safe for use by several threads.
+
+    A method implements `_propose`, and those of `_begin`, `_learn`, `_forget`, `_learn_prior` and `_avoid` that it has
+    a use for. Nothing else is overridden.
+    """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
-        """A searcher that knows no trial yet.
+        """Know no trial yet.
 
         Args:
-            space: What is searched.
-            seed: All random numbers come from it.
-            initial: Values that the first trials have, one entry for each; what they leave open is drawn.
+            space: The search space.
+            seed: All random numbers are derived from it.
+            initial: Values for trials 1, 2, ..., one entry for each; parameters that an entry leaves open are drawn.
         """
         self.space = space
         self.seed = seed
         self.failure: str | None = None
-        """What the method raised, in one sentence; None as long as it is the one that proposes."""
+        """What the method raised, in one sentence; None while the method proposes."""
         self._initial = initial
         self._taken: set[str] = set()
         self._points: dict[int, Point] = {}
-        self._exploring: dict[int, bool] = {}
-        self._fence = FailureModel(space)
+        self._random: dict[int, bool] = {}
+        self._failures = FailureModel(space)
 
     @final
     def learn_prior(self, outcomes: Sequence[Outcome]) -> None:
-        """Begin with what is known of this space from elsewhere; to be called before the first ask or adopt.
+        """Learn from outcomes of this space from elsewhere; to be called before the first ask or adopt.
 
-        Priors are no trials: they take no number, and their points may be tried like all others.
+        Priors are no trials: they have no number, and their points may be proposed like all others.
 
         Args:
-            outcomes: Their points lie in the space; their numbers don't matter.
+            outcomes: Their points lie in the space; their numbers are ignored.
         """
         for position, outcome in enumerate(outcomes):
-            self._hear(self._learn_from, replace(outcome, number=-position))
+            self._learn_by(self._learn_prior, replace(outcome, number=-position))
 
     @final
     def ask(self, number: int) -> Point | None:
-        """The point that trial `number` shall try; None when a finite space has no point left.
+        """The point that trial `number` shall try; None if a finite space has no point left.
 
         Args:
             number: The trial's number, counted from 1; each is asked for or adopted once, in any order.
         """
-        point = self._fresh(number)
+        point = self._choose(number)
         if point is not None:
             self.adopt(number, point)
         return point
 
     @final
     def adopt(self, number: int, point: Point) -> None:
-        """Trial `number` tries `point`, whoever chose it: this searcher, the user, or an earlier run of this sweep."""
+        """Record that trial `number` tries `point`, whether it is proposed, the user's, or from before a restart."""
         if self.space.contains(point):
             self._taken.add(self.space.key(point))
         self._points[number] = point
-        self._pass_on(self._begin, number, point)
+        self._call(self._begin, number, point)
 
     @final
     def tell(self, outcome: Outcome) -> None:
-        """Trial `outcome.number`, asked for or adopted before, is over, or waits for a promotion.
+        """Report that a trial has ended, or is paused.
 
-        A trial that was promoted is told again, and the longer curve replaces the shorter. Losses that are not finite
-        are left out; a trial without any other is infeasible.
+        A trial that was promoted is reported again, and its longer curve replaces the shorter one. Losses that are not
+        finite are ignored; a trial without any other is infeasible.
+
+        Args:
+            outcome: Of a trial that was asked for or adopted before.
         """
-        self._hear(self._learn, outcome)
+        self._learn_by(self._learn, outcome)
 
     @final
     def drop(self, number: int) -> None:
-        """Trial `number` is over and teaches nothing, for instance because a GPU died under it.
+        """Report that trial `number` ended without an outcome to learn from, for example because a GPU failed.
 
-        Its point stays taken: the driver tries it again under the same number, or gives it up.
+        Its point remains taken: the driver either tries it again under the same number or gives it up.
         """
-        self._pass_on(self._forget, number)
+        self._call(self._forget, number)
 
     @final
     def is_taken(self, point: Point) -> bool:
-        """Whether a trial has tried or tries this very point."""
+        """Whether any trial has, or had, exactly this point."""
         return self.space.key(point) in self._taken
 
     @final
     def is_random(self, number: int) -> bool:
-        """Whether trial `number`, asked for or adopted before, tries what was drawn for it, not what a model wants.
+        """Whether the point of trial `number`, asked for or adopted before, is one of its random draws.
 
-        It follows from the point, so that nobody has to remember it: `hpsearch/search/interleaving.py`.
+        The answer follows from the point alone, so that it need not be stored: see `interleaving.py`.
         """
-        if number not in self._exploring:
-            self._exploring[number] = self._is_drawn(number, self._points[number])
-        return self._exploring[number]
+        if number not in self._random:
+            self._random[number] = self._is_drawn(number, self._points[number])
+        return self._random[number]
 
     @final
     def rng(self, number: int, draw: int | str = 0) -> random.Random:
-        """The random numbers of one proposal: the same after a restart, whatever was asked before."""
+        """The random numbers of one proposal, which are the same after a restart and in any order of calls.
+
+        Args:
+            number: The trial's number.
+            draw: The number of the proposal for this trial, or the name of another purpose.
+        """
         return random.Random(f"{self.seed}/{number}/{draw}")
 
     def _is_drawn(self, number: int, point: Point) -> bool:
@@ -162,14 +181,15 @@ class Searcher(ABC):
         drawn = (self.space.draw(self.rng(number, draw)) for draw in range(MAX_REDRAWS))
         return any(self.space.key(each) == key for each in drawn)
 
-    def _fresh(self, number: int) -> Point | None:
+    def _choose(self, number: int) -> Point | None:
+        """A point for a trial: the user's, else a proposal that is not refused, else a random one."""
         if len(self._taken) == self.space.size:
             return None
-        if number <= len(self._initial) and (given := self._given(number)) is not None:
-            return given
+        if number <= len(self._initial) and (initial := self._initial_point(number)) is not None:
+            return initial
         for draw in range(MAX_REDRAWS):
             point = self._proposal(number, draw)
-            if point is None or not (self._is_ruled_out(point) or self._fence.is_beyond(point)):
+            if point is None or not (self._is_ruled_out(point) or self._failures.is_likely_to_fail(point)):
                 return point
         return self._untried(number)
 
@@ -177,76 +197,76 @@ class Searcher(ABC):
         return not self.space.admits(point) or self.is_taken(point)
 
     def _proposal(self, number: int, draw: int) -> Point | None:
-        """What the method proposes; a random point where it raised, now or before."""
+        """What the method proposes; a random point if it raised, now or before."""
         if self.failure is None:
-            beyond = self._fence.beyond()
+            likely_failures = self._failures.likely_failures()
             try:
-                self._avoid(beyond)
+                self._avoid(likely_failures)
                 return self._propose(number, draw)
             except Exception as error:
                 self._fail(error, f"when it was asked for trial {number}")
-        return self._drawn_from.draw(self.rng(number, draw))
+        return self._draw_space.draw(self.rng(number, draw))
 
-    def _hear(self, hook: Callable[[Outcome], None], outcome: Outcome) -> None:
-        """Let the fence and the method learn from an outcome."""
+    def _learn_by(self, hook: Callable[[Outcome], None], outcome: Outcome) -> None:
+        """Update the failure model, and the method by its hook."""
         outcome = _finite(outcome)
         if (outcome.state != "infeasible" or outcome.fails_by_config) and self.space.contains(outcome.point):
-            self._fence.note(outcome.number, outcome.point, failed=outcome.fails_by_config)
-        self._pass_on(hook, outcome)
+            self._failures.add(outcome.number, outcome.point, failed=outcome.fails_by_config)
+        self._call(hook, outcome)
 
-    def _pass_on(self, hook: Callable[..., None], *args: Any) -> None:
-        """Let the method hear something, unless it raised before."""
+    def _call(self, hook: Callable[..., None], *args: Any) -> None:
+        """Call a hook of the method, unless the method raised before."""
         if self.failure is None:
             try:
                 hook(*args)
             except Exception as error:
-                told = args[0].number if isinstance(args[0], Outcome) else args[0]
-                self._fail(error, f"when it heard of trial {told}" if told > 0 else "when it heard of a prior")
+                number = args[0].number if isinstance(args[0], Outcome) else args[0]
+                self._fail(error, f"when it learned of trial {number}" if number > 0 else "when it learned of a prior")
 
     def _fail(self, error: Exception, when: str) -> None:
         traceback.print_exc()  # goes to the sweep's log
         self.failure = f"the search method raised {in_short(error)} ({when}); points are drawn at random since"
 
-    def _given(self, number: int) -> Point | None:
-        """The user's point for this trial, the rest of it drawn; None if all that is tried was taken before."""
+    def _initial_point(self, number: int) -> Point | None:
+        """The user's point for this trial, the rest of it drawn; None if all points drawn are taken."""
         rng = self.rng(number, "initial")
         for _ in range(MAX_REDRAWS):
-            point = self._drawn_from.draw(rng, self._initial[number - 1])
+            point = self._draw_space.draw(rng, self._initial[number - 1])
             if not self.is_taken(point):
                 return point
         return None
 
     @property
-    def _drawn_from(self) -> Space:
-        """Where random points, and the parameters that a user's point leaves open, are drawn from."""
+    def _draw_space(self) -> Space:
+        """Where random points, and the parameters that an initial point leaves open, are drawn from."""
         return self.space
 
     def _untried(self, number: int) -> Point | None:
-        """A random point that was never taken, and is not likely to fail; None when a finite space has none left.
+        """A random point that is not taken nor, if possible, likely to fail; None if a finite space has none left.
 
         In a space too large to be counted under its constraints, MAX_RANDOM_DRAWS taken points in a row are the end.
         """
         rng = self.rng(number, "untried")
-        drawn = (self._drawn_from.draw(rng) for _ in range(MAX_RANDOM_DRAWS))
+        drawn = (self._draw_space.draw(rng) for _ in range(MAX_RANDOM_DRAWS))
         point = self._safest(point for point in drawn if not self.is_taken(point))
-        space = self._drawn_from
+        space = self._draw_space
         if point is not None or space.size is None or not space.is_counted:
             return point
         return self._untried_of_all(rng)
 
     def _safest(self, points: Iterable[Point]) -> Point | None:
-        """The first that is not likely to fail, else the least likely to, of MAX_SCREENED; None of none."""
-        looked_at = []
+        """The first of MAX_SCREENED points that is not likely to fail, else the least likely one; None of none."""
+        screened = []
         for point in islice(points, MAX_SCREENED):
-            if not self._fence.is_beyond(point):
+            if not self._failures.is_likely_to_fail(point):
                 return point
-            looked_at.append(point)
-        return min(looked_at, key=self._fence.risk, default=None)
+            screened.append(point)
+        return min(screened, key=self._failures.risk, default=None)
 
     def _untried_of_all(self, rng: random.Random) -> Point | None:
-        """An evenly drawn free point of a finite space, found in one pass with nothing held in memory."""
+        """A point of a finite space that is not taken, all being equally likely; one pass, nothing held in memory."""
         chosen, num_free = None, 0
-        for point in self._drawn_from.points():
+        for point in self._draw_space.points():
             if not self.is_taken(point):
                 num_free += 1
                 chosen = point if rng.randrange(num_free) == 0 else chosen
@@ -254,36 +274,40 @@ class Searcher(ABC):
 
     @abstractmethod
     def _propose(self, number: int, draw: int) -> Point | None:
-        """The `draw`-th proposal (from 0) for trial `number`; None when there is nothing left to propose.
+        """A proposal for a trial; None if there is nothing left to propose.
 
-        It has the parameters that are active by its values; whether it meets the constraints is checked by `ask`.
-        It changes nothing that a later proposal depends on: after a restart it isn't made again.
+        It has the parameters that are active by its values; `ask` checks the constraints. It must not change anything
+        that a later proposal depends on: after a restart it isn't made again.
+
+        Args:
+            number: The trial's number, from 1.
+            draw: 0 for the first proposal for this trial; one more each time that `ask` refused one.
         """
 
     def _avoid(self, points: tuple[Point, ...]) -> None:  # noqa: B027
-        """Count these points, instead of those before, as trials that failed just now.
+        """Count these points, instead of those of the call before, as trials that have just failed.
 
-        What the fence keeps out is never tried, and a model wants most what it knows least: without these it would
-        propose the same place again and again.
+        A point that is likely to fail is never tried, and a model prefers what it knows least: without these it would
+        propose the same region again and again.
         """
 
-    def _learn_from(self, prior: Outcome) -> None:
-        """Learn from what is no trial of this sweep."""
+    def _learn_prior(self, prior: Outcome) -> None:
+        """Learn from a prior, whose number is 0 or less."""
         self._begin(prior.number, prior.point)
         self._learn(prior)
 
     def _begin(self, number: int, point: Point) -> None:  # noqa: B027 - a method that learns nothing needs none of these
-        """Trial `number` runs `point`: others should not all be drawn to the same place."""
+        """Learn that trial `number` runs `point`, for example to keep other proposals away from it."""
 
     def _learn(self, outcome: Outcome) -> None:  # noqa: B027
-        """Learn from a trial that is over."""
+        """Learn from a trial that has ended or is paused; again, with a longer curve, if it was promoted."""
 
     def _forget(self, number: int) -> None:  # noqa: B027
-        """Trial `number` no longer runs and has no outcome."""
+        """Learn that trial `number` no longer runs and has no outcome."""
 
 
 def _finite(outcome: Outcome) -> Outcome:
-    """The same without losses that are not finite; infeasible where that leaves none."""
+    """The outcome without losses that are not finite; infeasible if that leaves none."""
     if outcome.losses and all(map(math.isfinite, outcome.losses.values())):
         return outcome
     losses = {epoch: loss for epoch, loss in outcome.losses.items() if math.isfinite(loss)}

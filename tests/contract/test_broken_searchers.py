@@ -64,7 +64,7 @@ def test_a_method_that_raises_is_left_alone_and_the_search_goes_on(
     assert under_test.ask(NUM_FINITE + 1) is None
     assert len(raised) == 1, "it is not called again"
     assert capsys.readouterr().err.count("RuntimeError: singular matrix") == 1, "one traceback, for the log"
-    when = "when it was asked for trial 2" if hook == "_propose" else "when it heard of trial "
+    when = "when it was asked for trial 2" if hook == "_propose" else "when it learned of trial "
     assert (under_test.failure or "").startswith(f"the search method raised RuntimeError: singular matrix ({when}")
 
 

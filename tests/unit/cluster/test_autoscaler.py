@@ -1,14 +1,14 @@
-"""What is said of a cluster that grows; that Ray says so is looked at in `tests/integration`."""
+"""The text about a growing cluster; what Ray reports is tested in `tests/integration`."""
 
 from __future__ import annotations
 
 import pytest
 
-from hpsearch.cluster.autoscaler import MOST_WORDS, Growth, growth_of_report
+from hpsearch.cluster.autoscaler import MAX_REASON, Growth, growth_of_report
 
 
 @pytest.mark.parametrize(
-    ("growth", "words"),
+    ("growth", "text"),
     [
         (Growth(), ""),
         (Growth(starting={"cpu_4": 1}), "Ray's autoscaler starts 1 node (cpu_4)"),
@@ -17,11 +17,11 @@ from hpsearch.cluster.autoscaler import MOST_WORDS, Growth, growth_of_report
         (Growth(refused={"spot": "no capacity"}), "the cloud gave Ray's autoscaler no spot: no capacity"),
     ],
 )
-def test_a_cluster_that_grows_is_half_a_sentence(growth, words):
-    assert growth.words == words
+def test_a_cluster_that_grows_is_one_clause(growth, text):
+    assert growth.text == text
 
 
-def test_nodes_that_are_asked_for_and_nodes_that_start_are_counted_together():
+def test_requested_and_starting_nodes_are_counted_together():
     refusal = {"is_available": False, "unavailable_node_information": {"description": "no\n" + "quota " * 100}}
     report = {
         "pending_launches": {"cpu_4": 2},
@@ -37,4 +37,4 @@ def test_nodes_that_are_asked_for_and_nodes_that_start_are_counted_together():
     assert growth.starting == {"cpu_4": 3, "gpu": 1}
     assert list(growth.refused) == ["spot"]
     assert growth.refused["spot"].startswith("no quota quota")
-    assert len(growth.refused["spot"]) == MOST_WORDS
+    assert len(growth.refused["spot"]) == MAX_REASON

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpsearch.cluster.connect import _why_not, address_of, connect
-from hpsearch.cluster.nodes import LOOK_EVERY_S, Files, Node, NodeWatch, moved
+from hpsearch.cluster.nodes import CHECK_EVERY_S, Files, Node, NodeWatch, moved
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, max_concurrent, workers_on
 from hpsearch.errors import SpecError
 from hpsearch.slots.reporter import _loader_workers
@@ -55,31 +55,29 @@ def test_one_machine_is_counted_as_ever(asked):
         assert workers_on(asked, cpus, gpus) // asked.workers == max_concurrent(asked, cpus, gpus)
 
 
-def test_a_worker_that_no_single_node_can_hold_is_told_with_the_nodes():
+def test_a_worker_that_fits_on_no_node_is_reported_with_the_nodes():
     (problem,) = check_fits_on(request(cpu=6), [(4, 0), (4, 1)])
     assert "no place on 2 nodes (4 CPUs and 0 GPUs; 4 CPUs and 1 GPUs): a worker does not span two" in str(problem)
 
 
-def test_nodes_that_come_and_go_are_told_once_and_looked_for_seldom():
-    clock, lists, told = [0.0], [(node("1"), node("2"))], []
-    looks: list[float] = []
+def test_nodes_that_join_and_leave_are_reported_once_and_checked_seldom():
+    clock, lists, calls = [0.0], [(node("1"), node("2"))], []
+    checks: list[float] = []
 
     def look() -> tuple[Node, ...]:
-        looks.append(clock[0])
+        checks.append(clock[0])
         return lists[-1]
 
-    watch = NodeWatch(
-        lists[0], lambda nodes, words: told.append((len(nodes), words)), look=look, clock=lambda: clock[0]
-    )
+    watch = NodeWatch(lists[0], lambda nodes, text: calls.append((len(nodes), text)), look=look, clock=lambda: clock[0])
     for _ in range(100):
-        clock[0] += LOOK_EVERY_S / 10
+        clock[0] += CHECK_EVERY_S / 10
         watch.tick()
-    assert 9 <= len(looks) <= 10 and told == []
+    assert 9 <= len(checks) <= 10 and calls == []
     lists.append((node("1"), node("3")))
     for _ in range(30):
-        clock[0] += LOOK_EVERY_S / 10
+        clock[0] += CHECK_EVERY_S / 10
         watch.tick()
-    assert told == [(2, "node 10.0.0.2 is gone, node 10.0.0.3 has joined")]
+    assert calls == [(2, "node 10.0.0.2 is gone, node 10.0.0.3 has joined")]
 
 
 def test_paths_of_the_working_directory_move_and_others_stay():

@@ -1,4 +1,4 @@
-"""The doctor: each thing that can be wrong is said, with what to do, and a good machine is not blamed."""
+"""The doctor reports each thing that can be wrong, with what to do, and finds no fault with a good machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
-from hpsearch.doctor import examine, machine, rays
+from hpsearch.doctor import examine, machine
+from hpsearch.doctor import ray as ray_checks
 from hpsearch.doctor.finding import Finding
-from hpsearch.doctor.ledger import look_at_ledger
-from hpsearch.doctor.rays import YOUNG_S, Process, look_at_leftovers
+from hpsearch.doctor.ledger import check_ledger
+from hpsearch.doctor.ray import YOUNG_S, Process, check_leftovers
 from hpsearch.ledger.lock import writer_lock
 from tests.support import curves
 from tests.support.nvml_stub import DRIVER_NOT_LOADED, LIBRARY_MISMATCH, build_nvml_stub, run_with_gpus
@@ -30,7 +31,7 @@ import json
 from dataclasses import asdict
 from hpsearch.doctor import gpus
 gpus.cuda_version = lambda: "12.8"
-print(json.dumps([asdict(each) for each in gpus.look_at_gpus()]))
+print(json.dumps([asdict(each) for each in gpus.check_gpus()]))
 """
 
 
@@ -60,7 +61,7 @@ def test_a_driver_that_does_not_answer_is_a_problem(library_dir):
     assert text.endswith("no GPU can be used")
 
 
-def test_gpus_are_told_with_their_memory_and_a_lost_one_is_a_problem(library_dir):
+def test_gpus_are_listed_with_their_memory_and_a_lost_one_is_a_problem(library_dir):
     assert gpus_of(library_dir, uuids="GPU-a,lost-b") == [
         ("ok", "GPU 0: Stub 16, 16.0 GiB free of 16.0 GiB"),
         ("problem", "GPU 1: GPU is lost"),
@@ -68,7 +69,7 @@ def test_gpus_are_told_with_their_memory_and_a_lost_one_is_a_problem(library_dir
     ]
 
 
-def test_who_holds_a_gpu_is_named(library_dir):
+def test_the_processes_that_hold_a_gpu_are_named(library_dir):
     found = gpus_of(library_dir, uuids="GPU-a", NVML_STUB_HELD=f"{os.getpid()}:9216")
     assert found[0][0] == "warning"
     assert (
@@ -83,11 +84,11 @@ def test_who_holds_a_gpu_is_named(library_dir):
     ("variable", "value", "state"),
     [("NVML_STUB_ECC", "3", "problem"), ("NVML_STUB_DEGREES", "91", "warning"), ("NVML_STUB_DEGREES", "70", "ok")],
 )
-def test_a_gpu_that_is_not_well_is_said(library_dir, variable, value, state):
+def test_an_unhealthy_gpu_is_reported(library_dir, variable, value, state):
     assert gpus_of(library_dir, uuids="GPU-a", **{variable: value})[0][0] == state
 
 
-def test_gpus_that_are_hidden_and_a_pytorch_that_can_not_use_them_are_said(library_dir):
+def test_hidden_gpus_and_a_pytorch_that_can_not_use_them_are_reported(library_dir):
     hidden = gpus_of(library_dir, uuids="GPU-a,GPU-b", CUDA_VISIBLE_DEVICES="")
     assert hidden[-1] == ("warning", "0 of 2 GPUs usable (CUDA_VISIBLE_DEVICES=), driver 580.65.06")
     for_cpu = GPUS.replace('lambda: "12.8"', "lambda: None")
@@ -98,37 +99,37 @@ def test_gpus_that_are_hidden_and_a_pytorch_that_can_not_use_them_are_said(libra
 @pytest.mark.parametrize(
     ("version", "cuda"), [("2.13.0+cu128", "12.8"), ("2.13.0+cu130", "13.0"), ("2.13.0+cpu", None)]
 )
-def test_the_cuda_of_pytorch_is_read_off_its_version(monkeypatch, version, cuda):
+def test_the_cuda_version_of_pytorch_follows_from_its_own(monkeypatch, version, cuda):
     monkeypatch.setattr(machine, "installed", lambda name: version)
     assert machine.cuda_version() == cuda
 
 
 def test_a_package_that_is_missing_is_a_problem(monkeypatch):
     monkeypatch.setattr(machine, "installed", lambda name: None if name == "ray" else "1.0")
-    [found] = machine.look_at_versions()
+    [found] = machine.check_versions()
     assert found.state == "problem"
     assert "ray not installed" in found.text
 
 
-def test_few_open_files_and_a_full_memory_are_warned_of(monkeypatch):
+def test_few_open_files_and_little_memory_are_warnings(monkeypatch):
     monkeypatch.setattr(machine.resource, "getrlimit", lambda which: (1024, 1048576))
     memory = type("Memory", (), {"available": 2**30, "total": 2**34})
     monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(machine.os, "getloadavg", lambda: (999.0, 0.0, 0.0))
-    assert [(each.check, each.state, each.advice) for each in machine.look_at_host()] == [
+    assert [(each.check, each.state, each.advice) for each in machine.check_host()] == [
         ("cpus", "warning", "Other programs keep the CPUs busy: trials will be slow. See top."),
         ("memory", "warning", "Ray and one trial need about 2.0 GiB. Free some."),
         ("files", "warning", "ulimit -n 65536"),
     ]
 
 
-def test_full_disks_are_told_apart(monkeypatch, tmp_path):
+def test_full_disks_are_distinguished(monkeypatch, tmp_path):
     def usage(folder: Path) -> Any:
         free = {"shm": 60 * 2**20, "tmp": 2**30}.get(Path(folder).name, 2**40)
         return shutil._ntuple_diskusage(2**41, 0, free)  # type: ignore[attr-defined]
 
     monkeypatch.setattr(machine.shutil, "disk_usage", usage)
-    found = {each.check: each for each in machine.look_at_disks(tmp_path / "not" / "yet" / "there")}
+    found = {each.check: each for each in machine.check_disks(tmp_path / "not" / "yet" / "there")}
     assert {check: each.state for check, each in found.items()} == {"home": "ok", "temp": "warning", "shm": "problem"}
     assert found["home"].text == f"{tmp_path}: 1 TiB free of 2 TiB"
     assert "--shm-size" in (found["shm"].advice or "")
@@ -136,20 +137,20 @@ def test_full_disks_are_told_apart(monkeypatch, tmp_path):
 
 def test_a_home_that_can_not_be_written_is_a_problem(monkeypatch, tmp_path):
     monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
-    assert next(machine.look_at_disks(tmp_path)).text == f"{tmp_path} can't be written"
+    assert next(machine.check_disks(tmp_path)).text == f"{tmp_path} can't be written"
 
 
-def test_a_ledger_tells_of_sweeps_that_were_killed_and_not_of_those_that_run(home):
+def test_the_ledger_lists_killed_sweeps_and_not_running_ones(home):
     curves.run(home, name="killed", max_reports=20)
     curves.run(home, name="whole", limits={"trials": 2, "epochs": 1})
     curves.run(home, name="runs", max_reports=3)
     with writer_lock(home / "runs", "runs"):
-        found = list(look_at_ledger(home))
+        found = list(check_ledger(home))
     assert lines(found) == [
-        ("ok", f"{home}/ledger.db: 3 sweeps, every page can be read"),
+        ("ok", f"{home}/ledger.db: 3 sweeps, all pages are readable"),
         ("warning", "sweep 'killed' was killed"),
     ]
-    assert found[1].advice == f"Go on with it: hpsearch resume killed --home {home}"
+    assert found[1].advice == f"Resume it: hpsearch resume killed --home {home}"
 
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "no database"])
@@ -163,13 +164,13 @@ def test_a_damaged_ledger_is_a_problem(home, damage):
         "overwritten": whole[:8192] + os.urandom(middle) + whole[8192 + middle :],
         "no database": b"not a database" * 999,
     }[damage])  # fmt: skip
-    [found] = look_at_ledger(home)
+    [found] = check_ledger(home)
     assert found.state == "problem"
-    assert found.advice == "Make it anew from the journals: hpsearch resume --rebuild"
+    assert found.advice == "Rebuild it from the journals: hpsearch resume --rebuild"
 
 
 def test_no_ledger_is_no_problem(home):
-    assert [each.state for each in look_at_ledger(home)] == ["ok"]
+    assert [each.state for each in check_ledger(home)] == ["ok"]
 
 
 def test_processes_and_folders_of_killed_sweeps_are_found(tmp_path):
@@ -184,67 +185,69 @@ def test_processes_and_folders_of_killed_sweeps_are_found(tmp_path):
         Process(pid=4, parent=1, command="python agent.py --temp-dir=/tmp/hps-bbbbbbbb --more"),
     ]
     later = time.time() + 2 * YOUNG_S
-    found = list(look_at_leftovers(processes, tmp_path, now=later))
+    found = list(check_leftovers(processes, tmp_path, now=later))
     assert lines(found) == [
-        ("warning", "a sweep that was killed has left 2 processes in hps-bbbbbbbb"),
-        ("warning", "sweeps that were killed have left 1 folder of 1 MiB"),
+        ("warning", "a killed sweep left 2 processes of hps-bbbbbbbb behind"),
+        ("warning", "killed sweeps left 1 folder of 1 MiB behind"),
     ]
     assert (found[0].advice or "").endswith("kill -9 3 4")
     assert found[1].advice == f"rm -r {tmp_path}/hps-cccccccc"
-    [alone] = look_at_leftovers([], tmp_path, now=later)
+    [alone] = check_leftovers([], tmp_path, now=later)
     assert "4 folders" in alone.text
-    assert list(look_at_leftovers([], tmp_path, now=time.time())) == []
+    assert list(check_leftovers([], tmp_path, now=time.time())) == []
 
 
 def test_a_ray_that_does_not_answer_is_a_problem(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-        assert next(rays.look_at_ray()).state == "ok"
-    found = next(rays.look_at_ray())
+        assert next(ray_checks.check_ray()).state == "ok"
+    found = next(ray_checks.check_ray())
     assert (found.state, found.advice) == ("problem", "Start it, or: unset RAY_ADDRESS")
     monkeypatch.setenv("RAY_ADDRESS", "no address")
-    assert next(rays.look_at_ray()).state == "problem"
+    assert next(ray_checks.check_ray()).state == "problem"
 
 
-def test_who_has_a_port_is_named(monkeypatch):
+def test_the_process_that_uses_a_port_is_named(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(rays, "PORTS", {server.getsockname()[1]: "dashboard"})
-        [found] = rays._look_at_ports()
+        monkeypatch.setattr(ray_checks, "PORTS", {server.getsockname()[1]: "dashboard"})
+        [found] = ray_checks._check_ports()
     assert f"pid {os.getpid()}" in found.text
 
 
 def test_ports_that_other_machines_can_reach_are_listed(monkeypatch):
     ray = Process(pid=os.getpid(), parent=1, command="python /x/ray/dashboard/agent.py")
     other = Process(pid=os.getpid(), parent=1, command="python arrays/train.py")
-    everything = rays._connections
+    everything = ray_checks._connections
     with socket.create_server(("0.0.0.0", 0)) as server, socket.create_server(("127.0.0.1", 0)) as closed:
         port, mine = server.getsockname()[1], {server.getsockname()[1], closed.getsockname()[1]}
         monkeypatch.setattr(
-            rays, "_connections", lambda: [each for each in everything() if each.laddr[1:2] and each.laddr.port in mine]
+            ray_checks,
+            "_connections",
+            lambda: [each for each in everything() if each.laddr[1:2] and each.laddr.port in mine],
         )
-        assert lines(rays._look_at_open_ports([ray])) == [
+        assert lines(ray_checks._check_open_ports([ray])) == [
             ("ok", f"1 port of your Rays can be reached from other machines: {port}")
         ]
-        assert list(rays._look_at_open_ports([other])) == []
+        assert list(ray_checks._check_open_ports([other])) == []
 
 
-def test_a_look_that_raises_is_a_problem_and_not_the_end(monkeypatch, home):
+def test_a_check_that_raises_is_a_problem_and_not_the_end(monkeypatch, home):
     def broken() -> Iterator[Finding]:
         raise RuntimeError("no such thing")
         yield
 
-    monkeypatch.setattr(machine, "look_at_host", broken)
+    monkeypatch.setattr(machine, "check_host", broken)
     found = {each.check: each for each in examine(home)}
-    assert found["host"].text == "could not be looked at: RuntimeError: no such thing"
+    assert found["host"].text == "this check failed: RuntimeError: no such thing"
     assert {"versions", "home", "ledger"} <= found.keys()
 
 
-def test_the_exit_code_tells_of_problems(monkeypatch, home):
+def test_the_exit_code_says_whether_there_are_problems(monkeypatch, home):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     run = CliRunner().invoke(app, ["doctor", "--json", "--home", str(home)])
-    told = json.loads(run.stdout)
-    assert run.exit_code == (1 if told["problem"] else 0)
+    report = json.loads(run.stdout)
+    assert run.exit_code == (1 if report["problem"] else 0)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     run = CliRunner().invoke(app, ["doctor", "--home", str(home)])
     assert run.exit_code == 1

@@ -172,7 +172,7 @@ def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_fr
     now[0], growth[0] = 12.0, Growth(starting={"gpu_4": 1}, refused={"spot": "no capacity"})
     places.tick()
     assert waiting.current is not None
-    assert waiting.current.text.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].words}")
+    assert waiting.current.text.endswith(f"free on all nodes together 1 CPU + 0 GPU; {growth[0].text}")
     places.resolved("a")
     places.tick()
     assert waiting.current is None

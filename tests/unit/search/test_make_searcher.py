@@ -10,8 +10,10 @@ from hpsearch.errors import SpecError
 from hpsearch.search import make_searcher
 from hpsearch.search.grid import GridSearcher
 from hpsearch.search.hyperopt_search import HyperoptSearcher
-from hpsearch.search.optuna_search import OptunaSearcher
-from hpsearch.search.qmc_search import QmcSearcher
+from hpsearch.search.optuna_cmaes import CmaEsSearcher
+from hpsearch.search.optuna_gp import GpSearcher
+from hpsearch.search.optuna_qmc import QmcSearcher
+from hpsearch.search.optuna_tpe import TpeSearcher
 from hpsearch.search.random_search import RandomSearcher
 from hpsearch.spec.sweep import Sweep
 
@@ -24,8 +26,10 @@ LIBRARIES = ("optuna", "hyperopt", "torch", "cmaes", "scipy", "numpy", "ray", "p
     [
         ({"method": "grid"}, GridSearcher),
         ({}, RandomSearcher),
-        ({"method": "optuna"}, OptunaSearcher),
-        ({"method": "bayes"}, OptunaSearcher),
+        ({"method": "optuna"}, TpeSearcher),
+        ({"method": "bayes"}, TpeSearcher),
+        ({"method": "optuna", "sampler": "gp"}, GpSearcher),
+        ({"method": "optuna", "sampler": "cmaes"}, CmaEsSearcher),
         ({"method": "optuna", "sampler": "qmc"}, QmcSearcher),
         ({"method": "hyperopt", "sampler": "anneal"}, HyperoptSearcher),
     ],
@@ -56,7 +60,7 @@ print(*[name for name in {LIBRARIES!r} if name in sys.modules])
 def test_a_missing_package_is_named_before_anything_starts(
     sampler: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("hpsearch.search.optuna", "hpsearch.search.qmc"))]:
+    for name in [name for name in sys.modules if name.startswith("hpsearch.search.optuna")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(SpecError, match=f"package '{missing}'"):

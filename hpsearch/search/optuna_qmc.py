@@ -1,4 +1,4 @@
-"""Optuna's quasi-Monte Carlo sampler: a scrambled Sobol sequence, more even than random search; learns nothing."""
+"""Optuna's quasi-Monte Carlo sampler (`sampler: qmc`), which does not learn from outcomes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ from hpsearch.space.space import Point, Space
 
 @final
 class QmcSearcher(Searcher):
-    """Trial n gets point n of the sequence; where that is taken or breaks a constraint, a random point.
+    """A scrambled Sobol sequence, which covers the space more evenly than random search.
 
-    The sequence runs over all parameters, so that each branch gets its share; those of inactive ones are dropped.
+    Trial n gets point n of the sequence, or a random point if that one was tried before or breaks a constraint. The
+    sequence has all parameters, so that each branch of a conditional space gets its share; values of inactive
+    parameters are dropped.
+
+    Source:
+        Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012; Optuna's
+        `QMCSampler`.
     """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
@@ -39,7 +45,7 @@ class QmcSearcher(Searcher):
         return self._coding.decode(self._sequence[number - 1])
 
     def _next(self) -> Codes:
-        """The sequence goes on by one with each call; the trial given plays no part."""
+        """The next point of the sequence; Optuna's sampler advances with each call, whatever the trial."""
         trial = create_trial(state=TrialState.RUNNING)
         codes: Codes = self._study.sampler.sample_relative(self._study, trial, self._distributions)
         return codes
