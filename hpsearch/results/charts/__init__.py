@@ -1,5 +1,6 @@
-"""Pictures of a sweep: what each shows (`description.py` and a file for each picture) and two ways to draw them.
+"""The charts of a sweep: what each chart shows, and two renderers.
 
-`interactive.py` makes plotly's JSON, `static.py` PNG and SVG with matplotlib; both draw the same `Chart`. Nothing here
-reads a ledger: charts are made from records and from the plain tables of `results`.
+`description.py` defines `Chart`, a description of a picture in plain values. One module per chart makes it from records
+of the ledger and tables of `results.analysis`. `interactive.py` renders it as plotly's JSON, `static.py` as PNG or SVG
+with matplotlib; both draw the same description. Nothing here reads a ledger.
 """

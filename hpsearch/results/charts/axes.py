@@ -1,4 +1,4 @@
-"""Axes that fit the numbers: logarithmic where they span decades, cut off where a few would squash all others."""
+"""Axes that fit their values: logarithmic for values over decades, clipped where outliers would flatten the rest."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ from hpsearch.results.charts.description import Axis
 from hpsearch.results.labels import MAX_TEXT, number, one_line, value_text
 
 DECADES = 1.7
-"""An objective that is positive and spans more is drawn on a logarithmic axis."""
+"""A positive objective that spans more decades than this gets a logarithmic axis."""
 FAR = 3.0
-"""A value is cut off when it is further out than the middle nine tenths are wide, so many times."""
+"""A value is clipped if it is outside the range of the middle 90 % by more than this many times their width."""
 MAX_POWER = 307.0
+"""Largest power of ten on an axis; floating-point numbers end at 10**308."""
 HUGE = 10**MAX_POWER
-"""No axis goes further."""
+"""Limit of every axis in both directions."""
 MARGIN = 0.05
-"""Of the span, free at both ends."""
+"""Free space at each end of an axis, as a share of its span."""
 ROOM = 6
-"""Numbers such as 0.0001 that lie beside each other below a small chart."""
+"""Number of labels such as 0.0001 that fit beside each other below a small chart."""
 MAX_TICKS = 8
-"""Ticks of a list, and powers of ten ..."""
+"""Most ticks of a list of values, and most powers of ten."""
 TICK_TEXTS = 48
-"""... and characters of all of them together."""
+"""Most characters of all tick labels of a list together."""
 
 
 def metric_name(sweep: SweepRecord, *, most: int = MAX_TEXT) -> str:
-    """The objective with its goal; of a long name `most` characters."""
+    """The objective and its direction, for example `val_loss (lower is better)`; a long name is cut."""
     return f"{one_line(sweep.metric, most=most)} ({'lower' if sweep.sign > 0 else 'higher'} is better)"
 
 
 def metric_axis(name: str, values: Iterable[float]) -> tuple[Axis, str]:
-    """(axis, note) for values of the objective; the note says what is beyond the axis, empty where nothing is."""
+    """The axis of the objective.
+
+    Args:
+        name: Title of the axis.
+        values: All values to show.
+
+    Returns:
+        The axis, and a note on values that it clips; the note is empty if there are none.
+    """
     ranked = sorted(value for value in values if math.isfinite(value))
     if not ranked:
         return Axis(name=name), ""
@@ -43,12 +52,13 @@ def metric_axis(name: str, values: Iterable[float]) -> tuple[Axis, str]:
     early, late = ranked[len(ranked) // 20], ranked[len(ranked) - 1 - len(ranked) // 20]
     reach = FAR * (late - early)
     shown = [value for value in ranked if early - reach <= value <= late + reach] if reach else ranked
-    note = f"{len(ranked) - len(shown)} values lie beyond the axis, the furthest at {number(_furthest(ranked, shown))}."
+    outside = len(ranked) - len(shown)
+    note = f"{outside} values are outside the axis, the furthest at {number(_furthest(ranked, shown))}."
     return number_axis(name, (shown[0], shown[-1])), note if len(shown) < len(ranked) else ""
 
 
 def number_axis(name: str, ends: tuple[float, float], *, is_log: bool = False) -> Axis:
-    """An axis from end to end, with a margin."""
+    """An axis for numbers between two ends, with a margin. Both ends are above 0 if `is_log`."""
     low, high = (math.log10(end) for end in ends) if is_log else ends
     margin = MARGIN * (high / 2 - low / 2) * 2 or abs(low) * MARGIN or 0.5
     if not is_log:
@@ -58,7 +68,7 @@ def number_axis(name: str, ends: tuple[float, float], *, is_log: bool = False) -
 
 
 def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """Powers of ten, with 2 and 5 or 3 times these where there is room; both ends where none lies between."""
+    """Ticks at powers of ten, and at 2 and 5 (or 3) times these if there is room; at both ends if there are none."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors in (1, 2, 5), (1, 3), (1,):
         every = math.ceil((last - first + 1) / MAX_TICKS) if factors == (1,) else 1
@@ -70,7 +80,7 @@ def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
 
 
 def parameter_axis(scale: Scale) -> Axis:
-    """The axis of a parameter: its whole range, or all values of its list."""
+    """The axis of a parameter, which shows its whole range or all values of its list."""
     name = one_line(scale.name)
     if scale.values is None:
         return number_axis(name, (scale.low, scale.high), is_log=scale.is_log)
@@ -78,7 +88,7 @@ def parameter_axis(scale: Scale) -> Axis:
 
 
 def list_ticks(values: Sequence[object]) -> Iterable[tuple[float, str]]:
-    """Position and text of the values of a list; of a long one, some."""
+    """Position and text of the values of a list; of a long list, evenly chosen ones."""
     every = math.ceil(len(values) / MAX_TICKS)
     most = max(TICK_TEXTS * every // max(len(values), 1), 6)
     return [(float(i), value_text(value, most=most)) for i, value in enumerate(values) if i % every == 0]

@@ -1,4 +1,4 @@
-"""Several sweeps in one picture: the best value so far against the time of training."""
+"""The comparison of several sweeps in one chart: the best value so far against training time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hpsearch.results.charts.progress import time_unit
 from hpsearch.results.labels import number, one_line
 
 ROLES: tuple[Role, ...] = ("good", "best", "running", "failed", "stopped")
-"""Looks that are told apart by colour and dash; further sweeps begin anew, and have their names at their ends."""
+"""Line styles of the sweeps. With more sweeps than styles the styles repeat, and each line ends with its name."""
 
 
 def comparison_chart(comparison: Comparison, sweeps: Sequence[SweepRead]) -> Chart:
-    """One line of steps for each sweep, and a mark at the equal budget.
+    """A step line for each sweep, and a mark at the budget at which they are compared.
 
     Args:
-        comparison: The table of the same sweeps.
-        sweeps: In the order of the table.
+        comparison: Comparison of the same sweeps.
+        sweeps: The sweeps, in the order of the comparison.
     """
     drawn = [each for each in sweeps if each.steps]
     longest = max((each.steps[-1].seconds for each in drawn), default=0.0)
@@ -31,7 +31,7 @@ def comparison_chart(comparison: Comparison, sweeps: Sequence[SweepRead]) -> Cha
     budget = comparison.equal_s / unit_s
     return Chart(
         title="Best so far against compute",
-        x=number_axis(f"{unit} of training, all trials together", (0.0, longest / unit_s or 1.0)),
+        x=number_axis(f"{unit} of training, summed over trials", (0.0, longest / unit_s or 1.0)),
         y=y,
         series=tuple(series),
         marks=(Mark(x=budget, text="equal budgets"),) if comparison.equal_epochs else (),

@@ -1,4 +1,4 @@
-"""Learning curves of all trials, with the rungs at which some were stopped."""
+"""The learning curves of all trials, with the rungs at which the stopping rule compares them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, STATE_ROLES
 from hpsearch.results.labels import number
 
 MAX_POINTS = 12_000
-"""Points of all curves; with more, each curve keeps its ends and evenly spread epochs between."""
+"""Most points of all curves together. With more, each curve keeps its ends and evenly spaced epochs between them."""
 MANY = 30
-"""Trials that were trained to their end; of more, the best tenth is brought out."""
+"""If more trials than this were fully trained, the best tenth of them is highlighted."""
 MIN_POINTS = 4
-"""Points that a curve keeps at least."""
+"""Fewest points that a curve keeps."""
 
 
 def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence[int], best: int | None) -> Chart:
-    """The objective by epoch, one curve for each trial that reported a number.
+    """The objective by epoch, with one curve for each trial that has reported a value.
 
     Args:
-        sweep: Names the objective.
-        curves: `learning_curves` of all trials.
-        rungs: Epochs after which trials are compared.
-        best: Number of the trial to bring out.
+        sweep: The sweep, whose objective is shown.
+        curves: Learning curves of all trials.
+        rungs: Epochs after which trials are compared; empty without early stopping.
+        best: Number of the best trial, which is highlighted; None for none.
     """
     curves = [curve for curve in curves if curve.epochs]
     y, beyond = metric_axis(metric_name(sweep, most=24), (value for curve in curves for value in curve.values))
@@ -53,14 +53,14 @@ def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence
         ),
         alternative=_alternative(sweep, curves, best),
         note=" ".join(
-            filter(None, (f"Of each curve at most {num_points} epochs are drawn." if thinned else "", beyond))
+            filter(None, (f"At most {num_points} epochs of each curve are drawn." if thinned else "", beyond))
         ),
         height_px=420,
     )
 
 
 def _good(curves: Sequence[Curve]) -> set[int]:
-    """The best tenth of the trials that were trained to their end, where these are many."""
+    """Numbers of the best tenth of the fully trained trials; empty unless there are many of these."""
     done = [
         (curve.sign * (curve.best_until(curve.last_epoch) or 0.0), curve.number)
         for curve in curves
@@ -70,7 +70,7 @@ def _good(curves: Sequence[Curve]) -> set[int]:
 
 
 def _epoch_axis(last: int, rungs: Sequence[int]) -> Axis:
-    """Logarithmic where there are three rungs or more: they lie evenly on it."""
+    """The axis of epochs. It is logarithmic if there are three rungs or more, because rungs are evenly spaced on it."""
     if sum(rung < last for rung in rungs) < 3:
         return number_axis("epoch", (1, last))
     ticks = tuple((float(epoch), str(epoch)) for epoch in dict.fromkeys((1, *rungs, last)))
@@ -78,7 +78,7 @@ def _epoch_axis(last: int, rungs: Sequence[int]) -> Axis:
 
 
 def _series(role: Role, curves: list[Curve], num_points: int) -> list[Series]:
-    """The curves of one role, and a marker where each ends."""
+    """The curves of one role, and a marker at the end of each."""
     if not curves:
         return []
     x, y, numbers = joined(_points(curve, num_points) for curve in curves)
@@ -92,20 +92,20 @@ def _series(role: Role, curves: list[Curve], num_points: int) -> list[Series]:
 
 
 def _points(curve: Curve, most: int) -> list[Point]:
-    """At most `most` points of a curve, both ends and evenly between."""
+    """At most `most` points of a curve: both ends, and evenly spaced epochs between them."""
     count = len(curve.epochs)
-    places = range(count) if count <= most else [i * (count - 1) // (most - 1) for i in range(most)]
-    return [(float(curve.epochs[i]), curve.values[i], curve.number) for i in places]
+    chosen = range(count) if count <= most else [i * (count - 1) // (most - 1) for i in range(most)]
+    return [(float(curve.epochs[i]), curve.values[i], curve.number) for i in chosen]
 
 
 def _alternative(sweep: SweepRecord, curves: Sequence[Curve], best: int | None) -> str:
     if not curves:
         return "No trial has reported yet."
     counts = Counter(ROLE_LABELS[STATE_ROLES[curve.state]] for curve in curves)
-    states = ", ".join(f"{count} {words}" for words, count in counts.items())
+    states = ", ".join(f"{count} {label}" for label, count in counts.items())
     sentence = f"{metric_name(sweep)} by epoch of {len(curves)} trials: {states}."
     for curve in curves:
         if curve.number == best:
             value = curve.best_until(curve.last_epoch)
-            sentence += f" The best is trial {best}, {number(value)} in {curve.last_epoch} epochs."
+            sentence += f" The best is trial {best} with {number(value)} in {curve.last_epoch} epochs."
     return sentence

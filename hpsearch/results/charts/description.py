@@ -1,6 +1,6 @@
-"""One description of a picture, which both renderers draw. Plain values only, no third party.
+"""The description of a chart, which both renderers draw. It consists of plain values and imports no plotting library.
 
-Texts in it may be whatever a user wrote; each renderer makes them harmless in its own way.
+Texts may contain anything that a user wrote; each renderer escapes them in its own way.
 """
 
 from __future__ import annotations
@@ -11,73 +11,73 @@ from dataclasses import dataclass
 from typing import Literal
 
 GAP = math.nan
-"""As x and y of a point: lifts the pen, so that one series holds many curves."""
+"""As x and y of a point, a gap in the line, so that one series can contain several curves."""
 
 DENSE = 100
-"""Trials of one series; with more, each is drawn faint."""
+"""If a series has more trials than this, each is drawn semi-transparent."""
 
 Role = Literal["best", "good", "done", "stopped", "running", "failed", "mark"]
-"""What a series stands for; `palette.py` gives each its colour, dash and marker."""
+"""The meaning of a series, from which `palette.py` derives its colour, dash and marker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One axis."""
+    """The horizontal or vertical axis of a chart."""
 
     name: str
-    """What it counts, with the unit; empty for none."""
+    """The quantity and its unit; empty for none."""
     is_log: bool = False
-    """Logarithmic; then no point is at or below 0."""
+    """Whether the axis is logarithmic; then all points must be above 0."""
     ticks: tuple[tuple[float, str], ...] | None = None
-    """Position and text of every tick; None for numbers chosen by the renderer."""
+    """Position and text of each tick; None lets the renderer choose."""
     limits: tuple[float, float] | None = None
-    """What is shown; None for everything. Low below high, both above 0 where `is_log`."""
+    """Low and high end, both above 0 if `is_log`; None shows all points."""
     is_hidden: bool = False
-    """Without line, ticks and grid."""
+    """Whether line, ticks and grid are hidden."""
 
     @property
     def title(self) -> str:
-        """The name, and that it is logarithmic."""
+        """The name, with ", log" after it if the axis is logarithmic."""
         return f"{self.name}, log" if self.is_log and self.name else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Points that stand for the same thing."""
+    """Points with the same meaning, drawn in the same style."""
 
     name: str
-    """In the legend; empty to stay out of it."""
+    """Name in the legend; empty leaves the series out of it."""
     role: Role
-    """How it looks."""
+    """Meaning of the series, which determines its style."""
     kind: Literal["lines", "points", "steps", "bars"]
-    """`steps` keeps a value until the next point; `bars` are horizontal, from 0 to x at y."""
+    """`steps` keeps a value until the next point; `bars` are horizontal, from 0 to x at height y."""
     x: tuple[float, ...]
-    """Finite, or GAP."""
+    """Horizontal positions: finite, or GAP."""
     y: tuple[float, ...]
-    """As long as `x`; GAP where `x` is."""
+    """Vertical positions, as many as `x`; GAP where `x` is."""
     trials: tuple[int, ...] = ()
-    """The trial of each point, as long as `x`; empty where points are no trials."""
+    """Trial number of each point, as many as `x`; empty if the points are not trials."""
     texts: tuple[str, ...] = ()
-    """What is said of each point, as long as `x`; empty for its coordinates."""
+    """Hover text of each point, as many as `x`; empty shows the coordinates."""
     low: tuple[float, ...] = ()
-    """Lower ends of intervals along x, as long as `x`; empty without."""
+    """Lower ends of intervals along x, as many as `x`; empty for no intervals."""
     high: tuple[float, ...] = ()
-    """Upper ends, as `low`."""
+    """Upper ends of the intervals."""
 
     @property
     def is_dense(self) -> bool:
-        """Whether so many trials lie over each other that each must be faint."""
+        """Whether so many trials overlap that each must be semi-transparent."""
         return len(set(self.trials)) > DENSE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A vertical line through the whole picture."""
+    """A vertical line over the whole height of the chart."""
 
     x: float
-    """Where."""
+    """Position on the horizontal axis."""
     text: str
-    """At its upper end; empty for none."""
+    """Text at its upper end; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,54 +85,60 @@ class Label:
     """A short text beside a point."""
 
     x: float
-    """Of the point."""
+    """Horizontal position of the point."""
     y: float
-    """Of the point."""
+    """Vertical position of the point."""
     text: str
-    """What it says."""
+    """The text."""
     is_above: bool = False
-    """Above the point, ending there, instead of to its right."""
+    """True puts the text above the point, right-aligned with it; False puts it to the right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """One picture."""
+    """A chart that both renderers can draw."""
 
     title: str
-    """What it shows, in few words."""
+    """What the chart shows, in a few words."""
     x: Axis
     """The horizontal axis."""
     y: Axis
     """The vertical axis."""
     series: tuple[Series, ...]
-    """Later ones are drawn over earlier ones; may be empty."""
+    """The data; later series are drawn over earlier ones. May be empty."""
     marks: tuple[Mark, ...] = ()
-    """Vertical lines: rungs, edges, the axes of parallel coordinates."""
+    """Vertical lines: rungs, budgets, the axes of parallel coordinates."""
     labels: tuple[Label, ...] = ()
-    """Texts in the picture."""
+    """Texts inside the chart."""
     alternative: str
-    """The picture in sentences, made from the same data, for who can't see it."""
+    """Text alternative: the main facts of the chart in sentences, made from the same data."""
     note: str = ""
-    """What was left out or limited, in sentences; empty where nothing was."""
+    """Sentences about what was left out or clipped; empty if nothing was."""
     can_brush: bool = False
-    """Whether choosing points brings out all points of their trials."""
+    """Whether selecting points highlights all points of their trials."""
     is_small: bool = False
-    """Whether it stands beside another one, with half the width."""
+    """Whether the chart has half the width, beside another one."""
     height_px: int = 380
-    """On a screen."""
+    """Height on a screen, px."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no point to draw."""
+        """Whether there are no points to draw."""
         return not any(series.x for series in self.series)
 
 
 Point = tuple[float, float, int]
-"""x, y and the number of a trial."""
+"""x, y and trial number."""
 
 
 def joined(curves: Iterable[Sequence[Point]]) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
-    """(x, y, trials) of one series that holds several curves, with a gap after each.
+    """Join curves into one series, with a gap after each.
+
+    Args:
+        curves: The points of each curve; empty curves are skipped.
+
+    Returns:
+        `x`, `y` and `trials` of the series.
 
     Example:
         >>> joined([[(1, 0.5, 7)], [(1, 0.25, 8), (2, 0.2, 8)]])

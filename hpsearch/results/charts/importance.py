@@ -1,4 +1,4 @@
-"""How much each parameter matters, as bars with their intervals."""
+"""The importance of each parameter, as bars with intervals."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from hpsearch.results.analysis.importance import Importance
 
 MAX_BARS = 15
+"""Most parameters that get a bar."""
 
 
 def importance_chart(found: Importance) -> Chart:
-    """One bar for each parameter, the most important on top.
+    """A bar for each parameter, the most important one on top.
 
     Args:
-        found: What was computed; without rows the chart is empty.
+        found: The importances; the chart is empty if there are none.
     """
     rows = found.rows[:MAX_BARS]
     y = tuple(float(len(rows) - 1 - i) for i in range(len(rows)))
@@ -43,7 +44,7 @@ def importance_chart(found: Importance) -> Chart:
         ),
         series=(bars,) if rows else (),
         alternative=_alternative(found),
-        note=f"{hidden} parameters that matter less are not drawn." if hidden else "",
+        note=f"{hidden} less important parameters are not drawn." if hidden else "",
         height_px=110 + 34 * max(len(rows), 1),
     )
 

@@ -1,4 +1,4 @@
-"""Charts as plotly's JSON: plain dicts, drawn by the plotly.js that the package `plotly` brings along."""
+"""Interactive charts: plotly's JSON as plain dicts, drawn by the plotly.js that the package `plotly` contains."""
 
 from __future__ import annotations
 
@@ -22,28 +22,33 @@ from hpsearch.results.charts.palette import (
 from hpsearch.results.labels import one_line
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+"""CSS font family of all texts."""
 SHAPES = {"lines": "linear", "steps": "hv"}
+"""Kind of a series to plotly's line shape."""
 LEGEND_PX = 50
-"""From the axis down to the legend."""
+"""Distance from the axis down to the legend, px."""
 BRUSHED_PX = 3
-"""Size of the points that can be chosen on a line."""
+"""Size of the selectable points on a line, px."""
 GUTTER = 0.16
-"""Share of the width or height between charts side by side."""
+"""Space between charts beside each other, as a share of the width or height."""
 
 
 def plotly_script() -> str:
-    """The source of plotly.js, some 4.8 MB."""
+    """The source of plotly.js, about 4.8 MB."""
     from importlib.resources import files
 
     return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def to_plotly(charts: Sequence[Chart], *, has_titles: bool = True) -> dict[str, Any]:
-    """`{data, layout}` of one figure with all charts, at most two beside each other.
+    """One figure with all charts, at most two beside each other.
 
     Args:
-        charts: At least one.
-        has_titles: Whether titles stand in the figure; a page may have its own.
+        charts: The charts, at least one.
+        has_titles: Whether titles are part of the figure; a page may have its own.
+
+    Returns:
+        `{"data": [...], "layout": {...}}`, as `Plotly.react` takes it.
     """
     num_columns = min(len(charts), 2)
     num_rows = math.ceil(len(charts) / num_columns)
@@ -88,11 +93,12 @@ def to_plotly(charts: Sequence[Chart], *, has_titles: bool = True) -> dict[str, 
 
 
 def text(value: str) -> str:
-    """A user's text as plotly shows it literally: it takes some HTML for formatting otherwise."""
+    """A text escaped so that plotly, which interprets some HTML tags, shows it literally."""
     return html.escape(one_line(value, most=160), quote=False)
 
 
 def _share(position: int, count: int) -> list[float]:
+    """Start and end of the chart at `position` of `count`, as shares of the figure."""
     width = (1 - GUTTER * (count - 1)) / count
     return [position * (width + GUTTER), min(position * (width + GUTTER) + width, 1.0)]
 
@@ -123,7 +129,7 @@ def _axis(axis: Axis, domain: list[float], anchor: str) -> dict[str, Any]:
 
 
 def _trace(series: Series, suffix: str, *, in_legend: bool, can_brush: bool) -> dict[str, Any]:
-    look = ROLE_STYLES[series.role]
+    style = ROLE_STYLES[series.role]
     trace: dict[str, Any] = {
         "x": _numbers(series.x),
         "y": _numbers(series.y),
@@ -139,22 +145,22 @@ def _trace(series: Series, suffix: str, *, in_legend: bool, can_brush: bool) -> 
         return trace | _bars(series)
     trace |= {"type": "scatter", "mode": "markers" if series.kind == "points" else "lines"}
     if can_brush:
-        trace |= {"mode": "lines+markers"}  # plotly selects markers alone
+        trace |= {"mode": "lines+markers"}  # plotly selects markers only
     if series.kind == "points":
-        opacity, size = (DENSE_MARKER, look.size_px * DENSE_SIZE) if series.is_dense else (1.0, look.size_px)
-        return trace | {"marker": {"color": look.colour, "symbol": look.marker, "size": size, "opacity": opacity}}
-    dash = ",".join(f"{length}px" for length in look.dash) or "solid"
-    line = {"color": look.colour, "width": look.width_px, "dash": dash, "shape": SHAPES[series.kind]}
-    opacity = look.opacity * (DENSE_LINE if series.is_dense else 1.0)
-    marker = {"color": look.colour, "size": BRUSHED_PX, "symbol": look.marker}
+        opacity, size = (DENSE_MARKER, style.size_px * DENSE_SIZE) if series.is_dense else (1.0, style.size_px)
+        return trace | {"marker": {"color": style.colour, "symbol": style.marker, "size": size, "opacity": opacity}}
+    dash = ",".join(f"{length}px" for length in style.dash) or "solid"
+    line = {"color": style.colour, "width": style.width_px, "dash": dash, "shape": SHAPES[series.kind]}
+    opacity = style.opacity * (DENSE_LINE if series.is_dense else 1.0)
+    marker = {"color": style.colour, "size": BRUSHED_PX, "symbol": style.marker}
     return trace | {"line": line, "opacity": opacity, "connectgaps": False, "marker": marker}
 
 
 def _hover(series: Series, chart: Chart) -> dict[str, Any]:
-    """What is said of a point under the mouse."""
+    """The text shown for the point under the mouse."""
     if series.texts:
         return {"hoverinfo": "text", "hovertext": [text(each) for each in series.texts]}
-    names = (text(axis.name).replace("%{", "% {") for axis in (chart.x, chart.y))  # "%{" is plotly's own
+    names = (text(axis.name).replace("%{", "% {") for axis in (chart.x, chart.y))  # "%{" begins a placeholder
     lines = (f"{name}: %{{{letter}:.4~g}}" for name, letter in zip(names, "xy", strict=True))
     trial = "trial %{customdata}<br>" if series.trials else ""
     return {"hovertemplate": f"{trial}{'<br>'.join(lines)}<extra></extra>"}
@@ -181,36 +187,37 @@ def _bars(series: Series) -> dict[str, Any]:
 
 
 def _line(mark: Mark, suffix: str) -> dict[str, Any]:
-    look = ROLE_STYLES["mark"]
-    line = {"color": look.colour, "width": look.width_px, "dash": "dot"}
+    style = ROLE_STYLES["mark"]
+    line = {"color": style.colour, "width": style.width_px, "dash": "dot"}
     ends = {"x0": mark.x, "x1": mark.x, "y0": 0, "y1": 1}
     return {"type": "line", "xref": f"x{suffix}", "yref": f"y{suffix} domain", "layer": "below", "line": line, **ends}
 
 
 def _mark_text(mark: Mark, axis: Axis, suffix: str) -> dict[str, Any]:
     at = math.log10(mark.x) if axis.is_log else mark.x
-    place = {"xref": f"x{suffix}", "yref": f"y{suffix} domain", "x": at, "y": 1, "yanchor": "bottom"}
-    return place | _words(mark.text)
+    position = {"xref": f"x{suffix}", "yref": f"y{suffix} domain", "x": at, "y": 1, "yanchor": "bottom"}
+    return position | _annotation(mark.text)
 
 
 def _label(label: Label, chart: Chart, suffix: str) -> dict[str, Any]:
     at = (math.log10(label.x) if chart.x.is_log else label.x, math.log10(label.y) if chart.y.is_log else label.y)
-    place = {"xref": f"x{suffix}", "yref": f"y{suffix}", "x": at[0], "y": at[1]}
-    place |= {"xanchor": "right", "yshift": 14} if label.is_above else {"xanchor": "left", "xshift": 3}
-    return place | _words(label.text)
+    position = {"xref": f"x{suffix}", "yref": f"y{suffix}", "x": at[0], "y": at[1]}
+    position |= {"xanchor": "right", "yshift": 14} if label.is_above else {"xanchor": "left", "xshift": 3}
+    return position | _annotation(label.text)
 
 
 def _title(chart: Chart, suffix: str) -> dict[str, Any]:
-    place = {"xref": f"x{suffix} domain", "yref": f"y{suffix} domain", "x": 0, "y": 1, "xanchor": "left"}
+    position = {"xref": f"x{suffix} domain", "yref": f"y{suffix} domain", "x": 0, "y": 1, "xanchor": "left"}
     font = {"size": 14, "color": INK}
-    return place | _words(chart.title) | {"yanchor": "bottom", "yshift": 18, "font": font}
+    return position | _annotation(chart.title) | {"yanchor": "bottom", "yshift": 18, "font": font}
 
 
-def _words(words: str) -> dict[str, Any]:
+def _annotation(value: str) -> dict[str, Any]:
+    """A text in the figure, without its position."""
     font = {"size": 11, "color": FAINT}
-    return {"text": text(words), "showarrow": False, "font": font, "bgcolor": LIGHT["veil"]}
+    return {"text": text(value), "showarrow": False, "font": font, "bgcolor": LIGHT["veil"]}
 
 
 def _numbers(values: Sequence[float]) -> list[float | None]:
-    """JSON has no NaN; null lifts the pen. Six digits are more than a screen shows."""
+    """Numbers for JSON, with null for a gap, since JSON has no NaN. Six digits are more than a screen can show."""
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]

@@ -1,4 +1,4 @@
-"""Parallel coordinates: each trial, also a stopped or failed one, as a line through all that was chosen for it."""
+"""Parallel coordinates: each trial, also a stopped or failed one, as a line through its values and results."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
 from hpsearch.results.labels import number, one_line, value_text
 
 MAX_AXES = 8
-"""Parameters that have an axis."""
+"""Most parameters that get an axis."""
 MAX_LINES = 400
-"""Trials that have a line: the best half of these, and others evenly from the first to the last."""
+"""Most trials that get a line. With more trials, half of the lines are the best ones, the others evenly chosen."""
 GOOD_SHARE = 0.1
-"""The best tenth is brought out."""
+"""Share of the best trials that are highlighted."""
 NAMES = 108
-"""Characters of the names below all axes together, on a picture as wide as a page; each has at least eight."""
+"""Most characters of the names of all axes together, on a full-width chart; each name has at least eight."""
 ABSENT = -0.12
-"""Where a line crosses an axis on which its trial has no value."""
+"""Height at which a line crosses an axis if its trial has no value there."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,22 @@ class _Column:
     """One vertical axis."""
 
     name: str
+    """Name of the parameter, or of the result."""
     shares: dict[int, float]
-    """Trial to its height in [0, 1]."""
+    """Trial number to its height in [0, 1]; trials without a value are missing."""
     texts: dict[int, str]
-    """Trial to its value in words."""
+    """Trial number to its value as text."""
     ticks: list[tuple[float, str]]
+    """Height in [0, 1] and text of each tick."""
 
 
 def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Sequence[Scale]) -> Chart:
-    """One line for each trial.
+    """A line for each trial through its parameters, its epochs and its best value.
 
     Args:
-        sweep: Names the objective.
-        trials: Of this sweep.
-        scales: Of the parameters, the first `MAX_AXES` of them get an axis from left to right.
+        sweep: The sweep, whose objective is the last axis.
+        trials: Trials of the sweep.
+        scales: Scales of the parameters; the first `MAX_AXES` get an axis, from left to right.
     """
     trials = list(trials)
     shown = _shown(trials, sweep.sign)
@@ -59,7 +61,7 @@ def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Se
     left_out = f"{len(trials) - len(shown)} of {len(trials)} trials are not drawn." if len(shown) < len(trials) else ""
     unseen = f"{len(scales) - MAX_AXES} parameters are not drawn." if len(scales) > MAX_AXES else ""
     return Chart(
-        title=f"{len(shown)} trials, from their parameters to what came of them",
+        title=f"{len(shown)} trials, from parameters to results",
         x=Axis(
             name="",
             ticks=tuple((float(i), one_line(column.name, most=most)) for i, column in enumerate(columns)),
@@ -81,6 +83,7 @@ def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Se
 
 
 def _shown(trials: list[TrialRecord], sign: int) -> list[TrialRecord]:
+    """The trials that get a line, by number."""
     if len(trials) <= MAX_LINES:
         return trials
     ranked = _ranked(trials, sign)[: MAX_LINES // 2]
@@ -91,6 +94,7 @@ def _shown(trials: list[TrialRecord], sign: int) -> list[TrialRecord]:
 
 
 def _ranked(trials: Iterable[TrialRecord], sign: int) -> list[TrialRecord]:
+    """The trials that succeeded, best first."""
     able = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
     return sorted(able, key=lambda trial: sign * (trial.best_value or 0.0))
 
@@ -114,7 +118,7 @@ def _parameter(scale: Scale, trials: Sequence[TrialRecord]) -> _Column:
 
 
 def _epochs(trials: Sequence[TrialRecord]) -> _Column:
-    """On the scale of the square root: most trials of an early stopping rule are short."""
+    """The axis of epochs, on a square root scale, since early stopping leaves most trials short."""
     last = max((trial.epochs_trained for trial in trials), default=0) or 1
     shares = {trial.number: math.sqrt(trial.epochs_trained / last) for trial in trials}
     ticks = [(math.sqrt(epoch / last), str(epoch)) for epoch in sorted({0, round(last / 9), round(last / 3), last})]
@@ -122,13 +126,13 @@ def _epochs(trials: Sequence[TrialRecord]) -> _Column:
 
 
 def _objective(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> _Column:
-    """By rank, the best on top: values that span decades would lie on each other."""
+    """The axis of the objective, by rank with the best on top, since values over decades would overlap."""
     able = [trial for trial in trials if trial.best_value is not None and math.isfinite(trial.best_value)]
     ranked = sorted(able, key=lambda trial: -sweep.sign * (trial.best_value or 0.0))
     last = max(len(ranked) - 1, 1)
     shares = {trial.number: at / last if len(ranked) > 1 else 1.0 for at, trial in enumerate(ranked)}
-    places = sorted({0, last // 2, len(ranked) - 1}) if ranked else []
-    ticks = [(shares[ranked[at].number], number(ranked[at].best_value)) for at in places]
+    ticked = sorted({0, last // 2, len(ranked) - 1}) if ranked else []
+    ticks = [(shares[ranked[at].number], number(ranked[at].best_value)) for at in ticked]
     texts = {trial.number: number(trial.best_value) for trial in able}
     return _Column(f"best {one_line(sweep.metric, most=15)}", shares, texts, ticks)
 
@@ -155,12 +159,12 @@ def _series(role: Role, trials: Sequence[TrialRecord], columns: Sequence[_Column
 
 def _alternative(sweep: SweepRecord, trials: Sequence[TrialRecord], columns: Sequence[_Column], good: set[int]) -> str:
     if not trials:
-        return "There is no trial yet."
+        return "There are no trials yet."
     axes = ", ".join(one_line(column.name) for column in columns)
-    sentence = f"{len(trials)} trials as lines through the axes {axes}."
+    sentence = f"{len(trials)} trials, each a line through the axes {axes}."
     best = _ranked([trial for trial in trials if trial.number in good], sweep.sign)
     if best:
         top = best[0].number
         values = ", ".join(f"{one_line(c.name)} {c.texts.get(top, 'none')}" for c in columns)
-        sentence += f" The best, trial {top}: {values}."
+        sentence += f" The best is trial {top}: {values}."
     return sentence

@@ -1,4 +1,4 @@
-"""The best value so far, against what it took: trials, epochs or seconds of training."""
+"""The best value so far against cost: trials, epochs or training time."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from hpsearch.results.labels import number, one_line
 from hpsearch.text import duration_text
 
 Cost = Literal["trials", "epochs", "seconds"]
+"""What the best value is drawn against."""
 UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
-"""Of training time; the largest that fits."""
+"""Seconds and name of the units of training time, largest first."""
 
 
 def progress_chart(sweep: SweepRecord, steps: Sequence[Step], *, against: Cost) -> Chart:
-    """One line of steps; the last point is where the sweep stands.
+    """A step line of the best value; its last point is the sweep's current state.
 
     Args:
-        sweep: Names the objective.
-        steps: `best_value_steps`.
-        against: What it took.
+        sweep: The sweep, whose objective is shown.
+        steps: The improvements, from `best_value_steps`, and the current state last.
+        against: The cost on the horizontal axis.
     """
     unit_s, unit = time_unit(steps[-1].seconds if steps else 0.0)
     costs = [step.seconds / unit_s if against == "seconds" else float(getattr(step, against)) for step in steps]
-    name = f"{unit} of training, all trials together" if against == "seconds" else f"{against} so far"
+    name = f"{unit} of training, summed over trials" if against == "seconds" else f"{against} so far"
     values = tuple(step.value for step in steps)
     y, beyond = metric_axis(f"best {one_line(sweep.metric, most=24)} so far", values)
     line = Series(
@@ -52,7 +53,18 @@ def progress_chart(sweep: SweepRecord, steps: Sequence[Step], *, against: Cost) 
 
 
 def time_unit(total_s: float) -> tuple[float, str]:
-    """Seconds of the unit in which an axis counts this much training, and its name."""
+    """The unit for an axis of training time.
+
+    Args:
+        total_s: End of the axis, seconds.
+
+    Returns:
+        Seconds and name of the largest unit of which the axis spans at least two.
+
+    Example:
+        >>> time_unit(7200.0)
+        (3600.0, 'hours')
+    """
     return next(((size, name) for size, name in UNITS if total_s >= 2 * size), UNITS[-1])
 
 
@@ -64,6 +76,6 @@ def _alternative(sweep: SweepRecord, steps: Sequence[Step], against: Cost) -> st
         duration_text(last.seconds) + " of training" if against == "seconds" else f"{getattr(last, against)} {against}"
     )
     return (
-        f"The best {metric_name(sweep)} went from {number(first.value)} to {number(last.value)} in {spent}; "
-        f"it improved {len(steps) - 1} times, last by trial {last.trial}."
+        f"The best {metric_name(sweep)} went from {number(first.value)} to {number(last.value)} in {spent}. "
+        f"It improved {len(steps) - 1} times, last in trial {last.trial}."
     )

@@ -1,4 +1,4 @@
-"""The objective against one parameter: how good each value was, over all trials that can be compared."""
+"""The objective against one parameter, over all trials that can be compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
 from hpsearch.results.labels import number, one_line, value_text
 
 SPREAD = 0.18
-"""Points of one value of a list are spread by up to so much to both sides, or they would hide each other."""
+"""Points of one value of a list are spread by up to this much to both sides, so that they don't hide each other."""
 
 
 def slice_chart(
@@ -27,18 +27,18 @@ def slice_chart(
     best: int | None = None,
     edge: Edge | None = None,
 ) -> Chart:
-    """The objective of each trial against one parameter.
+    """A point for each trial: its value of the objective at its value of one parameter.
 
     Args:
-        sweep: Names the objective.
-        trials: Of this sweep.
-        scale: Of the parameter.
+        sweep: The sweep, whose objective is shown.
+        trials: Trials of the sweep.
+        scale: Scale of the parameter.
         values: Trial number to its value of the objective; trials without one are left out.
-        epoch: Up to which `values` are; None for each trial's best.
-        best: Number of the trial to point out.
-        edge: What to say of the parameter's range.
+        epoch: Epoch up to which `values` are the best ones; None if they are over all epochs.
+        best: Number of the best trial, which is highlighted; None for none.
+        edge: A remark on the parameter's range; None for none.
     """
-    shown = [trial for trial in trials if trial.number in values and _place(trial, scale) is not None]
+    shown = [trial for trial in trials if trial.number in values and _position(trial, scale) is not None]
     metric = one_line(sweep.metric, most=24)
     name = f"best {metric}" if epoch is None else f"{metric} by epoch {epoch}"
     y, beyond = metric_axis(name, (values[trial.number] for trial in shown))
@@ -59,12 +59,13 @@ def slice_chart(
     )
 
 
-def _place(trial: TrialRecord, scale: Scale) -> float | None:
+def _position(trial: TrialRecord, scale: Scale) -> float | None:
+    """Position of a trial on the parameter's axis; None if it has no value there."""
     return scale.position(trial.point[scale.name]) if scale.name in trial.point else None
 
 
 def _series(role: Role, trials: list[TrialRecord], scale: Scale, values: Mapping[int, float]) -> Series:
-    places = [(_place(trial, scale) or 0.0) + _shift(trial.number, scale) for trial in trials]
+    positions = [(_position(trial, scale) or 0.0) + _jitter(trial.number, scale) for trial in trials]
     texts = [
         f"trial {trial.number}: {value_text(trial.point[scale.name])} gave {number(values[trial.number])}"
         for trial in trials
@@ -73,22 +74,22 @@ def _series(role: Role, trials: list[TrialRecord], scale: Scale, values: Mapping
         name=ROLE_LABELS[role],
         role=role,
         kind="points",
-        x=tuple(places),
+        x=tuple(positions),
         y=tuple(values[trial.number] for trial in trials),
         trials=tuple(trial.number for trial in trials),
         texts=tuple(texts),
     )
 
 
-def _shift(number: int, scale: Scale) -> float:
-    """Always the same for one trial."""
+def _jitter(number: int, scale: Scale) -> float:
+    """A small offset for a list of values, always the same for one trial; 0 for a range."""
     return 0.0 if scale.values is None else random.Random(number).uniform(-SPREAD, SPREAD)
 
 
 def _alternative(sweep: SweepRecord, trials: list[TrialRecord], scale: Scale, values: Mapping[int, float]) -> str:
     ranked = sorted(trials, key=lambda trial: sweep.sign * values[trial.number])
     if not ranked:
-        return f"No trial with a value of {one_line(scale.name)} can be compared."
+        return f"There are no comparable trials with a value of {one_line(scale.name)}."
     best, worst = ranked[0], ranked[-1]
     return (
         f"{metric_name(sweep)} against {one_line(scale.name)} for {len(trials)} trials: "

@@ -1,4 +1,4 @@
-"""Charts as PNG and SVG, by matplotlib without a screen."""
+"""Static charts: PNG and SVG, drawn by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTHS_IN = {False: 8.4, True: 4.6}
-"""Inches of a large and of a small chart; the height follows from `height_px` at PX_AN_INCH."""
-PX_AN_INCH = 92
-PT_A_PX = 0.75
-"""Points of print for a pixel of a screen."""
+"""Widths of a large and a small chart (`is_small`), inches."""
+PX_PER_INCH = 92
+"""Pixels of `height_px` in an inch."""
+PT_PER_PX = 0.75
+"""Typographic points for a pixel of a screen."""
 DPI = 144
+"""Resolution of PNG files, dots per inch."""
 MARKERS = {"circle": "o", "circle-open": "o", "star": "*", "triangle-up": "^", "x": "x"}
+"""Plotly's marker names to matplotlib's."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hpsearch",
@@ -53,28 +56,32 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "path.simplify": True,
 }
+"""Matplotlib's rcParams while a chart is drawn."""
 
 
 def draw(
     charts: Sequence[Chart], kind: Literal["png", "svg"], *, has_titles: bool = True, can_darken: bool = False
 ) -> bytes:
-    """The bytes of one picture with all charts, at most two beside each other.
+    """Draw charts into one picture, at most two beside each other.
 
     Args:
-        charts: At least one.
-        kind: What the bytes are.
-        has_titles: Whether titles stand in the picture; a page may have its own.
-        can_darken: Whether an SVG is dark on a page that is dark; else it is light everywhere.
+        charts: The charts, at least one.
+        kind: Format of the picture.
+        has_titles: Whether titles are part of the picture; a page may have its own.
+        can_darken: Whether an SVG follows a page into dark mode; otherwise it is always light.
+
+    Returns:
+        The bytes of the file.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     num_columns = min(len(charts), 2)
     num_rows = math.ceil(len(charts) / num_columns)
-    height = num_rows * max(chart.height_px for chart in charts) / PX_AN_INCH
+    height = num_rows * max(chart.height_px for chart in charts) / PX_PER_INCH
     buffer, rc = io.BytesIO(), cast(Any, STYLE)  # matplotlib types its keys as one long literal
     with mpl.rc_context(rc), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box in the picture is enough
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a missing glyph is drawn as a box
         figure = Figure(
             figsize=(WIDTHS_IN[charts[0].is_small] * num_columns, height), layout="constrained", facecolor=PAPER
         )
@@ -90,7 +97,7 @@ def draw(
 
 
 def _dark_styles() -> str:
-    """Styles for a dark page: matplotlib writes a colour on each element, which these find and replace."""
+    """CSS rules for dark mode: they replace the colours that matplotlib writes into the style of each element."""
     rules = (
         f'[style*="{what}: {light}"] {{{what}: {dark} !important}}'
         for light, dark in IN_THE_DARK.items()
@@ -124,10 +131,9 @@ def _draw_chart(axes: Axes, chart: Chart, *, has_title: bool) -> None:
 def _draw_label(axes: Axes, label: Label) -> None:
     shift, sides = ((0, 9), ("right", "bottom")) if label.is_above else ((3, 0), ("left", "center"))
     box = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
-    text, place = one_line(label.text), (label.x, label.y)
     axes.annotate(
-        text,
-        place,
+        one_line(label.text),
+        (label.x, label.y),
         xytext=shift,
         textcoords="offset points",
         ha=sides[0],
@@ -140,35 +146,35 @@ def _draw_label(axes: Axes, label: Label) -> None:
 
 def _draw_series(axes: Axes, series: Series) -> None:
     name = one_line(series.name) or "_nolegend_"
-    name = f"\u200b{name}" if name.startswith("_") and series.name else name  # matplotlib hides names with a "_"
+    name = f"\u200b{name}" if name.startswith("_") and series.name else name  # else hidden from the legend
     draw = {"bars": _draw_bars, "points": _draw_points}.get(series.kind, _draw_lines)
     draw(axes, series, ROLE_STYLES[series.role], name)
 
 
-def _draw_bars(axes: Axes, series: Series, look: RoleStyle, name: str) -> None:
-    axes.barh(series.y, series.x, height=0.6, color=LIGHT["pale"], edgecolor=look.colour, label=name)
+def _draw_bars(axes: Axes, series: Series, style: RoleStyle, name: str) -> None:
+    axes.barh(series.y, series.x, height=0.6, color=LIGHT["pale"], edgecolor=style.colour, label=name)
     if series.low:
         low = [at - end for at, end in zip(series.x, series.low, strict=True)]
         high = [end - at for at, end in zip(series.x, series.high, strict=True)]
         axes.errorbar(series.x, series.y, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
 
 
-def _draw_points(axes: Axes, series: Series, look: RoleStyle, name: str) -> None:
+def _draw_points(axes: Axes, series: Series, style: RoleStyle, name: str) -> None:
     opacity, share = (DENSE_MARKER, DENSE_SIZE) if series.is_dense else (1.0, 1.0)
-    face = "none" if look.marker.endswith("-open") else look.colour
-    style: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[look.marker], "markerfacecolor": face}
-    size = look.size_px * share * PT_A_PX
-    axes.plot(series.x, series.y, color=look.colour, markersize=size, alpha=opacity, label=name, **style)
+    face = "none" if style.marker.endswith("-open") else style.colour
+    options: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[style.marker], "markerfacecolor": face}
+    size = style.size_px * share * PT_PER_PX
+    axes.plot(series.x, series.y, color=style.colour, markersize=size, alpha=opacity, label=name, **options)
 
 
-def _draw_lines(axes: Axes, series: Series, look: RoleStyle, name: str) -> None:
-    style: dict[str, Any] = {
-        "linestyle": (0, look.dash) if look.dash else "solid",
-        "linewidth": look.width_px * PT_A_PX,
-        "alpha": look.opacity * (DENSE_LINE if series.is_dense else 1.0),
+def _draw_lines(axes: Axes, series: Series, style: RoleStyle, name: str) -> None:
+    options: dict[str, Any] = {
+        "linestyle": (0, style.dash) if style.dash else "solid",
+        "linewidth": style.width_px * PT_PER_PX,
+        "alpha": style.opacity * (DENSE_LINE if series.is_dense else 1.0),
         "drawstyle": "steps-post" if series.kind == "steps" else "default",
     }
-    axes.plot(series.x, series.y, color=look.colour, label=name, **style)
+    axes.plot(series.x, series.y, color=style.colour, label=name, **options)
 
 
 def _set_axis(axes: Axes, which: Literal["x", "y"], axis: Axis) -> None:

@@ -1,1 +1,1 @@
-"""One HTML page without network."""
+"""HTML pages that need no network: escaped elements, and the page with its styles and scripts."""

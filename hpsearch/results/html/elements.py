@@ -1,4 +1,4 @@
-"""A tree of HTML elements whose texts are always escaped; the only way in which the report makes markup."""
+"""HTML elements whose texts are always escaped. The report makes all its markup with these."""
 
 from __future__ import annotations
 
@@ -10,43 +10,50 @@ from dataclasses import dataclass
 from typing import Any
 
 VOID = frozenset(("br", "meta", "img", "hr"))
-"""Elements without an end tag."""
+"""Tags of elements without an end tag."""
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _LINK = re.compile(r"#[A-Za-z0-9_-]+|data:image/(png|svg\+xml);base64,[A-Za-z0-9+/=]*")
 
 
 @dataclass(frozen=True)
 class Trusted:
-    """Markup that we made ourselves and that holds no text of a user."""
+    """Markup that hpsearch itself has made and that contains no text of a user."""
 
     markup: str
-    """Goes out as it is."""
+    """The markup, which is not escaped."""
 
 
 @dataclass(frozen=True)
 class Element:
-    """One element with what is in it."""
+    """An HTML element; make it with `element`, which checks it."""
 
     tag: str
-    """Lower case."""
+    """Name of the element, in lower case."""
     children: tuple[Node, ...]
-    """In order; texts are escaped."""
+    """Content of the element, in order; texts are escaped."""
     attributes: tuple[tuple[str, str], ...]
-    """Names and values; values are escaped."""
+    """Names and values of the attributes; values are escaped."""
 
 
 Node = Element | Trusted | str | None
-"""What may stand in an element; None is nothing."""
+"""Content of an element; None is nothing."""
 
 
 def element(tag: str, *children: Node, **attributes: str | None) -> Element:
-    """An element.
+    """Make an element.
 
     Args:
-        tag: Its name.
-        children: What is in it.
-        attributes: `_` stands for `-`, a `_` at the end is dropped (`class_`); None leaves an attribute out. Handlers
-            (`onclick`) and links out of the page are refused.
+        tag: Name of the element.
+        children: Content of the element.
+        attributes: Attributes by name. `_` becomes `-` and a final `_` is dropped (`class_`); None omits the attribute.
+            Event handlers (`onclick`) and links out of the page are not allowed.
+
+    Raises:
+        AssertionError: A name or link is not allowed.
+
+    Example:
+        >>> render(element("p", "a < b", class_="note"))
+        '<p class="note">a &lt; b</p>'
     """
     named = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items() if value is not None}
     assert _NAME.fullmatch(tag)
@@ -56,12 +63,12 @@ def element(tag: str, *children: Node, **attributes: str | None) -> Element:
 
 
 def render(*nodes: Node) -> str:
-    """The markup of some nodes."""
+    """The HTML of nodes."""
     return "".join(_pieces(nodes))
 
 
 def script_json(value: Any) -> str:
-    """JSON that stands in a `<script>` without ending it: no `<`, `>` or `&`, and no line ends of JavaScript."""
+    """JSON that is safe inside a `<script>` element: it contains no `<`, `>`, `&` or line separator of JavaScript."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -82,5 +89,5 @@ def _pieces(nodes: Iterable[Node]) -> Iterable[str]:
 
 
 def _printable(text: str) -> str:
-    """Without control characters but line ends and tabs, and without halves of characters."""
+    """The text with control characters (except line ends and tabs) and lone surrogates replaced."""
     return "".join(c if c.isprintable() or c in "\n\t " else "\ufffd" for c in text)

@@ -1,4 +1,4 @@
-"""The HTML file: head, styles, scripts and what is shown, all in one text that asks the network for nothing."""
+"""HTML pages: head, styles, scripts and content in one text, which loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from hpsearch.results.html.elements import Node, Trusted, element, render, scrip
 
 
 def html_page(title: str, body: Iterable[Node], *, is_static: bool) -> str:
-    """A whole HTML text.
+    """A complete HTML page.
 
-    Its content security policy lets our own scripts run, by their hash, and no request leave the page: should a text
-    ever get through as markup, nothing in it runs.
+    Its content security policy allows only the scripts of hpsearch, by their hash, and no network requests. If a text
+    were ever interpreted as markup, no script in it would run.
 
     Args:
-        title: Of the window.
-        body: What is shown.
-        is_static: Without scripts; then `body` has pictures that are drawn already.
+        title: Title of the window.
+        body: Content of the page.
+        is_static: Whether the page has no scripts; then the charts in `body` must be pictures.
+
+    Source:
+        Content Security Policy Level 3, https://www.w3.org/TR/CSP3/.
     """
     scripts = [] if is_static else [_plotly(), _own("report.js")]
     head = element(
@@ -40,7 +43,7 @@ def html_page(title: str, body: Iterable[Node], *, is_static: bool) -> str:
 
 
 def styles() -> str:
-    """The page's style sheet: the palette as custom properties, dark where a screen asks for it, and what uses them."""
+    """The style sheet of the page: the palette as CSS custom properties, light and dark, and the rules that use it."""
     light, dark = (" ".join(f"--{name}: {colour};" for name, colour in each.items()) for each in (LIGHT, DARK))
     declared = f":root {{ color-scheme: light; {light} }}\n"
     declared += f"@media screen and (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}\n"
@@ -48,7 +51,7 @@ def styles() -> str:
 
 
 def figure_page(charts: Sequence[Chart]) -> str:
-    """A page with nothing but these charts, each under its title."""
+    """A page that contains only these charts, each below its title."""
     pictures = [picture(chart, is_static=False) for chart in charts]
     heading = "; ".join(chart.title for chart in charts)
     titled = [element("section", element("h2", c.title), p) for c, p in zip(charts, pictures, strict=True)]
@@ -56,7 +59,12 @@ def figure_page(charts: Sequence[Chart]) -> str:
 
 
 def picture(chart: Chart, *, is_static: bool) -> Node:
-    """A chart with its text alternative below, or a sentence where there is nothing to draw."""
+    """A chart as a figure, with its text alternative as caption; only the text if there is nothing to draw.
+
+    Args:
+        chart: The chart.
+        is_static: True draws an SVG picture now; False lets plotly draw it in the browser.
+    """
     if chart.is_empty:
         return element("p", chart.alternative, class_="nothing")
     wide = " wide" if chart.can_brush else ""
@@ -82,7 +90,7 @@ def picture(chart: Chart, *, is_static: bool) -> Node:
 
 
 def _caption(chart: Chart, *, can_brush: bool) -> Iterable[Node]:
-    brush = " Drag over a part of an axis to bring out the trials that pass there; double-click to let go."
+    brush = " Drag over part of an axis to highlight the trials that pass through it; double-click to clear."
     yield chart.alternative
     if can_brush:
         yield element("span", brush, class_="hint")

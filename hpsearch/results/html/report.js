@@ -1,19 +1,19 @@
 "use strict";
-// Draws every figure of the page with plotly, and lets parallel coordinates be brushed.
+// Draws each figure of the page with plotly, and adds brushing to the parallel coordinates.
 
-// A finger that moves over a picture scrolls the page.
+// On a touch screen, dragging over a chart scrolls the page.
 const isTouched = matchMedia("(pointer: coarse)").matches;
 const CONFIG = {
   responsive: true,
   displaylogo: false,
-  showSendToCloud: false, // else a button uploads the picture
+  showSendToCloud: false, // otherwise a button uploads the chart
   plotlyServerURL: "",
   displayModeBar: isTouched ? false : "hover",
   modeBarButtonsToRemove: ["lasso2d", "autoScale2d"],
   toImageButtonOptions: { format: "svg" },
 };
 
-// The trials of the chosen points are drawn once more on top of all others, which fade.
+// The trials of the selected points are drawn again on top of all others, which fade.
 function brush(plot, figure) {
   const base = plot.data.length;
   const faded = Array.from({ length: base }, (_, at) => at);
@@ -56,11 +56,11 @@ function brush(plot, figure) {
   plot.on("plotly_deselect", () => choose(null));
 }
 
-// Colours are written for paper; on a screen that asks for dark each has a counterpart.
+// Colours are given for light mode; each has a counterpart for dark mode.
 const IN_THE_DARK = JSON.parse(document.getElementById("in-the-dark").textContent);
 const asksForDark = matchMedia("(prefers-color-scheme: dark)");
 
-// A copy of part of a figure, its colours dark or as they are. Texts that look like colours stay.
+// A copy of part of a figure with dark or unchanged colours. Only values of properties named "...color" are replaced.
 function painted(value, isDark, key = "") {
   if (Array.isArray(value)) return value.map((each) => painted(each, isDark));
   if (value === null || typeof value !== "object") {
@@ -69,7 +69,7 @@ function painted(value, isDark, key = "") {
   return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, painted(part, isDark, name)]));
 }
 
-const PAPER_PX = 680; // a picture as wide as the window would be cut off
+const PAPER_PX = 680; // width on paper; a chart as wide as the window would be cut off
 const figures = [...document.querySelectorAll("figure.live")].map((figure) => ({
   canvas: figure.querySelector(".canvas"),
   source: JSON.parse(figure.querySelector("script").textContent),
@@ -79,7 +79,7 @@ function show(figure, isOnPaper = false) {
   const { data, layout, brushcolor } = painted(figure.source, asksForDark.matches && !isOnPaper);
   if (isTouched) layout.dragmode = false;
   if (isOnPaper) layout.width = PAPER_PX;
-  layout.uirevision = "kept"; // what a reader has zoomed in on stays
+  layout.uirevision = "kept"; // keeps what the reader has zoomed in on
   figure.brushcolor = brushcolor;
   return Plotly.react(figure.canvas, data, layout, CONFIG);
 }

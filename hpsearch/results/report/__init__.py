@@ -1,6 +1,6 @@
-"""The report of a sweep: one HTML file that needs no network, made from the ledger alone.
+"""The report of a sweep: one HTML file, made from the ledger alone, that needs no network.
 
-`results/analysis/findings.py` reads what there is to tell, `sections.py` and `tables.py` put it into elements,
-`results/html/page.py` makes the file. Elements (`results/html/elements.py`) escape every text, so that nothing a user
-wrote can be markup.
+`results/analysis/findings.py` reads the sweep. `summary.py`, `sections.py`, `failures.py`, `origin.py` and `tables.py`
+turn it into elements, `write.py` puts them together, and `results/html/page.py` makes the file. Elements escape all
+texts, so that nothing that a user wrote can become markup.
 """

@@ -1,4 +1,4 @@
-"""What failed and why: the causes, where configurations fail, and each different failure with the end of a log."""
+"""The section "What failed and why": causes, regions of the space that fail, and each distinct failure with its log."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hpsearch.results.html.elements import Element, Node, element
 from hpsearch.results.report.tables import table
 
 MAX_GROUPS = 12
-"""Different failures that are told of, the most frequent ones."""
+"""Most distinct failures that are shown, the most frequent ones."""
 MAX_NUMBERS = 8
-"""Trials that are named of each."""
+"""Most trial numbers that are listed for a failure."""
 MAX_EVIDENCE = 600
-"""Characters of the sentence."""
+"""Most characters of the evidence of a failure."""
 
 
-def failed(found: Findings) -> Iterator[Node]:
-    """What is below the heading."""
-    attempts = failed_attempts(found.sweep, found.trials, found.failures, home=found.home)
+def failure_nodes(findings: Findings) -> Iterator[Node]:
+    """The content of the section."""
+    attempts = failed_attempts(findings.sweep, findings.trials, findings.failures, home=findings.home)
     if not attempts:
         yield element("p", "Nothing failed.")
         return
@@ -28,20 +28,20 @@ def failed(found: Findings) -> Iterator[Node]:
         (each.cause, each.attempts, each.trials, each.final, f"{each.cause_class}: {WHAT_FOLLOWS[each.cause_class]}")
         for each in count_by_cause(attempts)
     ]
-    head = ["cause", "attempts", "trials", "failed for good", "what follows"]
-    yield table("Causes, the most frequent first.", head, causes)
-    if lines := failure_region_lines(found.trials):
-        yield element("p", "Where configurations fail:")
+    head = ["cause", "attempts", "trials", "failed for good", "consequence"]
+    yield table("Causes of failed attempts, the most frequent first.", head, causes)
+    if lines := failure_region_lines(findings.trials):
+        yield element("p", "Configurations that fail:")
         yield element("ul", *(element("li", line) for line in lines))
     groups = _groups(attempts)
     yield from (_group(group) for group in groups[:MAX_GROUPS])
     if len(groups) > MAX_GROUPS:
-        rest = f"{len(groups) - MAX_GROUPS} more different failures are told by "
-        yield element("p", rest, element("code", f"hpsearch show {found.sweep.name} --failures"), ".")
+        rest = f"{len(groups) - MAX_GROUPS} more distinct failures are listed by "
+        yield element("p", rest, element("code", f"hpsearch show {findings.sweep.name} --failures"), ".")
 
 
 def _groups(attempts: Sequence[FailedAttempt]) -> list[list[FailedAttempt]]:
-    """Attempts of equal cause and evidence together, the largest group first."""
+    """The attempts grouped by cause and evidence, the largest group first."""
     groups: dict[tuple[str, str], list[FailedAttempt]] = {}
     for attempt in attempts:
         groups.setdefault((attempt.cause, attempt.evidence), []).append(attempt)
@@ -52,17 +52,17 @@ def _group(group: list[FailedAttempt]) -> Element:
     first = group[0]
     evidence = first.evidence if len(first.evidence) <= MAX_EVIDENCE else f"{first.evidence[:MAX_EVIDENCE]} ..."
     retried = sum(attempt.was_retried for attempt in group)
-    again = f"; tried again {retried} times" if retried else ""
+    again = f"; retried {retried} times" if retried else ""
     tail = log_tail(first.log)
     return element(
         "div",
         element("h3", f"{first.cause}: {_trials(group)}{again}"),
-        element("p", evidence or "Nothing is known of it."),
+        element("p", evidence or "No evidence was recorded."),
         element("p", first.place) if first.place else None,
         element(
             "details",
-            element("summary", f"The end of trial {first.trial}'s log"),
-            element("pre", tail or "It is empty.", tabindex="0", class_="wrapped"),
+            element("summary", f"End of the log of trial {first.trial}"),
+            element("pre", tail or "The log is empty.", tabindex="0", class_="wrapped"),
         ),
         class_="failure",
     )

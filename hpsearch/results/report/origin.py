@@ -1,4 +1,4 @@
-"""How a sweep was made: its spec, code, versions, commit and machine."""
+"""The section "How it was made": the spec, code, versions, commit and machine of a sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpsearch.results.html.elements import Node, element
 from hpsearch.results.report.tables import facts, table
 from hpsearch.text import duration_text
 
-WORDS = {
+LABELS = {
     "started_at": "started (UTC)",
     "python": "Python",
     "packages": "packages",
@@ -20,47 +20,47 @@ WORDS = {
     "gpus": "GPUs",
     "commit": "commit",
 }
-"""What the record of a run tells, in the words of the page; other keys stand as they are."""
+"""Key of a provenance record to its label in the report; other keys are shown as they are."""
 MAX_RUNS = 10
-"""Runs that are told of, the latest."""
+"""Most runs that are shown, the latest ones."""
 
 
-def made(found: Findings) -> Iterator[Node]:
-    """What is below the heading."""
+def origin_nodes(findings: Findings) -> Iterator[Node]:
+    """The content of the section."""
     from hpsearch.spec.file import dump_yaml
 
-    sweep = found.sweep
-    yield facts(_facts(found))
-    runs = read_provenance(found.home / sweep.folder)
+    sweep = findings.sweep
+    yield facts(_facts(findings))
+    runs = read_provenance(findings.home / sweep.folder)
     for position, run in list(enumerate(runs, start=1))[-MAX_RUNS:]:
-        heading = "The process that ran it" if len(runs) == 1 else f"Run {position} of {len(runs)}"
+        heading = "The run" if len(runs) == 1 else f"Run {position} of {len(runs)}"
         yield element("h3", heading)
-        yield facts({WORDS.get(key, key): value for key, value in run.items()})
+        yield facts({LABELS.get(key, key): value for key, value in run.items()})
     yield element(
         "details", element("summary", "The resolved spec"), element("pre", dump_yaml(dict(sweep.spec)), tabindex="0")
     )
     if sweep.code:
-        code = table("SHA-256 of each file or function.", ["code", "hash"], list(sweep.code.items()))
-        yield element("details", element("summary", "The trainable's code"), code)
+        code = table("SHA-256 of each file or function.", ["file or function", "hash"], list(sweep.code.items()))
+        yield element("details", element("summary", "The code of the trainable"), code)
 
 
-def _facts(found: Findings) -> dict[str, Node]:
-    sweep = found.sweep
+def _facts(findings: Findings) -> dict[str, Node]:
+    sweep = findings.sweep
     rows: dict[str, Node] = {
         "trainable": sweep.spec.get("trainable") or "a function of a Python session",
         "seed": str(sweep.spec["seed"]),
-        "began (UTC)": sweep.started_at[:19].replace("T", " "),
+        "started (UTC)": sweep.started_at[:19].replace("T", " "),
     }
     if sweep.ended_at is not None:
         rows["ended (UTC)"] = sweep.ended_at[:19].replace("T", " ")
         lasted = datetime.fromisoformat(sweep.ended_at) - datetime.fromisoformat(sweep.started_at)
-        rows["from begin to end"] = duration_text(lasted.total_seconds())
+        rows["duration"] = duration_text(lasted.total_seconds())
     if notes := sweep.spec.get("notes"):
         rows |= {f"note: {key}": str(value) for key, value in notes.items()}
-    reused = sum(trial.reused_from is not None for trial in found.trials)
+    reused = sum(trial.reused_from is not None for trial in findings.trials)
     if reused:
-        rows["answered by the ledger"] = f"{reused} trials, without training"
-    codes = {code for trial in found.trials for code in trial.codes}
+        rows["reused from the ledger"] = f"{reused} trials, without training"
+    codes = {code for trial in findings.trials for code in trial.codes}
     if len(codes) > 1:
-        rows["code"] = f"changed on the way: trials ran with {len(codes)} versions of it"
+        rows["code"] = f"changed during the sweep: trials ran with {len(codes)} versions of it"
     return rows

@@ -1,4 +1,4 @@
-"""The sections of the report, from what one sees first to how it was made."""
+"""The sections of the report, from the best configuration to how the sweep was made."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hpsearch.results.analysis.best import architecture_lines, best_spec, trial_
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.charts.description import Chart
 from hpsearch.results.html.elements import Element, Node, element
-from hpsearch.results.report.failures import failed
-from hpsearch.results.report.origin import made
+from hpsearch.results.report.failures import failure_nodes
+from hpsearch.results.report.origin import origin_nodes
 from hpsearch.results.report.summary import saved_sentence
 from hpsearch.results.report.tables import rungs_table, top_table
 
 Draw = Callable[[Chart], Node]
-"""Turns a chart into what stands on the page."""
+"""Draws a chart as a node of the page."""
 
 
 @dataclass(frozen=True)
@@ -26,59 +26,60 @@ class Section:
     """A part of the report with a heading."""
 
     key: str
-    """Where links lead to."""
+    """Identifier in links."""
     label: str
-    """In the navigation."""
+    """Short title in the navigation."""
     title: str
-    """The heading."""
+    """Text of the heading."""
     content: tuple[Node, ...]
-    """What is below."""
+    """Content below the heading."""
 
     def to_element(self) -> Element:
-        """The section on the page."""
+        """The section as an HTML element."""
         return element("section", element("h2", self.title), *self.content, id=self.key)
 
 
-def sections(found: Findings, draw: Draw) -> Iterator[Section]:
-    """All sections that have something to say, in order.
+def sections(findings: Findings, draw: Draw) -> Iterator[Section]:
+    """All sections that have content, in order.
 
     Args:
-        found: The sweep.
-        draw: Makes a chart's picture.
+        findings: What was read from the ledger.
+        draw: Draws a chart.
     """
-    yield Section("best", "Best", "Best configuration", tuple(_best(found)))
-    yield Section("curves", "Curves", "Learning curves", (draw(plots.curves_of(found)),))
-    yield Section("progress", "Progress", "Best so far", (_pair(plots.progress_of(found), draw),))
-    yield Section("importance", "Importance", "What matters", (draw(plots.importance_of(found)),))
-    yield Section("parallel", "All trials", "All trials at a glance", (draw(plots.parallel_of(found)),))
-    if slices := plots.slices_of(found):
-        yield Section("slices", "Parameters", "The parameters that matter most", (_pair(slices, draw),))
-    if rungs := rungs_table(found.rung_table):
-        yield Section("rungs", "Stopping", "What stopping saved", (element("p", saved_sentence(found)), rungs))
-    if top := top_table(found):
+    yield Section("best", "Best", "Best configuration", tuple(_best(findings)))
+    yield Section("curves", "Curves", "Learning curves", (draw(plots.curves_of(findings)),))
+    yield Section("progress", "Progress", "Best so far", (_pair(plots.progress_of(findings), draw),))
+    yield Section("importance", "Importance", "Importance of the parameters", (draw(plots.importance_of(findings)),))
+    yield Section("parallel", "All trials", "All trials at a glance", (draw(plots.parallel_of(findings)),))
+    if slices := plots.slices_of(findings):
+        yield Section("slices", "Parameters", "The most important parameters", (_pair(slices, draw),))
+    if rungs := rungs_table(findings.rung_table):
+        saved = element("p", f"{saved_sentence(findings)}.")
+        yield Section("rungs", "Stopping", "What early stopping saved", (saved, rungs))
+    if top := top_table(findings):
         yield Section("top", "Top ten", "Top ten", (top,))
-    yield Section("failures", "Failures", "What failed and why", tuple(failed(found)))
-    yield Section("made", "Origin", "How it was made", tuple(made(found)))
+    yield Section("failures", "Failures", "What failed and why", tuple(failure_nodes(findings)))
+    yield Section("made", "Origin", "How it was made", tuple(origin_nodes(findings)))
 
 
-def _best(found: Findings) -> Iterator[Node]:
+def _best(findings: Findings) -> Iterator[Node]:
     from hpsearch.spec.file import dump_yaml
 
-    if found.best is None:
+    if findings.best is None:
         yield element("p", "No trial has succeeded yet.", class_="nothing")
         return
-    spec, sentence = best_spec(found.sweep, found.trials)
+    spec, sentence = best_spec(findings.sweep, findings.trials)
     yield element("p", f"{sentence[0].upper()}{sentence[1:]}.")
-    if words := architecture_lines(found.sweep, found.trials):
-        yield element("ul", *(element("li", line) for line in words))
+    if lines := architecture_lines(findings.sweep, findings.trials):
+        yield element("ul", *(element("li", line) for line in lines))
     whole = [
-        element("p", "As a spec for ", element("code", "hpsearch sweep"), ", every parameter a constant:"),
+        element("p", "As a spec for ", element("code", "hpsearch sweep"), ", with every parameter a constant:"),
         element("pre", dump_yaml(spec), tabindex="0"),
     ]
-    command = trial_command(found.sweep, found.trials, home=found.home)
+    command = trial_command(findings.sweep, findings.trials, home=findings.home)
     by_hand = (
         [
-            element("p", "Or train it again by hand, without Ray:"),
+            element("p", "To train it again in one process, without Ray:"),
             element("pre", _broken(command), class_="wrapped", tabindex="0"),
         ]
         if command
@@ -88,11 +89,12 @@ def _best(found: Findings) -> Iterator[Node]:
 
 
 def _broken(command: str) -> str:
-    """A command line with a line for each setting, where a shell reads that in the same way."""
+    """A command with one line for each setting, unless a shell would read that differently."""
     broken = command.replace(" --set ", " \\\n  --set ")
-    words = [word for word in shlex.split(broken) if word != "\n"]  # what a shell drops, shlex keeps
-    return broken if words == shlex.split(command) else command
+    arguments = [each for each in shlex.split(broken) if each != "\n"]  # only shlex keeps escaped line ends
+    return broken if arguments == shlex.split(command) else command
 
 
 def _pair(charts: Any, draw: Draw) -> Element:
+    """Charts beside each other, each below its title."""
     return element("div", *(element("div", element("h3", c.title), draw(c)) for c in charts), class_="pair")

@@ -1,4 +1,4 @@
-"""The head of the report: what one sees in ten seconds."""
+"""The summary at the top of the report: five tiles and the remarks."""
 
 from __future__ import annotations
 
@@ -15,68 +15,72 @@ if TYPE_CHECKING:
     from hpsearch.results.analysis.importance import Importance
 
 
-def tiles(found: Findings) -> Element:
-    """How far, how good, what matters, what failed, at what cost."""
-    states = Counter(trial.state for trial in found.trials)
-    counts = ", ".join(f"{count} {state}" for state, count in states.most_common()) or "no trial yet"
-    total = max(found.spec.max_trials, len(found.trials))
-    causes = Counter(trial.cause or "failed" for trial in found.trials if trial.state == "failed")
-    failed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common()) or "every trial is fine"
-    spent = found.steps[-1].seconds if found.steps else sum(trial.duration_s or 0.0 for trial in found.trials)
+def tiles(findings: Findings) -> Element:
+    """Five tiles: progress, best value, most important parameter, failures and cost."""
+    states = Counter(trial.state for trial in findings.trials)
+    counts = ", ".join(f"{count} {state}" for state, count in states.most_common()) or "no trials yet"
+    total = max(findings.spec.max_trials, len(findings.trials))
+    causes = Counter(trial.cause or "failed" for trial in findings.trials if trial.state == "failed")
+    failed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common()) or "no trial has failed"
+    spent = findings.steps[-1].seconds if findings.steps else sum(trial.duration_s or 0.0 for trial in findings.trials)
     return element(
         "dl",
-        _tile("How far", f"{len(found.trials)} of {total}", f"trials: {counts}"),
-        _best_tile(found),
-        _matters_tile(found.importance),
-        _tile("What failed", str(sum(causes.values()) or "nothing"), failed),
-        _tile("What it took", duration_text(spent), saved_sentence(found)),
+        _tile("Trials", f"{len(findings.trials)} of {total}", counts),
+        _best_tile(findings),
+        _matters_tile(findings.importance),
+        _tile("Failed trials", str(sum(causes.values()) or "none"), failed),
+        _tile("Training time", duration_text(spent), saved_sentence(findings)),
         class_="tiles",
     )
 
 
 def _matters_tile(importance: Importance) -> Element:
-    """The most important parameter, then the next two."""
+    """The most important parameter, and the next two."""
     shares = [f"{_short(row.parameter)} {row.importance:.0%}" for row in importance.rows[:3]]
     if not shares:
-        return _tile("What matters", "not known yet", importance.sentence)
+        return _tile("Most important", "not known yet", importance.sentence)
     first, others = importance.rows[0], ", then ".join(shares[1:])
-    sure = f"between {first.low:.0%} and {first.high:.0%}"
-    return _tile("What matters", shares[0], f"{sure}; then {others}" if others else sure)
+    interval = f"between {first.low:.0%} and {first.high:.0%}"
+    return _tile("Most important", shares[0], f"{interval}; then {others}" if others else interval)
 
 
-def _best_tile(found: Findings) -> Element:
-    """The best trial; where one that is not over is better, that one beside it."""
-    name, best, step = f"Best {_short(found.sweep.metric)}", found.best, found.steps[-1] if found.steps else None
+def _best_tile(findings: Findings) -> Element:
+    """The best finished trial, and an unfinished one if that is better."""
+    name, best, step = (
+        f"Best {_short(findings.sweep.metric)}",
+        findings.best,
+        findings.steps[-1] if findings.steps else None,
+    )
     if best is None and step is None:
-        return _tile(name, "none yet", "no trial has reported", kind="best")
-    ahead = f"{number(step.value)} in trial {step.trial}, not over yet" if step is not None else ""
+        return _tile(name, "none yet", "no trial has reported a value", kind="best")
+    ahead = f"{number(step.value)} in trial {step.trial}, unfinished" if step is not None else ""
     if best is None:
         return _tile(name, number(step.value) if step else "-", ahead, kind="best")
-    is_ahead = step is not None and found.sweep.sign * (step.value - (best.best_value or 0.0)) < 0
+    is_ahead = step is not None and findings.sweep.sign * (step.value - (best.best_value or 0.0)) < 0
     where = f"trial {best.number}, epoch {best.best_epoch}" + (f"; {ahead}" if is_ahead else "")
     return _tile(name, number(best.best_value), where, kind="best")
 
 
-def saved_sentence(found: Findings) -> str:
-    """Epochs that were trained, and what stopping saved of them."""
-    rungs = found.rung_table
+def saved_sentence(findings: Findings) -> str:
+    """A text on the epochs that were trained, and those that early stopping saved."""
+    rungs = findings.rung_table
     sentence = f"{rungs.trained_epochs} epochs trained"
     if rungs.saved_epochs:
-        sentence += f"; stopping saved {rungs.saved_epochs} ({rungs.saved_share:.0%} of full training)"
+        sentence += f"; early stopping saved {rungs.saved_epochs} ({rungs.saved_share:.0%} of full training)"
     return sentence
 
 
-def remarks(found: Findings) -> Element | None:
-    """What one should know before reading on; None where there is nothing."""
-    lines = [found.sweep.reason] if found.sweep.reason else []
-    lines += note_lines(found.sweep, found.trials)
-    lines += [f"{edge}" for edge in found.edges]
-    lines += ahead_lines(found.sweep, found.trials, found.reports)
+def remarks(findings: Findings) -> Element | None:
+    """Remarks that a reader should know first, such as parameters whose best value is at an end; None without any."""
+    lines = [findings.sweep.reason] if findings.sweep.reason else []
+    lines += note_lines(findings.sweep, findings.trials)
+    lines += [f"{edge}" for edge in findings.edges]
+    lines += ahead_lines(findings.sweep, findings.trials, findings.reports)
     return element("ul", *(element("li", line) for line in lines), class_="remarks") if lines else None
 
 
 def _short(name: str) -> str:
-    """A name as it stands in a tile."""
+    """A name shortened for a tile."""
     return one_line(name, most=24)
 
 

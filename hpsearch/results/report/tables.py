@@ -1,4 +1,4 @@
-"""The tables of the report, as elements."""
+"""Tables of the report as HTML elements."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from hpsearch.results.labels import number, one_line, value_text
 from hpsearch.text import duration_text
 
 NUM_TOP = 10
-"""Trials of the table of the best."""
+"""Most trials in the table of the best trials."""
 PROSE = 32
-"""Characters from which a cell is broken into lines."""
+"""A cell with more characters than this is wrapped."""
 MANY = 11
-"""Columns that fit on paper with no word broken; more are printed smaller."""
+"""Most columns that fit on paper in normal size; a table with more is printed smaller."""
 MAX_PARAMETERS = 12
-"""Columns of parameters in that table, the most important ones."""
+"""Most parameters in the table of the best trials, the most important ones."""
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]], *, marked: int | None = None) -> Element:
-    """A table that scrolls by itself where it is too wide.
+    """A table, which scrolls horizontally if it is wider than the page.
 
     Args:
-        caption: What it shows.
+        caption: What the table shows.
         head: Names of the columns.
-        rows: Cells; numbers stand on the right.
-        marked: Position of the row to bring out.
+        rows: Cells of each row. Columns of numbers are right-aligned.
+        marked: Position of the row to highlight; None for none.
     """
     rows = list(rows)
     numeric = [bool(rows) and all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(head))]
@@ -57,22 +57,22 @@ def _cell(cell: Any, kind: str | None) -> Element:
 
 
 def facts(rows: Mapping[str, Node]) -> Element:
-    """A table of names and what they are."""
+    """A table of two columns without a header: names and values."""
     lines = [element("tr", element("th", name, scope="row"), element("td", value)) for name, value in rows.items()]
     return element("div", element("table", element("tbody", *lines)), class_="table", tabindex="0")
 
 
-def top_table(found: Findings) -> Element | None:
-    """The best trials; None while there are none."""
-    sign = found.sweep.sign
-    able = [trial for trial in found.trials if trial.succeeded and trial.best_value is not None]
+def top_table(findings: Findings) -> Element | None:
+    """The table of the best trials; None while no trial has succeeded."""
+    sign = findings.sweep.sign
+    able = [trial for trial in findings.trials if trial.succeeded and trial.best_value is not None]
     ranked = sorted(able, key=lambda trial: sign * (trial.best_value or 0.0))[:NUM_TOP]
-    names = [scale.name for scale in found.scales[:MAX_PARAMETERS]]
+    names = [scale.name for scale in findings.scales[:MAX_PARAMETERS]]
     if not ranked:
         return None
-    shortened = [one_line(name, most=24) for name in (found.sweep.metric, *names)]
-    head = ["trial", shortened[0], "at epoch", "epochs", "state", *shortened[1:], "training"]
-    caption = f"The best {len(ranked)} of {len(able)} trials that succeeded, each by its best epoch."
+    shortened = [one_line(name, most=24) for name in (findings.sweep.metric, *names)]
+    head = ["trial", shortened[0], "at epoch", "epochs", "state", *shortened[1:], "training time"]
+    caption = f"The best {len(ranked)} of {len(able)} trials that succeeded, ranked by their best epoch."
     return table(caption, head, [_top_row(trial, names) for trial in ranked], marked=0)
 
 
@@ -83,14 +83,14 @@ def _top_row(trial: TrialRecord, names: Iterable[str]) -> list[Any]:
 
 
 def _value(value: Any) -> Any:
-    """A number as it is, anything else as text."""
+    """The value itself if it is a number, else its text."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else value_text(value)
 
 
-def rungs_table(found: RungTable) -> Element | None:
-    """What the stopping rule did; None for a sweep without rungs."""
-    if not found.rows:
+def rungs_table(rung_table: RungTable) -> Element | None:
+    """The table of rungs: how many trials reached each and what became of them; None for a sweep without rungs."""
+    if not rung_table.rows:
         return None
-    head = ["epochs", "trials that got there", "went on", "stopped here", "wait or ended here", "epochs saved"]
-    rows = [(r.epoch, r.entered, r.promoted, r.stopped, r.waiting, r.saved_epochs) for r in found.rows]
-    return table("Each rung compares the trials that trained so far; the last line is full training.", head, rows)
+    head = ["epochs", "trials that reached it", "promoted", "stopped here", "paused or ended here", "epochs saved"]
+    rows = [(r.epoch, r.entered, r.promoted, r.stopped, r.waiting, r.saved_epochs) for r in rung_table.rows]
+    return table("At each rung the trials that reached it are compared. The last row is full training.", head, rows)

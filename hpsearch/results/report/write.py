@@ -1,4 +1,4 @@
-"""Writes the report of a sweep."""
+"""Puts the report of a sweep together and writes it to a file."""
 
 from __future__ import annotations
 
@@ -16,55 +16,64 @@ from hpsearch.results.report.summary import remarks, tiles
 STATES = {
     "done": "is done",
     "gave_up": "gave up",
-    "interrupted": "was interrupted, and can go on",
+    "interrupted": "was interrupted and can be resumed",
 }
-"""How a sweep stands that is not `running`, as one that was killed is too."""
+"""State of a sweep to its text. `running` is missing: such a sweep runs, or its driver was killed."""
 
 
-def report_html(found: Findings, *, is_static: bool = False, now: datetime | None = None) -> str:
-    """The report as one HTML text.
+def report_html(findings: Findings, *, is_static: bool = False, now: datetime | None = None) -> str:
+    """The report of a sweep as one HTML page.
 
     Args:
-        found: What there is to tell.
-        is_static: With drawn pictures and no script; some 4.8 MB smaller.
-        now: Time of the report; None for now.
+        findings: What was read from the ledger, from `read_findings`.
+        is_static: True makes a page with SVG pictures and no scripts, about 4.8 MB smaller. False makes interactive
+            charts.
+        now: Time of the report; None for the current time.
+
+    Returns:
+        The page, which loads nothing from the network.
     """
-    made = list(sections(found, lambda chart: picture(chart, is_static=is_static)))
-    title = one_line(found.sweep.name, most=80)
+    made = list(sections(findings, lambda chart: picture(chart, is_static=is_static)))
+    title = one_line(findings.sweep.name, most=80)
     body = [
         element(
             "header",
             element("h1", title),
-            element("p", _lead(found, now), class_="lead"),
-            tiles(found),
-            remarks(found),
+            element("p", _lead(findings, now), class_="lead"),
+            tiles(findings),
+            remarks(findings),
         ),
         _navigation(made),
         element("main", *(section.to_element() for section in made)),
-        element("footer", "Made by hpsearch from its ledger. This file asks the network for nothing."),
+        element("footer", "Made by hpsearch from its ledger. This page loads nothing from the network."),
     ]
     return html_page(f"{title}: report", body, is_static=is_static)
 
 
-def write_report(found: Findings, path: Path, *, is_static: bool = False) -> None:
-    """Write the report to a file, in one step; see `report_html`.
+def write_report(findings: Findings, path: Path, *, is_static: bool = False) -> None:
+    """Write the report to a file, which is replaced atomically.
+
+    Args:
+        findings: What was read from the ledger.
+        path: File to write.
+        is_static: As for `report_html`.
 
     Raises:
-        LedgerError: It can't be written.
+        LedgerError: The file can't be written.
     """
-    html = report_html(found, is_static=is_static)
+    html = report_html(findings, is_static=is_static)
     replace_file(path, html.encode("utf-8", "replace"))
 
 
-def _lead(found: Findings, now: datetime | None) -> str:
-    sweep = found.sweep
+def _lead(findings: Findings, now: datetime | None) -> str:
+    sweep = findings.sweep
     method = "/".join(filter(None, (sweep.spec["method"], sweep.spec.get("sampler"))))
     rule = sweep.spec["early_terminate"]["type"]
     goal = f"{sweep.spec['metric']['goal']} {one_line(sweep.metric)}"
     at = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
-    stopping = "no early stopping" if rule == "none" else f"stopping by {rule}"
-    state = STATES.get(sweep.state, "runs" if found.is_alive else "was killed, and can go on: hpsearch resume")
-    return f"{goal} by {method}, {stopping}. As of {at} the sweep {state}."
+    stopping = "no early stopping" if rule == "none" else f"early stopping by {rule}"
+    state = STATES.get(sweep.state, "is running" if findings.is_alive else "was killed; hpsearch resume continues it")
+    return f"{goal[0].upper()}{goal[1:]} with {method}, {stopping}. As of {at} the sweep {state}."
 
 
 def _navigation(made: list[Section]) -> Element:

@@ -57,14 +57,14 @@ def test_every_trial_that_reported_has_a_curve_that_ends_in_a_marker(found: Find
     assert sorted(ends) == [trial.number for trial in found.trials if trial.epochs_trained]
     assert [mark.x for mark in chart.marks] == [1, 3, 9]
     assert chart.series[-1].role == "best"
-    assert f"The best is trial {found.best.number}, {found.best.best_value:.4g} in 27 epochs." in chart.alternative
+    assert f"The best is trial {found.best.number} with {found.best.best_value:.4g} in 27 epochs." in chart.alternative
 
 
 def test_the_best_so_far_ends_where_the_sweep_stands(found: Findings):
     trials, compute = plots.progress_of(found)
     assert trials.series[0].x[-1] == 64
     assert trials.series[0].y[-1] == found.best.best_value
-    assert compute.x.name == "minutes of training, all trials together"
+    assert compute.x.name == "minutes of training, summed over trials"
     assert "in 64 trials" in trials.alternative
 
 
@@ -166,11 +166,11 @@ def test_a_thousand_full_trials_are_thinned_and_say_so(home: Path):
     chart = plots.curves_of(found)
     assert sum(len(series.x) for series in chart.series if series.kind == "lines") <= MAX_POINTS + len(found.trials)
     assert [series.name for series in chart.series if series.name] == [
-        "trained to the end (900)",
+        "fully trained (900)",
         "best tenth (99)",
         f"best: trial {found.best.number}",
     ]
-    assert "Of each curve at most 12 epochs are drawn." in chart.note
+    assert "At most 12 epochs of each curve are drawn." in chart.note
     parallel = plots.parallel_of(found)
     assert len({trial for series in parallel.series for trial in series.trials}) == MAX_LINES
     assert f"{len(found.trials) - MAX_LINES} of 1000 trials are not drawn." in parallel.note
@@ -186,7 +186,7 @@ def test_an_objective_over_decades_gets_a_logarithmic_axis():
 def test_few_far_values_do_not_squash_all_others():
     axis, note = metric_axis("loss", [*(i / 100 for i in range(-50, 50)), -1e9, 1e12])
     assert axis.limits[0] > -1 and axis.limits[1] < 1
-    assert note == "2 values lie beyond the axis, the furthest at 1e+12."
+    assert note == "2 values are outside the axis, the furthest at 1e+12."
 
 
 def test_gaps_lie_between_joined_curves():

@@ -45,7 +45,7 @@ def test_it_says_how_far_how_good_what_matters_and_what_failed(home: Path):
     assert f"{first.parameter} {first.importance:.0%}" in said
     assert "3 oom_gpu" in said
     assert "width >= 128 and batch_size >= 512: 3 of 3 failed (oom_gpu)" in said
-    assert "stopping saved 1428 (87% of full training)" in said
+    assert "early stopping saved 1428 (87% of full training)" in said
     assert "--set lr=0.0050326" in said
     assert "batch_size 512 needs about 9.1 GiB on GPU 1, 6.0 GiB were free" in said
 
@@ -85,13 +85,13 @@ def test_no_tag_of_a_hostile_sweep_comes_through(home: Path):
 
 def test_a_killed_sweep_is_told_from_one_that_runs(home: Path):
     name = curves.run(home, max_reports=20)
-    assert "the sweep was killed, and can go on: hpsearch resume." in text_of(
+    assert "the sweep was killed; hpsearch resume continues it." in text_of(
         Results(home).report(static=True).read_text()
     )
     with writer_lock(home / name, name):
         said = text_of(Results(home).report(static=True).read_text())
-    assert "the sweep runs." in said
-    assert "not over yet" in said  # the best so far is none of those that ended
+    assert "the sweep is running." in said
+    assert ", unfinished" in said  # the best so far is none of those that ended
 
 
 def test_a_failure_of_which_nothing_is_known_is_told(home: Path):

@@ -63,8 +63,8 @@ MISTAKES = {
                 losses.append(loss)  # here
                 yield {"loss": loss.item()}
         """,
-        "a float32 scalar tensor with its graph (MseLossBackward0) is kept in list `losses` of {here}, 5 of its like"
-        " are alive: use `.item()`",
+        "a float32 scalar tensor with its graph (MseLossBackward0) is kept in list `losses` of {here}, and 5 such"
+        " tensors are alive: use `.item()`",
     ),
     "an evaluation with gradients": (
         """
