@@ -219,12 +219,12 @@ class Results:
             SpecError: The sweep was given a function, and none is given now.
             SweepInUse: Another process runs it.
         """
-        from hpsearch.driver.request import StoredSweep, given, make_run
+        from hpsearch.driver.request import StoredSweep, make_run, overrides_of
 
         run = make_run(
             StoredSweep(self.name),
             function,
-            overrides=given(limits=given(trials=trials)),
+            overrides=overrides_of(trials=trials),
             home=self.home,
             retry_failed=retry_failed,
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.api.results import Results
-from hpsearch.driver.request import given, make_run, merged
+from hpsearch.driver.request import make_run, overrides_of
 from hpsearch.driver.slot_setup import Trainable
-from hpsearch.spec.sweep import Sweep
+from hpsearch.spec.sweep import Sweep, merge_spec
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
     ready = make_run(
         space,
         trainable,
-        overrides=merged(keys, given(limits=given(trials=trials, epochs=epochs), ray=given(address=address))),
+        overrides=merge_spec(keys, overrides_of(trials=trials, epochs=epochs, address=address)),
         home=home,
         again=again,
         accept_changes=accept_changes,

@@ -36,36 +36,27 @@ def sweep(
     home: Home = None,
 ) -> None:
     """Run a sweep: search, train, print the best configuration."""
-    from hpsearch.spec.file import find_spec, load_sweep
+    from hpsearch.driver.request import make_run, overrides_of
+    from hpsearch.spec.file import find_spec
 
     path = find_spec(spec)
     if str(path) != spec:
         print(f"Using {path}", file=sys.stderr if dry_run else sys.stdout)
-    overrides = [
-        *(set_ or []),
-        *([f"limits.trials={trials}"] if trials is not None else []),
-        *([f"name={json.dumps(name)}"] if name else []),
-        *([f"prior={json.dumps(prior)}"] if prior else []),
-        *([f"ray.address={json.dumps(address)}"] if address else []),
-    ]
-    loaded = load_sweep(path, overrides=overrides)
-    if dry_run:
-        from hpsearch.cli.specs import first_configs
-
-        for config in first_configs(loaded, loaded.max_trials):
-            print(json.dumps(config, ensure_ascii=False))
-        return
-    from hpsearch.driver.driver import Run
-    from hpsearch.paths import home_dir
-
-    run = Run(
-        sweep=loaded,
-        home=home_dir(home),
-        spec_dir=path.parent,
+    run = make_run(
+        path,
+        overrides=overrides_of(name=name or None, trials=trials, prior=prior or None, address=address or None),
+        settings=set_ or [],
+        home=home,
         again=again,
         accept_changes=accept_changes,
         show="lines",
     )
+    if dry_run:
+        from hpsearch.cli.specs import first_configs
+
+        for config in first_configs(run.sweep, run.sweep.max_trials):
+            print(json.dumps(config, ensure_ascii=False))
+        return
     _run(run)
 
 
@@ -82,14 +73,14 @@ def resume(
     home: Home = None,
 ) -> None:
     """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
-    from hpsearch.driver.request import StoredSweep, given, make_run
+    from hpsearch.driver.request import StoredSweep, make_run, overrides_of
     from hpsearch.paths import home_dir
 
     if rebuild:
         _rebuild(home_dir(home))
     run = make_run(
         StoredSweep(name),
-        overrides=given(limits=given(trials=trials), ray=given(address=address)),
+        overrides=overrides_of(trials=trials, address=address),
         home=home,
         accept_changes=accept_changes,
         retry_failed=retry_failed,

@@ -32,12 +32,13 @@ def validate(
     from hpsearch.devices.inventory import host_cpus, host_gpus
     from hpsearch.driver.plan import make_plan
     from hpsearch.driver.plan_text import render, to_dict
+    from hpsearch.driver.request import overrides_of
     from hpsearch.paths import home_dir
     from hpsearch.priors.sources import plan_prior
     from hpsearch.spec.file import dump_yaml, find_spec, load_sweep
 
     path = find_spec(spec)
-    loaded = load_sweep(path, overrides=[*(set_ or []), *([f"prior={json.dumps(prior)}"] if prior else [])])
+    loaded = load_sweep(path, overrides=set_ or [], values=overrides_of(prior=prior or None))
     if canonical:
         print(dump_yaml(loaded.to_short_dict()), end="")
         return

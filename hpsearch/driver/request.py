@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -20,9 +20,8 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.paths import home_dir, ledger_path
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.ray_tune import contains_ray_domain
-from hpsearch.spec.dialects.translate import translate
 from hpsearch.spec.file import find_spec, load_sweep
-from hpsearch.spec.sweep import Sweep
+from hpsearch.spec.sweep import Sweep, merge_spec
 
 
 @dataclass(frozen=True)
@@ -37,29 +36,55 @@ SpecSource = str | Path | Mapping[str, Any] | Sweep | StoredSweep
 """Where a spec comes from: a file's path or name, a tree of the same shape, a `Sweep`, or the ledger."""
 
 
+def overrides_of(
+    *,
+    name: str | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    prior: str | None = None,
+    address: str | None = None,
+) -> dict[str, Any]:
+    """The options that verbs and functions share, as values that override a spec; None leaves the spec's value.
+
+    Args:
+        name: Overrides `name`.
+        trials: Overrides `limits.trials`.
+        epochs: Overrides `limits.epochs`.
+        prior: Overrides `prior`.
+        address: Overrides `ray.address`.
+
+    Example:
+        >>> overrides_of(trials=8, prior="auto")
+        {'prior': 'auto', 'limits': {'trials': 8}}
+    """
+    limits, ray = _given(trials=trials, epochs=epochs), _given(address=address)
+    return _given(name=name, prior=prior, limits=limits or None, ray=ray or None)
+
+
 def make_run(
     source: SpecSource,
     trainable: Trainable | str | None = None,
     *,
     overrides: Mapping[str, Any],
+    settings: Sequence[str] = (),
     home: str | Path | None = None,
     again: bool = False,
     accept_changes: bool = False,
     retry_failed: bool = False,
     show: Show = "auto",
 ) -> Run:
-    """Read a spec, override keys, check and name it.
+    """Load a spec, override values, check and name it.
 
     Args:
         source: The spec.
         trainable: A function, or its name as in the YAML; None where the spec names it.
-        overrides: Top-level keys of the spec; maps such as `limits` are merged into the spec's, others replace it. An
-            empty map, and None within a map, change nothing.
+        overrides: Top-level keys of the spec; maps such as `limits` are merged into the spec's, other values replace.
+        settings: Texts `KEY=VALUE` of a command line; for a file alone.
         home: Folder of the ledger; None for the default.
-        again: See `Run`.
-        accept_changes: See `Run`.
-        retry_failed: See `Run`.
-        show: See `Run`.
+        again: As in `Run`.
+        accept_changes: As in `Run`.
+        retry_failed: As in `Run`.
+        show: As in `Run`.
 
     Raises:
         SpecError: With every mistake in the spec; or the stored sweep was given a function, and none is given now.
@@ -70,14 +95,12 @@ def make_run(
     function = None if isinstance(trainable, str) else trainable
     folder = home_dir(home)
     if isinstance(source, StoredSweep):
-        sweep, spec_dir = _stored(source, folder, overrides, function)
+        sweep, spec_dir = _load_stored(source, folder, overrides, function)
     else:
-        tree, spec_dir = _read(source)
-        tree = merged(tree, overrides)
-        if trainable is not None:
-            tree["trainable"] = trainable if isinstance(trainable, str) else None  # resume must not find another one
-        sweep = Sweep.from_dict(tree)
-    ready = Run(
+        if trainable is not None:  # in the spec too, so that `resume` does not find another one there
+            overrides = {**overrides, "trainable": trainable if isinstance(trainable, str) else None}
+        sweep, spec_dir = _load(source, overrides, settings)
+    run = Run(
         sweep=_named(sweep, function),
         home=folder,
         function=function,
@@ -87,64 +110,51 @@ def make_run(
         retry_failed=retry_failed,
         show=show,
     )
-    return ready if sweep.name is not None else _with_free_name(ready)
+    return run if sweep.name is not None else _with_free_name(run)
 
 
-def _stored(
+def _load_stored(
     source: StoredSweep, home: Path, overrides: Mapping[str, Any], function: Trainable | None
 ) -> tuple[Sweep, Path | None]:
-    """The sweep as the ledger has it, with `overrides`; and the folder of its spec."""
+    """(The sweep as the ledger has it, with other values; the folder of its spec)."""
     with Ledger(home) as ledger:
         record = ledger.sweep(source.name)
     if record.spec["trainable"] is None and function is None:
         message = "its trainable is a function, which only Python has. Call hpsearch.run or Results.resume with it."
         raise SpecError([Problem(where=(record.name, "trainable"), message=message)])
-    return Sweep.from_stored(merged(record.spec, overrides)), find_spec_dir(record, home)
+    return Sweep.from_stored(merge_spec(record.spec, overrides)), find_spec_dir(record, home)
 
 
-def _read(space: str | Path | Mapping[str, Any] | Sweep) -> tuple[dict[str, Any], Path | None]:
-    """(Spec in our words, its folder where it is a file)."""
-    if isinstance(space, str | Path):
-        path = find_spec(str(space))
-        return _said(load_sweep(path)), path.parent
-    return _said(space) if isinstance(space, Sweep) else _in_our_words(space), None
+def _load(
+    source: str | Path | Mapping[str, Any] | Sweep, overrides: Mapping[str, Any], settings: Sequence[str]
+) -> tuple[Sweep, Path | None]:
+    """(The sweep of a spec with other values; the folder of its file, None where it is no file)."""
+    if isinstance(source, str | Path):
+        path = find_spec(str(source))
+        return load_sweep(path, overrides=settings, values=overrides), path.parent
+    tree = _tree_of(source) if isinstance(source, Sweep) else _spec_around(source)
+    return Sweep.from_dict(tree, overrides=overrides), None
 
 
-def _said(sweep: Sweep) -> dict[str, Any]:
-    """The resolved spec, but for what it leaves to the sweep that the ledger has, if there is one."""
-    return {
-        key: value for key, value in sweep.to_dict().items() if key != "isolation" or not sweep.leaves_isolation_open
-    }
+def _tree_of(sweep: Sweep) -> dict[str, Any]:
+    """The resolved spec, without an `isolation` that it does not set: a known sweep keeps the one it began with."""
+    tree = sweep.to_dict()
+    return {key: tree[key] for key in tree if key != "isolation" or not sweep.leaves_isolation_open}
 
 
-def _in_our_words(space: Mapping[str, Any]) -> dict[str, Any]:
-    """A dict that the user gave; one of Ray Tune's search objects without a spec around it is a space."""
-    tree = space if "parameters" in space or not contains_ray_domain(space) else {"parameters": space}
-    translation = translate(tree)
-    if translation.problems:
-        raise SpecError(translation.problems)
-    return translation.tree
+def _spec_around(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tree, or a spec with the tree as its space where that is one of Ray Tune's search objects alone."""
+    return tree if "parameters" in tree or not contains_ray_domain(tree) else {"parameters": tree}
 
 
-def _check_trainable(given: object) -> None:
-    if not (given is None or isinstance(given, str) or callable(given)):
-        message = f"expected a function or its name, got {type(given).__name__}."
+def _check_trainable(trainable: object) -> None:
+    if not (trainable is None or isinstance(trainable, str) or callable(trainable)):
+        message = f"expected a function or its name, got {type(trainable).__name__}."
         raise SpecError([Problem(where=("trainable",), message=message)])
 
 
-def given(**values: Any) -> dict[str, Any]:
-    """Those that are neither None nor empty."""
-    return {name: value for name, value in values.items() if value not in (None, {})}
-
-
-def merged(tree: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec with other keys: a map is merged into the spec's, but for the space; all else replaces it."""
-    merges = {
-        key: {**tree[key], **value}
-        for key, value in keys.items()
-        if isinstance(tree.get(key), dict) and isinstance(value, dict) and key != "parameters"
-    }
-    return {**tree, **keys, **merges}
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _named(sweep: Sweep, function: Trainable | None) -> Sweep:

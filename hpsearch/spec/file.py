@@ -56,16 +56,18 @@ def find_spec(spec: str) -> Path:
     raise SpecError(_not_found(spec, candidates, folders))
 
 
-def load_sweep(path: str | Path, *, overrides: Sequence[str] = ()) -> Sweep:
+def load_sweep(path: str | Path, *, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Sweep:
     """Read and check a spec, and find its trainable without importing it.
 
     Args:
         path: The file; messages show the path as it is written here.
         overrides: Texts `KEY=VALUE`, with a dotted KEY and VALUE in YAML. Each replaces a key of the file or adds one;
             of two for the same key, the later one applies.
+        values: Overrides that are no text: a tree in hpsearch's keys, merged into the spec by `merge_spec`.
 
     Returns:
-        A sweep that has a name: the file's name without its suffix if the spec sets none.
+        A sweep that has a name: the file's name without its suffix if the spec sets none. A name of None in `values`
+        leaves it without one.
 
     Raises:
         SpecError: With every mistake in the file and the overrides, at most MAX_PROBLEMS of them.
@@ -80,7 +82,7 @@ def load_sweep(path: str | Path, *, overrides: Sequence[str] = ()) -> Sweep:
         raise SpecError(problems)
     for override in overrides:
         spec = _overridden(spec, override, problems)
-    sweep = _check(spec, path, problems)
+    sweep = _check(spec, path, values or {}, problems)
     if problems or sweep is None:
         in_order = sorted(problems, key=lambda problem: (problem.file != str(path), problem.line or 0))
         raise SpecError(_at_most(in_order, MAX_PROBLEMS))
@@ -112,9 +114,9 @@ def _read_text(path: Path) -> str:
         raise SpecError([Problem(where=(), message=reason, file=str(path), line=line)]) from error
 
 
-def _check(spec: LocatedValue, path: Path, problems: list[Problem]) -> Sweep | None:
+def _check(spec: LocatedValue, path: Path, values: Mapping[str, Any], problems: list[Problem]) -> Sweep | None:
     """The sweep; mistakes in the spec, its name and its trainable are added to `problems` with their locations."""
-    loaded = check_spec(spec.value)
+    loaded = check_spec(spec.value, overrides=values)
     sweep, found = loaded.sweep, list(loaded.problems)
     try:
         trainable = loaded.translation.tree.get("trainable")
@@ -122,10 +124,13 @@ def _check(spec: LocatedValue, path: Path, problems: list[Problem]) -> Sweep | N
             locate(trainable, spec_dir=path.parent)
     except SpecError as error:
         found += (replace(each, where=loaded.translation.written(each.where)) for each in error.problems)
-    if loaded.written.get("name") is None:
+    if "name" not in values and loaded.written.get("name") is None:
         found += _check_stem(path.stem)
         sweep = sweep and sweep.with_values(name=path.stem)
-    problems += (_located(problem, spec.location_of(problem.where)) for problem in found)
+    problems += (
+        problem if loaded.is_overridden(problem.where) else _located(problem, spec.location_of(problem.where))
+        for problem in found
+    )
     return sweep
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from hpsearch.errors import Problem, SpecError
-from hpsearch.plain import MAX_DEPTH
+from hpsearch.plain import MAX_DEPTH, KeyPath
 from hpsearch.space.checks import check_draws, parse_initial_points
 from hpsearch.space.parser import parse_space, spell_out_lists
 from hpsearch.space.space import Point, Space
@@ -28,7 +28,7 @@ from hpsearch.spec.parts import EarlyTerminate, Limits, Metric, Part, RaySetting
 from hpsearch.spec.rungs import rung_epochs
 from hpsearch.text import shown
 
-__all__ = ["DEFAULT_TRIALS", "SAMPLERS", "LoadedSpec", "Sweep", "check_spec"]
+__all__ = ["DEFAULT_TRIALS", "SAMPLERS", "LoadedSpec", "Sweep", "check_spec", "merge_spec"]
 
 DEFAULT_TRIALS = 20
 """Trials of a sweep that sets no `limits.trials`, grid search apart."""
@@ -100,16 +100,17 @@ class Sweep(Part):
     """Free text for people; hpsearch does not read it."""
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any]) -> Sweep:
+    def from_dict(cls, tree: Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> Sweep:
         """Check a spec.
 
         Args:
             tree: The YAML's content as plain dicts, lists and scalars, in the keys of hpsearch, W&B or Ray Tune.
+            overrides: Values that replace the tree's; see `check_spec`.
 
         Raises:
             SpecError: With every mistake that was found; `Problem.where` is the path of keys to each.
         """
-        loaded = check_spec(tree)
+        loaded = check_spec(tree, overrides=overrides)
         if loaded.sweep is None:
             raise SpecError(loaded.problems)
         return loaded.sweep
@@ -214,33 +215,74 @@ class LoadedSpec:
     written: Mapping[str, Any]
     """The tree as the user wrote it, in the keys of hpsearch, W&B or Ray Tune."""
     translation: Translation
-    """The tree in hpsearch's keys, and the keys under which the user wrote each part of it."""
+    """The tree in hpsearch's keys with the overrides merged in, and the keys under which the user wrote each part."""
+    overridden: frozenset[KeyPath]
+    """Paths of keys that the overrides set, in hpsearch's keys and as the user wrote them."""
     sweep: Sweep | None
     """The checked sweep, its space parsed; None if there are problems."""
     problems: tuple[Problem, ...]
-    """Every mistake, each once, with the path of keys in `written`."""
+    """Every mistake, each once, with the path of keys in `written` or in the overrides."""
+
+    def is_overridden(self, where: KeyPath) -> bool:
+        """Whether the value at `where` comes from the overrides."""
+        return any(where[:length] in self.overridden for length in range(1, len(where) + 1))
 
 
-def check_spec(tree: Mapping[str, Any]) -> LoadedSpec:
-    """Translate a spec, parse its space and check it.
+def check_spec(tree: Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> LoadedSpec:
+    """Translate a spec, override values, parse its space and check it.
 
     Args:
         tree: Plain dicts, lists and scalars, in the keys of hpsearch, W&B or Ray Tune. It is copied.
+        overrides: A tree of the same shape, merged into the spec by `merge_spec`.
 
     Raises:
         SpecError: The tree is not a map, or nests deeper than MAX_DEPTH levels. Other mistakes are in the result.
     """
     if not isinstance(tree, Mapping):
         raise SpecError(not_a_map(tree))
-    translation = translate(_copied(tree))
+    translation, overridden = translate(_copied(tree)), frozenset[KeyPath]()
+    if overrides:
+        translation, overridden = _override(translation, translate(_copied(overrides)))
     sweep, problems = _check(translation)
     written = (replace(each, where=translation.written(each.where)) for each in problems)
     return LoadedSpec(
         written=tree,
         translation=translation,
+        overridden=overridden,
         sweep=None if problems else sweep,
         problems=tuple(dict.fromkeys(written)),
     )
+
+
+def merge_spec(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec with other values: a map is merged into the map of the same key, except `parameters`; all else replaces.
+
+    Example:
+        >>> merge_spec({"limits": {"trials": 9, "epochs": 3}, "seed": 0}, {"limits": {"trials": 2}, "seed": 1})
+        {'limits': {'trials': 2, 'epochs': 3}, 'seed': 1}
+    """
+    merged = {
+        key: {**tree[key], **value}
+        for key, value in overrides.items()
+        if isinstance(tree.get(key), dict) and isinstance(value, dict) and key != "parameters"
+    }
+    return {**tree, **overrides, **merged}
+
+
+def _override(spec: Translation, overrides: Translation) -> tuple[Translation, frozenset[KeyPath]]:
+    """(The spec with the overrides merged in, the keys that they set)."""
+    leaves: set[KeyPath] = set()
+    for key, value in overrides.tree.items():
+        is_merged = isinstance(value, dict) and key != "parameters"
+        leaves |= {(key, inner) for inner in value} if is_merged else {(key,)}
+    tree = merge_spec(spec.tree, overrides.tree)
+    rule, max_iter = tree.get("early_terminate"), ("early_terminate", "max_iter")
+    if ("limits", "epochs") in leaves and max_iter not in leaves and isinstance(rule, dict):
+        tree["early_terminate"] = {**rule, "max_iter": None}  # another key for the same number
+    moved = {where: old for where, old in spec.moved.items() if where[:1] not in leaves and where[:2] not in leaves}
+    problems = (*spec.problems, *overrides.problems)
+    merged = Translation(tree=tree, moved={**moved, **overrides.moved}, problems=problems)
+    return merged, frozenset(leaves.union(overrides.moved.values()))
 
 
 def _check(translation: Translation) -> tuple[Sweep | None, list[Problem]]:

@@ -139,7 +139,7 @@ def test_handlers_are_put_back_even_when_others_replaced_them():
 def bridge_of(signals: Signals, *, grace_s: float = GENEROUS_S, **engine: Any) -> Any:
     from hpsearch.driver.tuner import _Bridge
 
-    return _Bridge(SimpleNamespace(**{"reason": "SIGTERM", "running": 1, **engine}), None, signals, grace_s)
+    return _Bridge(SimpleNamespace(**{"reason": "SIGTERM", "num_running": 1, **engine}), None, signals, grace_s)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ class TestSlots:
 
     def test_when_nothing_runs_they_end_by_themselves(self, killed):
         with Signals(lambda number: None) as signals:
-            bridge = bridge_of(signals, grace_s=-1.0, running=0)
+            bridge = bridge_of(signals, grace_s=-1.0, num_running=0)
             bridge.slots = {"a": "slot a"}
             assert bridge.must_stop() and not killed
 
