@@ -1,4 +1,4 @@
-"""`Figure`: what `results.plot.*` return; shows itself in a notebook and saves itself to a file."""
+"""`Figure`: what the methods of `results.plot` return; a notebook displays it, and it can be saved to a file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hpsearch.results.charts.description import Chart
 from hpsearch.results.files import replace_file
 
 NO_UPLOAD = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
-"""Plotly has a button that uploads a picture."""
+"""Configuration that removes Plotly's button to upload a chart, and its logo."""
 ENDINGS = (".png", ".svg", ".html")
+"""Suffixes of the files that a figure can be saved to."""
 
 
 @final
@@ -25,25 +26,25 @@ class Figure:
     """
 
     def __init__(self, *charts: Chart) -> None:
-        """Hold charts.
+        """A figure of charts.
 
         Args:
-            charts: At least one; several stand beside each other.
+            charts: At least one; several are drawn beside each other.
         """
         self.charts = charts
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure to a file; one that is there is replaced in one step.
+        """Write the figure to a file; an existing file is replaced in one step.
 
         Args:
-            path: Ends in `.png`, `.svg`, or `.html` for one that can be zoomed and needs no network.
+            path: Ends in `.png`, `.svg` or `.html`; an `.html` file can be zoomed and needs no network.
 
         Returns:
             The path.
 
         Raises:
-            SpecError: It ends in something else.
-            LedgerError: It can't be written.
+            SpecError: The path has another suffix.
+            LedgerError: The file can't be written.
         """
         path = Path(path)
         kind = path.suffix.lower()
@@ -54,21 +55,21 @@ class Figure:
         return path
 
     def to_plotly(self) -> dict[str, Any]:
-        """`{data, layout}`, as `plotly.graph_objects.Figure` takes it."""
+        """The figure as `{data, layout}`, for `plotly.graph_objects.Figure`."""
         from hpsearch.results.charts.interactive import to_plotly
 
         return to_plotly(self.charts)
 
     @property
     def alternative(self) -> str:
-        """What the figure shows, in sentences."""
+        """What the figure shows, as text for those who can't see it."""
         return " ".join(f"{chart.alternative} {chart.note}".strip() for chart in self.charts)
 
     def __repr__(self) -> str:
         return f"<Figure {'; '.join(chart.title for chart in self.charts)}>"
 
     def _repr_html_(self) -> str:
-        """The figure as an image that needs nothing else, its text alternative with it."""
+        """The figure as an embedded image, with its text alternative."""
         from hpsearch.results.charts.static import draw
 
         data = base64.b64encode(draw(self.charts, "svg")).decode()
@@ -76,7 +77,7 @@ class Figure:
         return f'<img style="max-width: 100%; background: #fff" alt="{alt}" src="data:image/svg+xml;base64,{data}">'
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Plotly's JSON for notebooks that draw it, the image for all others."""
+        """The figure as Plotly's JSON, for notebooks that support it, as an image and as text."""
         return {
             "application/vnd.plotly.v1+json": self.to_plotly() | {"config": NO_UPLOAD},
             "text/html": self._repr_html_(),

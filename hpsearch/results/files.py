@@ -11,7 +11,11 @@ from hpsearch.paths import history_path, journal_path, replacing, report_path, t
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a file into its place in one step; a link in its place is replaced, not followed.
+    """Write a file for the user in one step; see `paths.replacing`.
+
+    Args:
+        path: Where it shall be; an existing file is replaced.
+        content: The whole content.
 
     Raises:
         LedgerError: It can't be written; the message says why.
@@ -20,11 +24,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
-    """The same for what writes a file itself.
+    """Let a function write a file for the user in one step; see `paths.replacing`.
 
     Args:
-        path: Where it shall be.
-        write: Gets the path to write to; see `paths.replacing`.
+        path: Where it shall be; an existing file is replaced.
+        write: Called with the path to write to.
 
     Raises:
         LedgerError: It can't be written; the message says why.
@@ -34,7 +38,7 @@ def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
             write(beside)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LedgerError(f"{path}: can't be written: {reason}. Name another place, or make room there.") from error
+        raise LedgerError(f"{path}: can't be written: {reason}. Name another file, or free space there.") from error
 
 
 def output_paths(sweep_dir: Path) -> tuple[Path, ...]:
@@ -46,7 +50,7 @@ def are_up_to_date(sweep_dir: Path) -> bool:
     """Whether each of `output_paths` was written after the last line of the sweep's journal.
 
     Every change of the ledger is in the journal first, and only the process that holds the sweep's lock writes either.
-    In doubt (no journal, the same tick of the clock) they are not.
+    In doubt (no journal, the same tick of the clock) they are out of date.
     """
     try:
         last_change = journal_path(sweep_dir).stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""Numbers and names as they stand in pictures and in the report: short, on one line."""
+"""Numbers, names and configurations as charts and the report show them: short, on one line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from hpsearch.space.space import canonical
 
 MAX_TEXT = 48
-"""Characters of a name or value in a picture; the middle of a longer one is left out."""
+"""Characters of a name or value in a chart at most; the middle of a longer one is left out."""
 
 
 def number(value: float | None) -> str:
-    """A number in at most four digits.
+    """A number with at most four significant digits; `-` for None.
 
     Example:
         >>> number(0.000123456), number(1234567), number(64), number(None)
@@ -24,7 +24,11 @@ def number(value: float | None) -> str:
 
 
 def one_line(text: str, *, most: int = MAX_TEXT) -> str:
-    """Text without line breaks and control characters, the middle left out where it is long.
+    """Text on one line, without control characters, its middle left out if it is long.
+
+    Args:
+        text: Any text.
+        most: Characters of the result at most.
 
     Example:
         >>> one_line("a" * 20 + "end", most=11)
@@ -38,7 +42,7 @@ def one_line(text: str, *, most: int = MAX_TEXT) -> str:
 
 
 def value_text(value: Any, *, most: int = MAX_TEXT) -> str:
-    """A parameter's value, as one writes it."""
+    """A parameter's value as text: true, false, null, a number, a text as it is, or JSON; at most `most` characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
@@ -47,7 +51,7 @@ def value_text(value: Any, *, most: int = MAX_TEXT) -> str:
 
 
 def config_lines(config: Mapping[str, Any]) -> list[str]:
-    """One line for each nested map of a configuration; what is not nested is left out.
+    """One line of text for each nested map of a configuration; values that are not nested are left out.
 
     Args:
         config: Nested dicts, as a trainable gets it.

@@ -1,4 +1,4 @@
-"""How `Results` show themselves in a notebook: one static table, everything escaped, far below 100 kB."""
+"""`Results` in a notebook: one static HTML table, everything escaped, far smaller than 100 kB."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hpsearch.results.labels import value_text
 from hpsearch.results.rows import EPOCHS_TRAINED, trial_columns, trial_rows
 
 MAX_ROWS, MAX_PARAMETERS = 20, 10
-"""What is shown of a sweep."""
+"""Trials and parameters that are shown at most."""
 MAX_CELL = 60
-"""Characters of a cell; escaped, these are at most six times as many bytes."""
+"""Characters of a cell at most; escaped, they take at most six times as many bytes."""
 
 
 def results_html(sweep: SweepRecord, trials: Sequence[TrialRecord], headline: str) -> str:
-    """The headline, the best trials with the parameters that vary, and what was left out.
+    """The headline, a table of the best trials with the parameters that vary, and a line that says what is left out.
 
     Args:
-        sweep: Whose trials.
-        trials: All of them, as they stand now.
-        headline: The sweep in one line.
+        sweep: The sweep.
+        trials: All its trials, those that run with their reports so far.
+        headline: The sweep in one line of text.
     """
     names = trial_columns(sweep, trials)
     varying = [names.parameters[name] for name in varying_parameters(trials)]

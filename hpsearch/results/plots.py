@@ -1,4 +1,4 @@
-"""`results.plot`: the pictures of a sweep, each drawn from what the ledger knows when it is asked for."""
+"""`results.plot`: the charts of a sweep, each made from what the ledger has at the time of the call."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @final
 class Plots:
-    """Each method returns a `Figure`, which shows itself in a notebook and has `save`.
+    """Makes charts; each method returns a `Figure`, which a notebook displays and which has `save`.
 
     Example:
         >>> results.plot.curves().save("curves.png")  # doctest: +SKIP
     """
 
     def __init__(self, read: Callable[[], Findings]) -> None:
-        """Hold on to a ledger.
+        """Charts of one sweep.
 
         Args:
-            read: What is known now; called once for each picture.
+            read: Reads the sweep from the ledger; called once for each figure.
         """
         self._read = read
 
@@ -34,11 +34,11 @@ class Plots:
         return Figure(curves_of(self._read()))
 
     def progress(self) -> Figure:
-        """The best value so far, against the number of trials and against the seconds of training."""
+        """The best value so far, by number of trials and by seconds of training."""
         return Figure(*progress_of(self._read()))
 
     def importance(self) -> Figure:
-        """How much each parameter matters, with intervals."""
+        """The importance of each parameter, with intervals."""
         return Figure(importance_of(self._read()))
 
     def parallel(self) -> Figure:
@@ -49,22 +49,22 @@ class Plots:
         """The objective against one parameter each.
 
         Args:
-            names: Dotted names of parameters; none for the four that matter most.
+            names: Dotted names of parameters; without names the four most important ones.
 
         Raises:
-            SpecError: A name is no parameter that varies.
+            SpecError: A name is not that of a parameter that varies, or none varies yet.
         """
         found = self._read()
         known = [scale.name for scale in found.scales]
         for name in names:
             if name not in known:
                 raise SpecError(
-                    f"slices: '{name}' is no parameter that varies. There are: {', '.join(known) or 'none'}."
+                    f"slices: '{name}' is not a parameter that varies. These vary: {', '.join(known) or 'none'}."
                 )
         charts = slices_of(found, *names)
         if not charts:
             raise SpecError(
-                f"slices: no parameter of sweep '{found.sweep.name}' varies yet. Ask again when trials have ended."
+                f"slices: no parameter of sweep '{found.sweep.name}' varies yet. Try again when more trials have ended."
             )
         return Figure(*charts)
 
@@ -77,7 +77,7 @@ def curves_of(found: Findings) -> Chart:
 
 
 def progress_of(found: Findings) -> tuple[Chart, Chart]:
-    """The charts of the best value against trials and against seconds."""
+    """The charts of the best value by number of trials and by seconds."""
     from hpsearch.results.charts.progress import progress_chart
 
     return (
@@ -101,7 +101,7 @@ def parallel_of(found: Findings) -> Chart:
 
 
 def slices_of(found: Findings, *names: str) -> list[Chart]:
-    """The charts of some parameters; without names of the most important ones."""
+    """The charts of the objective against single parameters; without names of the most important ones."""
     from hpsearch.results.charts.slices import slice_chart
 
     advice = {edge.parameter: edge for edge in found.edges}

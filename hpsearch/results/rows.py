@@ -1,4 +1,4 @@
-"""The rows of the tables of trials and of epochs, as plain dicts; pandas is not needed here.
+"""The rows of the tables of trials and of reports, as plain dicts, without pandas.
 
 `tables.py` makes DataFrames of them, the command line prints them.
 """
@@ -17,30 +17,31 @@ from hpsearch.results import columns as c
 from hpsearch.results.columns import AFTER, BEFORE
 
 Row = dict[str, Any]
+"""Name of a column to its value; None for a missing one."""
 EPOCHS_TRAINED, BEST_EPOCH = c.EPOCHS_TRAINED.name, c.BEST_EPOCH.name
 HISTORY = tuple(c.dtypes(c.HISTORY))
-"""Fixed columns of the history."""
+"""Columns of the history with a fixed name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialColumns:
-    """Names of the columns that depend on the sweep."""
+    """Names of the columns of the table of trials that depend on the sweep."""
 
     objective: str
     """Name of the objective."""
     parameters: Mapping[str, str]
-    """Parameter to column."""
+    """Dotted name of each parameter to its column."""
     metrics: tuple[str, ...]
-    """Every metric that any trial reported, the objective first."""
+    """All metrics that any trial reported, the objective first."""
 
     @property
     def best(self) -> str:
-        """Column of the objective's best value; `metric.` before it where a fixed column has that name."""
+        """Column of the best value of the objective, with the prefix `metric.` if a fixed column has that name."""
         return _free(f"best_{self.objective}", {EPOCHS_TRAINED, BEST_EPOCH}, prefix="metric.")
 
     @property
     def names(self) -> list[str]:
-        """All columns in order."""
+        """All columns, in order."""
         last = [f"last_{metric}" for metric in self.metrics]
         return [
             *(column.name for column in BEFORE), *self.parameters.values(), EPOCHS_TRAINED, *last,
@@ -49,7 +50,7 @@ class TrialColumns:
 
 
 def trial_columns(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> TrialColumns:
-    """The columns of a sweep's trials: every parameter and metric that stands in any of them."""
+    """The columns of the table of trials: all parameters and metrics that any of these trials has."""
     trials = list(trials)
     parameters = dict.fromkeys(name for trial in trials for name in trial.point)
     metrics = dict.fromkeys([sweep.metric, *(name for trial in trials for name in trial.last_metrics)])
@@ -65,9 +66,9 @@ def trial_rows(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path 
     """One row for each trial, by number, each with every column; None where a trial has no value.
 
     Args:
-        sweep: Whose trials.
-        trials: By number.
-        home: Folder of the ledger, where checkpoints are looked up; None for a table that does not show them.
+        sweep: The sweep.
+        trials: Its trials, by number.
+        home: Folder of the ledger, where checkpoints are looked for; None for a table without checkpoints.
     """
     trials = list(trials)
     columns = trial_columns(sweep, trials)
@@ -75,7 +76,7 @@ def trial_rows(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path 
 
 
 def history_rows(reports: Iterable[ReportRecord]) -> list[Row]:
-    """One row for each trial and epoch: trial, epoch, every metric, `elapsed_s`."""
+    """One row for each trial and epoch, sorted: `trial`, `epoch`, every metric, `elapsed_s`."""
     reports = sorted(reports, key=lambda report: (report.number, report.epoch))
     metrics = dict.fromkeys(name for report in reports for name in report.metrics)
     names: dict[str, str] = {}
@@ -90,16 +91,18 @@ def history_rows(reports: Iterable[ReportRecord]) -> list[Row]:
 
 
 def _free(name: str, taken: Set[str], *, prefix: str) -> str:
-    """`name`, or with as many prefixes as it needs not to be one of `taken`."""
+    """`name` with as many prefixes as are needed for it not to be in `taken`."""
     while name in taken:
         name = prefix + name
     return name
 
 
 def checkpoint_of(sweep: SweepRecord, trial: TrialRecord, *, epoch: int | None, home: Path) -> str | None:
-    """A trial's checkpoint of an epoch, relative to the ledger's folder: the file of rank 0, or Ray Tune's folder.
+    """Path of a trial's checkpoint of an epoch, relative to the ledger's folder.
 
-    None where there is none, as of a trial whose row names no checkpoint: it runs, or they are being removed.
+    Returns:
+        The file of rank 0, or the folder of a Ray Tune function. None if there is none, or if the trial's row names no
+        checkpoint, as while it runs and while its checkpoints are removed.
     """
     if epoch is None or trial.checkpoint_epoch is None:
         return None

@@ -1,4 +1,4 @@
-"""What the command line shows of a sweep, as plain rows and sentences; pandas is not needed here."""
+"""What the commands print about a sweep, as plain rows and sentences, without pandas."""
 
 from __future__ import annotations
 
@@ -19,16 +19,23 @@ from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.space.space import canonical, to_config
 
 MAX_CELL = 40
+"""Characters of a parameter's value in a table at most."""
 MAX_TAILS = 5
-"""Logs whose ends are shown together."""
+"""Logs whose last lines are printed together at most."""
 
 
 def trial_summary(
     sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None
 ) -> tuple[list[dict[str, Any]], str]:
-    """(rows, headline): the trials, best first, with the parameters that vary; and the sweep in one sentence.
+    """The table of trials that `show` prints, and the headline above it.
 
-    Failed trials come last, whatever they reported before.
+    Args:
+        sweep: The sweep.
+        trials: All its trials, those that run with their reports so far.
+        is_alive: Whether a process runs it; None if that is not known.
+
+    Returns:
+        One row for each trial, best first and failed ones last, with the parameters that vary; and the sweep in a line.
     """
     trials = list(trials)
     ranked = ranked_trials(sweep, trials)
@@ -53,7 +60,17 @@ def trial_summary(
 def ranking_rows(
     sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord], epoch: int
 ) -> tuple[list[dict[str, Any]], str]:
-    """(rows, sentence): the trials that reached an epoch, best first, each by its best value up to there."""
+    """The ranking of trials at an epoch that `show --at-epoch` prints.
+
+    Args:
+        sweep: The sweep.
+        trials: All its trials.
+        reports: All its reports.
+        epoch: Counted from 1.
+
+    Returns:
+        One row for each trial that reached the epoch, best first, each by its best value up to there; and a sentence.
+    """
     ranked = ranking(learning_curves(sweep, trials, reports), epoch)
     by_number, varying = {trial.number: trial for trial in trials}, varying_parameters(trials)
     rows = [
@@ -66,7 +83,7 @@ def ranking_rows(
 
 
 def cause_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
-    """One row for each cause, the most frequent first."""
+    """The table of causes of failure: one row for each, the most frequent first."""
     return [
         {
             "cause": count.cause,
@@ -81,13 +98,13 @@ def cause_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
 
 
 def failure_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
-    """One row for each attempt that failed, without its log."""
+    """The table of failed attempts: one row for each, without its log."""
     return [
         {
             "trial": each.trial,
             "attempt": each.attempt,
             "cause": each.cause,
-            "then": "tried again" if each.was_retried else each.state,
+            "then": "retried" if each.was_retried else each.state,
             "evidence": each.evidence,
         }
         for each in attempts
@@ -95,7 +112,7 @@ def failure_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
 
 
 def log_tail_lines(attempts: Iterable[FailedAttempt]) -> list[str]:
-    """The end of the log of the first attempt that failed at each place, or by each cause without a place."""
+    """The last lines of the log of the first failed attempt of each kind: same cause, same line of code."""
     first: dict[tuple[str, str | None], FailedAttempt] = {}
     for attempt in attempts:
         first.setdefault((attempt.cause, attempt.place), attempt)
@@ -108,17 +125,17 @@ def log_tail_lines(attempts: Iterable[FailedAttempt]) -> list[str]:
 
 
 def note_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
-    """Where configurations fail, one line for each place; and a stopping rule that could not pause."""
+    """Notes on a sweep: one line for each region where configurations fail, one if its rule could not pause."""
     lines = failure_region_lines(trials)
     rule = sweep.spec["early_terminate"]["type"]
     if sweep.can_pause is False and rule in ("asha", "hyperband"):
-        kept = "Keep it (hpsearch.fit does, or current_trial().keep) and trials are paused and promoted instead."
-        lines.append(f"{rule} stopped trials for good, as asha_stop does: they kept no state at a rung. {kept}")
+        advice = "Keep it (hpsearch.fit does, or current_trial().keep) and trials are paused and promoted instead."
+        lines.append(f"{rule} stopped trials for good, as asha_stop does: they kept no state at a rung. {advice}")
     return lines
 
 
 def ahead_lines(sweep: SweepRecord, trials: Sequence[TrialRecord], winner_reports: Iterable[ReportRecord]) -> list[str]:
-    """One sentence where stopped trials were ahead of the best one when it had trained as long; else none."""
+    """A sentence if stopped trials were better than the best trial had been after as many epochs; else no line."""
     found = ahead_of_winner(sweep, trials, winner_reports)
     if not found:
         return []
@@ -130,23 +147,25 @@ def ahead_lines(sweep: SweepRecord, trials: Sequence[TrialRecord], winner_report
 
 
 def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None) -> str:
-    """The sweep in one line: counts, the best value, why it ended.
+    """The sweep in one line: its state, why it ended, how many trials are in each state, the best value.
 
     Args:
-        sweep: Its record.
-        trials: All of them, as they stand now.
-        is_alive: Whether a process runs it; None if nobody looked.
+        sweep: The sweep.
+        trials: All its trials, those that run with their reports so far.
+        is_alive: Whether a process runs it; None if that is not known.
     """
     trials = list(trials)
     states = Counter(trial.state for trial in trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trial yet"
-    runs = {None: "runs, or was killed", True: "runs", False: "was killed; go on with `hpsearch resume`"}[is_alive]
+    runs = {None: "runs, or was killed", True: "runs", False: "was killed; continue it with `hpsearch resume`"}[
+        is_alive
+    ]
     state = {"running": runs, "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
     reason = f" ({sweep.reason})" if sweep.reason else ""
-    return f"{sweep.name}: {state}{reason}: {counts}{_best_words(sweep, trials)}"
+    return f"{sweep.name}: {state}{reason}: {counts}{_best_text(sweep, trials)}"
 
 
-def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+def _best_text(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
     best = best_so_far(sweep, trials)
     if best is None:
         return ""
@@ -156,7 +175,7 @@ def _best_words(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
 
 
 def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> list[str]:
-    """One line for each different failure: which trials, the cause, the evidence, a log to read."""
+    """One line for each different failure: which trials, the cause, the evidence, and the path of a log."""
     groups: dict[tuple[str, str], list[int]] = {}
     for trial in trials:
         if trial.state == "failed":
@@ -170,7 +189,14 @@ def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
 def trial_details(
     sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], number: int, *, home: Path
 ) -> dict[str, Any]:
-    """Everything that is known of one trial; `history` has a row for each epoch.
+    """Everything that the ledger has of one trial; `history` has a row for each epoch.
+
+    Args:
+        sweep: The sweep.
+        trials: All its trials.
+        reports: All its reports.
+        number: The trial's number.
+        home: Folder of the ledger.
 
     Raises:
         UnknownSweep: The sweep has no such trial.

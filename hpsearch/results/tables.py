@@ -1,4 +1,4 @@
-"""The tables as pandas DataFrames, and as files."""
+"""The tables of a sweep as pandas DataFrames and as files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.paths import history_path, trials_csv_path, trials_parquet_path
 from hpsearch.results import columns as c
 from hpsearch.results import rows as r
 from hpsearch.results.files import replace_by
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
     from hpsearch.results.analysis.importance import Importance
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet runs text that begins with one of these."""
+"""A spreadsheet runs a cell that begins with one of these as a formula."""
 
 
 def trials_frame(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> pd.DataFrame:
-    """One row for each trial of the ledger in `home`: `rows.TrialColumns.names`, tidy.
+    """The table of trials: one row for each trial, with the columns `rows.TrialColumns.names`.
 
-    Parameters keep the dtype that their values have; a column of mixed values is `object`.
+    Parameters have the dtype of their values; a column of mixed values is `object`.
+
+    Args:
+        sweep: The sweep.
+        trials: Its trials, by number.
+        home: Folder of the ledger, where checkpoints are looked for.
     """
     trials = list(trials)
     columns = r.trial_columns(sweep, trials)
@@ -37,7 +43,7 @@ def trials_frame(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pat
 
 
 def history_frame(reports: Iterable[ReportRecord]) -> pd.DataFrame:
-    """One row for each trial and epoch: `trial epoch <metrics> elapsed_s`."""
+    """The table of reports: one row for each trial and epoch, with the columns `trial epoch <metrics> elapsed_s`."""
     rows = r.history_rows(reports)
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(r.HISTORY))
     metrics = {name: "Float64" for name in frame.columns if name not in r.HISTORY}
@@ -45,18 +51,18 @@ def history_frame(reports: Iterable[ReportRecord]) -> pd.DataFrame:
 
 
 def importance_frame(found: Importance) -> pd.DataFrame:
-    """One row for each parameter that varies: `parameter importance low high epoch trials`."""
+    """The table of importances: one row for each parameter that varies; see `columns.IMPORTANCE`."""
     rows = [vars(row) | {"epoch": found.epoch, "trials": found.num_trials} for row in found.rows]
     return _frame(rows, c.IMPORTANCE)
 
 
 def failures_frame(attempts: Iterable[FailedAttempt]) -> pd.DataFrame:
-    """One row for each attempt that failed, in the order in which they did."""
+    """The table of failures: one row for each failed attempt, in the order in which they failed."""
     return _frame([attempt.row() for attempt in attempts], c.FAILURES)
 
 
 def compare_frame(rows: Iterable[Compared]) -> pd.DataFrame:
-    """One row for each sweep."""
+    """The table of compared sweeps: one row for each."""
     return _frame([vars(row) for row in rows], c.COMPARE)
 
 
@@ -74,29 +80,40 @@ def write_tables(
         LedgerError: A file can't be written.
     """
     folder, frame = home / sweep.folder, trials_frame(sweep, trials, home=home)
-    write_csv(frame, folder / "trials.csv")
-    write_parquet(frame, folder / "trials.parquet")
-    write_parquet(history_frame(reports), folder / "history.parquet")
+    write_csv(frame, trials_csv_path(folder))
+    write_parquet(frame, trials_parquet_path(folder))
+    write_parquet(history_frame(reports), history_path(folder))
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a CSV that a spreadsheet or a terminal shows without running anything in it; replaces the file in one step.
+    """Write a CSV file, in one step, that is safe to show in a spreadsheet or a terminal.
 
-    Text that begins like a formula gets a leading `'`, control characters become `?`.
+    A text that begins like a formula gets a leading `'`, control characters become `?`.
+
+    Raises:
+        LedgerError: The file can't be written.
     """
     safe = frame.map(_neutralised).rename(columns=_neutralised)
     replace_by(path, lambda beside: safe.to_csv(beside, index=False))
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write a Parquet file; columns of mixed values become JSON text. Replaces the file in one step."""
+    """Write a Parquet file, in one step; columns of mixed values become JSON text.
+
+    Raises:
+        LedgerError: The file can't be written.
+    """
     mixed = {name: "string" for name in frame.columns if frame[name].dtype == object}
     texts = frame.assign(**{name: frame[name].map(_json_text) for name in mixed}).astype(mixed)
     replace_by(path, lambda beside: texts.to_parquet(beside, index=False))
 
 
 def write_json(frame: pd.DataFrame, path: Path) -> None:
-    """Write a JSON list of objects, one for each row; replaces the file in one step."""
+    """Write a JSON list with one object for each row, in one step.
+
+    Raises:
+        LedgerError: The file can't be written.
+    """
     rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")  # to_json rounds to decimal places
     text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
     replace_by(path, lambda beside: beside.write_text(text, encoding="utf-8"))

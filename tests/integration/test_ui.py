@@ -148,7 +148,7 @@ def test_a_port_that_is_taken_is_said_with_what_to_do(home):
     curves.run(home, limits={"trials": 2, "epochs": 1})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(HpsearchError, match=rf"port {port} can't be had: Address already in use\. Write --port 0"):
+        with pytest.raises(HpsearchError, match=rf"port {port} can't be used: Address already in use\. Write --port 0"):
             serving(home, None, port=port).__enter__()
 
 

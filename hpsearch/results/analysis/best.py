@@ -1,4 +1,4 @@
-"""The best configuration of a sweep: as a spec, in words, and as the command that trains it by hand."""
+"""Which trials of a sweep are best, and the best configuration as a spec, as text and as a command."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ from hpsearch.spec.yaml_writer import flow
 
 
 def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[str, Any], str]:
-    """(spec, sentence): the resolved spec with the best trial's values as constants, for one trial of full length.
+    """The best configuration as a spec: the sweep's own, with the best trial's values as constants, for one full trial.
+
+    Args:
+        sweep: The sweep.
+        trials: All its trials, by number.
+
+    Returns:
+        The spec, and a sentence that says which trial it is from.
 
     Raises:
         UnknownSweep: No trial has succeeded yet.
     """
-    from hpsearch.space.domain_parser import range_in_list  # here: it brings simpleeval along
+    from hpsearch.space.domain_parser import range_in_list  # here, since it imports simpleeval
 
     best = best_of(list(trials), sign=sweep.sign)
     if best is None:
@@ -49,11 +56,11 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
     sentence = (
         f"trial {best.number} of sweep {sweep.name}: {sweep.metric} {best.best_value:.6g} at epoch {best.best_epoch}"
     )
-    return _without_nothing({**spec, **changes}), sentence
+    return _without_nulls({**spec, **changes}), sentence
 
 
 def architecture_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
-    """The best configuration of an architecture search in words, one line for each layer; of other sweeps, none."""
+    """The best configuration of an architecture search as text, one line for each layer; empty for other sweeps."""
     best = best_of(list(trials), sign=sweep.sign)
     return (
         config_lines(to_config(dict(best.point))) if best is not None and sweep.spec["method"] == "controller" else []
@@ -61,24 +68,33 @@ def architecture_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> lis
 
 
 def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> str | None:
-    """The command line that trains the best configuration by hand; None without one, or without a named trainable."""
+    """The command that trains the best configuration once, outside of a sweep.
+
+    Args:
+        sweep: The sweep.
+        trials: All its trials, by number.
+        home: Folder of the ledger.
+
+    Returns:
+        A line for a shell; None if no trial succeeded, or if the trainable was given as a function.
+    """
     best = best_of(list(trials), sign=sweep.sign)
     trainable = sweep.spec.get("trainable")
     if best is None or trainable is None:
         return None
-    from hpsearch.spec.file import is_key  # here: it brings pydantic along
+    from hpsearch.spec.file import is_key  # here, since it imports pydantic
 
-    place, colon, function = trainable.rpartition(":") if ":" in trainable else (trainable, "", "")
-    beside = _shortened((find_spec_dir(sweep, home) or Path()) / place)
-    moved = place.endswith(".py") and not Path(place).is_file() and beside.is_file()
+    file, colon, function = trainable.rpartition(":") if ":" in trainable else (trainable, "", "")
+    beside = _shortened((find_spec_dir(sweep, home) or Path()) / file)
+    moved = file.endswith(".py") and not Path(file).is_file() and beside.is_file()
     searched = [name for name in best.point if _is_searched(sweep.spec["parameters"], name)]
     settings = [(f"parameters.{name}" if is_key(name) else name, best.point[name]) for name in searched]
-    words = [f"trainable={beside}{colon}{function}"] if moved else []
-    words += [f"{name}={flow(value)}" for name, value in settings]
+    options = [f"trainable={beside}{colon}{function}"] if moved else []
+    options += [f"{name}={flow(value)}" for name, value in settings]
     workers = sweep.spec["resources"]["workers"]
-    starter = f"torchrun --nproc-per-node {workers}" if workers > 1 else "python"
+    launcher = f"torchrun --nproc-per-node {workers}" if workers > 1 else "python"
     spec = shlex.quote(str(resolved_spec_path(home / sweep.folder)))
-    return f"{starter} -m hpsearch trial {spec}" + "".join(f" --set {shlex.quote(word)}" for word in words)
+    return f"{launcher} -m hpsearch trial {spec}" + "".join(f" --set {shlex.quote(option)}" for option in options)
 
 
 def _shortened(path: Path) -> Path:
@@ -86,14 +102,14 @@ def _shortened(path: Path) -> Path:
 
 
 def _is_searched(tree: Any, name: str) -> bool:
-    """Whether a parameter of a spec is neither a constant nor computed."""
+    """Whether a parameter of a spec is searched: neither a constant nor computed."""
     for key in name.split("."):
         tree = tree.get(key) if isinstance(tree, dict) else None
     return isinstance(tree, dict) and tree.keys().isdisjoint(("value", "expr"))
 
 
-def _without_nothing(tree: dict[str, Any]) -> dict[str, Any]:
-    """The spec without keys that say null at the top or one level below; parameters stay as they are."""
+def _without_nulls(tree: dict[str, Any]) -> dict[str, Any]:
+    """The spec without keys that are null at the top or one level below; parameters and data stay as they are."""
     kept = {key: value for key, value in tree.items() if value is not None}
     return {
         key: {name: inner for name, inner in value.items() if inner is not None}
@@ -105,7 +121,7 @@ def _without_nothing(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def ranked_trials(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The trials, best value first; those without one behind them, and last those that failed."""
+    """The trials, best value first, then those without a value, then those that failed."""
 
     def rank(trial: TrialRecord) -> tuple[bool, bool, float, int]:
         value = trial.best_value
@@ -115,8 +131,15 @@ def ranked_trials(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[Tri
 
 
 def best_so_far(sweep: SweepRecord, trials: list[TrialRecord]) -> TrialRecord | None:
-    """The best trial that succeeded; as long as there is none, the best of those that are not over. None without a
-    value."""
+    """The best successful trial; before the first success, the best of those that did not fail.
+
+    Args:
+        sweep: The sweep.
+        trials: All its trials, by number, those that run with their reports so far.
+
+    Returns:
+        None if no such trial has a value.
+    """
     best = best_of(trials, sign=sweep.sign)
     if best is not None:
         return best

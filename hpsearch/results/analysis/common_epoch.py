@@ -1,8 +1,8 @@
-"""Trials compared at equal epochs: under a stopping rule, whoever trained longest looks best otherwise. Plain data.
+"""Compares trials at equal epochs, since under a stopping rule the longest trials would look best otherwise.
 
-common_epoch      where most trials can be compared, those that were stopped early included
+common_epoch      the last epoch at which most trials can be compared, stopped ones included
 ranking           the trials at an epoch, best first, each by its best value up to there
-ahead_of_winner   stopped trials that were better than the winner had been when it had trained as long
+ahead_of_winner   stopped trials that were better than the best trial had been after as many epochs
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from hpsearch.ledger.records import ACTIVE_STATES, ReportRecord, SweepRecord, Tr
 from hpsearch.results.analysis.curves import Curve, learning_curves
 
 SHARE_COMPARED = 0.9
-"""Of the trials that are over must have come to an epoch for it to be a common one."""
+"""Share of the trials that must have reached an epoch for it to be a common one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """A trial at an epoch."""
+    """A trial in the ranking at an epoch."""
 
     rank: int
-    """From 1."""
+    """Counted from 1."""
     trial: int
-    """Its number."""
+    """The trial's number."""
     value: float
     """Its best value up to the epoch."""
 
@@ -34,9 +34,9 @@ class Ahead:
     """A stopped trial that was better than the winner had been after as many epochs."""
 
     trial: int
-    """Its number."""
+    """The trial's number."""
     epoch: int
-    """Where it was stopped."""
+    """The epoch after which it was stopped."""
     value: float
     """Its best value up to there."""
     winner: int
@@ -46,10 +46,11 @@ class Ahead:
 
 
 def common_epoch(curves: Iterable[Curve]) -> int | None:
-    """The deepest epoch that at least nine tenths of the trials reached; None before the first report.
+    """The last epoch that at least SHARE_COMPARED of the trials reached; None before the first report.
 
-    Trials that failed are left out. One that still runs counts where it has come to, and is not missed further on: it
-    may get there. One that was stopped, waits or was interrupted is missed; one that ended by itself is not.
+    Failed trials are left out. A running trial counts at the epochs that it has reached and is ignored at later ones,
+    which it may still reach. A trial that was stopped, waits at a rung or was interrupted counts as not having reached
+    later epochs; one that ended by itself counts as having reached all.
     """
     alive = [curve for curve in curves if curve.epochs and curve.state != "failed"]
     common = None
@@ -63,7 +64,7 @@ def common_epoch(curves: Iterable[Curve]) -> int | None:
 
 
 def ranking(curves: Iterable[Curve], epoch: int) -> list[Ranked]:
-    """The trials that reached an epoch, best first, the earlier one of two equals first; failed ones are left out."""
+    """The trials that reached an epoch, best first, equal ones by number; failed trials are left out."""
     alive = [(curve, curve.best_until(epoch)) for curve in curves if curve.state != "failed"]
     there = [(curve.sign * value, curve.number, value) for curve, value in alive if value is not None]
     return [
@@ -74,12 +75,12 @@ def ranking(curves: Iterable[Curve], epoch: int) -> list[Ranked]:
 def ahead_of_winner(
     sweep: SweepRecord, trials: Sequence[TrialRecord], winner_reports: Iterable[ReportRecord]
 ) -> list[Ahead]:
-    """Stopped trials that were ahead of the sweep's best trial at the same epoch, the furthest ahead first.
+    """Stopped trials that were better than the sweep's best trial at the same epoch, the largest difference first.
 
     Args:
-        sweep: Whose metric, and which way is better.
-        trials: All of them.
-        winner_reports: Of the best trial (`best_of`); those of others do no harm.
+        sweep: The sweep.
+        trials: All its trials.
+        winner_reports: The reports of the best trial (`best_of`); those of other trials are ignored.
     """
     winner = best_of(list(trials), sign=sweep.sign)
     if winner is None:

@@ -1,4 +1,4 @@
-"""Several sweeps side by side: what each spent, what it found, and what it had found at equal budgets; plain data."""
+"""Compares sweeps: what each spent, the best value it found, and the best at equal budgets; data for tables."""
 
 from __future__ import annotations
 
@@ -12,51 +12,62 @@ from hpsearch.results.analysis.curves import Step, best_value_steps
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRead:
-    """One sweep as it was read."""
+    """What the comparison needs of one sweep."""
 
     sweep: SweepRecord
-    """Its record."""
+    """The sweep."""
     trials: Sequence[TrialRecord]
-    """All of them."""
+    """All its trials."""
     steps: Sequence[Step]
-    """Best so far; what was reused counts as if it had been trained, or a sweep that reuses much would look lucky."""
+    """The best value so far; reused epochs count as trained, or a sweep that reuses many would look too good."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One sweep in the table: see `columns.COMPARE`."""
+    """One row of the table of sweeps; its columns are described in `columns.COMPARE` too."""
 
     sweep: str
+    """Name of the sweep."""
     method: str
+    """Search method, with its sampler and its stopping rule."""
     state: str
+    """State of the sweep."""
     trials: int
+    """Trials in the ledger."""
     failed: int
+    """Trials that failed."""
     epochs: int
+    """Epochs trained, over all trials but reused ones."""
     training_s: float
+    """Seconds of training, summed over all trials but reused ones."""
     best: float | None
+    """Best value of the objective; None before the first report."""
     best_trial: int | None
+    """Number of the trial with that value."""
     best_at_equal_epochs: float | None
+    """Best value after `Comparison.equal_epochs`; None if there was none by then."""
     best_at_equal_time: float | None
+    """Best value after `Comparison.equal_s`; None if there was none by then."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Sweeps of one metric."""
+    """Sweeps with the same objective, compared."""
 
     metric: str
-    """Its name."""
+    """Name of the objective."""
     is_minimized: bool
     """Whether lower is better."""
     equal_epochs: int
-    """Epochs of the sweep that has the fewest, over all its trials; 0 if one has none yet."""
+    """Epochs of the sweep with the fewest, over all its trials; 0 if a sweep has none yet."""
     equal_s: float
-    """Seconds of training of the sweep that has the fewest."""
+    """Seconds of training of the sweep with the fewest, over all its trials."""
     rows: tuple[Compared, ...]
     """In the order in which the sweeps were named."""
 
     @property
     def sentence(self) -> str:
-        """What the columns of equal budgets stand on."""
+        """What the columns of equal budgets mean here, in one sentence."""
         goal = "lower" if self.is_minimized else "higher"
         if not self.equal_epochs:
             return f"{self.metric}, {goal} is better; one of the sweeps has no result yet, so there is no equal budget."
@@ -65,19 +76,19 @@ class Comparison:
 
 
 def read_sweep(sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord]) -> SweepRead:
-    """What the comparison needs of one sweep."""
+    """Prepare one sweep for `compare_sweeps`; `reports` are in the order in which they arrived."""
     steps = best_value_steps(sweep, trials, reports, counts_reused=True)
     return SweepRead(sweep=sweep, trials=trials, steps=steps)
 
 
 def compare_sweeps(sweeps: Sequence[SweepRead]) -> Comparison:
-    """Put sweeps of one metric side by side.
+    """Compare sweeps with the same objective.
 
     Args:
-        sweeps: At least one.
+        sweeps: At least one, as `read_sweep` gives them.
 
     Raises:
-        SpecError: They rank their trials by different metrics, or in different directions.
+        SpecError: Their objectives or goals differ.
     """
     first = sweeps[0].sweep
     for other in sweeps[1:]:
@@ -121,7 +132,7 @@ def _goal(sweep: SweepRecord) -> str:
 
 
 def _method(sweep: SweepRecord) -> str:
-    """As `optuna/tpe + asha`."""
+    """Method, sampler and stopping rule, such as `optuna/tpe + asha`."""
     spec = sweep.spec
     sampler = f"/{spec['sampler']}" if spec.get("sampler") else ""
     rule = spec["early_terminate"]["type"]

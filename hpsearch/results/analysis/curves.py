@@ -1,11 +1,11 @@
-"""Learning curves of a sweep's objective, and the best value so far against what it cost; plain data for pictures.
+"""Learning curves of a sweep's objective, and the best value so far against what it cost; data for charts.
 
     learning_curves   one `Curve` for each trial: epochs, values, seconds, and the trial's state
-    rungs_reached     the epochs at which the stopping rule compares trials, as far as any trial came
+    rungs_reached     the epochs at which the stopping rule compares trials, up to the longest trial
     best_value_steps  one `Step` for each report that improved on all before it, and one for the sweep as it is now
 
-What trials are worth at equal epochs is in `common_epoch.py`, what stopping saved in `rungs.py`. Neither pandas nor
-NumPy.
+Comparisons at equal epochs are in `common_epoch.py`, what stopping saved is in `rungs.py`. Neither pandas nor NumPy is
+needed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Curve:
     number: int
     """The trial's number."""
     state: TrialState
-    """How it stands."""
+    """The trial's state."""
     epochs: tuple[int, ...]
-    """Rising, from 1."""
+    """Epochs with a report, rising, from 1."""
     values: tuple[float, ...]
-    """The objective at each of `epochs`; finite."""
+    """The objective at each of `epochs`, finite."""
     elapsed_s: tuple[float, ...]
     """Seconds of training of this trial up to each of `epochs`."""
     sign: int
@@ -37,15 +37,15 @@ class Curve:
 
     @property
     def last_epoch(self) -> int:
-        """How far it came; 0 without a report."""
+        """The last epoch with a report; 0 without one."""
         return self.epochs[-1] if self.epochs else 0
 
     def reaches(self, epoch: int) -> bool:
-        """Whether it can be compared at an epoch: it came there, or ended by itself before, and goes no further."""
+        """Whether it can be compared at an epoch: it reached the epoch, or ended by itself before."""
         return bool(self.epochs) and (self.last_epoch >= epoch or self.state == "done")
 
     def best_until(self, epoch: int) -> float | None:
-        """The best value up to an epoch; None if it has not come there."""
+        """The best value up to an epoch; None if it can't be compared there."""
         if not self.reaches(epoch):
             return None
         known = self.values[: bisect_right(self.epochs, epoch)]
@@ -54,22 +54,22 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """How good a sweep was, and what it had spent until then."""
+    """The best value of a sweep at one moment, and what it had cost until then."""
 
     trials: int
-    """Trials that had reported, or had failed before they could."""
+    """Trials that had reported, or had failed without a report."""
     epochs: int
-    """Epochs trained, over all trials; those that the ledger answered cost nothing."""
+    """Epochs trained, over all trials; reused ones cost nothing."""
     seconds: float
-    """Seconds of training, over all trials; of those that run side by side, the sum."""
+    """Seconds of training, summed over all trials, also over those that ran at the same time."""
     value: float
     """The best value so far."""
     trial: int
-    """The trial that has it."""
+    """Number of the trial with that value."""
 
 
 def learning_curves(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> list[Curve]:
-    """The curve of every trial, by number; one that failed keeps what it reported before."""
+    """The curve of each trial, in their order; a failed one has the reports before its failure."""
     points: dict[int, list[tuple[int, float, float]]] = {}
     for report in reports:
         value = report.metrics.get(sweep.metric)
@@ -79,7 +79,7 @@ def learning_curves(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: 
 
 
 def rungs_reached(sweep: SweepRecord, curves: Iterable[Curve]) -> tuple[int, ...]:
-    """Epochs at which the stopping rule compares trials, rising, up to the furthest trial; none without such a rule."""
+    """Epochs at which the stopping rule compares trials, rising, up to the longest trial; empty without such a rule."""
     from hpsearch.spec.sweep import Sweep
 
     furthest = max((curve.last_epoch for curve in curves), default=0)
@@ -93,15 +93,18 @@ def best_value_steps(
     *,
     counts_reused: bool = False,
 ) -> list[Step]:
-    """How the best value fell (or rose) with what was spent; empty before the first report.
+    """How the best value improved with what was spent; empty before the first report.
 
-    Every trial that did not fail counts, from the moment it reports: also one that still runs, or waits.
+    Every trial that did not fail counts from its first report on, also while it runs or waits.
 
     Args:
-        sweep: Whose metric, and which way is better.
-        trials: All of them.
-        reports: In the order in which they came, as the ledger gives them.
-        counts_reused: Let trials that the ledger answered cost what their training once did.
+        sweep: The sweep.
+        trials: All its trials.
+        reports: All its reports, in the order in which they arrived, as the ledger gives them.
+        counts_reused: Whether reused trials cost what their training once did, rather than nothing.
+
+    Returns:
+        One step for each improvement, and a last one for the sweep as it is now.
     """
     by_number = {trial.number: trial for trial in trials}
     steps: list[Step] = []

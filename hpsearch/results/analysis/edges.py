@@ -1,4 +1,4 @@
-"""Whether the best trials lie at the edge of what is searched, so that a wider range may hold better ones."""
+"""Finds parameters whose best values are at the edge of their range, so that a wider range may have better ones."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.labels import value_text
 
 NUM_BEST = 5
-"""Trials that are looked at, the best; fewer where fewer have the parameter."""
+"""The best trials that are looked at; fewer if fewer have the parameter."""
 MIN_BEST = 3
-"""With fewer, nothing is said."""
+"""With fewer trials, no advice is given."""
 EDGE = 0.1
-"""The outermost part of a range, on the scale that is searched; of a list of n numbers it is one, 1/n."""
+"""Share of a range that is its edge, on the scale that is searched; of a list of n numbers the edge is one of them."""
 MAX_LUCK = 0.05
-"""So many at one edge must be less likely than this if the parameter did not matter."""
+"""Advice needs so many trials at one edge that this is less likely if the parameter did not matter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """One parameter whose best values lie at the end of its range."""
+    """One parameter whose best values are at an end of its range."""
 
     parameter: str
-    """Dotted."""
+    """Dotted name."""
     side: Literal["lower", "upper"]
-    """Which end."""
+    """Which end of the range."""
     end: float
-    """The range's end there."""
+    """The value of that end."""
     count: int
-    """How many of the best lie there."""
+    """How many of the best trials are there."""
     of: int
-    """Of how many."""
+    """How many of the best trials have the parameter, at most NUM_BEST."""
 
     def __str__(self) -> str:
         wider = "below" if self.side == "lower" else "above"
@@ -47,12 +47,12 @@ class Edge:
 def edges(trials: Iterable[TrialRecord], scales: Iterable[Scale], *, sign: int) -> list[Edge]:
     """The parameters whose range should be widened, in the order of `scales`.
 
-    It is said of an edge where the best trial is there with so many of the next best that luck would do it less than
+    An edge counts if the best trial is there, with so many of the next best that chance would put them there less than
     once in twenty times (MAX_LUCK).
 
     Args:
-        trials: Of one sweep.
-        scales: Of the parameters to look at; lists of anything but numbers have no edge.
+        trials: All trials of one sweep.
+        scales: The parameters to look at; lists with other values than numbers have no edge.
         sign: 1 to minimise, -1 to maximise.
     """
     ended = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
@@ -81,5 +81,5 @@ def _edge(ranked: list[TrialRecord], scale: Scale) -> Edge | None:
 
 
 def _at_least(count: int, total: int, chance: float) -> float:
-    """The chance of at least `count` successes among `total` independent tries."""
+    """The probability of at least `count` successes among `total` independent tries of probability `chance`."""
     return sum(comb(total, k) * chance**k * (1 - chance) ** (total - k) for k in range(count, total + 1))

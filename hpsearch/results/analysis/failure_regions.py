@@ -1,7 +1,8 @@
-"""Where configurations fail, in words: "batch_size >= 384: 12 of 12 failed (oom_gpu)".
+"""Regions of the space where configurations fail, such as "batch_size >= 384: 12 of 12 failed (oom_gpu)".
 
-Boxes of at most two conditions, found greedily: the one that holds the most failures and hardly any success, then the
-next among what is left. It says what was seen; what the search itself goes by is in `search/failure_model.py`.
+A region is a box of at most two conditions. Boxes are found greedily: the one with the most failures and hardly any
+success first, then the next one for the failures that are left. They describe what was observed; the search itself uses
+the model in `search/failure_model.py`.
 """
 
 from __future__ import annotations
@@ -16,31 +17,38 @@ from hpsearch.ledger.records import TrialRecord
 from hpsearch.space.space import canonical
 
 MAX_LINES = 3
-"""Boxes that are told of."""
+"""Regions that are listed at most."""
 MIN_FAILURES = 3
-"""Failures in a box, at least."""
+"""Failures that a region has at least."""
 MIN_SHARE = 0.9
-"""Of the trials in a box that failed."""
+"""Share of a region's trials that failed, at least."""
 MAX_CUTS = 16
-"""Places on one parameter's range where a box may begin or end."""
+"""Values of one parameter at which a box may begin or end, at most."""
 WORTH_A_CONDITION = 1.25
-"""A second condition must hold so many times the failures of one."""
+"""A box with a second condition must have so many times the failures of one without it."""
 
 
 @dataclass(frozen=True)
 class _Box:
-    """Some conditions, and which trials meet them all, as bits by position."""
+    """One or two conditions on parameters."""
 
     conditions: tuple[str, ...]
+    """As text, such as `lr >= 0.1`."""
     names: frozenset[str]
+    """Parameters that the conditions are about."""
     trials: int
+    """Trials that meet all conditions, as bits by their position in the list of trials."""
 
     def and_(self, other: _Box) -> _Box:
         return _Box(self.conditions + other.conditions, self.names | other.names, self.trials & other.trials)
 
 
 def failure_region_lines(trials: Iterable[TrialRecord]) -> list[str]:
-    """One sentence for each box where trials failed by their configuration; none where there is no such place."""
+    """One line for each region where trials failed by their own configuration; empty if there is none.
+
+    Args:
+        trials: All trials of one sweep.
+    """
     known = [trial for trial in trials if trial.succeeded or trial.failed_by_config]
     failed = _bits(trial.failed_by_config for trial in known)
     everywhere = failed.bit_count() / max(len(known), 1)
@@ -58,21 +66,21 @@ def failure_region_lines(trials: Iterable[TrialRecord]) -> list[str]:
 
 
 def _best(singles: Sequence[_Box], pairs: Sequence[_Box], *, failed: int, left: int, above: float) -> _Box | None:
-    """The box with the most failures that no other told of, the simpler one of two that are nearly as good."""
+    """The box with the most failures that no listed box has, the simpler one of two that are nearly as good."""
 
     def worth(box: _Box) -> tuple[float, int]:
         num_failed, num = (box.trials & failed).bit_count(), box.trials.bit_count()
-        fresh = (box.trials & left).bit_count()
-        if fresh < MIN_FAILURES or num_failed < MIN_SHARE * num or num_failed <= above * num:
+        new = (box.trials & left).bit_count()
+        if new < MIN_FAILURES or num_failed < MIN_SHARE * num or num_failed <= above * num:
             return (0.0, 0)
-        return (fresh / WORTH_A_CONDITION ** (len(box.conditions) - 1), -num)
+        return (new / WORTH_A_CONDITION ** (len(box.conditions) - 1), -num)
 
     best = max((*singles, *pairs), key=worth, default=None)
     return None if best is None or worth(best) == (0.0, 0) else best
 
 
 def _half_spaces(trials: Sequence[TrialRecord], failed: int) -> Iterator[_Box]:
-    """Every condition on one parameter: at least, at most, or equal to a value of a trial that failed."""
+    """Each condition on one parameter: at least, at most, or equal to a value of a failed trial."""
     for name in dict.fromkeys(name for trial in trials for name in trial.point):
         values = [trial.point.get(name) for trial in trials]
         present = [value for trial, value in zip(trials, values, strict=True) if name in trial.point]
@@ -83,9 +91,9 @@ def _half_spaces(trials: Sequence[TrialRecord], failed: int) -> Iterator[_Box]:
             continue
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
             for cut in _cuts(of_failed):
-                for sign, word in ((1, ">="), (-1, "<=")):
+                for sign, symbol in ((1, ">="), (-1, "<=")):
                     bits = _bits(value is not None and sign * value >= sign * cut for value in values)
-                    yield _Box((f"{name} {word} {cut:.4g}",), frozenset({name}), bits)
+                    yield _Box((f"{name} {symbol} {cut:.4g}",), frozenset({name}), bits)
         else:
             for text in sorted({canonical(value) for value in of_failed}):
                 bits = _bits(name in trial.point and canonical(trial.point[name]) == text for trial in trials)
@@ -93,7 +101,7 @@ def _half_spaces(trials: Sequence[TrialRecord], failed: int) -> Iterator[_Box]:
 
 
 def _cuts(values: Iterable[Any]) -> list[Any]:
-    """At most MAX_CUTS of the distinct values, both ends and evenly spread ranks between."""
+    """At most MAX_CUTS of the distinct values: the lowest, the highest, and values at evenly spaced ranks between."""
     ranked = sorted(set(values))
     last, count = len(ranked) - 1, min(len(ranked), MAX_CUTS)
     return ranked if count == len(ranked) else [ranked[position * last // (count - 1)] for position in range(count)]

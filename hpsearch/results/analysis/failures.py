@@ -1,4 +1,4 @@
-"""What failed and why: one entry for each attempt that did, and how many there are of each cause; plain data."""
+"""What failed and why: one record for each failed attempt, and counts by cause; data for tables."""
 
 from __future__ import annotations
 
@@ -17,44 +17,46 @@ from hpsearch.paths import log_path
 from hpsearch.text import printable, terminal_text
 
 MAX_TAIL_LINES = 20
+"""Lines at the end of a log that are shown at most."""
 MAX_TAIL_BYTES = 4096
-"""Of a log that are shown."""
+"""Bytes at the end of a log that are shown at most."""
 
 WHAT_FOLLOWS: dict[CauseClass, str] = {
-    "config": "never tried again, the search learns to stay away",
-    "infra": "tried again, not counted",
-    "unknown": "tried again as limits.retries says, then counted",
+    "config": "not retried, the search learns to avoid such configurations",
+    "infra": "retried, not counted",
+    "unknown": "retried as limits.retries says, then counted",
 }
+"""What hpsearch does after a failure of each class, as tables say it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedAttempt:
-    """One attempt that failed, also of a trial that succeeded later."""
+    """An attempt that failed, also of a trial that succeeded later."""
 
     trial: int
     """The trial's number."""
     attempt: int
-    """From 1."""
+    """Counted from 1."""
     cause: Cause
-    """Out of the closed list."""
+    """Why it failed."""
     evidence: str
-    """The cause in one sentence."""
+    """What led to the cause, in one sentence."""
     place: str | None
-    """`Type at file:line` of an exception."""
+    """Where an exception was raised, as `Type at file:line`; None for other failures."""
     was_retried: bool
     """Whether another attempt followed, or was to follow."""
     state: TrialState
-    """How the trial stands now."""
+    """State of the trial now."""
     log: Path
-    """The trial's log, of all its attempts."""
+    """The trial's log, with the output of all its attempts."""
 
     @property
     def cause_class(self) -> CauseClass:
-        """What follows from the cause."""
+        """The class of the cause, which decides what happens next."""
         return CAUSE_CLASSES[self.cause]
 
     def row(self) -> dict[str, Any]:
-        """The columns of the table of failures; reads the end of the log."""
+        """One row of the table of failures, see `columns.FAILURES`; reads the end of the log."""
         values = {name: getattr(self, name) for name in ("trial", "attempt", "cause")}
         values |= {"class": self.cause_class, "was_retried": self.was_retried, "state": self.state}
         values |= {"evidence": printable(self.evidence), "place": self.place}
@@ -63,29 +65,29 @@ class FailedAttempt:
 
 @dataclass(frozen=True, kw_only=True)
 class CauseCount:
-    """How often one cause ended an attempt."""
+    """How many attempts failed by one cause."""
 
     cause: Cause
-    """Out of the closed list."""
+    """The cause."""
     cause_class: CauseClass
-    """What follows from it."""
+    """Its class."""
     attempts: int
     """Attempts that failed by it."""
     trials: int
-    """Trials that these belong to."""
+    """Trials with such an attempt."""
     final: int
-    """Trials that failed by it for good."""
+    """Trials that failed for good by it."""
 
 
 def failed_attempts(
     sweep: SweepRecord, trials: Iterable[TrialRecord], failures: Iterable[FailureRecord], *, home: Path
 ) -> list[FailedAttempt]:
-    """Every attempt that failed, in the order in which they did.
+    """The failed attempts of a sweep, in the order in which they failed.
 
     Args:
-        sweep: Whose.
-        trials: All of them.
-        failures: As the ledger gives them. A trial that failed without one (an early version's) is its own.
+        sweep: The sweep.
+        trials: All its trials.
+        failures: As the ledger gives them. A failed trial without one, as early versions left it, gives an attempt too.
         home: Folder of the ledger.
     """
     by_number = {trial.number: trial for trial in trials}
@@ -108,7 +110,7 @@ def failed_attempts(
 
 
 def count_by_cause(attempts: Iterable[FailedAttempt]) -> list[CauseCount]:
-    """The causes, the most frequent first."""
+    """Counts of each cause, the most frequent first."""
     attempts = list(attempts)
     counts = Counter(attempt.cause for attempt in attempts)
     return [
@@ -124,9 +126,9 @@ def count_by_cause(attempts: Iterable[FailedAttempt]) -> list[CauseCount]:
 
 
 def log_tail(path: Path) -> str:
-    """The last lines of a log, without what a terminal would obey; empty where there is no such file.
+    """The last lines of a log, without control characters; empty if it can't be read.
 
-    At most MAX_TAIL_LINES lines and MAX_TAIL_BYTES bytes; a symbolic link, or what is no file, is not read.
+    At most MAX_TAIL_LINES lines and MAX_TAIL_BYTES bytes. Symbolic links, and all but regular files, are not read.
     """
     data = b""
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""All that the report and the pictures tell of a sweep, read from the ledger once."""
+"""Everything that the report and the charts show of a sweep, read from the ledger once."""
 
 from __future__ import annotations
 
@@ -23,58 +23,58 @@ if TYPE_CHECKING:
     from hpsearch.spec.sweep import Sweep
 
 NUM_SLICES = 4
-"""Parameters that have a picture of their own, the most important ones."""
+"""How many of the most important parameters have a chart of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """A sweep at one instant; what follows from the records is worked out when it is asked for."""
+    """A sweep at one moment; results of an analysis are computed when they are first used."""
 
     home: Path
     """Folder of the ledger."""
     sweep: SweepRecord
-    """What was searched."""
+    """The sweep."""
     trials: list[TrialRecord]
-    """All of them by number; those that run as they stand."""
+    """All its trials by number; those that run with their reports so far."""
     reports: list[ReportRecord]
-    """In the order in which they came."""
+    """All its reports, in the order in which they arrived."""
     failures: list[FailureRecord]
-    """Every attempt that failed, in the order in which they came."""
+    """All failed attempts, in the order in which they failed."""
     is_alive: bool = False
     """Whether a process runs the sweep, as far as this machine can tell."""
 
     @cached_property
     def spec(self) -> Sweep:
-        """What its spec means."""
+        """Its spec, parsed."""
         from hpsearch.spec.sweep import Sweep
 
         return Sweep.from_stored(self.sweep.spec)
 
     @cached_property
     def best(self) -> TrialRecord | None:
-        """The best trial that succeeded."""
+        """The best successful trial; None before the first success."""
         return best_of(self.trials, sign=self.sweep.sign)
 
     @cached_property
     def leader(self) -> int | None:
-        """Number of the trial to bring out: the best that succeeded, or the best so far while none has."""
+        """Number of the trial to highlight: the best successful one, or the best so far before the first success."""
         if self.best is not None:
             return self.best.number
         return self.steps[-1].trial if self.steps else None
 
     @cached_property
     def curves(self) -> list[Curve]:
-        """Of every trial."""
+        """The learning curve of each trial."""
         return learning_curves(self.sweep, self.trials, self.reports)
 
     @cached_property
     def rungs(self) -> tuple[int, ...]:
-        """Where trials were compared."""
+        """Epochs at which trials were compared."""
         return rungs_reached(self.sweep, self.curves)
 
     @cached_property
     def rung_table(self) -> RungTable:
-        """What stopping did."""
+        """What the stopping rule did at each rung."""
         return rung_table(self.sweep, self.curves)
 
     @cached_property
@@ -84,14 +84,14 @@ class Findings:
 
     @cached_property
     def importance(self) -> Importance:
-        """What matters."""
+        """How much each parameter matters."""
         from hpsearch.results.analysis.importance import importance
 
         return importance(self.sweep, self.trials, self.reports)
 
     @cached_property
     def scales(self) -> list[Scale]:
-        """Of the parameters that vary, the most important first, those of unknown importance last."""
+        """Scales of the parameters that vary, the most important first, those of unknown importance last."""
         ranked = [row.parameter for row in self.importance.rows]
         varying = varying_parameters(self.trials)
         names = [*(name for name in ranked if name in varying), *(name for name in varying if name not in ranked)]
@@ -111,14 +111,14 @@ class Findings:
 
 
 def read_findings(home: Path, name: str | None) -> Findings:
-    """What the ledger knows of a sweep now.
+    """Read a sweep from the ledger.
 
     Args:
         home: Folder of the ledger.
         name: The sweep; None for the newest.
 
     Raises:
-        UnknownSweep: There is none.
+        UnknownSweep: There is no such sweep.
         LedgerError: The ledger can't be read.
     """
     with Ledger(home) as ledger:

@@ -1,8 +1,9 @@
-"""Which parameters decide how good a trial is: PED-ANOVA at a common epoch, with an interval by bootstrap.
+"""Importance of parameters: PED-ANOVA at a common epoch, with intervals by bootstrap.
 
-Finished trials alone would say little under a stopping rule: they are few, and alike in what matters. So trials are
-compared at the deepest epoch that nine tenths of them reached (`fidelity.common_epoch`), the stopped ones included.
-What the best would differ by if they were drawn by lot is taken off. NumPy is needed, Optuna is not: `ped_anova.py`.
+Under a stopping rule the finished trials alone would say little: they are few, and alike in the parameters that matter.
+So trials are compared at the last epoch that nine tenths of them reached (`common_epoch.common_epoch`), stopped ones
+included. The value that a random choice of best trials would give is subtracted. NumPy is needed, Optuna is not; see
+`ped_anova.py`.
 """
 
 from __future__ import annotations
@@ -24,34 +25,34 @@ from hpsearch.spec.sweep import Sweep
 MIN_TRIALS = 10
 """Trials at the common epoch; with fewer there are no numbers."""
 BEST_SHARE = 0.15
-"""Of the trials are the best ones whose parameters are looked at ..."""
+"""Share of the trials that count as the best ones. Why not a tenth: docs/decisions/0036."""
 MIN_BEST = 10
-"""... and at least so many, but no more than half. Why not a tenth: docs/decisions/0036."""
+"""At least so many trials count as the best ones, but no more than half."""
 NUM_RESAMPLES = 200
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 NUM_LOTS = 100
-"""Draws of the best by lot, for what chance gives."""
+"""Random choices of the best trials, to find what chance gives."""
 INTERVAL = (0.05, 0.95)
 """Quantiles of the resampled importances that the interval reaches from and to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceRow:
-    """One parameter."""
+    """The importance of one parameter."""
 
     parameter: str
     """Dotted name."""
     importance: float
-    """Its share in all importances, from 0 to 1."""
+    """Its share of the sum of all importances, from 0 to 1."""
     low: float
-    """Nine times in ten the share lies above ..."""
+    """Lower end of the interval that has the share in nine of ten bootstrap resamples."""
     high: float
-    """... and below, if as many trials were drawn again from these."""
+    """Upper end of that interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """How much each parameter matters, and what that was read off."""
+    """How much each parameter matters, and which trials this is based on."""
 
     epoch: int | None
     """Trials are compared by their best value up to here; None before the first report."""
@@ -60,23 +61,29 @@ class Importance:
     num_failed: int
     """Failed trials, which are left out."""
     rows: tuple[ImportanceRow, ...]
-    """The most important parameter first; empty where nothing can be said, and `sentence` says why."""
+    """The most important parameter first; empty if nothing can be said, and `sentence` says why."""
 
     @property
     def sentence(self) -> str:
-        """What the numbers stand on, or why there are none."""
+        """What the numbers are based on, or why there are none."""
         left_out = f"; {self.num_failed} failed ones are left out" if self.num_failed else ""
         if self.num_trials < MIN_TRIALS:
             return f"Importance needs {MIN_TRIALS} trials at a common epoch; there are {self.num_trials}{left_out}."
         if not self.rows:
-            return f"Nothing sets the {self.num_trials} trials apart{left_out}."
+            return f"No parameter makes a difference among the {self.num_trials} trials{left_out}."
         return f"PED-ANOVA at epoch {self.epoch} over {self.num_trials} trials{left_out}."
 
 
 def importance(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> Importance:
-    """How much each parameter that varies decides on being among the best of the trials, beyond what chance gives.
+    """How much each parameter that varies decides whether a trial is among the best, beyond what chance gives.
 
-    Computed parameters and constants have none: they follow from the others. Same trials, same numbers.
+    Computed parameters and constants have no importance, since they follow from the others. The same trials give the
+    same numbers.
+
+    Args:
+        sweep: The sweep.
+        trials: All its trials.
+        reports: All its reports.
     """
     trials = list(trials)
     curves = learning_curves(sweep, trials, reports)
@@ -98,7 +105,12 @@ def importance(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Itera
 
 
 def binned(domain: Searched, codes: Sequence[float | None]) -> Binned:
-    """A parameter's codes on the grid that Optuna would use; None where it is inactive."""
+    """A parameter's codes on the grid that Optuna would use.
+
+    Args:
+        domain: The parameter.
+        codes: Its code in each trial; None where it is inactive. (trial,)
+    """
     inactive = np.array([code is None for code in codes])
     values = np.array([np.nan if code is None else float(code) for code in codes])
     low, high, num_cells, is_log = _grid(domain)
@@ -110,7 +122,7 @@ def binned(domain: Searched, codes: Sequence[float | None]) -> Binned:
 
 
 def _grid(domain: Searched) -> tuple[float, float, int, bool]:
-    """First and last code, number of cells, and whether the codes are on a logarithmic scale."""
+    """(First code, last code, number of cells, whether the scale is logarithmic)."""
     if isinstance(domain, Choice):
         return 0, domain.size - 1, domain.size, False
     if (size := num_codes(domain)) is not None:
@@ -144,14 +156,14 @@ def _rows(
 
 
 def _resamples(num_trials: int) -> Floats:
-    """How often each trial was drawn, with replacement. (resample, trial)"""
+    """How often each trial was drawn with replacement. (resample, trial)"""
     return np.random.default_rng(0).multinomial(num_trials, [1 / num_trials] * num_trials, NUM_RESAMPLES).astype(float)
 
 
 def _shares(
     parameters: list[Binned], losses: Floats, weights: Floats, *, chance_over: Floats, quantile: float
 ) -> Floats:
-    """Importances beyond what chance gives; they add up to 1 in each row, or are all 0. (weighting, parameter)"""
+    """Importances beyond what chance gives, which sum to 1 in each row or are all 0. (weighting, parameter)"""
     found = divergences(parameters, losses, weights, quantile=quantile)
     found = np.maximum(found - by_chance(parameters, chance_over, quantile=quantile), 0.0)
     total = found.sum(axis=1, keepdims=True)

@@ -1,11 +1,11 @@
 """PED-ANOVA over arrays: which parameters decide whether a trial is among the best.
 
-The same numbers as `optuna.importance.PedAnovaImportanceEvaluator`, which a test holds it to, but for many weightings
-of the trials at once, as a bootstrap needs it.
+The numbers are those of `optuna.importance.PedAnovaImportanceEvaluator`, which a test compares; but many weightings of
+the trials are computed at once, as a bootstrap needs them.
 
-A parameter is important if its values among the best trials are distributed otherwise than among all: the Pearson
-divergence of two kernel density estimates on a grid of at most 50 cells. A conditional parameter is compared among the
-trials where it is active, weighted by how many of the best these are.
+A parameter is important if its values among the best trials are distributed differently from those among all trials:
+its importance is the Pearson divergence of two kernel density estimates on a grid of at most 50 cells. A conditional
+parameter is compared among the trials where it is active, weighted by their share of the best trials.
 
 Source:
     Watanabe et al., "PED-ANOVA", arXiv:2304.10255; Kinoshita et al., "Conditional PED-ANOVA", arXiv:2601.20800.
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 MAX_CELLS = 50
 """Cells of the grid that a range is divided into."""
 MIN_ACTIVE = 2
-"""Trials in which a parameter is active; with fewer it has no importance."""
+"""Trials in which a parameter must be active; with fewer its importance is 0."""
 MIN_SIGMA = 0.5 / 1.64
 """Narrowest kernel, in cells: nine tenths of it lie in its own cell."""
 EPSILON = 1e-12
@@ -39,18 +39,18 @@ class Binned:
     cells: NDArray[np.int64]
     """Cell of each trial, from 0; -1 where the parameter is inactive. (trial,)"""
     num_cells: int
-    """At least 2."""
+    """Number of cells, at least 2."""
     is_ordered: bool
-    """Whether neighbouring cells are alike; if not, cells are choices."""
+    """Whether the cells are parts of a range; if not, they are choices without an order."""
 
 
 def divergences(parameters: list[Binned], losses: Floats, weights: Floats, *, quantile: float) -> Floats:
-    """Importances, not normalised: one for each weighting of the trials and each parameter.
+    """Importances, not normalised, for each weighting of the trials and each parameter.
 
     Args:
-        parameters: As many as there are columns in the result.
-        losses: Lower is better; finite. (trial,), or for each weighting its own, (weighting, trial)
-        weights: How often each trial counts; whole numbers, every row with the same sum. (weighting, trial)
+        parameters: The values of each parameter.
+        losses: Finite, lower is better. (trial,), or different ones for each weighting, (weighting, trial)
+        weights: How often each trial counts; whole numbers, with the same sum in each row. (weighting, trial)
         quantile: Share of the trials that are the best ones, in (0, 1).
 
     Returns:
@@ -61,10 +61,10 @@ def divergences(parameters: list[Binned], losses: Floats, weights: Floats, *, qu
 
 
 def by_chance(parameters: list[Binned], weights: Floats, *, quantile: float) -> Floats:
-    """What `divergences` comes to where the best are drawn by lot, on average over all weightings. (parameter,)
+    """The mean of `divergences` over all weightings, where the best trials are a random choice. (parameter,)
 
-    It is more than 0, the more so the fewer the best ones and the more cells: without it a range that does nothing
-    outranks a choice that does a little.
+    It is more than 0, and grows with the number of cells and with fewer best trials: if it were not subtracted, a range
+    without any effect would outrank a choice with a small one.
     """
     lots = np.random.default_rng(0).permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1)
     level: Floats = divergences(parameters, lots.astype(float), weights, quantile=quantile).mean(axis=0)
@@ -72,7 +72,7 @@ def by_chance(parameters: list[Binned], weights: Floats, *, quantile: float) -> 
 
 
 def cells_of_range(shares: Floats, num_cells: int) -> NDArray[np.int64]:
-    """The nearest cells of values that are given as shares of their range, in [0, 1]; a tie goes to the lower cell."""
+    """The nearest cells of values given as shares of their range, in [0, 1]; the lower of two equally near ones."""
     nearest = np.ceil(shares * (num_cells - 1) - 0.5).astype(np.int64)
     return np.clip(nearest, 0, num_cells - 1)
 
@@ -105,7 +105,7 @@ def _divergence(parameter: Binned, best: Floats, weights: Floats) -> Floats:
 
 
 def _shrunk(counts: Floats) -> Floats:
-    """Shares of choices, drawn towards equal ones by a kernel for each choice that was seen. (weighting, cell)"""
+    """Shares of choices, shrunk towards equal ones by a kernel for each choice that occurs. (weighting, cell)"""
     num_cells, total = counts.shape[1], counts.sum(axis=1, keepdims=True)
     lent = 1 / ((counts > 0).sum(axis=1, keepdims=True) + 1)
     kernels = (total * lent + counts) / (num_cells * lent + 1)
@@ -137,7 +137,7 @@ def _scott_sigma(counts: Floats) -> Floats:
 
 
 def _kernels(sigma: Floats, centres: NDArray[Any], num_cells: int) -> Floats:
-    """The share of each cell in a normal distribution about each centre, cut at both ends. (weighting, centre, cell)"""
+    """Mass of each cell in a truncated normal distribution about each centre. (weighting, centre, cell)"""
     distances, where = np.unique(np.arange(num_cells + 1) - 0.5 - centres[:, None], return_inverse=True)
     below = _cumulative(distances / sigma[:, None])[:, where.reshape(len(centres), num_cells + 1)]
     masses: Floats = np.diff(below, axis=2)

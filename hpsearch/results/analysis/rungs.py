@@ -1,4 +1,4 @@
-"""What the stopping rule did at each rung, and what it saved; plain data."""
+"""What the stopping rule did at each rung, and how many epochs it saved; data for tables."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from hpsearch.results.analysis.curves import Curve, rungs_reached
 
 @dataclass(frozen=True, kw_only=True)
 class RungRow:
-    """One rung: `entered` is the sum of what follows but `saved_epochs`."""
+    """One rung; `entered` is the sum of `promoted`, `stopped` and `waiting`."""
 
     epoch: int
-    """Epochs after which trials are compared; of the last row, epochs of a full training."""
+    """Epochs after which trials are compared; in the last row, the epochs of a full training."""
     entered: int
-    """Trials that came so far."""
+    """Trials that reached this epoch."""
     promoted: int
-    """Trials that went on; of the last row, those that were trained in full."""
+    """Trials that continued; in the last row, those that were trained in full."""
     stopped: int
     """Trials that the rule stopped here."""
     waiting: int
-    """Trials that wait here for promotion, or stand here for another reason (they run, failed or were interrupted)."""
+    """Trials that wait here for promotion, or have come so far for another reason (run, failed, interrupted)."""
     saved_epochs: int
-    """Epochs that those stopped here were not trained; 0 where a full training has no known length."""
+    """Epochs that the trials stopped here were not trained; 0 if the length of a full training is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class RungTable:
     """All rungs of a sweep, and what stopping saved."""
 
     rows: tuple[RungRow, ...]
-    """Rising by epoch, the last row being full training; empty for a rule without rungs."""
+    """By epoch, the last row being full training; empty for a rule without rungs."""
     trained_epochs: int
     """Epochs of all trials that did not fail."""
     saved_epochs: int
@@ -45,11 +45,11 @@ class RungTable:
 
 
 def rung_table(sweep: SweepRecord, curves: Sequence[Curve]) -> RungTable:
-    """What became of the trials at each rung.
+    """Count at each rung how many trials were promoted and stopped.
 
     Args:
-        sweep: Its stopping rule and its number of epochs.
-        curves: `learning_curves` of all trials.
+        sweep: The sweep.
+        curves: `learning_curves` of all its trials.
     """
     full = sweep.spec["limits"]["epochs"]
     rungs = rungs_reached(sweep, curves)
@@ -79,7 +79,7 @@ def _row(epoch: int, curves: Iterable[Curve], *, full: int | None) -> RungRow:
 
 
 def _is_stopped(curve: Curve) -> bool:
-    """Also a trial that the ledger answered as far as the rule let it go."""
+    """Whether the rule stopped it; also true of a trial that was reused up to where the rule stopped it."""
     return curve.state in ("stopped", "reused")
 
 

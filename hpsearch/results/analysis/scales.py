@@ -1,4 +1,4 @@
-"""Where values of a parameter lie between both ends of what is searched: 0 at the lower, 1 at the upper one."""
+"""Scales of parameters: where a value is between both ends of the searched range, 0 at the lower and 1 at the upper."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hpsearch.space.distributions import Beta, Shaped, Uniform
 from hpsearch.space.domains import Choice, Domain, Integer, Real
 
 MAX_LISTED = 12
-"""A range of at most so many whole numbers counts as a list of them."""
+"""A range of at most so many whole numbers is treated as a list of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """One parameter's."""
+    """The scale of one parameter."""
 
     name: str
-    """Dotted."""
+    """Dotted name."""
     values: tuple[Any, ...] | None = None
-    """Of a list, in the order of the axis; None for a range."""
+    """Values of a list, in the order of the axis; None for a range."""
     low: float = 0.0
     """Lower end of a range."""
     high: float = 1.0
@@ -30,17 +30,17 @@ class Scale:
     is_log: bool = False
     """Whether the range is searched by its logarithm."""
     has_edges: bool = True
-    """Whether it could be widened at an end: ranges with ends, and lists of numbers."""
+    """Whether it could be widened at an end: true of ranges with ends, and of lists of numbers."""
 
     def position(self, value: Any) -> float | None:
-        """Place on an axis: the number itself on a range, the place in the list on a list; None if it is no value."""
+        """Position of a value on an axis: the number itself on a range, its index in a list; None without one."""
         if self.values is not None:
             known = [canonical(each) for each in self.values]
             return float(known.index(canonical(value))) if canonical(value) in known else None
         return float(value) if _is_number(value) and (value > 0 or not self.is_log) else None
 
     def share(self, value: Any) -> float | None:
-        """How far up between both ends, on the scale that is searched; None if it is no value."""
+        """Position of a value between both ends, from 0 to 1, on the scale that is searched; None if it has none."""
         position = self.position(value)
         if position is None:
             return None
@@ -54,9 +54,9 @@ def scale_of(name: str, domain: Domain | None, seen: Iterable[Any]) -> Scale:
     """The scale of a parameter.
 
     Args:
-        name: Dotted.
-        domain: What the spec says of it; None if nothing.
-        seen: The values that trials have, which stand in where the spec names no ends.
+        name: Dotted name.
+        domain: Its domain in the spec; None if it is not in the spec.
+        seen: The values that trials have; they set the ends of a range for which the spec has none.
     """
     if isinstance(domain, Choice):
         return _of_list(name, domain.values)

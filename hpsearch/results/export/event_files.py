@@ -1,6 +1,6 @@
-"""TensorBoard's event files, written without anything that imports torch: protobuf messages in TFRecords.
+"""Encodes TensorBoard's event files, which are protobuf messages in TFRecords, without a library that imports torch.
 
-Only what a sweep needs: scalars by step, and the hyperparameters of a run for TensorBoard's HParams page.
+Only what a sweep needs is there: scalars by step, and the hyperparameters of a run for TensorBoard's HParams page.
 
 Source:
     tensorboard/compat/proto/event.proto, summary.proto and tensorboard/plugins/hparams/*.proto (field numbers);
@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 HPARAMS = "hparams"
-"""Name of TensorBoard's plugin."""
+"""Name of TensorBoard's plugin for hyperparameters."""
 Parameter = str | bool | int | float
+"""A value that the HParams page can show."""
 
 
 class Status(IntEnum):
-    """How a run ended, in TensorBoard's numbers."""
+    """How a run ended, as TensorBoard numbers it."""
 
     SUCCESS = 1
     FAILURE = 2
@@ -27,7 +28,11 @@ class Status(IntEnum):
 
 
 def event_file(events: Iterable[bytes]) -> bytes:
-    """The content of a file, from its events in any order."""
+    """The content of an event file.
+
+    Args:
+        events: From the functions below, in any order.
+    """
     version = _double(1, 0.0) + _bytes(3, b"brain.Event:2")
     return b"".join(_record(event) for event in (version, *events))
 
@@ -36,8 +41,8 @@ def scalar(tag: str, value: float, *, step: int, at_s: float) -> bytes:
     """One point of a curve.
 
     Args:
-        tag: The curve; a slash in it makes groups.
-        value: Kept as float32, which is all that TensorBoard can read.
+        tag: Name of the curve; TensorBoard groups names by the part before a slash.
+        value: Stored as float32, as TensorBoard expects it.
         step: At least 0.
         at_s: Time of day, in seconds since 1970.
     """
@@ -45,14 +50,14 @@ def scalar(tag: str, value: float, *, step: int, at_s: float) -> bytes:
 
 
 def session_start(parameters: Mapping[str, Parameter], *, at_s: float) -> bytes:
-    """The hyperparameters of the file's run."""
+    """The hyperparameters of the run, and when it began, in seconds since 1970."""
     entries = [_bytes(1, name.encode()) + _bytes(2, _value(value)) for name, value in parameters.items()]
     started = b"".join(_bytes(1, entry) for entry in entries) + _double(5, at_s)
     return _hparams_event("_hparams_/session_start_info", _bytes(3, started), at_s=at_s)
 
 
 def session_end(status: Status, *, at_s: float) -> bytes:
-    """How the file's run ended."""
+    """How the run ended, and when, in seconds since 1970."""
     return _hparams_event("_hparams_/session_end_info", _bytes(4, _int(1, status) + _double(2, at_s)), at_s=at_s)
 
 
@@ -66,7 +71,7 @@ def _event(summary_value: bytes, *, step: int, at_s: float) -> bytes:
 
 
 def _value(value: Parameter) -> bytes:
-    """google.protobuf.Value."""
+    """A parameter's value as a message `google.protobuf.Value`."""
     if isinstance(value, bool):
         return _int(4, value)
     return _bytes(3, value.encode()) if isinstance(value, str) else _double(2, float(value))

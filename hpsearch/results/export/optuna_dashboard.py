@@ -1,4 +1,4 @@
-"""optuna-dashboard on one sweep of the ledger, whatever its method, also while it runs; the ledger is only read."""
+"""Serves one sweep of the ledger in optuna-dashboard, of any method, also while it runs; the ledger is only read."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HOST = "127.0.0.1"
-"""The page has no password, so that no other machine may see it."""
+"""The page has no password, so it is served to this machine only."""
 IMPORTANCES_PATH = "/api/studies/0/param_importances"
-"""What the page asks for importances. Its own are of completed trials alone, which misleads under a stopping rule:
-of 64 trials whose learning rate decides, three were trained to the end, and by those momentum mattered most (0.83)."""
+"""Where the page requests importances; we answer with our own. Optuna's use completed trials only, which misleads
+under a stopping rule: of 64 trials in which the learning rate decides, three were trained to the end, and among those
+momentum mattered most (0.83)."""
 LOOK_S = 2.0
-"""Seconds between two looks at the ledger while somebody looks at the page."""
+"""Seconds between two reads of the ledger while a page is open."""
 INSTALL = "pip install optuna-dashboard"
+"""The command that a message offers if the package is missing."""
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""A WSGI application (PEP 3333)."""
 
 
 @contextmanager
 def serving(home: Path, name: str | None, *, port: int) -> Iterator[tuple[WSGIServer, str]]:
-    """A server that is bound and not yet running; closed at the end.
+    """A server that is bound to its port and not yet running; closed at the end of the block.
 
     Args:
         home: Folder of the ledger.
         name: The sweep; None for the newest.
-        port: 0 for any free one.
+        port: TCP port; 0 for any free one.
 
     Yields:
         The server, and the address of the sweep's page.
 
     Raises:
-        HpsearchError: optuna-dashboard is not installed, or the port can't be had.
+        HpsearchError: optuna-dashboard is not installed, or the port can't be used.
         UnknownSweep: There is no such sweep.
     """
     app = SweepApp(home, name)
@@ -53,19 +56,29 @@ def serving(home: Path, name: str | None, *, port: int) -> Iterator[tuple[WSGISe
         server = make_server(HOST, port, app, server_class=_Server, handler_class=_Quiet)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
-        raise HpsearchError(f"port {port} can't be had: {why}. Write --port 0 for any free one.") from None
+        raise HpsearchError(f"port {port} can't be used: {why}. Write --port 0 for any free one.") from None
     with server:
         yield server, f"http://{HOST}:{server.server_port}/dashboard/studies/0"
 
 
 @final
 class SweepApp:
-    """The dashboard as a WSGI application, made anew whenever the ledger has news."""
+    """The dashboard as a WSGI application, rebuilt whenever the sweep has changed in the ledger."""
 
     def __init__(self, home: Path, name: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read the sweep for the first time; `clock` gives seconds that never go back."""
+        """Read the sweep for the first time.
+
+        Args:
+            home: Folder of the ledger.
+            name: The sweep; None for the newest.
+            clock: Seconds that never go back.
+
+        Raises:
+            HpsearchError: optuna-dashboard is not installed.
+            UnknownSweep: There is no such sweep.
+        """
         try:
-            import optuna_dashboard  # noqa: F401 - who can't serve says so at once
+            import optuna_dashboard  # noqa: F401 - fails here rather than at the first request
         except ModuleNotFoundError as error:
             raise HpsearchError(f"hpsearch ui needs {error.name}, which is not installed. Run: {INSTALL}") from None
         self._home, self._clock, self._lock = home, clock, threading.Lock()
@@ -76,7 +89,7 @@ class SweepApp:
         self._app = self._current()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer; what would change a study is refused, since it would not last."""
+        """Answer a request; requests to change the study are refused, since changes would be lost."""
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _refuse(HTTPStatus.FORBIDDEN, "hpsearch ui shows the sweep and changes nothing.", start_response)
         try:
@@ -101,7 +114,7 @@ class SweepApp:
 
 
 def _dashboard(sweep: SweepRecord, trials: list[TrialRecord], reports: list[ReportRecord]) -> WsgiApp:
-    """Optuna's pages, with our importances."""
+    """optuna-dashboard, with our importances in place of its own."""
     from hpsearch.results.analysis.importance import importance
     from hpsearch.results.export.optuna_study import frozen_trials
 
@@ -151,4 +164,4 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a line for each request tells nobody anything."""
+        """Print nothing: a line for each request would be of no use."""

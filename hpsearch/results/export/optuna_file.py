@@ -1,8 +1,8 @@
-"""A sweep as an SQLite file that Optuna opens.
+"""Exports a sweep as an SQLite file that Optuna opens.
 
-Optuna's own way, a transaction for each trial, costs 2 ms of CPU for each parameter, attribute and report: 1.6 s for 64
-trials. So Optuna makes the tables and the study, the rows go in at once, and all of it is made in memory and
-written in one piece. Where Optuna has other tables than the ones known here, it is done in its own way.
+Optuna itself writes a transaction for each trial, which costs 2 ms of CPU for each parameter, attribute and report:
+1.6 s for 64 trials. So Optuna only makes the tables and the study, in memory; the rows are inserted at once, and the whole
+database is written in one step. If Optuna's tables are not the ones known here, it inserts the trials itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hpsearch.results.files import replace_by
 from hpsearch.search.optuna_search import quiet
 
 KNOWN_VERSION = "v3.2.0.a"
-"""Of Optuna's tables, as `RDBStorage.get_current_version` says it; Optuna 3.2 to 5.0."""
+"""Version of Optuna's tables, as `RDBStorage.get_current_version` gives it; that of Optuna 3.2 to 5.0."""
 
 
 def write_study(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], path: Path) -> None:
@@ -34,9 +34,15 @@ def write_study(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iter
 
     An earlier export of the same sweep is replaced.
 
+    Args:
+        sweep: The sweep.
+        trials: Its trials.
+        reports: The reports of all trials.
+        path: The file to write.
+
     Raises:
-        SpecError: There is a file already that is something else, or holds other studies too.
-        LedgerError: It can't be written.
+        SpecError: The file exists and is not an Optuna storage, or has other studies too.
+        LedgerError: The file can't be written.
     """
     _check_is_ours(path, sweep.name)
     frozen = frozen_trials(sweep, trials, reports)
@@ -50,7 +56,7 @@ def write_study(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iter
 
 
 def _copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Write a whole database to a file."""
+    """Copy a whole database to a file."""
     try:
         with closing(sqlite3.connect(path)) as target:
             connection.backup(target)
@@ -60,7 +66,7 @@ def _copy(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _in_memory() -> Iterator[tuple[RDBStorage, sqlite3.Connection]]:
-    """Optuna's tables in an SQLite database that ends with the block."""
+    """Optuna's tables in an SQLite database in memory, closed at the end of the block."""
     one = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
     storage = RDBStorage("sqlite://", engine_kwargs=one)
     try:
@@ -73,7 +79,7 @@ def _in_memory() -> Iterator[tuple[RDBStorage, sqlite3.Connection]]:
 
 
 def _insert(connection: sqlite3.Connection, study_id: int, trials: Sequence[FrozenTrial]) -> None:
-    """Put trials into Optuna's tables, with the keys 1, 2, 3, ..."""
+    """Insert trials into Optuna's tables, with the keys 1, 2, 3, ..."""
     keyed = list(enumerate(trials, start=1))
     _fill(
         connection,
@@ -116,7 +122,7 @@ def _fill(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, 
 
 
 def _time(time: Any) -> str | None:
-    """As SQLAlchemy writes a time of day into SQLite."""
+    """A time of day as SQLAlchemy stores it in SQLite."""
     return None if time is None else time.isoformat(sep=" ", timespec="microseconds")
 
 
@@ -127,7 +133,7 @@ def _check_is_ours(path: Path, name: str) -> None:
         with closing(sqlite3.connect(path)) as connection:
             others = {row[0] for row in connection.execute("SELECT study_name FROM studies")} - {name}
     except sqlite3.Error as error:
-        problem = f"{path}: this is no Optuna storage, so it is not replaced. Name another file with -o."
+        problem = f"{path}: this is not an Optuna storage, so it is not replaced. Name another file with -o."
         raise SpecError(problem) from error
     if others:
         listed = ", ".join(sorted(others))

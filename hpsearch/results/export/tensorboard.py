@@ -1,4 +1,4 @@
-"""A sweep for TensorBoard: one run for each trial, with its curves and its hyperparameters."""
+"""Exports a sweep for TensorBoard: one run for each trial, with its curves and its hyperparameters."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hpsearch.results.export.event_files import Parameter, Status
 from hpsearch.space.space import canonical
 
 FILE_NAME = "events.out.tfevents.0.hpsearch"
-"""One file in each run's folder, always of this name, so that a second export replaces the first."""
+"""Name of the one file in each run's folder, always the same, so that a second export replaces the first."""
 
 
 def write_tensorboard(
     sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], folder: Path
 ) -> int:
-    """Write a folder for `tensorboard --logdir`; what it had of these trials before is replaced.
+    """Write a folder for `tensorboard --logdir`; runs of an earlier export are replaced.
 
     Args:
         sweep: The sweep.
-        trials: Each becomes the run `trial-NNNN`.
-        reports: Of all trials; each metric becomes a curve over epochs.
-        folder: Made if there is none.
+        trials: Its trials; each becomes the run `trial-NNNN`.
+        reports: The reports of all trials; each metric becomes a curve over epochs.
+        folder: Where the runs are written; made if needed.
 
     Returns:
         Number of runs written.
@@ -66,7 +66,7 @@ def _status(trial: TrialRecord) -> Status:
 
 
 def _parameters(point: Mapping[str, Any]) -> dict[str, Parameter]:
-    """Every parameter, constants included; what is neither text nor number as JSON."""
+    """Every parameter, constants included; values that are neither text nor number are JSON text."""
     labels = _labels(point)
     return {
         labels[name]: value if isinstance(value, str | bool | int | float) else canonical(value)
@@ -75,7 +75,7 @@ def _parameters(point: Mapping[str, Any]) -> dict[str, Parameter]:
 
 
 def _labels(names: Iterable[str]) -> dict[str, str]:
-    """Name to label, each label once."""
+    """Name to label; no two names have the same label."""
     found: dict[str, str] = {}
     for name in names:
         label = _label(name)
@@ -86,5 +86,5 @@ def _labels(names: Iterable[str]) -> dict[str, str]:
 
 
 def _label(name: str) -> str:
-    """A name without control characters, and without the slash that would make a group of it."""
+    """A name without control characters and without slashes, of which TensorBoard would make groups."""
     return "".join("_" if sign == "/" or not sign.isprintable() else sign for sign in name)

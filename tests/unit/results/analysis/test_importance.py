@@ -126,7 +126,7 @@ def test_results_give_a_table_that_says_what_it_stands_on_or_a_warning(home: Pat
 def test_equal_losses_give_a_sentence(home: Path):
     flat = Landscape(report=lambda config, epoch: {"val_loss": 1.0}, failure=no_failure)
     result = found(home, landscape=flat, limits={"trials": 12, "epochs": 2})
-    assert not result.rows and result.sentence.startswith("Nothing sets the 12 trials")
+    assert not result.rows and result.sentence.startswith("No parameter makes a difference among the 12 trials")
 
 
 def test_a_sweep_that_still_runs_is_compared_where_its_trials_have_come(home: Path):

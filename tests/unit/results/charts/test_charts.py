@@ -96,7 +96,7 @@ def test_slices_compare_trials_at_one_epoch(found: Findings):
 
 
 def test_a_slice_of_something_unknown_is_refused_with_what_there_is(found: Findings):
-    with pytest.raises(SpecError, match=r"slices: 'lrr' is no parameter that varies\. There are: lr, "):
+    with pytest.raises(SpecError, match=r"slices: 'lrr' is not a parameter that varies\. These vary: lr, "):
         plots.Plots(lambda: found).slices("lrr")
 
 

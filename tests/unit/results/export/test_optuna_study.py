@@ -159,7 +159,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path):
     with pytest.raises(SpecError, match=r"other studies \(mine\)"):
         write_study(*everything, path)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(SpecError, match="no Optuna storage"):
+    with pytest.raises(SpecError, match="not an Optuna storage"):
         write_study(*everything, tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".study")]
