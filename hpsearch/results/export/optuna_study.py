@@ -6,9 +6,9 @@
     running, paused, queued, interrupted           RUNNING: none of them is finished
 
 Every report is an intermediate value, with the epoch as its step. Parameters have the values and the ranges of the
-spec; values that Optuna can't hold become text (a choice that is a list), distributions that it does not have become plain
-ranges (a normal distribution). The rest of a trial's row, constants and computed parameters included, is in its user
-attributes.
+spec; values that Optuna can't hold become text (a choice that is a list), distributions that it does not have become
+plain ranges (a normal distribution). The rest of a trial's row, constants and computed parameters included, is in its
+user attributes.
 """
 
 from __future__ import annotations
