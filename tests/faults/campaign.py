@@ -29,6 +29,7 @@ from pathlib import Path
 from tests.faults.checker import FINAL_STATES, Reader, Watch, processes_of
 from tests.support.real import RealSweep
 from tests.support.simulated import BROKEN, FINE, KILLED, Scenario, live, warm_up
+from tests.support.waiting import becomes_true
 
 METHODS = (("grid", None), ("random", None), ("optuna", "tpe"), ("optuna", "qmc"), ("hyperopt", "tpe"))
 STOPPING = ("none", "asha", "asha_stop")
@@ -217,10 +218,8 @@ def _kill_somehow(sweep: RealSweep, dice: random.Random) -> None:
 
 
 def _check_gone(sweep: RealSweep, trials: dict[int, str]) -> None:
-    deadline = time.monotonic() + TRIALS_GONE_S
-    while (left := trials.keys() & _trials_of(sweep).keys()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if left:
+    if not becomes_true(lambda: not trials.keys() & _trials_of(sweep).keys(), within_s=TRIALS_GONE_S):
+        left = trials.keys() & _trials_of(sweep).keys()
         sweep.watch.figures.add(f"{TRIALS_GONE_S:g} s after a kill there are trials {left}")
 
 

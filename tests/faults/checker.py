@@ -11,13 +11,14 @@ import json
 import os
 import sqlite3
 import threading
-import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import becomes_true
 
 FINAL_STATES = ("done", "stopped", "failed", "reused")
 MARK = "HPSEARCH_FAULT_MARK"
@@ -283,7 +284,5 @@ def processes_of(mark: str) -> dict[int, str]:
 
 def wait_until_gone(mark: str, *, within_s: float) -> dict[int, str]:
     """What is still alive of the marked processes after that time; empty as soon as none is."""
-    deadline = time.monotonic() + within_s
-    while (left := processes_of(mark)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return left
+    becomes_true(lambda: not processes_of(mark), within_s=within_s)
+    return processes_of(mark)

@@ -73,11 +73,11 @@ def test_a_full_disk_stops_starts_and_commits_and_costs_no_trial_anything(tmp_pa
     watch = Watch(tmp_path / "sweeps", "victim", tmp_path / "diary.txt")
     with small_disk(tmp_path / "sweeps", mib=96) as disk:
         process = subprocess.Popen([sys.executable, "-c", LIFE, str(tmp_path)], cwd=ROOT)
-        until(lambda: len(watch.diary_lines()) > 12 or process.poll() is not None)
+        until(lambda: len(watch.diary_lines()) > 12, process=process)
         with Reader(watch):
             fill(disk / "ballast")
             (tmp_path / "go-on").touch()
-            until((tmp_path / "said.txt").exists)
+            until((tmp_path / "said.txt").exists, process=process)
             assert process.poll() is None, "it waits"
             (disk / "ballast").unlink()
             assert process.wait(PATIENCE_S) == 0

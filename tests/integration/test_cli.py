@@ -7,9 +7,8 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,10 +19,9 @@ from hpsearch.driver.session import Session
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.protocol import Assignment
+from tests.support.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
-GENEROUS_S = 120.0
-"""Far more than a sweep needs to end, on a busy machine too, and far less than an epoch that is stuck."""
 SLOW = """
 import itertools
 import time
@@ -171,20 +169,13 @@ def epochs_on_record(home: Path) -> int:
         return 0
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 300.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A sweep of which a few epochs are on record, and every process that belongs to it."""
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "slow.yaml").write_text(SPEC)
     command = [sys.executable, "-m", "hpsearch", "sweep", "slow.yaml"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: epochs_on_record(tmp_path / "sweeps") >= 5)
+    until(lambda: epochs_on_record(tmp_path / "sweeps") >= 5)
     return process, psutil.Process(process.pid).children(recursive=True)
 
 
@@ -201,14 +192,14 @@ def test_a_signal_ends_a_sweep_in_good_order_and_it_can_go_on(tmp_path, number, 
     second = hpsearch("sweep", "slow.yaml", cwd=tmp_path)
     assert second.returncode == 6 and f"in use by pid {process.pid}" in second.stderr
     process.send_signal(number)
-    output, _ = process.communicate(timeout=GENEROUS_S)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code, output
     assert "Stopping" in output and "python -m hpsearch resume slow" in output
     trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"interrupted"}
     assert all(trial["checkpoint"] and trial["epochs_trained"] for trial in trials)
     assert (tmp_path / "sweeps" / "slow" / "trials.csv").exists()
-    _, left = psutil.wait_procs(children, timeout=GENEROUS_S)
+    _, left = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not left
     assert_it_goes_on(tmp_path, ["resume"], trials)
 
@@ -219,15 +210,15 @@ def test_a_signal_ends_a_sweep_in_good_order_and_it_can_go_on(tmp_path, number, 
 def test_a_signal_ends_epochs_that_are_stuck_and_the_sweep_can_go_on(tmp_path, monkeypatch, presses):
     process, children = started(tmp_path)
     (tmp_path / "stuck").mkdir()
-    wait_for(lambda: len(list((tmp_path / "stuck").iterdir())) == len(trials_of(tmp_path)))
+    until(lambda: len(list((tmp_path / "stuck").iterdir())) == len(trials_of(tmp_path)))
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     said = next(line for line in process.stdout if "Stopping" in line)
     for _ in range(presses - 1):
         process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=GENEROUS_S)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and "A second signal stops at once" in said + output
-    _, left = psutil.wait_procs(children, timeout=GENEROUS_S)
+    _, left = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not left
     trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"interrupted"}
@@ -265,7 +256,7 @@ def test_after_a_kill_of_the_driver_the_same_command_goes_on(tmp_path):
     assert len(workers) >= 4, "supervisors and ranks; Ray's dashboard agents linger for a minute and hold nothing"
     process.kill()
     process.communicate()
-    _, left = psutil.wait_procs(workers, timeout=GENEROUS_S)
+    _, left = psutil.wait_procs(workers, timeout=PATIENCE_S)
     assert not left
     trials = trials_of(tmp_path)
     assert {trial["state"] for trial in trials} == {"running"}

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pytest
 from hpsearch.api.results import Results
 from hpsearch.cluster.connect import ray_settings
 from hpsearch.errors import HpsearchError
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = [
     pytest.mark.ray,
@@ -33,7 +33,6 @@ pytestmark = [
 ]
 
 CHECKOUT = Path(__file__).parents[2]
-TIMEOUT_S = 240
 HEALTH = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,
@@ -109,7 +108,7 @@ def cluster() -> Iterator[Any]:
             },
         )
         made.add_node(num_cpus=1, num_gpus=0, wait=False)
-        made.wait_for_nodes(timeout=TIMEOUT_S)
+        made.wait_for_nodes(timeout=PATIENCE_S)
         yield made
         made.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
@@ -170,7 +169,7 @@ class Started(subprocess.Popen[bytes]):
 
 
 def finish(process: Started) -> str:
-    process.wait(timeout=TIMEOUT_S)
+    process.wait(timeout=PATIENCE_S)
     return process.output
 
 
@@ -190,11 +189,7 @@ def can_hide() -> bool:
 
 
 def wait_until(condition: Callable[[], bool], process: Started) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert process.poll() is None, finish(process)
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until(condition, every_s=0.2, process=process, output=lambda: process.output)
 
 
 def nodes_seen(home: Path, name: str) -> set[int]:

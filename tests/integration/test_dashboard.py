@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.blocks import blocks_of
 from tests.support.browser import new_context
-from tests.support.monitored import Watched, until, watched_sweep
+from tests.support.monitored import Watched, until_seen, watched_sweep
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -52,7 +52,7 @@ def test_the_dashboard_is_closed_without_its_token(watched):
 
 
 def test_calls_are_named_by_trial_epoch_metric_and_parameters(watched):
-    found = until(lambda: [name for name in calls_of(watched) if "val_loss" in name])
+    found = until_seen(lambda: [name for name in calls_of(watched) if "val_loss" in name])
     assert re.fullmatch(r"trial [12] epoch \d+ val_loss \S+ lr=\S+ width=(16|32|64) optimizer=(sgd|adamw)", found[0])
 
 
@@ -69,7 +69,7 @@ def test_every_slot_has_a_number(watched):
         actors = watched.api("/logical/actors")["data"]["actors"].values()
         return {actor["reprName"] for actor in actors if actor["actorClass"] == "Rank"}
 
-    assert until(lambda: names() == {"watched slot 1 rank 0", "watched slot 2 rank 0"})
+    assert until_seen(lambda: names() == {"watched slot 1 rank 0", "watched slot 2 rank 0"})
 
 
 def test_prometheus_finds_the_trials_with_their_tags_and_no_series_for_each_epoch(watched):
@@ -78,13 +78,13 @@ def test_prometheus_finds_the_trials_with_their_tags_and_no_series_for_each_epoc
         found = {line.rpartition(" ")[0]: line for line in lines if line.startswith("ray_hpsearch_trial_epoch{")}
         return {key: float(line.rpartition(" ")[2]) for key, line in found.items()}
 
-    series = until(lambda: found if len(found := epochs()) == 2 and min(found.values()) >= 3 else {})
+    series = until_seen(lambda: found if len(found := epochs()) == 2 and min(found.values()) >= 3 else {})
     tags = {tuple(re.findall(r'(?<=[,{])(slot|sweep|trial)="([^"]*)"', key)) for key in series}
     assert {frozenset(each) for each in tags} in (
         {frozenset({("slot", slot), ("sweep", "watched"), ("trial", trial)}) for slot, trial in pairs}
         for pairs in ([("1", "1"), ("2", "2")], [("2", "1"), ("1", "2")])
     )
-    assert until(lambda: 'state="running",sweep="watched"} 2.0' in watched.metrics())
+    assert until_seen(lambda: 'state="running",sweep="watched"} 2.0' in watched.metrics())
     assert not [line for line in watched.metrics().splitlines() if line.startswith("ray_tasks") and "trial" in line]
 
 
@@ -98,13 +98,13 @@ def test_the_guides_way_to_look_at_the_gauges_works(watched):
         done = subprocess.run(command, cwd=watched.folder, env=environment, capture_output=True, text=True, check=False)
         return done.stdout
 
-    assert until(lambda: "ray_hpsearch_trial_epoch{" in printed())
+    assert until_seen(lambda: "ray_hpsearch_trial_epoch{" in printed())
 
 
 def test_logs_are_found_by_trial(watched):
-    node = until(lambda: watched.api("/api/v0/nodes")["data"]["result"]["result"][0]["node_id"])
+    node = until_seen(lambda: watched.api("/api/v0/nodes")["data"]["result"]["result"][0]["node_id"])
     path = f"/api/v0/logs/file?node_id={node}&filename=sweep-watched/0001/log.txt&lines=9&format=text"
-    assert until(lambda: "is done" in watched.get(watched.url + path))
+    assert until_seen(lambda: "is done" in watched.get(watched.url + path))
 
 
 @pytest.mark.browser
@@ -120,7 +120,7 @@ def test_the_cluster_page_shows_which_trial_each_slot_runs(watched, browser: Any
 
 @pytest.mark.browser
 def test_the_task_table_of_the_job_names_each_call_by_its_trial(watched, browser: Any):
-    until(lambda: [name for name in calls_of(watched) if "val_loss" in name])
+    until_seen(lambda: [name for name in calls_of(watched) if "val_loss" in name])
     token = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
     with new_context(browser, viewport={"width": 1500, "height": 1000}) as context:
         context.add_cookies([token])
@@ -143,7 +143,7 @@ def their_address() -> Iterator[str]:
         with said.open("w") as file:
             started = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
         try:
-            address = until(lambda: re.search(r"--address='([\d.]+:\d+)'", said.read_text()))
+            address = until_seen(lambda: re.search(r"--address='([\d.]+:\d+)'", said.read_text()))
             yield address[1]  # type: ignore[index]
         finally:
             started.terminate()
@@ -153,8 +153,8 @@ def their_address() -> Iterator[str]:
 def test_on_a_ray_of_somebody_else_calls_are_named_by_trial_alone(their_address, tmp_path):
     environment = {"RAY_ADDRESS": their_address, "RAY_AUTH_MODE": "token"}
     with watched_sweep(tmp_path, **environment) as watched:
-        names = until(lambda: set(found) if len(set(found := calls_of(watched))) == 2 else set())
+        names = until_seen(lambda: set(found) if len(set(found := calls_of(watched))) == 2 else set())
         assert {name.partition(" lr=")[0] for name in names} == {"trial 1 of watched", "trial 2 of watched"}
-        assert until(lambda: "ray_hpsearch_trial_epoch{" in watched.metrics())
+        assert until_seen(lambda: "ray_hpsearch_trial_epoch{" in watched.metrics())
     assert watched.process.returncode == 0
     assert not list((tmp_path / "sweeps" / ".monitoring").iterdir())

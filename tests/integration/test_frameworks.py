@@ -37,7 +37,7 @@ pytestmark = pytest.mark.ddp
 
 RUN = uuid.uuid4().hex
 """One server for the tests of this module: starting one takes seconds."""
-PATIENCE_S = 90.0
+MEETING_PATIENCE_S = 90.0
 """A trial that trains for longer hangs, and is killed: ranks wait for each other."""
 FRAMEWORKS = {
     "plain_ddp": "torch",
@@ -94,7 +94,7 @@ def train(tmp_path: Path) -> Any:
         store = host_store("127.0.0.1")
         rendezvous = Rendezvous(address="127.0.0.1", port=store.port, run=uuid.uuid4().hex) if len(ranks) > 1 else None
         assignment = Assignment(number=1, attempt=1, config=config or {}, seed=0, max_epochs=None)
-        late = threading.Timer(PATIENCE_S, lambda: [rank.end() for rank in ranks])
+        late = threading.Timer(MEETING_PATIENCE_S, lambda: [rank.end() for rank in ranks])
         with ThreadPoolExecutor(len(ranks)) as threads:
             for rank in ranks:
                 rank.begin(assignment, rendezvous)
@@ -290,8 +290,7 @@ def test_the_preload_server_never_calls_torch_cuda(tmp_path: Path) -> None:
     server = subprocess.Popen([sys.executable, "-c", code], pass_fds=(file,), stdin=subprocess.DEVNULL)
     os.close(file)
     first = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    until(lambda: server.poll() is not None or first.connect_ex(server_name(run)) == 0)
-    assert server.poll() is None
+    until(lambda: first.connect_ex(server_name(run)) == 0, process=server)
     ranks[0].load()
     ranks[0].begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), None)
     reply = ranks[0].step(save=False)

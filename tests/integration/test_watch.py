@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.monitored import Watched, until, watched_sweep
+from tests.support.monitored import Watched, until_seen, watched_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -30,7 +30,7 @@ def both_train(watched: Watched) -> dict[str, Any] | None:
 
 def test_a_sweep_that_runs_is_seen_from_another_terminal(tmp_path: Path):
     with watched_sweep(tmp_path) as watched:
-        found = until(lambda: both_train(watched))
+        found = until_seen(lambda: both_train(watched))
         assert found is not None
         assert found["state"] == "running"
         assert all(trial["memory_gib"] > 0.1 and trial["last"] is not None for trial in found["running"])

@@ -10,13 +10,12 @@ import sys
 import textwrap
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support.waiting import PATIENCE_S
-from tests.support.waiting import until as until_true
+from tests.support.waiting import PATIENCE_S, until
 
 T = TypeVar("T")
 
@@ -76,15 +75,9 @@ class Watched:
         return self.get(f"http://{targets[0]['targets'][0]}/metrics")
 
 
-def until(look: Callable[[], T]) -> T:
-    """What `look` gives as soon as it is true; what it raises on the way does not count."""
-
-    def try_to() -> T | None:
-        with suppress(OSError, KeyError, IndexError, ValueError):
-            return look()
-        return None
-
-    return until_true(try_to, every_s=0.2)  # type: ignore[return-value]
+def until_seen(look: Callable[[], T]) -> T:
+    """Wait for what Ray or hpsearch publishes: a page or a file that is missing or incomplete counts as not yet."""
+    return until(look, ignore=(OSError, KeyError, IndexError, ValueError), every_s=0.2)
 
 
 @contextmanager
@@ -100,13 +93,14 @@ def watched_sweep(folder: Path, **environment: str) -> Iterator[Watched]:
             command, cwd=folder, env=environment, stdout=console, stderr=subprocess.STDOUT, text=True
         )
 
-    def said() -> re.Match[str] | None:
-        text = (folder / "console.txt").read_text()
-        assert process.poll() is None, text
-        return re.search(r"Ray dashboard: (\S+)", text)
+    def printed() -> str:
+        return (folder / "console.txt").read_text()
+
+    def address() -> re.Match[str] | None:
+        return re.search(r"Ray dashboard: (\S+)", printed())
 
     try:
-        yield Watched("watched", folder, until(said)[1], process)  # type: ignore[index]
+        yield Watched("watched", folder, until(address, process=process, output=printed)[1], process)  # type: ignore[index]
     finally:
         (folder / "enough").touch()
         try:

@@ -80,14 +80,8 @@ class RealSweep:
         return self.wait()
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> None:
-        """Until something is so, or the process ends, which is an error."""
-
-        def look() -> Any:
-            found = condition()
-            assert found or (self.process and self.process.poll() is None), f"it ended before {what}: {self.console()}"
-            return found
-
-        until(look, patience_s=300)
+        """Wait until a condition is true; it is an error if the process ends before."""
+        until(condition, patience_s=300, process=self.process, output=lambda: f"{what}: {self.console()}")
 
     def hold_at(self, epoch: int) -> None:
         """No trial trains beyond this epoch until `let_go`: the sweep can not end before a test has done its part."""

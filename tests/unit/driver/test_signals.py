@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +11,11 @@ import pytest
 from hpsearch.driver import signals as signals_module
 from hpsearch.driver.signals import Signals
 from hpsearch.errors import Interrupted
-
-GENEROUS_S = 120.0
+from tests.support.waiting import PATIENCE_S, until
 
 
 def sleep_long() -> None:
-    deadline = time.monotonic() + GENEROUS_S
-    while time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: False, every_s=0.01)
 
 
 @pytest.fixture
@@ -136,7 +132,7 @@ def test_handlers_are_put_back_even_when_others_replaced_them():
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def bridge_of(signals: Signals, *, grace_s: float = GENEROUS_S, **engine: Any) -> Any:
+def bridge_of(signals: Signals, *, grace_s: float = PATIENCE_S, **engine: Any) -> Any:
     from hpsearch.driver.tuner import _Bridge
 
     return _Bridge(SimpleNamespace(**{"reason": "SIGTERM", "num_running": 1, **engine}), None, signals, grace_s)
