@@ -15,7 +15,7 @@ import pytest
 from hpsearch.ledger.claims import Claims
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.lock import holder_of, writer_lock
-from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.store import Ledger, now
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.locate import locate
