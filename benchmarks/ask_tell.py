@@ -62,7 +62,7 @@ class Bowl(Table):
 
 def loss_of(point: Mapping[str, Any]) -> float:
     """Some loss."""
-    return abs(point["momentum"] - 0.9) + abs(point["depth"] - 4) / 8 + (point["optimizer"] != "sgd")
+    return float(abs(point["momentum"] - 0.9) + abs(point["depth"] - 4) / 8 + (point["optimizer"] != "sgd"))
 
 
 class Ours:

@@ -44,7 +44,6 @@ from hpsearch.training.snapshot import Snapshot
 from hpsearch.training.step import Learner, Recipe
 from tests.support.ranks import meet, meeting_place
 
-SETTINGS = {"lr": 0.05, "momentum": 0.9}
 NUM_STEPS = 150
 LARGE = {"width": 64, "depth": 20}
 """Of a second network whose copy is timed."""
@@ -56,15 +55,20 @@ def make_model(images: torch.Tensor, *, width: int, depth: int) -> nn.Module:
     return nn.Sequential(Normalise(images), ResNet(1, width, depth))
 
 
+def make_optimizer(model: nn.Module) -> torch.optim.SGD:
+    """The optimizer of every training here."""
+    return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+
+
 def by_hand(model: nn.Module, train_set: Dataset[Any], val_set: Dataset[Any], batch_size: int) -> Iterator[None]:
     """One epoch for each `next`."""
     world_size = dist.get_world_size() if dist.is_initialized() else 1
-    sampler = DistributedSampler(train_set) if world_size > 1 else None
+    sampler: DistributedSampler[Any] | None = DistributedSampler(train_set) if world_size > 1 else None
     train_loader = DataLoader(train_set, batch_size // world_size, shuffle=sampler is None, sampler=sampler)
-    val_sampler = DistributedSampler(val_set, shuffle=False) if world_size > 1 else None
+    val_sampler: Any = DistributedSampler(val_set, shuffle=False) if world_size > 1 else None
     val_loader = DataLoader(val_set, batch_size // world_size, sampler=val_sampler)
     replica = DistributedDataParallel(model) if world_size > 1 else model
-    optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
+    optimizer = make_optimizer(model)
     epoch = 0
     while True:
         if sampler is not None:
@@ -94,7 +98,7 @@ def by_hand(model: nn.Module, train_set: Dataset[Any], val_set: Dataset[Any], ba
 
 def by_fit(model: nn.Module, train_set: Any, val_set: Any, batch_size: int) -> Iterator[Any]:
     """The same with fit."""
-    optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
+    optimizer = make_optimizer(model)
     metrics = {"val_accuracy": accuracy}
     yield from hpsearch.fit(
         model, train_set, val_set, loss=cross_entropy, optimizer=optimizer, batch_size=batch_size, metrics=metrics
@@ -148,7 +152,7 @@ def show(title: str, pairs: list[torch.Tensor]) -> None:
 def make_learner(images: torch.Tensor, *, width: int, depth: int) -> Learner:
     """What fit makes of the same model and optimizer."""
     model = make_model(images, width=width, depth=depth)
-    optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
+    optimizer = make_optimizer(model)
     recipe = Recipe(
         precision="fp32", clip_norm=None, ema_decay=None, compile=False, channels_last=False, sync_batch_norm=False
     )
@@ -162,7 +166,7 @@ def compare_steps(options: argparse.Namespace) -> dict[str, float]:
     share = options.batch // 2
     batch = Batch(images[:share], labels[:share], share, options.batch)
     replica = DistributedDataParallel(make_model(images, width=options.width, depth=options.depth))
-    optimizer = torch.optim.SGD(replica.parameters(), **SETTINGS)
+    optimizer = make_optimizer(replica)
     learners = [make_learner(images, width=options.width, depth=options.depth) for _ in range(2)]
 
     def plain() -> None:

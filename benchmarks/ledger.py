@@ -27,8 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpsearch.driver import driver
 from hpsearch.driver.driver import Run
+from hpsearch.driver.session import Session
 from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.engine.replay import Past
 from hpsearch.ledger.fingerprint import code_of
@@ -141,10 +141,10 @@ def _cpu_of_children() -> float:
 def resume_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
     """(Seconds, CPU seconds) until Ray would be started, for one more trial."""
 
-    def ready(self: object) -> None:
+    def ready(self: Session) -> None:
         raise ReadyError
 
-    session, driver.Session.run = driver.Session.run, ready  # type: ignore[method-assign, assignment]
+    session, Session.run = Session.run, ready  # type: ignore[method-assign]
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials + 1}})
     start, cpu = time.perf_counter(), time.process_time()
     try:
@@ -152,14 +152,15 @@ def resume_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, f
     except ReadyError:
         return time.perf_counter() - start, time.process_time() - cpu
     finally:
-        driver.Session.run = session  # type: ignore[method-assign]
+        Session.run = session  # type: ignore[method-assign]
     raise AssertionError("there was nothing to do")
 
 
 def costs(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
     """Median milliseconds of driver CPU: (start of a trial, report)."""
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials + MORE_TRIALS}})
-    starts, reports = [], []
+    starts: list[float] = []
+    reports: list[float] = []
     with Ledger(home, create=True) as ledger:
         parts = make_parts(ledger, sweep, searcher_of=tree)
         engine = Engine.resumed(parts, Past.read(ledger, parts.record))

@@ -107,7 +107,7 @@ def in_object_store(folder: Path) -> tuple[float, float]:
         def size(self) -> float:
             return pss_mib()
 
-    actors = [ray.remote(Trial).remote() for _ in range(NUM_TRIALS)]
+    actors: list[Any] = [ray.remote(Trial).remote() for _ in range(NUM_TRIALS)]
     before = sum(ray.get([actor.start.remote() for actor in actors]))
     start = time.time()
     held = ray.put(load().numpy())

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
@@ -54,7 +54,7 @@ class RayAsha(StoppingRule):
     """Ray Tune's own `ASHAScheduler`, asked without a cluster; a trial that diverged reports NaN, as a user's would."""
 
     def __init__(self, max_epochs: int) -> None:
-        self._scheduler = ASHAScheduler(
+        self._scheduler: Any = ASHAScheduler(  # untyped: its trials and its controller are stand-ins
             metric="loss", mode="min", max_t=max_epochs, grace_period=1, reduction_factor=ETA
         )
         self._trials: dict[int, SimpleNamespace] = {}

@@ -66,7 +66,7 @@ def class_for_tune() -> Any:
     """The same as a class that takes one trial after another."""
     from ray import tune
 
-    class Trivial(tune.Trainable):  # type: ignore[misc]
+    class Trivial(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
             import torch
 
@@ -96,7 +96,8 @@ def tuner_ms(trainable: Any, folder: Path, *, trials: int, slots: int, **setting
     )
     results = tuner.fit()
     assert results.num_errors == 0
-    return between_starts_ms([result.metrics["start"] for result in results])
+    metrics = [results[number].metrics or {} for number in range(len(results))]
+    return between_starts_ms([each["start"] for each in metrics])
 
 
 def sweep_ms(folder: Path, *, isolation: str, trials: int, slots: int, workers: int) -> float:

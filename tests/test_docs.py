@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -54,7 +55,7 @@ def test_every_part_of_a_spec_in_the_guide_loads():
     blocks = re.findall(r"^```yaml\n(.*?)^```$", (DOCS / "spec.md").read_text(), flags=re.MULTILINE | re.DOTALL)
     width = {"model": {"width": {"min": 16, "max": 128, "step": 16}, "depth": {"values": [20, 32, 44]}}}
     lr = {"lr": {"min": 1e-4, "max": 1e-1, "log": True}}
-    tree = {"metric": {"name": "loss", "goal": "minimize"}, "parameters": dict(width)}
+    tree: dict[str, Any] = {"metric": {"name": "loss", "goal": "minimize"}, "parameters": dict(width)}
     for block in blocks:
         read = YAML(typ="safe", pure=True).load(block)
         tree["parameters"].update(read.pop("parameters", {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 from pydantic import BaseModel
+from typer.core import TyperGroup
 
 import hpsearch
 from hpsearch.cli import app
@@ -45,6 +46,7 @@ def test_what_results_have():
 
 def test_verbs_and_flags():
     group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
     found = {
         name: sorted(flag for parameter in command.params for flag in parameter.opts if flag.startswith("-"))
         for name, command in group.commands.items()
@@ -81,6 +83,7 @@ def test_verbs_and_flags():
 
 def test_every_verb_shows_an_example():
     group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
     assert all("Example: hpsearch" in (command.epilog or "") for command in group.commands.values())
 
 

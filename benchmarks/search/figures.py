@@ -60,7 +60,7 @@ def standings(regrets: Mapping[str, Mapping[Block, float]], reference: str) -> d
 def _weights(blocks: Sequence[Block]) -> np.ndarray:
     names = [name for name, _ in blocks]
     weights = np.array([1 / names.count(name) for name in names])
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _interval(values: np.ndarray, blocks: Sequence[Block]) -> tuple[float, float]:

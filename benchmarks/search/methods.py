@@ -89,7 +89,7 @@ def _ray(search: str, **settings: Any) -> Method:
     return Method(make=make, settings=repr((search, settings)), modules=("ray_peers.py",), packages=("ray", "optuna"))
 
 
-def _syne(scheduler: str, **most: int) -> Method:
+def _syne(scheduler: str, **most: Any) -> Method:
     def make(table: Table, seed: int, workers: int) -> Contestant:
         from syne_tune.optimizer import baselines
 

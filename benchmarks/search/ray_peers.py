@@ -65,7 +65,7 @@ class RayPeer(Contestant):
     ) -> None:
         np.random.seed(seed)  # its brackets are drawn from the global generator
         self._search, self._max_epochs, self._nan_as = search, table.max_epochs, nan_as
-        self._scheduler = AsyncHyperBandScheduler(
+        self._scheduler: Any = AsyncHyperBandScheduler(
             time_attr="training_iteration", metric="loss", mode="min", max_t=table.max_epochs, grace_period=1,
             reduction_factor=3,
         )  # fmt: skip

@@ -94,7 +94,7 @@ class TaskSet(Table):
         return Curve(losses=tuple(self._curves[row].tolist()))
 
     def _place(self, values: np.ndarray) -> np.ndarray:
-        return (np.log(np.maximum(values, 1e-300)) - self._low) / self._width
+        return np.asarray((np.log(np.maximum(values, 1e-300)) - self._low) / self._width)
 
 
 class TaskSetRows(Table):

@@ -135,7 +135,7 @@ def test_a_seed_repeats_and_a_replayed_searcher_goes_on_as_the_unbroken_one(meth
 
 @every_method
 def test_initial_points_come_first_and_in_order_whoever_searches(method: str, sampler: str | None) -> None:
-    initial = [
+    initial: list[dict[str, Any]] = [
         {"optimizer.name": "sgd", "optimizer.lr": 0.1, "optimizer.nesterov": True},
         {"optimizer": {"name": "adamw"}, "model": {"width": 16}},
         {"optimizer.warm": 5},

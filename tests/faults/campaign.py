@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -223,6 +223,10 @@ def _check_gone(sweep: RealSweep, trials: dict[int, str]) -> None:
         sweep.watch.figures.add(f"{TRIALS_GONE_S:g} s after a kill there are trials {left}")
 
 
+def _has_begun_more_than(sweep: RealSweep, attempts: int) -> bool:
+    return sweep.attempts_begun() > attempts
+
+
 def kill_daemons() -> Tally:
     """One sweep on real Ray whose raylet and then whose GCS are killed."""
     tally = Tally(sweeps=1)
@@ -236,7 +240,7 @@ def kill_daemons() -> Tally:
                     begun = sweep.attempts_begun()
                     os.kill(sweep.daemon(daemon), signal.SIGKILL)
                     tally.kills += 1
-                    sweep.wait_for(lambda begun=begun: sweep.attempts_begun() > begun, "trials begin again")
+                    sweep.wait_for(partial(_has_begun_more_than, sweep, begun), "trials begin again")
                 code, output = sweep.wait()
             if code != 0 or output.count("Ray is started again") != 2:
                 sweep.watch.figures.add(f"exit code {code}: {output}")

@@ -120,8 +120,8 @@ class Watch:
             " reused_from FROM trials JOIN sweeps ON sweeps.id = sweep_id WHERE name = ? ORDER BY number"
         )
         return [
-            Row(number, state, json.loads(point), *rest[:4], json.loads(rest[4] or "{}"), rest[5])
-            for number, state, point, *rest in found
+            Row(number, state, json.loads(point), fingerprint, *progress, json.loads(metrics or "{}"), reused_from)
+            for number, state, point, fingerprint, *progress, metrics, reused_from in found
         ]
 
     def reports(self) -> dict[int, list[tuple[int, dict[str, float]]]]:
@@ -200,7 +200,7 @@ class Watch:
         self._require(most <= 1 + interruptions, f"trial {row.number}: an epoch was trained {most} times")
 
     def _check_fingerprints(self, rows: list[Row]) -> None:
-        trained_to = {}
+        trained_to: dict[int, int] = {}
         for number, kind, epoch in self.diary_lines():
             if kind == "epoch":
                 trained_to[number] = max(epoch, trained_to.get(number, 0))

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.feasibility import CASES, run
 from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.engine.replay import Past
+from hpsearch.errors import Cause
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Report
@@ -57,7 +58,7 @@ def parts_of(sweep: Sweep, ledger: Ledger, record) -> EngineParts:
     )
 
 
-def finish(engine: Engine, cause: str) -> None:
+def finish(engine: Engine, cause: Cause) -> None:
     """Run every assignment: x above 0 fails."""
     while isinstance(assignment := engine.next_assignment(), Assignment):
         if assignment.config["x"] > 0:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.monitored import until, watched_sweep
+from tests.support.monitored import until_seen, watched_sweep
 from tests.support.slow_cloud import HEAD_ID, cluster_config
 from tests.support.waiting import PATIENCE_S
 
@@ -48,13 +48,15 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="hps-grows-", ignore_cleanup_errors=True) as folder:
         config, said = Path(folder) / "cluster.json", Path(folder) / "said"
         config.write_text(json.dumps(cluster_config()))
-        command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--port=0", "--num-cpus=2"]
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port=0", "--num-cpus=2"]
         command += ["--dashboard-port=0", "--dashboard-agent-listen-port=0", f"--temp-dir={folder}/ray"]
         command += [f"--autoscaling-config={config}"]
         with said.open("w") as file:
             started = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
         try:
-            yield until(lambda: re.search(r"--address='([\d.]+:\d+)'", said.read_text()))[1]
+            found = until_seen(lambda: re.search(r"--address='([\d.]+:\d+)'", said.read_text()))
+            assert found is not None
+            yield found[1]
         finally:
             started.terminate()
             started.wait(PATIENCE_S)
@@ -64,8 +66,8 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
 def others(address: str) -> Iterator[None]:
     """Somebody else uses the cluster too."""
     environment = {**os.environ, "RAY_AUTH_MODE": "token"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", OTHERS, address], env=environment, **pipes) as process:
+    command, pipe = [sys.executable, "-c", OTHERS, address], subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None and process.stdin is not None
         while process.stdout.readline().strip() != "busy":
             assert process.poll() is None
@@ -83,7 +85,8 @@ def test_a_trial_without_a_place_says_which_nodes_start_and_which_the_cloud_refu
             words: str = wait["words"] if wait else ""
             return words if "plain" in words and "no rare" in words else None
 
-        words = until(said)
+        words = until_seen(said)
+    assert words is not None
     assert re.fullmatch(
         r"(trial \d waits|trials 1, 2 wait) for a place in Ray: asks for 1 CPU, free on all nodes together 0 CPU; "
         r"Ray's autoscaler starts (1 node \(plain\)|2 nodes \(plain, rare\)), "  # it asks for the other again and again

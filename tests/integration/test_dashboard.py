@@ -109,7 +109,7 @@ def test_logs_are_found_by_trial(watched):
 
 @pytest.mark.browser
 def test_the_cluster_page_shows_which_trial_each_slot_runs(watched, browser: Any):
-    token = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
+    token: Any = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
     with new_context(browser, viewport={"width": 1500, "height": 1000}) as context:
         context.add_cookies([token])
         page = context.new_page()
@@ -121,7 +121,7 @@ def test_the_cluster_page_shows_which_trial_each_slot_runs(watched, browser: Any
 @pytest.mark.browser
 def test_the_task_table_of_the_job_names_each_call_by_its_trial(watched, browser: Any):
     until_seen(lambda: [name for name in calls_of(watched) if "val_loss" in name])
-    token = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
+    token: Any = {"name": "ray-authentication-token", "value": watched.token, "url": watched.url}
     with new_context(browser, viewport={"width": 1500, "height": 1000}) as context:
         context.add_cookies([token])
         page = context.new_page()
@@ -136,7 +136,7 @@ def test_the_task_table_of_the_job_names_each_call_by_its_trial(watched, browser
 def their_address() -> Iterator[str]:
     """A Ray that somebody started by `ray start`, with a token, as it is after a first sweep."""
     with tempfile.TemporaryDirectory(prefix="hps-theirs-", ignore_cleanup_errors=True) as folder:
-        command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--port=0", "--num-cpus=2"]
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port=0", "--num-cpus=2"]
         command += ["--dashboard-port=0", "--dashboard-agent-listen-port=0", f"--temp-dir={folder}/ray"]
         said = Path(folder) / "said"
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}

@@ -108,7 +108,7 @@ def _run(function: Function, config: dict[str, Any], *, epochs: int, folder: Pat
     if world_size == 1:
         _run_rank(0, *arguments)
     else:
-        start_processes(_run_rank, arguments, nprocs=world_size, start_method="forkserver")  # type: ignore[no-untyped-call]
+        start_processes(_run_rank, arguments, nprocs=world_size, start_method="forkserver")
     rows: list[Rows] = [torch.load(folder / f"rows-{rank}.pt", weights_only=True) for rank in range(world_size)]
     assert all(other == rows[0] for other in rows), "a sum over ranks is the same everywhere"
     return rows[0]

@@ -100,7 +100,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     importlib.import_module("torch._dynamo")  # the first optimizer imports it, and it writes the environment
     multiprocessing.set_forkserver_preload(["torch._dynamo", __name__])
     folder = tmp_path_factory.mktemp("ranks")
-    start_processes(_run_rank, (folder, meeting_place(folder)), nprocs=2, start_method="forkserver")  # type: ignore[no-untyped-call]
+    start_processes(_run_rank, (folder, meeting_place(folder)), nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -74,10 +74,11 @@ def _ranks(folder: Path, trainable: bytes, *, workers: int, gpus: tuple[str, ...
             **settings,
         }
     )
-    places = rank_positions(["here"] * workers, gpus or [""] * workers, ["127.0.0.1"] * workers)
+    positions = rank_positions(["here"] * workers, gpus or [""] * workers, ["127.0.0.1"] * workers)
     path = tuple(sys.path)
     return [
-        ForkedTrials(made, working_dir=str(folder), sys_path=path, place=place, ranks_here=workers) for place in places
+        ForkedTrials(made, working_dir=str(folder), sys_path=path, position=position, ranks_here=workers)
+        for position in positions
     ]
 
 

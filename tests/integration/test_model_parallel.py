@@ -65,7 +65,8 @@ def test_the_shipped_sweep_pauses_two_trials_and_goes_on_with_the_better_from_th
     results = hpsearch.run(load_sweep(path, overrides=[*constants, "resources.gpu=0"]), trials=2, epochs=2, home=home)
     trials = results.trials.set_index("state")
     assert trials["epochs_trained"].to_dict() == {"done": 2, "stopped": 1}
-    first, second = results.history[results.history["trial"] == trials.loc["done", "trial"]]["train_loss"]
+    done = trials.loc["done"]
+    first, second = results.history[results.history["trial"] == done["trial"]]["train_loss"]
     assert second < first
-    files = {path.name for path in (home / trials.loc["done", "checkpoint"]).parent.iterdir()}
+    files = {path.name for path in (home / str(done["checkpoint"])).parent.iterdir()}
     assert {"epoch-000002.rank-0.pt", "epoch-000002.rank-1.pt"} <= files

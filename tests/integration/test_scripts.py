@@ -46,10 +46,10 @@ def test_a_wandb_sweep_runs_as_it_is(ray_session: None, tmp_path: Path, home: Pa
     sweep = load_sweep(tmp_path / "sweep.yaml", overrides=["resources.gpu=0", "limits.concurrent=1"])
     exit_code = Run(sweep=sweep, home=home, spec_dir=tmp_path, show="none").start()
     results = Results(home, sweep.name)
-    trials = results.trials.set_index("optimizer.name")
+    trials = dict(list(results.trials.groupby("optimizer.name")))
     assert exit_code == 0
-    assert set(trials.loc["sgd", "state"]) <= {"done", "stopped"}
-    assert set(trials.loc["adam", "state"]) == {"failed"}
-    assert trials.loc["sgd", "best_val/loss"].min() == 0.25
-    assert trials.loc["sgd", "last_pid"].nunique() == len(trials.loc["sgd"])  # each is a run of the program
+    assert set(trials["sgd"]["state"]) <= {"done", "stopped"}
+    assert set(trials["adam"]["state"]) == {"failed"}
+    assert trials["sgd"]["best_val/loss"].min() == 0.25
+    assert trials["sgd"]["last_pid"].nunique() == len(trials["sgd"])  # each is a run of the program
     assert "adam is out of order" in results.failed["evidence"].iloc[0]

@@ -138,7 +138,7 @@ def _train(engine: Engine, landscape: Landscape, folder: Path, printed: str, max
                 del assignments[number]
 
 
-def _event(landscape: Landscape, sweep: Sweep, config: dict[str, Any], epoch: int) -> Event:
+def _event(landscape: Landscape, sweep: Sweep, config: Mapping[str, Any], epoch: int) -> Event:
     if epoch == 0 and (failure := landscape.failure(config)) is not None:
         return failure
     if epoch >= (sweep.max_epochs or 0):

@@ -70,7 +70,8 @@ def row_of(net: Net, **more: float) -> Row:
 def plain_ddp(config: dict[str, Any]) -> Iterator[Row]:
     """As PyTorch's tutorial writes it for torchrun."""
     net, data = Net(), Numbers()
-    model, sampler = net, None
+    model: nn.Module = net
+    sampler: DistributedSampler[Any] | None = None
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
         model, sampler = nn.parallel.DistributedDataParallel(net), DistributedSampler(data, shuffle=False)
@@ -172,7 +173,9 @@ def lightning_trainer(config: dict[str, Any]) -> None:
     )  # fmt: skip
     data = Numbers()
     # with several ranks Lightning makes a sampler that shuffles, whatever the loader does: the same one without them
-    sampler = DistributedSampler(data, num_replicas=1, rank=0) if trainer.world_size == 1 else None
+    sampler: DistributedSampler[Any] | None = None
+    if trainer.world_size == 1:
+        sampler = DistributedSampler(data, num_replicas=1, rank=0)
     trainer.fit(Module(), DataLoader(data, batch_size=batch_size(), sampler=sampler))
 
 
@@ -182,7 +185,7 @@ def lightning_fabric(config: dict[str, Any]) -> Iterator[Row]:
     fabric, net = Fabric(accelerator="cpu", **config), Net()
     fabric.launch()
     model, optimizer = fabric.setup(net, torch.optim.SGD(net.parameters(), lr=LR))
-    loader = fabric.setup_dataloaders(DataLoader(Numbers(), batch_size=batch_size()))
+    loader: Any = fabric.setup_dataloaders(DataLoader(Numbers(), batch_size=batch_size()))
     for batch in loader:
         optimizer.zero_grad()
         fabric.backward(model(**batch)["loss"])

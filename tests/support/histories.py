@@ -275,7 +275,7 @@ class History:
         life = self.lives.get(name) or Life(self, name)
         self.lives[name] = life
         if not hasattr(life, "engine"):
-            self._live(life, lambda: life.begin() is None)
+            self._live(life, life.begin)
         return self.lives.get(name)
 
     def _live(self, life: Life, act: Callable[[], bool]) -> None:

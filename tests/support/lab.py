@@ -48,8 +48,9 @@ def serving_lab(folder: Path, *, theme: str, private: Path) -> Iterator[tuple[st
         with subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as server:
             try:
                 written = until(lambda: next((private / "runtime").glob("jpserver-*.json"), None))
-                told = json.loads(written.read_text())
-                yield told["url"].rstrip("/"), told["token"]
+                assert written is not None
+                server_info = json.loads(written.read_text())
+                yield server_info["url"].rstrip("/"), server_info["token"]
             finally:
                 server.terminate()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class RealSweep:
         """Let trials train epoch by epoch, all on record, until something is so, and hold them there."""
         for epoch in itertools.count(1):
             self.hold_at(epoch)
-            self.wait_for(lambda epoch=epoch: self._all_are_at(epoch), f"epoch {epoch} of all that run, and {what}")
+            self.wait_for(partial(self._all_are_at, epoch), f"epoch {epoch} of all that run, and {what}")
             if condition():
                 return
 

@@ -288,7 +288,7 @@ def sums_losses(config):
     import torch
 
     weight = torch.ones(1, requires_grad=True)
-    total = 0.0
+    total = torch.zeros(())
     for _ in range(20):
         total = total + (weight * config["x"]).sum()
     yield {"loss": total.item()}
