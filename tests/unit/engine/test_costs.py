@@ -1,4 +1,4 @@
-"""What a start, a report and an end say to the ledger finds its rows by an index, however many trials are over."""
+"""The statements of a start, a report and an end find their rows by an index, however many trials there are."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def said(home: Path) -> dict[int, set[tuple[str, Any]]]:
         return train_all(ledger)
 
 
-def test_the_last_trials_say_as_much_as_the_first(said: dict[int, set[tuple[str, Any]]]):
+def test_the_last_trials_write_as_much_as_the_first(said: dict[int, set[tuple[str, Any]]]):
     assert len(said) == 40
     assert {text for text, _ in said[5]} == {text for text, _ in said[40]}
     assert len(said[4]) == len(said[39])
     assert len(said[5]) == len(said[40])
 
 
-def test_no_statement_looks_through_a_whole_table(said: dict[int, set[tuple[str, Any]]], home: Path):
+def test_no_statement_scans_a_whole_table(said: dict[int, set[tuple[str, Any]]], home: Path):
     with closing(sqlite3.connect(home / "ledger.db")) as connection:
         for statement, parameters in said[40]:
             for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters):

@@ -28,34 +28,34 @@ class Clock:
 
 
 class Listening(Searcher):
-    """A searcher that counts up and remembers what it was told."""
+    """A searcher that counts up and remembers what is reported to it."""
 
     def __init__(self) -> None:
         super().__init__(space=Space(), seed=0)
-        self.told: list[Outcome] = []
+        self.outcomes: list[Outcome] = []
         self.dropped: list[int] = []
 
     def _propose(self, number: int, draw: int) -> Point | None:
         return {"x": number / 100}
 
     def _learn(self, outcome: Outcome) -> None:
-        self.told.append(outcome)
+        self.outcomes.append(outcome)
 
     def _forget(self, number: int) -> None:
         self.dropped.append(number)
 
 
 class Scripted(StoppingRule):
-    """Answers what the test wrote down; promotes what the test names."""
+    """Decides and promotes as the test has set."""
 
     def __init__(self) -> None:
         self.decisions: dict[tuple[int, int], Decision] = {}
         self.promotions: list[int] = []
         self.at_end: list[int] = []
-        self.heard: list[tuple[int, int, float]] = []
+        self.reports: list[tuple[int, int, float]] = []
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
-        self.heard.append((number, epoch, loss))
+        self.reports.append((number, epoch, loss))
         return self.decisions.get((number, epoch), Decision.CONTINUE)
 
     def rungs(self) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ def bench(home: Path) -> Callable[..., Bench]:
     return lambda **keys: Bench(home, **keys)
 
 
-def test_it_hands_out_as_many_legs_as_run_at_once(bench):
+def test_it_hands_out_as_many_assignments_as_run_at_once(bench):
     b = bench(concurrent=2)
     assert [b.next().number, b.next().number] == [1, 2]
     assert b.engine.next_assignment() is Idle.NOT_NOW
@@ -126,7 +126,7 @@ def test_it_hands_out_as_many_legs_as_run_at_once(bench):
     assert b.next().number == 3
 
 
-def test_a_trial_is_in_the_ledger_before_its_leg_leaves_the_engine(bench):
+def test_a_trial_is_in_the_ledger_before_its_assignment_leaves_the_engine(bench):
     b = bench()
     b.next()
     assert b.states() == ["running"]
@@ -135,7 +135,7 @@ def test_a_trial_is_in_the_ledger_before_its_leg_leaves_the_engine(bench):
 def test_it_ends_after_the_last_trial(bench):
     b = bench(limits={"trials": 1})
     b.next()
-    assert b.engine.next_assignment() is Idle.NOT_NOW, "the one that runs may fail and be tried again"
+    assert b.engine.next_assignment() is Idle.NOT_NOW, "the running one may fail and be retried"
     assert b.report(1, 1) is Verdict.CONTINUE
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     assert b.engine.next_assignment() is Idle.FINISHED
@@ -159,26 +159,26 @@ def test_the_best_value_follows_the_goal(bench, goal, best):
     b.engine.on_event(1, Ended(elapsed_s=3.0))
     trial = b.ledger.trials(b.record)[0]
     assert (trial.best_epoch, trial.best_value) == best
-    assert b.searcher.told[0].loss == (best[1] if goal == "minimize" else -best[1])
-    assert [loss for _, _, loss in b.rule.heard] == ([3.0, 1.0, 2.0] if goal == "minimize" else [-3.0, -1.0, -2.0])
+    assert b.searcher.outcomes[0].loss == (best[1] if goal == "minimize" else -best[1])
+    assert [loss for _, _, loss in b.rule.reports] == ([3.0, 1.0, 2.0] if goal == "minimize" else [-3.0, -1.0, -2.0])
 
 
-def test_a_stopped_trial_is_told_with_its_curve(bench):
+def test_a_stopped_trial_is_reported_to_the_searcher_with_its_curve(bench):
     b = bench()
     b.next()
     b.rule.decisions[1, 2] = Decision.STOP
     assert (b.report(1, 1, 5.0), b.report(1, 2, 4.0)) == (Verdict.CONTINUE, Verdict.END)
     assert b.states() == ["stopped"]
-    assert (b.searcher.told[0].state, b.searcher.told[0].losses) == ("stopped", {1: 5.0, 2: 4.0})
+    assert (b.searcher.outcomes[0].state, b.searcher.outcomes[0].losses) == ("stopped", {1: 5.0, 2: 4.0})
 
 
 @pytest.mark.parametrize("cause", ["invalid_config", "oom_gpu", "diverged", "bad_metric"])
-def test_a_failure_by_configuration_is_infeasible_and_never_tried_again(bench, cause):
+def test_a_failure_by_configuration_is_infeasible_and_never_retried(bench, cause):
     b = bench(limits={"retries": 5})
     b.next()
     b.fail(1, cause)
     assert b.states() == ["failed"]
-    assert [outcome.state for outcome in b.searcher.told] == ["infeasible"]
+    assert [outcome.state for outcome in b.searcher.outcomes] == ["infeasible"]
     assert b.next().number == 2
 
 
@@ -187,10 +187,10 @@ def test_divergence_counts_as_worst_in_the_next_rung(bench):
     b.next()
     b.report(1, 1, 1.0)
     b.fail(1, "diverged")
-    assert b.rule.heard[-1] == (1, 2, float("inf"))
+    assert b.rule.reports[-1] == (1, 2, float("inf"))
 
 
-def test_a_failure_of_the_machine_is_tried_again_and_teaches_nothing(bench):
+def test_a_failure_of_the_machine_is_retried_and_not_reported_to_the_searcher(bench):
     b = bench(limits={"retries": 0})
     assert (b.next().number, b.next().number) == (1, 2)
     for attempt in (2, 3, 4):
@@ -199,10 +199,10 @@ def test_a_failure_of_the_machine_is_tried_again_and_teaches_nothing(bench):
         assert (assignment.number, assignment.attempt) == (1, attempt)
     b.fail(1, "gpu_fault", place=None)
     assert b.states()[0] == "failed"
-    assert (b.searcher.told, b.searcher.dropped) == ([], [1])
+    assert (b.searcher.outcomes, b.searcher.dropped) == ([], [1])
 
 
-def test_trials_that_lose_their_slots_go_on_and_it_is_not_counted_against_them(bench):
+def test_trials_that_lose_their_slots_are_requeued_without_counting_as_failures(bench):
     b = bench(limits={"retries": 0})
     assert (b.next().number, b.next().number) == (1, 2)
     b.report(1, 1)
@@ -214,10 +214,10 @@ def test_trials_that_lose_their_slots_go_on_and_it_is_not_counted_against_them(b
             (1, attempt, 1),
             (2, attempt, 0),
         ]
-    assert (b.searcher.told, b.searcher.dropped) == ([], [])
+    assert (b.searcher.outcomes, b.searcher.dropped) == ([], [])
 
 
-def test_an_unknown_failure_is_tried_again_as_often_as_the_limit_says(bench):
+def test_an_unknown_failure_is_retried_up_to_the_limit(bench):
     b = bench(limits={"retries": 2})
     b.next()
     for attempt in (2, 3):
@@ -227,7 +227,7 @@ def test_an_unknown_failure_is_tried_again_as_often_as_the_limit_says(bench):
     assert b.states() == ["failed"]
 
 
-def test_the_same_exception_at_the_same_line_is_tried_again_once_in_a_sweep(bench):
+def test_the_same_exception_at_the_same_line_is_retried_once_in_a_sweep(bench):
     b = bench(limits={"retries": 5})
     b.next()
     b.report(1, 1)
@@ -240,7 +240,7 @@ def test_the_same_exception_at_the_same_line_is_tried_again_once_in_a_sweep(benc
     assert b.engine.trials[2].attempts == 1
 
 
-def test_repeated_epochs_of_a_second_attempt_are_not_told_twice(bench):
+def test_repeated_epochs_of_a_second_attempt_are_not_reported_twice(bench):
     b = bench()
     b.next()
     b.report(1, 1, 3.0), b.report(1, 2, 2.0)
@@ -250,7 +250,7 @@ def test_repeated_epochs_of_a_second_attempt_are_not_told_twice(bench):
     b.engine.on_event(1, Ended(elapsed_s=3.0))
     b.ledger.flush()
     assert [(r.epoch, r.metrics["m"]) for r in b.ledger.reports(b.record)] == [(1, 3.0), (2, 2.0), (3, 1.0)]
-    assert b.searcher.told[0].losses == {1: 3.0, 2: 2.0, 3: 1.0}
+    assert b.searcher.outcomes[0].losses == {1: 3.0, 2: 2.0, 3: 1.0}
 
 
 def test_three_identical_failures_without_a_success_end_the_sweep(bench):
@@ -318,7 +318,7 @@ def test_the_time_of_a_trial_counts_over_its_attempts(bench):
     assert b.next().time_left_s == 70
 
 
-def test_a_paused_trial_waits_and_goes_on_when_it_is_promoted(bench):
+def test_a_paused_trial_continues_when_it_is_promoted(bench):
     b = bench(concurrent=1, limits={"trials": 2})
     b.next()
     b.rule.decisions[1, 1] = Decision.PAUSE
@@ -332,7 +332,7 @@ def test_a_paused_trial_waits_and_goes_on_when_it_is_promoted(bench):
     assert b.states() == ["done"]
 
 
-def test_a_paused_trial_that_nobody_promotes_is_stopped_at_the_end(bench):
+def test_a_paused_trial_that_is_not_promoted_is_stopped_at_the_end(bench):
     b = bench(concurrent=1, limits={"trials": 1})
     b.next()
     b.rule.decisions[1, 1] = Decision.PAUSE
@@ -342,7 +342,7 @@ def test_a_paused_trial_that_nobody_promotes_is_stopped_at_the_end(bench):
     assert b.states() == ["stopped"]
 
 
-def test_the_rule_is_asked_once_more_when_nothing_runs_and_nothing_is_left(bench):
+def test_the_rule_may_promote_one_more_trial_when_nothing_runs_and_none_is_left(bench):
     b = bench(concurrent=2, limits={"trials": 2})
     b.next(), b.next()
     b.rule.decisions = {(1, 1): Decision.PAUSE, (2, 1): Decision.PAUSE}
@@ -353,7 +353,7 @@ def test_the_rule_is_asked_once_more_when_nothing_runs_and_nothing_is_left(bench
     assert b.next().number == 2
 
 
-def test_a_promoted_trial_is_told_again_with_its_longer_curve(bench):
+def test_a_promoted_trial_is_reported_again_with_its_longer_curve(bench):
     b = bench(concurrent=1)
     b.next()
     b.rule.decisions[1, 1] = Decision.PAUSE
@@ -362,7 +362,7 @@ def test_a_promoted_trial_is_told_again_with_its_longer_curve(bench):
     b.next()
     b.report(1, 2, 3.0)
     b.engine.on_event(1, Ended(elapsed_s=1.0))
-    assert [(outcome.state, outcome.losses) for outcome in b.searcher.told] == [
+    assert [(outcome.state, outcome.losses) for outcome in b.searcher.outcomes] == [
         ("stopped", {1: 5.0}),
         ("done", {1: 5.0, 2: 3.0}),
     ]
@@ -376,7 +376,7 @@ def test_without_a_checkpoint_at_the_rung_the_rule_stops_instead_of_pausing(home
     b.engine.on_event(1, Ended(elapsed_s=1.0))
     b.next()
     assert b.report(2, 1, 2.0, saved=False) is Verdict.END
-    assert b.states() == ["done", "stopped"], "the rule that took over heard of trial 1 too"
+    assert b.states() == ["done", "stopped"], "the rule that took over got the reports of trial 1 too"
     b.next()
     assert b.report(3, 1, 0.5, saved=False) is Verdict.CONTINUE
 
@@ -389,7 +389,7 @@ def test_a_trainable_that_cannot_be_used_ends_the_sweep_as_a_mistake(bench):
     assert "can't be imported" in str(b.engine.mistake)
 
 
-def test_events_of_a_leg_that_was_given_up_change_nothing(bench):
+def test_events_of_an_assignment_that_was_given_up_change_nothing(bench):
     b = bench()
     b.next()
     b.engine.on_event(1, Ended(elapsed_s=0.0))
@@ -440,14 +440,14 @@ def test_a_report_with_a_new_checkpoint_is_committed_at_once(bench, home: Path):
         assert len(other.reports(b.record)) == 1, "after a crash the checkpoint would be ahead of the ledger"
 
 
-def test_a_trial_without_time_left_is_not_tried_again(bench):
+def test_a_trial_without_time_left_is_not_retried(bench):
     b = bench(limits={"trial_time": 100, "retries": 5})
     b.next()
     b.engine.on_event(1, Failed(cause="hung", evidence="too slow", elapsed_s=100.0))
     assert b.states() == ["failed"]
 
 
-def test_an_observer_that_raises_is_left_out_and_the_sweep_goes_on(bench):
+def test_an_observer_that_raises_is_removed_and_the_sweep_continues(bench):
     class ClosedPipe:
         def __getattr__(self, name: str) -> Any:
             raise BrokenPipeError
@@ -483,7 +483,7 @@ def test_the_evidence_of_a_failed_attempt_is_gone_once_the_trial_succeeds(bench)
     assert (trial.state, trial.cause, trial.evidence) == ("done", None, None)
 
 
-def test_after_a_restart_nobody_who_failed_or_ended_is_promoted(home: Path):
+def test_after_a_restart_no_trial_that_failed_or_ended_is_promoted(home: Path):
     tree = {"early_terminate": {"type": "asha"}, "limits": {"trials": 4, "epochs": 9}}
     first = Bench(home, concurrent=1, rule=Asha(min_epochs=1, max_epochs=9, eta=3), **tree)
     for number, value in enumerate([0.1, 0.5, 0.6], 1):
@@ -526,7 +526,7 @@ def test_a_search_method_that_raised_is_named_in_the_record_of_the_sweep(bench, 
 
 
 class Raising(Scripted):
-    """Decides as written down until it hears of `at`, or is asked `asked`; then it raises, once and for all."""
+    """Decides as set until a report of `at` comes, or `asked` is called; then it raises each time."""
 
     def __init__(self, *, at: tuple[int, int] | None = None, asked: str | None = None) -> None:
         super().__init__()
@@ -547,7 +547,7 @@ class Raising(Scripted):
 
 
 def run_to_the_end(b: Bench) -> None:
-    """Train every assignment until the engine lets go of it."""
+    """Train every assignment until the engine ends it."""
     while isinstance(assignment := b.engine.next_assignment(), Assignment):
         epoch = assignment.known_epochs + 1
         while b.report(assignment.number, epoch) is Verdict.CONTINUE:
@@ -564,7 +564,7 @@ def run_to_the_end(b: Bench) -> None:
         (None, "promote", "when it was asked for a promotion"),
     ],
 )
-def test_after_a_stopping_rule_raised_every_trial_goes_to_its_end_and_the_sweep_says_so(home, capsys, at, asked, when):
+def test_after_a_stopping_rule_raised_every_trial_runs_to_its_end_and_the_sweep_notes_it(home, capsys, at, asked, when):
     rule = Raising(at=at, asked=asked)
     rule.decisions = {(3, 1): Decision.STOP}
     b = Bench(home, concurrent=1, rule=rule, limits={"trials": 3, "epochs": 3})
@@ -577,7 +577,7 @@ def test_after_a_stopping_rule_raised_every_trial_goes_to_its_end_and_the_sweep_
     assert capsys.readouterr().err.count("ZeroDivisionError: no rung") == 1, "one traceback, for the log"
 
 
-def test_trials_that_a_stopping_rule_paused_go_on_after_it_raised(home):
+def test_trials_that_a_stopping_rule_paused_continue_after_it_raised(home):
     rule = Raising(at=(2, 2))
     rule.decisions = {(1, 1): Decision.PAUSE}
     b = Bench(home, concurrent=1, rule=rule, limits={"trials": 3, "epochs": 3})

@@ -24,7 +24,7 @@ def noted(*attempts: tuple[float | None, float]) -> list[str]:
     return written
 
 
-def test_setup_of_more_than_a_tenth_is_noted_once_with_the_ways_out():
+def test_setup_of_more_than_a_tenth_is_noted_once_with_its_remedies():
     (note,) = noted(*[(3.0, 20.0)] * 6)
     assert note.startswith("set-up takes 3.0 s of 20.0 s a trial")
     assert "shared_data" in note and "isolation: slot" in note
@@ -35,5 +35,5 @@ def test_setup_of_more_than_a_tenth_is_noted_once_with_the_ways_out():
     [[(3.0, 20.0)] * 2, [(1.5, 20.0)] * 5, [(0.2, 0.5)] * 5, [(None, 20.0)] * 5],
     ids=["too few", "less than a tenth", "too short to matter", "one epoch"],
 )
-def test_else_nothing_is_said(attempts: list[tuple[float | None, float]]):
+def test_otherwise_there_is_no_note(attempts: list[tuple[float | None, float]]):
     assert noted(*attempts) == []

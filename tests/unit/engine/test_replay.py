@@ -1,4 +1,4 @@
-"""What a searcher knows after a restart: what it knew before, so that it proposes the same."""
+"""After a restart a searcher has learned what it had learned before, so that it proposes the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = {
 
 
 def restarted(engine: Engine) -> Searcher:
-    """A searcher that has heard what the ledger knows of an engine's sweep."""
+    """A searcher to which all was replayed that the ledger has of an engine's sweep."""
     engine._ledger.flush()
     searcher, ledger, record = make_searcher(engine.sweep), engine._ledger, engine.record
     rule = make_stopping_rule(engine.sweep, can_pause=True, is_random=searcher.is_random)
@@ -45,14 +45,14 @@ def restarted(engine: Engine) -> Searcher:
 def test_whenever_a_driver_dies_the_next_one_proposes_what_it_would_have(
     tmp_path: Path, method: str, sampler: str | None, rule: str, first: int, last: int
 ) -> None:
-    """Trials that were promoted and run at that moment teach what they had taught when they were paused."""
-    unbroken, anew = {}, {}
+    """Trials that were promoted and run at that moment are reported as they were when they were paused."""
+    unbroken, again = {}, {}
 
     def compare(engine: Engine, clock: timed.Clock) -> None:
         number = len(engine.trials) + 1
-        if first <= number <= last and number not in anew:
+        if first <= number <= last and number not in again:
             unbroken[number] = copy.deepcopy(engine._searcher).ask(number)
-            anew[number] = restarted(engine).ask(number)
+            again[number] = restarted(engine).ask(number)
 
     limits = {"trials": last, "epochs": 27 if rule == "asha" else 2, "concurrent": 4}
     timed.run(
@@ -64,5 +64,5 @@ def test_whenever_a_driver_dies_the_next_one_proposes_what_it_would_have(
         limits=limits,
         **({} if sampler is None else {"sampler": sampler}),
     )
-    assert unbroken == anew
-    assert len(anew) > 20
+    assert unbroken == again
+    assert len(again) > 20

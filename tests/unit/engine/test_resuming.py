@@ -1,4 +1,4 @@
-"""What a restart remembers, and two sweeps that want the same trial; below Ray, the engine alone."""
+"""What a restart keeps, and two sweeps that want the same trial; the engine alone, without Ray."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Life:
             self.engine = Engine.resumed(parts, Past.read(self.ledger, known), retry_failed=retry_failed)
 
     def die(self) -> None:
-        """Let go of everything; nothing is written any more."""
+        """Release everything; nothing more is written."""
         self._held.close()
 
     def next(self) -> Assignment:
@@ -121,7 +121,7 @@ def test_identical_failures_add_up_over_restarts(lives):
     assert second.engine.stop_state.state == "gave_up"
 
 
-def test_failed_trials_are_tried_again_when_the_user_says_so(lives):
+def test_failed_trials_are_retried_when_the_user_asks_for_it(lives):
     limits = {"epochs": 2, "retries": 0}
     first = lives("a", limits=limits)
     first.fail(first.next(), cause="user_error", place="E at f:1")
@@ -129,10 +129,10 @@ def test_failed_trials_are_tried_again_when_the_user_says_so(lives):
         first.train(first.next())
     assert first.engine.next_assignment() is Idle.FINISHED
     first.die()
-    assert lives("a", limits=limits).engine.has_work() is False, "nobody asked for it"
+    assert lives("a", limits=limits).engine.has_work() is False, "it was not asked for"
 
 
-def test_a_failed_trial_that_is_tried_again_has_all_its_retries(lives):
+def test_a_failed_trial_that_is_retried_has_all_its_retries(lives):
     first = lives("a")
     for _ in range(2):
         first.fail(first.next())
@@ -141,7 +141,7 @@ def test_a_failed_trial_that_is_tried_again_has_all_its_retries(lives):
     assignment = second.next()
     assert (assignment.number, assignment.attempt) == (1, 3)
     second.fail(assignment)
-    assert second.next().number == 1, "tried again, as if for the first time"
+    assert second.next().number == 1, "retried, as if for the first time"
     second.die()
     third = lives("a")
     third.next()
@@ -149,7 +149,7 @@ def test_a_failed_trial_that_is_tried_again_has_all_its_retries(lives):
     assert third.rows()[0][0] == "failed", "what was forgiven stays forgiven, what came after counts"
 
 
-def test_a_trial_that_another_process_trains_is_passed_over_and_answered_later(lives):
+def test_a_trial_that_another_process_trains_is_deferred_and_reused_later(lives):
     a, b = lives("a"), lives("b")
     first = a.next()
     other = b.next()
@@ -163,11 +163,11 @@ def test_a_trial_that_another_process_trains_is_passed_over_and_answered_later(l
     assert b.engine.next_assignment() is Idle.FINISHED
     assert b.rows()[0] == ("reused", "a/1")
     assert [trial.attempts for trial in b.ledger.trials(b.record)] == [0, 1, 1]
-    assert a.engine.next_assignment() is Idle.FINISHED, "the rest is answered by the other"
+    assert a.engine.next_assignment() is Idle.FINISHED, "the rest is reused from the other"
     assert [row[0] for row in a.rows()] == ["done", "reused", "reused"]
 
 
-def test_what_a_dead_process_was_training_goes_on_elsewhere(lives):
+def test_a_trial_that_a_dead_process_was_training_is_trained_by_another(lives):
     a = lives("a")
     assignment = a.next()
     a.train(assignment, epochs=1)
@@ -200,7 +200,7 @@ def test_a_trial_that_waited_when_its_process_died_is_no_second_attempt(lives):
     assert (assignment.number, assignment.attempt) == (1, 1)
 
 
-def test_a_look_at_a_lock_takes_it_from_nobody(home: Path):
+def test_reading_a_lock_does_not_take_it(home: Path):
     home.mkdir()
     assert not is_held(home)
     with writer_lock(home, "a"):
@@ -246,5 +246,7 @@ def test_two_processes_that_want_the_same_trials_train_each_once(home: Path, tmp
     assert [process.wait() for process in processes] == [0, 0]
     (a, a_states), (b, b_states) = (json.loads(out.read_text()) for out in outs)
     trained = Counter(tuple(each) for each in a + b)
-    assert trained == Counter({(x, epoch): 1 for x in range(12) for epoch in (1, 2)}), "every epoch once, by somebody"
+    assert trained == Counter({(x, epoch): 1 for x in range(12) for epoch in (1, 2)}), (
+        "every epoch once, by one of the two"
+    )
     assert Counter(a_states + b_states) == {"done": 12, "reused": 12}

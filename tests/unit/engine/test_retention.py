@@ -127,7 +127,7 @@ def test_the_best_third_of_each_rung_stays(home: Path):
     assert len(play.on_disk) < 18, "and not many others"
 
 
-def test_where_trials_explore_the_best_third_of_these_stays_too(home: Path):
+def test_the_best_third_of_random_trials_stays_too_where_they_are_ranked_apart(home: Path):
     play = Play(home, {**ASHA, "method": "bayes", "limits": {"trials": 81, "epochs": 9, "checkpoints": 1}})
     at = {(report.number, report.epoch): report.metrics["loss"] for report in play.reports}
     needed = set()
@@ -145,7 +145,7 @@ def test_a_configuration_that_cannot_be_trained_keeps_nothing(home: Path):
     assert not {1, 2} & (play.on_disk | play.in_table)
 
 
-def test_more_epochs_go_on_from_the_last_where_a_checkpoint_stayed_and_from_0_elsewhere(home: Path):
+def test_more_epochs_continue_from_the_last_where_a_checkpoint_stayed_and_from_0_elsewhere(home: Path):
     first = Play(home, TREE)
     second = Play(home, {**TREE, "limits": {"trials": 12, "epochs": 27}})
     assert {number for number, begun in second.begun_at.items() if begun == [9]} == first.on_disk
@@ -165,7 +165,7 @@ def test_more_epochs_under_asha_are_for_those_that_deserve_it(home: Path):
     assert all(second.begun_at[number] == [9] for number in further)
 
 
-def test_clean_frees_all_but_the_best_and_says_how_much(home: Path):
+def test_clean_frees_all_but_the_best_and_reports_how_much(home: Path):
     play = Play(home, {**ASHA, "limits": {"trials": 27, "epochs": 9}})
     before = play.on_disk
     size = sum(path.stat().st_size for path in play.folder.rglob("epoch-*"))
@@ -181,7 +181,7 @@ def test_clean_frees_all_but_the_best_and_says_how_much(home: Path):
     assert clean(home).trials == ()
 
 
-def test_clean_leaves_alone_what_an_interrupted_sweep_goes_on_from(home: Path):
+def test_clean_keeps_what_an_interrupted_sweep_resumes_from(home: Path):
     play = Play(home, TREE)
     with Ledger(home, create=True) as ledger:
         record = ledger.sweep("s")

@@ -1,4 +1,4 @@
-"""What a trial's row says is of what ran: checkpoints, epochs, code; where trials of two sweeps answer each other."""
+"""Checkpoints, epochs and code that the ledger names are those that ran, where two sweeps reuse each other's trials."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Driver:
     def train(
         self, assignment: Assignment | Idle, *, to: int = 9, begin: int = 0, losses: Mapping[int, float] = LOSSES
     ) -> Verdict:
-        """The epochs after `begin`, each with a checkpoint, until the engine says no or `to` is reached."""
+        """The epochs after `begin`, each with a checkpoint, until the engine ends the trial or `to` is reached."""
         assert isinstance(assignment, Assignment)
         verdict = Verdict.CONTINUE
         for epoch in range(begin + 1, to + 1):
@@ -91,7 +91,7 @@ class Driver:
         return verdict
 
     def stop(self) -> None:
-        """It ends in good order, before it is through."""
+        """The driver is interrupted before the trial is done."""
         self.engine.stop("interrupted", "a signal")
         self.engine.finish()
 
@@ -100,21 +100,21 @@ class Driver:
 
 
 def paused(home: Path, name: str = "wine", *, losses: Mapping[int, float] = LOSSES) -> None:
-    """A sweep whose trial waits at the rung of epoch 3."""
+    """A sweep whose trial is paused at the rung of epoch 3."""
     with Driver(home, name, paused_at=3, again=True) as driver:
         driver.train(driver.engine.next_assignment(), losses=losses)
         driver.stop()
 
 
 def finished(home: Path, name: str, *, epochs: int = 9, losses: Mapping[int, float] = LOSSES) -> None:
-    """A sweep whose trial came to its last epoch."""
+    """A sweep whose trial has reached its last epoch."""
     with Driver(home, name, epochs=epochs, again=True) as driver:
         driver.train(driver.engine.next_assignment(), losses=losses)
         driver.engine.finish()
 
 
 def promoted(home: Path, name: str = "wine", **keys: Any) -> Driver:
-    """The sweep goes on, and its paused trial is the next."""
+    """The sweep resumes, and its paused trial is the next."""
     driver = Driver(home, name, paused_at=3, **keys)
     driver.rule.promotions.append(1)
     return driver
@@ -127,7 +127,7 @@ def row_of(home: Path, name: str = "wine", number: int = 1) -> TrialRecord:
 
 @pytest.fixture(autouse=True)
 def rows_are_true(home: Path) -> Iterator[None]:
-    """Whatever a test did: no row names a checkpoint that is not there."""
+    """After each test: the ledger names no checkpoint that is not on disk."""
     yield
     with closing(sqlite3.connect(home / "ledger.db")) as connection:
         query = "SELECT folder, number, checkpoint_epoch FROM trials JOIN sweeps ON sweeps.id = sweep_id"
@@ -138,7 +138,7 @@ def rows_are_true(home: Path) -> Iterator[None]:
 # -- the last epochs come by reuse -------------------------------------------------------------------------------------
 
 
-def test_a_paused_trial_that_is_answered_to_its_end_has_the_checkpoint_of_that_epoch(home: Path):
+def test_a_paused_trial_that_is_reused_to_its_end_has_the_checkpoint_of_that_epoch(home: Path):
     paused(home)
     finished(home, "wine-again")
     with promoted(home) as driver:
@@ -191,7 +191,7 @@ def test_where_the_lender_has_none_any_more_the_row_names_its_own_older_one(home
     assert best is not None and (best.epoch, best.checkpoint) == (9, None)
 
 
-def test_a_trial_that_pauses_on_what_it_reused_goes_on_from_what_is_on_disk(home: Path):
+def test_a_trial_that_pauses_on_reused_epochs_continues_from_what_is_on_disk(home: Path):
     finished(home, "wine-again", epochs=5)
     with Driver(home, "wine", paused_at=3) as driver:
         assert driver.engine.next_assignment() is Idle.FINISHED
@@ -237,7 +237,7 @@ def test_the_epochs_of_another_training_are_not_those_that_come_next(home: Path)
     assert row_of(home).reused_from is None
 
 
-def test_a_checkpoint_is_borrowed_of_an_epoch_that_was_the_same_alone(home: Path):
+def test_a_checkpoint_is_borrowed_only_of_an_epoch_that_was_the_same(home: Path):
     paused(home)
     remove_checkpoints(checkpoint_dir(home / "wine", 1))
     paused(home, "other", losses={**LOSSES, 3: 0.75})
@@ -247,7 +247,7 @@ def test_a_checkpoint_is_borrowed_of_an_epoch_that_was_the_same_alone(home: Path
         driver.stop()
 
 
-def test_a_trial_that_goes_on_with_other_code_is_the_equal_of_none(home: Path):
+def test_a_trial_that_continues_with_other_code_equals_no_other(home: Path):
     paused(home)
     assert row_of(home).fingerprint is not None
     changed: Code = {"train.py": "2"}
@@ -262,7 +262,7 @@ def test_a_trial_that_goes_on_with_other_code_is_the_equal_of_none(home: Path):
             driver.stop()
 
 
-def test_one_that_is_answered_with_the_code_that_it_began_with_stays_what_it_is(home: Path):
+def test_a_trial_that_is_reused_under_the_code_that_it_began_with_keeps_its_fingerprint(home: Path):
     paused(home)
     finished(home, "wine-again")
     before = row_of(home).fingerprint
@@ -272,7 +272,7 @@ def test_one_that_is_answered_with_the_code_that_it_began_with_stays_what_it_is(
     assert (row_of(home).state, row_of(home).fingerprint) == ("done", before)
 
 
-def test_one_that_has_no_epoch_yet_is_a_trial_of_the_code_that_trains_it(home: Path):
+def test_a_trial_without_an_epoch_is_one_of_the_code_that_trains_it(home: Path):
     with Driver(home, "wine") as driver:
         assert isinstance(driver.engine.next_assignment(), Assignment)
         driver.stop()
@@ -285,7 +285,7 @@ def test_one_that_has_no_epoch_yet_is_a_trial_of_the_code_that_trains_it(home: P
         ).fingerprint({"x": 0.01})
     row = row_of(home)
     with Driver(home, "other", code=changed) as driver:
-        assert driver.engine.next_assignment() is Idle.FINISHED, "it answers"
+        assert driver.engine.next_assignment() is Idle.FINISHED, "it is reused"
         driver.engine.finish()
     assert row.code_hash == row_of(home, "other").code_hash
 
@@ -315,7 +315,7 @@ def test_a_trial_that_fails_names_what_its_last_attempt_left_on_disk(home: Path)
     assert (row_of(home).state, row_of(home).checkpoint_epoch) == ("failed", 1)
 
 
-def test_a_checkpoint_whose_epoch_was_never_told_is_gone_before_the_trial_goes_on(home: Path):
+def test_a_checkpoint_whose_epoch_was_never_reported_is_removed_before_the_trial_continues(home: Path):
     paused(home)
     write_checkpoint(checkpoint_dir(home / "wine", 1), 4)
     finished(home, "wine-again")
@@ -334,7 +334,7 @@ def test_a_new_trial_does_not_find_the_checkpoints_of_one_that_the_ledger_lost(h
         driver.stop()
 
 
-def test_a_row_that_names_what_is_gone_is_corrected_when_the_sweep_goes_on(home: Path):
+def test_a_row_that_names_a_missing_checkpoint_is_corrected_when_the_sweep_resumes(home: Path):
     finished(home, "wine")
     for path in checkpoint_dir(home / "wine", 1).glob("epoch-000009.*"):
         path.unlink()

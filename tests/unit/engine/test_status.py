@@ -1,4 +1,4 @@
-"""Why no trial begins: the reasons, and who tells them."""
+"""Why no trial begins: the reasons, and where they come from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hpsearch.stopping import make_stopping_rule
 from tests.support.curves import SPEC
 
 
-def test_the_weightiest_reason_is_told_and_counts_from_its_beginning():
+def test_the_most_important_reason_is_given_and_counts_from_its_beginning():
     now = [10.0]
     waiting = IdleReasons(lambda: now[0])
     assert waiting.current is None
@@ -62,7 +62,7 @@ def test_an_engine_with_all_slots_at_work_waits_for_nothing(home: Path):
         assert kind_of(engine) is None
 
 
-def test_the_engine_says_that_all_trials_have_begun_and_who_waits_at_a_rung(home: Path):
+def test_the_engine_says_that_all_trials_have_begun_and_how_many_are_paused(home: Path):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=2)
         engine.concurrent = 4
@@ -87,7 +87,7 @@ def test_a_sweep_that_is_over_waits_for_nothing(home: Path):
         assert kind_of(engine) is None
 
 
-def test_an_engine_that_was_told_to_stop_says_why(home: Path):
+def test_an_engine_that_is_stopped_gives_the_reason(home: Path):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=2)
         engine.next_assignment()
@@ -96,7 +96,7 @@ def test_an_engine_that_was_told_to_stop_says_why(home: Path):
         assert engine.idle_reasons.current.text == "the sweep ends: SIGTERM was received"
 
 
-def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
+def test_while_the_search_method_computes_that_is_the_reason(home: Path):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=2)
         seen = []
@@ -107,7 +107,7 @@ def test_whoever_looks_while_the_search_method_thinks_is_told_so(home: Path):
 
 
 class Busy:
-    """A memory for which another sweep trains whatever it is asked for."""
+    """A cache for which another sweep is training every trial."""
 
     code_hash = None
 
@@ -126,10 +126,10 @@ def test_a_trial_that_another_sweep_trains_is_what_a_free_slot_waits_for(home: P
         sweep = Sweep.from_dict({**SPEC, "limits": {"trials": 1, "epochs": 9}})
         record = ledger.add_sweep("curves", sweep.to_dict())
         rule = make_stopping_rule(sweep, can_pause=True)
-        memory: Any = Busy()
+        cache: Any = Busy()
         engine = Engine.new(
             EngineParts(
-                sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, cache=memory
+                sweep=sweep, searcher=make_searcher(sweep), rule=rule, ledger=ledger, record=record, cache=cache
             )
         )
         assert engine.next_assignment() is Idle.NOT_NOW
@@ -140,21 +140,21 @@ def test_a_trial_that_another_sweep_trains_is_what_a_free_slot_waits_for(home: P
         )
 
 
-def test_a_full_disk_is_told_with_what_is_short_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_the_reason_until_there_is_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     waiting = IdleReasons()
-    room = DiskGuard(tmp_path, say=lambda text: None, give_up=lambda: False, idle_reasons=waiting)
-    monkeypatch.setattr(room, "_free", lambda: 14 * MIB)
-    assert not room.allows_start()
+    guard = DiskGuard(tmp_path, say=lambda text: None, give_up=lambda: False, idle_reasons=waiting)
+    monkeypatch.setattr(guard, "_free", lambda: 14 * MIB)
+    assert not guard.allows_start()
     assert waiting.current is not None
     assert (waiting.current.kind, waiting.current.text) == (
         "disk", f"disk full: 50 MiB short in {tmp_path}; no trial begins until there is space",
     )  # fmt: skip
-    monkeypatch.setattr(room, "_free", lambda: 1000 * MIB)
-    assert room.allows_start()
+    monkeypatch.setattr(guard, "_free", lambda: 1000 * MIB)
+    assert guard.allows_start()
     assert waiting.current is None
 
 
-def test_a_trial_for_which_ray_has_no_place_says_what_it_asks_for_and_what_is_free():
+def test_a_trial_that_ray_cannot_place_gives_what_it_asks_for_and_what_is_free():
     waiting, now = IdleReasons(), [0.0]
     request = WorkerRequest(cpu=2, gpu=0.5, workers=2)
     growth = [Growth()]

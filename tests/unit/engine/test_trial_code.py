@@ -1,4 +1,4 @@
-"""Which code a trial ran under: its column, and when no other trial may be answered by it."""
+"""Which code a trial ran under: its column, and when it may not be reused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ledger(home: Path):
 
 
 def engine_of(ledger: Ledger, name: str = "one", *, code: Any = OLD, **changes: Any) -> Engine:
-    """A new sweep, or a known one that goes on."""
+    """The engine of a new sweep, or of a known one that is resumed."""
     sweep = Sweep.from_dict({**TREE, "name": name, **changes})
     known = ledger.find_sweep(name)
     record = known or ledger.add_sweep(name, sweep.to_dict(), code=code)
@@ -89,7 +89,7 @@ def test_a_trial_of_code_that_cannot_be_known_has_none(ledger):
     assert trial(ledger).code is None
 
 
-def test_a_trial_that_goes_on_under_other_code_has_both_and_answers_for_none(ledger):
+def test_a_trial_that_continues_under_other_code_has_both_and_is_not_reused(ledger):
     engine = engine_of(ledger)
     begin(engine)
     report(engine, 1, 1)
@@ -164,7 +164,7 @@ def test_a_trial_of_an_older_ledger_is_compared_with_the_code_that_it_began_with
     assert trial(ledger).code == f"{A}, {B}"
 
 
-def test_what_answers_in_place_of_a_slot_adds_no_code(ledger):
+def test_reused_epochs_add_no_code(ledger):
     engine = engine_of(ledger)
     begin(engine)
     report(engine, 1, 1)
@@ -179,7 +179,7 @@ def test_what_answers_in_place_of_a_slot_adds_no_code(ledger):
     assert (trial(ledger).state, trial(ledger).code) == ("done", A)
 
 
-def test_a_ledger_that_is_made_again_has_the_codes(ledger, home):
+def test_a_rebuilt_ledger_has_the_codes(ledger, home):
     engine = engine_of(ledger)
     begin(engine)
     report(engine, 1, 1)
@@ -195,7 +195,7 @@ def test_a_ledger_that_is_made_again_has_the_codes(ledger, home):
 # -- files that are not in the snapshot --------------------------------------------------------------------------------
 
 
-def test_a_trial_that_imported_other_files_answers_for_none(ledger):
+def test_a_trial_that_imported_other_files_has_no_fingerprint(ledger):
     engine = engine_of(ledger)
     begin(engine)
     report(engine, 1, 1)
@@ -216,7 +216,7 @@ def test_files_that_come_with_the_end_count_too(ledger):
     assert (trial(ledger).state, trial(ledger).fingerprint) == ("done", None)
 
 
-def test_such_a_trial_is_not_reused(ledger):
+def test_a_trial_that_imported_other_files_is_trained_again_in_another_sweep(ledger):
     engine = engine_of(ledger)
     begin(engine)
     for epoch in (1, 2, 3):
@@ -241,7 +241,7 @@ def test_each_file_is_named_once_in_the_sweeps_notes(ledger):
     )
 
 
-def test_a_file_that_is_another_one_for_a_later_trial_is_named(ledger):
+def test_a_file_that_has_changed_for_a_later_trial_is_named(ledger):
     engine = engine_of(ledger)
     for number in (1, 2):
         begin(engine)

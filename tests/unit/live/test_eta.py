@@ -23,30 +23,30 @@ RULES: dict[str, dict[str, Any]] = {
     "none": {"type": "none"},
 }
 FACTOR = {"none": 1.4}
-"""How far the guess may be off; under a rule by up to 2, since which trials get far decides, and wide ones are slow."""
+"""By which factor an estimate may be off; by up to 2 under a rule, since it depends on which trials get far."""
 
 
-def guesses(home: Path, rule: str, *, seed: int) -> list[float]:
-    """Guess over truth at a quarter, a half and three quarters of the time that 64 trials take on 4 slots."""
+def ratios(home: Path, rule: str, *, seed: int) -> list[float]:
+    """Estimate over truth at a quarter, a half and three quarters of the time that 64 trials take on 4 slots."""
     seen: list[tuple[float, float | None]] = []
     progress: list[SweepProgress] = []
 
-    def look(engine: Engine, clock: Clock) -> None:
+    def estimate(engine: Engine, clock: Clock) -> None:
         if not progress:
             status = DriverStatus(concurrent=engine.concurrent)
             progress.append(SweepProgress(engine.sweep, engine.trials, lambda: status, clock=clock))
         seen.append((clock.now, progress[0].eta_s))
 
     keys = {"early_terminate": RULES[rule], "seed": seed, "limits": {"trials": 64, "epochs": 27, "concurrent": 4}}
-    total = run(home, on_report=look, **keys)
-    at = [next((now, guess) for now, guess in seen if now >= share * total) for share in (0.25, 0.5, 0.75)]
-    return [(guess or 0.0) / (total - now) for now, guess in at]
+    total = run(home, on_report=estimate, **keys)
+    at = [next((now, estimated) for now, estimated in seen if now >= share * total) for share in (0.25, 0.5, 0.75)]
+    return [(estimated or 0.0) / (total - now) for now, estimated in at]
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_guess_is_right_within_a_factor(home: Path, rule: str):
+def test_the_estimate_is_right_within_a_factor(home: Path, rule: str):
     factor = FACTOR.get(rule, 2.0)
-    assert all(1 / factor <= ratio <= factor for ratio in guesses(home, rule, seed=0))
+    assert all(1 / factor <= ratio <= factor for ratio in ratios(home, rule, seed=0))
 
 
 def trial(number: int, epochs: int, state: str) -> Trial:
@@ -58,13 +58,13 @@ def left(trials: list[Trial], **keys: Any) -> float | None:
     return None if work is None else work.epochs
 
 
-def test_without_a_rule_every_trial_goes_to_the_end():
+def test_without_a_rule_every_trial_runs_to_the_end():
     keys: dict[str, Any] = {"early_terminate": {"type": "none"}, "limits": {"trials": 4, "epochs": 10}}
     assert left([], **keys) == 40
     assert left([trial(1, 10, "done"), trial(2, 4, "running")], **keys) == 26
 
 
-def test_a_trial_that_waits_at_a_rung_is_no_work_until_it_is_promoted():
+def test_a_trial_that_is_paused_at_a_rung_is_no_work_until_it_is_promoted():
     keys: dict[str, Any] = {"early_terminate": {"type": "asha", "min_iter": 1, "eta": 3}}
     keys["limits"] = {"trials": 9, "epochs": 9}
     assert left([], **keys) == pytest.approx(9 * 1 + 3 * 2 + 1 * 6)
@@ -73,7 +73,7 @@ def test_a_trial_that_waits_at_a_rung_is_no_work_until_it_is_promoted():
     assert left([*waiting[:8], trial(9, 1, "running")], **keys) > left(waiting, **keys)
 
 
-def test_nobody_guesses_how_long_a_trial_is_that_decides_it_itself():
+def test_there_is_no_estimate_while_the_length_of_a_trial_is_unknown():
     keys: dict[str, Any] = {"early_terminate": {"type": "none"}, "limits": {"trials": 4}}
     assert left([trial(1, 4, "running")], **keys) is None
     assert left([trial(1, 6, "done"), trial(2, 4, "running")], **keys) == pytest.approx(2 + 2 * 6)

@@ -50,7 +50,7 @@ def trial(number: int, *values: float, state: str = "running", **point: object) 
 
 
 def progress_of(*trials: Trial, reason: IdleReason | None = None, sweep: Sweep = SWEEP) -> SweepProgress:
-    """A progress that has seen these trials; its clock of the day says 100."""
+    """The progress of a sweep with these trials; its time of day is 100."""
     numbered = {each.number: each for each in trials}
     status = DriverStatus(concurrent=2, idle_reason=reason)
     progress = SweepProgress(sweep, numbered, lambda: status, clock=lambda: 0.0, wall_clock=lambda: 100.0)
@@ -66,9 +66,9 @@ def text_of(progress: SweepProgress, *, width: int = 200, height: int = 40, extr
 
 def test_the_headline_counts_and_names_the_best():
     progress = progress_of(trial(1, 0.5, 0.9, state="done"), trial(2, 0.7))
-    words = headline(progress)
-    assert words.startswith("1/4 trials (1 done) | 1 running | best acc 0.9 (trial 1) | about ")
-    assert words.endswith(" to go")
+    text = headline(progress)
+    assert text.startswith("1/4 trials (1 done) | 1 running | best acc 0.9 (trial 1) | about ")
+    assert text.endswith(" to go")
 
 
 def test_a_sweep_that_is_over_has_no_time_to_go():
@@ -106,7 +106,7 @@ def test_a_parameter_that_some_trials_do_not_have_differs():
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 8), (80, 24), (160, 50), (300, 10)])
-def test_the_picture_fits_the_screen(width: int, height: int):
+def test_the_frame_fits_the_screen(width: int, height: int):
     trials = [trial(number, *(0.1 * number / epoch for epoch in range(1, 30)), note="x" * 90) for number in range(60)]
     for each in trials[:40]:
         each.state = "done"
@@ -116,7 +116,7 @@ def test_the_picture_fits_the_screen(width: int, height: int):
     assert all(len(line) <= width for line, _ in lines)
 
 
-def test_what_finds_no_room_is_counted():
+def test_what_does_not_fit_is_counted():
     progress = progress_of(*(trial(number, 0.5, note=str(number)) for number in range(1, 21)))
     assert text_of(progress, height=12).splitlines()[-1] == "(11 more trials running)"
     narrow = text_of(progress, width=50).splitlines()[-1]
@@ -131,22 +131,22 @@ def test_running_trials_come_first_then_the_best_then_the_latest():
     assert numbers == ["10", "9", "8", "7", "6"]
 
 
-def test_the_picture_says_why_no_trial_begins_and_for_how_long():
+def test_the_frame_says_why_no_trial_begins_and_for_how_long():
     reason = IdleReason(kind="elsewhere", text="trial 7 waits for another sweep", since=30.0)
     assert "No trial begins: trial 7 waits for another sweep (for 1 min 10 s)" in text_of(progress_of(reason=reason))
 
 
-def test_a_wait_that_has_just_begun_has_no_length():
+def test_a_reason_that_has_just_arisen_has_no_duration():
     reason = IdleReason(kind="stopping", text="the sweep ends", since=99.9996)
     assert text_of(progress_of(reason=reason)).splitlines()[1] == "No trial begins: the sweep ends"
 
 
-def test_a_search_method_that_thinks_for_an_instant_is_not_mentioned():
+def test_a_search_method_that_computes_for_an_instant_is_not_mentioned():
     thinks = [IdleReason(kind="searcher", text="the search method thinks", since=since) for since in (99.9, 98.0)]
     assert [progress_of(reason=reason).idle_reason for reason in thinks] == [None, thinks[1]]
 
 
-def test_columns_from_elsewhere_stand_beside_the_trials():
+def test_extra_columns_are_shown_beside_the_trials():
     extras = Extras(notes=["CPU 3 %\x1b"], columns=[Column(key="gpu", title="GPU")], cells={1: {"gpu": "0: 87 %"}})
     text = text_of(progress_of(trial(1, 0.5), trial(2)), extras=extras)
     assert "CPU 3 %?" in text and "0: 87 %" in text
@@ -221,7 +221,7 @@ def test_the_screen_is_drawn_on_a_terminal_and_gone_at_the_end():
     assert text.rstrip().endswith("\x1b[2K"), "its lines are erased"
 
 
-def test_a_part_of_the_display_that_raises_is_left_out_and_the_rest_goes_on(capsys: pytest.CaptureFixture[str]):
+def test_a_task_of_the_display_that_raises_is_given_up_and_the_others_continue(capsys: pytest.CaptureFixture[str]):
     beats: list[int] = []
 
     def broken() -> None:
@@ -233,7 +233,7 @@ def test_a_part_of_the_display_that_raises_is_left_out_and_the_rest_goes_on(caps
     assert capsys.readouterr().err.count("RuntimeError: no display") == 1
 
 
-def test_a_part_of_the_display_that_raises_once_goes_on(capsys: pytest.CaptureFixture[str]):
+def test_a_task_of_the_display_that_raises_once_continues(capsys: pytest.CaptureFixture[str]):
     rounds: list[int] = []
 
     def changes_under_its_eyes() -> None:
@@ -250,5 +250,5 @@ def test_a_part_of_the_display_that_raises_once_goes_on(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.24, "0.24 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3661, "1 h 01 min")]
 )
-def test_durations_are_said_as_a_person_would(seconds: float, text: str):
+def test_durations_are_written_as_a_person_would(seconds: float, text: str):
     assert duration_text(seconds) == text

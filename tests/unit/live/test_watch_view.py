@@ -1,4 +1,4 @@
-"""A sweep that another process runs, looked at from here: its lock and processes are real, Ray is not needed."""
+"""A sweep that another process runs, watched from here: its lock and processes are real, Ray is not needed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ while True:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Of the sweep `curves`, which has made 90 reports and not come to its end."""
+    """A home with the sweep `curves`, which has made 90 reports and has not ended."""
     curves.run(tmp_path / "sweeps", max_reports=90)
     return tmp_path / "sweeps"
 
@@ -118,22 +118,22 @@ def test_one_frame_shows_trials_their_processes_and_why_none_begins(home: Path, 
     trial = next(each for each in found["running"] if each["trial"] == number)
     assert trial["processes"] == 2
     assert trial["memory_gib"] > 64 / 1024
-    assert trial["cpu_percent"] is not None, "measured between two looks"
+    assert trial["cpu_percent"] is not None, "measured between two refreshes"
 
 
-def test_a_sweep_that_was_killed_says_so_and_how_it_goes_on(home: Path, start):
+def test_a_sweep_that_was_killed_is_shown_as_killed_with_the_command_that_resumes_it(home: Path, start):
     driver = start(DRIVER, str(home / "curves"))
     driver.kill()
     driver.wait()
     text = watch("--once", home=home)
     assert f"was killed: resume it with python -m hpsearch resume curves --home {home}" in text
     assert "0 running" in text and "interrupted" in text
-    assert "waits for a place" not in text, "the notice of a dead process"
+    assert "waits for a place" not in text, "the status of a dead process"
     assert json.loads(watch("--json", home=home))["state"] == "killed"
     assert watch(home=home).startswith("curves was killed")
 
 
-def test_watching_ends_with_the_sweep_and_tells_of_each_trial_that_ended(home: Path, start, monkeypatch):
+def test_watching_ends_with_the_sweep_and_prints_each_trial_that_ended(home: Path, start, monkeypatch):
     driver = start(DRIVER, str(home / "curves"))
     with Ledger(home, create=True) as ledger:
         record = ledger.sweep()
@@ -154,7 +154,7 @@ def test_watching_ends_with_the_sweep_and_tells_of_each_trial_that_ended(home: P
     assert second == "curves is done"
 
 
-def test_a_process_that_has_the_number_of_another_is_not_taken_for_it(home: Path, start):
+def test_a_process_that_has_got_the_number_of_another_is_not_counted(home: Path, start):
     worker = start(WORKER)
     ranks = (rank_of(worker.pid), rank_of(worker.pid, started=1), rank_of(worker.pid, boot="an earlier one"))
     processes = {number: TrialProcesses(attempt=1, ranks=(rank,)) for number, rank in enumerate(ranks, 1)}
@@ -162,7 +162,7 @@ def test_a_process_that_has_the_number_of_another_is_not_taken_for_it(home: Path
     assert [use.num_processes for use in measured.trials.values()] == [2, 0, 0]
 
 
-def test_cpu_time_is_what_passed_between_two_looks(start):
+def test_cpu_usage_is_that_between_two_measurements(start):
     meter, roster = Meter(), TrialProcesses(attempt=1, ranks=(rank_of(start(WORKER).pid),))
     assert meter.measure({1: roster}).trials[1].cpu_percent is None
     assert until(lambda: meter.measure({1: roster}).trials[1].cpu_percent) > 0
@@ -184,7 +184,7 @@ def test_processes_of_another_machine_are_named_by_it(home: Path, start):
     assert watch_dict(follower, measured)["running"][0]["elsewhere"] == ["node-b"]
 
 
-def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, start):
+def test_the_processes_of_an_earlier_attempt_are_not_those_of_the_next(home: Path, start):
     start(DRIVER, str(home / "curves"))
     with Ledger(home) as ledger:
         follower = LedgerFollower(ledger, ledger.sweep())
@@ -196,7 +196,7 @@ def test_an_attempt_that_is_over_leaves_no_processes_to_the_next(home: Path, sta
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"attempt": 1, "ranks": [{"process": {"pid": "1"}}]}', "\x00"])
-def test_files_that_are_not_ours_are_passed_over(tmp_path: Path, text: str):
+def test_files_of_other_content_are_ignored(tmp_path: Path, text: str):
     path = processes_path(tmp_path, 1)
     path.parent.mkdir(parents=True)
     path.write_text(text)
@@ -205,7 +205,7 @@ def test_files_that_are_not_ours_are_passed_over(tmp_path: Path, text: str):
     assert read_status(tmp_path) is None
 
 
-def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(tmp_path: Path):
+def test_a_link_in_the_place_of_a_status_file_is_not_followed(tmp_path: Path):
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
     paths = (processes_path(tmp_path, 1), status_path(tmp_path))
@@ -218,7 +218,7 @@ def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(tmp_path: Path):
     assert not any(path.is_symlink() for path in paths)
 
 
-def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
+def test_the_status_file_is_written_when_the_status_has_changed(tmp_path: Path):
     status_file = StatusFile(tmp_path)
     status_file.write(DriverStatus(concurrent=1))
     written = (tmp_path / "live.json").stat().st_ino
@@ -229,18 +229,18 @@ def test_a_notice_is_written_when_it_says_something_new(tmp_path: Path):
     status_file.remove()
     assert not list(tmp_path.iterdir())
     status_file.write(DriverStatus(concurrent=2))
-    assert not list(tmp_path.iterdir()), "a display that comes late, on a machine that has no time for it"
+    assert not list(tmp_path.iterdir()), "a write that comes late, on a busy machine"
 
 
 @pytest.mark.parametrize("flags", [["--once"], ["--json"], []])
-def test_a_terminal_obeys_nothing_that_a_sweep_is_made_of(tmp_path: Path, flags: list[str]):
+def test_no_text_of_a_sweep_reaches_a_terminal_as_a_command(tmp_path: Path, flags: list[str]):
     hostile.run(tmp_path / "sweeps")
     lines = watch(*flags, home=tmp_path / "sweeps").splitlines()
     assert len(lines) > 1
     assert all(line.isprintable() for line in lines)
 
 
-def test_gpus_are_told_by_trial(tmp_path: Path):
+def test_gpu_usage_is_shown_for_each_trial(tmp_path: Path):
     code = """
 import json, os
 from dataclasses import replace
