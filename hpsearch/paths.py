@@ -30,8 +30,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DEFAULT_HOME = Path("sweeps")
+"""The home folder where no other is given."""
 LEDGER_NAME = "ledger.db"
+"""No sweep may have a name that begins so, since sweeps have folders beside this file."""
 JOURNAL_NAME = "journal.jsonl"
+"""Name of each sweep's journal; `resume --rebuild` looks for these files."""
 
 
 def home_dir(home: str | Path | None) -> Path:
@@ -189,7 +192,12 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Put a file in place in one step; see `replacing`. Text is written as UTF-8.
+    """Write a whole file in one step; see `replacing`.
+
+    Args:
+        path: Where the file shall be; its folder exists.
+        content: The content; text is written as UTF-8.
+        durable: See `replacing`.
 
     Raises:
         OSError: It can't be written.

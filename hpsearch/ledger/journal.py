@@ -1,4 +1,4 @@
-"""The journal of a sweep: every change of the ledger once more, as text; a damaged ledger is rebuilt from it.
+"""The journal of a sweep: a second record of every change, as text; a damaged ledger is rebuilt from it.
 
 One line of `NAME/journal.jsonl` for each transaction, with a checksum, written before the ledger commits it. So the
 journal holds everything that the ledger does, and at most one transaction more, whose commit a crash prevented; when

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _to_2(op: Operations) -> None:
-    """Failed attempts and claims get tables; a sweep says whether it can pause, a trial what code it began with."""
+    """Tables of failures and claims; sweeps have whether they can pause, trials the code that they began with."""
     op.add_column("sweeps", sa.Column("can_pause", sa.Boolean))
     op.add_column("trials", sa.Column("code_hash", sa.String(64)))
     op.create_table(
@@ -44,12 +44,12 @@ def _to_2(op: Operations) -> None:
 
 
 def _to_3(op: Operations) -> None:
-    """A sweep says where its spec lies from the ledger's folder."""
+    """Sweeps have the folder of their spec relative to the ledger's."""
     op.add_column("sweeps", sa.Column("spec_from_home", sa.Text))
 
 
 def _to_4(op: Operations) -> None:
-    """A trial says what code it ran under."""
+    """Trials have the hashes of the code that they ran with."""
     op.add_column("trials", sa.Column("code", sa.Text))
 
 

@@ -60,7 +60,7 @@ def trial_summary(
 def ranking_rows(
     sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord], epoch: int
 ) -> tuple[list[dict[str, Any]], str]:
-    """The ranking of trials at an epoch that `show --at-epoch` prints.
+    """The ranking of trials at an epoch that `show --epoch` prints.
 
     Args:
         sweep: The sweep.

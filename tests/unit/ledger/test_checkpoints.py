@@ -1,4 +1,4 @@
-"""Checkpoints as files: which are complete, how two trials share them, and how they go."""
+"""Checkpoints as files: which are complete, how two trials share them, and how they are removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.checkpoints import epochs_in, write_checkpoint
 
 
 class KilledError(BaseException):
-    """The process is gone."""
+    """Ends the process."""
 
 
 def write_ray_checkpoint(folder: Path, epoch: int, *, files: int = 2) -> None:
@@ -133,7 +133,7 @@ def test_only_what_was_asked_for_and_is_complete_is_shared_and_the_newest_two_st
     assert not [name for name in names(own) if "0009" in name or "0010" in name or "0001" in name]
 
 
-def test_what_was_begun_and_never_finished_gives_way(tmp_path: Path):
+def test_a_checkpoint_that_was_never_finished_is_replaced(tmp_path: Path):
     other, own = tmp_path / "other", tmp_path / "own"
     write_checkpoint(other, 4, b"other", ranks=2)
     write_checkpoint(own, 4, b"own", ranks=3)
@@ -171,7 +171,7 @@ def test_a_copy_that_finds_no_room_leaves_the_own_ones_as_they_are(tmp_path: Pat
 
 @pytest.mark.parametrize("which", range(1, 9))
 @pytest.mark.parametrize("write", [write_checkpoint, write_ray_checkpoint])
-def test_a_lender_that_vanishes_meanwhile_leaves_a_whole_one_or_none(
+def test_a_source_that_is_removed_meanwhile_leaves_a_complete_checkpoint_or_none(
     tmp_path: Path, write: Callable[..., None], which: int, at_call: Callable[..., None]
 ):
     other, own = tmp_path / "other", tmp_path / "own"
@@ -190,7 +190,7 @@ def test_a_lender_that_vanishes_meanwhile_leaves_a_whole_one_or_none(
 @pytest.mark.parametrize("which", range(1, 9))
 @pytest.mark.parametrize("name", ["link", "unlink", "rename"])
 @pytest.mark.parametrize("write", [write_checkpoint, write_ray_checkpoint])
-def test_a_death_at_any_instant_leaves_whole_ones_alone_and_the_next_try_succeeds(
+def test_a_kill_at_any_instant_leaves_only_complete_checkpoints_and_the_next_try_succeeds(
     tmp_path: Path, write: Callable[..., None], name: str, which: int, at_call: Callable[..., None]
 ):
     def die() -> None:
@@ -212,7 +212,7 @@ def test_a_death_at_any_instant_leaves_whole_ones_alone_and_the_next_try_succeed
     assert {3, 4} <= set(complete_epochs(own))
 
 
-def test_later_epochs_are_dropped_whole_or_not(tmp_path: Path):
+def test_later_epochs_are_dropped_complete_or_not(tmp_path: Path):
     for epoch in (3, 4, 5):
         write_checkpoint(tmp_path, epoch)
     write_ray_checkpoint(tmp_path, 6)
@@ -222,7 +222,7 @@ def test_later_epochs_are_dropped_whole_or_not(tmp_path: Path):
     assert names(tmp_path) == {"epoch-000003.rank-0.pt", "epoch-000003.rank-0.json", "mine.txt"}
 
 
-def test_a_removal_that_is_cut_short_leaves_nothing_that_looks_whole(tmp_path: Path, at_call: Callable[..., None]):
+def test_a_removal_that_is_cut_short_leaves_nothing_that_looks_complete(tmp_path: Path, at_call: Callable[..., None]):
     def die() -> None:
         raise KilledError
 

@@ -1,4 +1,4 @@
-"""What makes two trials the same, and what makes them different."""
+"""Which trials have the same fingerprint, and which have different ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_values_that_look_alike_differ():
 @pytest.mark.parametrize(
     "changes", [{"limits": {"epochs": 27}}, {"method": "optuna"}, {"early_terminate": {"type": "asha"}}]
 )
-def test_how_far_and_by_whom_makes_no_difference(changes):
+def test_the_number_of_epochs_and_the_search_method_make_no_difference(changes):
     assert fingerprint({"x": 0.5}, **changes) == fingerprint({"x": 0.5})
 
 
@@ -83,7 +83,7 @@ def test_the_code_is_the_file_and_what_it_imports_of_the_project(tmp_path: Path,
     assert sorted(changed_files(code, new)) == ["helper.py is gone", "package/late.py is gone"]
 
 
-def test_the_same_code_in_another_place_is_the_same_code(tmp_path: Path, monkeypatch):
+def test_the_same_code_in_another_folder_is_the_same_code(tmp_path: Path, monkeypatch):
     codes = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""The journal beside the ledger: what is noticed, and what is no damage."""
+"""The journal beside the ledger: which damage is found, and what is no damage."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_ledger_and_journal_agree(ledger):
         ("report", 2, 2, '{"loss": 0.25}', 0.2),
     ],
 )
-def test_a_commit_that_a_kill_prevented_is_no_damage_in_this_life_or_a_later_one(ledger, entry):
+def test_a_commit_that_a_kill_prevented_is_no_damage_now_or_after_another_restart(ledger, entry):
     write_and_die(ledger.home, entry)
     check(ledger)
     ledger.update_trial(2, state="running", attempts=2)
@@ -79,7 +79,7 @@ def test_two_missing_commits_are_damage(ledger):
         check(ledger)
 
 
-def test_a_transaction_that_failed_is_taken_back(ledger):
+def test_a_transaction_that_failed_is_rolled_back(ledger):
     class Full(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""A ledger of every version that ever was: read as it lies, migrated by a writer, refused when it is newer."""
+"""Ledgers of every version: read as they are, migrated by a writer, refused if they are newer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def old(request: pytest.FixtureRequest, home: Path) -> Path:
 
 
 def shape(engine: sa.Engine) -> dict[str, object]:
-    """Tables with everything about them that a query could notice."""
+    """Tables with all properties that a query could depend on."""
     found = sa.inspect(engine)
     return {
         table: (
@@ -71,14 +71,14 @@ def test_every_version_reads_the_same(old: Path):
     assert (old / "ledger.db").read_bytes() == before, "who only reads leaves an older file as it is"
 
 
-def test_a_writer_brings_every_version_to_todays_schema(old: Path, tmp_path: Path):
+def test_a_writer_migrates_every_version_to_the_current_schema(old: Path, tmp_path: Path):
     with Ledger(old, create=True) as ledger, Ledger(tmp_path / "new", create=True) as new:
         assert shape(ledger._transactions._engine) == shape(new._transactions._engine)
         assert states(ledger)["finished"] == ["done", "failed", "done", "done"]
     assert version_of(old) == str(schema.SCHEMA_VERSION)
 
 
-def test_an_older_ledger_goes_on_where_it_was(old: Path):
+def test_an_older_ledger_is_continued(old: Path):
     with Ledger(old, create=True) as ledger:
         assert make.go_on(ledger, make.KILLED) == 0, "nothing is lost"
         assert set(states(ledger)["killed"]) <= {"done", "stopped", "failed", "reused"}
@@ -126,7 +126,7 @@ def test_what_a_newer_version_or_another_program_wrote_is_refused(home: Path, ve
 
 @contextmanager
 def read_only(home: Path) -> Iterator[Path]:
-    """The home folder in a place where this process can't write; root becomes somebody else, whom nothing stops."""
+    """The home folder where this process can't write; root, who could write anywhere, becomes another user."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "sweeps"
         shutil.copytree(home, folder)

@@ -1,4 +1,4 @@
-"""One module knows that the ledger is an SQLite file; whatever the others ask of it, PostgreSQL would understand."""
+"""One module knows that the ledger is an SQLite file; the statements of the others are valid for PostgreSQL too."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def heard() -> Iterator[list[tuple[Any, Any]]]:
 
 
 def a_sweeps_life(ledger: Ledger) -> None:
-    """Everything that the ledger is ever told or asked."""
+    """Call every method of the ledger that writes or reads."""
     sweep = ledger.add_sweep("a", {"metric": {"name": "loss", "goal": "minimize"}}, code={"f": "1"})
     ledger.disable_pausing(sweep)
     rows = [ledger.add_trial(sweep, number, point={"x": number}, seed=0, fingerprint="f") for number in (1, 2)]
@@ -80,7 +80,7 @@ def a_sweeps_life(ledger: Ledger) -> None:
     assert [each.name for each in ledger.sweeps()] == ["a"]
 
 
-def test_every_statement_can_be_said_to_postgresql(home: Path, heard: list[tuple[Any, Any]]):
+def test_every_statement_is_valid_for_postgresql(home: Path, heard: list[tuple[Any, Any]]):
     with Ledger(home, create=True) as ledger:
         heard.clear()  # what makes the file is of the file
         a_sweeps_life(ledger)

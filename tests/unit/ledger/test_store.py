@@ -33,7 +33,7 @@ def test_what_is_written_is_read_back_by_another_process(home: Path):
     assert (report.number, report.epoch, report.metrics, report.elapsed_s) == (1, 1, {"loss": 0.5}, 1.5)
 
 
-def test_a_state_change_takes_waiting_reports_along(home: Path):
+def test_a_state_change_commits_waiting_reports_too(home: Path):
     with Ledger(home, create=True, clock=lambda: 0.0) as ledger, Ledger(home) as other:
         sweep = ledger.add_sweep("a", SPEC)
         row = ledger.add_trial(sweep, 1, point={}, seed=0)
@@ -71,8 +71,8 @@ def test_a_sweep_that_was_forgotten_leaves_its_name_free(home: Path):
         assert ledger.trials(ledger.add_sweep("a", SPEC)) == []
 
 
-def test_nothing_of_a_forgotten_sweep_meets_the_next_one(home: Path):
-    """SQLite gives the id of a trial that is gone to the next one."""
+def test_nothing_of_a_forgotten_sweep_is_left_for_the_next_one(home: Path):
+    """SQLite gives the id of a removed trial to the next one."""
     with Ledger(home, create=True) as ledger:
         for name in ("gone", "next"):
             record = ledger.add_sweep(name, SPEC)
@@ -134,7 +134,7 @@ def test_the_best_trial_follows_the_goal_and_leaves_failures_out(home: Path, sig
     assert found is not None and found.number == best
 
 
-def test_a_ledger_that_somebody_edited_leads_nowhere_else(home: Path):
+def test_an_edited_ledger_leads_to_no_other_folder(home: Path):
     with Ledger(home, create=True) as ledger:
         ledger.add_sweep("a", SPEC)
     connection = sqlite3.connect(home / "ledger.db")

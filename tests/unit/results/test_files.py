@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpsearch.errors import LedgerError
 from hpsearch.results.files import replace_file
 
 
-def test_links_in_its_place_and_beside_it_are_replaced_not_followed(tmp_path: Path):
+def test_links_at_the_path_and_beside_it_are_replaced_not_followed(tmp_path: Path):
     victim = tmp_path / "victim"
     victim.write_text("mine")
     path = tmp_path / "a.html"
@@ -23,7 +23,7 @@ def test_links_in_its_place_and_beside_it_are_replaced_not_followed(tmp_path: Pa
     assert sorted(each.name for each in tmp_path.iterdir()) == [f".a.html.{os.getpid()}", "a.html", "victim"]
 
 
-def test_a_folder_that_is_none_is_one_clear_error(tmp_path: Path):
+def test_a_missing_folder_is_one_clear_error(tmp_path: Path):
     (tmp_path / "a").write_text("")
     with pytest.raises(LedgerError, match=r"a/b\.html: can't be written: Not a directory"):
         replace_file(tmp_path / "a" / "b.html", b"")

@@ -1,4 +1,4 @@
-"""Names and values as pictures show them."""
+"""Names and values as charts show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands below a cell that ends in `results`."""
+"""What a notebook shows below a cell that ends in `results`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_browser_draws_the_table_and_runs_nothing(home: Path, browser):
     page.close()
 
 
-def test_a_parameter_named_like_a_column_keeps_its_own_place(home: Path):
+def test_a_parameter_named_like_a_column_keeps_its_own_column(home: Path):
     both = {"state": {"min": 0.0, "max": 1.0}, "best_val_loss": {"min": 0.0, "max": 1.0}}
     free = Landscape(report=lambda config, epoch: {"val_loss": config["state"]}, failure=lambda config: None)
     run(home, parameters=both, landscape=free, limits={"trials": 3, "epochs": 1})

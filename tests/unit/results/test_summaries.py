@@ -1,4 +1,4 @@
-"""What `list` and `show` print: of finished and of running sweeps, and of texts that mean harm."""
+"""What `list` and `show` print: of finished and running sweeps, and of hostile texts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ VERBS = ["list", "show", "show --trial 1", "show --epoch 1", "show --failures", 
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "list --json", "show --json", "show --failures --json", "export -o -"])
-def test_a_terminal_obeys_nothing_that_others_wrote(hostile: Path, verb: str):
+def test_a_terminal_gets_no_control_characters_that_others_wrote(hostile: Path, verb: str):
     text = printed(*verb.split(), home=hostile)
     assert text and all(character.isprintable() or character == "\n" for character in text)
 
@@ -103,7 +103,7 @@ def test_a_spreadsheet_runs_nothing_that_others_wrote(hostile: Path):
     assert not [cell for cell in cells if cell.strip('"').startswith(("=", "+", "@"))]
 
 
-def test_a_sweep_that_was_killed_is_told_from_one_that_runs(home: Path):
+def test_a_sweep_that_was_killed_is_distinguished_from_one_that_runs(home: Path):
     run(home, max_reports=20)
     assert printed("show", home=home).startswith("curves: was killed; continue it with `hpsearch resume`: ")
     assert printed("list", home=home).splitlines()[1].split()[:2] == ["curves", "killed"]
@@ -127,7 +127,7 @@ def test_before_the_first_success_the_best_so_far_is_named_with_its_state(home: 
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json", "optuna"])
-def test_a_place_where_no_file_can_be_is_one_sentence(home: Path, kind: str):
+def test_a_path_that_cannot_be_written_gives_one_sentence(home: Path, kind: str):
     run(home, limits={"trials": 1, "epochs": 1})
     path = home / "nowhere" / "table"
     done = CliRunner().invoke(app, ["export", "--to", kind, "-o", str(path), "--home", str(home)])

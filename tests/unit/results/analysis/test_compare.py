@@ -1,4 +1,4 @@
-"""Several sweeps side by side."""
+"""Comparisons of sweeps."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_command_line_and_python_say_the_same(home: Path):
     assert [row["best"] for row in rows] == frame["best"].tolist()
 
 
-def test_the_picture_has_a_line_for_each_sweep_and_the_budget(home: Path, tmp_path: Path):
+def test_the_chart_has_a_line_for_each_sweep_and_the_budget(home: Path, tmp_path: Path):
     for i in range(6):
         run(home, name=f"sweep-{i}", limits=SMALL, seed=i, max_reports=None if i else 0)
     names = [f"sweep-{i}" for i in range(6)]
@@ -97,7 +97,7 @@ def test_the_picture_has_a_line_for_each_sweep_and_the_budget(home: Path, tmp_pa
     assert "equal budgets" not in path.read_text(), "one has no result yet"
 
 
-def test_a_picture_of_another_kind_is_refused(home: Path, tmp_path: Path):
+def test_a_chart_of_another_file_type_is_refused(home: Path, tmp_path: Path):
     run(home, limits=SMALL)
     done = CliRunner().invoke(app, ["compare", "curves", "-o", str(tmp_path / "x.bmp"), "--home", str(home)])
     assert isinstance(done.exception, SpecError) and ".png, .svg or .html" in str(done.exception)

@@ -53,7 +53,7 @@ def test_a_curve_knows_its_best_up_to_an_epoch():
     assert curve(1).best_until(1) is None
 
 
-def test_the_best_so_far_only_improves_and_ends_with_everything_that_was_spent(finished: Read):
+def test_the_best_value_only_improves_and_ends_with_everything_that_was_spent(finished: Read):
     sweep, trials, reports = finished
     steps = best_value_steps(sweep, trials, reports)
     values = [step.value for step in steps]
@@ -104,7 +104,7 @@ def test_nine_in_ten_trials_make_an_epoch_common(curves, epoch):
     assert common_epoch(curves) == epoch
 
 
-def test_trials_are_ranked_by_what_they_were_worth_at_the_same_epoch():
+def test_trials_are_ranked_by_their_best_value_up_to_the_same_epoch():
     curves = [curve(1, 0.5, 0.1), curve(2, 0.4, 0.3), curve(3, 0.2, state="stopped"), curve(4, 0.1, state="failed")]
     assert [each.trial for each in ranking(curves, 1)] == [3, 2, 1]
     assert [(each.rank, each.trial, each.value) for each in ranking(curves, 2)] == [(1, 1, 0.1), (2, 2, 0.3)]

@@ -1,4 +1,4 @@
-"""When a range should be widened."""
+"""Advice to widen a range."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def trial(number: int, value: float | None, state: str = "done", **point: object
     return TrialRecord(**{**empty, "number": number, "state": state, "best_value": value, "point": point})
 
 
-def test_a_best_that_lies_at_the_upper_end_is_told_with_what_to_do():
+def test_a_best_value_at_the_upper_end_is_reported_with_what_to_do():
     trials = [trial(i, i / 10, lr=lr) for i, lr in enumerate((0.9, 0.8, 0.7, 0.01, 0.02, 0.001))]
     (edge,) = edges(trials, [LR], sign=1)
     assert (edge.side, edge.count, edge.of) == ("upper", 3, 5)
@@ -51,7 +51,7 @@ def test_failed_trials_and_those_without_the_parameter_do_not_count():
     assert edges(trials, [LR], sign=1) == []
 
 
-def test_luck_is_told_less_than_once_in_twenty():
+def test_chance_is_reported_less_than_once_in_twenty():
     rng, told = random.Random(0), 0
     for _ in range(400):
         trials = [

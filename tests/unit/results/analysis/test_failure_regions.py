@@ -1,4 +1,4 @@
-"""Where configurations fail, in words."""
+"""Regions of the space where configurations fail."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def drawn(num: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_fence_across_one_parameter_is_told_with_its_counts_and_cause() -> None:
+def test_a_region_of_one_parameter_is_reported_with_its_counts_and_cause() -> None:
     points = drawn(40)
     lines = failure_region_lines(records(points, lambda p: "oom_gpu" if p["batch_size"] >= 384 else None))
     num = sum(point["batch_size"] >= 384 for point in points)
     assert lines == [f"batch_size >= 384: {num} of {num} failed (oom_gpu)"]
 
 
-def test_a_choice_that_fails_with_a_range_is_told_as_both() -> None:
+def test_a_choice_that_fails_with_a_range_is_reported_as_both() -> None:
     points = drawn(60)
     lines = failure_region_lines(
         records(points, lambda p: "diverged" if p["optimizer"] == "sgd" and p["lr"] > 0.01 else None)
@@ -48,7 +48,7 @@ def test_a_choice_that_fails_with_a_range_is_told_as_both() -> None:
     assert 'optimizer = "sgd"' in lines[0] and "lr >= 0.01" in lines[0] and lines[0].endswith("failed (diverged)")
 
 
-def test_two_causes_are_two_fences() -> None:
+def test_two_causes_are_two_regions() -> None:
     def cause(point: dict[str, Any]) -> str | None:
         return "oom_gpu" if point["batch_size"] == 512 else "diverged" if point["lr"] > 0.1 else None
 
@@ -56,7 +56,7 @@ def test_two_causes_are_two_fences() -> None:
     assert [line.split(":")[0].split()[0] for line in lines] == ["lr", "batch_size"]
 
 
-def test_failures_by_chance_and_of_unknown_causes_make_no_fence() -> None:
+def test_failures_by_chance_and_of_unknown_causes_make_no_region() -> None:
     rng = random.Random(1)
     assert failure_region_lines(records(drawn(60), lambda p: "oom_gpu" if rng.random() < 0.2 else None)) == []
     assert failure_region_lines(records(drawn(60), lambda p: "killed" if p["lr"] > 0.1 else None)) == []
@@ -64,5 +64,5 @@ def test_failures_by_chance_and_of_unknown_causes_make_no_fence() -> None:
     assert failure_region_lines([]) == []
 
 
-def test_where_everything_fails_there_is_no_fence() -> None:
+def test_where_everything_fails_there_is_no_region() -> None:
     assert failure_region_lines(records(drawn(20), lambda p: "bad_metric")) == []

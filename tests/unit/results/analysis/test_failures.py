@@ -1,4 +1,4 @@
-"""What failed and why, as a table, on the command line, and without harm."""
+"""What failed and why, as a table and on the command line, also with hostile texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What matters is found over all trials of real sweeps, stopped ones included."""
+"""Importance of parameters over all trials of real sweeps, stopped ones included."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_sweep_whose_trials_all_failed_gives_a_sentence(home: Path):
     assert not result.rows and "failed ones are left out" in result.sentence
 
 
-def test_results_give_a_table_that_says_what_it_stands_on_or_a_warning(home: Path, tmp_path: Path):
+def test_results_give_a_table_that_says_what_it_is_based_on_or_a_warning(home: Path, tmp_path: Path):
     name = run(home, limits={"trials": 24, "epochs": 3})
     frame = Results(home, name).importance()
     assert list(frame.columns) == ["parameter", "importance", "low", "high", "epoch", "trials"]
@@ -129,7 +129,7 @@ def test_equal_losses_give_a_sentence(home: Path):
     assert not result.rows and result.sentence.startswith("No parameter makes a difference among the 12 trials")
 
 
-def test_a_sweep_that_still_runs_is_compared_where_its_trials_have_come(home: Path):
+def test_a_sweep_that_still_runs_is_compared_at_the_epochs_of_its_trials(home: Path):
     result = found(home, max_reports=80)
     assert result.epoch == 1 and 20 < result.num_trials < 64 and result.rows
 

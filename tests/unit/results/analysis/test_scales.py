@@ -1,4 +1,4 @@
-"""Where values lie between the ends of what is searched."""
+"""Positions of values between the ends of the searched range."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_a_logarithmic_range_is_halved_at_its_geometric_mean():
     assert scale.position(-1.0) is None
 
 
-def test_a_list_of_numbers_is_ordered_and_one_of_words_is_not():
+def test_a_list_of_numbers_is_ordered_and_one_of_texts_is_not():
     numbers = scale_of("width", Choice(values=(64, 16, 32)), [])
     words = scale_of("kind", Choice(values=("b", "a", None, [1])), [])
     assert (numbers.values, numbers.has_edges) == ((16, 32, 64), True)
@@ -42,6 +42,6 @@ def test_a_normal_distribution_spans_what_was_drawn_and_has_no_edges():
 
 @pytest.mark.parametrize("domain", [None, Constant(value=3), Real(min=2.0, max=2.0), Real(min=2.0, max=2.0, log=True)])
 @pytest.mark.parametrize("seen", [[], [2.0], ["a", 2.0], [[1], {"b": None}]])
-def test_whatever_stands_in_a_point_has_a_place(domain, seen):
+def test_every_value_of_a_point_has_a_position(domain, seen):
     scale = scale_of("x", domain, seen)
     assert all(0 <= (scale.share(value) or 0.0) <= 1 for value in seen)

@@ -76,7 +76,7 @@ def told(trial: FrozenTrial) -> dict[str, Any]:
     return {name: value for name, value in vars(trial).items() if name != "_trial_id"}
 
 
-def test_states_values_curves_and_causes_are_told(tmp_path: Path):
+def test_states_values_curves_and_causes_are_exported(tmp_path: Path):
     run(tmp_path)
     sweep, trials, reports = read(tmp_path)
     study = make_study(sweep, trials, reports)
@@ -92,7 +92,7 @@ def test_states_values_curves_and_causes_are_told(tmp_path: Path):
     assert Counter(trial.state for trial in study.trials)[TrialState.FAIL] > 0
 
 
-def test_what_is_not_over_is_running(tmp_path: Path):
+def test_unfinished_trials_are_running(tmp_path: Path):
     run(tmp_path, max_reports=30)
     sweep, trials, reports = read(tmp_path)
     frozen = frozen_trials(sweep, trials, reports)
@@ -108,7 +108,7 @@ def test_a_maximised_metric_is_maximised(tmp_path: Path):
     assert make_study(*read(tmp_path)).direction == optuna.study.StudyDirection.MAXIMIZE
 
 
-def test_every_kind_of_parameter_is_told(tmp_path: Path):
+def test_every_kind_of_parameter_is_exported(tmp_path: Path):
     sweep, trials, reports = of_every_kind(tmp_path)
     for ours, theirs in zip(trials, make_study(sweep, trials, reports).trials, strict=True):
         plain = {"lr", "decay", "depth", "units", "noise", "scale", "momentum", "<script>"} & ours.point.keys()

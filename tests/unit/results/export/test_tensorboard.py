@@ -59,7 +59,7 @@ def test_every_trial_is_a_run_with_its_curves(home, tmp_path):
             assert run.Scalars("val_loss")[0].wall_time < run.Scalars("val_loss")[-1].wall_time or len(own) == 1
 
 
-def test_a_run_tells_its_parameters_its_best_value_and_how_it_ended(home, tmp_path):
+def test_a_run_has_its_parameters_its_best_value_and_how_it_ended(home, tmp_path):
     trials, _ = export(home, tmp_path / "board")
     best = min((trial for trial in trials if trial.best_value is not None), key=lambda trial: trial.best_value)
     run = run_of(tmp_path / "board", best.number)
