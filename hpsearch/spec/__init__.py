@@ -1,1 +1,1 @@
-"""YAML to a checked `Sweep`, and back."""
+"""Specs: from YAML to a checked `Sweep`, and back."""

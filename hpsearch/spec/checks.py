@@ -1,4 +1,8 @@
-"""What is wrong with a spec, in our own words: pydantic's findings put into sentences, and mistakes across keys."""
+"""Checks of a spec that need several keys, and messages for the errors that pydantic finds in single keys.
+
+Types and ranges of single values are declared in `parts.py` and `sweep.py`. Mistakes in `parameters`, `constraints` and
+`initial_points` are found in the folder `space/`; what a trainable needs is checked by `trainable/locate.py`.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,10 @@ SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "hyperopt": ("tpe", "anneal"),
     "controller": ("reinforce", "evolution"),
 }
-"""Method to its algorithms, the default first."""
+"""Method to its samplers, the default first; empty for a method with a single algorithm."""
 
 NO_MODEL = {("grid", None), ("random", None), ("optuna", "qmc")}
-"""Methods, and samplers of methods, that learn nothing from outcomes."""
+"""(method, sampler) of the searches that learn nothing from outcomes."""
 
 _EXPECTED = {
     "string_type": "text",
@@ -41,28 +45,31 @@ _EXPECTED = {
     "string_too_short": "some text",
     "string_too_long": "shorter text",
 }
+"""Type of an error of pydantic to what was expected."""
 _BOUNDS = {
-    "greater_than_equal": ("ge", "at least"),
-    "less_than_equal": ("le", "at most"),
+    "greater_than_equal": ("ge", "of at least"),
+    "less_than_equal": ("le", "of at most"),
     "greater_than": ("gt", "above"),
     "less_than": ("lt", "below"),
 }
+"""Type of an error of pydantic to (key of the bound in the error's context, relation to it)."""
 _EXAMPLES = {
     "metric": "metric: {name: val_loss, goal: minimize}",
     "metric.name": "name: val_loss",
     "metric.goal": "goal: minimize or goal: maximize",
     "parameters": "parameters: {lr: {min: 1e-4, max: 1e-1, log: true}}",
 }
+"""Required key to an example of it."""
 _NOT_A_KEY = re.compile(r"literal\[.*|constrained-.*|function-.*|float|int|\[key\]")
-"""What pydantic puts into a place besides the keys of the spec: the branches of a union."""
+"""Items of a location in pydantic's errors that are no keys of the spec, such as the branches of a union."""
 
 
 def explain(details: Iterable[ErrorDetails], model: type[BaseModel]) -> list[Problem]:
-    """One problem for each place that pydantic complains about, and for each missing key.
+    """One problem for each key that pydantic finds wrong or missing.
 
     Args:
-        details: Those about what is in `parameters` and `data` are passed over: other checks have more to say.
-        model: What was validated; its fields are the known keys.
+        details: The errors. Those within `parameters` and `data` are ignored: other checks explain them better.
+        model: The model that was validated; its fields are the known keys.
     """
     found: dict[KeyPath, Problem] = {}
     for detail in details:
@@ -76,7 +83,7 @@ def explain(details: Iterable[ErrorDetails], model: type[BaseModel]) -> list[Pro
             problem = Problem(where=where[:-1], message=message)
         else:
             problem = Problem(where=where, message=_sentence(detail, where, model))
-        found.setdefault(where, problem)  # each branch of a union complains about the same value
+        found.setdefault(where, problem)  # each branch of a union reports the same value
     return list(found.values())
 
 
@@ -87,12 +94,12 @@ def _sentence(detail: ErrorDetails, where: KeyPath, model: type[BaseModel]) -> s
     if kind == "extra_forbidden":
         return _unknown_key(where, model)
     if kind == "invalid_key":
-        return f"a key must be text, got {shown(where[-1])}. Put it in quotes."
+        return f"expected text as a key, got {shown(where[-1])}. Put it in quotes."
     if kind == "literal_error":
-        return _unknown_word(str(where[-1]), value, re.findall(r"'([^']*)'", str(context["expected"])))
+        return _unknown_value(str(where[-1]), value, re.findall(r"'([^']*)'", str(context["expected"])))
     if kind in _BOUNDS:
-        key, word = _BOUNDS[kind]
-        return f"expected a number {word} {context[key]:.15g}, got {shown(value)}."
+        key, relation = _BOUNDS[kind]
+        return f"expected a number {relation} {context[key]:.15g}, got {shown(value)}."
     return f"expected {_EXPECTED[kind]}, got {shown(value)}." if kind in _EXPECTED else f"{detail['msg']}."
 
 
@@ -105,7 +112,7 @@ def _unknown_key(where: KeyPath, model: type[BaseModel]) -> str:
     return f"unknown key '{where[-1]}'.{did_you_mean(str(where[-1]), fields)} Known: {', '.join(fields)}."
 
 
-def _unknown_word(name: str, value: object, known: list[str]) -> str:
+def _unknown_value(name: str, value: object, known: list[str]) -> str:
     if known == ["auto"]:
         return f"expected a whole number above 0, or auto, got {shown(value)}."
     if isinstance(value, str):
@@ -114,11 +121,11 @@ def _unknown_word(name: str, value: object, known: list[str]) -> str:
 
 
 def check_together(tree: Mapping[str, Any], space: Space) -> list[Problem]:
-    """What no single key shows.
+    """Mistakes that no single key shows.
 
     Args:
-        tree: The spec as it was written, wrong as it may be, so that these mistakes are told along with all others.
-        space: What could be read of its parameters.
+        tree: The spec in hpsearch's keys, not validated: it may have any mistakes, so that all are reported together.
+        space: The space of its parameters as far as it could be parsed.
     """
     return [
         *_check_name(tree.get("name")),
@@ -151,9 +158,9 @@ def _check_arguments(arguments: object, trainable: object) -> list[Problem]:
         return []
     where = ("arguments",)
     if isinstance(trainable, str) and not trainable.endswith(".py"):
-        message = f"only a script has a command line, and {trainable[:60]} is a function. Remove them."
+        message = f"expected arguments only for a script, and {trainable[:60]} is a function. Remove them."
         return [Problem(where=where, message=message)]
-    wrong = unknown_macro([word for word in arguments if isinstance(word, str)])
+    wrong = unknown_macro([each for each in arguments if isinstance(each, str)])
     return [Problem(where=where, message=f"{wrong}.")] if wrong else []
 
 
@@ -170,14 +177,14 @@ def _check_epochs(limits: Mapping[str, Any], rule: Mapping[str, Any]) -> list[Pr
     epochs, max_iter, min_iter = limits.get("epochs"), rule.get("max_iter"), rule.get("min_iter")
     found = []
     if isinstance(epochs, int) and isinstance(max_iter, int) and epochs != max_iter:
-        message = f"max_iter {max_iter} and limits.epochs {epochs} mean the same thing. Keep one of them."
+        message = f"expected max_iter to equal limits.epochs, got {max_iter} and {epochs}. Keep one of them."
         found.append(Problem(where=("early_terminate", "max_iter"), message=message))
     if rule.get("type") == "hyperband" and epochs is None and max_iter is None:
-        message = "hyperband deals out trials by how far they may go. Write for example limits: {epochs: 27}."
+        message = "hyperband needs the number of epochs, which is missing. Write for example limits: {epochs: 27}."
         found.append(Problem(where=("early_terminate", "type"), message=message))
     last = epochs if isinstance(epochs, int) else max_iter
     if isinstance(last, int) and isinstance(min_iter, int) and min_iter > last:
-        message = f"min_iter {min_iter} is beyond the last epoch {last}: no trial would ever be stopped. Lower it."
+        message = f"expected at most the last epoch, {last}, got {min_iter}: no trial would ever be stopped. Lower it."
         found.append(Problem(where=("early_terminate", "min_iter"), message=message))
     return found
 
@@ -186,7 +193,7 @@ def _check_workers(resources: Mapping[str, Any]) -> list[Problem]:
     workers, gpu = resources.get("workers"), resources.get("gpu")
     if not isinstance(workers, int) or not isinstance(gpu, int | float) or workers <= 1 or not 0 < gpu < 1:
         return []
-    message = f"{workers} workers can't share a GPU by fractions, got {gpu:g}: NCCL refuses two ranks on one GPU."
+    message = f"expected whole GPUs for {workers} workers, got {gpu:g}: NCCL refuses two ranks on one GPU."
     return [Problem(where=("resources", "gpu"), message=f"{message} Write gpu: 1, or workers: 1.")]
 
 
@@ -200,7 +207,7 @@ def _check_parallel(parallel: object, resources: Mapping[str, Any]) -> list[Prob
         )
         return [Problem(where=("parallel",), message=message)]
     if isinstance(gpu, int | float) and 0 < gpu < 1:
-        message = f"dp splits a batch over whole GPUs, got gpu: {gpu:g}. Write for example gpu: 2."
+        message = f"expected whole GPUs, over which dp splits a batch, got {gpu:g}. Write for example gpu: 2."
         return [Problem(where=("resources", "gpu"), message=message)]
     return []
 
@@ -211,7 +218,7 @@ def _check_grid(space: Space) -> list[Problem]:
         if isinstance(domain, Real | Shaped) and domain.grid() is None:
             is_range = isinstance(domain, Real)
             got = f"{{min: {domain.min:g}, max: {domain.max:g}}}" if isinstance(domain, Real) else str(domain)
-            message = f"grid needs a list, a step or a count, got {got}."
+            message = f"expected a list, a step or a count for grid search, got {got}."
             hint = f"{'Add for example count: 5' if is_range else 'List values'}, or use method: random."
             found.append(Problem(where=("parameters", *name.split(".")), message=f"{message} {hint}"))
     return found
@@ -228,12 +235,17 @@ def _check_data(data: Mapping[str, Any]) -> list[Problem]:
 
 def _check_parameters(parameters: object) -> list[Problem]:
     if isinstance(parameters, Mapping) and not parameters:
-        return [Problem(where=("parameters",), message="there is no parameter. Write at least one.")]
+        return [
+            Problem(
+                where=("parameters",),
+                message="expected at least one parameter, got none. Write for example lr: {min: 1e-4, max: 1e-1}.",
+            )
+        ]
     return []
 
 
 def _check_prior(prior: object, metric: object) -> list[Problem]:
-    """What is wrong with points written by hand; other priors are looked at where they are."""
+    """Mistakes in a prior's `points`; other priors are checked where they are read."""
     points = prior.get("points") if isinstance(prior, Mapping) else None
     found: list[Problem] = []
     for position, point in enumerate(points if isinstance(points, list | tuple) else ()):
@@ -242,7 +254,7 @@ def _check_prior(prior: object, metric: object) -> list[Problem]:
             message = f"expected a map of parameters with the metric's value, got {shown(point)}"
             found.append(Problem(where=where, message=f"{message}. Write for example {{lr: 0.1, {metric}: 0.52}}."))
         elif not _is_outcome(point[metric]):
-            message = f"expected a number, the list of every epoch's or null, got {shown(point[metric])}."
+            message = f"expected a number, a list with one for each epoch, or null, got {shown(point[metric])}."
             found.append(Problem(where=(*where, str(metric)), message=message))
     return found
 

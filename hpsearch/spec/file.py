@@ -104,13 +104,13 @@ def _read_text(path: Path) -> str:
         reason = f"the file can't be read: {error.strerror}."
         raise SpecError([Problem(where=(), message=reason, file=str(path))]) from error
     if len(content) > MAX_BYTES:
-        reason = f"the file is larger than {MAX_BYTES // 1024} KiB. A spec is a page or two; is this one?"
+        reason = f"expected a file of at most {MAX_BYTES // 1024} KiB, got a larger one. Is it a spec?"
         raise SpecError([Problem(where=(), message=reason, file=str(path), line=1)])
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        reason = f"byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8."
+        reason = f"expected UTF-8 text, got the byte 0x{content[error.start]:02x}. Save the file as UTF-8."
         raise SpecError([Problem(where=(), message=reason, file=str(path), line=line)]) from error
 
 
@@ -137,7 +137,7 @@ def _check(spec: LocatedValue, path: Path, values: Mapping[str, Any], problems: 
 def _check_stem(stem: str) -> list[Problem]:
     if NAME_PATTERN.fullmatch(stem):
         return []
-    message = f"the file's name {shown(stem)} can't name a sweep. Write for example name: resnet."
+    message = f"the file's name {shown(stem)} can't be the name of a sweep. Write for example name: resnet."
     return [Problem(where=("name",), message=message)]
 
 
@@ -152,30 +152,36 @@ def _at_most(problems: list[Problem], count: int) -> list[Problem]:
 
 
 def is_key(name: str) -> bool:
-    """Whether an override `NAME=VALUE` is of a key of the spec, in any spelling, and not of a parameter by its name."""
+    """Whether NAME in an override `NAME=VALUE` is a key of the spec, in any spelling, as opposed to a parameter."""
     first = name.strip().partition(".")[0]
     ours = {field.alias or key for key, field in Sweep.model_fields.items()} - {"parameters"}
     return first in ours or bool(other_spellings((first,)))
 
 
 def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ...], LocatedValue] | None:
-    """(keys, value) of one `KEY=VALUE`; None after a mistake, which is told in `problems`."""
+    """(keys, value) of one override `KEY=VALUE`; None after a mistake, which is added to `problems`."""
     argument = f"--set {override if len(override) <= 80 else override[:77] + '...'}"
     key, equals, text = override.partition("=")
     where = tuple(key.strip().split("."))
     if not equals or not all(where) or not text.strip() or len(where) >= MAX_DEPTH:
-        message = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes a value away."
+        message = "expected KEY=VALUE. Write for example --set limits.trials=12, or KEY=null to remove a value."
         problems.append(Problem(where=(), message=message, file=argument))
         return None
     if len(override) > MAX_BYTES:
-        problems.append(Problem(where=where, message="the value is too long.", file=argument))
+        problems.append(
+            Problem(
+                where=where,
+                message=f"expected at most {MAX_BYTES // 1024} KiB, got more. Write it into the file.",
+                file=argument,
+            )
+        )
         return None
     value = read_yaml(text, file=argument, problems=problems, where=where, numbered=False)
     return None if value is None else (where, value)
 
 
 def _overridden(spec: LocatedValue, override: str, problems: list[Problem]) -> LocatedValue:
-    """The spec with one `KEY=VALUE` in place; as it was after a mistake."""
+    """The spec with one override `KEY=VALUE` applied; unchanged after a mistake."""
     found = read_override(override, problems)
     if found is None:
         return spec
@@ -187,7 +193,7 @@ def _overridden(spec: LocatedValue, override: str, problems: list[Problem]) -> L
 
 
 def _as_written(tree: Any, where: KeyPath) -> KeyPath:
-    """The keys under which the file has a parameter, which W&B's may nest by `parameters` or name with dots."""
+    """The keys under which the file has a parameter: W&B's files may nest by `parameters` or use dotted names."""
     if where[:1] != ("parameters",):
         return where
     found, rest = where[:1], list(where[1:])
@@ -204,7 +210,7 @@ def _as_written(tree: Any, where: KeyPath) -> KeyPath:
 
 
 def _without(spec: LocatedValue, where: KeyPath) -> LocatedValue:
-    """A copy of `spec` without what stands at `where`, if anything does."""
+    """A copy of `spec` without the value at `where`, if there is one."""
     key = where[0]
     if key not in spec.inner or not isinstance(spec.value, dict):
         return spec
@@ -220,12 +226,12 @@ def _without(spec: LocatedValue, where: KeyPath) -> LocatedValue:
 def _put(
     spec: LocatedValue, where: KeyPath, value: LocatedValue, problems: list[Problem], depth: int = 0
 ) -> LocatedValue:
-    """A copy of `spec` with `value` at `where`; maps that are missing on the way are made."""
+    """A copy of `spec` with `value` at `where`; missing maps on the way are created."""
     if depth == len(where):
         return value
     if not isinstance(spec.value, dict):
         outer = ".".join(str(key) for key in where[:depth])
-        message = f"{outer} is {shown(spec.value)}, not a map. Set {outer} itself."
+        message = f"expected a map at {outer}, got {shown(spec.value)}. Set {outer} itself."
         problems.append(_located(Problem(where=where, message=message), value.location))
         return spec
     key = where[depth]
@@ -235,10 +241,14 @@ def _put(
 
 
 def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:
-    """The trainable that a sweep names, found as by `locate`.
+    """The trainable that a sweep names, found by `locate`.
+
+    Args:
+        sweep: A sweep from a spec.
+        spec_dir: Folder of the spec's file; None if it is not a file.
 
     Raises:
-        SpecError: It names none, or none that is there.
+        SpecError: The sweep names no trainable, or one that does not exist.
     """
     if sweep.trainable is None:
         raise trainable_error("'trainable' is missing. Write trainable: module:function.")

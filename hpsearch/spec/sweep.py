@@ -317,7 +317,7 @@ def _unlike(value: Any, default: Any) -> Any:
 def _copied(tree: Any, depth: int = 0) -> Any:
     """A deep copy as plain dicts and lists, independent of later edits by the caller."""
     if depth > MAX_DEPTH:  # a dict that contains itself, too
-        raise SpecError(f"values nest deeper than {MAX_DEPTH} levels. Write it flatter.")
+        raise SpecError(f"expected at most {MAX_DEPTH} levels of nesting, got more. Write fewer levels.")
     if isinstance(tree, Mapping):
         return {key: _copied(value, depth + 1) for key, value in tree.items()}
     if isinstance(tree, list | tuple):

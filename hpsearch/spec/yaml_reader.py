@@ -1,8 +1,8 @@
-"""YAML text to plain values that remember their lines: bounded, and blind to everything that JSON could not hold.
+"""Reads YAML text as plain values with their line numbers, within bounds, and only values that JSON can represent.
 
-ruamel.yaml scans and parses; values are built here from its events, because that one pass sees what a loader hides:
-the line of each key, keys that stand twice, tags, and how large the document becomes once its aliases are expanded.
-What the values mean is none of this module's business; see `file.py`.
+ruamel.yaml scans and parses the text. The values are built here from its events, since the events show what a loader
+hides: the line of each key, duplicate keys, tags, and the size of the document once its aliases are expanded. The
+meaning of the values is the concern of the other modules in this folder.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from hpsearch.errors import Problem
 from hpsearch.plain import MAX_DEPTH, Key, KeyPath
 
 MAX_NODES = 10_000
-"""Keys, items and values, aliases expanded."""
+"""Keys, items and values of a document, aliases expanded."""
 MAX_DIGITS = 100
-"""Characters of a number; Python refuses to read some thousands of digits, and no parameter needs them."""
+"""Characters of a number. Python refuses to convert numbers of several thousand digits; no parameter needs them."""
 FLOAT = "!!float"
-"""The one tag that is read; it can't make anything of a number but a number."""
+"""The only tag that is accepted; it can turn a number only into a number."""
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_WORDS: Mapping[str, Any] = {
+_CONSTANTS: Mapping[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -57,27 +57,27 @@ def _tag_of(event: Event) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Location:
-    """Where something was written."""
+    """The place in a file, or in an argument of the command line, where a value is written."""
 
     file: str
-    """The file as the user wrote its path, or the argument that stood for one."""
+    """The file's path as the user wrote it, or the argument of the command line."""
     line: int | None
-    """Line in `file`, counted from 1; None where lines mean nothing."""
+    """Line in `file`, counted from 1; None for an argument, which has no lines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocatedValue:
-    """A value, and the places of all that is in it."""
+    """A value with its location and those of all values in it."""
 
     value: Any
-    """Plain dicts with text keys, lists, text, numbers, true, false, None; shared where the document has aliases."""
+    """Plain dicts with str keys, lists, str, int, float, bool or None; aliases of the document share objects."""
     location: Location
-    """Where its key stands, for a value in a map; else where it begins."""
+    """Location of its key for a value in a map, else of its beginning."""
     inner: Mapping[Key, LocatedValue] = field(default_factory=dict)
-    """The parts of a map by key and those of a list by position."""
+    """The values of a map by key, or those of a list by position."""
 
     def location_of(self, where: KeyPath) -> Location:
-        """The place of the key or item that `where` leads to, or of the nearest one around it that is there."""
+        """The location of the key or item that `where` leads to; if there is none, of the innermost one that exists."""
         found = self
         for key in where:
             if key not in found.inner:
@@ -89,27 +89,31 @@ class LocatedValue:
 def read_yaml(
     text: str, *, file: str, problems: list[Problem], where: KeyPath = (), numbered: bool = True
 ) -> LocatedValue | None:
-    """The one document in `text`, by the core schema of YAML 1.2: `no` and `2020-01-01` are text, `1e-4` is a number.
+    """Read the one document in `text`, by the core schema of YAML 1.2.
+
+    There `no` and `2020-01-01` are text, and `1e-4` is a number.
 
     Args:
-        text: The document; the caller bounds its length.
-        file: Named by messages.
-        problems: Gets one entry for each mistake.
-        where: Keys that lead to the document when it is a part of something larger.
-        numbered: Whether messages give lines in `file`.
+        text: The document; the caller limits its length.
+        file: The file or argument that messages name.
+        problems: One entry is added for each mistake.
+        where: Keys that lead to the document if it is a part of a spec.
+        numbered: Whether messages have the line in `file`.
 
     Returns:
-        What could be read; None if that is nothing, which is always told in `problems`. Reading goes on after a
-        mistake unless the text is no YAML or goes past MAX_DEPTH or MAX_NODES.
+        The values that could be read; None if there are none, with at least one entry added to `problems`. Reading
+        continues after a mistake unless the text is not YAML or exceeds MAX_DEPTH or MAX_NODES.
     """
     return _Reader(file=file, numbered=numbered, problems=problems).document(text, where)
 
 
 class _FatalError(Exception):
-    """Ends the reading; its problem is told already."""
+    """Ends the reading; its problem is added to the list before it is raised."""
 
 
 class _Reader:
+    """Builds the values of one document from its events."""
+
     def __init__(self, *, file: str, numbered: bool, problems: list[Problem]) -> None:
         self.file = file
         self.numbered = numbered
@@ -126,14 +130,14 @@ class _Reader:
             return None
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            if "stream" in str(error.problem):  # the end of the text is never the mistake, what is left open is
+            if "stream" in str(error.problem):  # the mistake is not the end of the text but what is left open
                 mark = error.context_mark or mark
-            self._tell_syntax(f"{error.problem or error.context}", where, line=mark.line + 1 if mark else None)
-        except ReaderError as error:  # a control character; it has no line
+            self._add_syntax_problem(f"{error.problem or error.context}", where, line=mark.line + 1 if mark else None)
+        except ReaderError as error:  # a control character, whose line is not given
             line = text.count("\n", 0, error.position) + 1
-            self._tell_syntax(f"character {ord(text[error.position]):#04x} is not allowed", where, line=line)
+            self._add_syntax_problem(f"character {ord(text[error.position]):#04x} is not allowed", where, line=line)
         except (YAMLError, ValueError, OverflowError):  # the parser's own int() and chr() on absurd input
-            self._tell_syntax("an escape or the %YAML line holds an impossible number", where, line=None)
+            self._add_syntax_problem("an escape or the %YAML line holds an impossible number", where, line=None)
         return None
 
     def _document(self, where: KeyPath) -> LocatedValue:
@@ -142,18 +146,22 @@ class _Reader:
             self._check_version(event, where)
             event = next(self.events)
         if isinstance(event, StreamEndEvent):
-            self._fatal("there is nothing in it. Write at least metric and parameters.", where, event)
+            self._fatal(
+                "expected a map with metric and parameters, got nothing. Write both.",
+                where,
+                event,
+            )
         root = self._value(event, where)
-        next(self.events)  # the document's end
+        next(self.events)  # the event that ends the document
         after = next(self.events)
         if not isinstance(after, StreamEndEvent):
-            self._fatal("a second document begins here. Keep one to a file; remove '---'.", where, after)
+            self._fatal("expected one document, got a second one. Remove '---', or write two files.", where, after)
         return root
 
     def _check_version(self, event: Event, where: KeyPath) -> None:
         version = getattr(event, "version", None)
         if version is not None and tuple(version) != (1, 2):
-            self._tell("expected YAML 1.2, where no and 1_000 are text. Remove the line %YAML.", where, event)
+            self._add_problem("expected YAML 1.2, in which no and 1_000 are text. Remove the line %YAML.", where, event)
 
     def _value(self, event: Event, where: KeyPath) -> LocatedValue:
         self._count(depth=len(where), where=where, event=event)
@@ -182,7 +190,8 @@ class _Reader:
             if key in inner:
                 first = inner[key].location
                 beside = f" in line {first.line}" if first.line else ""
-                self._tell(f"the key stands twice, here and{beside or ' before'}. Keep one.", (*where, key), event)
+                message = f"the key is there twice, here and{beside or ' before'}. Keep one."
+                self._add_problem(message, (*where, key), event)
             inner.setdefault(key, value)
         return LocatedValue(
             value={key: part.value for key, part in inner.items()}, location=self._location(start), inner=inner
@@ -198,21 +207,31 @@ class _Reader:
         )
 
     def _key(self, event: Event, where: KeyPath) -> str | None:
-        """The text of a key; None after a mistake."""
+        """The text of a key; None if there is a mistake."""
         found = self._value(event, (*where, "?")).value
         if isinstance(event, ScalarEvent) and event.value == "<<" and event.style is None:
-            self._tell("'<<' is not YAML 1.2. Write the keys out, or give the whole map by an alias.", where, event)
+            self._add_problem(
+                "'<<' is not part of YAML 1.2. Write the keys out, or use an alias for the whole map.", where, event
+            )
         elif isinstance(found, str):
             return found
         elif isinstance(event, ScalarEvent):
-            self._tell(f"a key must be text, got {event.value or 'nothing'}. Put it in quotes.", where, event)
+            self._add_problem(
+                f"expected text as a key, got {event.value or 'nothing'}. Put it in quotes.", where, event
+            )
         else:
-            self._tell("a key must be text, got a list or map. Did you forget quotes around {...}?", where, event)
+            self._add_problem(
+                "expected text as a key, got a list or map. Put text that begins with { or [ in quotes.", where, event
+            )
         return None
 
     def _alias(self, event: AliasEvent, where: KeyPath) -> LocatedValue:
         if event.anchor not in self.anchors:
-            self._fatal(f"no '&{event.anchor}' stands before '*{event.anchor}'.", where, event)
+            self._fatal(
+                f"unknown alias '*{event.anchor}'. Write '&{event.anchor}' before the value that it repeats.",
+                where,
+                event,
+            )
         found = self.anchors[event.anchor]
         for key, part in found.inner.items():
             self._count_copy(part, (*where, key), event)
@@ -226,22 +245,30 @@ class _Reader:
     def _count(self, *, depth: int, where: KeyPath, event: Event) -> None:
         self.num_nodes += 1
         if self.num_nodes > MAX_NODES:
-            self._fatal(f"there are more than {MAX_NODES} values, aliases expanded. Write a shorter one.", (), event)
+            self._fatal(
+                f"expected at most {MAX_NODES} values, aliases expanded, got more. Write a shorter spec.", (), event
+            )
         if depth >= MAX_DEPTH:
-            self._fatal(f"values nest deeper than {MAX_DEPTH} levels. Write it flatter.", where[:1], event)
+            self._fatal(
+                f"expected at most {MAX_DEPTH} levels of nesting, got more. Write fewer levels.", where[:1], event
+            )
 
     def _refuse_tag(self, event: Event, where: KeyPath) -> None:
         tag = _tag_of(event)
         if tag is not None and not (tag == FLOAT and isinstance(event, ScalarEvent)):
-            self._tell(f"tags are not read, got {tag}. Remove it; for text, use quotes.", where, event)
+            self._add_problem(
+                f"expected a value without a tag, got {tag}. Remove it; for text, use quotes.", where, event
+            )
 
     def _tagged(self, event: ScalarEvent, where: KeyPath) -> Any:
-        """A scalar; with `!!float`, which W&B's pages advise for 1e-5, a number is one with a fraction."""
+        """A scalar; a number with the tag `!!float`, which W&B's documentation recommends for 1e-5, becomes a float."""
         value = self._scalar(event, where)
         if _tag_of(event) != FLOAT:
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self._tell(f"expected a number behind {FLOAT}, got {event.value[:80] or 'nothing'}.", where, event)
+            self._add_problem(
+                f"expected a number after {FLOAT}, got {event.value[:80] or 'nothing'}. Remove the tag.", where, event
+            )
             return 0.0
         return float(value)
 
@@ -249,13 +276,14 @@ class _Reader:
         text = event.value
         if event.style is not None:
             return text
-        if text in _WORDS:
-            return _WORDS[text]
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
         is_integer = _INTEGER.fullmatch(text)
         if not is_integer and not _FLOAT.fullmatch(text):
             return text
         if len(text) > MAX_DIGITS:
-            self._tell(f"the number has {len(text)} digits. Shorten it; for text, use quotes.", where, event)
+            expected = f"expected a number of at most {MAX_DIGITS} characters, got {len(text)}"
+            self._add_problem(f"{expected}. Shorten it; for text, use quotes.", where, event)
             return 0
         if is_integer:
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
@@ -264,14 +292,14 @@ class _Reader:
     def _location(self, event: Event) -> Location:
         return Location(file=self.file, line=event.start_mark.line + 1 if self.numbered else None)
 
-    def _tell(self, message: str, where: KeyPath, event: Event) -> None:
+    def _add_problem(self, message: str, where: KeyPath, event: Event) -> None:
         location = self._location(event)
         self.problems.append(Problem(where=where, message=message, file=location.file, line=location.line))
 
     def _fatal(self, message: str, where: KeyPath, event: Event) -> None:
-        self._tell(message, where, event)
+        self._add_problem(message, where, event)
         raise _FatalError
 
-    def _tell_syntax(self, message: str, where: KeyPath, *, line: int | None) -> None:
+    def _add_syntax_problem(self, message: str, where: KeyPath, *, line: int | None) -> None:
         text = f"this is not YAML: {message}."
         self.problems.append(Problem(where=where, message=text, file=self.file, line=line if self.numbered else None))

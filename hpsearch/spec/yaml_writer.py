@@ -1,7 +1,7 @@
-"""Plain values to YAML text that people read: block style, with short lists and maps of scalars on one line.
+"""Writes plain values as YAML text for people: block style, with short lists and maps of scalars on one line.
 
-What is written reads back equal and of the same types, here and in tools that still read YAML 1.1: `no`, `1e-4` and
-`2020-01-01` as text are quoted, and a float always has a point.
+The text reads back as equal values of the same types, also in tools that read YAML 1.1: the texts `no`, `1e-4` and
+`2020-01-01` are quoted, and a float always has a point. Reading is in `yaml_reader.py`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 MAX_WIDTH = 100
-"""Characters of a line that holds a whole list or map; longer ones become blocks."""
+"""Longest line for a whole list or map, in characters; longer ones become blocks."""
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*([: ][A-Za-z0-9_./+-]+)*")
-_WORDS_OF_YAML_1_1 = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
+_KEYWORDS_OF_YAML_1_1 = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 
 
 def dump_yaml(tree: Mapping[str, Any]) -> str:
-    """YAML text of `tree`, its keys in their order; ends with a line break.
+    """YAML text of `tree` with the keys in their order; ends with a line break.
 
     Args:
-        tree: Maps with text keys, lists, tuples (which read back as lists), text, numbers, true, false, None.
+        tree: Maps with str keys, lists, tuples (which read back as lists), str, int, float, bool or None.
 
     Raises:
-        TypeError: There is another kind of value, or a key that is not text.
+        TypeError: There is a value of another type, or a key that is not a str.
 
     Example:
         >>> print(dump_yaml({"name": "resnet", "parameters": {"lr": {"min": 1e-4, "max": 0.1}}}), end="")
@@ -63,7 +63,7 @@ def _block_lines(value: Any) -> Iterator[str]:
 
 
 def _fits(value: Any, line: str) -> bool:
-    """Whether `value` belongs on one line: a scalar, an empty collection, or a short one of scalars."""
+    """Whether `value` is written on one line: a scalar, an empty collection, or a short collection of scalars."""
     parts = _parts(value)
     return not parts or (len(line) <= MAX_WIDTH and not any(_parts(part) for part in parts))
 
@@ -75,7 +75,7 @@ def _parts(value: Any) -> Sequence[Any]:
 
 
 def flow(value: Any) -> str:
-    """A value on one line."""
+    """YAML text of a value on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_text(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -100,8 +100,8 @@ def _float(value: float) -> str:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"YAML here holds text, numbers, true, false, null, lists and maps, got {value!r}")
-    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_YAML_1_1:
+        raise TypeError(f"expected text, a number, true, false, null, a list or a map, got {value!r}")
+    if _PLAIN.fullmatch(value) and value.lower() not in _KEYWORDS_OF_YAML_1_1:
         return value
     return "".join(char if char.isprintable() else _escaped(char) for char in json.dumps(value, ensure_ascii=False))
 

@@ -1,1 +1,1 @@
-"""Other tools' sweep files (W&B, Ray Tune), translated into hpsearch's keys before anything is checked."""
+"""Translates specs of other tools (W&B, Ray Tune) into hpsearch's keys, before anything is checked."""

@@ -1,7 +1,7 @@
-"""Launchers in a W&B sweep's `command`, such as `torchrun --nproc_per_node=2`: how many processes run the script.
+"""Reads launchers in a W&B sweep's `command`, such as `torchrun --nproc_per_node=2`: how many processes run the script.
 
-A sweep starts the processes of a trial itself and lets them meet, so options that say nothing else are passed over. An
-option that says more is a mistake: a trial must not train otherwise than its command says.
+hpsearch starts the processes of a trial itself and connects them, so options that only concern this are ignored. Any
+other option is a mistake, since a trial must not train differently from what its command says.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from hpsearch.errors import did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What a launcher says of the processes of a trial."""
+    """A launcher's settings for the processes of a trial."""
 
     name: str
-    """As messages call it."""
+    """Its name in messages."""
     workers: int
-    """Processes that run the script, each a rank."""
+    """Number of processes that run the script, each a rank."""
     is_on_cpu: bool
-    """Whether they shall leave the GPUs alone."""
+    """Whether the processes don't use GPUs."""
     command: tuple[str, ...]
-    """What it runs, as it would follow `python`: `-m` before a module, then the script and its arguments."""
+    """The command after `python`: the script or `-m` and a module, then the arguments."""
     arguments: tuple[str, ...]
-    """What it gives the script before the script's own arguments."""
+    """Arguments that the launcher adds before the script's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Only:
-    """An option that changes nothing with some values, and can't be carried over with others."""
+    """An option that has no effect with some values and can't be translated with others."""
 
     values: tuple[str, ...]
-    """The former."""
+    """Values without an effect."""
     reason: str
-    """Why not with the others."""
+    """Why other values can't be translated."""
     advice: str
-    """What to write; `{name}` is the launcher, `{key}` the option and `{value}` its value."""
+    """What to write instead; `{name}` is the launcher, `{key}` the option and `{value}` its value."""
 
 
-_Meaning = Literal["passed over", "passed over with its value", "count", "module", "cpu", "no local rank"] | _Only
-"""What an option says; only `count`, `_Only` and those that are passed over with it have a value."""
+_Meaning = Literal["ignored", "ignored with its value", "count", "module", "cpu", "no local rank"] | _Only
+"""Meaning of an option. It has a value if it is `count`, an `_Only`, or ignored with its value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Launcher:
-    """How one launcher is spoken to."""
+    """The options of a launcher."""
 
     name: str
-    """As messages call it."""
+    """Its name in messages."""
     options: Mapping[str, _Meaning]
-    """By name, without the dashes before it and with underscores for those within."""
+    """Name to meaning; names are without leading dashes and with underscores for other dashes."""
     default_workers: int | None
-    """Processes where the command doesn't say; None where the launcher finds out by itself."""
+    """Number of processes without an option; None if the launcher decides by the machine."""
     local_rank: str | None = None
-    """Option by which it gives the script its local rank."""
+    """Argument by which the launcher passes the local rank to the script; None if it passes none."""
 
 
 _MACHINES = "a command starts the processes of one machine"
@@ -66,25 +66,25 @@ _ONE_MACHINE = _Only(values=("1", "1:1"), reason=_MACHINES, advice=_ALL_PROCESSE
 _FIRST_MACHINE = _Only(values=("0",), reason=_MACHINES, advice=_ALL_PROCESSES)
 _NO_RESTARTS = _Only(
     values=("0",),
-    reason="a sweep tries a failed trial again by itself",
+    reason="hpsearch retries failed trials itself",
     advice="Write limits: {{retries: {value}}}, and remove it here.",
 )
 _ACCELERATOR = _Only(
     values=("no",),
-    reason="the script is not told of it",
+    reason="the script would not receive it",
     advice="Write Accelerator({key}='{value}') in the script, and remove it here.",
 )
-_GPUS = "a sweep chooses the GPUs of each trial"
+_GPUS = "hpsearch chooses the GPUs of each trial"
 _MEETING: Mapping[str, _Meaning] = dict.fromkeys(
     ("rdzv_backend", "rdzv_endpoint", "rdzv_id", "rdzv_conf", "master_addr", "master_port", "local_addr", "role"),
-    "passed over with its value",
+    "ignored with its value",
 )
 _TORCH: Mapping[str, _Meaning] = {
     "nproc_per_node": "count",
     "nnodes": _ONE_MACHINE,
     "node_rank": _FIRST_MACHINE,
     "max_restarts": _NO_RESTARTS,
-    "standalone": "passed over",
+    "standalone": "ignored",
     "m": "module",
     "module": "module",
     **_MEETING,
@@ -107,11 +107,11 @@ _ACCELERATE = _Launcher(
         "dynamo_backend": _ACCELERATOR,
         "gpu_ids": _Only(values=("all",), reason=_GPUS, advice="Remove it."),
         "cpu": "cpu",
-        "multi_gpu": "passed over",
-        "same_network": "passed over",
-        "main_process_ip": "passed over with its value",
-        "main_process_port": "passed over with its value",
-        "rdzv_backend": "passed over with its value",
+        "multi_gpu": "ignored",
+        "same_network": "ignored",
+        "main_process_ip": "ignored with its value",
+        "main_process_port": "ignored with its value",
+        "rdzv_backend": "ignored with its value",
         "m": "module",
         "module": "module",
     },
@@ -124,8 +124,8 @@ _DEEPSPEED = _Launcher(
         "num_nodes": _ONE_MACHINE,
         "include": _Only(values=(), reason=_GPUS, advice="Write --num_gpus and how many."),
         "no_local_rank": "no local rank",
-        "master_addr": "passed over with its value",
-        "master_port": "passed over with its value",
+        "master_addr": "ignored with its value",
+        "master_port": "ignored with its value",
         "module": "module",
     },
     default_workers=None,
@@ -140,60 +140,63 @@ _STARTS: Mapping[tuple[str, ...], _Launcher] = {
     ("-m", "accelerate.commands.launch"): _ACCELERATE,
     ("deepspeed",): _DEEPSPEED,
 }
-"""First words of a command, `python` aside, to the launcher that they start."""
+"""First texts of a command after `python` to the launcher that they start."""
 
 
 class _CannotTranslateError(ValueError):
-    """A sentence on what can't be carried over, and what to write."""
+    """An option that can't be translated; the message says what to write instead."""
 
 
-def read_launch(words: Sequence[str]) -> Launch | str | None:
-    """What the launcher at the front of a command says; a sentence where that can't be carried over, None without one.
+def read_launch(texts: Sequence[str]) -> Launch | str | None:
+    """Read the launcher at the beginning of a command.
 
     Args:
-        words: The command, without `python` and its like before the launcher.
+        texts: The command from the launcher on, without `python` before it.
+
+    Returns:
+        None if there is no launcher; the message of a problem if an option can't be translated.
 
     Example:
         >>> read_launch(["torchrun", "--nproc_per_node=2", "train.py", "--fast"])
         Launch(name='torchrun', workers=2, is_on_cpu=False, command=('train.py', '--fast'), arguments=())
     """
     for start, launcher in _STARTS.items():
-        if tuple(PurePosixPath(word).name for word in words[: len(start)]) == start:
+        if tuple(PurePosixPath(text).name for text in texts[: len(start)]) == start:
             try:
-                return _read(launcher, list(words[len(start) :]))
+                return _read(launcher, list(texts[len(start) :]))
             except _CannotTranslateError as error:
                 return str(error)
     return None
 
 
 def _read(launcher: _Launcher, rest: list[str]) -> Launch:
-    """Take the options of a launcher off the front of `rest`."""
-    said: dict[_Meaning, int] = {}
+    """Read the options of a launcher, and remove them from the beginning of `rest`."""
+    found: dict[_Meaning, int] = {}
     while rest and rest[0].startswith("-"):
         option, equals, value = rest.pop(0).partition("=")
         meaning = launcher.options.get(_key(option))
-        has_value = isinstance(meaning, _Only) or meaning in ("count", "passed over with its value")
+        has_value = isinstance(meaning, _Only) or meaning in ("count", "ignored with its value")
         if meaning is None or (equals and not has_value):
             raise _unknown(launcher, option)
         if has_value and not equals:
             if not rest:
-                raise _CannotTranslateError(f"{launcher.name} {option}: its value is missing. {_example(option)}")
+                raise _CannotTranslateError(f"{launcher.name} {option}: the value is missing. {_example(option)}")
             value = rest.pop(0)
         if isinstance(meaning, _Only):
             _check(meaning, launcher, option, value)
         else:
-            said[meaning] = _workers(launcher, option, value) if meaning == "count" else 0
-    workers = said.get("count", launcher.default_workers)
+            found[meaning] = _workers(launcher, option, value) if meaning == "count" else 0
+    workers = found.get("count", launcher.default_workers)
     if workers is None:
         option = next(f"--{key}" for key, meaning in launcher.options.items() if meaning == "count")
-        message = f"{launcher.name} doesn't say how many processes it starts. {_example(option)}"
+        message = f"{launcher.name}: the number of processes is missing. {_example(option)}"
         raise _CannotTranslateError(message)
-    gives_rank = launcher.local_rank is not None and "no local rank" not in said
+    gives_rank = launcher.local_rank is not None and "no local rank" not in found
     return Launch(
         name=launcher.name,
         workers=workers,
-        is_on_cpu="cpu" in said,
-        command=("-m", *rest) if "module" in said else tuple(rest),
+        is_on_cpu="cpu" in found,
+        command=("-m", *rest) if "module" in found else tuple(rest),
         arguments=(f"{launcher.local_rank}=${{envvar:LOCAL_RANK}}",) if gives_rank else (),
     )
 
@@ -215,7 +218,7 @@ def _unknown(launcher: _Launcher, option: str) -> _CannotTranslateError:
     dash = "-" if "-" in option.lstrip("-") else "_"
     near = did_you_mean(option, [f"--{key.replace('_', dash)}" for key in launcher.options])
     instead = f"Remove it, or write resources: {{workers: 2}} instead of {launcher.name}."
-    return _CannotTranslateError(f"{launcher.name} {option:.60}: the option can't be carried over.{near} {instead}")
+    return _CannotTranslateError(f"{launcher.name} {option:.60}: the option can't be translated.{near} {instead}")
 
 
 def _key(option: str) -> str:

@@ -1,9 +1,10 @@
-"""W&B's distributions and Ray Tune's search objects, put into our words for what a parameter may be.
+"""Translates W&B's distributions, and Ray Tune's domains by `ray_tune.py`, into hpsearch's parameters.
 
-uniform, int_uniform, q_uniform                        min, max, q
-log_uniform (bounds are exponents), log_uniform_values min, max, log; inv_log_uniform(_values) is the same
-normal, log_normal, beta, and their q_ relatives       distribution, mu and sigma or a and b, q
-categorical(_w_probabilities), constant                values, probabilities; value
+W&B's distribution                                      hpsearch's keys
+uniform, int_uniform, q_uniform                         min, max, q
+log_uniform (bounds are exponents), log_uniform_values  min, max, log; the same for inv_log_uniform(_values)
+normal, log_normal, beta, and each with the prefix q_   distribution, mu and sigma or a and b, q
+categorical(_w_probabilities), constant                 values, probabilities; value
 """
 
 from __future__ import annotations
@@ -16,43 +17,41 @@ from typing import Any, final
 from hpsearch.errors import Problem, did_you_mean
 from hpsearch.plain import KeyPath
 from hpsearch.space.domain_parser import DISTRIBUTIONS, is_domain
-from hpsearch.spec.dialects.ray_tune import CannotTranslateError, is_ray_domain, ray_domain
+from hpsearch.spec.dialects.ray_tune import CannotTranslateError, DomainTree, is_ray_domain, ray_domain
 from hpsearch.text import shown
-
-DomainTree = dict[str, Any]
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _floats(words: DomainTree) -> DomainTree:
-    """Bounds that make a range of floating-point numbers, even where they are written as whole ones."""
-    bounds = {key: float(words[key]) for key in ("min", "max") if _is_number(words.get(key))}
-    return {**words, **bounds}
+def _floats(tree: DomainTree) -> DomainTree:
+    """A range of floats, even if its bounds are written as whole numbers."""
+    bounds = {key: float(tree[key]) for key in ("min", "max") if _is_number(tree.get(key))}
+    return {**tree, **bounds}
 
 
-def _integers(words: DomainTree) -> DomainTree:
-    whole = {key: value for key in ("min", "max") if isinstance(value := words.get(key), float) and value.is_integer()}
-    return {**words, **{key: int(value) for key, value in whole.items()}}
+def _integers(tree: DomainTree) -> DomainTree:
+    whole = {key: value for key in ("min", "max") if isinstance(value := tree.get(key), float) and value.is_integer()}
+    return {**tree, **{key: int(value) for key, value in whole.items()}}
 
 
-def _exponents(words: DomainTree) -> DomainTree:
-    """W&B's `log_uniform` has the natural logarithms of its bounds."""
-    bounds = {key: _exp(words[key]) for key in ("min", "max") if _is_number(words.get(key))}
-    return {**words, **bounds, "log": True}
+def _exponents(tree: DomainTree) -> DomainTree:
+    """A logarithmic range whose bounds are given as natural logarithms, as by W&B's `log_uniform`."""
+    bounds = {key: _exp(tree[key]) for key in ("min", "max") if _is_number(tree.get(key))}
+    return {**tree, **bounds, "log": True}
 
 
-def _inverse_exponents(words: DomainTree) -> DomainTree:
-    """1/x has a logarithm that is even between min and max: so has x, between -max and -min."""
-    negative = {"min": words.get("max"), "max": words.get("min")}
+def _inverse_exponents(tree: DomainTree) -> DomainTree:
+    """W&B's `inv_log_uniform`: log(1/x) is uniform between min and max, so log(x) is between -max and -min."""
+    negative = {"min": tree.get("max"), "max": tree.get("min")}
     return _exponents(
-        {**words, **{key: -value for key, value in negative.items() if _is_number(value) and value is not None}}
+        {**tree, **{key: -value for key, value in negative.items() if _is_number(value) and value is not None}}
     )
 
 
-def _logarithmic(words: DomainTree) -> DomainTree:
-    return {**_floats(words), "log": True}
+def _logarithmic(tree: DomainTree) -> DomainTree:
+    return {**_floats(tree), "log": True}
 
 
 def _exp(value: float) -> float:
@@ -62,31 +61,31 @@ def _exp(value: float) -> float:
         return math.inf
 
 
-def _bell(name: str) -> Callable[[DomainTree], DomainTree]:
-    """`normal` or `log_normal`; without any spread it is a constant."""
+def _normal(name: str) -> Callable[[DomainTree], DomainTree]:
+    """The translation of `normal` or `log_normal`; with a sigma of 0 it becomes a constant."""
 
-    def words_of(words: DomainTree) -> DomainTree:
-        if words.get("sigma") != 0 or not _is_number(words.get("mu", 0.0)):
-            return {"distribution": name, **words}
-        mu, q = float(words.get("mu", 0.0)), words.get("q")
+    def translate(tree: DomainTree) -> DomainTree:
+        if tree.get("sigma") != 0 or not _is_number(tree.get("mu", 0.0)):
+            return {"distribution": name, **tree}
+        mu, q = float(tree.get("mu", 0.0)), tree.get("q")
         value = _exp(mu) if name == "log_normal" else mu
-        rest = {key: inner for key, inner in words.items() if key not in ("mu", "sigma", "q")}
+        rest = {key: inner for key, inner in tree.items() if key not in ("mu", "sigma", "q")}
         return {"value": round(value / q) * q if _is_number(q) and q else value, **rest}
 
-    return words_of
+    return translate
 
 
-def _values(words: DomainTree) -> DomainTree:
-    """A list; what has no chance to be drawn is left out."""
-    values, shares = words.get("values"), words.get("probabilities")
+def _values(tree: DomainTree) -> DomainTree:
+    """A list of values, without those of probability 0."""
+    values, shares = tree.get("values"), tree.get("probabilities")
     if not isinstance(values, list) or not isinstance(shares, list) or len(values) != len(shares) or 0 not in shares:
-        return words
+        return tree
     kept = [position for position, share in enumerate(shares) if share != 0]
-    return {**words, "values": [values[i] for i in kept], "probabilities": [shares[i] for i in kept]}
+    return {**tree, "values": [values[i] for i in kept], "probabilities": [shares[i] for i in kept]}
 
 
 def _rounded(base: Callable[[DomainTree], DomainTree]) -> Callable[[DomainTree], DomainTree]:
-    return lambda words: base({**words, "q": words.get("q", 1.0)})
+    return lambda tree: base({**tree, "q": tree.get("q", 1.0)})
 
 
 SHAPES: Mapping[str, Callable[[DomainTree], DomainTree]] = {
@@ -95,38 +94,38 @@ SHAPES: Mapping[str, Callable[[DomainTree], DomainTree]] = {
     "log_uniform_values": _logarithmic,
     "inv_log_uniform": _inverse_exponents,
     "inv_log_uniform_values": _logarithmic,
-    "normal": _bell("normal"),
-    "log_normal": _bell("log_normal"),
-    "beta": lambda words: {"distribution": "beta", **words},
+    "normal": _normal("normal"),
+    "log_normal": _normal("log_normal"),
+    "beta": lambda tree: {"distribution": "beta", **tree},
 }
-"""Distributions that a `q_` before their name rounds."""
+"""Distributions that also exist with the prefix `q_`, which rounds."""
 FORMS: Mapping[str, Callable[[DomainTree], DomainTree]] = {
     **SHAPES,
     **{f"q_{name}": _rounded(form) for name, form in SHAPES.items()},
     "int_uniform": _integers,
     "categorical": _values,
     "categorical_w_probabilities": _values,
-    "constant": lambda words: words,
+    "constant": lambda tree: tree,
 }
-"""Name of a distribution to the words that we have for it, its own words given."""
+"""Name of a distribution to the function that translates its keys."""
 
 
 @dataclass(kw_only=True)
 class Parameters:
-    """A space in our own spelling."""
+    """A translated search space."""
 
     tree: dict[str, Any] = field(default_factory=dict)
-    """As `parse_space` reads it."""
+    """The space in hpsearch's keys, as `parse_space` expects it."""
     moved: dict[KeyPath, KeyPath] = field(default_factory=dict)
     """See `Translation.moved`."""
     problems: list[Problem] = field(default_factory=list)
-    """What can't be said in our words."""
+    """Settings without an equivalent."""
     method: str | None = None
-    """`grid`, where the space says so itself."""
+    """`grid` if the space is written as a grid search; otherwise None."""
 
 
 def has_wandb_syntax(tree: object) -> bool:
-    """Whether a space speaks of distributions as W&B does, or nests by `parameters`."""
+    """Whether a space has W&B's names of distributions, or nests by `parameters`."""
     if not isinstance(tree, Mapping):
         return False
     return any(
@@ -139,12 +138,12 @@ def has_wandb_syntax(tree: object) -> bool:
 
 
 def translate_parameters(tree: Mapping[Any, Any], *, written: KeyPath, dotted: bool) -> Parameters:
-    """A space in our own spelling; one that is in it already comes back equal.
+    """Translate a search space; one in hpsearch's keys is returned equal.
 
     Args:
-        tree: As it was read, wrong as it may be.
-        written: Keys under which it stands in the spec.
-        dotted: Whether a dot in a name nests, as on a command line; else it is left, and a mistake.
+        tree: The space, which may have any mistakes.
+        written: Key path of the space in the user's spec.
+        dotted: Whether a dot in a name stands for nesting, as in W&B's files; else the name is left, and a mistake.
     """
     translator = _Translator(dotted=dotted)
     translator.found.tree = translator.level(tree, ("parameters",), written)
@@ -153,14 +152,14 @@ def translate_parameters(tree: Mapping[Any, Any], *, written: KeyPath, dotted: b
 
 
 def nested(value: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """The parameters of W&B's `{parameters: {...}}`."""
+    """The inner map of W&B's `{parameters: {...}}`; None for any other map."""
     inner = value.get("parameters") if len(value) == 1 else None
     nests = isinstance(inner, Mapping) and inner and all(isinstance(each, Mapping) for each in inner.values())
     return inner if nests else None
 
 
 def _merge(out: dict[str, Any], name: str, value: Any) -> bool:
-    """Put a value into a level, beside what a dotted name has put there; False if both are parameters of one name."""
+    """Merge a value into a level; False if two parameters have the same name."""
     if name not in out:
         out[name] = value
         return True
@@ -172,6 +171,8 @@ def _merge(out: dict[str, Any], name: str, value: Any) -> bool:
 
 @final
 class _Translator:
+    """Walks through a space and translates each parameter."""
+
     def __init__(self, *, dotted: bool) -> None:
         self.found = Parameters()
         self._dotted = dotted
@@ -185,10 +186,11 @@ class _Translator:
             for outer in reversed(path[1:]):
                 found = {outer: found}
                 if is_domain(found):
-                    self._wrong((*old, name), f"a name that ends in .{outer} reads as a parameter's own. Rename it.")
+                    message = f"the part '{outer}' of the name is a key of ranges. Rename the parameter."
+                    self._wrong((*old, name), message)
                     found = {"value": None}
             if not _merge(out, path[0], found):
-                self._wrong((*old, name), "the name stands twice, nested and with dots. Keep one.")
+                self._wrong((*old, name), "the name is there twice, nested and with dots. Keep one.")
         return out
 
     def _value(self, value: Any, new: KeyPath, old: KeyPath) -> Any:
@@ -205,35 +207,34 @@ class _Translator:
         self._searched.append((False, old))
         return self._domain(dict(value), old)
 
-    def _domain(self, words: DomainTree, old: KeyPath) -> DomainTree:
-        name = words.get("distribution")
+    def _domain(self, tree: DomainTree, old: KeyPath) -> DomainTree:
+        name = tree.get("distribution")
         if not isinstance(name, str):
-            return _values(words) if self._dotted else words
+            return _values(tree) if self._dotted else tree
         if name not in FORMS:
-            hint = (
-                f"{did_you_mean(name, FORMS)} Known: {', '.join(FORMS)}. A parameter of that name needs {{value: ...}}."
-            )
-            self._wrong((*old, "distribution"), f"unknown distribution {shown(name)}.{hint}")
+            hint = f"{did_you_mean(name, FORMS)} Known: {', '.join(FORMS)}."
+            advice = "For a parameter of that name, write {value: ...}."
+            self._wrong((*old, "distribution"), f"unknown distribution {shown(name)}.{hint} {advice}")
             return {"value": None}
-        if name in DISTRIBUTIONS and words.get("sigma") != 0:
-            return words
-        return FORMS[name]({key: value for key, value in words.items() if key != "distribution"})
+        if name in DISTRIBUTIONS and tree.get("sigma") != 0:
+            return tree
+        return FORMS[name]({key: value for key, value in tree.items() if key != "distribution"})
 
     def _ray(self, value: Any, old: KeyPath) -> Any:
         try:
-            words, is_grid = ray_domain(value)
+            tree, is_grid = ray_domain(value)
         except CannotTranslateError as error:
             self._wrong(old, str(error))
             return {"value": None}
         self._searched.append((is_grid, old))
-        return words
+        return tree
 
     def settle_grid(self) -> None:
-        """Ray runs every value of its `grid_search`, for each draw of the rest: the same only if there is no rest."""
+        """Set the method. Ray Tune runs a grid again for each draw of the other parameters, which has no equivalent."""
         grids = [old for is_grid, old in self._searched if is_grid]
         if grids and len(grids) < len(self._searched):
             message = (
-                "grid_search beside parameters that are drawn has no equal here. Write tune.choice, or all as grid."
+                "grid_search beside sampled parameters has no equivalent. Write tune.choice, or grid_search for all."
             )
             self._wrong(grids[0], message)
         self.found.method = "grid" if grids else None

@@ -1,10 +1,11 @@
-"""Other tools' words, put into ours before a spec is checked: files of W&B sweeps, and Ray Tune's names for things.
+"""Translates a spec in the keys of W&B or Ray Tune into hpsearch's keys, before it is checked.
 
-One step, from a tree to a tree: what is in our own spelling already stays as it is, what another tool says in its way
-is moved and renamed, and `Translation.written` leads from a place in the new tree to where the user wrote it, so that
-mistakes are told in the user's file. Nothing is checked here but what has no meaning in our words. How parameters are
-distributed is in `parameters.py`, a script's command line in `command.py`, what only W&B's files say in
-`wandb.py`.
+Keys of hpsearch stay as they are, keys of other tools are moved and renamed. `Translation.written` maps each key path
+of the result to the keys that the user wrote, so that messages name those. The only mistakes found here are settings
+that hpsearch has no equivalent for.
+
+Here are the keys that only need another name, and Ray Tune's schedulers. Parameters are translated in `parameters.py`,
+a script's command line in `command.py`, all else that is specific to W&B's files in `wandb.py`.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from hpsearch.spec.dialects.wandb import NOTES, is_wandb_sweep, translate_wandb
 from hpsearch.text import shown
 
 GOALS = {"min": "minimize", "max": "maximize"}
+"""Ray Tune's `mode` to our `goal`."""
 SCHEDULERS = {
     **dict.fromkeys(("asha", "async_hyperband", "asynchyperband", "ASHAScheduler", "AsyncHyperBandScheduler"), "asha"),
     **dict.fromkeys(("fifo", "FIFOScheduler"), "none"),
     **dict.fromkeys(("hyperband", "HyperBandScheduler"), "hyperband"),
     **dict.fromkeys(("median_stopping_rule", "medianstopping", "MedianStoppingRule"), "median"),
 }
-"""Ray's names of what we have."""
+"""Ray Tune's schedulers, by short name or class, to our stopping rules."""
 
 
-def _as_text_of(table: Mapping[str, str]) -> Convert:
+def _looked_up_in(table: Mapping[str, str]) -> Convert:
     return lambda value: table.get(value, value) if isinstance(value, str) else value
 
 
@@ -41,8 +43,8 @@ RENAMED: tuple[tuple[KeyPath, KeyPath, Convert], ...] = (
     (("time_budget_s",), ("limits", "time"), lambda value: value),
     (("max_concurrent_trials",), ("limits", "concurrent"), lambda value: value),
     (("stop", "training_iteration"), ("limits", "epochs"), lambda value: value),
-    (("mode",), ("metric", "goal"), _as_text_of(GOALS)),
-    (("metric", "mode"), ("metric", "goal"), _as_text_of(GOALS)),
+    (("mode",), ("metric", "goal"), _looked_up_in(GOALS)),
+    (("metric", "mode"), ("metric", "goal"), _looked_up_in(GOALS)),
     (("param_space",), ("parameters",), lambda value: value),
     (("resources_per_trial",), ("resources",), lambda value: value),
     (("max_t",), ("early_terminate", "max_iter"), whole),
@@ -53,22 +55,22 @@ RENAMED: tuple[tuple[KeyPath, KeyPath, Convert], ...] = (
     (("early_terminate", "reduction_factor"), ("early_terminate", "eta"), whole),
     *(((key,), ("notes", key), lambda value: value) for key in NOTES),
 )
-"""(what another tool says, what we say, how its value becomes ours)."""
+"""(key path of another tool, our key path, conversion of the value)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Translation:
-    """A spec in our own spelling."""
+    """A spec in hpsearch's keys, and the keys that the user wrote."""
 
     tree: dict[str, Any]
-    """As `Sweep.from_dict` checks it."""
+    """The spec in hpsearch's keys; its values are not checked yet."""
     moved: Mapping[KeyPath, KeyPath]
-    """Keys that lead to something in `tree`, to those under which it was written; what stayed is left out."""
+    """Key path in `tree` to the key path in the user's spec, for everything that was moved."""
     problems: tuple[Problem, ...]
-    """What can't be said in our words; places as they were written."""
+    """Settings that have no equivalent in hpsearch, with the key paths that the user wrote."""
 
     def written(self, where: KeyPath) -> KeyPath:
-        """The keys under which the user wrote what stands at `where` in `tree`."""
+        """The key path in the user's spec of the value at `where` in `tree`."""
         for length in range(len(where), 0, -1):
             if where[:length] in self.moved:
                 return (*self.moved[where[:length]], *where[length:])
@@ -76,10 +78,10 @@ class Translation:
 
 
 def translate(tree: Mapping[str, Any]) -> Translation:
-    """A spec's tree in our own spelling; one that is in it already comes back equal.
+    """Translate a spec into hpsearch's keys; a spec that uses them already is returned equal.
 
     Args:
-        tree: As it was read, wrong as it may be; it isn't changed.
+        tree: The spec, which may have any mistakes; it is not modified.
     """
     draft = Draft(tree)
     is_wandb = is_wandb_sweep(tree)
@@ -95,26 +97,26 @@ def translate(tree: Mapping[str, Any]) -> Translation:
 
 
 def other_spellings(where: KeyPath) -> list[KeyPath]:
-    """All spellings of a key, `where` itself left out: what an override of it replaces."""
+    """All other key paths with the meaning of `where`, which an override of it replaces."""
     ours = next((new for old, new, _ in RENAMED if old == where), where)
     spellings = [ours, *(old for old, new, _ in RENAMED if new == ours)]
     return [each for each in spellings if each != where]
 
 
 def _name_metric(draft: Draft) -> None:
-    """Ray's `metric: loss` beside `mode: min`."""
+    """Translate Ray Tune's `metric: loss` beside `mode: min`."""
     if isinstance(draft.tree.get("metric"), str) and "mode" in draft.tree:
         draft.tree["metric"] = {"name": draft.tree["metric"]}
         draft.moved[("metric", "name")] = ("metric",)
 
 
 def _translate_scheduler(draft: Draft) -> None:
-    """Ray's scheduler: its name, or a map of its settings."""
+    """Translate Ray Tune's `scheduler`: a name, or a map of settings."""
     scheduler = draft.tree.get("scheduler")
     if "scheduler" not in draft.tree or "early_terminate" in draft.tree:
         return
     if isinstance(scheduler, dict) and "engine" in scheduler:
-        draft.add_problem(("scheduler", "engine"), "an optimizer of your own can't be used. Write method: optuna.")
+        draft.add_problem(("scheduler", "engine"), "a custom optimizer can't be used. Write method: optuna.")
         scheduler = None
     draft.moved[("early_terminate",)] = ("scheduler",)
     draft.moved[("early_terminate", "type")] = ("scheduler",)
@@ -125,21 +127,21 @@ def _translate_scheduler(draft: Draft) -> None:
 
 
 def _name_rule(draft: Draft) -> None:
-    """Ray's names of rules; its settings without a name are those of ASHA."""
+    """Translate the name of a scheduler; settings without a name are those of ASHA."""
     rule = draft.tree.get("early_terminate")
     if not isinstance(rule, dict):
         return
     if rule.get("time_attr") == "training_iteration":
         del rule["time_attr"]
-    said = {old[-1] for old in draft.moved.values()}
+    written = {old[-1] for old in draft.moved.values()}
     if "type" in rule:
-        rule["type"] = _as_text_of(SCHEDULERS)(rule["type"])
-    elif said & {"grace_period", "reduction_factor"}:
+        rule["type"] = _looked_up_in(SCHEDULERS)(rule["type"])
+    elif written & {"grace_period", "reduction_factor"}:
         rule["type"] = "asha"
 
 
 def _translate_parameters(draft: Draft, *, is_wandb: bool) -> None:
-    """The search space."""
+    """Translate the search space."""
     where = draft.moved.get(("parameters",), ("parameters",))
     if isinstance(draft.tree.get("parameters"), Mapping):
         found = translate_parameters(draft.tree["parameters"], written=where, dotted=is_wandb)
@@ -151,5 +153,5 @@ def _translate_parameters(draft: Draft, *, is_wandb: bool) -> None:
 
 
 def not_a_map(value: object) -> str:
-    """What to say of a spec that is no map."""
+    """The message about a spec that is not a map."""
     return f"expected a map with metric and parameters, got {shown(value)}."

@@ -1,4 +1,7 @@
-"""The words of W&B's sweep files that need more than another name, put into ours."""
+"""Translates what is specific to W&B's sweep files and needs more than another name.
+
+Keys that only need another name are in `translate.py`, the `command` is in `command.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,26 @@ from hpsearch.spec.dialects.parameters import has_wandb_syntax
 from hpsearch.trainable.arguments import DEFAULT
 
 NOTES = ("project", "entity", "description", "controller", "apiVersion", "kind", "imports")
-"""Said of a W&B sweep, and without meaning for a local run: kept as notes."""
+"""Keys of a W&B sweep without meaning for a local run; they are kept as notes."""
 WANDB_KEYS = {*NOTES, "program", "command", "run_cap"}
-"""A spec with one of them is a W&B sweep file."""
+"""Keys that only W&B's sweep files have."""
 WANDB_ONLY = {
     "job": "a launch job runs on W&B's own queues. Write program: and its script",
     "image_uri": "a launch image runs on W&B's own queues. Write program: and its script",
-    "metrics": "a sweep has one objective. Write metric: with the one that counts",
+    "metrics": "a sweep has one objective. Write metric: and the one to optimise",
 }
+"""Keys that can't be translated, to the message."""
 
 
 def is_wandb_sweep(tree: Mapping[str, Any]) -> bool:
-    """Whether a spec has a word that only W&B's sweep files have; there, a goal that isn't given is to minimise."""
+    """Whether a spec has a key or value that only W&B's sweep files have; their default goal is to minimise."""
     rule = tree.get("early_terminate")
     has_bands = isinstance(rule, Mapping) and not {"s", "strict"}.isdisjoint(rule)
     return not WANDB_KEYS.isdisjoint(tree) or has_bands or has_wandb_syntax(tree.get("parameters"))
 
 
 def translate_wandb(draft: Draft) -> None:
-    """All of them, where `is_wandb_sweep`; keys that have another name with us were moved before."""
+    """Translate a spec for which `is_wandb_sweep` is true, after its keys were renamed."""
     _name(draft)
     _metric(draft)
     _rule(draft)
@@ -42,7 +46,7 @@ def translate_wandb(draft: Draft) -> None:
 
 
 def _name(draft: Draft) -> None:
-    """A name for people becomes one for folders; the first stays as a note."""
+    """Turn a free-form name into one for folders; the original is kept as a note."""
     name = draft.tree.get("name")
     if isinstance(name, str) and not NAME_PATTERN.fullmatch(name):
         short = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:64]
@@ -52,9 +56,9 @@ def _name(draft: Draft) -> None:
 
 
 def _metric(draft: Draft) -> None:
-    """A goal that isn't given is to minimise, and a search that needs no metric ranks by `loss`.
+    """Fill in W&B's defaults: the goal is to minimise, and a search that needs no metric ranks by `loss`.
 
-    Failed runs always count as the worst.
+    A failed trial always counts as the worst.
     """
     if "metric" not in draft.tree and draft.tree.get("method") in ("grid", "random") and not _has_rule(draft):
         draft.tree["metric"] = {"name": "loss"}
@@ -63,24 +67,26 @@ def _metric(draft: Draft) -> None:
         return
     metric.setdefault("goal", "minimize")
     if "target" in metric:
-        draft.add_problem(("metric", "target"), "a sweep ends by its limits, not at a value. Remove it.")
+        draft.add_problem(
+            ("metric", "target"), "a sweep can't end at a value of the metric, only by its limits. Remove it."
+        )
     if metric.get("impute", "worst") != "worst":
-        draft.add_problem(("metric", "impute"), "a trial that failed always counts as the worst. Write worst.")
+        draft.add_problem(("metric", "impute"), "a failed trial always counts as the worst. Write worst.")
     if metric.get("impute_while_running", "false") not in ("false", False):
-        draft.add_problem(("metric", "impute_while_running"), "running trials have no value. Write false.")
+        draft.add_problem(("metric", "impute_while_running"), "a running trial has no imputed value. Write false.")
     for key in ("target", "impute", "impute_while_running"):
         metric.pop(key, None)
 
 
 def _has_rule(draft: Draft) -> bool:
-    """Whether trials are stopped early, which no file can ask for without a metric."""
+    """Whether the spec stops trials early, which needs a metric."""
     return draft.tree.get("early_terminate") is not None
 
 
 def _rule(draft: Draft) -> None:
-    """W&B's `hyperband` stops, at each of its bands, what isn't among the best 1 in eta there: our `asha_stop`.
+    """Translate W&B's `hyperband`, which at each band stops trials that are not in the best 1 / eta: our `asha_stop`.
 
-    Ray's, which a file can name by its key `scheduler` alone, is the one that we have.
+    Ray Tune's `hyperband`, which only the key `scheduler` can name, is our `hyperband`.
     """
     rule = draft.tree.get("early_terminate")
     is_rays = draft.moved.get(("early_terminate",)) == ("scheduler",)
@@ -92,7 +98,7 @@ def _rule(draft: Draft) -> None:
         rule["eta"] = whole(rule["eta"])
         if isinstance(rule["eta"], float):
             upwards = max(2, math.ceil(rule["eta"])) if math.isfinite(rule["eta"]) else 3
-            message = f"rungs lie a whole number of times apart, got {rule['eta']}. Write eta: {upwards}."
+            message = f"expected a whole number above 1, got {rule['eta']}. Write eta: {upwards}."
             draft.add_problem(("early_terminate", "eta"), message)
             rule["eta"] = upwards
     last, num_bands, eta = rule.get("max_iter"), whole(rule.pop("s", None)), rule.get("eta", 3)
@@ -102,7 +108,7 @@ def _rule(draft: Draft) -> None:
 
 
 def _command(draft: Draft) -> None:
-    """`command`: the script that it runs, by how many processes, and what it passes to it besides the parameters."""
+    """Translate `command`: the script, its number of processes, and its arguments other than the parameters."""
     if "command" not in draft.tree:
         return
     program = draft.tree.get("trainable")
@@ -121,10 +127,10 @@ def _command(draft: Draft) -> None:
 
 
 def _launch(draft: Draft, launch: Launch) -> None:
-    """The processes that a launcher would start are a trial's workers."""
+    """Set a trial's workers to the processes that a launcher would start."""
     resources = draft.tree.setdefault("resources", {})
     if not isinstance(resources, dict):
-        return  # a mistake, and told as such
+        return  # a mistake that later checks report
     meant = {"workers": launch.workers, **({"gpu": 0} if launch.is_on_cpu else {})}
     for key, value in meant.items():
         if key not in resources:
@@ -136,11 +142,11 @@ def _launch(draft: Draft, launch: Launch) -> None:
 
 
 def _leave_out(draft: Draft) -> None:
-    """What can't be carried over."""
+    """Remove keys and values that can't be translated, with a problem for each."""
     for key, message in WANDB_ONLY.items():
         if key in draft.tree:
             draft.add_problem((key,), f"{message}.")
             del draft.tree[key]
     if draft.tree.get("method") == "custom":
-        draft.add_problem(("method",), "an optimizer of your own can't be used. Write for example optuna.")
+        draft.add_problem(("method",), "a custom optimizer can't be used. Write for example optuna.")
         draft.tree["method"] = "random"

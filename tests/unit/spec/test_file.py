@@ -60,7 +60,7 @@ def test_a_file_whose_name_can_not_name_a_sweep_must_hold_one() -> None:
     path = write(GOOD, "my net.yaml")
     with pytest.raises(SpecError) as caught:
         load_sweep(path)
-    expected = "the file's name the text 'my net' can't name a sweep. Write for example name: resnet."
+    expected = "the file's name the text 'my net' can't be the name of a sweep. Write for example name: resnet."
     assert str(caught.value) == f"my net.yaml:1: name: {expected}"
     assert load_sweep(path, overrides=["name=ok"]).name == "ok"
 
@@ -78,13 +78,13 @@ def test_every_mistake_is_told_at_once_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"", "s.yaml:1: there is nothing in it. Write at least metric and parameters."),
+        (b"", "s.yaml:1: expected a map with metric and parameters, got nothing. Write both."),
         (b"- 1\n- 2\n", "s.yaml:1: expected a map with metric and parameters, got the list [1, 2]."),
         (b"just text", "s.yaml:1: expected a map with metric and parameters, got the text 'just text'."),
-        (b"a: 1\nb: \xff", "s.yaml:2: byte 0xff is not UTF-8. Save the file as UTF-8."),
-        ("a: 1".encode("utf-16"), "s.yaml:1: byte 0xff is not UTF-8. Save the file as UTF-8."),
+        (b"a: 1\nb: \xff", "s.yaml:2: expected UTF-8 text, got the byte 0xff. Save the file as UTF-8."),
+        ("a: 1".encode("utf-16"), "s.yaml:1: expected UTF-8 text, got the byte 0xff. Save the file as UTF-8."),
         (b"a: [1", "s.yaml:1: this is not YAML: expected ',' or ']', but got '<stream end>'."),
-        (b"#" * (MAX_BYTES + 1), "s.yaml:1: the file is larger than 128 KiB. A spec is a page or two; is this one?"),
+        (b"#" * (MAX_BYTES + 1), "s.yaml:1: expected a file of at most 128 KiB, got a larger one. Is it a spec?"),
     ],
 )
 def test_a_file_that_can_not_be_read_says_why(text: bytes, sentence: str) -> None:
@@ -176,7 +176,7 @@ def test_an_override_leaves_alone_what_an_alias_shares() -> None:
     assert (sweep.parameters["a"], sweep.parameters["b"]) == ({"min": 1, "max": 5}, {"min": 1, "max": 9})
 
 
-FORM = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes a value away."
+FORM = "expected KEY=VALUE. Write for example --set limits.trials=12, or KEY=null to remove a value."
 
 
 @pytest.mark.parametrize(
@@ -192,10 +192,13 @@ FORM = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes
             "limits.trials=[1",
             "--set limits.trials=[1: limits.trials: this is not YAML: expected ',' or ']', but got '<stream end>'.",
         ),
-        ("seed=!!int 3", "--set seed=!!int 3: seed: tags are not read, got !!int. Remove it; for text, use quotes."),
+        (
+            "seed=!!int 3",
+            "--set seed=!!int 3: seed: expected a value without a tag, got !!int. Remove it; for text, use quotes.",
+        ),
         (
             "parameters.lr.max.deep=1",
-            "--set parameters.lr.max.deep=1: parameters.lr.max.deep: parameters.lr.max is 0.1, not a map."
+            "--set parameters.lr.max.deep=1: parameters.lr.max.deep: expected a map at parameters.lr.max, got 0.1."
             " Set parameters.lr.max itself.",
         ),
         (
@@ -208,7 +211,10 @@ FORM = "expected KEY=VALUE. Write for example --set limits.trials=12; null takes
             "parameters.new.max=3",
             "--set parameters.new.max=3: parameters.new: 'min' is missing. Write both min and max.",
         ),
-        ("data.x=" + "y" * MAX_BYTES, "--set data.x=" + "y" * 70 + "...: data.x: the value is too long."),
+        (
+            "data.x=" + "y" * MAX_BYTES,
+            "--set data.x=" + "y" * 70 + "...: data.x: expected at most 128 KiB, got more. Write it into the file.",
+        ),
     ],
 )
 def test_a_mistake_in_an_override_names_the_override(override: str, sentence: str) -> None:

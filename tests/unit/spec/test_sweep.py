@@ -91,15 +91,15 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"method": "bayes", "sampler": "tpee"}, [
         "sampler: method optuna has no sampler 'tpee'. Did you mean 'tpe'? Known: tpe, gp, cmaes, qmc."
     ]),
-    ({"seed": -1}, ["seed: expected a number at least 0, got -1."]),
+    ({"seed": -1}, ["seed: expected a number of at least 0, got -1."]),
     ({"seed": 2**31}, ["seed: expected a number below 2147483648, got 2147483648."]),
     ({"seed": True}, ["seed: expected a whole number, got true."]),
     ({"precision": "fp8"}, ["precision: unknown precision 'fp8'. Known: fp32, tf32, bf16, fp16."]),
-    ({"limits": {"trials": 0}}, ["limits.trials: expected a number at least 1, got 0."]),
+    ({"limits": {"trials": 0}}, ["limits.trials: expected a number of at least 1, got 0."]),
     ({"limits": {"trials": 5.0}}, ["limits.trials: expected a whole number, got 5.0."]),
     ({"limits": {"trials": math.inf}}, ["limits.trials: expected a whole number, got inf."]),
     ({"limits": {"trials": TOO_LONG}}, [
-        "limits.trials: expected a number at most 10000000, got a number of thousands of digits."
+        "limits.trials: expected a number of at most 10000000, got a number of thousands of digits."
     ]),
     ({"limits": {"concurrent": 0}}, ["limits.concurrent: expected a whole number above 0, or auto, got 0."]),
     ({"limits": {"concurrent": "all"}}, [
@@ -130,7 +130,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"resources": {"gpu": 1.5}}, ["resources.gpu: more than one GPU must be a whole number, got 1.5. Write 1 or 2."]),
     ({"resources": {"gpu": 0.5, "workers": 2, "cpu": 0}}, [
         "resources.cpu: expected a number above 0, got 0.",
-        "resources.gpu: 2 workers can't share a GPU by fractions, got 0.5: NCCL refuses two ranks on one GPU."
+        "resources.gpu: expected whole GPUs for 2 workers, got 0.5: NCCL refuses two ranks on one GPU."
         " Write gpu: 1, or workers: 1.",
     ]),
     ({"early_terminate": {"type": "asha2"}}, [
@@ -138,21 +138,26 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         " Known: none, asha, asha_stop, hyperband, median."
     ]),
     ({"early_terminate": {"max_iter": 9}, "limits": {"epochs": 27}}, [
-        "early_terminate.max_iter: max_iter 9 and limits.epochs 27 mean the same thing. Keep one of them."
+        "early_terminate.max_iter: expected max_iter to equal limits.epochs, got 9 and 27. Keep one of them."
     ]),
     ({"early_terminate": {"min_iter": 28}, "limits": {"epochs": 27}}, [
-        "early_terminate.min_iter: min_iter 28 is beyond the last epoch 27: no trial would ever be stopped. Lower it."
+        "early_terminate.min_iter: expected at most the last epoch, 27, got 28: no trial would ever be stopped."
+        " Lower it."
     ]),
     ({"early_terminate": {"min_iter": 28, "max_iter": 9}}, [
-        "early_terminate.min_iter: min_iter 28 is beyond the last epoch 9: no trial would ever be stopped. Lower it."
+        "early_terminate.min_iter: expected at most the last epoch, 9, got 28: no trial would ever be stopped."
+        " Lower it."
     ]),
-    ({"parameters": {}}, ["parameters: there is no parameter. Write at least one."]),
+    (
+        {"parameters": {}},
+        ["parameters: expected at least one parameter, got none. Write for example lr: {min: 1e-4, max: 1e-1}."],
+    ),
     (
         {"parameters": 3},
         ["parameters: expected a map of parameters, got 3. Write for example lr: {min: 1e-4, max: 1e-1}."],
     ),
     ({"method": "grid", "parameters": {"a": {"lr": {"min": 0.1, "max": 1}}}}, [
-        "parameters.a.lr: grid needs a list, a step or a count, got {min: 0.1, max: 1}."
+        "parameters.a.lr: expected a list, a step or a count for grid search, got {min: 0.1, max: 1}."
         " Add for example count: 5, or use method: random."
     ]),
     ({"data": {"root": 3}}, ["data.root: expected a path or null, got 3."]),
@@ -161,7 +166,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         "data.a.0: expected text, a finite number, true, false, null or a list, got nan."
     ]),
     ({"ray": {"address": ""}}, ["ray.address: expected some text, got the text ''."]),
-    ({7: 1}, ["7: a key must be text, got 7. Put it in quotes."]),
+    ({7: 1}, ["7: expected text as a key, got 7. Put it in quotes."]),
 ]  # fmt: skip
 
 
@@ -185,7 +190,7 @@ def test_a_spec_must_be_a_map(tree: Any) -> None:
 def test_a_dict_that_holds_itself_is_refused() -> None:
     tree = copy.deepcopy(SPEC)
     tree["parameters"]["again"] = tree
-    assert mistakes(tree) == ["values nest deeper than 32 levels. Write it flatter."]
+    assert mistakes(tree) == ["expected at most 32 levels of nesting, got more. Write fewer levels."]
 
 
 def test_later_edits_of_the_dict_do_not_reach_the_sweep() -> None:

@@ -118,39 +118,46 @@ def test_a_place_is_the_line_of_the_key_or_of_the_nearest_one_around_it(
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
-        ("a: 1\nb: 2\na: 3\n", ["f:3: a: the key stands twice, here and in line 1. Keep one."]),
-        ("a: {b: 1,\n b: 2}", ["f:2: a.b: the key stands twice, here and in line 1. Keep one."]),
+        ("a: 1\nb: 2\na: 3\n", ["f:3: a: the key is there twice, here and in line 1. Keep one."]),
+        ("a: {b: 1,\n b: 2}", ["f:2: a.b: the key is there twice, here and in line 1. Keep one."]),
         ("a: !!python/object/apply:os.system [x]", [
-            "f:1: a: tags are not read, got !!python/object/apply:os.system. Remove it; for text, use quotes."
+            "f:1: a: expected a value without a tag, got !!python/object/apply:os.system. Remove it;"
+            " for text, use quotes."
         ]),
         ("a: !foo\n  b: ! 1", [
-            "f:1: a: tags are not read, got !foo. Remove it; for text, use quotes.",
-            "f:2: a.b: tags are not read, got !. Remove it; for text, use quotes.",
+            "f:1: a: expected a value without a tag, got !foo. Remove it; for text, use quotes.",
+            "f:2: a.b: expected a value without a tag, got !. Remove it; for text, use quotes.",
         ]),
-        ("a: !!float x", ["f:1: a: expected a number behind !!float, got x."]),
-        ("a: !!float [1]", ["f:1: a: tags are not read, got !!float. Remove it; for text, use quotes."]),
-        ("a: !!str 5", ["f:1: a: tags are not read, got !!str. Remove it; for text, use quotes."]),
+        ("a: !!float x", ["f:1: a: expected a number after !!float, got x. Remove the tag."]),
+        ("a: !!float [1]", ["f:1: a: expected a value without a tag, got !!float. Remove it; for text, use quotes."]),
+        ("a: !!str 5", ["f:1: a: expected a value without a tag, got !!str. Remove it; for text, use quotes."]),
         ("1: a\ntrue: b", [
-            "f:1: a key must be text, got 1. Put it in quotes.",
-            "f:2: a key must be text, got true. Put it in quotes.",
+            "f:1: expected text as a key, got 1. Put it in quotes.",
+            "f:2: expected text as a key, got true. Put it in quotes.",
         ]),
-        (": a", ["f:1: a key must be text, got nothing. Put it in quotes."]),
-        ("a: {{b}}", ["f:1: a: a key must be text, got a list or map. Did you forget quotes around {...}?"]),
+        (": a", ["f:1: expected text as a key, got nothing. Put it in quotes."]),
+        (
+            "a: {{b}}",
+            ["f:1: a: expected text as a key, got a list or map. Put text that begins with { or [ in quotes."],
+        ),
         ("a: &a {b: 1}\nc:\n  <<: *a\n  d: 2", [
-            "f:3: c: '<<' is not YAML 1.2. Write the keys out, or give the whole map by an alias."
+            "f:3: c: '<<' is not part of YAML 1.2. Write the keys out, or use an alias for the whole map."
         ]),
-        ("a: *b", ["f:1: a: no '&b' stands before '*b'."]),
-        ("a: &a [*a]", ["f:1: a.0: no '&a' stands before '*a'."]),
-        ("", ["f:1: there is nothing in it. Write at least metric and parameters."]),
-        ("# only\n# comments\n", ["f:3: there is nothing in it. Write at least metric and parameters."]),
-        ("a: 1\n---\nb: 2", ["f:2: a second document begins here. Keep one to a file; remove '---'."]),
-        ("%YAML 1.1\n---\na: no", ["f:2: expected YAML 1.2, where no and 1_000 are text. Remove the line %YAML."]),
+        ("a: *b", ["f:1: a: unknown alias '*b'. Write '&b' before the value that it repeats."]),
+        ("a: &a [*a]", ["f:1: a.0: unknown alias '*a'. Write '&a' before the value that it repeats."]),
+        ("", ["f:1: expected a map with metric and parameters, got nothing. Write both."]),
+        ("# only\n# comments\n", ["f:3: expected a map with metric and parameters, got nothing. Write both."]),
+        ("a: 1\n---\nb: 2", ["f:2: expected one document, got a second one. Remove '---', or write two files."]),
+        ("%YAML 1.1\n---\na: no", ["f:2: expected YAML 1.2, in which no and 1_000 are text. Remove the line %YAML."]),
         ("a: 1\nb: [1, 2\n", ["f:2: this is not YAML: expected ',' or ']', but got '<stream end>'."]),
         ("a: 1\n\tb: 2", ["f:2: this is not YAML: found character '\\t' that cannot start any token."]),
         ("a: b: c", ["f:1: this is not YAML: mapping values are not allowed here."]),
         ("a: 1\nb: \x00", ["f:2: this is not YAML: character 0x00 is not allowed."]),
         ('a: "\\UFFFFFFFF"', ["f: this is not YAML: an escape or the %YAML line holds an impossible number."]),
-        ("a: " + "9" * 101, ["f:1: a: the number has 101 digits. Shorten it; for text, use quotes."]),
+        (
+            "a: " + "9" * 101,
+            ["f:1: a: expected a number of at most 100 characters, got 101. Shorten it; for text, use quotes."],
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_line(text: str, sentences: list[str]) -> None:
@@ -183,14 +190,14 @@ def nested(depth: int) -> str:
 
 def test_depth_is_bounded_for_what_is_written_and_for_what_aliases_make_of_it() -> None:
     assert value_of(nested(32)) is not None
-    assert read(nested(33)) == (None, ["f:1: 0: values nest deeper than 32 levels. Write it flatter."])
+    assert read(nested(33)) == (None, ["f:1: 0: expected at most 32 levels of nesting, got more. Write fewer levels."])
     chain = "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 100))
-    assert read(chain)[1] == ["f:31: a30: values nest deeper than 32 levels. Write it flatter."]
+    assert read(chain)[1] == ["f:31: a30: expected at most 32 levels of nesting, got more. Write fewer levels."]
 
 
 def test_the_number_of_values_is_bounded_for_what_is_written_and_for_what_aliases_make_of_it() -> None:
     assert len(value_of("- 1\n" * 9_999)) == 9_999
-    too_many = "there are more than 10000 values, aliases expanded. Write a shorter one."
+    too_many = "expected at most 10000 values, aliases expanded, got more. Write a shorter spec."
     assert read("- 1\n" * 10_000) == (None, [f"f:10000: {too_many}"])
     bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{key}: &{key} [{','.join([f'*{before}'] * 10)}]\n" for before, key in zip("abcdefgh", "bcdefghi", strict=True)

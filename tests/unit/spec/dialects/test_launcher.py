@@ -111,7 +111,7 @@ def test_workers_that_the_spec_sets_otherwise_are_a_mistake() -> None:
     assert mistake(*command, resources={"workers": 4}) == sentence
     assert mistake(*command, resources_per_trial={"workers": 4}) == sentence
     assert mistake(*command, resources=3) == "resources: expected a map, got 3."
-    assert mistake(*command, resources={"gpu": 0.5}).startswith("resources.gpu: 2 workers can't share a GPU")
+    assert mistake(*command, resources={"gpu": 0.5}).startswith("resources.gpu: expected whole GPUs for 2 workers")
 
 
 REFUSED: list[tuple[Words, str]] = [
@@ -133,31 +133,31 @@ REFUSED: list[tuple[Words, str]] = [
      "accelerate launch --num_machines: a command starts the processes of one machine, got '2'. Write resources:"
      " {workers: N} with the number of all processes, instead of accelerate launch."),
     (["torchrun", "--nproc_per_nod=2"],
-     "torchrun --nproc_per_nod: the option can't be carried over. Did you mean '--nproc_per_node'? Remove it, or write"
+     "torchrun --nproc_per_nod: the option can't be translated. Did you mean '--nproc_per_node'? Remove it, or write"
      " resources: {workers: 2} instead of torchrun."),
     (["accelerate", "launch", "--use_fsdp", "--num_processes=2"],
-     "accelerate launch --use_fsdp: the option can't be carried over. Remove it, or write resources: {workers: 2}"
+     "accelerate launch --use_fsdp: the option can't be translated. Remove it, or write resources: {workers: 2}"
      " instead of accelerate launch."),
     (["accelerate", "launch", "--config_file=a.yaml"],
-     "accelerate launch --config_file: the option can't be carried over. Remove it, or write resources: {workers: 2}"
+     "accelerate launch --config_file: the option can't be translated. Remove it, or write resources: {workers: 2}"
      " instead of accelerate launch."),
     (["accelerate", "launch", "--num_processes=2", "--mixed_precision", "bf16"],
-     "accelerate launch --mixed_precision: the script is not told of it, got 'bf16'. Write"
+     "accelerate launch --mixed_precision: the script would not receive it, got 'bf16'. Write"
      " Accelerator(mixed_precision='bf16') in the script, and remove it here."),
     (["accelerate", "launch", "--num_processes=2", "--dynamo_backend=inductor"],
-     "accelerate launch --dynamo_backend: the script is not told of it, got 'inductor'. Write"
+     "accelerate launch --dynamo_backend: the script would not receive it, got 'inductor'. Write"
      " Accelerator(dynamo_backend='inductor') in the script, and remove it here."),
     (["torchrun", "--max_restarts=3", "--nproc_per_node=2"],
-     "torchrun --max_restarts: a sweep tries a failed trial again by itself, got '3'. Write limits: {retries: 3}, and"
+     "torchrun --max_restarts: hpsearch retries failed trials itself, got '3'. Write limits: {retries: 3}, and"
      " remove it here."),
     (["accelerate", "launch", "--gpu_ids=0,1", "--num_processes=2"],
-     "accelerate launch --gpu_ids: a sweep chooses the GPUs of each trial, got '0,1'. Remove it."),
+     "accelerate launch --gpu_ids: hpsearch chooses the GPUs of each trial, got '0,1'. Remove it."),
     (["deepspeed", "--include", "localhost:0,1"],
-     "deepspeed --include: a sweep chooses the GPUs of each trial, got 'localhost:0,1'. Write --num_gpus and how"
+     "deepspeed --include: hpsearch chooses the GPUs of each trial, got 'localhost:0,1'. Write --num_gpus and how"
      " many."),
     (["accelerate", "launch"],
-     "accelerate launch doesn't say how many processes it starts. Write for example --num_processes=2."),
-    (["deepspeed"], "deepspeed doesn't say how many processes it starts. Write for example --num_gpus=2."),
+     "accelerate launch: the number of processes is missing. Write for example --num_processes=2."),
+    (["deepspeed"], "deepspeed: the number of processes is missing. Write for example --num_gpus=2."),
 ]  # fmt: skip
 
 
@@ -169,11 +169,14 @@ def test_what_a_launcher_says_besides_is_refused_with_what_to_write(launcher: Wo
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (["torchrun", "--nproc_per_node"], "torchrun --nproc_per_node: its value is missing. Write for example"),
-        (["torchrun", "--nproc_per_node=2"], "it doesn't run the program. Write ${program} where"),
-        (["torchrun", "--nproc_per_node=2", "run.sh"], "it doesn't run the program. Write ${program} where"),
-        (["accelerate", "config"], "it doesn't run the program."),
-        (["srun", "torchrun", "--nproc_per_node=2", "${program}"], "'srun' can't start the script, which runs in a"),
+        (["torchrun", "--nproc_per_node"], "torchrun --nproc_per_node: the value is missing. Write for example"),
+        (["torchrun", "--nproc_per_node=2"], "expected a command that runs the program. Write ${program} in place"),
+        (
+            ["torchrun", "--nproc_per_node=2", "run.sh"],
+            "expected a command that runs the program. Write ${program} in place",
+        ),
+        (["accelerate", "config"], "expected a command that runs the program."),
+        (["srun", "torchrun", "--nproc_per_node=2", "${program}"], "'srun' can't start the script, which hpsearch"),
     ],
 )
 def test_a_command_that_does_not_run_the_script_is_refused(command: Words, sentence: str) -> None:

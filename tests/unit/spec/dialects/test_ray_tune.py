@@ -53,7 +53,7 @@ def test_a_grid_search_makes_a_grid() -> None:
     [
         (lambda: tune.sample_from(lambda spec: 1), "param_space.x: a function"),
         (lambda: tune.choice([{"a": tune.uniform(0, 1)}]), "param_space.x: a choice between spaces"),
-        (lambda: tune.qlograndint(2, 100, 2), "param_space.x: whole numbers in logarithmic steps"),
+        (lambda: tune.qlograndint(2, 100, 2), "param_space.x: a logarithmic range of multiples"),
     ],
 )
 def test_what_has_no_equal_says_what_to_write(word: Any, sentence: str) -> None:
@@ -63,5 +63,5 @@ def test_what_has_no_equal_says_what_to_write(word: Any, sentence: str) -> None:
 
 
 def test_a_grid_beside_draws_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"param_space\.x: grid_search beside parameters that are drawn"):
+    with pytest.raises(SpecError, match=r"param_space\.x: grid_search beside sampled parameters"):
         space_of(x=tune.grid_search([1, 2]), y=tune.uniform(0, 1))

@@ -129,7 +129,7 @@ def test_names_and_maps_nest_as_they_do_for_wandb() -> None:
     space = sweep_of(parameters=tree).space
     assert list(space.domains) == ["model.width", "model.depth", "model.head.bias", "optimizer.parameters"]
     assert mistakes(parameters={"a.b": {"value": 1}, "a": {"parameters": {"b": {"value": 2}}}}) == [
-        "parameters.a: the name stands twice, nested and with dots. Keep one."
+        "parameters.a: the name is there twice, nested and with dots. Keep one."
     ]
 
 
@@ -198,14 +198,17 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
         ({"run_cap": "many"}, "run_cap: expected a whole number, got the text 'many'."),
         (
             {"limits": {"trials": 3}, "run_cap": 4},
-            "run_cap: it means the same as limits.trials, which is there too. Keep one of them.",
+            "run_cap: the key means the same as limits.trials, which is there too. Keep one of them.",
         ),
-        ({"metric": {"name": "loss", "target": 0.1}}, "metric.target: a sweep ends by its limits, not at a value."),
-        ({"method": "custom"}, "method: an optimizer of your own can't be used. Write for example optuna."),
+        (
+            {"metric": {"name": "loss", "target": 0.1}},
+            "metric.target: a sweep can't end at a value of the metric, only by its limits.",
+        ),
+        ({"method": "custom"}, "method: a custom optimizer can't be used. Write for example optuna."),
         ({"job": "a/b"}, "job: a launch job runs on W&B's own queues. Write program: and its script."),
         (
             {"command": ["mpirun", "-n", "2", "${program}"]},
-            "command: 'mpirun' can't start the script, which runs in a process of the sweep. Remove it; for several"
+            "command: 'mpirun' can't start the script, which hpsearch starts itself. Remove it; for several"
             " processes, write resources: {workers: 2}.",
         ),
         (
@@ -233,7 +236,10 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
             {"parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}}},
             "parameters.x.q: expected a number above 0, got 0.",
         ),
-        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2.5}}, "early_terminate.eta: rungs lie"),
+        (
+            {"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2.5}},
+            "early_terminate.eta: expected a whole number above 1",
+        ),
     ],
 )  # fmt: skip
 def test_what_cant_be_carried_over_is_told_where_it_was_written(changes: dict[str, Any], sentence: str) -> None:
@@ -278,7 +284,7 @@ def test_a_fractional_eta_is_told_with_the_next_whole_one() -> None:
 
 def test_a_name_that_would_become_a_parameters_own_word_is_a_mistake() -> None:
     (found,) = mistakes(parameters={"warm.value": {"values": [1, 2]}})
-    assert found == "parameters.warm.value: a name that ends in .value reads as a parameter's own. Rename it."
+    assert found == "parameters.warm.value: the part 'value' of the name is a key of ranges. Rename the parameter."
 
 
 RAY: dict[str, Any] = {
@@ -302,7 +308,7 @@ def test_rays_words_mean_what_they_mean_to_ray() -> None:
     rule = sweep.early_terminate
     assert (rule.type, rule.min_iter, rule.eta) == ("asha", 2, 4)
     assert sweep.resources.cpu == 2
-    with pytest.raises(SpecError, match="num_samples: expected a number at least 1, got -1"):
+    with pytest.raises(SpecError, match="num_samples: expected a number of at least 1, got -1"):
         Sweep.from_dict({**RAY, "num_samples": -1})
 
 
