@@ -1,1 +1,1 @@
-"""One sweep, from the lock on it to its last table: the process that the verb `sweep` and `hpsearch.run` are."""
+"""Runs one sweep, from taking its lock to writing its tables, for the verbs `sweep` and `resume` and `hpsearch.run`."""

@@ -1,4 +1,4 @@
-"""Whether the sweep that the ledger has under a name is the one that is asked for, and whether it is finished."""
+"""Whether a sweep of the ledger can resume with the spec and the code of now, and whether it is finished."""
 
 from __future__ import annotations
 
@@ -15,16 +15,30 @@ from hpsearch.spec.sweep import Sweep
 
 
 def check_folder_is_free(folder: Path) -> None:
-    """A new sweep must not find checkpoints of another one in its folder."""
+    """Check that the folder of a new sweep has no trials of another one, whose checkpoints would be taken for its own.
+
+    Raises:
+        SweepExists: It has.
+    """
     if any(trials_dir(folder).glob("*")):
         raise SweepExists(
-            f"{folder} holds the files of a sweep that the ledger does not know. Make the ledger anew from"
-            " it by `python -m hpsearch resume --rebuild`, move it, or choose another --name."
+            f"{folder} holds the files of a sweep that the ledger does not know. Rebuild the ledger from it"
+            " by `python -m hpsearch resume --rebuild`, move the folder, or choose another --name."
         )
 
 
 def check_compatible(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
-    """A sweep goes on only with the spec and the code that it began with; its limits may change."""
+    """Check that a sweep resumes with the spec and the code that it began with; limits and notes may change.
+
+    Args:
+        record: The sweep in the ledger.
+        sweep: The sweep as it is requested.
+        code: The trainable's code now; None where it is unknown, so that it isn't compared.
+        accept_changes: Whether other code is allowed.
+
+    Raises:
+        SweepExists: Spec or code differ; the message lists each difference.
+    """
     begun = Sweep.from_stored(record.spec)
     old, new = (
         {key: value for key, value in tree.items() if key not in ("limits", "notes")}
@@ -35,23 +49,23 @@ def check_compatible(record: SweepRecord, sweep: Sweep, code: Code | None, *, ac
         raise SweepExists(
             f"sweep '{record.name}' is in the ledger with another spec:\n"
             + "\n".join(changes)
-            + "\nUndo the change to go on with it, or choose another --name."
+            + "\nUndo the change to resume the sweep, or choose another --name."
         )
     changed = changed_files(record.code, code) if record.code is not None and code is not None else []
     if changed and not accept_changes:
         raise SweepExists(
-            f"the code of sweep '{record.name}' is not what it was when it began: {'; '.join(changed)}. Choose another"
-            " --name for the new code, or go on with both in one table by --accept-changes."
+            f"the code of sweep '{record.name}' has changed since it began: {'; '.join(changed)}. Choose another --name"
+            " for the new code, or resume with both in one table by --accept-changes."
         )
 
 
 def is_finished(record: SweepRecord, sweep: Sweep, ledger: Ledger) -> bool:
-    """Whether nothing can be left to do, as far as that is plain without hearing the past again.
+    """Whether nothing is left to do, as far as that is known without replaying the sweep.
 
     Args:
-        record: What the ledger has.
-        sweep: The same sweep, its limits as they are asked for.
-        ledger: Counts the trials.
+        record: The sweep in the ledger.
+        sweep: The same sweep with the limits that are requested.
+        ledger: The open ledger.
     """
     states = ledger.count_states(record)
     ended = record.state in ENDED_SWEEP_STATES and states.keys() <= set(FINISHED_STATES)

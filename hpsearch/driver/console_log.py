@@ -1,7 +1,7 @@
-"""Keeps the console for hpsearch: what libraries print and log while a sweep runs goes to a file that is named.
+"""Keeps the console for hpsearch's own output: what libraries print and log during a sweep goes to `driver.log`.
 
 Ray, Optuna, HyperOpt and the C++ below them write to the file descriptors 1 and 2, to Python's streams and through
-`logging` and `warnings`. For the time of a sweep all four lead to one log file; afterwards everything is as before.
+`logging` and `warnings`. During a sweep all four lead to one log file; afterwards they are restored.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from typing import TextIO
 from hpsearch.slots.trial_log import open_log
 
 NOISY_LOGGERS = ("ray", "ray.tune", "ray.train", "ray.air", "ray.data", "optuna", "hyperopt")
+"""Loggers that have handlers of their own, so that redirecting the root logger is not enough."""
 
 
 @contextmanager
 def redirect_output(log_path: Path) -> Iterator[TextIO]:
-    """Send everything but our own output to `log_path`.
+    """Redirect all output of the process except ours to `log_path` for the duration of the block.
 
     Yields:
-        The console as it was: what is written there is still seen by the user. In a notebook, where the console is not
-        file descriptor 1, the stream that was `sys.stdout`.
+        The console, which the user still sees. In a notebook, where the console is not file descriptor 1, the stream
+        that was `sys.stdout`.
     """
     with ExitStack() as stack:
         log = stack.enter_context(open_log(log_path))
         console = _console(stack)
         for number in (1, 2):
             stack.enter_context(_descriptor_to(log, number))
-        if console is sys.stdout:  # a notebook's own stream, which no descriptor leads to
+        if console is sys.stdout:  # a notebook's own stream, which has no descriptor
             stack.enter_context(redirect_stdout(log))
             stack.enter_context(redirect_stderr(log))
         stack.enter_context(_loggers_to(log))
@@ -86,7 +87,7 @@ def _loggers_to(log: TextIO) -> Iterator[None]:
 
 @contextmanager
 def _warnings_to(log: TextIO) -> Iterator[None]:
-    """Warnings are written down instead of shown; those that the user turned into errors stay errors."""
+    """Write warnings to the log; those that the user turned into errors stay errors."""
     with warnings.catch_warnings():
 
         def write(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What others find of a running sweep: the logs of its trials in Ray's dashboard, its address for Prometheus."""
+"""Makes a running sweep known to other tools: its trials' logs to Ray's dashboard, its metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hpsearch.ledger.lock import is_held
 from hpsearch.paths import replace_file, targets_path, trials_dir
 
 LOGS_PREFIX = "sweep-"
-"""Before the sweep's name among Ray's own logs, some of which are folders too."""
+"""Prefix of the sweep's name among Ray's own logs, some of which are folders too."""
 
 
 @contextmanager
 def advertise(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
-    """Have a sweep found for the time of the block; where something can't be written, the sweep goes on without it.
+    """Make a sweep known for the duration of the block; a file that can't be written is left out.
 
     Args:
-        cluster: A Ray that is not ours gets no logs: its owner's dashboard shows what its owner put there.
+        cluster: The Ray that runs the sweep; the logs are linked only in a Ray that hpsearch started.
         name: The sweep's name.
-        folder: Its files.
+        folder: The sweep's folder.
     """
     targets = targets_path(folder.parent, name)
     with suppress(OSError):
@@ -41,13 +41,13 @@ def advertise(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
 
 
 def _write_targets(path: Path, address: str) -> None:
-    """In one step, since Prometheus reads it whenever it changes."""
+    """Write the file in one step, since Prometheus reads it whenever it changes."""
     path.parent.mkdir(exist_ok=True)
     replace_file(path, json.dumps([{"targets": [address], "labels": {}}]))
 
 
 def _remove_stale(own: Path) -> None:
-    """Files of sweeps that were killed."""
+    """Remove the files of sweeps that were killed."""
     for path in own.parent.glob("*.json"):
         if path != own and not is_held(own.parents[1] / path.stem):
             path.unlink(missing_ok=True)

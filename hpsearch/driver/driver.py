@@ -1,4 +1,4 @@
-"""Runs a sweep, or goes on with one. What the user asked for has become a `Run`; `api/run.py` does that for Python."""
+"""Runs or resumes one sweep: takes its lock, trains what is left, writes its tables. `request.py` makes the `Run`."""
 
 from __future__ import annotations
 
@@ -49,45 +49,47 @@ from hpsearch.trainable.locate import TrainableSource
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One sweep, ready to run, or to go on where it was."""
+    """One sweep, ready to run or to resume, and everything that the user can ask for."""
 
     sweep: Sweep
-    """Checked, with a name."""
+    """The checked spec, which has a name."""
     home: Path
-    """Folder of the ledger."""
+    """The ledger's folder."""
     function: Trainable | None = None
-    """The trainable, where the sweep does not name it."""
+    """The trainable, if it is a function that the sweep does not name."""
     spec_dir: Path | None = None
-    """The spec's folder, where a trainable's file may be."""
+    """The spec's folder, in which the trainable's file is looked for first; None for a spec without a file."""
     again: bool = False
-    """Train everything, whatever the ledger knows of other sweeps."""
+    """Train trials that another sweep of the ledger has trained, instead of reusing them."""
     accept_changes: bool = False
-    """Go on although the code is not what it was when the sweep began."""
+    """Resume although the code has changed since the sweep began."""
     retry_failed: bool = False
-    """Try failed trials again, as if for the first time."""
+    """Try failed trials again, with all their retries."""
     show: Show = "auto"
     """What is shown while it runs."""
     num_gpus: int | None = None
-    """GPUs that a local Ray believes in; None for the real ones. For tests."""
+    """GPUs that a local Ray is told to have; None for the real ones. For tests."""
 
     def start(self) -> int:
-        """Run the sweep to its end; one that is in the ledger goes on, without Ray if nothing is left to do.
+        """Run the sweep to its end; resume it if it is in the ledger. Ray starts only if something is left to do.
 
         Returns:
             The exit code: 0 at least one trial succeeded, 1 none did or the sweep gave up, 130 (SIGINT) and 143
             (SIGTERM) it was interrupted. What it found is in the ledger, and in tables and a report beside it.
 
         Raises:
-            SpecError: The trainable can't be imported, or the request can never be met.
-            SweepExists: The ledger has a sweep of this name with another spec.
-            SweepInUse: Another process runs it.
-            LedgerError: The storage can't be used.
+            SpecError: The trainable can't be imported, or the machine can never fit a trial.
+            SweepExists: The ledger has a sweep of this name with another spec or other code.
+            SweepInUse: Another process runs the sweep.
+            LedgerError: The ledger or the sweep's folder can't be read or written.
             Interrupted: A signal came before the first trial began.
         """
         name = self.sweep.name
         assert name is not None
         if name.startswith(LEDGER_NAME):
-            raise SpecError([Problem(where=("name",), message=f"'{name}' is the ledger's own file. Choose another.")])
+            raise SpecError(
+                [Problem(where=("name",), message=f"'{name}' is the name of the ledger's own file. Choose another.")]
+            )
         folder = self.home / name
         trainable = self.find_trainable()
         with Ledger(self.home, create=True) as ledger:
@@ -96,15 +98,15 @@ class Run:
             with writer_lock(folder, name):
                 check_whole(ledger.path)
                 known = ledger.find_sweep(name)
-                held = _Held(
-                    run=self if known is None else self._continuing(known),
+                sweep = _LockedSweep(
+                    request=self if known is None else self._continuing(known),
                     ledger=ledger,
                     folder=folder,
                     trainable=trainable,
                     files=read_code(trainable),
                     known=known,
                 )
-                exit_code = held.go_on()
+                exit_code = sweep.run_remaining()
                 if not are_up_to_date(folder):
                     _write_results(ledger, name)
                 return _exit_code(ledger, name) if exit_code is None else exit_code
@@ -113,84 +115,88 @@ class Run:
         return replace(self, sweep=self.sweep.continuing(Sweep.from_stored(known.spec)))
 
     def find_trainable(self) -> TrainableSource | Trainable:
-        """The function, or where it is.
+        """The function, or the file or module that has it.
 
         Raises:
-            SpecError: The sweep names none, or none that is there.
+            SpecError: The sweep names no trainable, or one that does not exist.
         """
         return self.function or trainable_of(self.sweep, spec_dir=self.spec_dir)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class _Held:
+class _LockedSweep:
     """The sweep while this process holds its lock."""
 
-    run: Run
+    request: Run
+    """What the user asked for."""
     ledger: Ledger
+    """The open ledger."""
     folder: Path
+    """The sweep's folder."""
     trainable: TrainableSource | Trainable
+    """The function, or the file or module that has it."""
     files: CodeFiles
-    """The trainable's source, as it is now."""
+    """The trainable's source files as they are now."""
     known: SweepRecord | None
     """What an earlier run left in the ledger; None for a new sweep."""
 
     @property
     def code(self) -> Code | None:
-        """What the trainable is recognised by; None if it can't be."""
+        """Hashes of the trainable's source; None where it has none, so that no trial can be reused."""
         return self.files.code
 
-    def go_on(self) -> int | None:
+    def run_remaining(self) -> int | None:
         """Train what is left, if anything is; the exit code after a signal, else None."""
         if self.known is None:
             check_folder_is_free(self.folder)
         else:
             code = self.files.code_matching(self.known.code)
-            check_compatible(self.known, self.run.sweep, code, accept_changes=self.run.accept_changes)
-            if not self.run.retry_failed and is_finished(self.known, self.run.sweep, self.ledger):
+            check_compatible(self.known, self.request.sweep, code, accept_changes=self.request.accept_changes)
+            if not self.request.retry_failed and is_finished(self.known, self.request.sweep, self.ledger):
                 self._past(self.known)
                 return None
         prior = self._prior()
         engine = self._engine(prior)
         try:
-            return self._go_on(engine, prior)
+            return self._run_engine(engine, prior)
         except BaseException as error:
-            self._leave(engine, error)
+            self._record_abort(engine, error)
             raise
 
-    def _go_on(self, engine: Engine, prior: Prior | None) -> int | None:
-        """Train what is left of an engine that has heard its past."""
+    def _run_engine(self, engine: Engine, prior: Prior | None) -> int | None:
+        """Train what is left of a sweep whose past the engine has replayed."""
         num_known = len(engine.trials)
         has_work = engine.has_work()
-        is_news = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
-        if not has_work and not is_news and engine.record.state in ENDED_SWEEP_STATES:
+        has_changed = len(engine.trials) > num_known or (engine.record.reason is None and engine.exhaustion())
+        if not has_work and not has_changed and engine.record.state in ENDED_SWEEP_STATES:
             return None
-        self._note_beginning(engine)
+        self._record_start(engine)
         if has_work:
             return self._train(engine, prior, num_known)
-        engine.finish()  # the ledger answered it all, or it was killed between its last trial and its end
+        engine.finish()  # all was reused, or the driver was killed between the last trial and the end
         return None
 
     def _prior(self) -> Prior | None:
-        """What the search begins with, or began with when the sweep was new; None for nothing."""
-        sweep = self.run.sweep
+        """Earlier outcomes that the search starts with, or None; a known sweep keeps those that it started with."""
+        sweep = self.request.sweep
         if sweep.prior == "none":
             return None
         if self.known is not None:
             return load_prior(self.folder)
-        prior = find_prior(sweep, self.ledger, code=self.code, spec_dir=self.run.spec_dir)
+        prior = find_prior(sweep, self.ledger, code=self.code, spec_dir=self.request.spec_dir)
         with storage_errors(self.folder):
             save_prior(self.folder, prior)
         return prior
 
     def _engine(self, prior: Prior | None) -> Engine:
-        """The engine, its past replayed if there is one; from here the sweep is in the ledger."""
-        sweep, ledger = self.run.sweep, self.ledger
+        """The engine, with the past of a known sweep replayed. A new sweep is added to the ledger here."""
+        sweep, ledger = self.request.sweep, self.ledger
         searcher = make_searcher(sweep)
         if prior is not None:
             searcher.learn_prior(prior.outcomes)
         record = self.known or ledger.add_sweep(
-            self.folder.name, sweep.to_dict(), spec_dir=self.run.spec_dir, code=self.code
+            self.folder.name, sweep.to_dict(), spec_dir=self.request.spec_dir, code=self.code
         )
         parts = EngineParts(
             sweep=sweep,
@@ -198,34 +204,34 @@ class _Held:
             rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
             ledger=ledger,
             record=record,
-            cache=TrialCache(ledger, sweep, record, code=self.code, again=self.run.again),
+            cache=TrialCache(ledger, sweep, record, code=self.code, again=self.request.again),
             retention=CheckpointRetention(sweep, self.folder, is_random=searcher.is_random),
         )
         if self.known is None:
             return Engine.new(parts)
-        return Engine.resumed(parts, self._past(record), retry_failed=self.run.retry_failed)
+        return Engine.resumed(parts, self._past(record), retry_failed=self.request.retry_failed)
 
     def _past(self, record: SweepRecord) -> Past:
-        """What an earlier run left in the ledger, checked against what was written."""
+        """What earlier runs left in the ledger, checked against the sweep's journal."""
         past = Past.read(self.ledger, record)
         check_agrees(self.folder, past.trials, past.reports)
         return past
 
-    def _note_beginning(self, engine: Engine) -> None:
-        """The ledger has the sweep running; its folder says what runs, and with what."""
-        spec = self.run.sweep.to_dict()
-        self.ledger.reopen_sweep(engine.record, spec, spec_dir=self.run.spec_dir, code=self.code)
+    def _record_start(self, engine: Engine) -> None:
+        """Record the sweep as running, and write its resolved spec and the versions of the software that it uses."""
+        spec = self.request.sweep.to_dict()
+        self.ledger.reopen_sweep(engine.record, spec, spec_dir=self.request.spec_dir, code=self.code)
         with storage_errors(self.folder):
             replace_file(resolved_spec_path(self.folder), dump_yaml(spec))
-            append_provenance(self.folder, take_provenance(self.run.spec_dir))
+            append_provenance(self.folder, take_provenance(self.request.spec_dir))
 
     def _train(self, engine: Engine, prior: Prior | None, num_known: int) -> int | None:
         """Run assignments on Ray until there are none."""
         is_too_late = prior is None and self.known is not None  # for a prior: the search has begun
-        about_prior = None if is_too_late else describe(self.run.sweep, prior, self.ledger, code=self.code)
+        about_prior = None if is_too_late else describe(self.request.sweep, prior, self.ledger, code=self.code)
         with storage_errors(self.folder):
             trials_dir(self.folder).mkdir(exist_ok=True)
-        code = prepare_trial_code(self.trainable, self.files, self.run.sweep, folder=self.folder)
+        code = prepare_trial_code(self.trainable, self.files, self.request.sweep, folder=self.folder)
         with redirect_output(driver_log_path(self.folder)) as stream:
             session = Session(
                 engine,
@@ -233,21 +239,24 @@ class _Held:
                 stream=stream,
                 code=code,
                 num_known=num_known,
-                show=self.run.show,
-                num_gpus=self.run.num_gpus,
+                show=self.request.show,
+                num_gpus=self.request.num_gpus,
                 notes=tuple(filter(None, (about_prior, code.note))),
             )
             return session.run()
 
-    def _leave(self, engine: Engine, error: BaseException) -> None:
-        """Close the books of a sweep that came to no end: whoever looks must not take it for a killed one."""
+    def _record_abort(self, engine: Engine, error: BaseException) -> None:
+        """Record an aborted sweep as interrupted, so that readers do not take it for a killed one.
+
+        A new sweep that has trained nothing is removed instead, and its name is free again.
+        """
         if self.known is None and not engine.trials.any_trained:
-            self.ledger.forget_sweep(engine.record)  # nothing was trained: the name is free again
-            for made in (trials_dir(self.folder), snapshots_dir(self.folder)):
-                shutil.rmtree(made, ignore_errors=True)
+            self.ledger.forget_sweep(engine.record)
+            for folder in (trials_dir(self.folder), snapshots_dir(self.folder)):
+                shutil.rmtree(folder, ignore_errors=True)
             return
         is_signal = isinstance(error, KeyboardInterrupt)
-        with suppress(LedgerError):  # where the error was one, its end can't be written either
+        with suppress(LedgerError):  # if the error was one itself, the end can't be written either
             engine.stop("interrupted", "a signal came before a trial began" if is_signal else in_short(error))
             engine.finish()
 

@@ -1,7 +1,7 @@
-"""The sweep in numbers for Ray's metrics, which Prometheus collects and Grafana draws.
+"""The state of a sweep as metrics of Ray, which Prometheus collects and Grafana draws.
 
-Ray forgets a value that is not set again for some 20 s, so a trial's series end by themselves once it is over. Only
-what runs at a tick is told: trials that last less than that may never be seen here. The ledger has them all.
+Ray drops a value that is not set again for some 20 s, so the series of a trial end by themselves once it is over. Only
+trials that run at a tick are reported: shorter ones may never appear here. The ledger has all of them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from hpsearch.engine.trial import Trial
 from hpsearch.errors import in_short
 from hpsearch.spec.sweep import Sweep
 
-TELL_S = 5.0
-"""Seconds between two rounds of values; Ray collects them every 10 s."""
+REPORT_EVERY_S = 5.0
+"""Seconds between two reports; Ray collects values every 10 s."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of value; Ray puts `ray_` before its name."""
+    """One metric of Ray, which adds the prefix `ray_` to its name."""
 
     name: str
-    """As in Prometheus, but for the prefix."""
+    """The name in Prometheus, without the prefix."""
     meaning: str
-    """One sentence, with the unit."""
+    """Its description: one sentence, with the unit."""
     tags: tuple[str, ...]
-    """Labels that tell its series apart."""
+    """Labels that distinguish its series."""
 
 
 OF_TRIAL, OF_SWEEP = ("sweep", "slot", "trial"), ("sweep",)
@@ -47,15 +47,15 @@ Value = tuple[str, float, dict[str, str]]
 
 
 class Gauge(Protocol):
-    """What `ray.util.metrics.Gauge` does for us."""
+    """The part of `ray.util.metrics.Gauge` that is used here."""
 
     def set(self, value: float, tags: dict[str, str]) -> None:
-        """Take the value of one series."""
+        """Set the value of one series."""
 
 
 @final
 class Gauges:
-    """Tells Ray how far a sweep is; never breaks it."""
+    """Reports the state of a sweep to Ray's metrics; an error in Ray never ends the sweep."""
 
     def __init__(
         self,
@@ -66,41 +66,41 @@ class Gauges:
         make_gauge: Callable[[Measure], Gauge] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; Ray is not asked before the first tick.
+        """Prepare; nothing is reported before the first tick.
 
         Args:
-            sweep: What runs.
-            trials: By number; read at each round.
-            say: Told once, should Ray not take the values.
-            make_gauge: Makes what takes the values of a measure; Ray's by default.
+            sweep: The sweep that runs.
+            trials: The sweep's trials by number, read at each report.
+            say: Shows a message to the user; called once if Ray refuses values.
+            make_gauge: Makes the gauge of a measure; Ray's by default.
             clock: Seconds that never go back.
         """
         self._sweep, self._trials, self._say, self._clock = sweep, trials, say, clock
         self._make_gauge = make_gauge or _ray_gauge
         self._gauges: dict[str, Gauge] = {}
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
         self._is_broken = False
 
     def tick(self) -> None:
-        """To be called often; tells everything anew at most every TELL_S seconds."""
+        """Report all values, if the last report is REPORT_EVERY_S seconds old. To be called often."""
         now = self._clock()
-        if self._is_broken or (self._told_at is not None and now - self._told_at < TELL_S):
+        if self._is_broken or (self._reported_at is not None and now - self._reported_at < REPORT_EVERY_S):
             return
-        self._told_at = now
+        self._reported_at = now
         try:
-            self._tell()
+            self._report()
         except Exception as error:
             self._is_broken = True
-            self._say(f"Ray's metrics take no values of this sweep any more: {in_short(error)}. The sweep goes on.")
+            self._say(f"Ray's metrics get no more values of this sweep: {in_short(error)}. The sweep continues.")
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._gauges = self._gauges or {each.name: self._make_gauge(each) for each in MEASURES}
         for name, value, tags in values_of(self._sweep, self._trials):
             self._gauges[name].set(value, tags={tag: _ascii(text) for tag, text in tags.items()})
 
 
 def _ascii(text: str) -> str:
-    """Ray takes no other text in a tag.
+    """A text as Ray accepts it in a tag: non-ASCII characters are escaped.
 
     Example:
         >>> _ascii("loss µ")
@@ -110,10 +110,10 @@ def _ascii(text: str) -> str:
 
 
 def values_of(sweep: Sweep, trials: Mapping[int, Trial]) -> Iterator[Value]:
-    """Every value that there is now: of each running trial, and of the sweep."""
+    """The current values of each running trial and of the sweep."""
     of_sweep = {"sweep": sweep.name or ""}
     for trial in trials.values():
-        if trial.state == "running" and trial.slot is not None:  # else its slot is still coming up
+        if trial.state == "running" and trial.slot is not None:  # else its slot is still starting
             tags = {**of_sweep, "slot": str(trial.slot), "trial": str(trial.number)}
             yield from _values_of_trial(trial, tags, sweep)
     for state, count in Counter(trial.state for trial in trials.values()).items():

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a sweep: the first ends it in good order, the second at once; handlers are put back."""
+"""Ctrl-C and SIGTERM during a sweep: the first stops it after the running epochs, the second at once."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from types import FrameType, TracebackType
 from typing import final
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""What a shell expects of a process that a signal ended."""
+"""Exit codes that shells expect of a process that one of these signals ended."""
 
 INSIST_S = 2.0
-"""After a second signal, whoever runs the sweep has this long to see it before KeyboardInterrupt is raised, and again:
-Python drops one that is raised in a `__del__`."""
+"""Seconds after a second signal until KeyboardInterrupt is raised, unless `end` is called before. It is raised again
+after each further period, since Python drops an exception that is raised in a `__del__`."""
 
 MAX_ENDING_S = 30.0
-"""For so long after `end` no further signal is heard: processes are being ended, which takes seconds. For so long after
-a second signal a shield holds: what is behind it may hang."""
+"""Seconds after `end` in which further signals are ignored, since ending processes takes seconds. Also the seconds
+after a second signal in which a shielded block is not interrupted; after that it is taken to hang."""
 
 
 @final
 class Signals:
-    """A context manager that takes both signals over and puts back at its end whatever was there before.
+    """A context manager that handles both signals, and restores the previous handlers at its end.
 
-    Outside of the main thread, where Python allows no handlers, it does nothing.
+    Outside of the main thread, where Python allows no signal handlers, it does nothing.
     """
 
     def __init__(self, on_first: Callable[[signal.Signals], None]) -> None:
-        """Call `on_first` for the first signal; a second sets `at_once`, and raises KeyboardInterrupt until `end`.
+        """Prepare; the signals are handled from the beginning of the block.
 
-        What `on_first` raises is raised where the program stands, and is the end: no further signal shall disturb it.
+        Args:
+            on_first: Called for the first signal. An exception that it raises is raised in the interrupted code, and
+                counts as a call of `end`. A second signal sets `at_once`, and raises KeyboardInterrupt until `end`.
         """
         self._on_first = on_first
         self.first: signal.Signals | None = None
@@ -56,14 +58,14 @@ class Signals:
                 signal.signal(number, handler)
 
     def arm(self) -> None:
-        """Take the signals over; once more after `ray.init`, which takes SIGTERM for itself."""
+        """Install the handlers; to be called again after `ray.init`, which installs one for SIGTERM."""
         if self._here:
             for number in EXIT_CODES:
                 signal.signal(number, self._handle)
 
     @contextmanager
     def shield(self) -> Iterator[None]:
-        """A block that must not be left half done: KeyboardInterrupt is raised after it, or MAX_ENDING_S later."""
+        """A block that must not be interrupted: KeyboardInterrupt is raised after it, or MAX_ENDING_S later."""
         self._shields += 1
         try:
             yield
@@ -71,7 +73,7 @@ class Signals:
             self._shields -= 1
 
     def end(self) -> None:
-        """Everything is being ended: further signals change nothing, unless that takes MAX_ENDING_S seconds."""
+        """Ignore further signals for MAX_ENDING_S seconds, since the sweep is being ended."""
         self._ended_at = time.monotonic()
         if self._insisting is not None:
             self._insisting.end()
@@ -92,7 +94,7 @@ class Signals:
             self.first = signal.Signals(number)
             try:
                 self._on_first(self.first)
-            except BaseException:  # its way of ending everything
+            except BaseException:  # which ends the sweep
                 self.end()
                 raise
         elif self._ended_at is not None:
@@ -110,18 +112,18 @@ def _is_long_ago(instant: float) -> bool:
 
 
 class _Insisting:
-    """A thread that sends the main thread the signal again and again."""
+    """A thread that sends the main thread SIGINT every INSIST_S seconds."""
 
     def __init__(self) -> None:
-        self._is_heard = threading.Event()
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._insist, name="hpsearch-signals", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        self._is_heard.set()
+        self._is_over.set()
         self._thread.join()
 
     def _insist(self) -> None:
         main = threading.main_thread().ident
-        while main is not None and not self._is_heard.wait(INSIST_S):
+        while main is not None and not self._is_over.wait(INSIST_S):
             signal.pthread_kill(main, signal.SIGINT)

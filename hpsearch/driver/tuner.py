@@ -1,7 +1,7 @@
-"""The bridge to Ray Tune: the engine's assignments as Tune trials, Tune's results as the engine's events.
+"""The bridge to Ray Tune: assignments of the engine run as Tune trials, Tune's results are events for the engine.
 
-Tune schedules actors, places them and reuses them; everything else that it offers (state files, restore, loggers,
-metrics, its own retries) is not used. One Tune trial is one assignment.
+Tune schedules, places and reuses the actors of slots. Its other features (state files, restore, loggers, metrics,
+retries) are not used. One Tune trial is one assignment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hpsearch.slots.protocol import Assignment, Event, Failed, Verdict
 from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 
 GRACE_S = 15.0
-"""After a stop was asked for, running epochs have this long to come to their end and be saved."""
+"""Seconds that running epochs have to finish and be saved once the sweep is to stop."""
 MAX_ASSIGNMENTS = 2**31
 
 
@@ -45,22 +45,22 @@ def run_assignments(
     ticks: Iterable[Callable[[], None]] = (),
     grace_s: float = GRACE_S,
 ) -> None:
-    """Run the sweep to its end; returns when nothing runs any more.
+    """Run assignments until none is left; returns when no slot runs any more.
 
     Args:
-        engine: Hands out assignments and takes events.
+        engine: Source of assignments, and receiver of events.
         slot_class: The trainable that `make_slot_class` made for this sweep.
-        scratch_dir: Tune's state files go there; nobody reads them.
-        heartbeat: Of the Ray that this runs on.
+        scratch_dir: Folder for Tune's state files, which are not used.
+        heartbeat: Notices that the Ray which runs the trials has died.
         placements: Records which assignments wait for a place in Ray.
-        signals: Of the user: after a second one everything is ended at once.
-        ticks: Called at least ten times a second.
-        grace_s: Seconds that running epochs have after the engine was told to stop.
+        signals: Signals of the user; after a second one all slots are killed at once.
+        ticks: Functions that are called at least ten times a second.
+        grace_s: Seconds that running epochs have to finish once the engine is stopping.
 
     Raises:
-        RayDied: Ray is gone, and the running assignments with it; the engine does not know yet.
-        KeyboardInterrupt: A second signal came, and Tune or Ray did not come back in time.
-        BaseException: What went wrong in the engine, as it was raised there.
+        RayDied: Ray died, and the running assignments with it; they are still running in the engine's records.
+        KeyboardInterrupt: A second signal came, and Tune or Ray did not return in time.
+        BaseException: The exception that the engine raised.
     """
     bridge = _Bridge(engine, placements, signals, grace_s)
     tuner = tune.Tuner(
@@ -84,7 +84,7 @@ def run_assignments(
             progress_reporter=_Silent(),
         ),
     )
-    # Tune brings up one actor at a time unless it is told how many it may wait for
+    # by default Tune starts one actor at a time
     with ray_settings({"TUNE_MAX_PENDING_TRIALS_PG": str(engine.concurrent)}):
         try:
             tuner.fit()
@@ -96,7 +96,7 @@ def run_assignments(
 
 
 class _Bridge:
-    """What the four Tune objects share: the engine, its first exception, and which assignment is whose."""
+    """What the Tune objects below share: the engine, its first exception, and the assignment of each Tune trial."""
 
     def __init__(self, engine: Engine, placements: PendingPlacements, signals: Signals, grace_s: float) -> None:
         self.engine, self.placements = engine, placements
@@ -108,36 +108,41 @@ class _Bridge:
         self._is_over = False
         self._stopping_since: float | None = None
 
-    def told(self, call: Callable[[], Any], otherwise: Any) -> Any:
-        """The engine's answer; it is never left in between, and what comes after the end it does not hear."""
-        if self._is_over:
-            return otherwise
-        with self._signals.shield():
-            return self.guarded(call, otherwise)
+    def call_engine(self, call: Callable[[], Any], default: Any) -> Any:
+        """Call the engine: no signal interrupts it half way, and after the end of the run it is not called any more.
 
-    def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
-        """An exception of ours must not be eaten by Tune: it ends the run and is raised from `run_assignments`."""
+        Args:
+            call: Calls a method of the engine.
+            default: Returned instead after the end of the run, or after an exception.
+        """
+        if self._is_over:
+            return default
+        with self._signals.shield():
+            return self.guarded(call, default)
+
+    def guarded(self, call: Callable[[], Any], default: Any) -> Any:
+        """Call a function whose exception Tune must not swallow: it ends the run, and `run_assignments` raises it."""
         if self.error is not None:
-            return otherwise
+            return default
         try:
             return call()
-        except KeyboardInterrupt:  # a second signal that nobody saw in time
+        except KeyboardInterrupt:  # a second signal that was not noticed in time
             raise
         except BaseException as error:
             with suppress(OSError):  # the log's disk is full
                 traceback.print_exc()
             self.error = error
-            return otherwise
+            return default
 
     def end_assignment(self, slot: Any, verdict: Verdict) -> None:
-        """A slot ends its trial, whose last lines may still run."""
+        """Have a slot end its trial; the code after the last epoch may still run."""
         ended = slot.end_assignment.remote(
             save=verdict is Verdict.SAVE_AND_END, run_to_end=verdict is Verdict.RUN_TO_END
         )
         self._ending = [*self._still_ending(), ended]
 
     def is_ending(self) -> bool:
-        """Whether a trial that is over still runs what comes after its last epoch: Tune must not end its slot."""
+        """Whether a trial still runs the code after its last epoch, so that Tune must not end its slot."""
         self._ending = self._still_ending()
         return bool(self._ending)
 
@@ -145,7 +150,7 @@ class _Bridge:
         return ray.wait(self._ending, num_returns=len(self._ending), timeout=0)[1] if self._ending else []
 
     def must_stop(self) -> bool:
-        """Whether Tune shall end everything now; what must not be waited for is ended here."""
+        """Whether Tune is to end the run now. Slots that must not be waited for are killed here."""
         if self.engine.reason is not None and self._stopping_since is None:
             self._stopping_since = time.monotonic()
         if self.error is not None or self._signals.at_once or self._is_out_of_grace():
@@ -160,7 +165,7 @@ class _Bridge:
         return is_late and (self.engine.num_running > 0 or self.is_ending())
 
     def end_slots(self) -> None:
-        """Kill the supervisors, and with them their ranks and all children of these; Tune would wait for an epoch."""
+        """Kill the supervisors, and with them their ranks and all child processes; Tune would wait for an epoch."""
         if not self._is_over:
             self._is_over = True
             self._signals.end()
@@ -168,11 +173,11 @@ class _Bridge:
                 ray.kill(slot)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it knows into its state files; there is nothing of ours to keep
+        return {}  # Tune pickles its objects into its state files, which are not used
 
 
 class _Assignments(Searcher):
-    """Tune asks here what to run next."""
+    """The search algorithm of Tune: returns the engine's next assignment as the configuration of a Tune trial."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
@@ -182,7 +187,7 @@ class _Assignments(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        assignment = self._bridge.told(self._bridge.engine.next_assignment, Idle.FINISHED)
+        assignment = self._bridge.call_engine(self._bridge.engine.next_assignment, Idle.FINISHED)
         if isinstance(assignment, Idle):
             return str(Searcher.FINISHED) if assignment is Idle.FINISHED and not self._bridge.is_ending() else None
         self._bridge.assignments[trial_id] = assignment
@@ -193,24 +198,24 @@ class _Assignments(Searcher):
         assignment = self._bridge.assignments.pop(trial_id, None)
         self._bridge.placements.resolved(trial_id)
         if error and assignment is not None:
-            lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that holds its ranks")
-            self._bridge.told(lambda: self._bridge.engine.on_event(assignment.number, lost), None)
+            lost = Failed(cause="node_lost", evidence="a node of its slot is gone, or the process that runs its ranks")
+            self._bridge.call_engine(lambda: self._bridge.engine.on_event(assignment.number, lost), None)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the truth."""
+        """Do nothing: the ledger has the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the truth."""
+        """Do nothing: the ledger has the state."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing: the ledger is the truth."""
+        """Do nothing: the ledger has the state."""
 
     def get_state(self) -> dict[str, Any]:
         return {}
 
 
 class _Verdicts(FIFOScheduler):
-    """Tune asks here what becomes of a trial after a result."""
+    """The scheduler of Tune: passes results to the engine, and its verdicts to Tune."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
@@ -221,11 +226,11 @@ class _Verdicts(FIFOScheduler):
         event: Event = result[EVENT_KEY]
         if assignment is None:
             return str(TrialScheduler.STOP)
-        verdict = self._bridge.told(lambda: self._bridge.engine.on_event(assignment.number, event), Verdict.END)
+        verdict = self._bridge.call_engine(lambda: self._bridge.engine.on_event(assignment.number, event), Verdict.END)
         if verdict is Verdict.CONTINUE:
             return str(TrialScheduler.CONTINUE)
         slot = trial.temporary_state.ray_actor
-        if slot is not None:  # before Tune gives the slot its next trial, which may be never
+        if slot is not None:  # now, since Tune may never give the slot another trial
             self._bridge.end_assignment(slot, verdict)
         return str(TrialScheduler.STOP)
 
@@ -234,6 +239,8 @@ class _Verdicts(FIFOScheduler):
 
 
 class _Stop(Stopper):
+    """Ends Tune's run when the bridge says so; single trials are ended by `_Verdicts`."""
+
     def __init__(self, bridge: _Bridge) -> None:
         self._bridge = bridge
 
@@ -248,17 +255,17 @@ class _Stop(Stopper):
 
 
 class _Silent(ProgressReporter):
-    """In a notebook Tune makes a display of its own, whatever `verbose` says."""
+    """Prevents Tune's own display, which it shows in notebooks even where `verbose` is 0."""
 
     def should_report(self, trials: list[Trial], done: bool = False) -> bool:
         return False
 
     def report(self, trials: list[Trial], done: bool, *sys_info: Any) -> None:
-        """Nothing: what the user sees is in `live/`."""
+        """Print nothing: `driver/display.py` shows the sweep."""
 
 
 class _Tick(Callback):
-    """Tune's loop comes by at least ten times a second."""
+    """Called in each round of Tune's loop, at least ten times a second: checks Ray, calls the engine and the ticks."""
 
     def __init__(self, bridge: _Bridge, heartbeat: Heartbeat, ticks: tuple[Callable[[], None], ...]) -> None:
         self._bridge, self._heartbeat, self._ticks = bridge, heartbeat, ticks
@@ -270,7 +277,7 @@ class _Tick(Callback):
         self._bridge.placements.resolved(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._bridge.told(self._bridge.engine.tick, None)
+        self._bridge.call_engine(self._bridge.engine.tick, None)
         for tick in self._ticks:
             self._bridge.guarded(tick, None)
 
@@ -279,7 +286,7 @@ class _Tick(Callback):
 
 
 class _SlotNumbers(Callback):
-    """Slots are numbered from 1 as they come up; one that takes a lost one's place has a number of its own."""
+    """Numbers slots from 1 in the order of their start; a slot that replaces a lost one gets a new number."""
 
     def __init__(self, bridge: _Bridge) -> None:
         self._bridge = bridge
@@ -296,7 +303,7 @@ class _SlotNumbers(Callback):
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers) + 1
             self._bridge.slots[key] = slot
-            slot.set_slot_number.remote(self._numbers[key])  # Ray keeps the order: it hears this before its first step
+            slot.set_slot_number.remote(self._numbers[key])  # runs before the first step: Ray keeps the order
         self._bridge.engine.trials[assignment.number].slot = self._numbers[key]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.driver.gauges import MEASURES, TELL_S, Gauges, Measure
+from hpsearch.driver.gauges import MEASURES, REPORT_EVERY_S, Gauges, Measure
 from hpsearch.engine.trial import Trial
 from hpsearch.slots.protocol import Peaks
 from hpsearch.spec.sweep import Sweep
@@ -105,7 +105,7 @@ def test_a_trial_that_is_over_is_not_told_again(recorder, clock):
     told.tick()
     trial.state = "done"
     recorder.series.clear()
-    clock.now = TELL_S
+    clock.now = REPORT_EVERY_S
     told.tick()
     assert recorder.series == {("hpsearch_trials", "s", "done"): 1.0, ("hpsearch_best", "s", "acc"): 0.5}
 
@@ -114,10 +114,10 @@ def test_everything_is_told_again_before_ray_forgets_it_and_not_more_often(recor
     told = gauges(recorder, clock, running(1, 0.5))
     told.tick()
     recorder.series.clear()
-    clock.now = TELL_S - 0.1
+    clock.now = REPORT_EVERY_S - 0.1
     told.tick()
     assert not recorder.series
-    clock.now = TELL_S
+    clock.now = REPORT_EVERY_S
     told.tick()
     assert recorder.series
 
@@ -128,7 +128,7 @@ def test_gauges_that_raise_are_said_once_and_break_nothing(recorder, clock):
     recorder.raises = RuntimeError("the agent is gone")
     for _ in range(3):
         told.tick()
-        clock.now += TELL_S
+        clock.now += REPORT_EVERY_S
     assert said == [
-        "Ray's metrics take no values of this sweep any more: RuntimeError: the agent is gone. The sweep goes on."
+        "Ray's metrics get no more values of this sweep: RuntimeError: the agent is gone. The sweep continues."
     ]

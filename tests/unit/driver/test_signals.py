@@ -150,10 +150,10 @@ class TestSlots:
     def test_after_a_second_signal_they_are_killed_and_the_engine_hears_no_more(self, twice, killed):
         bridge = bridge_of(twice)
         bridge.slots = {"a": "slot a", "b": "slot b"}
-        assert bridge.told(lambda: "heard", None) == "heard"
+        assert bridge.call_engine(lambda: "heard", None) == "heard"
         assert bridge.must_stop() and bridge.must_stop()
         assert killed == ["slot a", "slot b"]
-        assert bridge.told(lambda: "heard", None) is None
+        assert bridge.call_engine(lambda: "heard", None) is None
 
     def test_after_a_first_they_are_waited_for_as_long_as_the_grace_lasts(self, killed):
         with Signals(lambda number: None) as signals:
@@ -173,7 +173,7 @@ class TestSlots:
             bridge = bridge_of(signals, reason=None)
             bridge.slots = {"a": "slot a"}
             assert not bridge.must_stop()
-            assert bridge.told(lambda: 1 / 0, "otherwise") == "otherwise"
+            assert bridge.call_engine(lambda: 1 / 0, "default") == "default"
             assert bridge.must_stop() and killed == ["slot a"] and isinstance(bridge.error, ZeroDivisionError)
 
     def test_an_interrupt_goes_through_tune_whatever_it_falls_into(self):
