@@ -157,9 +157,8 @@ def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: boo
     trials = list(trials)
     states = Counter(trial.state for trial in trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trial yet"
-    runs = {None: "runs, or was killed", True: "runs", False: "was killed; continue it with `hpsearch resume`"}[
-        is_alive
-    ]
+    killed = "was killed; continue it with `hpsearch resume`"
+    runs = {None: "runs, or was killed", True: "runs", False: killed}[is_alive]
     state = {"running": runs, "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
     reason = f" ({sweep.reason})" if sweep.reason else ""
     return f"{sweep.name}: {state}{reason}: {counts}{_best_text(sweep, trials)}"
