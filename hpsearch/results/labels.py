@@ -57,7 +57,7 @@ def config_lines(config: Mapping[str, Any]) -> list[str]:
         config: Nested dicts, as a trainable gets it.
 
     Example:
-        >>> config_lines({"layer2": {"kind": "conv", "width": 16, "reads": {"layer1": True, "image": False}}, "lr": 0.1})
+        >>> config_lines({"layer2": {"kind": "conv", "width": 16, "reads": {"layer1": True, "image": False}}, "lr": 1})
         ['layer2: kind conv, width 16, reads layer1']
     """
     return [f"{name}: {_phrases(part)}" for name, part in config.items() if isinstance(part, Mapping)]
