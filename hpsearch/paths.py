@@ -92,7 +92,7 @@ def resolved_spec_path(sweep_dir: Path) -> Path:
 
 
 def prior_path(sweep_dir: Path) -> Path:
-    """The outcomes of other sweeps that the search began with; see `priors/kept.py`."""
+    """The outcomes of other sweeps that the search began with; see `priors/prior_file.py`."""
     return sweep_dir / "prior.json"
 
 

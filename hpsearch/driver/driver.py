@@ -35,9 +35,9 @@ from hpsearch.paths import (
     snapshots_dir,
     trials_dir,
 )
-from hpsearch.priors.fitting import Prior
-from hpsearch.priors.kept import load_prior, save_prior
-from hpsearch.priors.sources import describe, find_prior
+from hpsearch.priors.mapping import Prior
+from hpsearch.priors.prior_file import load_prior, save_prior
+from hpsearch.priors.sources import describe_prior, find_prior
 from hpsearch.results.files import are_up_to_date
 from hpsearch.search import make_searcher
 from hpsearch.spec.file import dump_yaml, trainable_of
@@ -228,7 +228,7 @@ class _LockedSweep:
     def _train(self, engine: Engine, prior: Prior | None, num_known: int) -> int | None:
         """Run assignments on Ray until there are none."""
         is_too_late = prior is None and self.known is not None  # for a prior: the search has begun
-        about_prior = None if is_too_late else describe(self.request.sweep, prior, self.ledger, code=self.code)
+        about_prior = None if is_too_late else describe_prior(self.request.sweep, prior, self.ledger, code=self.code)
         with storage_errors(self.folder):
             trials_dir(self.folder).mkdir(exist_ok=True)
         code = prepare_trial_code(self.trainable, self.files, self.request.sweep, folder=self.folder)

@@ -1,4 +1,4 @@
-"""Priors from a CSV file: our own `trials.csv`, or any table with columns of parameters and one of the metric."""
+"""Reads priors from a CSV file: a sweep's `trials.csv`, or any table with the parameters and the metric as columns."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from pathlib import Path
 
 from hpsearch.errors import Problem, SpecError, is_config_fault
 from hpsearch.ledger.records import ACTIVE_STATES, COMPLETE_STATES
-from hpsearch.priors.fitting import Earlier
+from hpsearch.priors.mapping import EarlierTrial
 from hpsearch.space.space import Space
 from hpsearch.spec.parts import Metric
 from hpsearch.text import shown
 
 Row = Mapping[str, str]
+"""Column to cell."""
 
 MAX_BYTES = 256 * 2**20
+"""Size of the largest file that is read."""
 FORMULA_STARTS = ("'=", "'+", "'-", "'@")
-"""Beginnings of cells that our own CSV files protect from spreadsheets."""
+"""Beginnings of cells to which our own CSV files add a quote, so that spreadsheets don't read them as formulas."""
 
 
-def read_table(path: Path, *, space: Space, metric: Metric) -> list[Earlier]:
-    """The outcomes in a table, in its order.
+def read_table(path: Path, *, space: Space, metric: Metric) -> list[EarlierTrial]:
+    """Read the trials in a table, in its order; rows without an outcome to learn from are left out.
 
     Args:
-        path: A CSV file with a head. The columns `state`, `cause` and `epochs_trained` of our own tables are
-            understood; without them every row is a finished trial.
-        space: Its parameters are looked for by their dotted names, or by `param.NAME`.
-        metric: Looked for as `best_NAME`, `NAME` or `last_NAME`, the first that is there.
+        path: A CSV file with a header. Its columns `state`, `cause` and `epochs_trained` mean what they mean in our
+            own tables; without them every row is a finished trial.
+        space: A parameter's column is `param.NAME` or its dotted name.
+        metric: Its column is the first that exists of `best_NAME`, `NAME` and `last_NAME`.
 
     Raises:
         SpecError: The file can't be read, or has no column of the metric or of any parameter.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise _wrong(f"{path} is larger than {MAX_BYTES // 2**20} MiB. Keep the rows that matter.")
+            raise _wrong(f"{path} is larger than {MAX_BYTES // 2**20} MiB. Remove rows that are not needed.")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns = [_plain(name) for name in reader.fieldnames or ()]
@@ -48,8 +50,8 @@ def read_table(path: Path, *, space: Space, metric: Metric) -> list[Earlier]:
     return [each for each in found if each is not None]
 
 
-def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str], sign: int) -> Earlier | None:
-    """The outcome of a row; None where it has none: a trial that ran, or one that a machine failed."""
+def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str], sign: int) -> EarlierTrial | None:
+    """The trial of a row; None if it was active, or failed for a reason other than its configuration."""
     point = {name: row[column] for name, column in names.items() if row[column]}
     state = row.get("state") or "done"
     value = _number(row[objective])
@@ -57,10 +59,10 @@ def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str],
         return None
     if state == "failed" or value is None:
         is_bad = state == "failed" or row[objective]  # a text such as nan or inf; an empty cell says nothing
-        return Earlier(source=source, point=point, state="infeasible", losses={}) if is_bad else None
+        return EarlierTrial(source=source, point=point, state="infeasible", losses={}) if is_bad else None
     epoch = int(_number(row.get("epochs_trained", "")) or 1)
     is_whole = state in COMPLETE_STATES or "state" not in row
-    return Earlier(
+    return EarlierTrial(
         source=source, point=point, state="done" if is_whole else "stopped", losses={max(epoch, 1): sign * value}
     )
 
@@ -74,7 +76,7 @@ def _objective(path: Path, columns: list[str], metric: str) -> str:
 
 
 def _parameters(path: Path, columns: list[str], space: Space) -> dict[str, str]:
-    """Parameter to its column."""
+    """Dotted name of a parameter to its column."""
     found = {
         name: next(column for column in (f"param.{name}", name) if column in columns)
         for name in space.domains
@@ -102,20 +104,20 @@ def _wrong(message: str) -> SpecError:
     return SpecError([Problem(where=("prior",), message=message)])
 
 
-def looks_like_table(word: str) -> bool:
+def looks_like_table(prior: str) -> bool:
     """Whether a `prior` names a file rather than a sweep."""
-    return word.endswith(".csv") or "/" in word
+    return prior.endswith(".csv") or "/" in prior
 
 
-def find_table(word: str, spec_dir: Path | None) -> Path:
-    """The file that a `prior` names: from the working directory, else from the spec's folder.
+def find_table(prior: str, spec_dir: Path | None) -> Path:
+    """The file that a `prior` names, relative to the working directory or else to the spec's folder.
 
     Raises:
-        SpecError: There is none.
+        SpecError: There is no such file.
     """
-    tried = list(dict.fromkeys(folder / word for folder in (Path(), spec_dir) if folder is not None))
+    tried = list(dict.fromkeys(folder / prior for folder in (Path(), spec_dir) if folder is not None))
     found = next((path for path in tried if path.is_file()), None)
     if found is None:
         looked = " nor ".join(map(str, tried))
-        raise _wrong(f"there is no file {looked}, got {shown(word)}.")
+        raise _wrong(f"there is no file {looked}, got {shown(prior)}.")
     return found

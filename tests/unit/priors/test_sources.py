@@ -16,8 +16,8 @@ from hpsearch.driver.driver import Run
 from hpsearch.errors import LedgerError, SpecError, UnknownSweep
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.store import Ledger
-from hpsearch.priors.fitting import Prior
-from hpsearch.priors.kept import load_prior, save_prior
+from hpsearch.priors.mapping import Prior
+from hpsearch.priors.prior_file import load_prior, save_prior
 from hpsearch.priors.sources import find_prior
 from hpsearch.results.analysis.best import best_spec
 from hpsearch.search import Searcher
@@ -104,12 +104,12 @@ def test_other_code_does_not_count_for_auto_but_may_be_named(home, make, old, tr
     prior = found(make(prior="auto"), home)
     assert not prior.outcomes
     assert str(prior) == (
-        "0 earlier trials; 2 left out: the code of 'first' is not this; --prior first takes them all the same"
+        "0 earlier trials; 2 left out: the code of 'first' has changed since; --prior first uses them anyway"
     )
     assert str(found(make(prior="first"), home)) == "2 earlier trials of first"
 
 
-def test_a_trial_that_stands_in_several_sweeps_counts_once_as_far_as_it_went(home, make, old):
+def test_a_trial_of_several_sweeps_counts_once_with_its_most_epochs(home, make, old):
     old("short", [(0.1, [3.0])])
     old("long", [(0.1, [3.0, 1.0])])
     old("shorter", [(0.1, [3.0])])
@@ -211,7 +211,7 @@ def test_what_is_kept_is_what_was_found(home, make, old, tmp_path):
     assert str(kept) == str(prior)
 
 
-def test_a_sweep_goes_on_with_the_priors_that_it_began_with_whatever_came_since(home, make, old, monkeypatch):
+def test_a_resumed_sweep_has_the_priors_that_it_began_with_whatever_came_since(home, make, old, monkeypatch):
     old("first", [(0.1, [3.0, 1.0])])
     heard: list[list[float]] = []
     monkeypatch.setattr(

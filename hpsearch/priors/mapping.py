@@ -1,4 +1,4 @@
-"""Outcomes of trials elsewhere, mapped into the space of a sweep; what doesn't fit is counted with its reason."""
+"""Maps outcomes of earlier trials into the space of a sweep, and counts those that don't fit by their reasons."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from hpsearch.space.space import Point, Space
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import counted
 
-MAX_TOLD = 1000
-"""Priors that a searcher hears of, the newest ones; at so many a proposal of TPE takes some 30 ms (Optuna 5.0)."""
-MAX_TOLD_GP = 100
-"""The same for Gaussian processes, where a proposal takes 1.7 s at 200."""
+MAX_PRIORS = 1000
+"""Priors that a searcher gets, the newest ones; with so many, a proposal of TPE takes some 30 ms (Optuna 5.0)."""
+MAX_PRIORS_GP = 100
+"""The same for a Gaussian process, of which a proposal takes 1.7 s with 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """How a trial ended that is none of this sweep."""
+class EarlierTrial:
+    """How a trial of another sweep, or from another source, ended."""
 
     source: str
-    """Whose trial it was, for the reader: a sweep's name, a file."""
+    """Where it is from, for messages: the name of a sweep or of a file."""
     point: Mapping[str, Any]
-    """Dotted name to value; values may be text as it stands in a table."""
+    """Dotted name to value; values may be texts, as in a table."""
     state: Literal["done", "stopped", "infeasible"]
     """As in `Outcome`."""
     losses: Mapping[int, float]
@@ -38,77 +38,77 @@ class Earlier:
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What a sweep begins with."""
+    """The priors of a sweep."""
 
     outcomes: tuple[Outcome, ...] = ()
-    """All in the space, the newest last."""
+    """All are in the sweep's space; the newest is last."""
     sources: Mapping[str, int] = field(default_factory=dict)
-    """Name to the number of outcomes that came from there."""
+    """Name of a source to the number of outcomes from there."""
     misfits: Mapping[str, int] = field(default_factory=dict)
-    """Why others were left out, to how many."""
+    """Reason for which trials were left out to their number."""
 
     def __str__(self) -> str:
-        """How many there are and from where, how many don't fit and why, in one sentence without an end."""
-        told = counted(len(self.outcomes), "earlier trial")
+        """How many there are and from where, and how many were left out and why; one sentence without a full stop."""
+        text = counted(len(self.outcomes), "earlier trial")
         if self.sources:
-            told += f" of {_listed(self.sources)}" if len(self.sources) > 1 else f" of {next(iter(self.sources))}"
+            text += f" of {_listed(self.sources)}" if len(self.sources) > 1 else f" of {next(iter(self.sources))}"
         left_out = "; ".join(f"{count} left out: {why}" for why, count in self.misfits.items())
-        return f"{told}; {left_out}" if left_out else told
+        return f"{text}; {left_out}" if left_out else text
 
 
 class Misfit(ValueError):
-    """A point has no place in a space; the message says why, without the value, so that equal ones can be counted."""
+    """A point does not fit into a space; the message says why, without the value, so that equal reasons are counted."""
 
 
-def fit(earlier: Iterable[Earlier], sweep: Sweep, *, left_out: Mapping[str, int] | None = None) -> Prior:
-    """What of earlier outcomes a sweep can begin with.
+def make_prior(earlier: Iterable[EarlierTrial], sweep: Sweep, *, left_out: Mapping[str, int] | None = None) -> Prior:
+    """Map earlier trials into the space of a sweep, and count those that don't fit.
 
     Args:
-        earlier: The newest last.
-        sweep: Which space they shall lie in, and which method hears of them.
-        left_out: Reasons and numbers of those that were no candidates.
+        earlier: The newest is last.
+        sweep: Its space, and its method, which limits how many are kept.
+        left_out: Reason to number of trials that are not among `earlier`, for the counts.
     """
     fitting: list[tuple[str, Outcome]] = []
     misfits: Counter[str] = Counter()
     for each in earlier:
         try:
-            point = fitted(each.point, sweep.space)
+            point = map_point(each.point, sweep.space)
         except Misfit as misfit:
             misfits[str(misfit)] += 1
             continue
         fitting.append((each.source, Outcome(number=0, point=point, state=each.state, losses=each.losses)))
-    at_most = MAX_TOLD_GP if sweep.resolved_sampler == "gp" else MAX_TOLD
+    at_most = MAX_PRIORS_GP if sweep.resolved_sampler == "gp" else MAX_PRIORS
     if len(fitting) > at_most:
         misfits[f"older than the newest {at_most}"] = len(fitting) - at_most
-    told = fitting[-at_most:]
-    sources = Counter(source for source, _ in told)
+    newest = fitting[-at_most:]
+    sources = Counter(source for source, _ in newest)
     return Prior(
-        outcomes=tuple(outcome for _, outcome in told),
+        outcomes=tuple(outcome for _, outcome in newest),
         sources=dict(sources),
         misfits={**dict(misfits.most_common()), **(left_out or {})},
     )
 
 
-def fitted(point: Mapping[str, Any], space: Space) -> Point:
-    """The point of `space` that an earlier point is.
+def map_point(point: Mapping[str, Any], space: Space) -> Point:
+    """The point of a space that corresponds to an earlier point.
 
-    Parameters that the space doesn't have, or that are inactive in it, are dropped; those that have one value in it
-    alone are filled in where the point has none; computed ones are computed anew.
+    Parameters that the space doesn't have, or that are inactive in it, are dropped. A missing parameter that has a
+    single value in the space gets that value, and computed parameters are computed.
 
     Args:
-        point: Dotted name to value; text stands for the number or value that it spells.
-        space: Where it shall lie.
+        point: Dotted name to value; a text means the number or value that it spells.
+        space: The space to map into.
 
     Raises:
-        Misfit: A value is missing, outside of its domain or another than the one that is computed; or a constraint is
-            broken.
+        Misfit: A value is missing, outside of its domain, or not the one that is computed; or the point breaks a
+            constraint.
     """
-    found: Point = {}
+    drawn: Point = {}
     for name in space.order:
         domain = space.domains[name]
-        if not isinstance(domain, Computed) and space.is_active(name, found):
-            found[name] = _value(name, domain, point)
-    whole = space.complete(found)
+        if not isinstance(domain, Computed) and space.is_active(name, drawn):
+            drawn[name] = _value(name, domain, point)
+    whole = space.complete(drawn)
     if not space.admits(whole):
         raise Misfit(_broken(space, whole))
     for name, domain in space.domains.items():
@@ -122,14 +122,14 @@ def _value(name: str, domain: Drawn, point: Mapping[str, Any]) -> Any:
         if domain.size == 1:
             return (domain.grid() or ())[0]
         raise Misfit(f"they have no {name}")
-    value = _in_kind(domain, point[name])
+    value = _in_type(domain, point[name])
     if not domain.contains(value):
         raise Misfit(f"{name} was not in {str(domain)[:100]}")
     return domain.clip(value) if isinstance(domain, Real | Shaped) else value
 
 
-def _in_kind(domain: Domain, value: Any) -> Any:
-    """A value in the kind that its domain has: 32.0 or the text 32 as 32; as it is where it is none of these."""
+def _in_type(domain: Domain, value: Any) -> Any:
+    """A value in its domain's type, such as 32 for 32.0 or for the text 32; unchanged if it can't be converted."""
     if isinstance(domain, Choice | Constant):
         known = domain.values if isinstance(domain, Choice) else (domain.value,)
         exact = [each for each in known if canonical(each) == canonical(value)]
@@ -142,7 +142,7 @@ def _in_kind(domain: Domain, value: Any) -> Any:
 
 
 def _same(value: Any, known: Any) -> bool:
-    """Whether a value of a table, or of a spec that wrote 32.0 for 32, is this one."""
+    """Whether a value, which may be a text of a table or spelled differently (32.0 for 32), is a known value."""
     if isinstance(value, str) and not isinstance(known, str):
         return value in (str(known), canonical(known)) or (_number(known) is not None and _number(value) == known)
     return _number(known) is not None and _number(value) == _number(known)

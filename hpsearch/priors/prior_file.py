@@ -1,4 +1,4 @@
-"""The priors that a sweep began with, in a file of its folder: the same after a restart, whatever came since."""
+"""The file with a sweep's priors, in its folder: a resumed sweep has the same ones, whatever was trained since."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from typing import Any
 
 from hpsearch.errors import LedgerError
 from hpsearch.paths import prior_path, replace_file
-from hpsearch.priors.fitting import Prior
+from hpsearch.priors.mapping import Prior
 from hpsearch.search.searcher import Outcome
 
 
 def save_prior(folder: Path, prior: Prior) -> None:
-    """Write the priors of a sweep, in one step; to be called before the sweep is in the ledger."""
+    """Write the priors of a sweep, all or nothing; to be called before the sweep is in the ledger.
+
+    Args:
+        folder: The sweep's folder, which exists.
+        prior: What `load_prior` returns later; the causes of failures are not kept.
+
+    Raises:
+        OSError: The file can't be written.
+    """
     outcomes = [
         {"point": each.point, "state": each.state, "losses": list(each.losses.items())} for each in prior.outcomes
     ]
@@ -23,10 +31,13 @@ def save_prior(folder: Path, prior: Prior) -> None:
 
 
 def load_prior(folder: Path) -> Prior:
-    """The priors that a sweep began with.
+    """Read the priors of a sweep.
+
+    Args:
+        folder: The sweep's folder.
 
     Raises:
-        LedgerError: The file is gone, or is not what was written.
+        LedgerError: The file is missing, or not what `save_prior` wrote.
     """
     path = prior_path(folder)
     try:
@@ -35,8 +46,8 @@ def load_prior(folder: Path) -> Prior:
         return Prior(outcomes=outcomes, sources=tree["sources"], misfits=tree["misfits"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LedgerError(
-            f"{path}: the priors that this sweep began with can't be read: {type(error).__name__}: {error}. Put the"
-            " file back from a copy, or begin a new sweep under another --name: without them it would search elsewhere."
+            f"{path}: the priors that this sweep began with can't be read: {type(error).__name__}: {error}. Restore the"
+            " file from a copy, or start a new sweep with another --name: without priors it would propose other points."
         ) from error
 
 
