@@ -7,8 +7,8 @@ The production searchers, one trial at once. Each cell is `failed best`: medians
 trials, and of the best loss above the best that does not fail. Three ways to handle a failure:
 
     forgotten   the trial is dropped, as other tools do
-    told        as infeasible, without a failure model
-    fence       as infeasible, and points that are likely to fail are drawn again: what `hpsearch` does
+    reported    as infeasible, without a failure model
+    refused     as infeasible, and points that are likely to fail are drawn again: what `hpsearch` does
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NUM_TRIALS = 60
 SEEDS = {"optuna:gp": 5}
 """Of the slow methods; 20 of all others."""
 METHODS = ("random", "optuna:tpe", "optuna:gp", "optuna:cmaes", "optuna:qmc", "hyperopt:tpe", "hyperopt:anneal")
-WAYS = ("forgotten", "told", "fence")
+WAYS = ("forgotten", "reported", "refused")
 
 PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": 1e-5, "max": 1e-1, "log": True}}
 NET = {
@@ -122,7 +122,7 @@ def run(method: str, case: Case, way: str, seed: int) -> tuple[int, float]:
 def cell(method: str, case: Case, way: str, seeds: int) -> str:
     """Medians over seeds."""
     limit = failure_model.MAX_RISK
-    failure_model.MAX_RISK = limit if way == "fence" else 1.0  # no risk is above 1
+    failure_model.MAX_RISK = limit if way == "refused" else 1.0  # no risk is above 1
     try:
         runs = [run(method, case, way, seed) for seed in range(seeds)]
     finally:

@@ -16,7 +16,7 @@ MakeRule = Callable[[], StoppingRule]
 
 
 def every_other(number: int) -> bool:
-    """Explores."""
+    """Whether a trial counts as random here."""
     return number % 2 == 0
 
 
@@ -24,8 +24,8 @@ RULES: dict[str, MakeRule] = {
     "none": NoStopping,
     "asha_stop": lambda: AshaStop(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
     "asha": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
-    "asha, explorers apart": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, is_random=every_other),
-    "asha_stop, explorers apart": lambda: AshaStop(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, is_random=every_other),
+    "asha, random apart": lambda: Asha(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, is_random=every_other),
+    "asha_stop, random apart": lambda: AshaStop(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, is_random=every_other),
     "hyperband": lambda: Hyperband(min_epochs=1, max_epochs=MAX_EPOCHS, eta=3),
     "hyperband of two that stop": lambda: Hyperband(
         min_epochs=1, max_epochs=MAX_EPOCHS, eta=3, brackets=2, can_pause=False

@@ -224,8 +224,8 @@ def test_with_one_slot_a_death_at_any_write_changes_nothing_under_asha(tmp_path:
 
 
 @pytest.mark.parametrize("share", [0.4, 0.5, 0.6, 0.7])
-def test_with_one_slot_a_death_changes_nothing_of_a_model_that_explores(tmp_path: Path, share: float):
-    """Floats come back from the ledger as they were: by these it is known who explores, and what the model proposes."""
+def test_with_one_slot_a_death_changes_nothing_of_a_model_with_random_trials(tmp_path: Path, share: float):
+    """Floats come back from the ledger as they were: which trials are random, and what the model proposes, depends on them."""
     parameters = {
         "x": {"min": 0.0, "max": 1.0},
         "lr": {"min": 1e-8, "max": 1e3, "log": True},
@@ -239,7 +239,7 @@ def test_with_one_slot_a_death_changes_nothing_of_a_model_that_explores(tmp_path
 
 
 @pytest.mark.parametrize("share", [0.6, 0.7])
-def test_after_a_death_the_same_trials_explore(tmp_path: Path, share: float):
+def test_after_a_death_the_same_trials_are_random(tmp_path: Path, share: float):
     """Nothing on disk says which: it depends on who led when they began, and on their points since."""
     tree = {**ASHA, "method": "bayes", "limits": {"trials": 90, "epochs": 9}}
     _, writes = unbroken(tmp_path / "unbroken", tree)
@@ -250,9 +250,9 @@ def test_after_a_death_the_same_trials_explore(tmp_path: Path, share: float):
     known = [row[0] for row in table(tmp_path)]
     second.live()
     check_invariants(tmp_path, disk)
-    exploring, since = ([each.engine._searcher.is_random(number) for number in known] for each in (first, second))
-    assert exploring == since
-    assert {True, False} == set(exploring) and len(known) < 90 == len(table(tmp_path))
+    random_ones, since = ([each.engine._searcher.is_random(number) for number in known] for each in (first, second))
+    assert random_ones == since
+    assert {True, False} == set(random_ones) and len(known) < 90 == len(table(tmp_path))
 
 
 def test_many_deaths_in_a_row_end_all_the_same(tmp_path: Path):
