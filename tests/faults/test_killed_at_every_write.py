@@ -225,7 +225,7 @@ def test_with_one_slot_a_death_at_any_write_changes_nothing_under_asha(tmp_path:
 
 @pytest.mark.parametrize("share", [0.4, 0.5, 0.6, 0.7])
 def test_with_one_slot_a_death_changes_nothing_of_a_model_with_random_trials(tmp_path: Path, share: float):
-    """Floats come back from the ledger as they were: which trials are random, and what the model proposes, depends on them."""
+    """Floats come back from the ledger unchanged: which trials are random, and what the model proposes, needs them."""
     parameters = {
         "x": {"min": 0.0, "max": 1.0},
         "lr": {"min": 1e-8, "max": 1e3, "log": True},
