@@ -233,7 +233,7 @@ def test_a_mistake_is_one_sentence_at_its_place(tree: dict[str, Any], sentences:
                        " Loosen them, or narrow the ranges."),
     ],
 )  # fmt: skip
-def test_a_wrong_constraint_is_told(constraint: Any, sentence: str) -> None:
+def test_a_wrong_constraint_is_reported(constraint: Any, sentence: str) -> None:
     assert mistakes(CHOICE, constraints=[constraint]) == [sentence]
 
 
@@ -271,7 +271,7 @@ INITIAL: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("point", "sentence"), INITIAL)
-def test_a_wrong_initial_point_is_told(point: Any, sentence: str) -> None:
+def test_a_wrong_initial_point_is_reported(point: Any, sentence: str) -> None:
     momentum = {"min": 0.8, "max": 0.99, "when": {"opt.name": "sgd"}}
     parameters = {
         "opt": {"name": {"values": ["sgd", "adamw"]}, "momentum": momentum},
@@ -300,7 +300,7 @@ def test_conditions_that_make_too_many_cases_are_refused() -> None:
     ]
 
 
-def test_an_order_puts_what_is_needed_first_and_shows_a_circle() -> None:
+def test_an_order_has_dependencies_first_and_shows_a_cycle() -> None:
     assert sorted_by_dependency("abc", {"a": ["c"], "c": ["b"]}) == ("b", "c", "a")
     with pytest.raises(CycleError, match="b -> c -> b"):
         sorted_by_dependency("abc", {"a": ["b"], "b": ["c"], "c": ["b"]})

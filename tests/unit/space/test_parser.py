@@ -62,7 +62,7 @@ def test_maps_nest_into_dotted_names_in_the_order_of_the_spec() -> None:
     assert list(space.domains) == ["b", "optimizer.name", "optimizer.deep.lr", "a"]
 
 
-def test_a_top_level_parameter_may_be_called_like_a_word_of_ranges() -> None:
+def test_a_top_level_parameter_may_have_the_name_of_a_key_of_ranges() -> None:
     assert dict(parse_space({"step": 3, "log": True}, []).domains) == {
         "step": Constant(value=3),
         "log": Constant(value=True),

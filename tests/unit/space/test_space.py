@@ -44,7 +44,7 @@ def test_whatever_is_drawn_is_contained_and_keeps_its_type(domain: Domain) -> No
 
 
 @pytest.mark.parametrize("domain", [domain for domain, _, _ in DOMAINS], ids=NAMES)
-def test_every_grid_point_is_contained_and_stands_once(domain: Domain) -> None:
+def test_every_grid_point_is_contained_and_there_once(domain: Domain) -> None:
     grid = domain.grid()
     first = [] if grid is None else list(grid[:2000])
     assert all(domain.contains(value) for value in first)

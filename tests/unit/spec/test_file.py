@@ -70,7 +70,7 @@ def test_a_resolved_spec_is_written_and_read_back_as_the_same_sweep() -> None:
     assert load_sweep(write(dump_yaml(sweep.to_dict()), "again.yaml")) == sweep
 
 
-def test_every_mistake_is_told_at_once_with_its_line() -> None:
+def test_every_mistake_is_reported_at_once_with_its_line() -> None:
     found = "\n".join(mistakes(BAD.read_text(), "limits.retries=many", "precison=bf16"))
     assert found + "\n" == TOLD.read_text()
 
@@ -100,13 +100,13 @@ def test_a_file_that_is_gone_says_so() -> None:
         load_sweep(Path("gone.yaml"))
 
 
-def test_no_more_mistakes_are_told_than_anyone_reads() -> None:
+def test_the_number_of_reported_mistakes_is_limited() -> None:
     found = mistakes("a: 1\n" * 500)
     assert len(found) == MAX_PROBLEMS + 1
     assert found[-1] == "and 402 more mistakes."
 
 
-def test_a_missing_trainable_is_told_with_the_other_mistakes() -> None:
+def test_a_missing_trainable_is_reported_with_the_other_mistakes() -> None:
     text = GOOD.replace(":train", ":trian").replace("minimize", "minimise")
     assert mistakes(text) == [
         "s.yaml:1: trainable: there is no function 'trian' in work.py. Did you mean 'train'? Its functions: train.",

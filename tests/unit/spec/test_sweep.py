@@ -175,7 +175,7 @@ def test_a_mistake_is_one_sentence_at_its_place(changes: dict[str, Any], sentenc
     assert mistakes({**SPEC, **changes}) == sentences
 
 
-def test_mistakes_of_every_kind_are_told_together() -> None:
+def test_mistakes_of_every_kind_are_reported_together() -> None:
     found = mistakes({"metod": "grid", "limits": {"trials": 0}, "parameters": {"a": {"min": 1}}, "name": "/"})
     assert [line.split(":")[0] for line in found] == [
         "parameters.a", "'metric' is missing. Write metric", "limits.trials", "metod", "name",
@@ -215,7 +215,7 @@ def test_the_last_epoch_comes_out_as_limits_epochs_whichever_way_it_was_written(
     assert (sweep.limits.epochs, sweep.early_terminate.max_iter, sweep.max_epochs) == (27, None, 27)
 
 
-def test_bayes_is_another_word_for_optuna() -> None:
+def test_bayes_is_another_name_for_optuna() -> None:
     assert sweep_of(method="bayes").method == "optuna"
     assert sweep_of(method="bayes", sampler="gp").sampler == "gp"
 
@@ -257,7 +257,7 @@ def test_a_stored_spec_without_isolation_is_of_a_sweep_that_began_in_slots() -> 
     ("asked", "begun", "isolation"),
     [({}, "slot", "slot"), ({}, "process", "process"), ({"isolation": "process"}, "slot", "process")],
 )
-def test_a_spec_that_says_nothing_of_isolation_keeps_what_the_sweep_began_with(
+def test_a_spec_without_isolation_keeps_that_of_the_sweep_it_continues(
     asked: dict[str, Any], begun: str, isolation: str
 ) -> None:
     assert sweep_of(**asked).continuing(sweep_of(isolation=begun)).isolation == isolation

@@ -160,17 +160,17 @@ def test_a_place_is_the_line_of_the_key_or_of_the_nearest_one_around_it(
         ),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_line(text: str, sentences: list[str]) -> None:
+def test_a_mistake_is_reported_with_its_line(text: str, sentences: list[str]) -> None:
     assert read(text)[1] == sentences
 
 
-def test_reading_goes_on_after_a_mistake_that_is_no_syntax() -> None:
+def test_reading_continues_after_a_mistake_that_is_not_in_the_syntax() -> None:
     found, problems = read("a: 1\na: 2\n3: 4\nb: !t 5\n")
     assert found is not None
     assert (found.value, len(problems)) == ({"a": 1, "b": 5}, 3)
 
 
-def test_an_alias_stands_for_the_same_value() -> None:
+def test_an_alias_is_the_same_value() -> None:
     assert value_of("a: &a {x: [1]}\nb: *a\nc: [*a]") == {"a": {"x": [1]}, "b": {"x": [1]}, "c": [{"x": [1]}]}
 
 
@@ -178,7 +178,7 @@ def test_an_anchor_given_twice_means_the_latest() -> None:
     assert value_of("a: &x 1\nb: &x 2\nc: *x")["c"] == 2
 
 
-def test_the_place_is_the_argument_where_lines_mean_nothing() -> None:
+def test_the_location_is_the_argument_if_there_are_no_lines() -> None:
     problems: list[Problem] = []
     read_yaml("[1", file="--set a=[1", problems=problems, where=("a",), numbered=False)
     assert str(problems[0]) == "--set a=[1: a: this is not YAML: expected ',' or ']', but got '<stream end>'."

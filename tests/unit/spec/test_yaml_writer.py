@@ -30,7 +30,7 @@ def typed(value: Any) -> Any:
     return type(value).__name__, repr(value)
 
 
-def test_short_collections_stand_on_one_line_and_the_rest_in_blocks() -> None:
+def test_short_collections_are_on_one_line_and_the_others_in_blocks() -> None:
     tree = {
         "name": "resnet",
         "trainable": "experiments.resnet:train",

@@ -80,7 +80,7 @@ def test_an_init_file_that_does_something_counts(project):
     assert code.former_code is not None and set(code.former_code) == {"package/train.py", "function"}
 
 
-def test_a_sweep_that_began_before_more_files_counted_goes_on(project):
+def test_a_sweep_that_began_before_more_files_counted_can_be_resumed(project):
     write(project, package____init__="X = 1\n", package__train="X = 1\n")
     code = read(project, "package.train")
     assert code.code != code.former_code
@@ -188,7 +188,7 @@ def test_a_function_of_a_module_has_its_file():
 # -- what the preload server imports -------------------------------------------------------------------------------
 
 
-def test_third_party_modules_stand_in_the_order_of_the_text(project):
+def test_third_party_modules_are_in_the_order_of_the_text(project):
     write(
         project,
         train=(

@@ -296,7 +296,7 @@ def test_everything_is_compiled_once(project, write, monkeypatch, recwarn):
     monkeypatch.undo()
 
 
-def test_what_can_not_be_compiled_is_told_by_the_import(project, write):
+def test_what_can_not_be_compiled_is_reported_by_the_import(project, write):
     write("train_me.py", "import broken_me")
     broken = write("broken_me.py", "def (:")
     finder = begin(project)

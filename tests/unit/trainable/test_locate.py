@@ -1,4 +1,4 @@
-"""Where a trainable is: found by reading, imported only by `load`."""
+"""Locating a trainable: found by reading, imported only by `load`."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_name_that_is_not_at_top_level_does_not_count(source: str) -> None:
         ("my net:train", "expected module:function or path/file.py:function, got 'my net:train'."),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is(text: str, message: str) -> None:
+def test_a_missing_name_is_reported_with_similar_ones(text: str, message: str) -> None:
     write(TRAIN + "def other(): ...\n", "net.py")
     write("", "empty.py")
     write(TRAIN, "pkg/inner.py")
@@ -179,11 +179,11 @@ def test_a_name_that_no_file_can_have_is_not_found(text: str) -> None:
     assert mistake(text).startswith("there is no ")
 
 
-def test_both_places_of_a_missing_file_are_told() -> None:
+def test_both_paths_of_a_missing_file_are_reported() -> None:
     assert mistake("net.py:train", Path("specs")) == "there is no file net.py nor specs/net.py."
 
 
-def test_a_module_without_source_is_taken_at_its_word() -> None:
+def test_a_module_without_source_is_not_checked() -> None:
     source = TrainableSource(kind="module", module="math", function="anything", file_path=None)
     assert locate("math:anything", spec_dir=None) == source
 

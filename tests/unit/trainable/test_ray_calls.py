@@ -1,4 +1,4 @@
-"""Whether training code calls Ray itself, read off its source."""
+"""Whether training code calls Ray itself, read from its source."""
 
 from __future__ import annotations
 

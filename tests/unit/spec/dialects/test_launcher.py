@@ -73,7 +73,7 @@ def test_a_launcher_becomes_workers(launcher: Words, workers: int) -> None:
          "train.py", ["--deepspeed", "zero.json"]),
     ],
 )  # fmt: skip
-def test_what_stands_behind_the_script_is_the_scripts(command: Words, script: str, arguments: list[str]) -> None:
+def test_arguments_after_the_script_are_the_scripts(command: Words, script: str, arguments: list[str]) -> None:
     sweep = sweep_of(*command)
     assert sweep.resources.workers == 2
     assert (sweep.trainable, sweep.arguments or [*DEFAULT]) == (script, [*arguments, "${args}"])
@@ -162,7 +162,7 @@ REFUSED: list[tuple[Words, str]] = [
 
 
 @pytest.mark.parametrize(("launcher", "sentence"), REFUSED, ids=lambda each: str(each)[:60])
-def test_what_a_launcher_says_besides_is_refused_with_what_to_write(launcher: Words, sentence: str) -> None:
+def test_other_options_of_a_launcher_are_refused_with_what_to_write(launcher: Words, sentence: str) -> None:
     assert mistake(*launcher, *SCRIPT) == f"command: {sentence}"
 
 
@@ -183,7 +183,7 @@ def test_a_command_that_does_not_run_the_script_is_refused(command: Words, sente
     assert mistake(*command).startswith(f"command: {sentence}")
 
 
-def test_a_command_in_our_words_stays_as_it_is() -> None:
+def test_a_command_in_hpsearchs_keys_is_unchanged() -> None:
     ours = translate({**WANDB, "command": ["torchrun", "--nproc_per_node=2", *SCRIPT]}).tree
     assert ours["resources"] == {"workers": 2}
     assert translate(ours).tree == ours

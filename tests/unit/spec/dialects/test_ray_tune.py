@@ -1,4 +1,4 @@
-"""Ray Tune's search objects, each made by Ray's own function, in our words."""
+"""Ray Tune's domains, each created by Ray's own function, become hpsearch's parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def space_of(**parameters: Any) -> dict[str, Any]:
         (lambda: tune.choice([16, "a", [1]]), {"values": [16, "a", [1]]}),
     ],
 )
-def test_a_search_object_is_translated(word: Any, ours: dict[str, Any]) -> None:
+def test_a_domain_of_ray_tune_is_translated(word: Any, ours: dict[str, Any]) -> None:
     assert space_of(x=word(), deep={"y": word(), "fixed": 3}) == {"x": ours, "deep": {"y": ours, "fixed": 3}}
 
 
@@ -56,7 +56,7 @@ def test_a_grid_search_makes_a_grid() -> None:
         (lambda: tune.qlograndint(2, 100, 2), "param_space.x: a logarithmic range of multiples"),
     ],
 )
-def test_what_has_no_equal_says_what_to_write(word: Any, sentence: str) -> None:
+def test_a_domain_without_an_equivalent_says_what_to_write(word: Any, sentence: str) -> None:
     with pytest.raises(SpecError) as caught:
         space_of(x=word())
     assert str(caught.value).startswith(sentence)

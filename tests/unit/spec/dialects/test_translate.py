@@ -1,4 +1,4 @@
-"""What other tools' words become: W&B's sweep files, whose published schema is the specification, and Ray Tune's."""
+"""Specs of other tools: W&B's sweep files, whose published schema is the specification, and Ray Tune's."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_names_and_maps_nest_as_they_do_for_wandb() -> None:
     ]
 
 
-def test_a_whole_wandb_file_loads_unchanged_and_says_the_same_in_our_words() -> None:
+def test_a_whole_wandb_file_loads_unchanged_and_means_the_same_in_hpsearchs_keys() -> None:
     sweep = sweep_of(
         name="My first sweep!",
         project="vision",
@@ -175,7 +175,7 @@ def test_wandbs_hyperband_is_the_rule_that_stops_at_its_bands(rule: dict[str, An
 
 @pytest.mark.parametrize("name", ["hyperband", "HyperBandScheduler"])
 @pytest.mark.parametrize("program", [{}, {"program": "train.py"}])
-def test_rays_hyperband_is_hyperband_beside_words_of_wandb_too(name: str, program: dict[str, str]) -> None:
+def test_rays_hyperband_is_hyperband_beside_keys_of_wandb_too(name: str, program: dict[str, str]) -> None:
     ray = {
         "metric": "loss",
         "mode": "min",
@@ -242,7 +242,7 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
         ),
     ],
 )  # fmt: skip
-def test_what_cant_be_carried_over_is_told_where_it_was_written(changes: dict[str, Any], sentence: str) -> None:
+def test_what_cant_be_translated_is_reported_where_it_was_written(changes: dict[str, Any], sentence: str) -> None:
     (found,) = mistakes(**changes)
     assert found.startswith(sentence)
 
@@ -277,12 +277,12 @@ def test_a_search_that_needs_no_metric_ranks_by_loss(method: str) -> None:
             Sweep.from_dict({**tree, **needs_one})
 
 
-def test_a_fractional_eta_is_told_with_the_next_whole_one() -> None:
+def test_a_fractional_eta_is_reported_with_the_next_whole_one() -> None:
     (found,) = mistakes(early_terminate={"type": "hyperband", "min_iter": 1, "eta": 2.5})
     assert found.endswith("got 2.5. Write eta: 3.")
 
 
-def test_a_name_that_would_become_a_parameters_own_word_is_a_mistake() -> None:
+def test_a_name_with_a_part_that_is_a_key_of_ranges_is_a_mistake() -> None:
     (found,) = mistakes(parameters={"warm.value": {"values": [1, 2]}})
     assert found == "parameters.warm.value: the part 'value' of the name is a key of ranges. Rename the parameter."
 
@@ -301,7 +301,7 @@ RAY: dict[str, Any] = {
 }
 
 
-def test_rays_words_mean_what_they_mean_to_ray() -> None:
+def test_rays_keys_mean_what_they_mean_to_ray() -> None:
     sweep = Sweep.from_dict(RAY)
     assert (sweep.metric.name, sweep.metric.goal) == ("loss", "maximize")
     assert (sweep.limits.trials, sweep.limits.time_s, sweep.limits.concurrent, sweep.max_epochs) == (12, 60, 2, 9)
@@ -333,7 +333,7 @@ HOSTILE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=str)
-def test_nonsense_is_told_and_never_raises(hostile: dict[str, Any]) -> None:
+def test_nonsense_is_reported_and_never_raises(hostile: dict[str, Any]) -> None:
     with pytest.raises(SpecError):
         Sweep.from_dict(hostile)
 
