@@ -52,7 +52,7 @@ def call_name(
 
 @final
 class CallNames:
-    """The name of the next call of one slot; it changes seldom, since Ray keeps some kilobytes for each name for ever.
+    """The name of the next call of one slot; it changes seldom, since Ray keeps kilobytes for each name.
 
     Args:
         settings: Settings of the sweep.

@@ -60,7 +60,11 @@ class NodeLost(RankLost):
 
 
 class RanksTimedOut(Exception):
-    """Some ranks did not answer a call in time; `behind` names them."""
+    """Some ranks did not answer a call in time.
+
+    Args:
+        behind: These ranks.
+    """
 
     def __init__(self, behind: list[int]) -> None:
         super().__init__(f"ranks {behind} did not answer in time")
@@ -70,7 +74,11 @@ class RanksTimedOut(Exception):
 class PeersTimedOut(RanksTimedOut):
     """Some ranks failed or ended, and the others did not answer after that.
 
-    They wait in a collective operation that can't complete any more. `answers` has what the first ones answered.
+    They wait in a collective operation that can't complete any more.
+
+    Args:
+        answers: The answers of the first ones, by rank.
+        behind: The ranks that did not answer.
     """
 
     def __init__(self, answers: dict[int, Any], behind: list[int]) -> None:
@@ -80,10 +88,10 @@ class PeersTimedOut(RanksTimedOut):
 
 @dataclass(frozen=True)
 class _RankActor:
-    """One rank's Ray actor."""
+    """The Ray actor of one rank."""
 
-    actor: Any
-    """Ray's handle of the actor."""
+    handle: Any
+    """Ray's handle of it."""
     pid: int
     """Process id; 0 until the actor has started."""
     node: str
@@ -93,7 +101,7 @@ class _RankActor:
 
 
 class RankGroup:
-    """`request.workers` Ray actors, one in each bundle of a placement group but the first, which is the supervisor's.
+    """`request.workers` Ray actors, one in each bundle of the slot's placement group.
 
     Args:
         settings: Settings of the sweep.
@@ -134,8 +142,8 @@ class RankGroup:
         for rank, fact in enumerate(facts):
             if not fact["sees_trials"]:
                 trials = trials_dir(Path(self.settings.sweep_dir))
-                blind = f"node {fact['address']} does not see {trials}: it needs the same disk"
-                raise NodeLost(rank, fact["pid"], blind)
+                why = f"node {fact['address']} does not see {trials}: it needs the same disk"
+                raise NodeLost(rank, fact["pid"], why)
         nodes, gpus, addresses = ([fact[name] for fact in facts] for name in ("node", "gpus", "address"))
         errors = self.call("load", each=rank_positions(nodes, gpus, addresses), timeout_s=START_TIMEOUT_S)
         return next((error for error in errors if error is not None), None)
@@ -149,7 +157,7 @@ class RankGroup:
         """
         rendezvous = None
         if self.settings.request.workers > 1:
-            rendezvous = ray.get(self._actors[0].actor.host.remote(), timeout=START_TIMEOUT_S)
+            rendezvous = ray.get(self._actors[0].handle.host.remote(), timeout=START_TIMEOUT_S)
         self.members = tuple(self.call("begin", assignment, rendezvous, timeout_s=START_TIMEOUT_S))
 
     def end(self) -> None:
@@ -159,7 +167,7 @@ class RankGroup:
         """
         if self.settings.isolation == "process":
             with suppress(RayError, GetTimeoutError):
-                ray.get([rank.actor.end.remote() for rank in self._actors], timeout=END_TIMEOUT_S)
+                ray.get([actor.handle.end.remote() for actor in self._actors], timeout=END_TIMEOUT_S)
                 return
         self.kill()
 
@@ -193,7 +201,7 @@ class RankGroup:
         """
         options = {"name": name} if name else {}
         refs = [
-            getattr(actor.actor, method).options(**options).remote(*args, *([] if each is None else [each[rank]]))
+            getattr(actor.handle, method).options(**options).remote(*args, *([] if each is None else [each[rank]]))
             for rank, actor in enumerate(self._actors)
         ]
         waiting = dict(zip(refs, range(len(refs)), strict=True))
@@ -228,7 +236,7 @@ class RankGroup:
             if actor.process is not None and actor.node == here:
                 kill_tree(actor.process)
             with suppress(RayError):
-                ray.kill(actor.actor)
+                ray.kill(actor.handle)
         for member in self.members:
             if member.process.is_here and self.settings.isolation == "process":
                 kill_tree(member.process)

@@ -11,7 +11,7 @@ LOOP_TOO_LONG = (
     "its training loop continues beyond limits.epochs, so the code after it can't run: later trials are stopped at once"
     " after their last epoch"
 )
-"""Note in the log of a trial that reported once more after its last epoch."""
+"""Note in the log of a trial that reported again after its last epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ class SlotTrainable(Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """A placement group with an empty head bundle for the supervisor, and one bundle for each rank."""
+        """One bundle for each rank, and an empty head bundle for the supervisor, which needs no resources."""
         request = cls.settings.request
         bundle = {"CPU": request.cpu} | ({"GPU": request.gpu} if request.gpu else {})
         return PlacementGroupFactory([{}] + [bundle] * request.workers)

@@ -35,8 +35,8 @@ def train(config):
 """Appended to the diarist: each trial has a child in a session of its own, and a daemon that was forked twice."""
 
 
-def titled(sweep: RealSweep, words: str) -> list[int]:
-    return [pid for pid, command in processes_of(sweep.mark).items() if words in command]
+def titled(sweep: RealSweep, text: str) -> list[int]:
+    return [pid for pid, command in processes_of(sweep.mark).items() if text in command]
 
 
 VICTIMS: dict[str, Callable[[RealSweep], list[int]]] = {

@@ -147,9 +147,9 @@ class ForkedTrials:
         """
         with self._lock:  # a `step` that `end` has cut short may not have returned yet
             trial, self._trial = self._trial, None
-            return (
-                CleanupResult(reusable=True) if trial is None else self._finish(trial, save=save, run_to_end=run_to_end)
-            )
+            if trial is None:
+                return CleanupResult(reusable=True)
+            return self._finish(trial, save=save, run_to_end=run_to_end)
 
     def _finish(self, trial: _RunningTrial, *, save: bool, run_to_end: bool) -> CleanupResult:
         run_to_end = run_to_end and self._settings.grace_s > 0 and not self._loop_is_too_long
@@ -305,9 +305,8 @@ class ForkedTrials:
             message = server.receive(timeout_s=0)
         except ChannelClosed:
             self._forget_server()
-            kill_tree(
-                trial.process
-            )  # the kernel has killed it with the server, but not the processes that it had started
+            # The kernel has killed the process with the server, but not the processes that it had started.
+            kill_tree(trial.process)
             trial.status, trial.lost_server = 0, True
             return
         if message is not None and isinstance(message.content, Exited) and message.content.pid == trial.process.pid:
@@ -321,6 +320,7 @@ class ForkedTrials:
                 trial.channel.send(request)
 
     def _wait_for_end(self, trial: _RunningTrial, timeout_s: float, *, until_saved: bool = False) -> None:
+        """Wait until the process has ended or, with `until_saved`, its last checkpoint is on disk."""
         deadline = time.monotonic() + timeout_s
         while trial.status is None and not (until_saved and trial.is_saved):
             left = deadline - time.monotonic()
@@ -361,7 +361,7 @@ class _RunningTrial:
         self.note: str | None = None
         """What it raised while it ended, for the log."""
         self.reported_again = False
-        """Whether it reported once more after its last epoch."""
+        """Whether it reported again after its last epoch."""
         self.is_saved = False
         """Whether its last checkpoint is on disk."""
         self.is_disconnected = False

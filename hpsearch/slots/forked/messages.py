@@ -116,7 +116,7 @@ class Closed:
     note: str | None = None
     """What it raised while it ended, as a line for the log; None for nothing."""
     reported_again: bool = False
-    """Whether it reported once more after its last epoch."""
+    """Whether it reported again after its last epoch."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class TrialRunner:
         self._runs_to_end = False
         """Whether the code after the last epoch runs."""
         self._reported_again = False
-        """Whether the trainable reported once more after its last epoch."""
+        """Whether the trainable reported again after its last epoch."""
         self._lock = threading.RLock()
         set_up_process(setup)
 

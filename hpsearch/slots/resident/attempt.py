@@ -54,7 +54,7 @@ class ResidentAttempt:
         self.has_ended = False
         """Whether the trainable has ended, by itself or by a failure."""
         self.reported_again = False
-        """Whether it reported once more after its last epoch."""
+        """Whether it reported again after its last epoch."""
         reset_peaks()
 
     def advance(self, *, save: bool) -> Reply:

@@ -112,9 +112,8 @@ class ResidentTrials:
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return CleanupResult(reusable=True)
-        raised = (
-            attempt.run_to_end() if run_to_end and self._settings.grace_s > 0 and not self._loop_is_too_long else None
-        )
+        run_to_end = run_to_end and self._settings.grace_s > 0 and not self._loop_is_too_long
+        raised = attempt.run_to_end() if run_to_end else None
         self._loop_is_too_long |= attempt.reported_again
         closed = attempt.close(save=save)
         notes = [] if raised is None else [f"after its last epoch: {raised}"]

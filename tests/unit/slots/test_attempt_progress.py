@@ -1,4 +1,4 @@
-"""What a slot keeps account of during one attempt."""
+"""What a slot records of an attempt."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_log_that_cannot_be_written_or_read_loses_no_trial(tmp_path):
     assert progress.log_tail() == ""
 
 
-def test_ranks_share_a_checkpoint_when_the_last_of_them_has_it(tmp_path):
+def test_a_checkpoint_counts_when_the_last_rank_has_written_it(tmp_path):
     progress = progress_of(tmp_path)
     progress.elapsed_s = 2.5
     progress.update([Reply(checkpoint_epoch=3, gpu_gib=1.0, host_gib=2.0), Reply(checkpoint_epoch=2, gpu_gib=1.5)])
@@ -53,7 +53,7 @@ def test_ranks_share_a_checkpoint_when_the_last_of_them_has_it(tmp_path):
     )
 
 
-def test_a_failure_tells_the_time_and_the_memory_but_no_checkpoint(tmp_path):
+def test_a_failure_has_its_time_and_memory_but_no_checkpoint(tmp_path):
     progress = progress_of(tmp_path)
     progress.elapsed_s = 1.0
     progress.update([Reply(checkpoint_epoch=1)])
@@ -70,7 +70,7 @@ def test_the_time_left_counts_down_to_nothing(tmp_path, limit, left):
     assert progress.time_left_s == left
 
 
-def test_checkpoints_that_nobody_asked_for_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+def test_checkpoints_that_the_assignment_does_not_ask_for_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("hpsearch.slots.attempt_progress.time.monotonic", lambda: now[0])
     progress = progress_of(tmp_path)

@@ -1,4 +1,4 @@
-"""What a trainable reports is looked at in its rank, whatever kind of trainable it is; without Ray's processes."""
+"""A rank checks what a trainable reports, for every kind of trainable; without Ray's processes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def second_reply(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 
 
 @pytest.mark.parametrize("kind", bad_rows.BAD)
-def test_a_row_that_cannot_be_used_fails_the_trial_with_what_was_found(second_reply: Any, kind: str):
+def test_metrics_that_cannot_be_used_fail_the_trial_with_what_was_found(second_reply: Any, kind: str):
     failure = second_reply(kind).failure
     _, cause, words = bad_rows.BAD[kind]
     assert failure is not None and failure.cause == cause
@@ -63,7 +63,7 @@ def test_a_row_that_cannot_be_used_fails_the_trial_with_what_was_found(second_re
 
 
 @pytest.mark.parametrize("kind", bad_rows.GOOD)
-def test_numbers_of_any_kind_are_taken(second_reply: Any, kind: str):
+def test_numbers_of_any_kind_are_accepted(second_reply: Any, kind: str):
     reply = second_reply(kind)
     assert reply.failure is None
     assert reply.metrics == {"loss": 1.0, "acc": 2.0}

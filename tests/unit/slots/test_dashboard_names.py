@@ -14,7 +14,7 @@ def named(config: dict[str, Any], *shown: str, progress: tuple[int, str, float |
     return call_name(assignment, sweep="resnet", shown=shown, progress=progress)
 
 
-def test_a_call_tells_trial_epoch_metric_and_parameters():
+def test_a_call_is_named_by_trial_epoch_metric_and_parameters():
     config = {"optimizer": {"lr": 0.0123456, "name": "sgd"}, "width": 64}
     name = named(config, "optimizer.lr", "width", progress=(2, "val_loss", 0.421345))
     assert name == "trial 12 epoch 3 val_loss 0.4213 optimizer.lr=0.0123 width=64"
@@ -24,11 +24,11 @@ def test_the_first_call_has_no_metric_yet():
     assert named({"lr": 0.1}, "lr", progress=(0, "val_loss", None)) == "trial 12 epoch 1 lr=0.1"
 
 
-def test_where_names_become_series_all_epochs_of_a_trial_have_one():
+def test_where_each_name_makes_a_time_series_all_epochs_of_a_trial_have_one_name():
     assert named({"lr": 0.1}, "lr", progress=None) == "trial 12 of resnet lr=0.1"
 
 
-def test_parameters_that_are_not_active_leave_their_place_to_the_next():
+def test_parameters_that_are_not_active_are_skipped():
     name = named({"a": 1, "c": 3, "d": 4, "e": 5}, "a", "b", "b.x", "c", "d", "e", progress=(0, "m", None))
     assert name == "trial 12 epoch 1 a=1 c=3 d=4"
 
@@ -42,7 +42,7 @@ def test_a_name_is_short_and_has_no_control_characters():
     assert process_name(sweep="s" * 500, slot=1, rank=0).isprintable()
 
 
-def test_a_name_stays_for_a_while_but_not_for_the_next_trial():
+def test_a_name_is_kept_for_a_while_but_not_for_the_next_trial():
     now = [0.0]
     names = CallNames(settings_of(names_epochs=True, metric="m"), clock=lambda: now[0])
     first, second = (Assignment(number=n, attempt=1, config={}, seed=0, max_epochs=9) for n in (1, 2))
@@ -58,5 +58,5 @@ def test_a_name_stays_for_a_while_but_not_for_the_next_trial():
     assert str(names) == "trial 2 epoch 1"
 
 
-def test_a_process_tells_its_slot_and_rank():
+def test_a_process_is_named_by_its_slot_and_rank():
     assert process_name(sweep="resnet", slot=2, rank=1) == "resnet slot 2 rank 1"

@@ -89,7 +89,7 @@ def test_an_error_that_is_its_own_cause_has_one_all_the_same():
         assert failure_of(error.with_traceback(None)).cause == "user_error"
 
 
-def test_an_error_that_cannot_say_what_is_wrong_has_its_cause_all_the_same():
+def test_an_error_without_a_readable_message_has_its_cause_all_the_same():
     class Mute(RuntimeError):
         def __str__(self) -> str:
             return self.what  # type: ignore[attr-defined,no-any-return]
@@ -128,13 +128,13 @@ def test_only_a_broken_device_costs_the_process(error, expected):
     assert is_fatal_to_process(error) is expected
 
 
-def test_an_echo_of_another_ranks_failure_is_known():
+def test_a_consequence_of_another_ranks_failure_is_recognised():
     assert is_secondary(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1234"))
     assert not is_secondary(RuntimeError("no such layer"))
     assert not is_secondary(KeyError("gloo"))
 
 
-def test_a_fatal_signal_is_read_off_the_log():
+def test_a_fatal_signal_is_read_from_the_log():
     text = "epoch 1\nFatal Python error: Segmentation fault\n\nCurrent thread"
     assert f"signal {int(signal.SIGSEGV)} (Segmentation fault)" in exit_evidence(rank=1, pid=7, log_tail=text)
     assert "rank 1 (process 7)" in exit_evidence(rank=1, pid=7, log_tail="")
@@ -152,17 +152,17 @@ def test_what_is_not_one_number_is_none(value):
     assert as_number(value) is None
 
 
-def test_good_metrics_come_back_flat_and_finite():
-    row = {"loss": 1, "more": {"acc": torch.tensor(0.5), "note": "text"}, "lr": float("inf")}
-    assert check_metrics(row, objective="loss") == {"loss": 1.0, "more/acc": 0.5}
+def test_good_metrics_are_returned_flat_and_finite():
+    report = {"loss": 1, "more": {"acc": torch.tensor(0.5), "note": "text"}, "lr": float("inf")}
+    assert check_metrics(report, objective="loss") == {"loss": 1.0, "more/acc": 0.5}
 
 
-def test_a_metrics_name_that_is_no_unicode_can_be_written_down():
+def test_a_metrics_name_that_is_no_unicode_can_be_stored():
     assert check_metrics({"loss": 1, "acc/\udce9": 2}, objective="loss") == {"loss": 1.0, "acc/\\udce9": 2.0}
 
 
 @pytest.mark.parametrize(
-    ("row", "cause", "words"),
+    ("report", "cause", "text"),
     [
         ({"acc": 1, "f1": 2}, "bad_metric", "reported [acc, f1], needed loss"),
         ({"loss": None}, "bad_metric", "loss = None"),
@@ -172,9 +172,9 @@ def test_a_metrics_name_that_is_no_unicode_can_be_written_down():
         ({"loss": -float("inf")}, "diverged", "loss is -inf"),
     ],
 )
-def test_bad_metrics_say_what_was_found(row, cause, words):
-    failed = check_metrics(row, objective="loss")
-    assert isinstance(failed, Failed) and failed.cause == cause and words in failed.evidence
+def test_bad_metrics_say_what_was_found(report, cause, text):
+    failed = check_metrics(report, objective="loss")
+    assert isinstance(failed, Failed) and failed.cause == cause and text in failed.evidence
 
 
 def test_every_cause_has_a_class():

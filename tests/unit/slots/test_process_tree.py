@@ -35,7 +35,7 @@ time.sleep(600)
 """
 
 
-BURIAL = """
+REAPING = """
 import multiprocessing, os, sys
 from hpsearch.slots.process_tree import claim_descendants, reap
 
@@ -94,7 +94,7 @@ def test_a_rank_that_left_nothing_is_no_error():
 
 
 def test_nothing_is_left_of_adopted_processes_that_have_ended():
-    command = [sys.executable, "-c", BURIAL]
+    command = [sys.executable, "-c", REAPING]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout and process.stdout.readline() == "started\n"
         children = psutil.Process(process.pid).children
@@ -104,7 +104,7 @@ def test_nothing_is_left_of_adopted_processes_that_have_ended():
         assert children() == []
 
 
-def test_only_ranks_of_this_machine_are_ended_and_no_stranger_that_has_ones_number(rank):
+def test_only_ranks_of_this_machine_are_killed_and_no_other_process_with_the_same_id(rank):
     process, _ = rank
     as_of = Process.of(process.pid)
     others = (

@@ -1,4 +1,4 @@
-"""What passes between driver and slot."""
+"""What the driver and a slot send each other."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.slots.protocol import Assignment, Failed, Unusable
 
 HALF = b"caf\xe9.png".decode(errors="surrogateescape")
-"""The name of a file from another age, as Python has it."""
+"""A file name that is no valid UTF-8, as Python represents it."""
 
 
-def test_an_assignment_survives_its_way_as_text():
+def test_an_assignment_is_the_same_after_its_way_through_json():
     assignment = Assignment(
         number=7,
         attempt=2,
@@ -24,7 +24,7 @@ def test_an_assignment_survives_its_way_as_text():
     assert Assignment.from_json(assignment.to_json()) == assignment
 
 
-def test_a_failure_that_quotes_what_is_no_unicode_can_be_written_down(home: Path):
+def test_a_failure_with_text_that_is_no_unicode_can_be_stored(home: Path):
     failure = Failed(cause="user_error", evidence=f"ValueError: {HALF}", place=f"ValueError at {HALF}.py:1")
     with Ledger(home, create=True) as ledger:
         sweep = ledger.add_sweep("sweep", {"metric": {"name": "loss", "goal": "minimize"}})

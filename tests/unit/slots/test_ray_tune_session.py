@@ -15,7 +15,7 @@ from hpsearch.slots.ray_tune_session import RayTuneSession
 from hpsearch.training.context import TrialContext
 
 
-def test_a_checkpoint_that_had_no_room_does_not_stand_in_the_way_of_the_next(tmp_path: Path, monkeypatch):
+def test_a_checkpoint_that_had_no_room_does_not_prevent_the_next(tmp_path: Path, monkeypatch):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "model").write_text("weights")
     trial_dir(tmp_path, 1).mkdir(parents=True)
@@ -34,7 +34,7 @@ def test_a_checkpoint_that_had_no_room_does_not_stand_in_the_way_of_the_next(tmp
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_ranks_of_a_trial_make_one_checkpoint(tmp_path: Path, monkeypatch, order: tuple[int, int]):
-    """Each rank hands in a folder: rank 0's model, and a random state of each."""
+    """Each rank stores a folder: rank 0's model, and a random state of each."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
     trial_dir(tmp_path, 1).mkdir(parents=True)
     sessions = [

@@ -1,4 +1,4 @@
-"""A slot between two assignments: whatever a rank answers, it takes the next one."""
+"""A slot between two assignments: whatever a rank answers, the slot is ready for the next one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hpsearch.slots.slot import Slot
 from tests.support.slot_settings import settings_of
 
 
-class Unruly:
-    """Ranks that don't let go of a trial."""
+class FailingRanks:
+    """Ranks that can't end a trial."""
 
     alive = True
 
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def call(self, method: str, *words: object, **more: object) -> list[Any]:
+    def call(self, method: str, *args: object, **options: object) -> list[Any]:
         raise self._error
 
     def kill(self) -> None:
@@ -33,8 +33,8 @@ DEFECT = RayTaskError("finish", "a defect in the rank", ValueError("no storage")
 
 
 @pytest.mark.parametrize("error", [RankLost(0, 7), RanksTimedOut([0]), DEFECT], ids=["lost", "late", "defect"])
-def test_ranks_that_do_not_let_go_of_a_trial_are_replaced_and_the_log_says_why(tmp_path: Path, error: Exception):
-    ranks = Unruly(error)
+def test_ranks_that_do_not_end_a_trial_are_replaced_and_the_log_says_why(tmp_path: Path, error: Exception):
+    ranks = FailingRanks(error)
     slot = Slot(settings_of(sweep_dir=str(tmp_path)), cast(RankGroup, ranks))
     first, second = (Assignment(number=each, attempt=1, config={}, seed=0, max_epochs=1) for each in (1, 2))
     slot.assign(first)

@@ -135,7 +135,7 @@ def test_a_process_that_is_killed_fails_its_attempt_with_the_signal_and_the_rank
     assert "was killed by signal 9 (Killed)" in failure.evidence
 
 
-def test_a_process_that_leaves_says_its_exit_code_and_one_that_crashes_its_stack(start: Any, tmp_path: Path) -> None:
+def test_a_process_that_exits_has_its_exit_code_and_one_that_crashes_its_stack(start: Any, tmp_path: Path) -> None:
     def leaves(config: dict[str, Any]) -> None:
         os._exit(3)
 
@@ -197,7 +197,7 @@ def test_all_that_a_trial_has_started_ends_with_it(start: Any, end: str) -> None
     until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family))
 
 
-def test_what_stands_after_the_last_epoch_runs_to_its_end(start: Any, tmp_path: Path) -> None:
+def test_the_code_after_the_last_epoch_runs_to_its_end(start: Any, tmp_path: Path) -> None:
     written = tmp_path / "weights"
 
     def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
@@ -292,7 +292,7 @@ def test_nothing_of_ray_is_in_the_process_and_the_server_has_no_thread_of_its_ow
     assert " ".join(server.cmdline()).strip() == "hpsearch test preload"
 
 
-def test_the_death_of_the_server_is_the_machines_fault_and_the_next_attempt_has_another(tmp_path: Path) -> None:
+def test_the_death_of_the_server_counts_as_a_lost_node_and_the_next_attempt_has_another(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         yield {"loss": float(os.getpid())}
         while True:
@@ -320,7 +320,7 @@ def test_a_function_that_only_returns_its_metrics_has_one_epoch(start: Any) -> N
 
 
 @pytest.mark.parametrize("row", [{"loss": float("nan")}, {"other": 1.0}], ids=["diverged", "missing"])
-def test_a_trial_with_a_bad_row_is_stopped_at_once(start: Any, tmp_path: Path, row: dict[str, float]) -> None:
+def test_a_trial_with_bad_metrics_is_stopped_at_once(start: Any, tmp_path: Path, row: dict[str, float]) -> None:
     def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         try:
             yield row
@@ -378,7 +378,7 @@ def test_objects_bound_by_with_parameters_are_mapped_not_copied(start: Any) -> N
     assert rank.step(save=False).metrics == {"loss": 100_000.0, "mapped": 1.0}
 
 
-def test_a_loop_that_goes_on_beyond_the_last_epoch_costs_one_epoch_once(start: Any, tmp_path: Path) -> None:
+def test_a_loop_that_continues_beyond_the_last_epoch_costs_one_epoch_once(start: Any, tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         for epoch in range(100):
             with (tmp_path / "epochs").open("a") as file:
@@ -422,7 +422,7 @@ def test_a_server_that_dies_between_two_trials_is_replaced(tmp_path: Path) -> No
     rank.close()
 
 
-def test_a_variable_that_the_users_code_sets_leaves_its_reader_to_the_trial() -> None:
+def test_variables_that_the_users_code_sets_are_found() -> None:
     source = (
         b"import os\nos.environ.update(A='1', **{})\nos.putenv('B', '1')\nprint(os.environ['C'])\nos.environ['D'] = ''"
     )
@@ -440,7 +440,7 @@ def test_a_variable_that_the_users_code_sets_leaves_its_reader_to_the_trial() ->
         ("VALUE = 1", None),
     ],
 )
-def test_a_module_after_which_no_fork_is_safe_is_left_to_the_trials(
+def test_a_module_whose_import_makes_forks_unsafe_is_left_to_the_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str | None
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))

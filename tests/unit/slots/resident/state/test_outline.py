@@ -1,4 +1,4 @@
-"""What an outline sees: a value that was changed has another one, a value that was only used has the same."""
+"""The outline of a value changes with the value, and stays the same where the value is only used."""
 
 from __future__ import annotations
 
@@ -140,13 +140,13 @@ def test_a_replaced_object_shows_even_if_its_contents_are_equal() -> None:
     assert of([Plain(number=1)]) != before
 
 
-def test_a_walk_ends_at_its_budget() -> None:
+def test_an_outline_ends_at_its_budget() -> None:
     found, visited = outline([[[x] for x in range(100)] for _ in range(100)], budget=500, kept=[])
     assert visited < 1200
     assert found[:2] == (list, 100)
 
 
-def test_an_object_that_does_not_bear_to_be_looked_at_is_known_by_its_identity() -> None:
+def test_an_object_that_raises_when_inspected_is_represented_by_its_identity() -> None:
     class Proxy:
         def __getattribute__(self, name: str) -> Any:
             raise RuntimeError(name)

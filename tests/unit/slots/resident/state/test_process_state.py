@@ -1,4 +1,4 @@
-"""What a trial leaves in a process that takes the next one: put back, or found, and nothing found where nothing is."""
+"""What a trial leaves in the process of the next one is restored or found; where nothing is left nothing is found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hpsearch.training.stepper import make_stepper
 
 
 class Process:
-    """This process, as one that trains trial after trial."""
+    """This process as one that runs many trials."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -156,7 +156,7 @@ def test_what_a_trial_leaves_in_a_neighbour_is_found(process: Process) -> None:
     assert process.left_after(module.train) == ("data.SEEN was a set of 0 and is a set of 1",)
 
 
-def test_a_function_that_came_by_value_has_globals_too(process: Process) -> None:
+def test_a_function_that_was_pickled_by_value_has_globals_too(process: Process) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__", "SEEN": []}
     exec("def train(): SEEN.append(1)", namespace)
     train = cloudpickle.loads(cloudpickle.dumps(namespace["train"]))
@@ -164,7 +164,7 @@ def test_a_function_that_came_by_value_has_globals_too(process: Process) -> None
     assert process.left_after(train) == ("__main__.SEEN was a list of 0 and is a list of 1",)
 
 
-def test_a_closure_that_came_by_value_is_looked_into(process: Process) -> None:
+def test_the_closure_of_a_function_that_was_pickled_by_value_is_compared(process: Process) -> None:
     def make() -> Callable[[], None]:
         seen: list[int] = []
         return lambda: seen.append(1)
@@ -247,7 +247,7 @@ def test_data_that_a_trial_changes_are_found(process: Process) -> None:
     assert process.left_after(module.scale) == ("the cache of train.load was changed",)
 
 
-def test_a_model_that_a_function_keeps_is_not_the_next_trials(process: Process) -> None:
+def test_a_model_in_the_cache_of_a_function_is_dropped(process: Process) -> None:
     source = """
         import functools, torch
         @functools.cache
@@ -374,7 +374,7 @@ SETTINGS = [name for name in vars(Settings) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_setting_is_put_back(process: Process, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_is_restored(process: Process, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = os.umask(0o022)
     folder = Path.cwd()
     process.load()

@@ -28,21 +28,21 @@ def dead_nodes(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def group_on(node: str) -> RankGroup:
     settings: Any = SimpleNamespace()
     group = RankGroup(settings, None)
-    group._actors = [_RankActor(actor=None, pid=1234, node=node)]
+    group._actors = [_RankActor(handle=None, pid=1234, node=node)]
     return group
 
 
-def test_a_rank_beside_a_living_raylet_was_lost_alone(dead_nodes: set[str]) -> None:
+def test_a_rank_whose_raylet_is_alive_was_lost_alone(dead_nodes: set[str]) -> None:
     assert type(group_on(HERE)._loss_of(0, "why")) is RankLost
 
 
-def test_a_rank_whose_slot_has_lost_its_raylet_is_gone_with_the_node(dead_nodes: set[str]) -> None:
+def test_a_rank_whose_raylet_is_gone_was_lost_with_the_node(dead_nodes: set[str]) -> None:
     group = group_on(HERE)
     group._raylet_pid = os.getppid() + 1  # it was another process's child when it began
     assert isinstance(group._loss_of(0), NodeLost)
 
 
-def test_an_unreachable_node_is_waited_for_until_ray_calls_it_dead(
+def test_the_group_waits_for_an_unreachable_node_until_ray_calls_it_dead(
     dead_nodes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sleeps: list[float] = []
@@ -57,7 +57,7 @@ def test_an_unreachable_node_is_waited_for_until_ray_calls_it_dead(
     assert len(sleeps) == 3
 
 
-def test_a_rank_that_died_on_a_living_node_is_not_waited_for(
+def test_the_group_does_not_wait_for_a_rank_that_died_on_a_living_node(
     dead_nodes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank_group.time, "sleep", lambda seconds: pytest.fail("it waited"))
@@ -77,7 +77,7 @@ def test_an_answer_that_is_slow_to_fetch_is_fetched_again(
     monkeypatch.setattr(rank_group.ray, "get", get)
     monkeypatch.setattr(rank_group.ray, "wait", lambda refs, timeout: (refs[:1], refs[1:]))
     group = RankGroup(cast("Any", SimpleNamespace()), None)
-    group._actors = [_RankActor(actor=Answering(name), pid=os.getpid(), node=HERE) for name in ("zero", "one")]
+    group._actors = [_RankActor(handle=Answering(name), pid=os.getpid(), node=HERE) for name in ("zero", "one")]
     assert group.call("step") == ["answer of zero", "answer of one"]
 
 
