@@ -154,7 +154,7 @@ class Outcomes:
             self.setup_cost.add(report.setup_s, report.elapsed_s)
             return self.end(trial, state, verdict=VERDICTS.get(state, Verdict.END))
         if is_saved:
-            self.recorder.ledger.flush()  # a checkpoint whose epoch is not on record is useless after a crash
+            self.recorder.flush()  # a checkpoint whose epoch is not on record is useless after a crash
         return Verdict.CONTINUE
 
     def _decide(self, trial: Trial, report: Report, *, can_wait: bool) -> Decision:
@@ -165,7 +165,7 @@ class Outcomes:
         self.observers.notify("on_report", trial)
         decision = self.rule.report(trial.number, report.epoch, loss)
         if decision is Decision.PAUSE and not can_wait:
-            self.recorder.ledger.disable_pausing(self.recorder.record)
+            self.recorder.disable_pausing()
             decision = self.rule.stop_from_now_on()
         return decision
 

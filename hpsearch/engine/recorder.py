@@ -84,6 +84,14 @@ class TrialRecorder:
         """Record a finished epoch of a trial."""
         self.ledger.add_report(trial.ledger_id, epoch=report.epoch, metrics=report.metrics, elapsed_s=trial.duration_s)
 
+    def flush(self) -> None:
+        """Commit all reports at once, instead of a fraction of a second later."""
+        self.ledger.flush()
+
+    def disable_pausing(self) -> None:
+        """Record that trials of the sweep can't be paused, since they have no checkpoint where they would be."""
+        self.ledger.disable_pausing(self.record)
+
     def note_code(self, trial: Trial) -> None:
         """Record that a slot is about to train the trial with today's code.
 

@@ -66,38 +66,37 @@ class Replay:
     past: Past
     """What is replayed."""
     outcomes: Outcomes
-    """Has the parts that are brought up to date: trials, searcher, stopping rule, failure policy; all new."""
+    """Holds the new parts that are brought up to date: trials, searcher, stopping rule, failure policy."""
     retry_failed: bool
     """Whether failed trials are retried, as if for the first time."""
 
     def run(self) -> None:
         """Replay everything in its order; to be called once."""
+        trials, recorder = self.outcomes.trials, self.outcomes.recorder
         if self._cannot_pause():
             self.outcomes.rule.stop_from_now_on()
         for record in self.past.trials:
-            self.outcomes.trials.add(Trial.from_record(record))
+            trials.add(Trial.from_record(record))
         self._add_epochs()
-        for trial in self.outcomes.trials.values():
-            self.outcomes.recorder.correct_checkpoint(trial)
-        failed = (
-            [trial for trial in self.outcomes.trials.values() if trial.state == "failed"] if self.retry_failed else []
-        )
+        for trial in trials.values():
+            recorder.correct_checkpoint(trial)
+        failed = [trial for trial in trials.values() if trial.state == "failed"]
         if self.retry_failed:
-            self.outcomes.recorder.reset_failures(trial.ledger_id for trial in failed)
+            recorder.reset_failures(trial.ledger_id for trial in failed)
         self._replay_failures()
-        for trial in failed:
+        for trial in failed if self.retry_failed else ():
             trial.state, trial.cause, trial.evidence = "queued", None, None
         self._tell_searcher()
         decisions, paused_after = self._replay_reports()
         for record in sorted(self.past.trials, key=lambda record: record.ended_at or ""):
-            trial = self.outcomes.trials[record.number]
-            self.outcomes.recorder.rank_checkpoint(trial)
+            trial = trials[record.number]
+            recorder.rank_checkpoint(trial)
             if trial.outcome is None and trial.number in paused_after:
                 self.outcomes.tell_outcome(trial, trial.outcome_after(paused_after[trial.number]))
             self._queue(trial, decisions.get(record.number))
 
     def _cannot_pause(self) -> bool:
-        """Whether the earlier run could not pause trials; an old ledger says it by what it did."""
+        """Whether the earlier run could not pause trials; in an old ledger, only its trials show that."""
         can_pause = self.record.can_pause
         return can_pause is False or (can_pause is None and _never_paused(self.past.trials))
 
