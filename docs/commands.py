@@ -51,7 +51,7 @@ def _argument(each: Any) -> str:
 
 def _names(each: Any) -> str:
     if each.param_type_name == "argument":
-        return (each.metavar or each.name).upper()
+        return str(each.metavar or each.name).upper()
     value = "" if each.is_flag else f" {each.metavar or each.name.upper()}"
     return f"{', '.join([*each.opts, *each.secondary_opts])}{value}"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 
 PAGE = Path(__file__).parent / "tour.ipynb"
-TIMES = {"timeout": 600, "startup_timeout": 240, "iopub_timeout": 240}
+TIMES: dict[str, Any] = {"timeout": 600, "startup_timeout": 240, "iopub_timeout": 240}
 """Seconds: for a cell, for the kernel, and for what it still has to say when a cell is over."""
 PNG = """
 from pathlib import Path
@@ -48,10 +49,10 @@ def keep_small(output: nbformat.NotebookNode) -> None:
 
 def main() -> None:
     """Run the tour in a folder that goes at the end, and write it."""
-    notebook = nbformat.read(PAGE, as_version=4)
+    notebook = nbformat.read(PAGE, as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:
         run(notebook, Path(folder))
-    nbformat.write(notebook, PAGE)
+    nbformat.write(notebook, PAGE)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import typer
 from pydantic import BaseModel
 from typer.core import TyperGroup
@@ -91,8 +93,8 @@ def keys_of(model: type[BaseModel]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, field in model.model_fields.items():
         part = field.annotation
-        nested = isinstance(part, type) and issubclass(part, BaseModel)
-        found[field.alias or name] = keys_of(part) if nested else None
+        is_nested = isinstance(part, type) and issubclass(part, BaseModel)
+        found[field.alias or name] = keys_of(cast(type[BaseModel], part)) if is_nested else None
     return found
 
 

@@ -76,6 +76,7 @@ class RayPeer(Contestant):
         trial = StubTrial(str(len(self._trials)))
         number = len(self._trials)
         point = self._search.suggest(trial.trial_id)
+        assert point is not None
         self._trials[number] = trial
         self._scheduler.on_trial_add(None, trial)
         return Job(trial=number, point=point)

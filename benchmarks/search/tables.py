@@ -61,7 +61,7 @@ class TaskSet(Table):
     """
 
     family = "taskset"
-    parameters: ClassVar[Parameters] = {
+    parameters: ClassVar[Parameters] = {  # type: ignore[misc]  # other tables have parameters of their own
         "learning_rate": {"min": 1e-8, "max": 10.0, "log": True},
         "one_minus_beta1": {"min": 1e-4, "max": 1.0, "log": True},
         "one_minus_beta2": {"min": 1e-6, "max": 1.0, "log": True},
@@ -155,7 +155,7 @@ class LcBench(Table):
         "168868": (21, 99.76),
     }
     """OpenML task to its number in the model and the best known accuracy in %."""
-    parameters: ClassVar[Parameters] = {
+    parameters: ClassVar[Parameters] = {  # type: ignore[misc]  # other tables have parameters of their own
         "batch_size": {"min": 16, "max": 512, "log": True},
         "learning_rate": {"min": 1e-4, "max": 1e-1, "log": True},
         "momentum": {"min": 0.1, "max": 0.99},

@@ -85,7 +85,8 @@ def test_a_method_that_raises_from_the_start_leaves_initial_points_and_constrain
 def test_random_points_in_place_of_a_grid_are_points_of_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     under_test = searcher("grid", None, {"lr": {"min": 1e-3, "max": 1e-1, "log": True, "count": 5}})
     broken(under_test, "_propose", after=1, monkeypatch=monkeypatch)
-    assert sorted(point["lr"] for point in run(under_test, range(1, 6))) == list(under_test.space.domains["lr"].grid())
+    lr: Any = under_test.space.domains["lr"]
+    assert sorted(point["lr"] for point in run(under_test, range(1, 6))) == list(lr.grid())
     assert under_test.ask(6) is None
 
 

@@ -120,8 +120,8 @@ class Watch:
             " reused_from FROM trials JOIN sweeps ON sweeps.id = sweep_id WHERE name = ? ORDER BY number"
         )
         return [
-            Row(number, state, json.loads(point), fingerprint, *progress, json.loads(metrics or "{}"), reused_from)
-            for number, state, point, fingerprint, *progress, metrics, reused_from in found
+            Row(number, state, json.loads(point), key, epochs, best, best_epoch, json.loads(metrics or "{}"), source)
+            for number, state, point, key, epochs, best, best_epoch, metrics, source in found
         ]
 
     def reports(self) -> dict[int, list[tuple[int, dict[str, float]]]]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def flip(path: Path, place: int, bit: int = 0) -> None:
     path.write_bytes(data)
 
 
-def everything(watch: Watch) -> tuple[list[Row], object]:
+def everything(watch: Watch) -> tuple[list[Row], Any]:
     return watch.rows(), watch.reports()
 
 

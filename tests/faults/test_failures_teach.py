@@ -30,7 +30,7 @@ def test_at_most_a_third_of_the_trials_go_to_the_half_that_fails(method: str, ca
 
 
 @pytest.mark.parametrize(("cause", "at_most"), [("oom_gpu", 0.35), ("diverged", 0.35)])
-def test_what_failed_in_a_sweep_teaches_it_and_a_resumed_one(home: Path, cause: str, at_most: float) -> None:
+def test_what_failed_in_a_sweep_teaches_it_and_a_resumed_one(home: Path, cause: Cause, at_most: float) -> None:
     """The engine without Ray: a sweep of 30 trials, gone on with to 60 from what the ledger holds."""
     tree = {
         "name": "fence",

@@ -30,7 +30,7 @@ Rows = list[dict[str, float]]
 
 NEVER = 10**9
 MODEL_PLACES = ("forward", "backward", "evaluation")
-CASES = [
+CASES: list[dict[str, Any]] = [
     {"where": where, "ranks": ranks, "at": at, **more}
     for where, calls in {"zero_grad": (1, 2), "forward": (1, 2, 6), "backward": (1, 2, 6), "step": (1, 6)}.items()
     for ranks in ((1,), (0, 1))

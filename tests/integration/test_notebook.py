@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 DOCS = Path(__file__).parents[2] / "docs"
-PATIENCE = {"timeout": PATIENCE_S, "startup_timeout": PATIENCE_S, "iopub_timeout": PATIENCE_S}
+PATIENCE: dict[str, Any] = {"timeout": PATIENCE_S, "startup_timeout": PATIENCE_S, "iopub_timeout": PATIENCE_S}
 """For a cell, for the kernel, and for what it still has to say when a cell is over: 4 s by itself."""
 RAY_RUNS = "import sys; 'ray' in sys.modules and sys.modules['ray'].is_initialized()"
 TREE = (

@@ -255,7 +255,7 @@ def test_a_drawn_picture_is_dark_with_its_page_and_light_on_paper(media, scheme,
     path = reports / "usual-static.html"
     with opened(browser, path, width=1280, height=900, color_scheme=scheme) as (page, _):
         page.emulate_media(media=media)
-        shot = Image.open(BytesIO(page.locator("#curves img").screenshot())).convert("RGB")
+        shot: Any = Image.open(BytesIO(page.locator("#curves img").screenshot())).convert("RGB")
         colours = {
             f"#{red:02x}{green:02x}{blue:02x}" for _, (red, green, blue) in shot.getcolors(shot.width * shot.height)
         }

@@ -61,6 +61,11 @@ class Life:
         self.sweep = Sweep.from_dict(history.trees[name])
         self._held = ExitStack()
 
+    def is_begun(self) -> bool:
+        """Begin; True, unless the driver is killed meanwhile."""
+        self.begin()
+        return True
+
     def begin(self) -> None:
         """Open the ledger and hear the past."""
         folder = self.history.home / self.name
@@ -275,7 +280,7 @@ class History:
         life = self.lives.get(name) or Life(self, name)
         self.lives[name] = life
         if not hasattr(life, "engine"):
-            self._live(life, life.begin)
+            self._live(life, life.is_begun)
         return self.lives.get(name)
 
     def _live(self, life: Life, act: Callable[[], bool]) -> None:

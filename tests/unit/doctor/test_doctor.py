@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -72,10 +74,7 @@ def test_gpus_are_listed_with_their_memory_and_a_lost_one_is_a_problem(library_d
 def test_the_processes_that_hold_a_gpu_are_named(library_dir):
     found = gpus_of(library_dir, uuids="GPU-a", NVML_STUB_HELD=f"{os.getpid()}:9216")
     assert found[0][0] == "warning"
-    assert (
-        f"7.0 GiB free of 16.0 GiB, held by {machine.psutil.Process().name()}, pid {os.getpid()} (9.0 GiB)"
-        in (found[0][1])
-    )
+    assert f"7.0 GiB free of 16.0 GiB, held by {psutil.Process().name()}, pid {os.getpid()} (9.0 GiB)" in (found[0][1])
     gone = gpus_of(library_dir, uuids="GPU-a", NVML_STUB_HELD="4194000:100")
     assert gone[0] == ("ok", "GPU 0: Stub 16, 15.9 GiB free of 16.0 GiB, held by pid 4194000 (100 MiB)")
 
@@ -112,10 +111,10 @@ def test_a_package_that_is_missing_is_a_problem(monkeypatch):
 
 
 def test_few_open_files_and_little_memory_are_warnings(monkeypatch):
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda which: (1024, 1048576))
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 1048576))
     memory = type("Memory", (), {"available": 2**30, "total": 2**34})
-    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: memory)
-    monkeypatch.setattr(machine.os, "getloadavg", lambda: (999.0, 0.0, 0.0))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(os, "getloadavg", lambda: (999.0, 0.0, 0.0))
     assert [(each.check, each.state, each.advice) for each in machine.check_host()] == [
         ("cpus", "warning", "Other programs keep the CPUs busy: trials will be slow. See top."),
         ("memory", "warning", "Ray and one trial need about 2.0 GiB. Free some."),
@@ -126,9 +125,9 @@ def test_few_open_files_and_little_memory_are_warnings(monkeypatch):
 def test_full_disks_are_distinguished(monkeypatch, tmp_path):
     def usage(folder: Path) -> Any:
         free = {"shm": 60 * 2**20, "tmp": 2**30}.get(Path(folder).name, 2**40)
-        return shutil._ntuple_diskusage(2**41, 0, free)  # type: ignore[attr-defined]
+        return shutil._ntuple_diskusage(2**41, 0, free)
 
-    monkeypatch.setattr(machine.shutil, "disk_usage", usage)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     found = {each.check: each for each in machine.check_disks(tmp_path / "not" / "yet" / "there")}
     assert {check: each.state for check, each in found.items()} == {"home": "ok", "temp": "warning", "shm": "problem"}
     assert found["home"].text == f"{tmp_path}: 1 TiB free of 2 TiB"
@@ -136,7 +135,7 @@ def test_full_disks_are_distinguished(monkeypatch, tmp_path):
 
 
 def test_a_home_that_can_not_be_written_is_a_problem(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert next(machine.check_disks(tmp_path)).text == f"{tmp_path} can't be written"
 
 

@@ -51,8 +51,9 @@ def known(home: Path, tmp_path: Path) -> Callable[..., Run]:
             row = ledger.add_trial(record, number, point={"x": number}, seed=0)
             ledger.add_report(row, epoch=1, metrics={"loss": float(number)}, elapsed_s=1.0)
             metrics = {"loss": float(number)}
-            values = {"best_value": float(number), "best_epoch": 1, "last_metrics": metrics, "epochs_trained": 1}
-            ledger.update_trial(row, state="done", **values)
+            ledger.update_trial(
+                row, state="done", best_value=float(number), best_epoch=1, last_metrics=metrics, epochs_trained=1
+            )
         ledger.end_sweep(record, "done")
 
     def make(**changes: Any) -> Run:
@@ -174,7 +175,8 @@ def test_run_tells_a_spec_that_sets_isolation_from_one_that_leaves_it_open(known
         assert hpsearch.run(space, home=home).sweep.state == "done"
         assert hpsearch.run(space, home=home, isolation="slot").sweep.state == "done"
     with pytest.raises(SweepExists, match="isolation"):
-        hpsearch.run(space, home=home, **({} if says else {"isolation": "process"}))
+        keys: dict[str, Any] = {} if says else {"isolation": "process"}
+        hpsearch.run(space, home=home, **keys)
 
 
 def test_another_spec_is_refused_with_each_difference(known):

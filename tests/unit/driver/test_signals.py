@@ -135,7 +135,9 @@ def test_handlers_are_put_back_even_when_others_replaced_them():
 def bridge_of(signals: Signals, *, grace_s: float = PATIENCE_S, **engine: Any) -> Any:
     from hpsearch.driver.tuner import _Bridge
 
-    return _Bridge(SimpleNamespace(**{"reason": "SIGTERM", "num_running": 1, **engine}), None, signals, grace_s)
+    made: Any = SimpleNamespace(**{"reason": "SIGTERM", "num_running": 1, **engine})
+    no_placements: Any = None
+    return _Bridge(made, no_placements, signals, grace_s)
 
 
 @pytest.fixture

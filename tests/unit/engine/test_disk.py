@@ -14,7 +14,8 @@ class Disk:
     """A guard, what it has said, and how much is free at each check."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.free, self.said, self.is_over, self.slept = 2**40, [], False, 0.0
+        self.free, self.is_over, self.slept = 2**40, False, 0.0
+        self.said: list[str] = []
         self.guard = DiskGuard(folder, say=self.said.append, give_up=lambda: self.is_over, sleep=self._sleep)
         monkeypatch.setattr(self.guard, "_free", lambda: self.free)
         self.frees_after: int | None = None

@@ -370,7 +370,7 @@ def test_a_promoted_trial_is_reported_again_with_its_longer_curve(bench):
 
 def test_without_a_checkpoint_at_the_rung_the_rule_stops_instead_of_pausing(home: Path):
     b = Bench(home, concurrent=1, early_terminate={"type": "asha"}, limits={"epochs": 9})
-    b.rule.decisions = {(2, 1): Decision.PAUSE}
+    b.rule.decisions = {(2, 1): Decision.PAUSE}  # type: ignore[attr-defined]  # the scripted rule of the bench
     b.next()
     assert b.report(1, 1, 1.0, saved=False) is Verdict.CONTINUE
     b.engine.on_event(1, Ended(elapsed_s=1.0))
@@ -484,7 +484,7 @@ def test_the_evidence_of_a_failed_attempt_is_gone_once_the_trial_succeeds(bench)
 
 
 def test_after_a_restart_no_trial_that_failed_or_ended_is_promoted(home: Path):
-    tree = {"early_terminate": {"type": "asha"}, "limits": {"trials": 4, "epochs": 9}}
+    tree: dict[str, Any] = {"early_terminate": {"type": "asha"}, "limits": {"trials": 4, "epochs": 9}}
     first = Bench(home, concurrent=1, rule=Asha(min_epochs=1, max_epochs=9, eta=3), **tree)
     for number, value in enumerate([0.1, 0.5, 0.6], 1):
         assert first.next().number == number

@@ -96,12 +96,17 @@ def test_an_engine_that_is_stopped_gives_the_reason(home: Path):
         assert engine.idle_reasons.current.text == "the sweep ends: SIGTERM was received"
 
 
-def test_while_the_search_method_computes_that_is_the_reason(home: Path):
+def test_while_the_search_method_computes_that_is_the_reason(home: Path, monkeypatch: pytest.MonkeyPatch):
     with Ledger(home, create=True) as ledger:
         engine = engine_of(ledger, trials=2)
         seen = []
         ask = engine._searcher.ask
-        engine._searcher.ask = lambda number: (seen.append(kind_of(engine)), ask(number))[1]  # type: ignore[method-assign]
+
+        def look_and_ask(number: int) -> Any:
+            seen.append(kind_of(engine))
+            return ask(number)
+
+        monkeypatch.setattr(engine._searcher, "ask", look_and_ask)
         engine.next_assignment()
         assert seen == ["searcher"]
 
@@ -158,7 +163,7 @@ def test_a_trial_that_ray_cannot_place_gives_what_it_asks_for_and_what_is_free()
     waiting, now = IdleReasons(), [0.0]
     request = WorkerRequest(cpu=2, gpu=0.5, workers=2)
     growth = [Growth()]
-    asked = {"free": lambda: {"CPU": 1.0}, "growth": lambda: growth[0], "clock": lambda: now[0]}
+    asked: dict[str, Any] = {"free": lambda: {"CPU": 1.0}, "growth": lambda: growth[0], "clock": lambda: now[0]}
     places = PendingPlacements(waiting, request, is_ours=False, **asked)
     places.submitted("a", 3)
     places.tick()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hpsearch.space.space import to_config
 from hpsearch.spec.file import load_sweep
 
 SPEC = Path(__file__).parents[3] / "search_spaces" / "nas.yaml"
-LAYERS: list[dict[str, Any]] = [
+LAYERS: list[Mapping[str, Any]] = [
     {"kind": "conv", "kernel": 3, "width": 8},
     {"kind": "max_pool", "kernel": 5, "reads": {"layer1": False}},
     {"kind": "separable", "kernel": 3, "width": 16, "reads": {"layer1": True, "layer2": True}},
@@ -28,7 +29,8 @@ LAYERS: list[dict[str, Any]] = [
 def test_layers_read_what_they_are_connected_to_and_loose_ends_go_to_the_classifier():
     model = nas.Stacked(3, LAYERS)
     assert model.sources == [[], [], [0, 1], [0]]
-    assert model.layers[2][0].in_channels == 8 + 3  # a pool that reads the image keeps its channels
+    separable: Any = model.layers[2]
+    assert separable[0].in_channels == 8 + 3  # a pool that reads the image keeps its channels
     assert model.ends == [2, 3]
     assert model.head.in_features == 16 + 32
     assert model(torch.zeros(5, 3, 8, 8)).shape == (5, 10)

@@ -57,7 +57,8 @@ def test_the_number_of_epochs_and_the_search_method_make_no_difference(changes):
 @pytest.mark.parametrize("missing", ["code", "data"])
 def test_what_cannot_be_read_has_no_fingerprint(missing):
     sweep = Sweep.from_dict(TREE)
-    assert trial_fingerprint({}, sweep=sweep, **{"code": {"f": "1"}, "data": "d", missing: None}) is None
+    parts: dict[str, Any] = {"code": {"f": "1"}, "data": "d", missing: None}
+    assert trial_fingerprint({}, sweep=sweep, **parts) is None
 
 
 def test_the_code_is_the_file_and_what_it_imports_of_the_project(tmp_path: Path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def check(ledger: Ledger) -> None:
     check_agrees(ledger.home / "s", ledger.trials(sweep), ledger.reports(sweep))
 
 
-def write_and_die(home: Path, *entries: tuple) -> None:
+def write_and_die(home: Path, *entries: tuple[Any, ...]) -> None:
     """What a driver leaves that is killed after it wrote the journal and before the ledger committed."""
     journal = Journal(home)
     for entry in entries:

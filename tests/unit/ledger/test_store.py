@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.errors import LedgerError, SweepExists, UnknownSweep
-from hpsearch.ledger.records import best_of
+from hpsearch.ledger.records import TrialState, best_of
 from hpsearch.ledger.store import Ledger
 
 SPEC = {"metric": {"name": "loss", "goal": "minimize"}, "method": "random"}
@@ -50,7 +50,7 @@ def test_reports_stay_pending_when_a_commit_fails(home: Path):
         row = ledger.add_trial(sweep, 1, point={}, seed=0)
         ledger.add_report(row, epoch=1, metrics={}, elapsed_s=0.0)
         with pytest.raises(LedgerError):
-            ledger.update_trial(row, no_such_column=1)
+            ledger.update_trial(row, no_such_column=1)  # type: ignore[call-arg]
         ledger.flush()
         assert len(ledger.reports(sweep)) == 1
 
@@ -126,9 +126,14 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path):
 def test_the_best_trial_follows_the_goal_and_leaves_failures_out(home: Path, sign, best):
     with Ledger(home, create=True) as ledger:
         sweep = ledger.add_sweep("a", SPEC)
-        for number, (state, value) in enumerate(
-            [("done", 3.0), ("stopped", 1.0), ("failed", 0.0), ("failed", 9.0), ("done", None)], 1
-        ):
+        ends: list[tuple[TrialState, float | None]] = [
+            ("done", 3.0),
+            ("stopped", 1.0),
+            ("failed", 0.0),
+            ("failed", 9.0),
+            ("done", None),
+        ]
+        for number, (state, value) in enumerate(ends, 1):
             ledger.update_trial(ledger.add_trial(sweep, number, point={}, seed=0), state=state, best_value=value)
         found = best_of(ledger.trials(sweep), sign=sign)
     assert found is not None and found.number == best

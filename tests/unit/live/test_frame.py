@@ -10,6 +10,7 @@ from rich.console import Console
 
 from hpsearch.engine.status import IdleReason
 from hpsearch.engine.trial import Trial
+from hpsearch.ledger.records import TrialState
 from hpsearch.live.cells import scale_of, sparkline
 from hpsearch.live.frame import Extras, frame
 from hpsearch.live.lines import Lines
@@ -34,7 +35,7 @@ SWEEP = Sweep.from_dict(
 )
 
 
-def trial(number: int, *values: float, state: str = "running", **point: object) -> Trial:
+def trial(number: int, *values: float, state: TrialState = "running", **point: object) -> Trial:
     losses = {epoch: -value for epoch, value in enumerate(values, 1)}
     best = min(losses, key=losses.__getitem__) if losses else None
     return Trial(
@@ -46,7 +47,7 @@ def trial(number: int, *values: float, state: str = "running", **point: object) 
         losses=losses,
         best_epoch=best,
         past_s=1.5,
-    )  # type: ignore[arg-type]
+    )
 
 
 def progress_of(*trials: Trial, reason: IdleReason | None = None, sweep: Sweep = SWEEP) -> SweepProgress:
@@ -89,7 +90,7 @@ def test_a_trial_that_is_promoted_is_no_longer_counted_as_paused():
 
 
 def test_a_trial_that_failed_is_not_the_best():
-    assert progress_of(trial(1, 0.9, state="failed"), trial(2, 0.7)).best.number == 2
+    assert progress_of(trial(1, 0.9, state="failed"), trial(2, 0.7)).best.number == 2  # type: ignore[union-attr]
 
 
 def test_only_parameters_that_differ_are_shown():

@@ -165,7 +165,7 @@ def test_a_process_that_has_got_the_number_of_another_is_not_counted(home: Path,
 def test_cpu_usage_is_that_between_two_measurements(start):
     meter, roster = Meter(), TrialProcesses(attempt=1, ranks=(rank_of(start(WORKER).pid),))
     assert meter.measure({1: roster}).trials[1].cpu_percent is None
-    assert until(lambda: meter.measure({1: roster}).trials[1].cpu_percent) > 0
+    assert until(lambda: meter.measure({1: roster}).trials[1].cpu_percent or 0.0) > 0
 
 
 def test_processes_of_another_machine_are_named_by_it(home: Path, start):
@@ -255,7 +255,7 @@ print(json.dumps([[_cells(use)["gpu"] for use in measured.trials.values()], line
 """
     code = "import os; os.environ['NVML_STUB_HELD'] = f'{os.getpid()}:2048'\n" + code
     library_dir = build_nvml_stub(tmp_path)
-    more = {"NVML_STUB_BUSY": "87", "NVML_STUB_DEGREES": "61"}
+    more: dict[str, Any] = {"NVML_STUB_BUSY": "87", "NVML_STUB_DEGREES": "61"}
     by_trial, by_gpu = run_with_gpus(code, library_dir=library_dir, uuids="GPU-a,GPU-b,lost-c", **more)
     assert by_trial == ["0: 87 % 61 °C 2.0 GiB; 1: 0 % 0 °C - GiB", "1: 0 % 0 °C - GiB"]
     assert by_gpu == [

@@ -118,7 +118,8 @@ def test_a_distribution_takes_texts_and_floats_in_its_type_and_moves_a_value_to_
     }
     here = space(parameters=shaped)
     found = map_point({"units": "32.0", "share": "0.30000000000000004"}, here)
-    assert (repr(found["units"]), repr(found["share"])) == ("32", repr(here.domains["share"].clip(0.3)))
+    share: Any = here.domains["share"]
+    assert (repr(found["units"]), repr(found["share"])) == ("32", repr(share.clip(0.3)))
     assert map_point({"units": 36.0, "share": 0.5}, here)["units"] == 36
     with pytest.raises(Misfit, match="units was not in"):
         map_point({"units": 32.5, "share": 0.5}, here)

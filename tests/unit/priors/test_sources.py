@@ -15,6 +15,7 @@ from hpsearch.cli import app
 from hpsearch.driver.driver import Run
 from hpsearch.errors import LedgerError, SpecError, UnknownSweep
 from hpsearch.ledger.fingerprint import code_of
+from hpsearch.ledger.records import TrialState
 from hpsearch.ledger.store import Ledger
 from hpsearch.priors.mapping import Prior
 from hpsearch.priors.prior_file import load_prior, save_prior
@@ -64,7 +65,7 @@ def old(home: Path, make: Callable[..., Sweep]) -> Callable[..., None]:
                 losses = fate if isinstance(fate, list) else []
                 for epoch, loss in enumerate(losses, start=1):
                     ledger.add_report(row, epoch=epoch, metrics={sweep.metric.name: loss}, elapsed_s=1.0)
-                state = "failed" if isinstance(fate, str) else "done" if len(losses) == 2 else "stopped"
+                state: TrialState = "failed" if isinstance(fate, str) else "done" if len(losses) == 2 else "stopped"
                 values = {"best_value": min(losses), "best_epoch": 1} if losses else {}
                 cause = fate if state == "failed" else None
                 ledger.update_trial(row, state=state, cause=cause, epochs_trained=len(losses), **values)

@@ -85,7 +85,7 @@ def test_an_inactive_choice_changes_neither_probability_nor_entropy():
     last, _ = policy.step(2, policy.embed(0, torch.tensor([2])), state)
     log_prob, entropy = policy(torch.tensor([[2, NO_TOKEN, 1]]))
     assert log_prob.item() == pytest.approx((first[0, 2] + last[0, 1]).item(), abs=1e-6)
-    mean = -sum((each.exp() * each).sum() for each in (first, last)) / 2
+    mean = -torch.stack([(each.exp() * each).sum() for each in (first, last)]).sum() / 2
     assert entropy.item() == pytest.approx(mean.item(), abs=1e-6)
 
 

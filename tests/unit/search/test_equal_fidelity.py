@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpsearch.search.equal_fidelity import MIN_COMPARED, MIN_RIVALS, FidelitySelector
@@ -91,7 +91,7 @@ class Curve(dict[int, float]):
         Curve.reads += 1
         return super().__iter__()
 
-    def items(self) -> ItemsView[int, float]:
+    def items(self) -> Any:
         Curve.reads += 1
         return super().items()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,8 @@ def test_only_failures_by_configuration_teach_the_model(cause, moves: bool) -> N
     searcher = RandomSearcher(space=space, seed=0)
     for number in range(1, 31):
         point = searcher.ask(number) or {}
-        state, losses = ("infeasible", {}) if point["x"] > 0.5 else ("done", {1: 1.0})
+        fate: tuple[Any, dict[int, float]] = ("infeasible", {}) if point["x"] > 0.5 else ("done", {1: 1.0})
+        state, losses = fate
         searcher.tell(
             Outcome(number=number, point=point, state=state, losses=losses, cause=cause if not losses else None)
         )
@@ -164,7 +166,8 @@ def test_a_finite_space_is_tried_whole_though_most_of_it_fails() -> None:
         point = searcher.ask(number) or {}
         values.append(point["x"])
         bad = point["x"] > 10
-        state, losses = ("infeasible", {}) if bad else ("done", {1: 1.0})
+        fate: tuple[Any, dict[int, float]] = ("infeasible", {}) if bad else ("done", {1: 1.0})
+        state, losses = fate
         searcher.tell(Outcome(number=number, point=point, state=state, losses=losses))
     assert sorted(values) == list(range(1, 31))
     assert searcher.ask(31) is None
@@ -186,7 +189,10 @@ def test_a_sampler_that_sees_likely_failures_is_asked_less_than_twice_for_a_tria
     for number in range(1, 61):
         point = searcher.ask(number) or {}
         bad = point["x"] > 0
-        state, losses = ("infeasible", {}) if bad else ("done", {1: (point["x"] - 0.5) ** 2 + point["y"] ** 2})
+        fate: tuple[Any, dict[int, float]] = (
+            ("infeasible", {}) if bad else ("done", {1: (point["x"] - 0.5) ** 2 + point["y"] ** 2})
+        )
+        state, losses = fate
         searcher.tell(Outcome(number=number, point=point, state=state, losses=losses))
     assert searcher.failure is None
     assert len(asked) < 2 * 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_a_checkpoint_counts_when_the_last_rank_has_written_it(tmp_path):
     progress = progress_of(tmp_path)
     progress.elapsed_s = 2.5
     progress.update([Reply(checkpoint_epoch=3, gpu_gib=1.0, host_gib=2.0), Reply(checkpoint_epoch=2, gpu_gib=1.5)])
-    facts = {"elapsed_s": 2.5, "checkpoint_epoch": 2, "peaks": Peaks(gpu_gib=1.5, host_gib=2.0)}
+    facts: dict[str, Any] = {"elapsed_s": 2.5, "checkpoint_epoch": 2, "peaks": Peaks(gpu_gib=1.5, host_gib=2.0)}
     assert progress.with_facts(Ended(elapsed_s=0.0)) == Ended(**facts)
     assert progress.with_facts(Report(epoch=3, metrics={"m": 1.0}, elapsed_s=0.0)) == Report(
         epoch=3, metrics={"m": 1.0}, **facts

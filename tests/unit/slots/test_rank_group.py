@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import ray
 from ray.exceptions import GetTimeoutError
 
 from hpsearch.slots import rank_group
@@ -20,7 +22,7 @@ def dead_nodes(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Nodes that Ray calls dead."""
     dead: set[str] = set()
     context = SimpleNamespace(get_node_id=lambda: HERE)
-    monkeypatch.setattr(rank_group.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(rank_group, "is_alive", lambda node: node not in dead)
     return dead
 
@@ -52,7 +54,7 @@ def test_the_group_waits_for_an_unreachable_node_until_ray_calls_it_dead(
         if len(sleeps) == 3:
             dead_nodes.add(ELSEWHERE)
 
-    monkeypatch.setattr(rank_group.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     assert isinstance(group_on(ELSEWHERE)._loss_of(0, patience_s=60), NodeLost)
     assert len(sleeps) == 3
 
@@ -60,7 +62,7 @@ def test_the_group_waits_for_an_unreachable_node_until_ray_calls_it_dead(
 def test_the_group_does_not_wait_for_a_rank_that_died_on_a_living_node(
     dead_nodes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank_group.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
     assert type(group_on(ELSEWHERE)._loss_of(0)) is RankLost
 
 
@@ -74,8 +76,8 @@ def test_an_answer_that_is_slow_to_fetch_is_fetched_again(
             raise error
         return f"answer of {ref}"
 
-    monkeypatch.setattr(rank_group.ray, "get", get)
-    monkeypatch.setattr(rank_group.ray, "wait", lambda refs, timeout: (refs[:1], refs[1:]))
+    monkeypatch.setattr(ray, "get", get)
+    monkeypatch.setattr(ray, "wait", lambda refs, timeout: (refs[:1], refs[1:]))
     group = RankGroup(cast("Any", SimpleNamespace()), None)
     group._actors = [_RankActor(handle=Answering(name), pid=os.getpid(), node=HERE) for name in ("zero", "one")]
     assert group.call("step") == ["answer of zero", "answer of one"]

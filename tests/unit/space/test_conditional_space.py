@@ -73,7 +73,7 @@ def test_a_condition_on_one_of_2_to_the_52_numbers_is_counted_without_listing_th
 
 
 def test_many_independent_conditions_are_counted_by_arithmetic() -> None:
-    tree = {f"p{i}": {"values": [True, False]} for i in range(60)}
+    tree: dict[str, Any] = {f"p{i}": {"values": [True, False]} for i in range(60)}
     tree |= {f"c{i}": {"values": [1, 2], "when": {f"p{i}": True, "on": True}} for i in range(60)}
     space = space_of({"on": {"values": [True, False]}, **tree})
     assert space.size == 3**60 + 2**60

@@ -6,7 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -166,7 +166,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         "data.a.0: expected text, a finite number, true, false, null or a list, got nan."
     ]),
     ({"ray": {"address": ""}}, ["ray.address: expected some text, got the text ''."]),
-    ({7: 1}, ["7: expected text as a key, got 7. Put it in quotes."]),
+    ({cast(str, 7): 1}, ["7: expected text as a key, got 7. Put it in quotes."]),
 ]  # fmt: skip
 
 

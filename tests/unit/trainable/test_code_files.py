@@ -13,6 +13,7 @@ import wave
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,7 +216,7 @@ def test_nothing_is_imported_to_find_out(project, monkeypatch):
 
 
 def test_a_function_that_travels_by_value_needs_the_modules_behind_its_globals_and_imports():
-    space = {"wave": wave, "Decimal": Decimal, "own": {}}
+    space: dict[str, Any] = {"wave": wave, "Decimal": Decimal, "own": {}}
     source = "def train(config):\n    import colorsys\n    return wave.open, Decimal, own, colorsys"
     exec(compile(source, "<cell>", "exec"), space)
     linecache.cache["<cell>"] = (len(source), None, source.splitlines(keepends=True), "<cell>")

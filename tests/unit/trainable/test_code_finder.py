@@ -151,7 +151,8 @@ def test_the_first_entry_of_the_search_path_that_has_a_module_wins(project, writ
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "helper_me.py").write_text("VALUE = 'first'")
     finder = begin(project)
-    assert importlib.import_module("json").__spec__.origin == json.__file__
+    spec = importlib.import_module("json").__spec__
+    assert spec is not None and spec.origin == json.__file__
     sys.path.insert(0, str(tmp_path / "first"))
     assert importlib.import_module("helper_me").VALUE == "first"
     assert list(finder.outside) == [str(tmp_path / "first" / "helper_me.py")]
@@ -173,7 +174,7 @@ def test_what_only_says_that_it_is_a_module_is_none_of_the_users_files(project, 
 
     class Library:
         __slots__ = ()
-        __class__ = property(lambda self: type(sys))  # type: ignore[assignment]
+        __class__ = property(lambda self: type(sys))
 
     write("train_me.py", "import numpy")
     finder = begin(project)
@@ -278,7 +279,7 @@ def test_a_module_can_be_loaded_again(project, write):
     begin(project)
     module = importlib.import_module("helper_me")
     helper.write_text("VALUE = 2")
-    module.VALUE = 3
+    vars(module)["VALUE"] = 3
     assert importlib.reload(module).VALUE == 1
 
 

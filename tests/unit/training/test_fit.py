@@ -75,7 +75,7 @@ def test_fit_equals_a_loop_written_by_hand() -> None:
             inputs, targets = train[indices.tolist()]
             loss = cross_entropy(twin(inputs), targets)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             total += loss.item() * len(targets)
         with torch.no_grad():
@@ -152,7 +152,7 @@ def test_batches_may_be_nested_and_a_loss_may_be_a_module() -> None:
 
         def forward(self, parts: Any) -> Tensor:
             assert parts["name"] == ["x"] * len(parts["left"])
-            return self.layer(parts["left"] + parts["right"][0])  # type: ignore[no-any-return]
+            return self.layer(parts["left"] + parts["right"][0])
 
     class Loss(nn.Module):
         def __init__(self) -> None:
@@ -160,7 +160,7 @@ def test_batches_may_be_nested_and_a_loss_may_be_a_module() -> None:
             self.inner = nn.CrossEntropyLoss(weight=torch.ones(2))
 
         def forward(self, outputs: Tensor, targets: Any) -> Tensor:
-            return self.inner(outputs, targets[0])  # type: ignore[no-any-return]
+            return self.inner(outputs, targets[0])
 
     model = Model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

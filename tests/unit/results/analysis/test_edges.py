@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
 from hpsearch.results.analysis.edges import edges
@@ -14,7 +15,7 @@ WIDTH = scale_of("width", Choice(values=(16, 32, 64, 128)), [])
 
 
 def trial(number: int, value: float | None, state: str = "done", **point: object) -> TrialRecord:
-    empty = dict.fromkeys(TrialRecord.__dataclass_fields__)
+    empty: dict[str, Any] = dict.fromkeys(TrialRecord.__dataclass_fields__)
     return TrialRecord(**{**empty, "number": number, "state": state, "best_value": value, "point": point})
 
 
@@ -55,7 +56,7 @@ def test_chance_is_reported_less_than_once_in_twenty():
     rng, told = random.Random(0), 0
     for _ in range(400):
         trials = [
-            trial(i, rng.random(), lr=10 ** rng.uniform(-4, 0), width=rng.choice(WIDTH.values)) for i in range(30)
+            trial(i, rng.random(), lr=10 ** rng.uniform(-4, 0), width=rng.choice(WIDTH.values or ())) for i in range(30)
         ]
         told += len(edges(trials, [LR, WIDTH], sign=1))
     assert told / 800 < 0.05

@@ -12,8 +12,10 @@ from hpsearch.results.analysis.failure_regions import failure_region_lines
 
 
 def trial(number: int, point: dict[str, Any], cause: str | None) -> TrialRecord:
-    values = {"number": number, "point": point, "state": "done" if cause is None else "failed", "cause": cause}
-    return TrialRecord(**{field.name: values.get(field.name) for field in fields(TrialRecord)})
+    state = "done" if cause is None else "failed"
+    values: dict[str, Any] = {"number": number, "point": point, "state": state, "cause": cause}
+    empty: dict[str, Any] = {field.name: None for field in fields(TrialRecord)}
+    return TrialRecord(**{**empty, **values})
 
 
 def records(points: list[dict[str, Any]], cause_of: Callable[[dict[str, Any]], str | None]) -> list[TrialRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ ORDERED: dict[str, Any] = {
 }
 
 
-def ordered(config: dict[str, Any], epoch: int) -> dict[str, float]:
+def ordered(config: Mapping[str, Any], epoch: int) -> dict[str, float]:
     """A loss with a known order of what matters: a, b, c, and nothing else."""
     shares = {"a": math.log10(config["a"]) / 6 + 0.5, "b": config["b"], "c": config["c"] / 50}
     return {"val_loss": sum(EFFECTS[name] * share for name, share in shares.items()) + 1 / epoch}

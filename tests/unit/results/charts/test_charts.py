@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from hpsearch.results.charts.axes import metric_axis, number_axis
 from hpsearch.results.charts.curves import MAX_POINTS
 from hpsearch.results.charts.description import Chart, joined
 from hpsearch.results.charts.parallel import MAX_LINES
+from hpsearch.slots.protocol import Failed
 from hpsearch.spec.sweep import Sweep
 from tests.support import curves
 
@@ -57,13 +59,14 @@ def test_every_trial_that_reported_has_a_curve_that_ends_in_a_marker(found: Find
     assert sorted(ends) == [trial.number for trial in found.trials if trial.epochs_trained]
     assert [mark.x for mark in chart.marks] == [1, 3, 9]
     assert chart.series[-1].role == "best"
+    assert found.best is not None
     assert f"The best is trial {found.best.number} with {found.best.best_value:.4g} in 27 epochs." in chart.alternative
 
 
 def test_the_best_so_far_ends_where_the_sweep_stands(found: Findings):
     trials, compute = plots.progress_of(found)
     assert trials.series[0].x[-1] == 64
-    assert trials.series[0].y[-1] == found.best.best_value
+    assert found.best is not None and trials.series[0].y[-1] == found.best.best_value
     assert compute.x.name == "minutes of training, summed over trials"
     assert "in 64 trials" in trials.alternative
 
@@ -72,7 +75,7 @@ def test_bars_stand_for_the_importances_the_largest_on_top(found: Findings):
     chart = plots.importance_of(found)
     (bars,) = chart.series
     assert bars.x == tuple(100 * row.importance for row in found.importance.rows)
-    assert chart.y.ticks[0] == (4.0, "lr")
+    assert chart.y.ticks is not None and chart.y.ticks[0] == (4.0, "lr")
     assert all(low <= at <= high for low, at, high in zip(bars.low, bars.x, bars.high, strict=True))
 
 
@@ -80,7 +83,7 @@ def test_parallel_coordinates_hold_every_trial_once(found: Findings):
     chart = plots.parallel_of(found)
     drawn = [trial for series in chart.series for trial in set(series.trials)]
     assert sorted(drawn) == [trial.number for trial in found.trials]
-    names = [name for _, name in chart.x.ticks]
+    names = [name for _, name in chart.x.ticks or ()]
     assert names == [*(row.parameter for row in found.importance.rows), "epochs", "best val_loss"]
     assert "none" in {label.text for label in chart.labels}  # momentum of adamw, the objective of the failed
 
@@ -109,7 +112,7 @@ def nested(config, epoch):
     return {"accuracy": -1.0 if config["net"]["shape"] is None else 0.9 - 1 / epoch + len(str(config)) / 1000}
 
 
-AWKWARD = {
+AWKWARD: dict[str, dict[str, Any]] = {
     "nothing yet": {"max_reports": 0},
     "one report": {"max_reports": 1},
     "half way": {"max_reports": 60},
@@ -118,7 +121,7 @@ AWKWARD = {
     "no parameter varies": {"parameters": {"lr": 0.1, "width": 16, "optimizer": "sgd", "batch_size": 64}},
     "all equal": {"landscape": curves.Landscape(report=lambda config, epoch: {"val_loss": 1.0})},
     "all failed": {
-        "landscape": curves.Landscape(failure=lambda config: curves.Failed(cause="oom_gpu", evidence="no", elapsed_s=1))
+        "landscape": curves.Landscape(failure=lambda config: Failed(cause="oom_gpu", evidence="no", elapsed_s=1))
     },
     "huge and tiny": {"landscape": curves.Landscape(report=lambda c, e: {"val_loss": 1e300 if e == 1 else 1e-300})},
     "below zero": {"landscape": curves.Landscape(report=lambda c, e: {"val_loss": -(10.0 ** (c["lr"] * 9)) + 1 / e})},
@@ -163,6 +166,7 @@ def of_a_thousand(home: Path) -> Findings:
 
 def test_a_thousand_full_trials_are_thinned_and_say_so(home: Path):
     found = of_a_thousand(home)
+    assert found.best is not None
     chart = plots.curves_of(found)
     assert sum(len(series.x) for series in chart.series if series.kind == "lines") <= MAX_POINTS + len(found.trials)
     assert [series.name for series in chart.series if series.name] == [
@@ -185,7 +189,7 @@ def test_an_objective_over_decades_gets_a_logarithmic_axis():
 
 def test_few_far_values_do_not_squash_all_others():
     axis, note = metric_axis("loss", [*(i / 100 for i in range(-50, 50)), -1e9, 1e12])
-    assert axis.limits[0] > -1 and axis.limits[1] < 1
+    assert axis.limits is not None and axis.limits[0] > -1 and axis.limits[1] < 1
     assert note == "2 values are outside the axis, the furthest at 1e+12."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def read(home: Path) -> Read:
         return sweep, ledger.trials(sweep), ledger.reports(sweep)
 
 
-def losses(config: dict[str, Any], epoch: int) -> dict[str, float]:
+def losses(config: Mapping[str, Any], epoch: int) -> dict[str, float]:
     return {"val_loss": random.Random(str(config)).random() / epoch, "nan": float("inf")}
 
 

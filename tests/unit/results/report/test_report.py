@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -32,7 +33,7 @@ def text_of(html: str) -> str:
     return entities.unescape(re.sub(r"<[^>]+>", " ", body))
 
 
-def static(home: Path, **keys: object) -> str:
+def static(home: Path, **keys: Any) -> str:
     return report_html(read_findings(home, curves.run(home, **keys)), is_static=True)
 
 
@@ -58,6 +59,7 @@ def test_the_best_configuration_is_a_spec_that_loads(home: Path):
     from hpsearch.spec.sweep import Sweep
 
     block = re.search(r"<pre[^>]*>(name: .*?)</pre>", static(home), flags=re.DOTALL)
+    assert block is not None
     tree = YAML(typ="safe", pure=True).load(entities.unescape(block[1]))
     assert Sweep.from_dict(tree).space.searched == {}
 

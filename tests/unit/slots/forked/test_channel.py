@@ -38,8 +38,10 @@ def test_an_open_file_travels_with_its_message(ends: tuple[Channel, Channel], tm
     with (tmp_path / "data").open() as file:
         one.send("no file")
         one.send("a file", (file.fileno(),))
-    assert other.receive().files == ()
-    (number,) = other.receive().files
+    first, second = other.receive(), other.receive()
+    assert first is not None and second is not None
+    assert first.files == ()
+    (number,) = second.files
     with os.fdopen(number) as copy:
         assert copy.read() == "shared"
 
@@ -48,7 +50,8 @@ def test_what_was_sent_before_an_end_is_received_then_the_end_is_an_error(ends: 
     one, other = ends
     one.send("last words")
     one.close()
-    assert other.receive().content == "last words"
+    last = other.receive()
+    assert last is not None and last.content == "last words"
     with pytest.raises(ChannelClosed):
         other.receive(timeout_s=5)
     with pytest.raises(ChannelClosed):

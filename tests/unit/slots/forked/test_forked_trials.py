@@ -166,7 +166,8 @@ def _leaves_a_family(config: dict[str, Any]) -> Iterator[dict[str, float]]:
                     os._exit(0)
             time.sleep(600)
     for kind in ("fork", "spawn", "forkserver"):
-        multiprocessing.get_context(kind).Process(target=time.sleep, args=(600,), daemon=False).start()
+        context: Any = multiprocessing.get_context(kind)
+        context.Process(target=time.sleep, args=(600,), daemon=False).start()
     until(lambda: len([each for each in psutil.Process().children(recursive=True) if _sleeps(each)]) >= 7)
     yield {"loss": float(os.getpid())}
     if config["dies"]:
@@ -301,10 +302,10 @@ def test_the_death_of_the_server_counts_as_a_lost_node_and_the_next_attempt_has_
     rank = _rank(tmp_path, train, run=uuid.uuid4().hex)
     assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None)
     rank.begin(assignment, None)
-    trial = psutil.Process(int(rank.step(save=False).metrics["loss"]))
+    trial = psutil.Process(int((rank.step(save=False).metrics or {})["loss"]))
     psutil.Process(trial.ppid()).kill()
     failure = until(lambda: rank.step(save=False).failure)
-    assert failure.cause == "node_lost"
+    assert failure is not None and failure.cause == "node_lost"
     until(lambda: not trial.is_running())
     rank.finish(save=False, run_to_end=False)
     rank.begin(assignment, None)
@@ -414,7 +415,7 @@ def test_a_server_that_dies_between_two_trials_is_replaced(tmp_path: Path) -> No
     seen = set()
     for number in (1, 2):
         rank.begin(Assignment(number=number, attempt=1, config={}, seed=0, max_epochs=None), None)
-        server = psutil.Process(int(rank.step(save=False).metrics["loss"]))
+        server = psutil.Process(int((rank.step(save=False).metrics or {})["loss"]))
         seen.add(server.pid)
         rank.finish(save=False, run_to_end=False)
         server.kill()

@@ -7,6 +7,8 @@ import importlib
 import io
 import sys
 import textwrap
+import time
+from collections import Counter
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -238,10 +240,10 @@ def test_samples_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.Monkey
     def sample(tensors: list[torch.Tensor]) -> Any:
         now[0] += 0.010
         samples.append(now[0])
-        return module.MemorySample(ids=frozenset(), num_bytes=0, num_graphs=0, groups=module.Counter(), host_mib=0.0)
+        return module.MemorySample(ids=frozenset(), num_bytes=0, num_graphs=0, groups=Counter(), host_mib=0.0)
 
     monkeypatch.setattr(module, "COST_SHARE", 100)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(module, "_sample", sample)
     interval = module.SampleInterval()
     for _ in range(100):
@@ -254,7 +256,12 @@ def test_samples_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.Monkey
 
 def transformed() -> torch.Tensor:
     kept: list[torch.Tensor] = []
-    torch.func.vmap(lambda x: kept.append(x) or x)(torch.ones(3, 2))
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept.append(x)
+        return x
+
+    torch.func.vmap(keep)(torch.ones(3, 2))
     return kept[0]
 
 

@@ -119,7 +119,7 @@ def test_a_change_shows(name: str) -> None:
 
 def test_what_is_only_used_looks_the_same() -> None:
     model, lock, frame = nn.Linear(2, 2), threading.Lock(), pandas.DataFrame({"a": [float("nan"), 1.0]})
-    used = {
+    used: dict[str, Any] = {
         "model": model,
         "lock": lock,
         "frame": frame,
@@ -156,7 +156,8 @@ def test_an_object_that_raises_when_inspected_is_represented_by_its_identity() -
 
 
 def test_a_value_is_named_shortly() -> None:
-    assert [short(value) for value in (0.5, "a", [1, 2], {}, "a" * 50, nn.ReLU())] == [
+    values: tuple[Any, ...] = (0.5, "a", [1, 2], {}, "a" * 50, nn.ReLU())
+    assert [short(value) for value in values] == [
         "0.5",
         "'a'",
         "a list of 2",

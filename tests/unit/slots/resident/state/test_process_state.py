@@ -382,7 +382,13 @@ def test_a_setting_is_restored(process: Process, name: str, monkeypatch: pytest.
         change: Callable[[], Callable[[], Any]] = getattr(Settings(), name)
         reads: list[Callable[[], Any]] = []
         changed: list[Any] = []
-        assert process.left_after(lambda: (reads.append(change()), changed.append(reads[0]()), change())) == ()
+
+        def change_twice() -> None:
+            reads.append(change())
+            changed.append(reads[0]())
+            change()
+
+        assert process.left_after(change_twice) == ()
         assert reads[0]() != changed[0]
         assert Path.cwd() == folder
     finally:
