@@ -1,4 +1,4 @@
-"""Where `hpsearch`, and `python -m hpsearch`, which is the same, begin."""
+"""Entry point of `hpsearch` and of `python -m hpsearch`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line; Ctrl-C while it is still being imported is no traceback either."""
+    """Run the command line; Ctrl-C during its import exits without a traceback."""
     try:
         from hpsearch.cli import main as run
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""The command line: `main`, and the verbs, one file for each group of them.
+"""The command line: `main`, and the verbs, one file for each group of verbs.
 
-Each verb reads its arguments, calls one function of the package and prints what came back. Heavy packages are imported
+Each verb reads its arguments, calls one function of the package and prints the result. Heavy packages are imported
 inside the verb that needs them: `list`, `show` and `best` work without Ray, torch, pandas. A new verb is a function in
 the file of its group, or in a file of its own that is imported below; the help lists verbs in the order of the imports.
 """
@@ -31,7 +31,7 @@ __all__ = ["app", "main"]
 
 
 def main() -> NoReturn:
-    """Run the command line and leave with its exit code; an error of ours is one message, not a traceback."""
+    """Run the command line and exit with its code; an `HpsearchError` is printed as a message without a traceback."""
     try:
         app()
     except HpsearchError as error:

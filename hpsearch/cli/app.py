@@ -1,4 +1,4 @@
-"""The command line's one app, and the arguments and options that several verbs share."""
+"""The Typer app of the command line, and the arguments and options that several verbs share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hpsearch.version import __version__
 
 
 class Verbs(TyperGroup):
-    """The verbs; a signal that ends one of them is told in words and by its own exit code."""
+    """The verbs; one that a signal ends prints a message and exits with the code of that signal."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb. Typer would leave with 130 whatever the signal was."""
+        """Run the verb. Typer alone would exit with 130 after any signal."""
         try:
             return super().invoke(ctx)
         except Interrupted as interrupted:
@@ -46,25 +46,26 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Finds good hyperparameters for a PyTorch training function."""
+    """Find good hyperparameters for a PyTorch training function."""
 
 
 Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the ledger; default HPSEARCH_HOME, else ./sweeps.")
+    Path | None,
+    typer.Option("--home", help="Folder of the ledger. Default: $HPSEARCH_HOME, else ./sweeps."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str | None, typer.Argument(help="The sweep; default the newest.", show_default=False)]
-Spec = Annotated[str, typer.Argument(help="A YAML file, or the name of one in search_spaces/.")]
-Accept = Annotated[bool, typer.Option("--accept-changes", help="Go on although the trainable's code has changed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Name = Annotated[str | None, typer.Argument(help="Name of the sweep. Default: the newest.", show_default=False)]
+Spec = Annotated[str, typer.Argument(help="Path of a YAML file, or the name of a file in search_spaces/.")]
+Accept = Annotated[bool, typer.Option("--accept-changes", help="Resume although the trainable's code has changed.")]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="A Ray that runs already; default the spec's ray.address, else RAY_ADDRESS."),
+    typer.Option("--address", help="Address of a running Ray. Default: ray.address of the spec, else $RAY_ADDRESS."),
 ]
 Prior = Annotated[
     str | None,
-    typer.Option("--prior", help="What the search begins with: none, auto, a sweep's name or a CSV file."),
+    typer.Option("--prior", help="Earlier outcomes to start from: none, auto, the name of a sweep, or a CSV file."),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; VALUE is YAML. May be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec. VALUE is YAML. May be repeated."),
 ]

@@ -1,4 +1,4 @@
-"""Verbs for a sweep that runs elsewhere: read a trial's log as it grows, stop the sweep."""
+"""Verbs for a sweep that another process runs: read a trial's log as it grows, stop the sweep."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from hpsearch.cli.printing import open_ledger, terminal_text
 from hpsearch.errors import SweepInUse, UnknownSweep
 
 LOOK_S = 0.2
-"""Between two looks at a log, or at whether a sweep has ended."""
+"""Seconds between two checks of a log, or of whether a sweep has ended."""
 PART_BYTES = 2**20
-"""Of a log that are in memory at once: some are larger than that."""
+"""Bytes of a log that are read at once, since a log may not fit into memory."""
 STOP_TIMEOUT_S = 45.0
-"""Running epochs have 15 s, and the processes of a sweep some seconds more."""
+"""Seconds that a sweep has to stop: 15 s for running epochs, the rest for its processes."""
 
 
 @app.command(epilog="Example: hpsearch logs resnet 7 -f")
 def logs(
-    words: Annotated[
-        list[str], typer.Argument(metavar="[NAME] TRIAL", help="The sweep; default the newest. The trial.")
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="[NAME] TRIAL", help="Name of the sweep (default: the newest); number of the trial."),
     ],
-    follow: Annotated[bool, typer.Option("-f", help="Go on until the trial, or the sweep, is over.")] = False,
+    follow: Annotated[bool, typer.Option("-f", help="Print new output until the trial or the sweep ends.")] = False,
     home: Home = None,
 ) -> None:
-    """Print what a trial has printed."""
+    """Print the log of a trial."""
     from hpsearch.ledger.lock import is_held
     from hpsearch.ledger.records import UNFINISHED_STATES
     from hpsearch.paths import log_path
 
-    *names, word = words
-    if len(names) > 1 or not word.isdecimal():
-        raise typer.BadParameter(f"expected [NAME] TRIAL, got {' '.join(words)!r}. Write for example: resnet 7.")
-    number = int(word)
+    *names, trial = arguments
+    if len(names) > 1 or not trial.isdecimal():
+        raise typer.BadParameter(f"expected [NAME] TRIAL, got {' '.join(arguments)!r}. Write for example: resnet 7.")
+    number = int(trial)
     with open_ledger(home) as ledger:
         record = ledger.sweep(names[0] if names else None)
         folder = ledger.home / record.folder
@@ -59,10 +60,10 @@ def logs(
 @app.command(epilog="Example: hpsearch stop resnet")
 def stop(
     name: Name = None,
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for the running epochs.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Stop at once, without waiting for running epochs.")] = False,
     home: Home = None,
 ) -> None:
-    """Stop a sweep that runs on this machine, as Ctrl-C would: it can go on later."""
+    """Stop a sweep that runs on this machine, as Ctrl-C would. It can be resumed later."""
     from hpsearch.ledger.lock import holder_of, is_held
     from hpsearch.paths import home_option
 
@@ -72,26 +73,28 @@ def stop(
         at = home_option(ledger.home)
     holder = holder_of(folder)
     if holder is None and not is_held(folder):
-        print(f"{record.name} does not run.")
+        print(f"{record.name} is not running.")
         return
     if holder is None or not holder.is_here:
-        where = "is just beginning. Try again" if holder is None else f"runs on {holder.host}. Stop it there"
+        where = "is just starting. Try again" if holder is None else f"runs on {holder.host}. Stop it there"
         raise SweepInUse(f"sweep '{record.name}' {where}: hpsearch stop {record.name}.")
     _interrupt(holder.pid, twice=now)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while is_held(folder):
         if time.monotonic() > deadline:
-            raise SweepInUse(f"sweep '{record.name}' has not ended in {STOP_TIMEOUT_S:g} s. Try hpsearch stop --now.")
+            raise SweepInUse(
+                f"sweep '{record.name}' did not stop within {STOP_TIMEOUT_S:g} s. Try hpsearch stop --now."
+            )
         time.sleep(LOOK_S)
-    print(f"{record.name} has stopped. Go on with it: python -m hpsearch resume {record.name}{at}")
+    print(f"{record.name} has stopped. Resume it: python -m hpsearch resume {record.name}{at}")
 
 
 def _interrupt(pid: int, *, twice: bool) -> None:
     try:
         os.kill(pid, signal.SIGINT)
         if twice:
-            os.kill(pid, signal.SIGTERM)  # two of a kind are one, to a process that had no time to take in the first
-    except ProcessLookupError:  # it came to its end by itself
+            os.kill(pid, signal.SIGTERM)  # two signals of one kind may be delivered as one
+    except ProcessLookupError:  # it has ended
         return
     except PermissionError:
         raise SweepInUse(f"process {pid} is another user's. Ask them to stop it.") from None
@@ -101,18 +104,18 @@ def _print_growing(path: Path, may_grow: Callable[[], bool], *, follow: bool) ->
     """Print a file; with `follow`, also what is added to it while it may grow."""
     position, decoder = 0, codecs.getincrementaldecoder("utf-8")(errors="replace")
     while True:
-        goes_on = may_grow() and follow  # before the file is read, so that its last words are not missed
+        continues = may_grow() and follow  # before the file is read, so that its last lines are not missed
         for added in _parts(path, position):
             position += len(added)
             text = decoder.decode(added)
             print(terminal_text(text) if sys.stdout.isatty() else text, end="", flush=True)
-        if not goes_on:
+        if not continues:
             return
         time.sleep(LOOK_S)
 
 
 def _parts(path: Path, position: int) -> Iterator[bytes]:
-    """What stands in a file from a position on, a part at a time; nothing of one that is not there, or is a link."""
+    """The content of a file from a position on, in parts; nothing if the file does not exist or is a link."""
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
     except OSError:

@@ -16,13 +16,13 @@ def trial(
     spec: Spec,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A parameter's value, or a key of the spec. May be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter or a key of the spec. May be repeated."),
     ] = None,
 ) -> None:
-    """Train one configuration here, outside of any sweep: no Ray, breakpoints work, errors come with their traceback.
+    """Train one configuration in this process, outside of any sweep: breakpoints work, errors show their traceback.
 
-    What isn't set is as in the sweep's first trial. With several processes: torchrun --nproc-per-node 2 -m
-    hpsearch trial ...
+    Parameters that are not set have the values of the sweep's first trial. With several processes: torchrun
+    --nproc-per-node 2 -m hpsearch trial ...
     """
     from hpsearch.api.single_trial import function_of, load_by_hand, train_by_hand
     from hpsearch.spec.file import find_spec
@@ -32,6 +32,6 @@ def trial(
     function = function_of(sweep, path)
     try:
         train_by_hand(sweep, function, point)
-    except HpsearchError as error:  # InvalidConfig, Diverged: the function's own, not a mistake in the spec
+    except HpsearchError as error:  # InvalidConfig or Diverged, which the function raised: not a mistake in the spec
         traceback.print_exc()
         raise typer.Exit(1) from error

@@ -1,4 +1,4 @@
-"""The verb that frees room on disk."""
+"""The verb that frees disk space."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import print_json
 
 UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
+"""Units of sizes, with the bytes of each, the largest first."""
 
 
 @app.command(epilog="Example: hpsearch clean resnet --dry-run")
 def clean(
     name: Name = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Remove the checkpoints that a finished sweep no longer needs: all but those of its best trials."""
+    """Remove the checkpoints of a finished sweep, except those of its best trials."""
     from hpsearch.ledger.cleaning import clean as clean_up
     from hpsearch.paths import home_dir
 

@@ -1,4 +1,4 @@
-"""Verbs that look at a sweep in a browser, and at the machine."""
+"""Verbs that open a sweep in a browser, and that examine the machine."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import cell_text, print_json
 
 UI_PORT = 8080
+"""Default port of the verb `ui`."""
 MARKS = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
 
 
 @app.command(epilog="Example: hpsearch ui resnet --port 8081")
 def ui(
     name: Name = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")] = UI_PORT,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free port.")] = UI_PORT,
     home: Home = None,
 ) -> None:
-    """Show a sweep in optuna-dashboard, on this machine alone, until Ctrl-C; also while the sweep runs."""
+    """Serve a sweep in optuna-dashboard, to this machine only, until Ctrl-C. Works while the sweep runs."""
     from hpsearch.paths import home_dir
     from hpsearch.results.export.optuna_dashboard import serving
 
     with suppress(KeyboardInterrupt), serving(home_dir(home), name, port=port) as (server, address):
-        print(f"Open {address} (Ctrl-C ends this)", flush=True)
+        print(f"Open {address} (Ctrl-C ends the server)", flush=True)
         server.serve_forever()
 
 
 @app.command(epilog="Example: hpsearch doctor")
 def doctor(as_json: Json = False, home: Home = None) -> None:
-    """Look at what a sweep needs: packages, GPUs, disks, Ray, the ledger; exit code 1 if there is a problem."""
+    """Examine what a sweep needs: packages, GPUs, disks, Ray, the ledger. Exits with 1 if there is a problem."""
     from hpsearch.doctor import examine
     from hpsearch.doctor.finding import count_text
     from hpsearch.paths import home_dir

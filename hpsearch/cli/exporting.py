@@ -1,4 +1,4 @@
-"""Verbs that write a sweep to a file."""
+"""Verbs that write a sweep to a file or a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hpsearch.text import counted
 
 
 class ExportFormat(StrEnum):
-    """What `export` can write."""
+    """Formats that `export` writes."""
 
     csv = "csv"
     parquet = "parquet"
@@ -32,20 +32,20 @@ class ExportFormat(StrEnum):
 def export(
     name: Name = None,
     to: Annotated[
-        ExportFormat, typer.Option("--to", help="csv, parquet, json, optuna or tensorboard.")
+        ExportFormat, typer.Option("--to", help="Format: csv, parquet, json, optuna or tensorboard.")
     ] = ExportFormat.csv,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
-            help="File; default trials.FORMAT, for optuna study.db, in the sweep's folder; - for the console. For"
-            " tensorboard a folder; default tensorboard/ in the sweep's.",
+            help="File, or - for the console; for tensorboard a folder. Default: trials.FORMAT, study.db or"
+            " tensorboard/ in the sweep's folder.",
         ),
     ] = None,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Write the table of trials to a file, the sweep as an Optuna study, or its curves for TensorBoard to a folder."""
+    """Export the table of trials to a file, the sweep as an Optuna study, or its curves for TensorBoard."""
     if to is ExportFormat.optuna:
         _export_to_optuna(name, output, as_json=as_json, home=home)
         return
@@ -96,7 +96,7 @@ def _export_to_tensorboard(name: str | None, output: Path | None, *, as_json: bo
     from hpsearch.results.export.tensorboard import write_tensorboard
 
     if output == Path("-"):
-        raise typer.BadParameter("tensorboard is a folder of files, not one for the console. Write -o FOLDER.")
+        raise typer.BadParameter("tensorboard writes a folder, which can't go to the console. Write -o FOLDER.")
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
         folder = output or ledger.home / record.folder / "tensorboard"
@@ -108,7 +108,7 @@ def _export_to_tensorboard(name: str | None, output: Path | None, *, as_json: bo
 
 
 def _copy_to_console(write: Callable[[Path], None]) -> None:
-    """Write a file elsewhere and send its bytes to the standard output."""
+    """Write a temporary file and copy its bytes to the standard output."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table"
         write(path)
@@ -119,15 +119,15 @@ def _copy_to_console(write: Callable[[Path], None]) -> None:
 def report(
     name: Name = None,
     output: Annotated[
-        Path | None, typer.Option("-o", help="File; default report.html in the sweep's folder; - for the console.")
+        Path | None, typer.Option("-o", help="File, or - for the console. Default: report.html in the sweep's folder.")
     ] = None,
     static: Annotated[
-        bool, typer.Option("--static", help="Pictures without zoom, no script: under 1 MB instead of 5.")
+        bool, typer.Option("--static", help="Draw charts without zoom and without scripts: under 1 MB instead of 5.")
     ] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Write one HTML file about a sweep, also while it runs; it needs no network."""
+    """Write the report of a sweep as one HTML file that needs no network. Works while the sweep runs."""
     from hpsearch.paths import home_dir
     from hpsearch.results.analysis.findings import read_findings
     from hpsearch.results.report.write import report_html, write_report

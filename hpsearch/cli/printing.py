@@ -1,4 +1,4 @@
-"""What verbs print: tables of text, JSON; and the ledger that they read."""
+"""Printing for all verbs: tables of text and JSON; also opens the ledger that `--home` names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["cell_text", "open_ledger", "print_json", "print_lines", "print_rows"
 
 
 def open_ledger(home: Path | None) -> Ledger:
-    """The ledger of a home folder, as `--home` names it; a context manager."""
+    """Open the ledger of the folder that `--home` names, or of the default one; a context manager."""
     from hpsearch.ledger.store import Ledger
     from hpsearch.paths import home_dir
 
@@ -43,13 +43,13 @@ def print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines, each with nothing that a terminal obeys."""
+    """Print lines, with control characters of terminals replaced."""
     for line in lines:
         print(printable(line))
 
 
 def cell_text(value: Any) -> str:
-    """A value as one cell: short, on one line, with nothing that a terminal obeys."""
+    """A value as the text of one table cell: short, on one line, with control characters of terminals replaced."""
     if value is None:
         return "-"
     text = f"{value:.5g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
@@ -57,6 +57,6 @@ def cell_text(value: Any) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON; what a terminal might obey is spelled out, as JSON allows."""
+    """Print a value as indented JSON, with control characters of terminals escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     print("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))

@@ -1,4 +1,4 @@
-"""Verbs that read the ledger: no Ray, no torch, no pandas."""
+"""Verbs that read the ledger, without importing Ray, torch or pandas."""
 
 from __future__ import annotations
 
@@ -40,14 +40,16 @@ def list_(as_json: Json = False, home: Home = None) -> None:
 def show(
     name: Name = None,
     trial: Annotated[int | None, typer.Option("--trial", help="Show one trial with its epochs.")] = None,
-    epoch: Annotated[int | None, typer.Option("--epoch", min=1, help="Rank by the best value up to here.")] = None,
-    failures: Annotated[bool, typer.Option("--failures", help="Show what failed and why.")] = False,
+    epoch: Annotated[
+        int | None, typer.Option("--epoch", min=1, help="Rank trials by their best up to this epoch.")
+    ] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="Show failed attempts and their causes.")] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Show the trials of a sweep, best first; or at an epoch; or one trial; or what failed."""
+    """Show the trials of a sweep, the best first; or their ranking at an epoch, one trial, or the failures."""
     if (trial is not None) + (epoch is not None) + failures > 1:
-        raise typer.BadParameter("--trial, --epoch and --failures are three different tables. Ask for one.")
+        raise typer.BadParameter("--trial, --epoch and --failures show different tables. Give only one of them.")
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
         if trial is not None:
@@ -116,12 +118,12 @@ def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> Non
 
 @app.command(epilog="Example: hpsearch compare resnet resnet-tpe -o compared.png")
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sweeps of one metric.")],
-    output: Annotated[Path | None, typer.Option("-o", help="Draw them too: a .png, .svg or .html file.")] = None,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of sweeps with the same metric.")],
+    output: Annotated[Path | None, typer.Option("-o", help="Also draw a chart: a .png, .svg or .html file.")] = None,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Compare sweeps: what each spent and found, and what it had found at equal budgets."""
+    """Compare sweeps: what each spent, its best value, and the best value at equal budgets."""
     from hpsearch.results.analysis.compare import compare_sweeps, read_sweep
 
     with open_ledger(home) as ledger:
@@ -140,7 +142,7 @@ def compare(
 
 @app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")
 def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
-    """Print the best configuration as a spec that `hpsearch sweep` takes, every parameter a constant."""
+    """Print the best configuration as a spec for `hpsearch sweep`, with every parameter constant."""
     from hpsearch.results.analysis.best import architecture_lines, best_spec, trial_command
 
     with open_ledger(home) as ledger:

@@ -1,4 +1,4 @@
-"""Verbs that run a sweep, and what they say at its end."""
+"""Verbs that run or resume a sweep, and the summary that they print at its end."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from hpsearch.driver.driver import Run
 
 END_ROWS = 10
-"""Trials that a sweep prints at its end."""
+"""Trials that are printed at the end of a sweep, the best first."""
 
 
 @app.command(epilog="Example: hpsearch sweep search_spaces/resnet.yaml --set limits.trials=12")
 def sweep(
     spec: Spec,
-    trials: Annotated[int | None, typer.Option("-n", help="Short for --set limits.trials=N.")] = None,
+    trials: Annotated[int | None, typer.Option("-n", help="Number of trials, short for --set limits.trials=N.")] = None,
     set_: Set = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default the spec's.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the sweep. Default: that of the spec.")] = None,
     prior: Prior = None,
     address: Address = None,
-    again: Annotated[bool, typer.Option("--again", help="Train what other sweeps have trained, too.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Train trials that other sweeps have trained, too.")] = False,
     accept_changes: Accept = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the trials' configurations as JSON lines; start nothing.")
+        bool, typer.Option("--dry-run", help="Print the configurations of the trials as JSON lines and start nothing.")
     ] = False,
     home: Home = None,
 ) -> None:
-    """Run a sweep: search, train, print the best configuration."""
+    """Run a sweep, or resume it if the ledger has it, and print the best configuration."""
     from hpsearch.driver.request import make_run, overrides_of
     from hpsearch.spec.file import find_spec
 
@@ -63,16 +63,16 @@ def sweep(
 @app.command(epilog="Example: hpsearch resume resnet -n 40")
 def resume(
     name: Name = None,
-    trials: Annotated[int | None, typer.Option("-n", help="The new total of trials.")] = None,
+    trials: Annotated[int | None, typer.Option("-n", help="New total number of trials.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
     address: Address = None,
     accept_changes: Accept = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="First make a damaged ledger anew from the journals of its sweeps.")
+        bool, typer.Option("--rebuild", help="First rebuild a damaged ledger from the journals of its sweeps.")
     ] = False,
     home: Home = None,
 ) -> None:
-    """Go on with a sweep that was interrupted or killed, or with more trials; nothing finished is trained again."""
+    """Resume a sweep that was interrupted or killed, or add trials to it. Finished trials are not trained again."""
     from hpsearch.driver.request import StoredSweep, make_run, overrides_of
     from hpsearch.paths import home_dir
 
@@ -90,7 +90,7 @@ def resume(
 
 
 def _run(run: Run) -> NoReturn:
-    """Run a sweep to its end and leave with its exit code."""
+    """Run a sweep to its end, print its summary and exit with its code."""
     exit_code = run.start()
     assert run.sweep.name is not None
     _leave(run.home, run.sweep.name, exit_code)
@@ -100,14 +100,14 @@ def _rebuild(home: Path) -> None:
     from hpsearch.ledger.rebuild import rebuild
 
     done = rebuild(home)
-    lines = f", {done.damaged_lines} damaged lines left out" if done.damaged_lines else ""
+    lines = f", {done.damaged_lines} damaged lines skipped" if done.damaged_lines else ""
     print(f"Rebuilt the ledger: {done.sweeps} sweeps, {done.trials} trials, {done.reports} reports{lines}.")
     if done.kept is not None:
-        print(f"The damaged one is kept: {done.kept}")
+        print(f"The damaged ledger is kept: {done.kept}")
 
 
 def _leave(home: Path, name: str, exit_code: int) -> NoReturn:
-    """Say how it ended to whoever still listens; `| tee` is gone after Ctrl-C, and the exit code is the sweep's own."""
+    """Print the summary and exit with the sweep's code, also where the pipe is closed: Ctrl-C ends `| tee` too."""
     try:
         _print_end(home, name)
         sys.stdout.flush()
@@ -119,7 +119,7 @@ def _leave(home: Path, name: str, exit_code: int) -> NoReturn:
 
 
 def _print_end(home: Path, name: str) -> None:
-    """What a sweep says at its end: its trials, the best configuration and the command that uses it."""
+    """Print the summary of a sweep: its best trials, the best configuration and the commands that train it."""
     from hpsearch.ledger.store import Ledger
     from hpsearch.paths import home_option
     from hpsearch.results.analysis.best import best_spec, trial_command
@@ -138,7 +138,7 @@ def _print_end(home: Path, name: str) -> None:
     if (report := report_path(home / record.folder)).is_file():
         print_lines([f"Report: {report}"])
     if record.state == "interrupted":
-        print(f"Go on with it:   python -m hpsearch resume {name}{at}")
+        print(f"Resume it:        python -m hpsearch resume {name}{at}")
     if not any(trial.succeeded and trial.best_value is not None for trial in trials):
         return
     tree, _ = best_spec(record, trials)

@@ -1,4 +1,4 @@
-"""Verbs that look at a spec and start nothing."""
+"""The verb that checks a spec and starts nothing."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ def validate(
     ] = 0,
     prior: Prior = None,
     canonical: Annotated[
-        bool, typer.Option("--canonical", help="Print the spec in hpsearch's own spelling, whoever's words it is in.")
+        bool,
+        typer.Option(
+            "--canonical", help="Print the spec in hpsearch's own keys, also one that is written for W&B or Ray Tune."
+        ),
     ] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Check a spec and show what it means: the space, the rungs, how many trials run at once. Starts nothing."""
+    """Check a spec and show its plan: the space, the rungs, how many trials run at once. Nothing is started."""
     from hpsearch.devices.inventory import host_cpus, host_gpus
     from hpsearch.driver.plan import make_plan
     from hpsearch.driver.plan_text import render, to_dict
@@ -60,7 +63,7 @@ def validate(
 
 
 def first_configs(loaded: Sweep, count: int) -> list[dict[str, Any]]:
-    """What the first trials of a sweep would be given, as `search.first_points` says."""
+    """The configurations of the first trials of a sweep, by `search.first_points`."""
     from hpsearch.search import first_points
     from hpsearch.space.space import to_config
 

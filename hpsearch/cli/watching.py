@@ -1,4 +1,4 @@
-"""The verb that shows a running sweep from another terminal: no Ray, no torch, no pandas."""
+"""The verb that shows a running sweep from another terminal, without importing Ray, torch or pandas."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from hpsearch.live.usage import Measurement, Meter
 
 LOOK_S = 1.0
-"""Between two frames."""
+"""Seconds between two frames."""
 FIRST_LOOK_S = 0.5
-"""What CPU time is measured over where there is one frame alone."""
+"""Seconds over which CPU usage is measured for a single frame."""
 
 
 @app.command(epilog="Example: hpsearch watch resnet")
 def watch(
     name: Name = None,
-    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one frame as JSON and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one frame as JSON and exit.")] = False,
     home: Home = None,
 ) -> None:
-    """Show a sweep that runs in another terminal, with what its trials use of this machine, until it ends."""
+    """Show a sweep that runs in another terminal, and what its trials use of this machine, until it ends."""
     from hpsearch.live.follower import LedgerFollower
     from hpsearch.live.usage import Meter
 
@@ -63,7 +63,7 @@ def _print_frame(follower: LedgerFollower, measured: Measurement, *, as_json: bo
 
 
 def _follow_in_lines(follower: LedgerFollower) -> None:
-    """As a sweep itself does in a pipe: a line for each trial that ends."""
+    """Print a line for each trial that ends, as a sweep itself does in a pipe."""
     from hpsearch.live.lines import Lines
 
     lines = Lines(follower.progress, lambda line: print(line, flush=True))

@@ -93,7 +93,7 @@ def test_stop_ends_a_sweep_in_good_order_and_says_how_it_goes_on(folder: Path, d
     holder = holder_of(folder)
     assert holder is not None and (holder.pid, holder.is_here) == (process.pid, True)
     printed = run("stop", "net", home=folder.parent).stdout
-    assert printed == f"net has stopped. Go on with it: python -m hpsearch resume net --home {folder.parent}\n"
+    assert printed == f"net has stopped. Resume it: python -m hpsearch resume net --home {folder.parent}\n"
     assert process.communicate()[0] == "in good order\n"
     assert not is_held(folder)
 
@@ -107,7 +107,7 @@ def test_stop_now_does_not_wait_for_what_runs(folder: Path, driver, kind: str) -
 
 def test_stop_touches_nothing_where_nothing_runs(folder: Path) -> None:
     (folder / "lock").write_text("pid 1 on nowhere since 2026-01-01 00:00")  # left by a machine that lost power
-    assert run("stop", home=folder.parent).stdout == "net does not run.\n"
+    assert run("stop", home=folder.parent).stdout == "net is not running.\n"
 
 
 def test_stop_signals_no_process_of_this_host_for_a_sweep_of_another(folder: Path, driver) -> None:
