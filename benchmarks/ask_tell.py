@@ -1,11 +1,12 @@
-"""What a suggestion costs after many trials: hpsearch's searchers against the same library used by itself, in one run.
+"""The cost of a suggestion after many trials: hpsearch's searchers against the same library alone, in one run.
 
     python -m benchmarks.ask_tell
     python -m benchmarks.ask_tell --fence    # trials with a momentum above 0.9 fail; the best is right beside
 
-Six parameters, 1000 told trials (gp: 100), then ask and tell in turns, ours and theirs, so that both see the same
-machine. By itself, Optuna hears of a failed trial as pruned, HyperOpt as failed. Times are CPU milliseconds for one ask
-and one tell: of a busy machine, wall time says little. One thread for gp.
+Six parameters and a history of 1000 trials (gp: 100). Then hpsearch and the library ask and tell in turns, so that both
+run under the same conditions. The library alone gets a failed trial as pruned (Optuna) or as failed (HyperOpt). Times
+are CPU milliseconds of one ask and one tell, because wall time depends on what else the machine does. gp uses one
+thread.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from hpsearch.search import Outcome, make_searcher
 from hpsearch.space.space import Point
 from hpsearch.spec.sweep import Sweep
 
-NUM_TOLD = {"optuna:tpe": 1000, "hyperopt:tpe": 1000, "optuna:gp": 100}
-"""Method and sampler to the trials that it has been told."""
+NUM_EARLIER = {"optuna:tpe": 1000, "hyperopt:tpe": 1000, "optuna:gp": 100}
+"""Method and sampler to the number of trials in its history."""
 NUM_TIMED = {"optuna:gp": 10}
-"""Of the slow one; 30 of all others."""
+"""Number of timed suggestions of slow methods; 30 for all others."""
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "lr": {"min": 1e-5, "max": 1.0, "log": True},
     "momentum": {"min": 0.0, "max": 0.99},
@@ -43,30 +44,33 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Bowl(Table):
-    """Best at one place; the library's searcher is asked through the adapter that the other benchmark has."""
+    """A loss with one minimum, as a table for the adapters of the search benchmark.
+
+    Args:
+        max_momentum: Trials with a momentum above this fail.
+    """
 
     name, family, parameters, max_epochs = "bowl", "bowl", PARAMETERS, 1
 
     def __init__(self, max_momentum: float) -> None:
-        """Where it fails: above that."""
         self.max_momentum = max_momentum
 
     def curve(self, point: Mapping[str, Any]) -> Curve:
-        """One epoch."""
+        """The curve of a trial, which has one epoch."""
         return Curve(losses=(self.loss_of(point),))
 
     def loss_of(self, point: Mapping[str, Any]) -> float:
-        """NaN where it fails."""
+        """The loss of a trial; NaN if it fails."""
         return loss_of(point) if point["momentum"] <= self.max_momentum else math.nan
 
 
 def loss_of(point: Mapping[str, Any]) -> float:
-    """Some loss."""
+    """A loss with its minimum at momentum 0.9, depth 4 and sgd."""
     return float(abs(point["momentum"] - 0.9) + abs(point["depth"] - 4) / 8 + (point["optimizer"] != "sgd"))
 
 
 class Ours:
-    """Asks and tells one of our searchers."""
+    """Asks and tells a searcher of hpsearch."""
 
     def __init__(self, method: str, sampler: str | None, table: Bowl) -> None:
         self._table = table
@@ -78,7 +82,7 @@ class Ours:
         self._number = 0
 
     def __call__(self) -> None:
-        """Ask, then tell."""
+        """Ask for a point, and tell its outcome."""
         self._number += 1
         point = self._searcher.ask(self._number)
         assert point is not None
@@ -91,7 +95,7 @@ class Ours:
         self._searcher.tell(outcome)
 
     def fill(self, count: int) -> None:
-        """Tell random trials without asking."""
+        """Tell `count` random trials, without asking for them."""
         rng = random.Random(0)
         for _ in range(count):
             self._number += 1
@@ -101,7 +105,7 @@ class Ours:
 
 
 def library_alone(contestant: Contestant, table: Bowl) -> Callable[[], None]:
-    """Ask and tell as the library's tutorial does."""
+    """A function that asks and tells as the library's tutorial does."""
 
     def ask_and_tell() -> None:
         job = contestant.next_job()
@@ -118,28 +122,28 @@ def cpu_ms(step: Callable[[], None]) -> float:
     return 1000 * (time.process_time() - began)
 
 
-def filled_optuna(sampler: str, table: Bowl, num_told: int) -> Callable[[], None]:
-    """A study that random search has filled, and the sampler goes on with."""
+def filled_optuna(sampler: str, table: Bowl, num_earlier: int) -> Callable[[], None]:
+    """A study with a history of random trials, whose next trials the sampler suggests."""
     import optuna
 
     samplers = {"tpe": optuna.samplers.TPESampler, "gp": optuna.samplers.GPSampler}
     chance = optuna.samplers.RandomSampler(seed=0)
     peer = OptunaPeer(table, sampler=chance, pruner=optuna.pruners.NopPruner())
     step = library_alone(peer, table)
-    for _ in range(num_told):
+    for _ in range(num_earlier):
         step()
     peer._study.sampler = samplers[sampler](seed=0)
     return step
 
 
-def filled_hyperopt(table: Bowl, num_told: int) -> Callable[[], None]:
-    """HyperOpt's first trials are random while it has fewer than it starts with."""
+def filled_hyperopt(table: Bowl, num_earlier: int) -> Callable[[], None]:
+    """HyperOpt's trials with a random history, whose next trials TPE suggests."""
     import hyperopt
 
     peer = HyperoptPeer(table, seed=0)
     step, suggest = library_alone(peer, table), hyperopt.tpe.suggest
     hyperopt.tpe.suggest = lambda ids, domain, trials, seed, verbose: hyperopt.rand.suggest(ids, domain, trials, seed)
-    for _ in range(num_told):
+    for _ in range(num_earlier):
         step()
     hyperopt.tpe.suggest = suggest
     return step
@@ -148,10 +152,10 @@ def filled_hyperopt(table: Bowl, num_told: int) -> Callable[[], None]:
 def medians(name: str, table: Bowl) -> tuple[float, float]:
     """CPU milliseconds of the library by itself, and of hpsearch with it."""
     method, _, sampler = name.partition(":")
-    num_told, num_timed = NUM_TOLD[name], NUM_TIMED.get(name, 30)
-    theirs = filled_optuna(sampler, table, num_told) if method == "optuna" else filled_hyperopt(table, num_told)
+    num_earlier, num_timed = NUM_EARLIER[name], NUM_TIMED.get(name, 30)
+    theirs = filled_optuna(sampler, table, num_earlier) if method == "optuna" else filled_hyperopt(table, num_earlier)
     ours = Ours(method, sampler, table)
-    ours.fill(num_told)
+    ours.fill(num_earlier)
     pairs = [(cpu_ms(theirs), cpu_ms(ours)) for _ in range(num_timed)]
     alone, here = (statistics.median(each) for each in zip(*pairs, strict=True))
     return alone, here
@@ -161,7 +165,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fence", action="store_true")
-    parser.add_argument("--methods", nargs="*", choices=[*NUM_TOLD], default=[*NUM_TOLD])
+    parser.add_argument("--methods", nargs="*", choices=[*NUM_EARLIER], default=[*NUM_EARLIER])
     given = parser.parse_args()
     import torch
 
@@ -172,11 +176,11 @@ def main() -> None:
     chance = Ours("random", None, table)
     chance.fill(1000)
     here = statistics.median(cpu_ms(chance) for _ in range(30))
-    print(f"{'random':14}{'1000 told':25}   hpsearch {here:7.1f}   what every method pays", flush=True)
+    print(f"{'random':14}{'1000 trials':25}   hpsearch {here:7.1f}   what every method pays", flush=True)
     for name in given.methods:
         alone, here = medians(name, table)
-        told = f"{NUM_TOLD[name]} told"
-        print(f"{name:14}{told:12}alone {alone:7.1f}   hpsearch {here:7.1f}   ratio {here / alone:.2f}", flush=True)
+        history = f"{NUM_EARLIER[name]} trials"
+        print(f"{name:14}{history:12}alone {alone:7.1f}   hpsearch {here:7.1f}   ratio {here / alone:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Half of a space fails: how many of 60 trials go there, and how good is the best of the others?
+"""Half of a space fails: how many of 60 trials fail, and how good is the best of the others?
 
     python -m benchmarks.feasibility                     # every method, 20 seeds; gp: 5
     python -m benchmarks.feasibility --methods random,optuna:tpe --seeds 5 --cases beside
 
-The production searchers, one trial at once. Each cell is `failed best`: medians over seeds of the number of failed
-trials, and of the best loss above the best that does not fail. Three ways to handle a failure:
+The production searchers, one trial at a time. Each cell is `failed best`: medians over seeds of the number of failed
+trials, and of the difference between the best loss found and the best loss possible. Three ways to handle a failure:
 
-    forgotten   the trial is dropped, as other tools do
+    forgotten   the trial is dropped, as in other tools
     reported    as infeasible, without a failure model
     refused     as infeasible, and points that are likely to fail are drawn again: what `hpsearch` does
 """
@@ -29,7 +29,7 @@ from hpsearch.spec.sweep import Sweep
 
 NUM_TRIALS = 60
 SEEDS = {"optuna:gp": 5}
-"""Of the slow methods; 20 of all others."""
+"""Number of seeds of slow methods; 20 for all others."""
 METHODS = ("random", "optuna:tpe", "optuna:gp", "optuna:cmaes", "optuna:qmc", "hyperopt:tpe", "hyperopt:anneal")
 WAYS = ("forgotten", "reported", "refused")
 
@@ -46,14 +46,14 @@ NET = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A space, where it fails, and what is lost elsewhere."""
+    """A space, the points that fail, and the loss of all others."""
 
     parameters: Mapping[str, Any]
-    """As in a spec."""
+    """Parameters as in a spec."""
     fails: Callable[[Point], bool]
     """Whether a point fails."""
     loss: Callable[[Point], float]
-    """Loss of a point that does not."""
+    """Loss of a point that does not fail."""
     best: float = 0.0
     """Lowest loss of any point that does not fail."""
 
@@ -64,12 +64,12 @@ def _off(point: Point) -> float:
 
 
 def _memory(point: Point) -> float:
-    """Binary logarithm of what a net needs."""
+    """Binary logarithm of the memory that a network needs."""
     return math.log2(point["batch_size"] * point["width"] / 16 * point["depth"])
 
 
 def _net_loss(point: Point) -> float:
-    """Larger is better, up to four times what there is room for."""
+    """Loss of a network; larger ones are better, up to four times the memory that there is."""
     optimizer = {"sgd": 0.0, "adamw": 0.1, "rmsprop": 0.2}[point["optimizer"]]
     tuned = 0.3 * (math.log10(point["lr"]) + 2) ** 2 + (point["momentum"] - 0.9) ** 2 + optimizer
     return float(0.2 * max(12 - _memory(point), 0.0) + tuned)
@@ -93,12 +93,16 @@ CASES: dict[str, Case] = {
         loss=lambda p: float((p["x"] - 0.5) ** 2 + _off(p)),
     ),
 }
-"""The best value right beside the limit; the best of all where trials fail; a net that may need too much memory; three
-stripes of six; three of ten by chance, wherever they are."""
+"""The best point right beside the region that fails; the best point of all inside that region; a network that may need
+too much memory; three of six stripes fail; three of ten points fail by chance, independent of where they are."""
 
 
 def run(method: str, case: Case, way: str, seed: int) -> tuple[int, float]:
-    """(failed trials, best loss above the best there is) of one search."""
+    """One search.
+
+    Returns:
+        The number of failed trials, and the difference between the best loss found and the best loss possible.
+    """
     name, _, sampler = method.partition(":")
     tree = {"method": name, "seed": seed, "metric": {"name": "loss", "goal": "minimize"}, "parameters": case.parameters}
     searcher = make_searcher(Sweep.from_dict({**tree, "sampler": sampler or None}))
@@ -120,7 +124,7 @@ def run(method: str, case: Case, way: str, seed: int) -> tuple[int, float]:
 
 
 def cell(method: str, case: Case, way: str, seeds: int) -> str:
-    """Medians over seeds."""
+    """One cell of the table: medians over seeds."""
     limit = failure_model.MAX_RISK
     failure_model.MAX_RISK = limit if way == "refused" else 1.0  # no risk is above 1
     try:

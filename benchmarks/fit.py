@@ -1,18 +1,19 @@
-"""What `hpsearch.fit` costs beside a loop written by hand: the same ResNet, data and optimizer, epochs in turn.
+"""The cost of `hpsearch.fit` compared with a hand-written loop: the same ResNet, data and optimizer, epochs in turn.
 
     python -m benchmarks.fit [--pairs 11] [--width 8] [--depth 8] [--batch 64]
 
-Both train in the same processes, an epoch of one after an epoch of the other, in changing order, after one epoch each
-to warm up. A pair's ratio is the time of the hand-written epoch by that of fit's: above 1, fit is the faster one. CPU
-time is that of all ranks, and says more than wall time where other programs share the machine. What the hand-written
-loop gives against itself says how far a run can be trusted: where its memory lies stays the same for a whole process.
+Both train in the same processes, one epoch of each in alternating order, after one epoch each to warm up. The ratio of
+a pair is the time of the hand-written epoch divided by the time of fit's epoch: above 1, fit is faster. CPU time is
+summed over ranks, and is more reliable than wall time if other programs use the machine. The hand-written loop against
+itself shows how reliable a run is, since memory addresses stay the same within a process.
 
-Hand-written is what a good tutorial shows: DataLoader, `zero_grad`, forward, backward, step, the loss summed on the
-device, an evaluation without gradients; with two ranks DistributedSampler and DistributedDataParallel as they come.
+The hand-written loop is what a good tutorial shows: DataLoader, `zero_grad`, forward, backward, step, the loss summed
+on the device, an evaluation without gradients; with two ranks, DistributedSampler and DistributedDataParallel with
+their defaults.
 
-Then what it costs that a rank may run out of memory alone (docs/decisions/0017): CPU time of one step on two ranks, by
-DistributedDataParallel alone, by fit without the flag that ranks exchange, and by fit, in turn; and the copy of all
-state that is taken on the host once an epoch.
+Then the cost of recovering from a rank that runs out of memory (docs/decisions/0017): CPU time of one step on two ranks
+with DistributedDataParallel alone, with fit but without the flag that ranks exchange, and with fit, in turn; and the
+copy of all state that fit makes in host memory once per epoch.
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ from hpsearch.training.step import Learner, Recipe
 from tests.support.ranks import meet, meeting_place
 
 NUM_STEPS = 150
+"""Number of timed steps of each kind."""
 LARGE = {"width": 64, "depth": 20}
-"""Of a second network whose copy is timed."""
+"""Size of a second network whose snapshot is timed."""
 
 
 def make_model(images: torch.Tensor, *, width: int, depth: int) -> nn.Module:
-    """Every call gives the same weights."""
+    """A ResNet for these images; every call returns the same weights."""
     torch.manual_seed(0)
     return nn.Sequential(Normalise(images), ResNet(1, width, depth))
 
@@ -61,7 +63,7 @@ def make_optimizer(model: nn.Module) -> torch.optim.SGD:
 
 
 def by_hand(model: nn.Module, train_set: Dataset[Any], val_set: Dataset[Any], batch_size: int) -> Iterator[None]:
-    """One epoch for each `next`."""
+    """The hand-written loop; each `next` trains and evaluates one epoch."""
     world_size = dist.get_world_size() if dist.is_initialized() else 1
     sampler: DistributedSampler[Any] | None = DistributedSampler(train_set) if world_size > 1 else None
     train_loader = DataLoader(train_set, batch_size // world_size, shuffle=sampler is None, sampler=sampler)
@@ -97,7 +99,7 @@ def by_hand(model: nn.Module, train_set: Dataset[Any], val_set: Dataset[Any], ba
 
 
 def by_fit(model: nn.Module, train_set: Any, val_set: Any, batch_size: int) -> Iterator[Any]:
-    """The same with fit."""
+    """The same with `hpsearch.fit`."""
     optimizer = make_optimizer(model)
     metrics = {"val_accuracy": accuracy}
     yield from hpsearch.fit(
@@ -106,7 +108,7 @@ def by_fit(model: nn.Module, train_set: Any, val_set: Any, batch_size: int) -> I
 
 
 def timed(epochs: Iterator[Any]) -> torch.Tensor:
-    """(wall, CPU) seconds of one epoch; the CPU's summed over ranks."""
+    """Seconds of the next epoch: float64, (2,), wall time (mean over ranks) and CPU time (summed over ranks)."""
     if dist.is_initialized():
         dist.barrier()
     start = time.perf_counter(), time.process_time()
@@ -120,10 +122,11 @@ def timed(epochs: Iterator[Any]) -> torch.Tensor:
 
 
 Loop = Callable[[nn.Module, Any, Any, int], Iterator[Any]]
+"""Called with the model, both data sets and the batch size; each `next` of the result is one epoch."""
 
 
 def compare(options: argparse.Namespace, *, augment: bool, loop: Loop = by_fit) -> list[torch.Tensor]:
-    """For each pair (hand-written, `loop`) x (wall, CPU), seconds."""
+    """Seconds of each pair of epochs: float64, (loop, time), that is (hand-written, `loop`) x (wall, CPU)."""
     images, labels, val_images, val_labels = load_images(None)
     train_set = Augmented(images, labels) if augment else TensorDataset(images, labels)
     sets = train_set, TensorDataset(val_images, val_labels)
@@ -141,7 +144,7 @@ def compare(options: argparse.Namespace, *, augment: bool, loop: Loop = by_fit) 
 
 
 def show(title: str, pairs: list[torch.Tensor]) -> None:
-    """One line: medians."""
+    """Print medians over pairs as one line."""
     hand, fit = (statistics.median(float(pair[which, 0]) for pair in pairs) for which in (0, 1))
     wall, cpu = (statistics.median(float(pair[0, axis] / pair[1, axis]) for pair in pairs) for axis in (0, 1))
     print(
@@ -150,7 +153,7 @@ def show(title: str, pairs: list[torch.Tensor]) -> None:
 
 
 def make_learner(images: torch.Tensor, *, width: int, depth: int) -> Learner:
-    """What fit makes of the same model and optimizer."""
+    """The learner that `fit` makes from the same model and optimizer."""
     model = make_model(images, width=width, depth=depth)
     optimizer = make_optimizer(model)
     recipe = Recipe(
@@ -161,7 +164,7 @@ def make_learner(images: torch.Tensor, *, width: int, depth: int) -> Learner:
 
 
 def compare_steps(options: argparse.Namespace) -> dict[str, float]:
-    """CPU milliseconds of one step on one of two ranks, medians of steps that are made in turn."""
+    """CPU milliseconds of one step on each of two ranks: name to median over steps that alternate."""
     images, labels, _, _ = load_images(None)
     share = options.batch // 2
     batch = Batch(images[:share], labels[:share], share, options.batch)
@@ -188,14 +191,14 @@ def compare_steps(options: argparse.Namespace) -> dict[str, float]:
 
 
 def forever(step: Callable[[], object]) -> Iterator[None]:
-    """One step for each `next`."""
+    """Call `step` for each `next`."""
     while True:
         step()
         yield
 
 
 def show_snapshot(width: int, depth: int) -> None:
-    """One line: the copy of all state on the host, after a first one that finds the memory for it."""
+    """Print the time of a snapshot of all state as one line, after a first one that allocates its memory."""
     images, labels, _, _ = load_images(None)
     learner = make_learner(images, width=width, depth=depth)
     learner.step(Batch(images[:8], labels[:8], 8, 8), 8)  # the optimizer has a state after it
@@ -208,7 +211,7 @@ def show_snapshot(width: int, depth: int) -> None:
 
 
 def run_rank(rank: int, options: argparse.Namespace, place: Path) -> None:
-    """One of two gloo processes."""
+    """Measure and print, as one of two gloo ranks that meet at `place`."""
     torch.set_num_threads(1)
     meet(rank, 2, place)
     with activate(TrialContext(rank=rank, world_size=2, device="cpu")):
@@ -231,7 +234,7 @@ def main() -> None:
         f"ResNet-{options.depth}, width {options.width}, digits, batch {options.batch}, {options.pairs} pairs",
         flush=True,
     )
-    torch.set_num_threads(1)  # threads that wait for each other would measure the machine's other programs
+    torch.set_num_threads(1)  # with more threads, waiting for each other would measure other programs
     with activate(TrialContext(device="cpu")):
         show("one process", compare(options, augment=False))
         show("one process, augmented", compare(options, augment=True))

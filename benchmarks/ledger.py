@@ -1,12 +1,12 @@
-"""What the ledger costs: going on with a sweep, a report, a start; and how each grows with the trials that are over.
+"""The cost of the ledger: resuming a sweep, starting a trial and a report, and how each grows with finished trials.
 
     python -m benchmarks.ledger [--profile]
 
-No Ray and no training: the engine is fed made-up reports, the ledger is on disk as in a sweep. `again` is the same
-`sweep` command once more, as a process of its own from its first import to its table. `resume` is what happens between
-`Run.start` and the moment when Ray would be started, in a process that has imported everything. Of both, the time on
-the clock, and the CPU time alone. Starts and reports are CPU time of the driver, with a checkpoint, and so a commit,
-for every report.
+There is no Ray and no training: the engine gets made-up reports, and the ledger is on disk as in a sweep. `again` is
+the same `sweep` command on the finished sweep, as a separate process from its first import to its table. `resume` is
+the time from `Run.start` to where Ray would be started, in a process that has imported everything. Both are given as
+wall time and as CPU time. Starts and reports are CPU time of the driver, with a checkpoint, and thus a commit, for each
+report.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ from hpsearch.trainable.locate import locate
 SIZES = (100, 1000, 10_000)
 """Trials that are over."""
 REPORTS = 10
-"""Of each trial, up to the first rung."""
+"""Number of reports of each trial of the random sweep."""
 MAX_EPOCHS = 1000
+"""More epochs than any trial trains."""
 MORE_TRIALS = 40
-"""Trials that starts and reports are measured on."""
+"""Number of trials whose starts and reports are measured."""
 
 RANDOM: dict[str, Any] = {
     "name": "ledger",
@@ -62,11 +63,11 @@ ASHA: dict[str, Any] = {
     "early_terminate": {"type": "asha", "min_iter": 4},
     "limits": {"epochs": 36},
 }
-"""Rungs after 4 and 12 reports: 9 a trial on average."""
+"""A sweep with rungs after 4 and 12 epochs; a trial has 9 reports on average."""
 
 
 def nothing(config: dict[str, Any]) -> Iterator[dict[str, float]]:
-    """The trainable; never run."""
+    """The trainable of the sweeps, which is never called."""
     yield {"loss": config["x0"]}
 
 
@@ -74,7 +75,7 @@ CODE = code_of(locate("benchmarks.ledger:nothing", spec_dir=None))
 
 
 def fill(home: Path, tree: dict[str, Any], *, trials: int) -> None:
-    """A ledger with a sweep of so many trials, proposed at random: a model would take hours for the large ones."""
+    """Make a ledger with a finished sweep. Its points are random, because a model would take hours to propose them."""
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials}})
     with Ledger(home, create=True) as ledger:
         ledger.add_sweep("ledger", sweep.to_dict(), code=CODE)
@@ -85,7 +86,7 @@ def fill(home: Path, tree: dict[str, Any], *, trials: int) -> None:
 
 
 def make_parts(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) -> EngineParts:
-    """What an engine of this sweep works with; the searcher is that of another spec."""
+    """The parts of an engine for this sweep, with the searcher of another spec."""
     record = ledger.sweep("ledger")
     searcher = make_searcher(Sweep.from_dict(searcher_of))
     return EngineParts(
@@ -101,14 +102,14 @@ def make_parts(ledger: Ledger, sweep: Sweep, *, searcher_of: dict[str, Any]) -> 
 
 @contextmanager
 def hurried(ledger: Ledger) -> Iterator[None]:
-    """Without waiting for the disk: filling a ledger is not what is measured."""
-    with ledger._transactions._engine.connect() as connection:  # the one that the pool will hand out again
+    """Within the block, commits don't wait for the disk: filling a ledger is not measured."""
+    with ledger._transactions._engine.connect() as connection:  # the connection that the pool will return again
         connection.exec_driver_sql("PRAGMA synchronous=OFF")
     yield
 
 
 def play(engine: Engine, *, save_every: int = 1) -> None:
-    """Every assignment to its end, one after the other."""
+    """Play each assignment to its end, one after the other."""
     while isinstance(assignment := engine.next_assignment(), Assignment):
         for epoch in range(assignment.known_epochs + 1, MAX_EPOCHS):
             metrics = {"loss": assignment.config["x0"] + 1 / epoch, "accuracy": 0.5}
@@ -119,11 +120,11 @@ def play(engine: Engine, *, save_every: int = 1) -> None:
 
 
 class ReadyError(BaseException):
-    """Ray would be started now."""
+    """Raised where Ray would be started."""
 
 
 def again_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
-    """(Seconds, CPU seconds) of the same command on the finished sweep, whose tables are written already."""
+    """Wall and CPU seconds of `hpsearch sweep` on the finished sweep, whose tables are already written."""
     spec = home / "spec.yaml"
     spec.write_text(dump_yaml({**tree, "limits": {**tree["limits"], "trials": trials}}))
     command = [sys.executable, "-m", "hpsearch", "sweep", str(spec), "--home", str(home)]
@@ -139,7 +140,7 @@ def _cpu_of_children() -> float:
 
 
 def resume_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
-    """(Seconds, CPU seconds) until Ray would be started, for one more trial."""
+    """Wall and CPU seconds until Ray would be started, for one more trial."""
 
     def ready(self: Session) -> None:
         raise ReadyError
@@ -153,11 +154,11 @@ def resume_s(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, f
         return time.perf_counter() - start, time.process_time() - cpu
     finally:
         Session.run = session  # type: ignore[method-assign]
-    raise AssertionError("there was nothing to do")
+    raise AssertionError("the sweep had no trial left to train")
 
 
 def costs(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, float]:
-    """Median milliseconds of driver CPU: (start of a trial, report)."""
+    """CPU milliseconds of the driver: the median of a trial's start, and the mean of a report."""
     sweep = Sweep.from_dict({**tree, "limits": {**tree["limits"], "trials": trials + MORE_TRIALS}})
     starts: list[float] = []
     reports: list[float] = []
@@ -172,7 +173,7 @@ def costs(home: Path, tree: dict[str, Any], *, trials: int) -> tuple[float, floa
 
 
 def timed(call: Callable[..., Any], into: list[float]) -> Callable[..., Any]:
-    """The same call; its CPU milliseconds are added to a list."""
+    """A function that makes the same call, and appends its CPU milliseconds to a list."""
 
     def measured(*args: Any) -> Any:
         start = time.process_time()
@@ -204,8 +205,8 @@ def main() -> None:
             resume, cpu = resume_s(home, tree, trials=trials)
             profiler.disable()
             start, report = costs(home, tree, trials=trials)
-            told = f"{trials:>8}{again:>10.2f}{again_cpu:>8.2f}{resume:>10.2f}{cpu:>8.2f}{start:>10.2f}{report:>11.3f}"
-            print(f"{name:<16}{told}", flush=True)
+            line = f"{trials:>8}{again:>10.2f}{again_cpu:>8.2f}{resume:>10.2f}{cpu:>8.2f}{start:>10.2f}{report:>11.3f}"
+            print(f"{name:<16}{line}", flush=True)
             if profile and trials == SIZES[-1]:
                 pstats.Stats(profiler).sort_stats("cumulative").print_stats(35)
             shutil.rmtree(home)

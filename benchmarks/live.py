@@ -1,4 +1,7 @@
-"""What the live display costs the driver: CPU time of one refresh, by trials. `python -m benchmarks.live`."""
+"""The cost of the live display: CPU time of one refresh in the driver, by number of trials.
+
+python -m benchmarks.live
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ from hpsearch.spec.sweep import Sweep
 from tests.support.curves import SPEC, losses
 
 REFRESHES = 50
+"""Number of timed refreshes."""
 CONCURRENT = 8
+"""Number of running trials."""
 
 
 def progress_of(num_trials: int, rule: str) -> SweepProgress:
-    """A sweep whose trials have all begun and left their slots at rungs, but for those that run."""
+    """A sweep whose trials have all begun and are paused at rungs, except those that run."""
     sweep = Sweep.from_dict(
         {**SPEC, "early_terminate": {"type": rule}, "limits": {"trials": 2 * num_trials, "epochs": 27}}
     )
@@ -51,7 +56,7 @@ def refresh_ms(num_trials: int, rule: str, *, width: int, height: int) -> float:
 
 
 def main() -> None:
-    """Print one row for each size."""
+    """Measure and print a Markdown table."""
     print("| trials | rule | screen | CPU of a refresh, ms |\n|---|---|---|---|")
     for num_trials in (100, 1000, 10_000):
         for rule in ("asha", "hyperband", "median"):

@@ -1,13 +1,16 @@
-"""Architecture search on the whole table of NAS-Bench-201 (CIFAR-10): the controller, evolution, TPE and random search.
+"""Architecture search on the table of NAS-Bench-201 (CIFAR-10): the controller, evolution, TPE and random search.
 
     python -m benchmarks.nas                 # 20 seeds, 500 evaluations
     python -m benchmarks.nas --seeds 5 --methods random,controller:reinforce
 
-The production searchers, one evaluation at a time; an evaluation is the table's validation accuracy in %, the mean over
-its seeds. The best of the 15,625 cells has 91.607, the median 87.31. Reads nasbench201.npz from HPSEARCH_BENCH_DATA,
-else from ../shared/data beside the checkout. Prints, for each method: the median and the quartiles of the best after
-100, 200 and 500 evaluations; how many seeds found the optimum; a paired Wilcoxon test against random search; and the
-mean accuracy of each hundred proposals, which is the reward that a controller is trained by.
+The production searchers, one evaluation at a time. An evaluation is the validation accuracy in the table, in %, mean
+over its seeds. The best of the 15,625 cells has 91.607, the median is 87.31. Reads nasbench201.npz from the folder
+HPSEARCH_BENCH_DATA, else from ../shared/data beside the checkout. Prints for each method: median and quartiles of the
+best accuracy after 100, 200 and 500 evaluations; how many seeds found the optimum; a paired Wilcoxon test against
+random search; and the mean accuracy of each hundred proposals, which is the reward that trains a controller.
+
+Source:
+    Dong and Yang, "NAS-Bench-201", arXiv:2001.00326.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ BUDGETS = (100, 200, 500)
 
 
 def accuracies(method: str, seed: int, parameters: dict[str, object], accuracy: Callable[[Point], float]) -> np.ndarray:
-    """Accuracy of each proposal of one search, in its order."""
+    """One search: the accuracy of each proposal in %, in order; float64, (evaluation,)."""
     name, _, sampler = method.partition(":")
     tree = {"method": name, "seed": seed, "parameters": parameters, "metric": {"name": "acc", "goal": "maximize"}}
     searcher = make_searcher(Sweep.from_dict({**tree, **({"sampler": sampler} if sampler else {})}))
@@ -44,7 +47,14 @@ def accuracies(method: str, seed: int, parameters: dict[str, object], accuracy: 
 
 
 def report(method: str, runs: np.ndarray, rivals: np.ndarray | None, optimum: float) -> None:
-    """Print one method; runs: (seed, evaluation)."""
+    """Print the results of one method.
+
+    Args:
+        method: Name of the method.
+        runs: Accuracies in %, (seed, evaluation).
+        rivals: The same for random search; None for random search itself.
+        optimum: Best accuracy of the table in %.
+    """
     best = np.maximum.accumulate(runs, axis=1)
     at = {budget: np.quantile(best[:, budget - 1], (0.25, 0.5, 0.75)) for budget in BUDGETS}
     print(f"\n{method}")
@@ -69,14 +79,14 @@ def main() -> None:
         print(f"no {path}: set HPSEARCH_BENCH_DATA to the folder that holds nasbench201.npz", file=sys.stderr)
         sys.exit(2)
     with np.load(path) as file:
-        words: dict[str, list[str]] = json.loads(str(file["space"]))
+        choices: dict[str, list[str]] = json.loads(str(file["space"]))
         table = np.nanmean(file["cifar10/val_acc"], axis=-1)
-    places = [{word: index for index, word in enumerate(values)} for values in words.values()]
+    positions = [{value: index for index, value in enumerate(values)} for values in choices.values()]
 
     def accuracy(point: Point) -> float:
-        return float(table[tuple(place[point[name]] for name, place in zip(words, places, strict=True))])
+        return float(table[tuple(axis[point[name]] for name, axis in zip(choices, positions, strict=True))])
 
-    parameters: dict[str, object] = {name: {"values": values} for name, values in words.items()}
+    parameters: dict[str, object] = {name: {"values": values} for name, values in choices.items()}
     rivals = None
     for method in given.methods.split(","):
         runs = np.stack([accuracies(method, seed, parameters, accuracy) for seed in range(given.seeds)])

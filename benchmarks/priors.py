@@ -1,12 +1,16 @@
-"""What priors are worth: trials until a sweep on a wider space is as good as the sweep on a narrower one before it.
+"""The benefit of priors: trials until a sweep on a wide space is as good as an earlier sweep on a part of it.
 
     python -m benchmarks.priors [--seeds 20]
 
-The tables are HPOLib's: every configuration of a small network on two tasks, trained to its end. For each seed a first
-sweep (30 trials, tpe) searches a narrow part of the space; then one on the whole of it begins cold, another one with
-`prior: auto`. All run through the driver, the engine and a ledger on disk; only training is looked up. Counted are the
-trials of the second sweep until one is at least as good as the first sweep's best, at any point, and at one that the
-first sweep did not try. Reads hpolib.npz from HPSEARCH_BENCH_DATA, else from ../shared/data beside the checkout.
+The tables are those of HPOLib: all configurations of a small network, fully trained, on two tasks. For each seed, a
+first sweep (30 trials, tpe) searches part of the space. Then one sweep on the whole space starts without priors (cold),
+and another one with `prior: auto` (warm). All sweeps run through the driver, the engine and a ledger on disk; only
+training is looked up in the table. Counted are the trials of the second sweep until one is at least as good as the best
+of the first sweep: at any point, and at a point that the first sweep did not try. Reads hpolib.npz from the folder
+HPSEARCH_BENCH_DATA, else from ../shared/data beside the checkout.
+
+Source:
+    Klein and Hutter, "Tabular Benchmarks for Joint Architecture and Hyperparameter Optimization", arXiv:1905.04970.
 """
 
 from __future__ import annotations
@@ -44,18 +48,23 @@ WIDE: dict[str, Any] = {
     "n_units_1": {"min": 0, "max": 5},
     "n_units_2": {"min": 0, "max": 5},
 }
-"""The whole table; numbers are positions on its axes, which rise."""
+"""The whole space; numbers are positions on the axes of the table, whose values increase."""
 NARROW = WIDE | {
     "batch_size": {"min": 1, "max": 3},
     "init_lr": {"min": 2, "max": 5},
     "n_units_1": {"min": 0, "max": 3},
     "n_units_2": {"min": 0, "max": 3},
 }
-"""The part that the first sweep searches: large steps, small nets."""
+"""The part of the space that the first sweep searches: high learning rates and small networks."""
 
 
 class Table:
-    """The loss of every configuration of one task."""
+    """The losses of all configurations of one task.
+
+    Args:
+        path: The file with the tables.
+        task: Name of the task.
+    """
 
     def __init__(self, path: Path, task: str) -> None:
         tables = np.load(path)
@@ -64,6 +73,7 @@ class Table:
         self.task = task
 
     def loss(self, config: dict[str, Any]) -> float:
+        """The validation loss of a configuration, mean over the table's seeds."""
         return float(self._losses[tuple(self._position(name, config[name]) for name in self._axes)])
 
     def _position(self, name: str, value: Any) -> int:
@@ -71,7 +81,7 @@ class Table:
 
 
 def play(engine: Engine, table: Table) -> None:
-    """Train every trial in no time."""
+    """Report the loss of each trial from the table."""
     while isinstance(assignment := engine.next_assignment(), Assignment):
         report = Report(epoch=1, metrics={"loss": table.loss(dict(assignment.config))}, elapsed_s=0.0)
         engine.on_event(assignment.number, report)
@@ -80,7 +90,7 @@ def play(engine: Engine, table: Table) -> None:
 
 
 def losses_of(table: Table, home: Path, name: str, *, trials: int, **keys: Any) -> list[tuple[str, float]]:
-    """(configuration, loss) of every trial of a sweep, in its order."""
+    """Run a sweep; returns (configuration, loss) of each trial, in order."""
     tree = {
         "name": name, "metric": {"name": "loss", "goal": "minimize"}, "method": "optuna",
         "limits": {"trials": trials, "epochs": 1}, "data": {"root": None, "task": table.task}, **keys,
@@ -94,24 +104,29 @@ def losses_of(table: Table, home: Path, name: str, *, trials: int, **keys: Any) 
 
 
 def lookup(config: dict[str, Any]) -> Iterator[dict[str, float]]:
-    """The trainable of all these sweeps, never run: the same code for the ledger."""
+    """The trainable of all these sweeps, which is never called; the ledger sees the same code in all of them."""
     yield {"loss": float(config["init_lr"])}
 
 
 def trials_until(rows: list[tuple[str, float]], goal: float, *, known: Collection[str] = ()) -> int:
-    """Number of the first trial that is as good as `goal`, at a point not in `known`; one more than all for none."""
+    """Number of the first trial that is as good as `goal` at a point not in `known`; without one, one more than all."""
     hits = (number for number, (key, loss) in enumerate(rows, start=1) if loss <= goal and key not in known)
     return next(hits, len(rows) + 1)
 
 
 def one_seed(table: Table, seed: int) -> tuple[list[int], list[float]]:
-    """Trials of the warm and the cold sweep until the goal, at any point and at a new one; the best loss of each."""
+    """Run the sweeps of one seed.
+
+    Returns:
+        Trials until the goal, at any point and at a new one, of the warm and then of the cold sweep; and the best loss
+        of each of the two.
+    """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         first = losses_of(table, home, "first", trials=FIRST_TRIALS, parameters=NARROW, seed=seed)
         goal, known = min(loss for _, loss in first), {key for key, _ in first}
         counts, bests = [], []
-        for prior in ("auto", "none"):  # in this order: else auto would know the cold sweep, too
+        for prior in ("auto", "none"):  # in this order, since auto would otherwise use the cold sweep too
             rows = losses_of(
                 table, home, f"second-{prior}", trials=SECOND_TRIALS, parameters=WIDE, seed=seed + 1000,
                 prior=prior,
@@ -122,14 +137,14 @@ def one_seed(table: Table, seed: int) -> tuple[list[int], list[float]]:
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean."""
+    """The 95 % bootstrap interval of the mean."""
     rng = np.random.default_rng(0)
     means = rng.choice(differences, size=(10_000, len(differences))).mean(axis=1)
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
 def main() -> int:
-    """Print the table; 1 where the data isn't there."""
+    """Measure and print; returns the exit code, 1 without the data."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=20)
     num_seeds = parser.parse_args().seeds

@@ -1,9 +1,8 @@
-"""What the verbs that read a sweep cost: seconds on the clock and of CPU, each a process of its own from its start.
+"""The cost of the verbs that read a sweep: wall and CPU seconds of a process for each, from its start.
 
     python -m benchmarks.reading
 
-On a finished sweep of 64 trials and one that was left while its trials ran. Of five runs the median, since a machine
-that does something else as well disturbs one now and then.
+They read a finished sweep of 64 trials and one whose trials were running when it was left. Medians of five runs.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from tests.test_reading import PLAIN, WRITERS
 RUNS = 5
 
 
-def cost_of(words: list[str]) -> tuple[float, float]:
-    """(Seconds on the clock, seconds of CPU) of one command."""
+def cost_of(arguments: list[str]) -> tuple[float, float]:
+    """Wall and CPU seconds of one command."""
     before, began = os.times(), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "hpsearch", *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "hpsearch", *arguments], check=True, stdout=subprocess.DEVNULL)
     after = os.times()
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
     return time.perf_counter() - began, cpu_s
@@ -39,9 +38,9 @@ def main() -> None:
         run(home, name="running", seed=1, max_reports=110, early_terminate={"type": "asha_stop"})
         print(f"{'verb':45} clock     CPU")
         for verb in [*PLAIN, *WRITERS]:
-            words = [*verb.format(out=folder).split(), "--home", str(home)]
+            arguments = [*verb.format(out=folder).split(), "--home", str(home)]
             clock_s, cpu_s = (
-                statistics.median(each) for each in zip(*(cost_of(words) for _ in range(RUNS)), strict=True)
+                statistics.median(each) for each in zip(*(cost_of(arguments) for _ in range(RUNS)), strict=True)
             )
             print(f"{verb:45} {clock_s:5.2f} s {cpu_s:5.2f} s", flush=True)
 

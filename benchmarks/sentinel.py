@@ -1,9 +1,10 @@
-"""What the leak sentinel costs: one look, in a process as a rank is, beside the epochs of a ResNet on the digits.
+"""The cost of the leak sentinel: one sample, in a process like that of a rank, next to epochs of a ResNet on digits.
 
     python -m benchmarks.sentinel
 
-A look goes through everything that Python has made since the rank started. It is taken at most once in a hundred times
-its own length, so its share of a long epoch is its length by the epoch's; of short epochs most are not looked at.
+A sample traverses all objects that Python has made since the rank started. Between two samples there is at least a
+hundred times the duration of one. The cost for a long epoch is therefore the ratio of both durations; of short epochs,
+most get no sample.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ CONFIG = {
     "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
 }
 MANY = 300_000
-"""Lists that a user's trial may have made: samples, tokens, paths."""
+"""Number of lists that a user's trial may have made: samples, tokens, paths."""
 
 
-def look_ms() -> float:
-    """Median milliseconds of a look, of CPU time: it waits for nothing, and other programs shall not count."""
+def sample_ms() -> float:
+    """Median CPU milliseconds of a sample; CPU time, because a sample waits for nothing."""
     times = []
     for _ in range(5):
         sentinel = Sentinel(interval=SampleInterval())
@@ -55,15 +56,15 @@ def main() -> None:
         for _ in range(EPOCHS):
             stepper.advance()
         epoch_s = (time.perf_counter() - start) / EPOCHS
-        few = look_ms()
+        few = sample_ms()
         held = [[number] for number in range(MANY)]
-        many = look_ms()
+        many = sample_ms()
         stepper.close()
     del held
-    looked_at = max(1, round(COST_SHARE * few / 1000 / epoch_s))
-    print(f"an epoch of the ResNet takes {epoch_s:.2f} s; of epochs so short, one in {looked_at} is looked at")
+    every = max(1, round(COST_SHARE * few / 1000 / epoch_s))
+    print(f"an epoch of the ResNet takes {epoch_s:.2f} s; of epochs this short, one in {every} gets a sample")
     for name, cost in ((f"{EPOCHS} epochs", few), (f"the same and {MANY} lists", many)):
-        print(f"one look after {name}: {cost:.1f} ms, {cost / 10_000:.3%} of an epoch of 10 s")
+        print(f"one sample after {name}: {cost:.1f} ms, {cost / 10_000:.3%} of an epoch of 10 s")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A data set that four trials train on at once: what it costs in memory and time, shared and not.
+"""The memory and time of a data set on which four trials train at once, shared and not shared.
 
     python -m benchmarks.shared_data
 
-Four processes ask for the same 500 MiB at the same moment, read all of it, and stay until all have; then each one's
-share of memory is added up (PSS: a page that four processes map counts a quarter for each). Loading is computing random
-bytes, which keeps a core busy, as decoding does. `object store` is Ray's: the driver loads and puts, workers get.
+Four processes request the same 500 MiB at the same time, read all of it, and wait until all have it. Then their
+proportional memory is summed (PSS: of a page that four processes map, each counts a quarter). Loading means computing
+random bytes, which uses one core, as decoding does. `object store` is Ray's: the driver loads and puts, workers get.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ ROUNDS = 3
 
 
 def load() -> torch.Tensor:
-    """500 MiB that take about a second."""
+    """500 MiB of random bytes, which take about a second: uint8, (byte,)."""
     return torch.from_numpy(numpy.random.default_rng(0).integers(0, 256, MIB * 2**20, dtype=numpy.uint8))
 
 
 def own_copy() -> torch.Tensor:
-    """As without hpsearch."""
+    """Load without hpsearch: each process has a copy."""
     return load()
 
 
 def shared() -> torch.Tensor:
-    """As with it."""
+    """Load with `hpsearch.shared_data`."""
     return hpsearch.shared_data(load)
 
 
 def trial(get: Callable[[], torch.Tensor], barrier: Barrier, facts: Any) -> None:
-    """One process: get the data, read them, measure."""
+    """One process: get the data, read it, measure, and put (seconds, MiB, seconds of a second call) into `facts`."""
     before = pss_mib()
     barrier.wait()
     start = time.perf_counter()
@@ -64,13 +64,13 @@ def trial(get: Callable[[], torch.Tensor], barrier: Barrier, facts: Any) -> None
 
 
 def pss_mib() -> float:
-    """This process's share of memory, MiB."""
+    """Proportional set size of this process, MiB."""
     text = Path("/proc/self/smaps_rollup").read_text()
     return int(re.findall(r"^Pss: +(\d+) kB", text, flags=re.MULTILINE)[0]) / 1024
 
 
 def four_at_once(get: Callable[[], torch.Tensor]) -> tuple[float, float, float]:
-    """(seconds until the last trial can begin, MiB of all, seconds of the next trial in a warm slot)."""
+    """Seconds until the last trial can begin, MiB of all trials, and seconds for the next trial in a warm slot."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch._dynamo", "hpsearch.training.data.shared"])  # else they import for a minute
     barrier, facts = context.Barrier(NUM_TRIALS), context.SimpleQueue()
@@ -85,7 +85,7 @@ def four_at_once(get: Callable[[], torch.Tensor]) -> tuple[float, float, float]:
 
 
 def in_object_store(folder: Path) -> tuple[float, float]:
-    """(seconds, MiB of the workers and the store)."""
+    """The same with Ray's object store: seconds, and MiB of the workers and the store."""
     import ray
 
     ray.init(

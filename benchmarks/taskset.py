@@ -1,10 +1,13 @@
-"""Stopping rules on real learning curves (TaskSet): how good is the best trial after so many epochs in all?
+"""Stopping rules on real learning curves (TaskSet): how good is the best trial after a number of epochs in total?
 
     python benchmarks/taskset.py
 
-The production rules see the curves of 1000 Adam configurations on 6 tasks, drawn at random, one worker, one epoch a
-tick. Normalised regret = (best so far - best of the table) / (median after one epoch - best of the table); 0 is best.
-Reads taskset.npz from HPSEARCH_BENCH_DATA, else from ../shared/data beside the checkout.
+The production rules see the curves of 1000 Adam configurations on 6 tasks in random order, with one worker that trains
+one epoch at a time. Normalised regret = (best so far - best of the table) / (median after one epoch - best of the
+table); 0 is best. Reads taskset.npz from the folder HPSEARCH_BENCH_DATA, else from ../shared/data beside the checkout.
+
+Source:
+    Metz et al., "Using a thousand optimization tasks to learn hyperparameter search strategies", arXiv:2002.11887.
 """
 
 from __future__ import annotations
@@ -32,13 +35,13 @@ Curves = np.ndarray
 
 
 def data_dir() -> Path:
-    """Where the benchmark tables are."""
+    """The folder of the benchmark tables."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     return Path(os.environ.get("HPSEARCH_BENCH_DATA", beside))
 
 
 def rules(max_epochs: int) -> dict[str, Callable[[], StoppingRule]]:
-    """Name to a rule that has heard nothing."""
+    """Name to a function that makes a new rule."""
     return {
         "none": NoStopping,
         "Ray's ASHA": lambda: RayAsha(max_epochs),
@@ -51,7 +54,7 @@ def rules(max_epochs: int) -> dict[str, Callable[[], StoppingRule]]:
 
 @final
 class RayAsha(StoppingRule):
-    """Ray Tune's own `ASHAScheduler`, asked without a cluster; a trial that diverged reports NaN, as a user's would."""
+    """Ray Tune's `ASHAScheduler`, called without a cluster. A diverged trial reports NaN, as a user's trial would."""
 
     def __init__(self, max_epochs: int) -> None:
         self._scheduler: Any = ASHAScheduler(  # untyped: its trials and its controller are stand-ins
@@ -60,7 +63,7 @@ class RayAsha(StoppingRule):
         self._trials: dict[int, SimpleNamespace] = {}
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
-        """What the scheduler decides."""
+        """The decision of the scheduler."""
         if number not in self._trials:
             self._trials[number] = SimpleNamespace(trial_id=str(number))
             self._scheduler.on_trial_add(None, self._trials[number])
@@ -74,7 +77,7 @@ class RayAsha(StoppingRule):
 
 
 def losses_seen(rule: StoppingRule, curves: Curves, rng: np.random.Generator) -> Iterator[float]:
-    """The loss of each epoch that one worker trains, in turn, for as long as there is something to train."""
+    """The loss of each epoch that one worker trains, in order, until there is nothing left to train."""
     fresh = rng.permutation(len(curves)).tolist()[::-1]
     paused: dict[int, int] = {}
     while True:
@@ -108,12 +111,12 @@ def regrets(rule: StoppingRule, curves: Curves, rng: np.random.Generator) -> lis
 
 
 def main() -> int:
-    """Print the table; 1 where the data isn't there."""
+    """Measure and print; returns the exit code, 1 without the data."""
     path = data_dir() / "taskset.npz"
     if not path.exists():
         print(f"no {path}: set HPSEARCH_BENCH_DATA to the folder that holds taskset.npz", file=sys.stderr)
         return 1
-    warnings.filterwarnings("ignore", message="All-NaN slice")  # Ray's, of a rung where everybody diverged
+    warnings.filterwarnings("ignore", message="All-NaN slice")  # from Ray, at a rung where all trials have diverged
     tasks = np.load(path)["valid"].astype(float)
     print(f"TaskSet, {len(tasks)} tasks, {NUM_SEEDS} seeds, 1 worker, eta {ETA}: mean normalised regret")
     print(f"{'rule':12}" + "".join(f"{budget:>8}" for budget in BUDGETS) + "  epochs")

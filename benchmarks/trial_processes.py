@@ -1,14 +1,15 @@
-"""What a trial costs beside its training: in a process of its own, in a slot's process, and under Ray Tune.
+"""The overhead of a trial: in a process of its own, in a slot's process, and under Ray Tune.
 
     python -m benchmarks.trial_processes [--trials 60]
 
-A trivial trial is a file that imports torch and reports three times; hpsearch's has no `import ray`. Everything runs in
-one Ray on two CPUs, one after the other, so that the ratios hold whatever the machine is busy with. Milliseconds a
-trial are those between the starts of trials, the median over windows of ten; the first trials, which import torch, are
-left out, since a sweep pays for them once. With two slots two trials run at once, and each start counts.
+A trivial trial imports torch and reports three times; hpsearch's trainable does not import Ray. All measurements run in
+one Ray instance on two CPUs, one after the other, so that their ratios hold whatever else the machine does.
+Milliseconds per trial are the time from the start of one trial to the next, as the median over windows of ten. The
+first trials, which import torch, are left out, because a sweep pays for them once. With two slots, two trials run at
+the same time, and each start counts.
 
-Ray Tune runs as its tutorials show it, and as someone runs it who knows what costs time: actors are reused, no logger
-writes, and the state of the experiment is not saved; once as a function and once as a class.
+Ray Tune runs with its defaults, as in its tutorials, and tuned for low overhead: actors are reused, nothing is logged,
+and the state of the experiment is not saved; once with a function and once with a class.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ from hpsearch.driver.driver import Run
 from hpsearch.spec.sweep import Sweep
 
 COLD = 6
-"""Trials at the start that don't count."""
+"""Number of trials at the start that do not count."""
 WINDOW = 10
-"""Trials of which one mean is taken."""
+"""Number of trials of each mean."""
 DEFAULT_TRIALS = 6
-"""Ray Tune with its defaults takes seconds for each."""
-KNOWING = {
+"""Number of trials of Ray Tune with its defaults, which takes seconds for each."""
+LOW_OVERHEAD = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
-"""What someone sets who knows Ray Tune."""
+"""Environment variables for a low overhead of Ray Tune."""
 TRIVIAL = """
 import torch
 
@@ -53,7 +54,7 @@ def train(config):
 
 
 def function_for_tune(config: dict[str, Any]) -> None:
-    """The same for Ray Tune."""
+    """The trivial trial as a function for Ray Tune."""
     import torch
     from ray import tune
 
@@ -63,7 +64,7 @@ def function_for_tune(config: dict[str, Any]) -> None:
 
 
 def class_for_tune() -> Any:
-    """The same as a class that takes one trial after another."""
+    """The trivial trial as a class for Ray Tune, whose actor is reused for one trial after another."""
     from ray import tune
 
     class Trivial(tune.Trainable):
@@ -83,7 +84,7 @@ def class_for_tune() -> Any:
 
 
 def tuner_ms(trainable: Any, folder: Path, *, trials: int, slots: int, **settings: Any) -> float:
-    """Milliseconds a trial under `Tuner`."""
+    """Milliseconds per trial under Ray's `Tuner`."""
     from ray import tune
 
     tuner = tune.Tuner(
@@ -101,7 +102,7 @@ def tuner_ms(trainable: Any, folder: Path, *, trials: int, slots: int, **setting
 
 
 def sweep_ms(folder: Path, *, isolation: str, trials: int, slots: int, workers: int) -> float:
-    """Milliseconds a trial of a sweep."""
+    """Milliseconds per trial of a sweep of hpsearch."""
     (folder / "trivial.py").write_text(TRIVIAL)
     tree = {
         "name": (name := f"{isolation}-{slots}-{workers}"),
@@ -112,7 +113,7 @@ def sweep_ms(folder: Path, *, isolation: str, trials: int, slots: int, workers: 
         "resources": {"workers": workers, "gpu": 0},
         "isolation": isolation,
     }
-    home = folder / f"sweeps-{tree['name']}"  # of its own: no trial is answered from another sweep
+    home = folder / f"sweeps-{tree['name']}"  # a home of its own, so that no trial is reused from another sweep
     exit_code = Run(sweep=Sweep.from_dict(tree), home=home, spec_dir=folder, show="none").start()
     results = Results(home, name)
     assert exit_code == 0 and len(results.trials) == trials
@@ -130,7 +131,7 @@ def between_starts_ms(starts: list[float]) -> float:
 
 @contextmanager
 def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Within the block these variables are set."""
+    """Within the block, set environment variables."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -141,20 +142,20 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def in_tune(folder: Path, trials: int) -> Iterator[tuple[str, list[float]]]:
-    """(name, milliseconds with one slot and two) of the ways to use Ray Tune."""
+    """Name, and milliseconds with one slot and with two, for each way to use Ray Tune."""
     slots = (1, 2)
     yield (
         "Ray Tune, its defaults",
         [tuner_ms(function_for_tune, folder, trials=DEFAULT_TRIALS, slots=count) for count in slots],
     )
-    with environment(KNOWING):
+    with environment(LOW_OVERHEAD):
         for name, way in (("function", function_for_tune), ("class", class_for_tune())):
             times = [tuner_ms(way, folder, trials=trials, slots=count, reuse_actors=True) for count in slots]
-            yield f"Ray Tune, knowing, {name}", times
+            yield f"Ray Tune, tuned, {name}", times
 
 
 def in_sweeps(folder: Path, trials: int) -> Iterator[tuple[str, list[float]]]:
-    """(name, milliseconds with one slot, two, and one of two gloo ranks) of both ways to isolate."""
+    """Name, and milliseconds with one slot, two slots, and one slot of two gloo ranks, for each `isolation`."""
     with ray_settings():
         for isolation in ("process", "slot"):
             yield (
@@ -179,17 +180,17 @@ def main() -> None:
         logging_level=logging.ERROR, _temp_dir=str(folder / "ray"),
     )  # fmt: skip
     print(f"Python {platform.python_version()}, Ray {ray.__version__}, {platform.machine()}, 2 CPUs for Ray")
-    with environment({"RAY_AIR_NEW_OUTPUT": "0"}):  # else it prints a box
+    with environment({"RAY_AIR_NEW_OUTPUT": "0"}):  # otherwise Ray Tune prints its table
         found = dict(in_tune(folder / "tune", trials))
     found |= dict(in_sweeps(folder, trials))
     ray.shutdown()
-    best = [min(found[f"Ray Tune, knowing, {way}"][at] for way in ("function", "class")) for at in (0, 1)]
+    best = [min(found[f"Ray Tune, tuned, {way}"][at] for way in ("function", "class")) for at in (0, 1)]
     print(
-        f"{'milliseconds a trial':<30} {'one slot':>10} {'two slots':>10} {'two ranks':>10}   times the best of knowing"
+        f"{'milliseconds per trial':<30} {'one slot':>10} {'two slots':>10} {'two ranks':>10}   ratio to the best tuned"
     )
     for name, times in found.items():
         shown = "".join(f" {value:10.1f}" for value in times) + " " * 11 * (3 - len(times))
-        ratios = ", ".join(f"{value / known:.2f}" for value, known in zip(times, [*best, best[0]], strict=False))
+        ratios = ", ".join(f"{value / other:.2f}" for value, other in zip(times, [*best, best[0]], strict=False))
         print(f"{name:<30}{shown}   {ratios}")
 
 

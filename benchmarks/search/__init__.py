@@ -1,1 +1,1 @@
-"""Searchers and stopping rules against their peers on real tables: `python -m benchmarks.search`."""
+"""Searchers and stopping rules compared with other libraries on real tables: `python -m benchmarks.search`."""

@@ -1,10 +1,10 @@
-"""hpsearch against its peers on real tables, by a simulated clock.
+"""hpsearch compared with other libraries on real tables, with a simulated clock.
 
     python -m benchmarks.search --seeds 20 --jobs 2 --minutes 60
     python -m benchmarks.search --part stopping
 
-Every method is the library's own object; one epoch costs one unit of time, or what the table says. Results are kept in
-.bench/cells.jsonl by code, versions and arguments: only what changed is computed again.
+Each method uses the library's own objects. An epoch costs one unit of time, or what the table says. Results are cached
+in .bench/cells.jsonl by code, versions and arguments: only what has changed is computed again.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ PARTS = {
     "searchers": (SEARCHERS, (1, 4), (5, 10, 20, 50), "taskset- lcbench- hpolib-"),
     "stopping": (RULES, (1, 4, 16, 64), (4, 10, 20), "taskset-rows-"),
 }
-"""Methods (the first is what the others are tested against), workers, budgets in full trainings, tables."""
+"""Part to its methods (the others are tested against the first), workers, budgets in full trainings, and tables."""
 
 
 def main() -> int:
-    """Compute what is missing and print; 1 where the tables aren't there."""
+    """Compute what is missing, and print; returns the exit code, 1 without the tables."""
     given = _parse()
     tables = table_names(given.data)
     if not tables:
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def _trainings(method: str, seed: int, budgets: tuple[int, ...], given: argparse.Namespace) -> int:
-    """How far a cell runs: the last budget takes longer than all others, and is for the first seeds alone."""
+    """Full trainings of a cell. Only the first seeds run to the last budget, which takes longer than all others."""
     last = budgets[-1] if seed < given.deep_seeds else max(budget for budget in budgets if budget <= 20)
     return min(last, METHODS[method].trainings)
 

@@ -1,4 +1,4 @@
-"""Cells: one method on one table with one seed, computed once and kept by what they depend on."""
+"""Cells of the benchmark: one method on one table with one seed, computed once and cached by what it depends on."""
 
 from __future__ import annotations
 
@@ -34,29 +34,34 @@ class Cell:
     """One simulation."""
 
     method: str
+    """Name of the method in `METHODS`."""
     table: str
+    """Name of the table."""
     workers: int
+    """Number of trials that train at the same time."""
     seed: int
+    """Seed of the method."""
     trainings: int
     """Worker time in full trainings of a typical configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a cell came to."""
+    """The result of a cell."""
 
     regrets: tuple[float, ...]
     """Normalised regret after 1, 2, ... full trainings; 1 before the first finite loss."""
     num_trials: int
+    """Number of trials."""
     own_s: float
-    """Seconds that the method itself took; of a busy machine, perhaps."""
+    """Wall seconds that the method itself took; they depend on what else the machine does."""
 
 
 def run_cell(folder: Path, cell: Cell) -> Found:
-    """Simulate it."""
+    """Simulate a cell; `folder` contains the tables."""
     table = load_table(folder, cell.table)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peers warn of experimental features
+        warnings.simplefilter("ignore")  # other libraries warn of experimental features
         contestant = METHODS[cell.method].make(table, cell.seed, cell.workers)
         trace = Simulation(contestant, table, workers=cell.workers, trainings=cell.trainings).run()
     regrets = (trace.regret_at(count * table.max_epochs) for count in range(1, cell.trainings + 1))
@@ -68,10 +73,14 @@ def run_cell(folder: Path, cell: Cell) -> Found:
 
 
 class Cache:
-    """Found cells in a file of one line each; the last of equal keys counts."""
+    """Results of cells in a file with one line for each; of equal keys, the last line counts.
+
+    Args:
+        path: The file; it need not exist.
+        folder: Folder of the tables.
+    """
 
     def __init__(self, path: Path, folder: Path) -> None:
-        """Open it; `folder` is that of the tables."""
         self._path, self._folder = path, folder
         self._known: dict[str, Found] = {}
         if path.exists():
@@ -80,11 +89,17 @@ class Cache:
                 self._known[tree["key"]] = _found(tree["found"])
 
     def get(self, cell: Cell) -> Found | None:
-        """What is known of a cell."""
+        """The cached result of a cell; None if it is missing."""
         return self._known.get(self._key(cell))
 
     def fill(self, cells: Iterable[Cell], *, jobs: int, minutes: float) -> Iterator[int]:
-        """Compute what is missing, in the order given, until the time is over; yields how many are left."""
+        """Compute missing cells in the given order, until the time is over; yields the number that are left.
+
+        Args:
+            cells: The cells.
+            jobs: Number of processes.
+            minutes: Time limit.
+        """
         missing = [cell for cell in cells if self.get(cell) is None]
         deadline = time.monotonic() + 60 * minutes
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +134,7 @@ def _digest(path: Path) -> str:
 
 
 def _run(task: tuple[Path, Cell]) -> tuple[Cell, Found]:
-    """In a process of its own, where the libraries may be told to be quiet."""
+    """Simulate a cell in a worker process, with the log messages of the libraries turned off."""
     import optuna
 
     optuna.logging.set_verbosity(logging.ERROR)

@@ -1,4 +1,4 @@
-"""From cells to figures: means with intervals, ranks, paired tests."""
+"""Statistics of cells: means with intervals, ranks and paired tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
 NUM_RESAMPLES = 1000
+"""Number of bootstrap samples of an interval."""
 
 Block = tuple[str, int]
-"""Table and seed: what all methods are compared on."""
+"""Table and seed, on which all methods are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,24 +20,25 @@ class Standing:
     """One method at one budget."""
 
     mean: float
-    """Mean normalised regret, every table weighing the same."""
+    """Mean normalised regret; all tables have the same weight."""
     low: float
+    """Lower end of the 95 % bootstrap interval of the mean; seeds are resampled within each table."""
     high: float
-    """95 % interval of the mean: seeds are drawn again within each table."""
+    """Upper end of the interval."""
     rank: float
-    """Mean rank among the methods; 1 is best, ties share theirs."""
+    """Mean rank among the methods; 1 is best, and ties share the mean of their ranks."""
     num_blocks: int
-    """Tables times seeds."""
+    """Number of pairs of table and seed."""
     p_value: float | None
-    """Two-sided Wilcoxon signed-rank test against the reference on the same tables and seeds; None for itself."""
+    """Two-sided Wilcoxon signed-rank test against the reference on the same blocks; None for the reference itself."""
 
 
 def standings(regrets: Mapping[str, Mapping[Block, float]], reference: str) -> dict[str, Standing]:
-    """All methods at one budget.
+    """The statistics of all methods at one budget.
 
     Args:
-        regrets: Method to block to regret; only blocks that every method has are looked at.
-        reference: The method that the others are tested against.
+        regrets: Method to block to regret; only blocks that all methods have are used.
+        reference: The method against which the others are tested.
     """
     blocks = sorted(set.intersection(*(set(each) for each in regrets.values())))
     table = np.array([[each[block] for block in blocks] for each in regrets.values()])  # (method, block)

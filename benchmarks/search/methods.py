@@ -1,4 +1,4 @@
-"""Everything that takes part, by the name that it has in the tables."""
+"""All methods of the benchmark, by their names in its tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.search.tables import Table
 from benchmarks.search.tried import TRIED
 
 Make = Callable[[Table, int, int], Contestant]
-"""Table, seed, workers."""
+"""Called with the table, the seed and the number of workers."""
 MAX_TRIALS = 1_000_000
 ASHA = {"early_terminate": {"type": "asha", "eta": 3}}
 ASHA_STOP = {"early_terminate": {"type": "asha_stop", "eta": 3}}
@@ -19,21 +19,22 @@ ASHA_STOP = {"early_terminate": {"type": "asha_stop", "eta": 3}}
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One contestant."""
+    """One method of the benchmark."""
 
     make: Make
+    """Makes the contestant."""
     settings: str
-    """All that it was made with: a result that was kept is of this method only if this is the same."""
+    """All settings of the method as text; cached results are only used if it is the same."""
     modules: tuple[str, ...]
-    """Files beside this one that it depends on."""
+    """Files beside this one that the method depends on."""
     packages: tuple[str, ...] = ()
-    """Whose versions its results depend on."""
+    """Packages on whose versions its results depend."""
     is_ours: bool = False
     """Whether it depends on the code of hpsearch."""
     seeds: int = 20
-    """Seeds that it runs at most."""
+    """Most seeds that it runs; fewer for methods that would take an hour alone."""
     trainings: int = 50
-    """Budget that it runs at most; both spare the hour that a few peers would take alone."""
+    """Largest budget that it runs, in full trainings; smaller for the same reason."""
 
 
 def _ours(**spec: Any) -> Method:

@@ -1,4 +1,4 @@
-"""Optuna and HyperOpt by themselves, as their tutorials use them: ask, report, prune, tell."""
+"""Optuna and HyperOpt alone, used as in their tutorials: ask, report, prune and tell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.search.tables import Parameters, Table
 
 
 def distributions(parameters: Parameters) -> dict[str, BaseDistribution]:
-    """A table's parameters in Optuna's words."""
+    """The parameters of a table as Optuna's distributions."""
     return {name: _distribution(**domain) for name, domain in parameters.items()}
 
 
@@ -34,7 +34,14 @@ def _distribution(
 
 @final
 class OptunaPeer(Contestant):
-    """A sampler and a pruner; a trial that diverges is pruned, one that ends is told with its best loss."""
+    """A sampler and a pruner of Optuna. A diverged trial is pruned; a full one is told with its best loss.
+
+    Args:
+        table: The table that is searched.
+        sampler: Optuna's sampler.
+        pruner: Optuna's pruner.
+        seed: Seed in the name of the study, which Hyperband uses.
+    """
 
     def __init__(self, table: Table, *, sampler: BaseSampler, pruner: BasePruner, seed: int = 0) -> None:
         self._space, self._max_epochs = distributions(table.parameters), table.max_epochs
@@ -43,13 +50,13 @@ class OptunaPeer(Contestant):
         self._trials: dict[int, tuple[Trial, float]] = {}
 
     def next_job(self) -> Job:
-        """A new trial: Optuna's pruners never pause one."""
+        """A new trial; Optuna's pruners never pause one."""
         trial = self._study.ask(self._space)
         self._trials[trial.number] = (trial, math.inf)
         return Job(trial=trial.number, point=trial.params)
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """Report, prune, or tell at the end."""
+        """Report a loss, and prune the trial or tell its result."""
         asked, best = self._trials[trial]
         best = min(best, loss) if math.isfinite(loss) else best
         self._trials[trial] = (asked, best)
@@ -66,7 +73,12 @@ class OptunaPeer(Contestant):
 
 @final
 class HyperoptPeer(Contestant):
-    """HyperOpt's TPE on whole trainings; it knows no stopping rule."""
+    """HyperOpt's TPE on full trainings; it has no early stopping.
+
+    Args:
+        table: The table that is searched.
+        seed: Seed of the suggestions.
+    """
 
     def __init__(self, table: Table, *, seed: int) -> None:
         nodes = {name: _node(name, **domain) for name, domain in table.parameters.items()}
@@ -75,7 +87,7 @@ class HyperoptPeer(Contestant):
         self._best: dict[int, float] = {}
 
     def next_job(self) -> Job:
-        """One suggestion."""
+        """A suggestion as a new trial."""
         (number,) = self._trials.new_trial_ids(1)
         self._trials.refresh()
         (doc,) = hyperopt.tpe.suggest(
@@ -89,7 +101,7 @@ class HyperoptPeer(Contestant):
         return Job(trial=number, point=hyperopt.space_eval(self._nodes, values))
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """The best loss is told at the end; a trial that diverged is told as failed."""
+        """Set the result of a trial that ends: its best loss, or failed if it diverged."""
         if math.isfinite(loss):
             self._best[trial] = min(self._best[trial], loss)
             if epoch < self._max_epochs:

@@ -1,4 +1,4 @@
-"""hpsearch itself: the production engine with its searcher and its stopping rule; only the ledger keeps nothing."""
+"""hpsearch itself: the production engine with its searcher and stopping rule, and a ledger that stores nothing."""
 
 from __future__ import annotations
 
@@ -19,41 +19,40 @@ from hpsearch.stopping import make_stopping_rule
 
 
 class NoLedger:
-    """Takes what an engine writes and keeps nothing: a commit costs more than all else here."""
+    """A ledger that discards what the engine writes, because a commit would take longer than everything else here."""
 
     home = Path("no-home")
-    """Of checkpoints, which a table has none of."""
+    """Home folder, in which the engine looks for checkpoints; there are none."""
 
     def __init__(self) -> None:
         self._rows = 0
 
     def add_trial(self, *args: object, **values: object) -> int:
-        """A new key."""
+        """Return a new key."""
         self._rows += 1
         return self._rows
 
     def transaction(self) -> AbstractContextManager[None]:
-        """One commit."""
+        """Return a context manager without effect."""
         return nullcontext()
 
     def __getattr__(self, name: str) -> Any:
-        """Any other write."""
+        """Return a method without effect, for all other writes."""
         return lambda *args, **values: None
 
 
 class Ours(Contestant):
-    """One sweep."""
+    """A sweep of hpsearch.
+
+    Args:
+        table: The table that is searched.
+        seed: Seed of the sweep.
+        workers: Number of trials that train at the same time.
+        trials: Limit of trials, higher than any simulation reaches.
+        spec: The rest of the spec: method, sampler, early_terminate.
+    """
 
     def __init__(self, table: Table, *, seed: int, workers: int, trials: int, spec: Mapping[str, Any]) -> None:
-        """A sweep of a table.
-
-        Args:
-            table: What is searched.
-            seed: Of the sweep.
-            workers: Trials at once.
-            trials: No simulation gets as far as that.
-            spec: The rest of the spec: method, sampler, early_terminate.
-        """
         tree = {
             "name": "bench",
             "trainable": "table:train",
@@ -88,7 +87,7 @@ class Ours(Contestant):
         return Job(trial=assignment.number, point=assignment.config, epochs=assignment.known_epochs)
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """As a slot tells it: a loss that is not finite is a failure; every epoch has its checkpoint."""
+        """Report an epoch with a checkpoint, as a slot does; a loss that is not finite is a failure."""
         if not math.isfinite(loss):
             self.engine.on_event(trial, Failed(cause="diverged", evidence="the loss is not finite"))
             return False

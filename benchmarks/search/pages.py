@@ -1,4 +1,4 @@
-"""What is shown of the cells: a table for each number of workers, and one plot."""
+"""The output of the benchmark: a table for each number of workers, and a plot."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from benchmarks.search.cells import Cell, Found
 from benchmarks.search.figures import Block, Standing, standings
 
 FEW = 0.5
-"""A method with less than this share of the cells is compared with the first one alone, on the cells that it has."""
+"""A method with less than this share of the cells is compared only with the first method, on the cells that it has."""
 
 Regrets = dict[str, dict[Block, float]]
+"""Method to block to normalised regret."""
 
 
 def text_table(found: Mapping[Cell, Found], methods: Sequence[str], budgets: Sequence[int]) -> str:
-    """Methods down, budgets across; the first method is the one that the others are tested against.
+    """A Markdown table with a row for each method and a column for each budget.
 
     Args:
-        found: Of one number of workers.
-        methods: In the order of the rows.
-        budgets: In full trainings.
+        found: Results of the cells with one number of workers.
+        methods: Methods in the order of the rows; the others are tested against the first.
+        budgets: Budgets in full trainings.
     """
     columns = [_column(_regrets(found, methods, budget), budget) for budget in budgets]
     ran = [method for method in methods if any(method in column for column in columns)]
     rows = [["", *(column[""] for column in columns)]]
     rows += [[method, *(column.get(method, "-") for column in columns)] for method in ran]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows
     )
@@ -37,7 +38,7 @@ def text_table(found: Mapping[Cell, Found], methods: Sequence[str], budgets: Seq
 
 
 def plot(found: Mapping[Cell, Found], methods: Sequence[str], path: Path) -> None:
-    """Mean regret over the budget, one worker: a panel for each family of tables."""
+    """Draw the mean regret over the budget for one worker, with a panel for each family of tables, into a file."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -68,7 +69,7 @@ def _regrets(found: Mapping[Cell, Found], methods: Sequence[str], budget: int) -
 
 
 def _column(regrets: Regrets, budget: int) -> dict[str, str]:
-    """Method to text, and "" to the head."""
+    """One column: method to text, and "" to the header."""
     if not regrets:
         return {"": f"{budget} trainings"}
     first, most = next(iter(regrets)), max(map(len, regrets.values()))

@@ -1,6 +1,6 @@
-"""Ray Tune's own scheduler and search objects, called as its controller calls them; no cluster, stub trials.
+"""Ray Tune's schedulers and search algorithms, called as its controller calls them, without a cluster.
 
-A loss that is not finite is handed on as it is, which is what an unguarded training function does.
+A loss that is not finite is passed on, as a training function without a check would do.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from benchmarks.search.tables import Parameters, Table
 
 @dataclass(frozen=True)
 class StubTrial:
-    """All that the scheduler looks at."""
+    """The attributes of a trial that the scheduler reads."""
 
     trial_id: str
+    """Identifier of the trial."""
 
 
 class RandomSearch:
@@ -34,14 +35,14 @@ class RandomSearch:
         self._decks: dict[str, list[Any]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        """One point."""
+        """A random point."""
         return {name: self._draw(name, **domain) for name, domain in self._parameters.items()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing is learnt."""
+        """Do nothing: random search learns nothing."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None) -> None:
-        """Nothing is learnt."""
+        """Do nothing: random search learns nothing."""
 
     def _draw(
         self, name: str, values: list[Any] | None = None, min: float = 0, max: float = 0, log: bool = False
@@ -58,12 +59,19 @@ class RandomSearch:
 
 @final
 class RayPeer(Contestant):
-    """A search algorithm and ASHA, `reduction_factor` 3 as everywhere here."""
+    """A search algorithm and ASHA, with `reduction_factor` 3 as in the whole benchmark.
+
+    Args:
+        table: The table that is searched.
+        search: The search algorithm.
+        seed: Seed of the scheduler's brackets.
+        nan_as: Value that replaces a loss that is not finite; None passes it on.
+    """
 
     def __init__(
         self, table: Table, *, search: Searcher | RandomSearch, seed: int, nan_as: float | None = None
     ) -> None:
-        np.random.seed(seed)  # its brackets are drawn from the global generator
+        np.random.seed(seed)  # the scheduler draws brackets from the global generator
         self._search, self._max_epochs, self._nan_as = search, table.max_epochs, nan_as
         self._scheduler: Any = AsyncHyperBandScheduler(
             time_attr="training_iteration", metric="loss", mode="min", max_t=table.max_epochs, grace_period=1,
@@ -72,7 +80,7 @@ class RayPeer(Contestant):
         self._trials: dict[int, StubTrial] = {}
 
     def next_job(self) -> Job:
-        """A new trial: this scheduler never pauses one."""
+        """A new trial; this scheduler never pauses one."""
         trial = StubTrial(str(len(self._trials)))
         number = len(self._trials)
         point = self._search.suggest(trial.trial_id)
@@ -82,7 +90,10 @@ class RayPeer(Contestant):
         return Job(trial=number, point=point)
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """As `TuneController._process_trial_result`: the report that stops a trial reaches the search as its last."""
+        """Handle a result as `TuneController._process_trial_result` does.
+
+        The result with which a trial stops completes it in the search algorithm too.
+        """
         stub = self._trials[trial]
         loss = self._nan_as if self._nan_as is not None and not np.isfinite(loss) else loss
         result = {"training_iteration": epoch, "loss": loss, "trial_id": stub.trial_id}

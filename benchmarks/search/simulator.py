@@ -1,6 +1,6 @@
-"""A clock that only simulated epochs move: k workers train what a contestant hands out, and it hears every epoch.
+"""The simulator: workers train the trials of a contestant on a simulated clock, and report each epoch to it.
 
-Contestants are the real objects of a library; what they need of Ray, processes or a cluster is not here.
+Contestants wrap the real objects of a library, without Ray, processes or a cluster.
 """
 
 from __future__ import annotations
@@ -18,59 +18,69 @@ from benchmarks.search.tables import Curve, Table
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Train a trial from where it is."""
+    """A trial for a worker to train, from its start or from where it was paused."""
 
     trial: int
-    """Any number that the contestant knows it by."""
+    """Number by which the contestant identifies the trial."""
     point: Mapping[str, Any]
-    """What is trained."""
+    """Values of the parameters."""
     epochs: int = 0
-    """Epochs that it has done already."""
+    """Epochs that the trial has already done."""
 
 
 class Contestant(ABC):
-    """A searcher and a stopping rule of one library, in that library's own words."""
+    """A searcher and a stopping rule of one library."""
 
     @abstractmethod
     def next_job(self) -> Job | None:
-        """What a free worker does; None while it has to wait for another worker's epoch."""
+        """The next job for a free worker; None if it must wait for a report of another worker."""
 
     @abstractmethod
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """A trial has finished an epoch, from 1; NaN if it diverged. Whether it goes on at once."""
+        """Handle the end of an epoch.
+
+        Args:
+            trial: Number of the trial.
+            epoch: The epoch, from 1.
+            loss: Its loss; NaN if the trial has diverged.
+
+        Returns:
+            Whether the trial continues at once.
+        """
 
 
 @dataclass(kw_only=True)
 class Trace:
-    """What a simulation found."""
+    """The result of a simulation."""
 
     times: list[float] = field(default_factory=list)
-    """Worker time used, in epochs of a typical configuration, at each improvement; rising."""
+    """Worker time at each improvement, in epochs of a typical configuration; increasing."""
     regrets: list[float] = field(default_factory=list)
-    """Normalised regret from there on; falling."""
+    """Normalised regret from that time on; decreasing."""
     num_trials: int = 0
+    """Number of trials that have begun."""
     num_epochs: int = 0
+    """Number of epochs that were trained."""
     own_s: float = 0.0
-    """Real seconds spent in the contestant."""
+    """Wall seconds spent in the contestant."""
 
     def regret_at(self, worker_time: float) -> float:
-        """Of the best that was known then; NaN before the first finite loss."""
+        """Normalised regret of the best trial at a time; NaN before the first finite loss."""
         known = [regret for when, regret in zip(self.times, self.regrets, strict=True) if when <= worker_time]
         return known[-1] if known else math.nan
 
 
 class Simulation:
-    """One contestant on one table."""
+    """One contestant on one table.
+
+    Args:
+        contestant: The contestant, made for the table.
+        table: The table that it searches.
+        workers: Number of trials that train at the same time.
+        trainings: Total worker time in full trainings of a typical configuration.
+    """
 
     def __init__(self, contestant: Contestant, table: Table, *, workers: int, trainings: float) -> None:
-        """Nothing is trained yet.
-
-        Args:
-            contestant: It knows the table's parameters and number of epochs.
-            table: What it searches.
-            workers: Trials trained at once.
-            trainings: Worker time in all, counted in full trainings of a typical configuration.
-        """
         self._contestant, self._table, self._workers = contestant, table, workers
         self._end = trainings * table.max_epochs / workers
         self._queue: list[tuple[float, int, Job, Curve, int]] = []
@@ -80,16 +90,16 @@ class Simulation:
         self.trace = Trace()
 
     def run(self) -> Trace:
-        """Until the worker time is used up, or the contestant has nothing left."""
+        """Simulate until the worker time is used up or the contestant has no more jobs."""
         self._fill(0.0)
         while self._queue:
             now, _, job, curve, epoch = heapq.heappop(self._queue)
             loss = curve.losses[epoch - 1]
             self._note(now, loss)
             began = time.perf_counter()
-            goes_on = self._contestant.on_report(job.trial, epoch, loss)
+            continues = self._contestant.on_report(job.trial, epoch, loss)
             self.trace.own_s += time.perf_counter() - began
-            if goes_on and epoch < self._table.max_epochs:
+            if continues and epoch < self._table.max_epochs:
                 self._push(now, job, curve, epoch + 1)
             else:
                 self._fill(now)
@@ -109,7 +119,7 @@ class Simulation:
                 return
 
     def _push(self, now: float, job: Job, curve: Curve, epoch: int) -> bool:
-        """Train one epoch; whether it ends before the simulation does."""
+        """Train one epoch; returns whether it ends before the simulation does."""
         end = now + curve.epoch_cost
         self._ticket += 1
         if end <= self._end + 1e-9:

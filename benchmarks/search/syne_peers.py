@@ -1,6 +1,7 @@
 """Syne Tune's schedulers, called as its tuner calls them.
 
-A loss that is not finite is told as the worst so far: its models can't take NaN, and its rungs would sort it anywhere.
+A loss that is not finite is replaced by the worst one so far: its models do not accept NaN, and its rungs would sort
+NaN to an arbitrary position.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from benchmarks.search.tables import Table
 
 @final
 class SynePeer(Contestant):
-    """One scheduler, `reduction_factor` 3 as everywhere here."""
+    """A scheduler, with `reduction_factor` 3 as in the whole benchmark.
+
+    Args:
+        table: The table that is searched.
+        make: Class of the scheduler.
+        seed: Seed of the global random generators.
+    """
 
     def __init__(self, table: Table, *, make: Callable[..., TrialScheduler], seed: int) -> None:
-        np.random.seed(
-            seed
-        )  # its random draws and brackets come from the global generators, whatever `random_seed` says
+        np.random.seed(seed)  # it draws from the global generators and ignores `random_seed`
         random.seed(seed)
         space = {name: _domain(**domain) for name, domain in table.parameters.items()}
         self._scheduler = make(
@@ -37,7 +42,7 @@ class SynePeer(Contestant):
         self._max_epochs, self._worst = table.max_epochs, 1.0
 
     def next_job(self) -> Job | None:
-        """A new trial: these schedulers never pause one."""
+        """A new trial; these schedulers never pause one."""
         suggestion = self._scheduler.suggest()
         if suggestion is None or suggestion.config is None:
             return None
@@ -47,7 +52,7 @@ class SynePeer(Contestant):
         return Job(trial=number, point=suggestion.config)
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """One result."""
+        """Pass one result to the scheduler."""
         self._worst = max(self._worst, loss) if math.isfinite(loss) else self._worst
         result = {"epoch": epoch, "loss": loss if math.isfinite(loss) else self._worst}
         decision = self._scheduler.on_trial_result(self._trials[trial], result)

@@ -1,6 +1,6 @@
-"""Tables of finished trainings, behind one interface; a simulated trial reads its learning curve off a table.
+"""Tables of finished trainings with one interface: a simulated trial looks up its learning curve.
 
-No method is known here, and nothing of hpsearch: a peer in an environment of its own reads the same tables.
+This module does not import hpsearch, so that another library in an environment of its own can use the same tables.
 """
 
 from __future__ import annotations
@@ -18,43 +18,53 @@ from typing import Any, ClassVar
 import numpy as np
 
 Parameters = Mapping[str, Mapping[str, Any]]
-"""Name to domain as a spec writes it: {min, max, log} or {values}."""
+"""Name to domain as in a spec: {min, max, log} or {values}."""
 Point = Mapping[str, Any]
+"""Name to value of each parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One finished training."""
+    """The learning curve of a finished training."""
 
     losses: tuple[float, ...]
-    """Loss after each epoch, lower is better; NaN from where it diverged."""
+    """Loss after each epoch, lower is better; NaN from the epoch in which it diverged."""
     epoch_cost: float = 1.0
-    """Time of an epoch, where 1 is an epoch of a typical configuration."""
+    """Time of an epoch, relative to a typical configuration."""
 
 
 class Table(ABC):
-    """Every point of a space has a curve."""
+    """A table in which every point of a space has a learning curve."""
 
     name: str
+    """Name of the table, as `load_table` takes it."""
     family: str
+    """Name of the benchmark that the table belongs to."""
     parameters: Parameters
+    """The search space."""
     max_epochs: int
+    """Epochs of a full training."""
     optimum: float
-    """The best loss that is known."""
+    """The best known loss."""
     start: float
     """The median loss after one epoch."""
 
     @abstractmethod
     def curve(self, point: Point) -> Curve:
-        """The training of a point."""
+        """The learning curve of a point."""
 
     def regret(self, loss: float) -> float:
-        """Normalised: 0 is the best of the table, 1 the median after one epoch."""
+        """Normalised regret: 0 for the best loss of the table, 1 for the median after one epoch."""
         return (loss - self.optimum) / (self.start - self.optimum)
 
 
 class TaskSet(Table):
-    """Real curves of 1000 Adam configurations; a point is answered by its nearest row.
+    """Real curves of 1000 Adam configurations; a point gets the curve of the nearest configuration.
+
+    Args:
+        name: Name of the table.
+        curves: float, (configuration, epoch): losses, NaN after a divergence, without the untrained network.
+        hp: float, (configuration, parameter), in the order of `parameters`, with the betas themselves.
 
     Source:
         Metz et al., "Using a thousand optimization tasks to learn hyperparameter search strategies", arXiv:2002.11887.
@@ -73,74 +83,78 @@ class TaskSet(Table):
     }
 
     def __init__(self, *, name: str, curves: np.ndarray, hp: np.ndarray) -> None:
-        """One task.
-
-        Args:
-            name: Shown.
-            curves: float, (configuration, epoch): losses, NaN after a divergence, without the untrained net.
-            hp: float, (configuration, parameter), in the order of `parameters`, the betas as they are.
-        """
         self.name, self.max_epochs, self._curves = name, curves.shape[1], curves
         columns = np.where([key.startswith("one_minus") for key in self.parameters], 1 - hp, hp)
         self._low = np.log([domain["min"] for domain in self.parameters.values()])
         self._width = np.log([domain["max"] for domain in self.parameters.values()]) - self._low
-        self._places = self._place(columns)
+        self._positions = self._position(columns)
         self.optimum, self.start = float(np.nanmin(curves)), float(np.nanmedian(curves[:, 0]))
 
     def curve(self, point: Point) -> Curve:
-        """Of the row that is nearest by the logarithms of all parameters, each scaled to its range."""
-        place = self._place(np.array([point[key] for key in self.parameters]))
-        row = int(((self._places - place) ** 2).sum(1).argmin())
+        """The curve of the nearest configuration, by the logarithms of all parameters scaled to their ranges."""
+        position = self._position(np.array([point[key] for key in self.parameters]))
+        row = int(((self._positions - position) ** 2).sum(1).argmin())
         return Curve(losses=tuple(self._curves[row].tolist()))
 
-    def _place(self, values: np.ndarray) -> np.ndarray:
+    def _position(self, values: np.ndarray) -> np.ndarray:
+        """Logarithms of values, scaled to [0, 1] by the ranges of the parameters; the last axis is the parameter."""
         return np.asarray((np.log(np.maximum(values, 1e-300)) - self._low) / self._width)
 
 
 class TaskSetRows(Table):
-    """The same curves searched by the row's number: nothing to learn for a model, everything for a stopping rule."""
+    """The same curves, searched by row number: a model has nothing to learn, so only the stopping rule matters.
+
+    Args:
+        name: Name of the table.
+        curves: As for `TaskSet`.
+    """
 
     family = "taskset-rows"
 
     def __init__(self, *, name: str, curves: np.ndarray) -> None:
-        """One task; `curves` as for TaskSet."""
         self.name, self.max_epochs, self._curves = name, curves.shape[1], curves
         self.parameters = {"row": {"values": list(range(len(curves)))}}
         self.optimum, self.start = float(np.nanmin(curves)), float(np.nanmedian(curves[:, 0]))
 
     def curve(self, point: Point) -> Curve:
-        """Of the row."""
+        """The curve of the row."""
         return Curve(losses=tuple(self._curves[point["row"]].tolist()))
 
 
 class Grid(Table):
-    """Final values of a full grid: one epoch is the whole training."""
+    """Final losses of a full grid, where one epoch is the whole training (HPOLib).
+
+    Args:
+        name: Name of the table.
+        values: Values of each parameter.
+        losses: float, one axis for each parameter, in the order of `values`.
+        seconds: Duration of each training, with the same axes.
+
+    Source:
+        Klein and Hutter, "Tabular Benchmarks for Joint Architecture and Hyperparameter Optimization", arXiv:1905.04970.
+    """
 
     family = "hpolib"
     max_epochs = 1
 
     def __init__(self, *, name: str, values: Mapping[str, list[Any]], losses: np.ndarray, seconds: np.ndarray) -> None:
-        """One data set.
-
-        Args:
-            name: Shown.
-            values: Of each parameter.
-            losses: One axis for each parameter.
-            seconds: Of each training, same axes.
-        """
         self.name, self._values, self._losses = name, values, losses
         self._costs = seconds / np.median(seconds)
         self.parameters = {key: {"values": list(each)} for key, each in values.items()}
         self.optimum, self.start = float(losses.min()), float(np.median(losses))
 
     def curve(self, point: Point) -> Curve:
-        """One epoch."""
-        place = tuple(self._values[key].index(point[key]) for key in self._values)
-        return Curve(losses=(float(self._losses[place]),), epoch_cost=float(self._costs[place]))
+        """The curve of one epoch."""
+        index = tuple(self._values[key].index(point[key]) for key in self._values)
+        return Curve(losses=(float(self._losses[index]),), epoch_cost=float(self._costs[index]))
 
 
 class LcBench(Table):
-    """A surrogate of LCBench: error of validation in % of networks on a table of data, 50 epochs.
+    """A surrogate of LCBench: validation error in % of networks on tabular data, for 50 epochs.
+
+    Args:
+        task: OpenML task, a key of `tasks`.
+        model: The onnxruntime session of the surrogate.
 
     Source:
         Zimmer et al., "Auto-PyTorch Tabular", arXiv:2006.13799. The surrogate: Pfisterer et al., "YAHPO Gym",
@@ -154,7 +168,7 @@ class LcBench(Table):
         "189906": (30, 94.96),
         "168868": (21, 99.76),
     }
-    """OpenML task to its number in the model and the best known accuracy in %."""
+    """OpenML task to its number in the surrogate, and the best known accuracy in %."""
     parameters: ClassVar[Parameters] = {  # type: ignore[misc]  # other tables have parameters of their own
         "batch_size": {"min": 16, "max": 512, "log": True},
         "learning_rate": {"min": 1e-4, "max": 1e-1, "log": True},
@@ -166,7 +180,6 @@ class LcBench(Table):
     }
 
     def __init__(self, *, task: str, model: Any) -> None:
-        """One task of the surrogate, `model` being its onnxruntime session."""
         self.name, self._model = f"lcbench-{task}", model
         self._number, best = self.tasks[task]
         self.optimum = 100 - best
@@ -175,12 +188,12 @@ class LcBench(Table):
         self._typical_s = float(np.median([seconds for _, seconds in sample]))
 
     def curve(self, point: Point) -> Curve:
-        """As the surrogate has it; every epoch costs the same share of the whole."""
+        """The curve that the surrogate predicts; all epochs of a training cost the same."""
         losses, seconds = self._predict(point)
         return Curve(losses=tuple(losses), epoch_cost=max(seconds / self._typical_s, 0.02))
 
     def _predict(self, point: Point) -> tuple[list[float], float]:
-        """Error in % after each epoch, and the seconds of all."""
+        """Error in % after each epoch, and the seconds of all epochs together."""
         fixed = [float(point[key]) for key in self.parameters]
         rows = np.array([[epoch + 2, *fixed] for epoch in range(self.max_epochs)], dtype=np.float32)
         tasks = np.full((self.max_epochs, 1), self._number, dtype=np.int32)
@@ -203,13 +216,13 @@ def _draw(domain: Mapping[str, Any], rng: np.random.Generator) -> float:
 
 
 def data_dir() -> Path:
-    """Where the tables are: HPSEARCH_BENCH_DATA, else ../shared/data beside the checkout."""
+    """The folder of the tables: HPSEARCH_BENCH_DATA, else ../shared/data beside the checkout."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
     return Path(os.environ.get("HPSEARCH_BENCH_DATA", beside))
 
 
 def table_names(folder: Path) -> list[str]:
-    """All tables of a folder, by the names that `load_table` takes."""
+    """Names of all tables of a folder, as `load_table` takes them."""
     names: list[str] = []
     if (folder / "taskset.npz").exists():
         count = len(np.load(folder / "taskset.npz")["tasks"])
@@ -225,7 +238,7 @@ def table_names(folder: Path) -> list[str]:
 
 @cache
 def load_table(folder: Path, name: str) -> Table:
-    """One table of a data folder; its files are described in that folder's README."""
+    """Load one table of a folder by its name."""
     family, _, rest = name.rpartition("-")
     if family in ("taskset", "taskset-rows"):
         file = np.load(folder / "taskset.npz")
@@ -243,7 +256,7 @@ def load_table(folder: Path, name: str) -> Table:
 
 
 def _diverged_for_good(curves: np.ndarray) -> np.ndarray:
-    """A training does not come back from NaN."""
+    """Curves that stay NaN from the first value that is not finite."""
     return np.where(np.logical_or.accumulate(~np.isfinite(curves), axis=1), np.nan, curves)
 
 

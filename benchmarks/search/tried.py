@@ -1,8 +1,8 @@
-"""What was tried for `bayes` + `asha`: the production engine with one or two of its constants changed while it works.
+"""Variants that were tried for `bayes` + `asha`: the production engine with one or two of its constants changed.
 
     python -m benchmarks.search --part searchers --tables taskset-0 lcbench-3945 --methods "tried: as it was"
 
-Figures are in docs/decisions/0045 and 0046. None of them is part of a run that names no methods.
+Results are in docs/decisions/0045 and 0046. A run without `--methods` includes none of these.
 """
 
 from __future__ import annotations
@@ -21,25 +21,30 @@ from hpsearch import stopping
 from hpsearch.search import equal_fidelity, interleaving, optuna_tpe
 
 Change = Callable[[], AbstractContextManager[Any]]
+"""Makes a context manager within which something is changed."""
 
 
 @final
 class Changed(Contestant):
-    """Another contestant, at work under some changes."""
+    """A contestant whose methods run with some changes applied.
+
+    Args:
+        make: Makes the contestant.
+        changes: The changes.
+    """
 
     def __init__(self, make: Callable[[], Contestant], changes: Sequence[Change]) -> None:
-        """Make it under the changes."""
         self._changes = changes
         with self._changed():
             self._contestant = make()
 
     def next_job(self) -> Job | None:
-        """Its next job."""
+        """The next job of the contestant."""
         with self._changed():
             return self._contestant.next_job()
 
     def on_report(self, trial: int, epoch: int, loss: float) -> bool:
-        """Its answer."""
+        """Pass a report to the contestant."""
         with self._changed():
             return self._contestant.on_report(trial, epoch, loss)
 
@@ -51,32 +56,32 @@ class Changed(Contestant):
 
 
 def share(usual: float, *, leading: float | None = None) -> Change:
-    """The share of random trials, and that share, if another, while random trials are ahead."""
+    """Change the share of random trials, and the share while random trials are ahead (None for the same)."""
     return partial(patch.multiple, interleaving, USUAL_SHARE=usual, LEADING_SHARE=usual if leading is None else leading)
 
 
 def compared(num_trials: int) -> Change:
-    """A budget is used once so many trials have reached it."""
+    """Let the searcher use a budget once this number of trials has reached it."""
     return partial(patch.object, equal_fidelity, "MIN_COMPARED", num_trials)
 
 
 def tpe(**settings: Any) -> Change:
-    """Optuna's TPE with other settings than its own."""
+    """Use other settings of Optuna's TPE."""
     return partial(patch.object, optuna_tpe, "TPESampler", partial(TPESampler, **settings))
 
 
 def together() -> AbstractContextManager[Any]:
-    """Random trials are ranked together with all others."""
+    """Compare random trials with all others at rungs."""
     return patch.object(stopping, "interleaves_random", lambda sweep: False)
 
 
 def a_quarter(num_trials: int) -> int:
-    """The best quarter is what TPE takes for good ones."""
+    """The number of trials that TPE takes for good ones: the best quarter."""
     return math.ceil(0.25 * num_trials)
 
 
 def at_once() -> AbstractContextManager[Any]:
-    """The model begins at the first rung."""
+    """Let the model begin at the first rung."""
     return patch.object(equal_fidelity, "ENOUGH_AT_FIRST_RUNG", 0)
 
 
@@ -98,4 +103,4 @@ TRIED: Mapping[str, Sequence[Change]] = {
     "tried: the best quarter": [tpe(gamma=a_quarter)],
     "tried: each parameter by itself": [tpe(multivariate=False)],
 }
-"""Name to what is changed of what `bayes` + `asha` does now."""
+"""Name to the changes of `bayes` + `asha` as it is now."""
