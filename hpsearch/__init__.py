@@ -1,4 +1,4 @@
-"""hpsearch finds good hyperparameters for a PyTorch training function. The public names, each loaded on first use."""
+"""hpsearch finds good hyperparameters for a PyTorch training function. Public names are imported on first use."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What Python code calls: `run`, `Results`, and one trial by hand."""
+"""What Python code calls: `run`, `Results`, and `trial`, which trains one configuration outside of a sweep."""

@@ -1,4 +1,4 @@
-"""`Results`: a sweep as it stands in the ledger, read again at each look."""
+"""`Results`: the results of a sweep, read from the ledger at each access."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Best:
     """The best trial of a sweep."""
 
     trial: int
-    """Its number."""
+    """Number of the trial."""
     value: float
     """Its best value of the objective."""
     epoch: int
     """Epoch of that value, counted from 1."""
     config: Mapping[str, Any]
-    """Nested, as the trainable gets it."""
+    """The configuration, nested as the trainable gets it."""
     checkpoint: str | None
-    """The checkpoint of that epoch: the file of rank 0, or the folder of a Ray Tune function; None without one."""
+    """Checkpoint of that epoch: the file of rank 0, or the folder of a Ray Tune function; None if there is none."""
 
 
 @final
 class Results:
-    """The tables of one sweep; works during the sweep, after it, and after a crash.
+    """The tables and charts of one sweep; works during the sweep, after it, and after a crash.
 
     Example:
         >>> results = hpsearch.run("search_spaces/mlp.yaml", trials=8)  # doctest: +SKIP
@@ -54,10 +54,10 @@ class Results:
 
         Args:
             home: Folder of the ledger.
-            name: The sweep; None for the newest.
+            name: Name of the sweep; None for the newest.
 
         Raises:
-            UnknownSweep: There is none.
+            UnknownSweep: The ledger has no such sweep.
             LedgerError: The ledger can't be read.
         """
         self.home = Path(home)
@@ -66,12 +66,12 @@ class Results:
 
     @property
     def sweep(self) -> SweepRecord:
-        """The sweep's record: state, resolved spec, times."""
+        """The sweep's record in the ledger: state, resolved spec, times."""
         return self._read()[0]
 
     @property
     def folder(self) -> Path:
-        """Where the sweep's files are."""
+        """Folder of the sweep's files."""
         return self.home / self.sweep.folder
 
     @property
@@ -90,7 +90,7 @@ class Results:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The trials that failed for good, one row each: `trial cause evidence log`."""
+        """One row for each trial that failed for good: `trial cause evidence log`."""
         failures = self.failures
         is_final = (failures["state"] == "failed") & ~failures["was_retried"]
         last = failures[is_final].drop_duplicates("trial", keep="last")
@@ -98,7 +98,7 @@ class Results:
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Every attempt that failed, one row each, also of trials that succeeded later; columns: see the guide.
+        """One row for each failed attempt, also of trials that succeeded later; columns: see the guide.
 
         Example:
             >>> results.failures["cause"].value_counts()  # doctest: +SKIP
@@ -113,7 +113,7 @@ class Results:
 
     @property
     def best(self) -> Best | None:
-        """The best successful trial; None as long as there is none."""
+        """The best successful trial; None if there is none yet."""
         sweep, trials = self._read()
         found = best_of(trials, sign=sweep.sign)
         if found is None:
@@ -129,12 +129,12 @@ class Results:
         )
 
     def importance(self) -> pd.DataFrame:
-        """How much each parameter that varies matters, the most important first.
+        """The importance of each parameter that varies, the most important first.
 
         Returns:
-            Columns `parameter importance low high epoch trials`: shares that add up to 1, their intervals (nine times
-            in ten), the epoch at which trials are compared, and how many those are. Empty, with a warning that says
-            why, where nothing can be said yet.
+            Columns `parameter importance low high epoch trials`: shares that add up to 1, their 90 % intervals, the
+            epoch at which trials are compared, and the number of those trials. Empty, with a warning that gives the
+            reason, if there are too few trials.
         """
         from hpsearch.results.analysis.importance import importance
         from hpsearch.results.tables import importance_frame
@@ -147,14 +147,14 @@ class Results:
         return importance_frame(found)
 
     def compare(self, *others: str) -> pd.DataFrame:
-        """This sweep beside others of the ledger, one row each; columns: see the guide.
+        """One row for this sweep and each of the others; columns: see the guide.
 
         Args:
-            others: Names of sweeps with the same metric and goal.
+            others: Names of sweeps in the same ledger, with the same metric and goal.
 
         Raises:
             UnknownSweep: There is no sweep of that name.
-            SpecError: Another metric, or another goal.
+            SpecError: A sweep has another metric or another goal.
         """
         from hpsearch.results.analysis.compare import compare_sweeps, read_sweep
         from hpsearch.results.tables import compare_frame
@@ -165,7 +165,7 @@ class Results:
         return compare_frame(compare_sweeps(read).rows)
 
     def to_optuna(self) -> optuna.Study:
-        """The sweep as an Optuna study in memory, for Optuna's plots and tools: a copy, as it stands now."""
+        """A copy of the sweep as an Optuna study in memory, for Optuna's plots and tools."""
         from hpsearch.results.export.optuna_study import make_study
 
         with Ledger(self.home) as ledger:
@@ -174,7 +174,7 @@ class Results:
 
     @property
     def plot(self) -> Plots:
-        """Pictures: `plot.curves()`, `progress`, `importance`, `parallel`, `slices`; each has `save`."""
+        """Charts: `plot.curves()`, `progress`, `importance`, `parallel`, `slices`; each has a method `save`."""
         from hpsearch.results.analysis.findings import read_findings
         from hpsearch.results.plots import Plots
 
@@ -184,11 +184,14 @@ class Results:
         """Write the report: one HTML file that needs no network.
 
         Args:
-            path: The file; None for `report.html` in the sweep's folder.
-            static: With pictures that are drawn already, some 4.8 MB smaller.
+            path: Path of the file; None for `report.html` in the sweep's folder.
+            static: Draw charts without zoom and without scripts; the file is 4.8 MB smaller.
 
         Returns:
-            The path.
+            The path of the file.
+
+        Raises:
+            LedgerError: The file can't be written.
         """
         from hpsearch.results.analysis.findings import read_findings
         from hpsearch.results.report.write import write_report
@@ -205,19 +208,19 @@ class Results:
         function: Callable[[dict[str, Any]], Any] | None = None,
         retry_failed: bool = False,
     ) -> Results:
-        """Go on with the sweep: trials that were cut short go on from their checkpoints, nothing is trained twice.
+        """Resume the sweep: interrupted trials resume from their checkpoints, and no epoch of a trial is trained twice.
 
         Args:
-            trials: The new total; None leaves it.
-            function: The trainable, where the sweep was given a function.
-            retry_failed: Try failed trials again, as if for the first time.
+            trials: New total number of trials; None for the present one.
+            function: The trainable, if the sweep was started with a function.
+            retry_failed: Try failed trials again, with all their retries.
 
         Returns:
-            The same results, read again.
+            The results of the same sweep.
 
         Raises:
-            SpecError: The sweep was given a function, and none is given now.
-            SweepInUse: Another process runs it.
+            SpecError: The sweep was started with a function, and none is given now.
+            SweepInUse: Another process runs the sweep.
         """
         from hpsearch.driver.request import StoredSweep, make_run, overrides_of
 
@@ -242,7 +245,7 @@ class Results:
         return f"<Results {self._headline(*self._read())}>"
 
     def _repr_html_(self) -> str:
-        """A static table of the best trials, everything escaped."""
+        """A static HTML table of the best trials, with all text escaped."""
         from hpsearch.results.notebook import results_html
 
         sweep, trials = self._read()

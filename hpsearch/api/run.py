@@ -1,4 +1,4 @@
-"""`hpsearch.run`: a sweep from Python."""
+"""`hpsearch.run`: runs a sweep from Python."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ def run(
     accept_changes: bool = False,
     **keys: Any,
 ) -> Results:
-    """Run a sweep from Python: quiet, with one live display on a terminal or in a notebook.
+    """Run or resume a sweep from Python, with a live display on a terminal or in a notebook and no other output.
 
     Args:
-        space: A spec's path or name, a dict of the same shape, or a `Sweep`.
-        trainable: A function, or its name as in the YAML; None where the spec names it.
+        space: Path or name of a spec, a dict of the same shape, or a `Sweep`.
+        trainable: A function, or its name as in the YAML; None if the spec names it.
         trials: Short for `limits={"trials": ...}`.
         epochs: Short for `limits={"epochs": ...}`.
         home: Folder of the ledger; None for the environment variable HPSEARCH_HOME, else `./sweeps`.
-        address: Short for `ray={"address": ...}`, a Ray that runs already. One that this process is connected to is
-            used in any case.
-        again: Train everything; without it, a trial that any sweep of the ledger has trained is answered from there.
-        accept_changes: Go on with a known sweep although its code has changed.
+        address: Short for `ray={"address": ...}`, the address of a running Ray. A Ray that this process is connected
+            to is used in any case.
+        again: Train every trial. Without it, a trial that another sweep of the ledger has trained is reused.
+        accept_changes: Resume a known sweep although its code has changed.
         keys: Any top-level key of the YAML; maps such as `limits` are merged into the spec's, others replace it.
 
     Returns:
-        The results; after the first Ctrl-C, those so far. A sweep that is in the ledger goes on; one that has nothing
-        left to do comes back at once. A sweep without a name is called after its function; where the ledger has that
-        name with another spec or other code, `-2`, `-3` and so on is put behind it.
+        The results; after the first Ctrl-C, those so far. A sweep that is in the ledger is resumed; if nothing is left
+        to do, the function returns at once. A sweep without a name is named after its function; if the ledger has that
+        name with another spec or other code, `-2`, `-3` and so on is appended.
 
     Raises:
-        SpecError: With every mistake in the spec.
-        SweepExists: A sweep of this name with another spec is in the ledger.
-        SweepInUse: Another process runs it.
-        LedgerError: The ledger can't be used.
+        SpecError: The spec is wrong; with every mistake in it.
+        SweepExists: The ledger has a sweep of this name with another spec or other code.
+        SweepInUse: Another process runs the sweep.
+        LedgerError: The ledger can't be read or written.
 
     Example:
         >>> results = hpsearch.run("search_spaces/mlp.yaml", trials=8)  # doctest: +SKIP

@@ -1,7 +1,7 @@
-"""One configuration trained in this process, outside of any sweep: no Ray, no ledger, no thread before the debugger.
+"""Trains one configuration in this process, outside of any sweep: for debugging, without Ray and without the ledger.
 
-`hpsearch.trial` and the verb `trial`. The function runs in the main thread with the sweep's seed, data and precision;
-what it raises comes out as it is. Under `torchrun` each process is a rank.
+This is `hpsearch.trial` and the verb `trial`. The function runs in the main thread with the sweep's seed, data and
+precision, and its exceptions are raised unchanged. Under `torchrun` each process is a rank.
 """
 
 from __future__ import annotations
@@ -28,30 +28,31 @@ from hpsearch.trainable.locate import load
 from hpsearch.training.context import TrialContext, activate, context_by_hand, metrics_text
 
 MAX_DRAWS = 1000
-"""Draws of what was not set before the constraints count as not to be met."""
+"""Draws of the parameters that are not set, after which the constraints count as impossible to meet."""
 Row = dict[str, Any]
+"""What a trainable reports after an epoch: metrics by name."""
 
 
 def trial(
     spec: str | Path, trainable: Callable[[dict[str, Any]], Any] | None = None, arguments: Sequence[str] = ()
 ) -> list[Row]:
-    """Train one configuration of a spec here and print a line for each epoch.
+    """Train one configuration of a spec in this process and print a line for each epoch.
 
-    The last line of a training file may be `hpsearch.trial("resnet", train, sys.argv[1:])`: then the file runs alone
+    A training file may end with `hpsearch.trial("resnet", train, sys.argv[1:])`: then the file runs by itself
     and under `torchrun`, with `--set lr=0.1` on its command line.
 
     Args:
-        spec: A path, or the name of a file in `search_spaces/`.
+        spec: Path of a spec, or the name of a file in `search_spaces/`.
         trainable: The function; None for the one that the spec names.
-        arguments: Words of a command line, `--set KEY=VALUE` as often as needed. KEY is a parameter's name or a key of
-            the spec. What isn't set is as in the sweep's first trial.
+        arguments: Arguments of a command line, any number of `--set KEY=VALUE`. KEY is the name of a parameter or a key
+            of the spec. Parameters that are not set have the values of the sweep's first trial.
 
     Returns:
         The rows that the function yielded or reported, at most `limits.epochs`.
 
     Raises:
-        SpecError: With every mistake in the spec and the arguments.
-        BaseException: Whatever the function raises.
+        SpecError: The spec or an argument is wrong; with every mistake.
+        BaseException: The exception that the function raises.
 
     Example:
         >>> hpsearch.trial("search_spaces/mlp.yaml", arguments=["--set", "lr=0.01"])  # doctest: +SKIP
@@ -66,14 +67,14 @@ def trial(
 
 
 def load_by_hand(path: Path, settings: Sequence[str]) -> tuple[Sweep, Point]:
-    """A spec and the point to train.
+    """Load a spec and the point to train.
 
     Args:
-        path: The spec's file.
+        path: Path of the spec.
         settings: Texts `KEY=VALUE`, KEY a parameter's dotted name or a key of the spec.
 
     Raises:
-        SpecError: With every mistake.
+        SpecError: The spec or a setting is wrong; with every mistake.
     """
     overrides = [text for text in settings if is_key(text.partition("=")[0])]
     sweep = load_sweep(path, overrides=overrides)
@@ -93,10 +94,12 @@ def load_by_hand(path: Path, settings: Sequence[str]) -> tuple[Sweep, Point]:
 
 
 def point_by_hand(sweep: Sweep, values: Mapping[str, Any]) -> Point:
-    """The point with these values, the rest as in the first trial of the sweep; values may lie outside of their range.
+    """The point with these values, and with those of the sweep's first trial for all other parameters.
+
+    Values may lie outside of their range.
 
     Raises:
-        SpecError: A value is set that has no place beside the others, or the constraints can't be met.
+        SpecError: A parameter is set that is inactive with the other values, or the constraints can't be met.
     """
     space, rng = sweep.space, random.Random(f"{sweep.seed}/by hand")
     for draw in range(MAX_DRAWS):
@@ -105,29 +108,29 @@ def point_by_hand(sweep: Sweep, values: Mapping[str, Any]) -> Point:
         point = space.complete({**drawn, **first, **values})
         if missing := [name for name in values if name not in point]:
             name = missing[0]
-            message = f"it is only there {space.conditions[name]}. Set that too, or leave it out."
+            message = f"it is only active {space.conditions[name]}. Set that too, or leave it out."
             raise SpecError([Problem(where=(name,), message=message)])
         if space.admits(point):
             return point
     broken = next((each.text for each in space.constraints if not space.meets(each, point)), "expr")
-    raise SpecError([Problem(where=("constraints",), message=f"{broken!r} does not hold with these values.")])
+    raise SpecError([Problem(where=("constraints",), message=f"{broken!r} is not met by these values.")])
 
 
 def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
-    """The trainable that a spec names, imported.
+    """Import the trainable that a spec names.
 
     Raises:
-        SpecError: It names none, or none that is there.
-        BaseException: Whatever its module raises.
+        SpecError: The spec names no trainable, or one that does not exist.
+        BaseException: The exception that its module raises.
     """
     return load(trainable_of(sweep, spec_dir=path.parent))
 
 
 def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Row]:
-    """Run a trainable on one point to its end, or to `limits.epochs`, and print a line for each row.
+    """Run a trainable on one point to its end, or for `limits.epochs` epochs, and print a line for each row.
 
     Returns:
-        The rows.
+        The rows that the trainable yielded or reported.
     """
     from hpsearch.training.rng import seed_everything
 
@@ -175,7 +178,7 @@ def _drive(
 
 
 def _ray_session(function: Callable[..., Any], context: TrialContext) -> AbstractContextManager[None]:
-    """What `ray.tune.report` needs, where the function speaks of Ray Tune; Ray itself isn't started."""
+    """The session that `ray.tune.report` needs, if the function uses Ray Tune; Ray itself isn't started."""
     from hpsearch.slots.ray_tune_session import RayTuneSession, uses_ray_tune
 
     if inspect.isgeneratorfunction(function) or not uses_ray_tune(function):
@@ -194,5 +197,5 @@ def _first_point(sweep: Sweep) -> Point:
 def _wrong_name(name: str, space: Space) -> str | None:
     domain = space.domains.get(name)
     if domain is None:
-        return f"there is neither a parameter nor a key '{name[:60]}'.{name_hint(name, space.domains)}"
+        return f"there is no parameter and no key '{name[:60]}'.{name_hint(name, space.domains)}"
     return f"it is computed, {domain}. Leave it out." if isinstance(domain, Computed) else None

@@ -1,4 +1,4 @@
-"""What a sweep would do, before anything starts: the space, the trials, the rungs, and how many trials run at once."""
+"""What a sweep would do, worked out before anything starts: its space, trials, rungs, and how many run at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpsearch.spec.sweep import DEFAULT_TRIALS, Sweep
 from hpsearch.text import points_text
 
 WORTH_STOPPING = 9
-"""Trials, and epochs of each, from which the plan recommends a stopping rule: two rungs of ASHA, eta 3."""
+"""Smallest number of trials, and of epochs, at which the plan recommends a stopping rule: two rungs of ASHA, eta 3."""
 STOPPING_PAYS = (
     "a stopping rule finds as much with a part of them: early_terminate: {type: asha}, see docs/which-method.md"
 )
@@ -22,78 +22,78 @@ STOPPING_PAYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceRow:
-    """One parameter."""
+    """One parameter of the search space."""
 
     name: str
-    """Dotted."""
+    """Dotted name."""
     kind: str
     """constant | choice | real | integer | computed."""
     values: str
     """Its values, range or expression."""
     when: str | None
-    """When it is active; None for always."""
+    """The condition under which it is active; None if it always is."""
     size: int | None
-    """Number of distinct values; None for infinitely many. A computed one has one for each point, and counts as 1."""
+    """Number of distinct values; None for infinitely many. A computed parameter counts as 1."""
     grid_points: int | None
-    """Values that grid search takes; None where it needs a step or a count."""
+    """Number of values in a grid; None if the range needs a step or a count for that."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sweep would do on a machine."""
+    """What a sweep would do on one machine."""
 
     name: str | None
-    """The sweep's name."""
+    """The sweep's name; None if it has none yet."""
     trainable: str | None
-    """As the spec names it."""
+    """The trainable as the spec names it; None if `run` is given a function."""
     metric: str
-    """Name of the objective."""
+    """Name of the metric that is optimised."""
     goal: str
-    """minimize | maximize."""
+    """Direction of the metric: minimize | maximize."""
     method: str
-    """Who proposes configurations."""
+    """The search method."""
     sampler: str | None
-    """The method's own algorithm; None where it has only one."""
+    """The algorithm of the method; None if the method has only one."""
     seed: int
-    """Seeds the search and every trial."""
+    """Seed of the search and of every trial."""
     space: tuple[SpaceRow, ...]
     """The parameters in the order of the spec."""
     space_size: int | None
-    """Number of distinct points; None for infinitely many. At most so many where `is_counted` is false."""
+    """Number of distinct points; None for infinitely many. An upper bound if `is_counted` is false."""
     grid_size: int | None
-    """Number of grid points; None where a range has neither step nor count."""
+    """Number of grid points; None if a range has neither step nor count."""
     is_counted: bool
-    """Whether both numbers are exact: constraints were counted in."""
+    """Whether both sizes are exact, with constraints taken into account."""
     constraints: tuple[str, ...]
-    """What holds at every point."""
+    """Expressions that every point meets."""
     initial_points: int
-    """Trials whose points the spec gives."""
+    """Number of trials whose values the spec gives."""
     trials: int
-    """Trials in all."""
+    """Number of trials."""
     trials_reason: str
-    """Why so many."""
+    """Why there are as many."""
     max_epochs: int | None
-    """Epochs of a full trial; None where the trainable decides."""
+    """Epochs of a complete trial; None if the trainable decides."""
     stopping: str
-    """The stopping rule."""
+    """Type of the stopping rule."""
     rungs: tuple[int, ...]
     """Epochs after which a trial may be stopped, rising."""
     cpus: float
-    """CPUs that there are."""
+    """CPUs of the machine."""
     gpus: int
-    """GPUs that there are."""
+    """GPUs of the machine."""
     cpu_source: str
-    """Where these numbers are from."""
+    """Where the numbers of CPUs and GPUs were counted, for the reader."""
     request: WorkerRequest
-    """What a trial asks for."""
+    """CPUs, GPUs and workers of each trial."""
     concurrent: int
-    """Trials at once; 0 if the request does not fit here and another machine is asked."""
+    """Trials that run at once; 0 if none fits here, for a sweep that runs on another machine."""
     concurrent_reasons: tuple[str, ...]
-    """Why so many: a sum for each kind of device, then what else holds them down."""
+    """Why as many run at once: a sum for each kind of device, then other limits."""
     prior: str | None
-    """What the search begins with, in one sentence; None where it begins with nothing."""
+    """Earlier outcomes that the search starts with, in one sentence; None for none."""
     notes: tuple[str, ...]
-    """What a user may not expect, in sentences."""
+    """Sentences about what a user may not expect."""
 
 
 def make_plan(
@@ -102,15 +102,15 @@ def make_plan(
     """Work out what a sweep would do.
 
     Args:
-        sweep: Checked.
-        cpus: CPUs that there are.
-        gpus: GPUs that there are.
-        cpu_source: Where these numbers are from, for the reader.
-        prior: What `priors.sources.plan_prior` says.
+        sweep: The sweep.
+        cpus: CPUs of the machine.
+        gpus: GPUs of the machine.
+        cpu_source: Where CPUs and GPUs were counted, for the reader.
+        prior: The sentence of `priors.sources.plan_prior`.
 
     Raises:
-        SpecError: A trial asks for more than there is, so that it could never start. Not where `ray.address` (or
-            RAY_ADDRESS) names another machine.
+        SpecError: A trial asks for more than the machine has, so that it could never start. Not checked if
+            `ray.address` or RAY_ADDRESS names another machine.
     """
     request = resolve_request(sweep.resources, gpus)
     machine = (cpus, gpus)
@@ -180,9 +180,9 @@ def _notes(sweep: Sweep, rungs: tuple[int, ...], *, gpus: int) -> Iterator[str]:
         kept = "pauses trials whose state is kept (hpsearch.fit and keep do); others it stops, as asha_stop does"
         yield f"{rule.type} {kept}."
     if rule.type not in ("none", "median") and not rungs:
-        yield f"{rule.type} stops nobody: its first rung, min_iter {rule.min_iter}, is the last epoch."
+        yield f"{rule.type} stops no trial: its first rung, min_iter {rule.min_iter}, is the last epoch."
     if rule.type in ("asha", "asha_stop") and sweep.max_epochs is None:
-        yield "limits.epochs is not set: rungs go on for as long as the trainable yields."
+        yield "limits.epochs is not set: there are rungs for as long as the trainable yields."
     if sweep.resources.gpu == "auto" and gpus == 0:
         yield "there is no GPU here: trials run on the CPU."
     if (address := address_of(sweep)) is not None:

@@ -1,4 +1,4 @@
-"""A plan as a user reads it: lines and a table on a terminal, or JSON."""
+"""Shows a plan to the user: lines and a table on a terminal, or JSON."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MAX_RUNGS_SHOWN = 8
+"""Rungs that are listed; more are shown as `...`."""
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as plain dicts, lists and scalars, for `--json`; a number of points beyond 64 bits is None."""
+    """The plan as plain dicts, lists and scalars, for `--json`; a number of points that needs over 63 bits is None."""
     tree = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()}
     sizes = {"space_size": plan.space_size, "grid_size": plan.grid_size}
     return {**tree, **{key: None if (size or 0) >= 2**63 else size for key, size in sizes.items()}}

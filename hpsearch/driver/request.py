@@ -158,7 +158,7 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _named(sweep: Sweep, function: Trainable | None) -> Sweep:
-    """A sweep without a name is called after its function."""
+    """The sweep; one without a name is named after its function."""
     if sweep.name is not None:
         return sweep
     guess = getattr(function, "__name__", None) or (sweep.trainable or "").rpartition(":")[2]
@@ -168,7 +168,7 @@ def _named(sweep: Sweep, function: Trainable | None) -> Sweep:
 
 
 def _with_free_name(run: Run) -> Run:
-    """The same under the first of its name, name-2, name-3, ... that is free, or is this very sweep."""
+    """The run under the first of name, name-2, name-3, ... that is free in the ledger, or that is the same sweep."""
     if not ledger_path(run.home).exists():
         return run
     code = code_of(run.find_trainable())
@@ -181,4 +181,4 @@ def _with_free_name(run: Run) -> Run:
             if record is not None:
                 check_compatible(record, sweep, code, accept_changes=run.accept_changes)
             return replace(run, sweep=sweep)
-    raise AssertionError("there is no end of numbers")
+    raise AssertionError("unreachable: `numbered` never ends")

@@ -111,13 +111,13 @@ def test_a_value_outside_of_its_range_is_the_users_business(spec: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["momentun=1"], "--set momentun=1: momentun: there is neither a parameter nor a key 'momentun'."),
+        (["momentun=1"], "--set momentun=1: momentun: there is no parameter and no key 'momentun'."),
         (["double=1"], "--set double=1: double: it is computed, = 2 * lr. Leave it out."),
         (
             ["optimizer.name=adamw", "optimizer.momentum=0.5"],
-            'optimizer.momentum: it is only there when optimizer.name = "sgd". Set that too, or leave it out.',
+            'optimizer.momentum: it is only active when optimizer.name = "sgd". Set that too, or leave it out.',
         ),
-        (["lr=0.9", "parameters.seed=2"], "constraints: 'lr < 0.5 or seed == 1' does not hold with these values."),
+        (["lr=0.9", "parameters.seed=2"], "constraints: 'lr < 0.5 or seed == 1' is not met by these values."),
         (["lr"], "--set lr: expected KEY=VALUE."),
         (
             ["limits.epochs=none"],

@@ -155,11 +155,11 @@ PAUSES = "asha pauses trials whose state is kept (hpsearch.fit and keep do); oth
         ({"gpus": 1, "early_terminate": ASHA, "limits": {"epochs": 9}}, [PAUSES]),
         (
             {"gpus": 1, "early_terminate": ASHA, "limits": {"epochs": 1}},
-            ["asha stops nobody: its first rung, min_iter 1, is the last epoch."],
+            ["asha stops no trial: its first rung, min_iter 1, is the last epoch."],
         ),
         (
             {"gpus": 1, "early_terminate": ASHA},
-            [PAUSES, "limits.epochs is not set: rungs go on for as long as the trainable yields."],
+            [PAUSES, "limits.epochs is not set: there are rungs for as long as the trainable yields."],
         ),
     ],
 )
