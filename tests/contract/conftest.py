@@ -1,18 +1,7 @@
-"""What holds for every test of the contracts."""
+"""Tests of this folder train or fit models in the process of pytest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tests.support.pytorch import first_optimizer_is_made, one_torch_thread
 
-import pytest
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_torch_thread() -> Iterator[None]:
-    """For Gaussian processes: on their small tensors, two of OpenMP's threads take 4 times as long."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["first_optimizer_is_made", "one_torch_thread"]

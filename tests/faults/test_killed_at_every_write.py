@@ -25,6 +25,7 @@ from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Event, Report, Verdict
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
+from tests.support.kills import KilledError
 
 SPEC: dict[str, Any] = {
     "name": "victim",
@@ -37,10 +38,6 @@ GRID = {**SPEC, "method": "grid", "parameters": {"x": {"values": [0.1, 0.2, 0.3,
 ASHA = {**SPEC, "early_terminate": {"type": "asha"}}
 NATURAL_END = 5
 """Epochs after which the simulated trainable ends by itself."""
-
-
-class KilledError(BaseException):
-    """The driver is gone."""
 
 
 class Disk:

@@ -36,16 +36,13 @@ from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Ve
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
 from tests.support.checkpoints import epochs_in, write_checkpoint
+from tests.support.kills import KilledError
 
 NAMES = ("one", "two")
 CAUSES: tuple[Cause, ...] = ("killed", "user_error", "diverged")
 CONNECT_ONCE = cache(file._connect)
 """SQLAlchemy compiles each statement once for each engine, which would take half of the time."""
 FILE_CALLS = ("link", "rename", "replace", "unlink", "rmdir")
-
-
-class KilledError(BaseException):
-    """A driver is gone, at an instant of the dice."""
 
 
 class Life:

@@ -30,6 +30,7 @@ from hpsearch.slots.diagnosis import failure_of
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Verdict
 from hpsearch.spec.sweep import Sweep
 from tests.support.checkpoints import epochs_in, write_checkpoint
+from tests.support.clock import Clock
 
 TRAINABLE = "def train(config):\n    yield {'loss': config['x']}\n"
 KILLED, BROKEN, FINE = -signal.SIGKILL, 3, 0
@@ -200,15 +201,6 @@ class SimulatedSession:
     def _write(self, line: str) -> None:
         with (self._folder.parent.parent / "diary.txt").open("a") as file:
             file.write(f"{line}\n")
-
-
-class Clock:
-    """Seconds that the simulation moves."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def live(

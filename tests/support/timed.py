@@ -16,19 +16,11 @@ from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Event, Report, Verdict
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
+from tests.support.clock import Clock
 from tests.support.curves import SPEC, Landscape
 
 START_S = 1.0
 """Between two trials of a slot."""
-
-
-class Clock:
-    """Seconds that the simulation moves."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def epoch_s(config: Mapping[str, Any]) -> float:

@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.cluster.heartbeat import BEAT_S, Heartbeat, RayDied
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

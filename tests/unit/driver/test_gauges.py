@@ -10,6 +10,7 @@ from hpsearch.driver.gauges import MEASURES, REPORT_EVERY_S, Gauges, Measure
 from hpsearch.engine.trial import Trial
 from hpsearch.slots.protocol import Peaks
 from hpsearch.spec.sweep import Sweep
+from tests.support.clock import Clock
 
 Series = dict[tuple[str, ...], float]
 
@@ -32,14 +33,6 @@ class Recorder:
                 recorder.series[measure.name, *(tags[tag] for tag in measure.tags)] = value
 
         return Gauge()
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

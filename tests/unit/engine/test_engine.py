@@ -12,58 +12,12 @@ from hpsearch.engine.engine import Engine, EngineParts, Idle
 from hpsearch.engine.replay import Past
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
-from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Report, Unusable, Verdict
 from hpsearch.space.space import Point, Real, Space
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import Asha, Decision, StoppingRule, make_stopping_rule
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Listening(Searcher):
-    """A searcher that counts up and remembers what is reported to it."""
-
-    def __init__(self) -> None:
-        super().__init__(space=Space(), seed=0)
-        self.outcomes: list[Outcome] = []
-        self.dropped: list[int] = []
-
-    def _propose(self, number: int, draw: int) -> Point | None:
-        return {"x": number / 100}
-
-    def _learn(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
-    def _forget(self, number: int) -> None:
-        self.dropped.append(number)
-
-
-class Scripted(StoppingRule):
-    """Decides and promotes as the test has set."""
-
-    def __init__(self) -> None:
-        self.decisions: dict[tuple[int, int], Decision] = {}
-        self.promotions: list[int] = []
-        self.at_end: list[int] = []
-        self.reports: list[tuple[int, int, float]] = []
-
-    def report(self, number: int, epoch: int, loss: float) -> Decision:
-        self.reports.append((number, epoch, loss))
-        return self.decisions.get((number, epoch), Decision.CONTINUE)
-
-    def rungs(self) -> tuple[int, ...]:
-        return (1, 3)
-
-    def promote(self, *, at_end: bool = False) -> int | None:
-        waiting = self.at_end if at_end else self.promotions
-        return waiting.pop(0) if waiting else None
+from tests.support.clock import Clock
+from tests.support.scripted import RecordingSearcher, ScriptedRule
 
 
 class Bench:
@@ -80,7 +34,7 @@ class Bench:
             **keys,
         }
         self.sweep = Sweep.from_dict(tree)
-        self.clock, self.searcher, self.rule = Clock(), Listening(), rule or Scripted()
+        self.clock, self.searcher, self.rule = Clock(), RecordingSearcher(), rule or ScriptedRule()
         self.ledger = Ledger(home, create=True, clock=self.clock)
         self.record = self.ledger.add_sweep("bench", self.sweep.to_dict())
         self.engine = Engine.new(
@@ -421,7 +375,12 @@ def test_a_finite_space_ends_when_it_is_exhausted(home: Path):
         record = ledger.add_sweep("finite", sweep.to_dict())
         engine = Engine.new(
             EngineParts(
-                sweep=sweep, searcher=make_searcher(sweep), rule=Scripted(), ledger=ledger, record=record, concurrent=1
+                sweep=sweep,
+                searcher=make_searcher(sweep),
+                rule=ScriptedRule(),
+                ledger=ledger,
+                record=record,
+                concurrent=1,
             )
         )
         seen = []
@@ -495,7 +454,7 @@ def test_after_a_restart_no_trial_that_failed_or_ended_is_promoted(home: Path):
     with Ledger(home) as ledger:
         parts = EngineParts(
             sweep=first.sweep,
-            searcher=Listening(),
+            searcher=RecordingSearcher(),
             rule=make_stopping_rule(first.sweep, can_pause=True),
             ledger=ledger,
             record=first.record,
@@ -525,7 +484,7 @@ def test_a_search_method_that_raised_is_named_in_the_record_of_the_sweep(bench, 
     assert capsys.readouterr().err.count("RuntimeError: singular matrix") == 1
 
 
-class Raising(Scripted):
+class Raising(ScriptedRule):
     """Decides as set until a report of `at` comes, or `asked` is called; then it raises each time."""
 
     def __init__(self, *, at: tuple[int, int] | None = None, asked: str | None = None) -> None:
@@ -595,7 +554,7 @@ def test_a_stopping_rule_that_raises_in_the_replay_ends_no_sweep_either(home):
     first.ledger.close()
     with Ledger(home) as ledger:
         parts = EngineParts(
-            sweep=first.sweep, searcher=Listening(), rule=Raising(at=(1, 1)), ledger=ledger, record=first.record
+            sweep=first.sweep, searcher=RecordingSearcher(), rule=Raising(at=(1, 1)), ledger=ledger, record=first.record
         )
         engine = Engine.resumed(parts, Past.read(ledger, first.record))
         assignment = engine.next_assignment()

@@ -12,6 +12,7 @@ from hpsearch.engine.replay import Past
 from hpsearch.search import Searcher, make_searcher
 from hpsearch.stopping import make_stopping_rule
 from tests.support import curves, timed
+from tests.support.clock import Clock
 
 NUMBERS = {
     "lr": {"min": 1e-4, "max": 1.0, "log": True},
@@ -48,7 +49,7 @@ def test_whenever_a_driver_dies_the_next_one_proposes_what_it_would_have(
     """Trials that were promoted and run at that moment are reported as they were when they were paused."""
     unbroken, again = {}, {}
 
-    def compare(engine: Engine, clock: timed.Clock) -> None:
+    def compare(engine: Engine, clock: Clock) -> None:
         number = len(engine.trials) + 1
         if first <= number <= last and number not in again:
             unbroken[number] = copy.deepcopy(engine._searcher).ask(number)

@@ -28,7 +28,7 @@ from hpsearch.slots.protocol import Assignment, Failed, Report, Verdict
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import Decision
 from tests.support.checkpoints import epochs_in, write_checkpoint
-from tests.unit.engine.test_engine import Listening, Scripted
+from tests.support.scripted import RecordingSearcher, ScriptedRule
 
 CODE: Code = {"train.py": "1"}
 LOSSES = {1: 0.9, 2: 0.8, 3: 0.7, 4: 0.6, 5: 0.5, 6: 0.4, 7: 0.3, 8: 0.2, 9: 0.1}
@@ -50,7 +50,7 @@ class Driver:
         limits = {"epochs": epochs, "trials": 1}
         tree = {"name": name, "trainable": "a:b", "metric": {"name": "loss", "goal": "minimize"}, "limits": limits}
         self.sweep = Sweep.from_dict({**tree, "parameters": {"x": {"min": 0.0, "max": 1.0}}})
-        self.home, self.name, self.rule = home, name, Scripted()
+        self.home, self.name, self.rule = home, name, ScriptedRule()
         if paused_at is not None:
             self.rule.decisions[1, paused_at] = Decision.PAUSE
         self.ledger = Ledger(home, create=True)
@@ -58,7 +58,7 @@ class Driver:
         self.record = known or self.ledger.add_sweep(name, self.sweep.to_dict())
         parts = EngineParts(
             sweep=self.sweep,
-            searcher=Listening(),
+            searcher=RecordingSearcher(),
             rule=self.rule,
             ledger=self.ledger,
             record=self.record,

@@ -20,10 +20,7 @@ from hpsearch.ledger.checkpoints import (
     share_checkpoints,
 )
 from tests.support.checkpoints import epochs_in, write_checkpoint
-
-
-class KilledError(BaseException):
-    """Ends the process."""
+from tests.support.kills import KilledError
 
 
 def write_ray_checkpoint(folder: Path, epoch: int, *, files: int = 2) -> None:

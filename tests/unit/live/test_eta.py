@@ -12,8 +12,9 @@ from hpsearch.engine.trial import Trial
 from hpsearch.live.eta import Forecast
 from hpsearch.live.progress import DriverStatus, SweepProgress, headline
 from hpsearch.spec.sweep import Sweep
+from tests.support.clock import Clock
 from tests.support.curves import SPEC
-from tests.support.timed import Clock, run
+from tests.support.timed import run
 
 RULES: dict[str, dict[str, Any]] = {
     "asha": {"type": "asha", "min_iter": 1, "eta": 3},
