@@ -46,6 +46,13 @@ _EXPECTED = {
     "string_too_long": "shorter text",
 }
 """Type of an error of pydantic to what was expected."""
+_ADVICE = {
+    "int_type": " Write for example 12.",
+    "int_from_float": " Write for example 12.",
+    "float_type": " Write for example 0.5.",
+    "finite_number": " Write for example 0.5.",
+}
+"""Type of an error of pydantic to what to write."""
 _BOUNDS = {
     "greater_than_equal": ("ge", "of at least"),
     "less_than_equal": ("le", "of at most"),
@@ -100,7 +107,11 @@ def _sentence(detail: ErrorDetails, where: KeyPath, model: type[BaseModel]) -> s
     if kind in _BOUNDS:
         key, relation = _BOUNDS[kind]
         return f"expected a number {relation} {context[key]:.15g}, got {shown(value)}."
-    return f"expected {_EXPECTED[kind]}, got {shown(value)}." if kind in _EXPECTED else f"{detail['msg']}."
+    if kind not in _EXPECTED:
+        return f"{detail['msg']}."
+    is_number = kind == "string_type" and isinstance(value, int | float)
+    advice = " Put it in quotes." if is_number else _ADVICE.get(kind, "")
+    return f"expected {_EXPECTED[kind]}, got {shown(value)}.{advice}"
 
 
 def _unknown_key(where: KeyPath, model: type[BaseModel]) -> str:
@@ -169,8 +180,12 @@ def _check_sampler(sampler: object, method: object) -> list[Problem]:
     if not isinstance(sampler, str) or not isinstance(method, str) or sampler in SAMPLERS.get(method, (sampler,)):
         return []
     known = SAMPLERS[method]
-    hint = f"{did_you_mean(sampler, known)} Known: {', '.join(known)}." if known else " Remove it."
-    return [Problem(where=("sampler",), message=f"method {method} has no sampler '{sampler[:60]}'.{hint}")]
+    if not known:
+        message = f"expected no sampler with method {method}, got '{sampler[:60]}'. Remove it."
+    else:
+        hint = f"{did_you_mean(sampler, known)} Known: {', '.join(known)}."
+        message = f"unknown sampler '{sampler[:60]}' of method {method}.{hint}"
+    return [Problem(where=("sampler",), message=message)]
 
 
 def _check_epochs(limits: Mapping[str, Any], rule: Mapping[str, Any]) -> list[Problem]:

@@ -64,7 +64,7 @@ def _parse_gpu(value: object) -> object:
         raise wrong(f"{expected}. Write for example 1 or 0.25.")
     if value > 1 and value != int(value):
         whole = int(value)
-        raise wrong(f"more than one GPU must be a whole number, got {value}. Write {whole} or {whole + 1}.")
+        raise wrong(f"expected a whole number of GPUs above 1, got {value}. Write {whole} or {whole + 1}.")
     return float(value)
 
 

@@ -121,7 +121,8 @@ def test_a_value_outside_of_its_range_is_the_users_business(spec: Path) -> None:
         (["lr"], "--set lr: expected KEY=VALUE."),
         (
             ["limits.epochs=none"],
-            "--set limits.epochs=none: limits.epochs: expected a whole number, got the text 'none'.",
+            "--set limits.epochs=none: limits.epochs: expected a whole number, got the text 'none'. Write for"
+            " example 12.",
         ),
     ],
 )

@@ -214,7 +214,7 @@ def test_a_mistake_is_one_sentence_at_its_place(tree: dict[str, Any], sentences:
 @pytest.mark.parametrize(
     ("constraint", "sentence"),
     [
-        (3, "constraints.0: expected text, got 3."),
+        (3, "constraints.0: expected text, got 3. Put it in quotes."),
         ("n <", "constraints.0: invalid syntax. Write for example 5 * 50000 // batch_size."),
         ("m < 3", "constraints.0: unknown parameter 'm'."),
         (

@@ -182,7 +182,10 @@ FORM = "expected KEY=VALUE. Write for example --set limits.trials=12, or KEY=nul
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("limits.trials=x", "--set limits.trials=x: limits.trials: expected a whole number, got the text 'x'."),
+        (
+            "limits.trials=x",
+            "--set limits.trials=x: limits.trials: expected a whole number, got the text 'x'. Write for example 12.",
+        ),
         ("limits.trials", f"--set limits.trials: {FORM}"),
         ("limits.trials=", f"--set limits.trials=: {FORM}"),
         ("=3", f"--set =3: {FORM}"),

@@ -68,7 +68,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         "name: expected letters, digits, '.', '_' or '-', a letter or digit first, at most 64 in all,"
         " got the text '-x'."
     ]),
-    ({"name": 3}, ["name: expected text, got 3."]),
+    ({"name": 3}, ["name: expected text, got 3. Put it in quotes."]),
     ({"trainable": ""}, ["trainable: expected some text, got the text ''."]),
     ({"metric": {}}, [
         "metric: 'name' is missing. Write name: val_loss.",
@@ -87,17 +87,17 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         "method: expected one of grid, random, optuna, hyperopt, controller, got the list ['grid']."
     ]),
     ({"method": None}, ["method: expected one of grid, random, optuna, hyperopt, controller, got nothing."]),
-    ({"sampler": "tpe"}, ["sampler: method random has no sampler 'tpe'. Remove it."]),
+    ({"sampler": "tpe"}, ["sampler: expected no sampler with method random, got 'tpe'. Remove it."]),
     ({"method": "bayes", "sampler": "tpee"}, [
-        "sampler: method optuna has no sampler 'tpee'. Did you mean 'tpe'? Known: tpe, gp, cmaes, qmc."
+        "sampler: unknown sampler 'tpee' of method optuna. Did you mean 'tpe'? Known: tpe, gp, cmaes, qmc."
     ]),
     ({"seed": -1}, ["seed: expected a number of at least 0, got -1."]),
     ({"seed": 2**31}, ["seed: expected a number below 2147483648, got 2147483648."]),
-    ({"seed": True}, ["seed: expected a whole number, got true."]),
+    ({"seed": True}, ["seed: expected a whole number, got true. Write for example 12."]),
     ({"precision": "fp8"}, ["precision: unknown precision 'fp8'. Known: fp32, tf32, bf16, fp16."]),
     ({"limits": {"trials": 0}}, ["limits.trials: expected a number of at least 1, got 0."]),
-    ({"limits": {"trials": 5.0}}, ["limits.trials: expected a whole number, got 5.0."]),
-    ({"limits": {"trials": math.inf}}, ["limits.trials: expected a whole number, got inf."]),
+    ({"limits": {"trials": 5.0}}, ["limits.trials: expected a whole number, got 5.0. Write for example 12."]),
+    ({"limits": {"trials": math.inf}}, ["limits.trials: expected a whole number, got inf. Write for example 12."]),
     ({"limits": {"trials": TOO_LONG}}, [
         "limits.trials: expected a number of at most 10000000, got a number of thousands of digits."
     ]),
@@ -120,14 +120,14 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         "resources: expected a map, got nothing.",
     ]),
     ({"resources": {"cpu": 0}}, ["resources.cpu: expected a number above 0, got 0."]),
-    ({"resources": {"cpu": math.nan}}, ["resources.cpu: expected a finite number, got nan."]),
+    ({"resources": {"cpu": math.nan}}, ["resources.cpu: expected a finite number, got nan. Write for example 0.5."]),
     ({"resources": {"gpu": math.nan}}, [
         "resources.gpu: expected auto, a whole number or a fraction of one GPU, got nan. Write for example 1 or 0.25."
     ]),
     ({"resources": {"gpu": math.inf}}, [
         "resources.gpu: expected auto, a whole number or a fraction of one GPU, got inf. Write for example 1 or 0.25."
     ]),
-    ({"resources": {"gpu": 1.5}}, ["resources.gpu: more than one GPU must be a whole number, got 1.5. Write 1 or 2."]),
+    ({"resources": {"gpu": 1.5}}, ["resources.gpu: expected a whole number of GPUs above 1, got 1.5. Write 1 or 2."]),
     ({"resources": {"gpu": 0.5, "workers": 2, "cpu": 0}}, [
         "resources.cpu: expected a number above 0, got 0.",
         "resources.gpu: expected whole GPUs for 2 workers, got 0.5: NCCL refuses two ranks on one GPU."

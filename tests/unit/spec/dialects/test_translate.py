@@ -195,7 +195,7 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"run_cap": "many"}, "run_cap: expected a whole number, got the text 'many'."),
+        ({"run_cap": "many"}, "run_cap: expected a whole number, got the text 'many'. Write for example 12."),
         (
             {"limits": {"trials": 3}, "run_cap": 4},
             "run_cap: the key means the same as limits.trials, which is there too. Keep one of them.",
