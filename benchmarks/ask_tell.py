@@ -1,7 +1,7 @@
 """The cost of a suggestion after many trials: hpsearch's searchers against the same library alone, in one run.
 
     python -m benchmarks.ask_tell
-    python -m benchmarks.ask_tell --fence    # trials with a momentum above 0.9 fail; the best is right beside
+    python -m benchmarks.ask_tell --failures    # trials with a momentum above 0.9 fail; the best is right beside
 
 Six parameters and a history of 1000 trials (gp: 100). Then hpsearch and the library ask and tell in turns, so that both
 run under the same conditions. The library alone gets a failed trial as pruned (Optuna) or as failed (HyperOpt). Times
@@ -164,7 +164,7 @@ def medians(name: str, table: Bowl) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fence", action="store_true")
+    parser.add_argument("--failures", action="store_true")
     parser.add_argument("--methods", nargs="*", choices=[*NUM_EARLIER], default=[*NUM_EARLIER])
     given = parser.parse_args()
     import torch
@@ -172,7 +172,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"Python {platform.python_version()}, optuna {version('optuna')}, hyperopt {version('hyperopt')}")
     print("ask + tell, medians, CPU ms")
-    table = Bowl(0.9 if given.fence else 1.0)
+    table = Bowl(0.9 if given.failures else 1.0)
     chance = Ours("random", None, table)
     chance.fill(1000)
     here = statistics.median(cpu_ms(chance) for _ in range(30))

@@ -264,7 +264,6 @@ def _metrics_address() -> str | None:
 
 
 def _short_temp_dir() -> str:
-    """Folder for Ray's sessions, with a short path: Ray makes unix sockets in it, whose paths have at most 107
-    bytes."""
+    """Folder for Ray's sessions, of a short path: Ray makes unix sockets there, whose paths have at most 107 bytes."""
     default = tempfile.gettempdir()
     return default if len(default) <= 20 else "/tmp"

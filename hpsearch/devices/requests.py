@@ -80,8 +80,8 @@ def check_fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]])
     cpus, gpus = sum(cpus for cpus, _ in machines), sum(gpus for _, gpus in machines)
     listed = "; ".join(f"{cpus:g} CPUs and {gpus} GPUs" for cpus, gpus in machines)
     message = (
-        f"{request.workers} workers with {request.cpu:g} CPUs and {request.gpu:g} GPUs each find no place on"
-        f" {len(machines)} nodes ({listed}): a worker does not span two. Ask for less."
+        f"{request.workers} workers with {request.cpu:g} CPUs and {request.gpu:g} GPUs each do not fit on"
+        f" {len(machines)} nodes ({listed}): a worker can not span two nodes. Ask for less."
     )
     return check_fits(request, cpus, gpus) or [Problem(where=("resources",), message=message)]
 

@@ -1,4 +1,4 @@
-"""What every search method promises when its library raises: points are drawn at random, and the sweep goes on."""
+"""What every search method promises when its library raises: points are drawn at random, and the sweep continues."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(under_test: Searcher, numbers: range) -> list[Point]:
 
 @pytest.mark.parametrize(("method", "sampler"), METHODS)
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_method_that_raises_is_left_alone_and_the_search_goes_on(
+def test_a_method_that_raises_is_not_called_again_and_the_search_continues(
     method: str, sampler: str | None, hook: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     under_test = searcher(method, sampler, FINITE)

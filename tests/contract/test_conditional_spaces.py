@@ -122,7 +122,9 @@ def test_a_finite_conditional_space_is_asked_once_each_and_then_ends(method: str
 
 
 @every_method
-def test_a_seed_repeats_and_a_replayed_searcher_goes_on_as_the_unbroken_one(method: str, sampler: str | None) -> None:
+def test_a_seed_repeats_and_a_replayed_searcher_continues_as_the_uninterrupted_one(
+    method: str, sampler: str | None
+) -> None:
     unbroken, again, replayed = (searcher(method, sampler, NESTED, seed=3) for _ in range(3))
     num = 14 if sampler == "gp" else 40
     points = run(unbroken, num, any_loss)

@@ -54,7 +54,7 @@ def asked(under_test: Searcher, numbers: Sequence[int]) -> list[dict[str, object
 
 
 @every_method
-def test_priors_of_every_kind_are_heard_and_proposals_stay_in_the_space(method: str, sampler: str | None) -> None:
+def test_priors_of_every_kind_are_accepted_and_proposals_stay_in_the_space(method: str, sampler: str | None) -> None:
     under_test = searcher(method, sampler, MIXED)
     under_test.learn_prior(every_fate(under_test))
     points = run(under_test, range(1, (6 if sampler in SLOW else num_trials(sampler)) + 1), mixed_fate)
@@ -100,7 +100,7 @@ def test_priors_do_not_keep_a_model_from_learning_of_its_own_trials(method: str,
 
 
 @every_other
-def test_a_method_that_learns_nothing_goes_on_as_without_priors(method: str, sampler: str | None) -> None:
+def test_a_method_that_does_not_learn_proposes_as_without_priors(method: str, sampler: str | None) -> None:
     plain, warm = searcher(method, sampler, QUADRATIC), searcher(method, sampler, QUADRATIC)
     warm.learn_prior(earlier(warm))
     assert asked(plain, range(1, 6)) == asked(warm, range(1, 6))

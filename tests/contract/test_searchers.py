@@ -154,7 +154,7 @@ def test_a_seed_repeats_and_another_seed_differs(method: str, sampler: str | Non
 
 
 @every_method
-def test_a_replayed_searcher_goes_on_as_the_unbroken_one(method: str, sampler: str | None) -> None:
+def test_a_replayed_searcher_continues_as_the_uninterrupted_one(method: str, sampler: str | None) -> None:
     unbroken, replayed = (searcher(method, sampler, MIXED, seed=3) for _ in range(2))
     last = num_trials(sampler)
     for number in range(1, last + 1):
@@ -168,7 +168,7 @@ def test_a_replayed_searcher_goes_on_as_the_unbroken_one(method: str, sampler: s
 
 
 @every_method
-def test_a_replayed_searcher_goes_on_alike_where_proposals_were_thrown_away(method: str, sampler: str | None) -> None:
+def test_a_replayed_searcher_continues_alike_where_proposals_were_refused(method: str, sampler: str | None) -> None:
     unbroken, replayed = (searcher(method, sampler, FINITE, seed=1) for _ in range(2))
     for number in range(1, NUM_FINITE):
         point = unbroken.ask(number)
@@ -217,7 +217,7 @@ def test_adopted_points_are_learnt_from_and_not_proposed_again(method: str, samp
 
 
 @every_method
-def test_an_adopted_point_outside_of_the_space_harms_nobody(method: str, sampler: str | None) -> None:
+def test_an_adopted_point_outside_of_the_space_does_no_harm(method: str, sampler: str | None) -> None:
     under_test = searcher(method, sampler, FINITE)
     foreign = {"a": "gone", "b": 99, "c": 0.5}
     under_test.adopt(1, foreign)
@@ -278,7 +278,7 @@ def test_a_model_finds_a_better_point_than_random_search(method: str, sampler: s
 
 
 @pytest.mark.parametrize(("method", "sampler"), [each for each in METHODS if each[1] != "cmaes"])
-def test_a_trial_that_is_told_again_counts_as_what_it_was_told_last(method: str, sampler: str | None) -> None:
+def test_a_trial_that_is_reported_again_counts_with_its_last_outcome(method: str, sampler: str | None) -> None:
     """CMA-ES is left out: what a generation began with can't be undone. It takes the later loss all the same."""
     rng = random.Random(0)
     once, twice = searcher(method, sampler, QUADRATIC), searcher(method, sampler, QUADRATIC)

@@ -40,12 +40,12 @@ Report = tuple[int, int, float]
 
 @final
 class Logged(StoppingRule):
-    """Another rule, and all that it was told and answered."""
+    """Another rule, and all of its reports, decisions and promotions."""
 
     def __init__(self, rule: StoppingRule) -> None:
         self._rule = rule
         self.events: list[tuple[Report, Decision] | int | None] = []
-        """A report and its verdict, or an answer to "whom to promote?"."""
+        """A report and the decision on it, or a promotion."""
 
     def report(self, number: int, epoch: int, loss: float) -> Decision:
         decision = self._rule.report(number, epoch, loss)
@@ -94,7 +94,7 @@ def sweep(
 @every_rule
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_reports_give_the_same_decisions(make_rule: MakeRule, seed: int) -> None:
-    """A replay hears no promotions: they show in the reports that follow them."""
+    """A replay has no promotions: they follow from the reports after them."""
     unbroken, replayed = make_rule(), make_rule()
     reports, decisions, _ = sweep(unbroken, seed=seed)
     assert [replayed.report(*report) for report in reports] == decisions
@@ -103,7 +103,9 @@ def test_the_same_reports_give_the_same_decisions(make_rule: MakeRule, seed: int
 
 @every_rule
 @pytest.mark.parametrize("seed", range(3))
-def test_a_rule_that_is_replayed_after_any_event_goes_on_as_the_unbroken_one(make_rule: MakeRule, seed: int) -> None:
+def test_a_rule_that_is_replayed_after_any_event_continues_as_the_uninterrupted_one(
+    make_rule: MakeRule, seed: int
+) -> None:
     """Whom it promoted before the cut, without a report since, it may name once more: that trial runs already."""
     logged = Logged(make_rule())
     sweep(logged, seed=seed)

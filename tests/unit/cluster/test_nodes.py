@@ -27,8 +27,8 @@ def test_what_this_machine_has_no_place_for_is_told_before_ray_starts(tmp_path, 
     sweep = Sweep.from_dict(
         {"metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": 1}, "resources": {"gpu": 1}}
     )
-    words = r"resources\.gpu: a trial asks for 1 GPU, there are 0\. Ask for less\."
-    with pytest.raises(SpecError, match=words), connect(sweep, files=Files(home=tmp_path, code={}), num_gpus=0):
+    message = r"resources\.gpu: a trial asks for 1 GPU, there are 0\. Ask for less\."
+    with pytest.raises(SpecError, match=message), connect(sweep, files=Files(home=tmp_path, code={}), num_gpus=0):
         pass
 
 
@@ -57,7 +57,9 @@ def test_one_machine_is_counted_as_ever(asked):
 
 def test_a_worker_that_fits_on_no_node_is_reported_with_the_nodes():
     (problem,) = check_fits_on(request(cpu=6), [(4, 0), (4, 1)])
-    assert "no place on 2 nodes (4 CPUs and 0 GPUs; 4 CPUs and 1 GPUs): a worker does not span two" in str(problem)
+    assert "do not fit on 2 nodes (4 CPUs and 0 GPUs; 4 CPUs and 1 GPUs): a worker can not span two nodes" in str(
+        problem
+    )
 
 
 def test_nodes_that_join_and_leave_are_reported_once_and_checked_seldom():

@@ -65,7 +65,7 @@ def test_values_get_the_type_of_their_parameter():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"lr": 0.5}, r"lr was not in 0.0001 .. 0.1 log"),
         ({"lr": "small"}, "lr was not in"),
@@ -79,11 +79,11 @@ def test_values_get_the_type_of_their_parameter():
         ({"twice": 65}, "twice was another than the one that is computed now"),
     ],
 )
-def test_what_does_not_fit_says_why(changes, words):
+def test_what_does_not_fit_says_why(changes, message):
     point = {name: value for name, value in {**POINT, **changes}.items() if value is not None}
     with pytest.raises(Misfit) as caught:
         map_point(point, space())
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_broken_constraint_is_named():

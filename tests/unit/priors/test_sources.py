@@ -147,7 +147,7 @@ def test_points_by_hand_have_a_value_a_curve_or_nothing(home, make, old):
 
 
 @pytest.mark.parametrize(
-    ("prior", "words"),
+    ("prior", "message"),
     [
         (3, "prior: expected none, auto, a sweep's name"),
         ({"point": []}, "prior: expected none, auto"),
@@ -157,8 +157,8 @@ def test_points_by_hand_have_a_value_a_curve_or_nothing(home, make, old):
         ({"points": ["x"]}, r"prior.points.0: expected a map"),
     ],
 )
-def test_a_prior_that_says_nothing_is_the_users_mistake(make, prior, words):
-    with pytest.raises(SpecError, match=words):
+def test_a_prior_that_says_nothing_is_the_users_mistake(make, prior, message):
+    with pytest.raises(SpecError, match=message):
         make(prior=prior)
 
 
@@ -186,18 +186,18 @@ def test_any_table_with_the_parameters_and_the_metric_will_do(home, make, old, t
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("x,acc\n1,2\n", "has no column best_loss or loss or last_loss. Its columns: x, acc"),
         ("y,loss\n1,2\n", "has no column of any searched parameter. Wanted: x"),
         (None, "there is no file"),
     ],
 )
-def test_a_table_without_what_is_needed_says_so(home, make, old, tmp_path, text, words):
+def test_a_table_without_what_is_needed_says_so(home, make, old, tmp_path, text, message):
     old("first", [])
     if text is not None:
         (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(SpecError, match=message):
         found(make(prior=str(tmp_path / "a.csv")), home)
 
 
@@ -214,16 +214,16 @@ def test_what_is_kept_is_what_was_found(home, make, old, tmp_path):
 
 def test_a_resumed_sweep_has_the_priors_that_it_began_with_whatever_came_since(home, make, old, monkeypatch):
     old("first", [(0.1, [3.0, 1.0])])
-    heard: list[list[float]] = []
+    learned: list[list[float]] = []
     monkeypatch.setattr(
-        Searcher, "learn_prior", lambda self, outcomes: heard.append([each.point["x"] for each in outcomes])
+        Searcher, "learn_prior", lambda self, outcomes: learned.append([each.point["x"] for each in outcomes])
     )
     monkeypatch.setattr("hpsearch.driver.driver.Session.run", lambda self: None)
     run = Run(sweep=make(prior="auto"), home=home, show="none")
     run.start()
     old("second", [(0.2, [3.0, 1.0])])
     run.start()
-    assert heard == [[0.1], [0.1]]
+    assert learned == [[0.1], [0.1]]
     (home / "new" / "prior.json").unlink()
     with pytest.raises(LedgerError, match=r"prior.json: the priors that this sweep began with can't be read") as caught:
         run.start()

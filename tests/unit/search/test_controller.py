@@ -146,12 +146,12 @@ def test_a_child_has_whatever_its_change_makes_active():
 def test_tokens_stand_for_each_value_of_a_list_and_for_parts_of_a_long_range():
     parameters = {"lr": {"min": 1e-4, "max": 1.0, "log": True}, "depth": {"min": 2, "max": 8, "step": 2}, "c": 3}
     space = searcher("reinforce", parameters).space
-    words, rng = Vocabulary(space), random.Random(0)
-    assert words.sizes == {"lr": NUM_BINS, "depth": 4}
-    values = [words.value("lr", token, rng) for token in range(NUM_BINS)]
+    vocabulary, rng = Vocabulary(space), random.Random(0)
+    assert vocabulary.sizes == {"lr": NUM_BINS, "depth": 4}
+    values = [vocabulary.value("lr", token, rng) for token in range(NUM_BINS)]
     assert values == sorted(values)
-    assert words.encode({"lr": values[3], "depth": 6, "c": 3}) == {"lr": 3, "depth": 2}
-    assert [words.value("depth", token, rng) for token in range(4)] == [2, 4, 6, 8]
+    assert vocabulary.encode({"lr": values[3], "depth": 6, "c": 3}) == {"lr": 3, "depth": 2}
+    assert [vocabulary.value("depth", token, rng) for token in range(4)] == [2, 4, 6, 8]
 
 
 def test_the_process_keeps_its_random_state_and_its_threads_and_no_gpu_is_touched():

@@ -1,4 +1,4 @@
-"""How trials are told to HyperOpt, and that ranges keep both of their ends."""
+"""How HyperOpt sees trials, and that ranges keep both of their ends."""
 
 from __future__ import annotations
 

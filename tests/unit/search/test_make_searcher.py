@@ -22,7 +22,7 @@ LIBRARIES = ("optuna", "hyperopt", "torch", "cmaes", "scipy", "numpy", "ray", "p
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("keys", "expected"),
     [
         ({"method": "grid"}, GridSearcher),
         ({}, RandomSearcher),
@@ -34,8 +34,8 @@ LIBRARIES = ("optuna", "hyperopt", "torch", "cmaes", "scipy", "numpy", "ray", "p
         ({"method": "hyperopt", "sampler": "anneal"}, HyperoptSearcher),
     ],
 )
-def test_the_searcher_is_the_one_that_the_sweep_names(words: dict[str, Any], expected: type) -> None:
-    searcher = make_searcher(Sweep.from_dict({**TREE, **words, "seed": 7}))
+def test_the_searcher_is_the_one_that_the_sweep_names(keys: dict[str, Any], expected: type) -> None:
+    searcher = make_searcher(Sweep.from_dict({**TREE, **keys, "seed": 7}))
     assert type(searcher) is expected
     assert searcher.seed == 7
 

@@ -11,7 +11,7 @@ from hpsearch.space.space import Choice, Integer, Point, Real, Space
 
 
 class Stubborn(Searcher):
-    """Proposes one point, whatever it heard."""
+    """Proposes one point, whatever the outcomes."""
 
     def __init__(self, *, space: Space, seed: int, point: Point) -> None:
         super().__init__(space=space, seed=seed)
@@ -32,7 +32,7 @@ class Stubborn(Searcher):
         pass
 
 
-def test_a_method_that_repeats_itself_is_asked_a_few_times_and_then_left_alone() -> None:
+def test_a_method_that_repeats_itself_is_asked_a_few_times_for_a_trial() -> None:
     space = Space(domains={"a": Integer(min=0, max=10**9)})
     stubborn = Stubborn(space=space, seed=0, point={"a": 5})
     assert stubborn.ask(1) == {"a": 5}

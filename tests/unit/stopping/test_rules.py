@@ -1,4 +1,4 @@
-"""ASHA's arithmetic and what tells its two forms apart; what all rules share is in tests/contract."""
+"""The arithmetic of each rule, and how the two forms of ASHA differ; what all rules share is in tests/contract."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_asha_pauses_until_a_rung_has_eta_trials_and_promotes_the_best_of_them()
     assert [rule.promote(), rule.promote()] == [2, None]
 
 
-def test_asha_does_not_pause_whom_it_would_promote_at_once() -> None:
+def test_asha_does_not_pause_a_trial_that_it_would_promote_at_once() -> None:
     rule = asha()
     assert first_epochs(rule, [2.0, 3.0, 1.0]) == [PAUSE, PAUSE, CONTINUE]
     assert rule.promote() is None
@@ -101,14 +101,14 @@ def test_a_replayed_report_beyond_a_rung_shows_that_the_trial_was_promoted() -> 
     assert rule.promote() is None
 
 
-def test_none_stops_nobody() -> None:
+def test_none_stops_no_trial() -> None:
     rule = NoStopping()
     assert first_epochs(rule, [1.0, math.inf, math.nan]) == [CONTINUE] * 3
     assert rule.rungs() == ()
 
 
 @pytest.mark.parametrize(
-    ("word", "can_pause", "expected"),
+    ("name", "can_pause", "expected"),
     [
         ("none", True, NoStopping),
         ("asha_stop", True, AshaStop),
@@ -118,24 +118,24 @@ def test_none_stops_nobody() -> None:
         ("median", True, Median),
     ],
 )
-def test_the_rule_is_the_one_that_the_sweep_names(word: str, can_pause: bool, expected: type[StoppingRule]) -> None:
+def test_the_rule_is_the_one_that_the_sweep_names(name: str, can_pause: bool, expected: type[StoppingRule]) -> None:
     tree = {
         "metric": {"name": "loss", "goal": "minimize"},
         "parameters": {"x": {"values": [1, 2]}},
-        "early_terminate": {"type": word, "min_iter": 2, "eta": 4},
+        "early_terminate": {"type": name, "min_iter": 2, "eta": 4},
         "limits": {"epochs": 10},
     }
     sweep = Sweep.from_dict(tree)
     rule = make_stopping_rule(sweep, can_pause=can_pause)
     assert type(rule) is expected
-    assert rule.rungs() == sweep.rungs == (() if word in ("none", "median") else (2, 8))
+    assert rule.rungs() == sweep.rungs == (() if name in ("none", "median") else (2, 8))
 
 
 def hyperband(**keys: object) -> Hyperband:
     return Hyperband(**{"min_epochs": 1, "max_epochs": 27, "eta": 3, **keys})  # type: ignore[arg-type]
 
 
-def test_hyperband_deals_out_trials_in_its_proportions_by_their_numbers_alone() -> None:
+def test_hyperband_assigns_trials_in_its_proportions_by_their_numbers_alone() -> None:
     assert bracket_shares(4, eta=3) == [27, 12, 6, 4], "as in the table of the paper"
     rule, other = hyperband(), hyperband()
     brackets = [rule.bracket_of(number) for number in range(1, 50)]
@@ -164,7 +164,7 @@ def test_hyperband_with_one_bracket_is_asha() -> None:
     assert [one.promote() for _ in range(8)] == [plain.promote() for _ in range(8)]
 
 
-def test_hyperband_stops_whom_it_cannot_pause() -> None:
+def test_hyperband_stops_trials_that_it_cannot_pause() -> None:
     rule = hyperband(brackets=1, can_pause=False)
     assert first_epochs(rule, [5.0, 6.0, 4.0]) == [CONTINUE, STOP, CONTINUE]
 
@@ -183,7 +183,7 @@ def median(*, min_epochs: int = 1, min_trials: int = 3) -> Median:
     return Median(min_epochs=min_epochs, min_trials=min_trials)
 
 
-def test_median_stops_whose_best_is_worse_than_half_of_the_others_averages() -> None:
+def test_median_stops_a_trial_whose_best_is_worse_than_half_of_the_others_averages() -> None:
     rule = median()
     for number, losses in enumerate([[1.0, 3.0], [2.0, 4.0], [3.0, 5.0]], start=1):
         assert [rule.report(number, epoch, loss) for epoch, loss in enumerate(losses, start=1)] == [CONTINUE] * 2
