@@ -112,7 +112,7 @@ def test_a_file_that_is_no_ledger_is_refused(home: Path):
 
 
 def test_a_folder_whose_name_is_no_unicode_does_not_make_the_ledger_a_damaged_one(home: Path):
-    with Ledger(home, create=True) as ledger, pytest.raises(LedgerError, match=r"caf\\udce9' is none"):
+    with Ledger(home, create=True) as ledger, pytest.raises(LedgerError, match=r"caf\\udce9' is not UTF-8"):
         ledger.add_sweep("a", SPEC, spec_dir=Path("/caf\udce9"))
 
 
