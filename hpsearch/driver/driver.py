@@ -68,7 +68,7 @@ class Run:
     show: Show = "auto"
     """What is shown while it runs."""
     num_gpus: int | None = None
-    """GPUs that a local Ray is told to have; None for the real ones. For tests."""
+    """GPUs that a local Ray is started with; None for the real ones. For tests."""
 
     def start(self) -> int:
         """Run the sweep to its end; resume it if it is in the ledger. Ray starts only if something is left to do.

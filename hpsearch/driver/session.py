@@ -57,7 +57,7 @@ class Session:
             code: The user's code, as slots get it.
             num_known: Trials of earlier runs of the sweep.
             show: What the user is shown.
-            num_gpus: GPUs that a local Ray is told to have; None for the real ones.
+            num_gpus: GPUs that a local Ray is started with; None for the real ones.
             notes: Sentences that are shown at the start.
         """
         self._engine, self._sweep, self._folder, self._code = engine, engine.sweep, folder, code

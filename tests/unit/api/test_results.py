@@ -191,7 +191,7 @@ def test_the_summary_ranks_by_value_and_shows_what_varies(home: Path):
     assert "best loss 0.25 in trial 2" in note
 
 
-def test_equal_failures_are_told_once(home: Path):
+def test_equal_failures_are_listed_once(home: Path):
     with Ledger(home, create=True) as ledger:
         sweep = ledger.add_sweep("demo", SPEC)
         for number in range(1, 12):

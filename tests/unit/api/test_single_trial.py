@@ -126,7 +126,7 @@ def test_a_value_outside_of_its_range_is_the_users_business(spec: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_before_anything_runs(spec: Path, words: list[str], sentence: str) -> None:
+def test_a_mistake_is_reported_before_anything_runs(spec: Path, words: list[str], sentence: str) -> None:
     with pytest.raises(SpecError) as caught:
         load_by_hand(spec, words)
     assert str(caught.value).startswith(sentence)

@@ -13,7 +13,7 @@ from hpsearch.cli import app
 from hpsearch.errors import Interrupted
 
 
-def test_the_version_is_told():
+def test_the_version_is_printed():
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"hpsearch {hpsearch.__version__}\n")
 
@@ -26,7 +26,7 @@ def test_help_has_a_short_name_too(words):
 
 
 @pytest.mark.parametrize("code", [130, 143])
-def test_a_signal_before_the_first_trial_is_told_in_words_and_by_its_exit_code(code, monkeypatch):
+def test_a_signal_before_the_first_trial_has_a_message_and_an_exit_code(code, monkeypatch):
     def interrupted(*words: object, **more: object) -> None:
         raise Interrupted(code)
 

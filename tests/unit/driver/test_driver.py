@@ -40,7 +40,7 @@ TREE: dict[str, Any] = {
 
 @pytest.fixture
 def known(home: Path, tmp_path: Path) -> Callable[..., Run]:
-    """A sweep that is finished in the ledger; returns what makes it anew, with changes."""
+    """A sweep that is finished in the ledger; returns what makes it again, with changes."""
     file = tmp_path / "train.py"
     file.write_text("def train(config):\n    yield {'loss': config['x']}\n")
     tree = {**TREE, "trainable": f"{file}:train"}
@@ -194,7 +194,7 @@ def test_changed_code_is_refused_by_name_unless_it_is_accepted(known, tmp_path):
     assert known(accept_changes=True).start() == 0
 
 
-def test_a_sweep_has_one_writer_and_the_second_is_told_who(known, home):
+def test_a_sweep_has_one_writer_whom_the_error_of_the_second_names(known, home):
     (home / "known").mkdir(exist_ok=True)
     with writer_lock(home / "known", "known"), pytest.raises(SweepInUse) as caught:
         known().start()

@@ -1,4 +1,4 @@
-"""What Ray's metrics are told, with a stand-in for Ray's gauges."""
+"""What is reported to Ray's metrics, with a stand-in for Ray's gauges."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def gauges(recorder: Recorder, clock: Clock, *trials: Trial, say: Any = print) -
     return Gauges(SWEEP, by_number, say=say, make_gauge=recorder.make, clock=clock)
 
 
-def test_a_running_trial_is_told_with_its_sweep_slot_and_number(recorder, clock):
+def test_a_running_trial_is_reported_with_its_sweep_slot_and_number(recorder, clock):
     trial = running(7, 0.5, 0.9, 0.8, slot=2)
     trial.note_peaks(Peaks(gpu_gib=3.5, host_gib=1.25))
     gauges(recorder, clock, trial).tick()
@@ -84,7 +84,7 @@ def test_a_metric_of_any_alphabet_reaches_ray_whose_tags_are_ascii(recorder, clo
     assert recorder.series["hpsearch_best", "s", "acc \\xb5"] == 0.5
 
 
-def test_a_trial_without_a_report_a_gpu_or_a_slot_is_told_as_far_as_it_is_known(recorder, clock):
+def test_a_trial_without_a_report_a_gpu_or_a_slot_is_reported_as_far_as_it_is_known(recorder, clock):
     gauges(recorder, clock, running(1), running(2, slot=None)).tick()
     assert recorder.series == {
         ("hpsearch_trial_epoch", "s", "1", "1"): 0.0,
@@ -92,35 +92,35 @@ def test_a_trial_without_a_report_a_gpu_or_a_slot_is_told_as_far_as_it_is_known(
     }
 
 
-def test_a_trial_that_is_over_is_not_told_again(recorder, clock):
+def test_a_trial_that_is_over_is_not_reported_again(recorder, clock):
     trial = running(1, 0.5)
-    told = gauges(recorder, clock, trial)
-    told.tick()
+    ours = gauges(recorder, clock, trial)
+    ours.tick()
     trial.state = "done"
     recorder.series.clear()
     clock.now = REPORT_EVERY_S
-    told.tick()
+    ours.tick()
     assert recorder.series == {("hpsearch_trials", "s", "done"): 1.0, ("hpsearch_best", "s", "acc"): 0.5}
 
 
-def test_everything_is_told_again_before_ray_forgets_it_and_not_more_often(recorder, clock):
-    told = gauges(recorder, clock, running(1, 0.5))
-    told.tick()
+def test_everything_is_reported_again_before_ray_forgets_it_and_not_more_often(recorder, clock):
+    ours = gauges(recorder, clock, running(1, 0.5))
+    ours.tick()
     recorder.series.clear()
     clock.now = REPORT_EVERY_S - 0.1
-    told.tick()
+    ours.tick()
     assert not recorder.series
     clock.now = REPORT_EVERY_S
-    told.tick()
+    ours.tick()
     assert recorder.series
 
 
 def test_gauges_that_raise_are_said_once_and_break_nothing(recorder, clock):
     said: list[str] = []
-    told = gauges(recorder, clock, running(1, 0.5), say=said.append)
+    ours = gauges(recorder, clock, running(1, 0.5), say=said.append)
     recorder.raises = RuntimeError("the agent is gone")
     for _ in range(3):
-        told.tick()
+        ours.tick()
         clock.now += REPORT_EVERY_S
     assert said == [
         "Ray's metrics get no more values of this sweep: RuntimeError: the agent is gone. The sweep continues."

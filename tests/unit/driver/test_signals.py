@@ -20,7 +20,7 @@ def sleep_long() -> None:
 
 @pytest.fixture
 def twice(monkeypatch):
-    """Two signals have come; nobody has looked yet."""
+    """Two signals have come; neither has been looked at yet."""
     monkeypatch.setattr(signals_module, "INSIST_S", 0.01)
     with Signals(lambda number: None) as signals, signals.shield():
         signal.raise_signal(signal.SIGTERM)
@@ -41,7 +41,7 @@ def test_the_first_signal_is_handled_and_the_second_asks_for_haste():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_signal_that_nobody_looks_at_interrupts(monkeypatch):
+def test_a_second_signal_that_is_not_looked_at_interrupts(monkeypatch):
     monkeypatch.setattr(signals_module, "INSIST_S", 0.01)
     with Signals(lambda number: None), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
