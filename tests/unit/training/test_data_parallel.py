@@ -56,7 +56,7 @@ def test_several_processes_are_refused_in_the_spec_and_by_hand() -> None:
     tree = {"metric": {"name": "m", "goal": "minimize"}, "parameters": {"x": {"values": [1]}}, "parallel": "dp"}
     with pytest.raises(SpecError, match=r"parallel: dp is one process with all GPUs, got workers: 2. Write workers: 1"):
         Sweep.from_dict({**tree, "resources": {"workers": 2}})
-    with pytest.raises(SpecError, match=r"dp splits a batch over whole GPUs, got gpu: 0.5"):
+    with pytest.raises(SpecError, match=r"expected whole GPUs, over which dp splits a batch, got 0.5"):
         Sweep.from_dict({**tree, "resources": {"gpu": 0.5}})
     with pytest.raises(InvalidConfig, match="this trial has 2 workers"):
         wrap(nn.Linear(1, 1), world_size=2, device=torch.device("cpu"), parallel="dp")
