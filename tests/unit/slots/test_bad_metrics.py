@@ -57,9 +57,9 @@ def second_reply(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 @pytest.mark.parametrize("kind", bad_rows.BAD)
 def test_metrics_that_cannot_be_used_fail_the_trial_with_what_was_found(second_reply: Any, kind: str):
     failure = second_reply(kind).failure
-    _, cause, words = bad_rows.BAD[kind]
+    _, cause, text = bad_rows.BAD[kind]
     assert failure is not None and failure.cause == cause
-    assert words in failure.evidence
+    assert text in failure.evidence
 
 
 @pytest.mark.parametrize("kind", bad_rows.GOOD)

@@ -240,11 +240,11 @@ def test_an_end_that_raises_or_takes_too_long_is_a_note(start: Any) -> None:
         yield {"loss": 1.0}
         time.sleep(600)
 
-    for train, words, grace_s in ((raises, "no room for the weights", 20.0), (sleeps, "was killed", 0.2)):
+    for train, text, grace_s in ((raises, "no room for the weights", 20.0), (sleeps, "was killed", 0.2)):
         rank = start(train, grace_s=grace_s)
         rank.step(save=False)
         (note,) = rank.finish(save=False, run_to_end=True).notes
-        assert words in note
+        assert text in note
 
 
 def test_a_function_that_reports_runs_in_the_main_thread_with_the_argv_of_a_program(start: Any) -> None:
