@@ -101,7 +101,8 @@ class Results:
         """One row for each failed attempt, also of trials that succeeded later; columns: see the guide.
 
         Example:
-            >>> results.failures["cause"].value_counts()  # doctest: +SKIP
+            >>> results.failures["cause"].value_counts().to_dict()
+            {'oom_gpu': 3}
         """
         from hpsearch.results.analysis.failures import failed_attempts
         from hpsearch.results.tables import failures_frame

@@ -22,7 +22,8 @@ class Figure:
     """One or more charts.
 
     Example:
-        >>> results.plot.curves().save("curves.svg")  # doctest: +SKIP
+        >>> results.plot.curves().save("curves.svg")
+        PosixPath('curves.svg')
     """
 
     def __init__(self, *charts: Chart) -> None:

@@ -18,7 +18,8 @@ class Plots:
     """Makes charts; each method returns a `Figure`, which a notebook displays and which has `save`.
 
     Example:
-        >>> results.plot.curves().save("curves.png")  # doctest: +SKIP
+        >>> results.plot.curves().save("curves.png")
+        PosixPath('curves.png')
     """
 
     def __init__(self, read: Callable[[], Findings]) -> None:
