@@ -11,7 +11,6 @@ from typing import final
 
 from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished
 from hpsearch.driver.console_log import redirect_output
-from hpsearch.driver.display import Show
 from hpsearch.driver.session import Session
 from hpsearch.driver.slot_setup import Trainable, prepare_trial_code
 from hpsearch.engine.engine import Engine, EngineParts
@@ -26,6 +25,7 @@ from hpsearch.ledger.records import ENDED_SWEEP_STATES, SUCCESS_STATES, SweepRec
 from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
+from hpsearch.live.display import Show
 from hpsearch.paths import (
     LEDGER_NAME,
     driver_log_path,

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.driver.compatibility import check_compatible
-from hpsearch.driver.display import Show
 from hpsearch.driver.driver import Run
 from hpsearch.driver.slot_setup import Trainable
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.spec_dir import find_spec_dir
 from hpsearch.ledger.store import Ledger
+from hpsearch.live.display import Show
 from hpsearch.paths import home_dir, ledger_path
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.ray_tune import contains_ray_domain

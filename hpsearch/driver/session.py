@@ -16,7 +16,6 @@ from hpsearch.cluster.nodes import Files, Node, NodeWatch
 from hpsearch.devices.requests import WorkerRequest, resolve_request
 from hpsearch.driver.concurrency import check_a_trial_fits, concurrent_trials
 from hpsearch.driver.discovery import advertise
-from hpsearch.driver.display import Display, Show, start_lines
 from hpsearch.driver.gauges import Gauges
 from hpsearch.driver.placement import PendingPlacements
 from hpsearch.driver.signals import EXIT_CODES, Signals
@@ -24,6 +23,7 @@ from hpsearch.driver.slot_setup import TrialCode, slot_settings
 from hpsearch.engine.engine import Engine
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import Interrupted, RayGone
+from hpsearch.live.display import Display, Show, start_lines
 from hpsearch.paths import driver_log_path, processes_path
 from hpsearch.slots.process_file import TrialProcesses, attempt_processes
 from hpsearch.slots.process_tree import kill_ranks

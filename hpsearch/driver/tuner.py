@@ -261,7 +261,7 @@ class _Silent(ProgressReporter):
         return False
 
     def report(self, trials: list[Trial], done: bool, *sys_info: Any) -> None:
-        """Print nothing: `driver/display.py` shows the sweep."""
+        """Print nothing: `live/display.py` shows the sweep."""
 
 
 class _Tick(Callback):

@@ -32,7 +32,7 @@ from hyperopt import (
 )
 
 from hpsearch.search.coding import Codes, Coding, num_codes
-from hpsearch.search.infeasible import InfeasibleBuffer
+from hpsearch.search.outcome_buffer import InfeasibleBuffer
 from hpsearch.search.searcher import NEVER_RAN, Outcome, Searcher
 from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
 

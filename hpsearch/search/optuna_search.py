@@ -36,8 +36,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.search.coding import Codes, Coding, num_codes
-from hpsearch.search.infeasible import InfeasibleBuffer
 from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
+from hpsearch.search.outcome_buffer import InfeasibleBuffer
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
 

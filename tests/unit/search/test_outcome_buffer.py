@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hpsearch.search.infeasible import InfeasibleBuffer
+from hpsearch.search.outcome_buffer import InfeasibleBuffer
 from hpsearch.search.searcher import Outcome
 
 
