@@ -15,15 +15,15 @@ from hpsearch.errors import HpsearchError
 
 # isort: off
 from hpsearch.cli import (  # noqa: F401 - in the order of the help
-    running,
-    by_hand,
-    specs,
-    watching,
-    attending,
-    reading,
-    exporting,
-    cleaning,
-    examining,
+    sweep_and_resume,
+    trial,
+    validate,
+    watch,
+    logs_and_stop,
+    show,
+    export_and_report,
+    clean,
+    ui_and_doctor,
 )
 # isort: on
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hpsearch.cli import app, watching
+from hpsearch.cli import app
+from hpsearch.cli import watch as watch_verb
 from hpsearch.engine.status import IdleReason
 from hpsearch.ledger.store import Ledger
 from hpsearch.live.follower import LedgerFollower
@@ -148,7 +149,7 @@ def test_watching_ends_with_the_sweep_and_prints_each_trial_that_ended(home: Pat
             driver.wait()
 
         between_looks = iter([fail, end])
-        monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=lambda seconds: next(between_looks)()))
+        monkeypatch.setattr(watch_verb, "time", SimpleNamespace(sleep=lambda seconds: next(between_looks)()))
         first, second, *_ = watch(home=home).splitlines()
     assert f"! trial {running.number} failed after" in first
     assert second == "curves is done"

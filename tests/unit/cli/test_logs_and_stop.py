@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsearch.cli import app, attending
+from hpsearch.cli import app, logs_and_stop
 from hpsearch.cli.printing import terminal_text
 from hpsearch.errors import HpsearchError, SweepInUse, UnknownSweep
 from hpsearch.ledger.lock import holder_of, is_held
@@ -124,7 +124,7 @@ def test_logs_prints_what_a_trial_has_printed(folder: Path) -> None:
 
 
 def test_logs_of_any_length_are_printed_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attending, "PART_BYTES", 3)
+    monkeypatch.setattr(logs_and_stop, "PART_BYTES", 3)
     text = "\u00e9poch \u20ac\n" * 50
     (folder / "trials" / "0001" / "log.txt").write_text(text)
     assert run("logs", "1", home=folder.parent).stdout == text
@@ -160,8 +160,8 @@ def test_half_a_letter_is_printed_with_its_other_half(tmp_path: Path, monkeypatc
             log.write_bytes(letter)
         return goes_on
 
-    monkeypatch.setattr(attending, "LOOK_S", 0.0)
-    attending._print_growing(log, may_grow, follow=True)
+    monkeypatch.setattr(logs_and_stop, "LOOK_S", 0.0)
+    logs_and_stop._print_growing(log, may_grow, follow=True)
     assert capsys.readouterr().out == "\u00e9"
 
 

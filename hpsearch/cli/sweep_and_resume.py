@@ -52,7 +52,7 @@ def sweep(
         show="lines",
     )
     if dry_run:
-        from hpsearch.cli.specs import first_configs
+        from hpsearch.cli.validate import first_configs
 
         for config in first_configs(run.sweep, run.sweep.max_trials):
             print(json.dumps(config, ensure_ascii=False))
