@@ -21,12 +21,14 @@ HOME/                             `--home`, else HPSEARCH_HOME, else ./sweeps
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DEFAULT_HOME = Path("sweeps")
@@ -35,6 +37,8 @@ LEDGER_NAME = "ledger.db"
 """No sweep may have a name that begins so, since sweeps have folders beside this file."""
 JOURNAL_NAME = "journal.jsonl"
 """Name of each sweep's journal; `resume --rebuild` looks for these files."""
+MAX_WRITE_S = 3600.0
+"""Seconds that `replacing` may take for one file; if its folder is older, the process that wrote there was killed."""
 
 
 def home_dir(home: str | Path | None) -> Path:
@@ -57,7 +61,7 @@ def ledger_path(home: Path) -> Path:
 
 
 def ledger_lock_path(home: Path) -> Path:
-    """Locked while a process makes the ledger's file."""
+    """Locked while a process makes or rebuilds the ledger's file."""
     return home / f".{LEDGER_NAME}.lock"
 
 
@@ -162,16 +166,20 @@ def checkpoint_dir(sweep_dir: Path, number: int) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False, locked: bool = False) -> Iterator[Path]:
     """Write a file so that readers find the old one or the whole new one at every instant, also after a crash.
 
-    The block writes to another path, in a new folder beside `path` that only this user can enter, so that no link of
-    anyone can be in its way. When the block ends well the new file takes the name `path`; a link of that name is
-    replaced, not followed. After an error `path` is as it was.
+    The block writes to another path, in a new folder `.NAME.new-XXXXXXXX` beside `path` that only this user can enter,
+    so that no link of another user can be in its way. When the block ends without an error the new file takes the name
+    `path`; a link of that name is replaced, not followed. After an error `path` is as it was. Several processes may
+    write the same file: the last one to finish wins. A process that is killed in the middle leaves its folder, which a
+    later write of the same file removes.
 
     Args:
         path: Where the file shall be; its folder exists.
         durable: Force the file to the disk before it takes its name: for what a power cut must not empty.
+        locked: The caller holds a lock, so that no other process writes this file. Then every folder that a killed
+            process left is removed; else only those older than MAX_WRITE_S, since younger ones may be in use.
 
     Yields:
         The path to write to. Its suffix is that of `path`, by which some libraries choose a format.
@@ -179,7 +187,9 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Raises:
         OSError: The file can't be written; the disk is full, say.
     """
-    folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
+    prefix = f".{path.name[:50]}.new-"  # cut, so that a long name leaves room for the rest
+    _remove_leftovers(path.parent, prefix, min_age_s=0.0 if locked else MAX_WRITE_S)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         beside = folder / f"new{path.suffix}"
         yield beside
@@ -189,6 +199,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         beside.replace(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers(parent: Path, prefix: str, *, min_age_s: float) -> None:
+    for folder in parent.glob(f"{glob.escape(prefix)}*"):
+        with suppress(OSError):  # another process has just removed it
+            if time.time() - folder.lstat().st_mtime >= min_age_s:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:

@@ -19,7 +19,7 @@ from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.queries import decode_all
 from hpsearch.ledger.records import FINISHED_STATES, ReportRecord, TrialRecord
-from hpsearch.ledger.sqlite import damaged, fold_log, open_to_write, storage_errors
+from hpsearch.ledger.sqlite import damaged, fold_log, making_lock, open_to_write, storage_errors
 from hpsearch.paths import JOURNAL_NAME, checkpoint_dir, ledger_path, replacing
 
 _COLUMNS = TrialRecord.__dataclass_fields__.keys()
@@ -89,7 +89,7 @@ def rebuild(home: Path) -> Rebuilt:
         for folder in folders:
             stack.enter_context(writer_lock(folder, folder.name))
         _correct_checkpoints(home, folders)
-        with replacing(path) as beside:
+        with making_lock(home), replacing(path, locked=True) as beside:
             done = _fill(beside, folders)
             kept = _put_aside(path)
     return Rebuilt(**done, kept=kept)

@@ -114,10 +114,10 @@ def _version(engine: Engine, path: Path) -> int:
 
 def _make(path: Path) -> None:
     """Make an empty ledger if there is none, in one step: other processes find no ledger, or a whole one."""
-    with _alone(path.parent):
+    with making_lock(path.parent):
         if path.exists():
             return
-        with replacing(path) as beside:
+        with replacing(path, locked=True) as beside:
             engine = _connect(beside, create=True)
             schema.metadata.create_all(engine)
             with engine.begin() as connection:
@@ -126,8 +126,8 @@ def _make(path: Path) -> None:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Let one process at a time make the file; the others wait."""
+def making_lock(home: Path) -> Iterator[None]:
+    """Let one process at a time make or rebuild the ledger of a home folder; the others wait until it has."""
     with ledger_lock_path(home).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

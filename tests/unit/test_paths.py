@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
-from hpsearch.paths import home_dir, home_option, replace_file, replacing
+from hpsearch.paths import MAX_WRITE_S, home_dir, home_option, replace_file, replacing
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +63,50 @@ def test_after_an_error_the_old_file_is_there_and_nothing_beside_it(tmp_path):
         raise OSError("full")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def left_by_a_killed_process(path: Path, *, age_s: float) -> Path:
+    """The folder that `replacing` leaves when its process is killed in the middle of a write."""
+    with replacing(path) as beside:
+        beside.write_text("")
+    beside.parent.mkdir()
+    beside.write_text("half")
+    os.utime(beside.parent, (time.time() - age_s, time.time() - age_s))
+    return beside.parent
+
+
+def test_what_a_killed_process_left_is_named_after_the_file_and_removed_by_a_later_write(tmp_path):
+    path, other = tmp_path / "a[1].csv", tmp_path / "a1.csv"
+    old = left_by_a_killed_process(path, age_s=MAX_WRITE_S + 60)
+    young = left_by_a_killed_process(path, age_s=MAX_WRITE_S - 60)
+    of_other = left_by_a_killed_process(other, age_s=MAX_WRITE_S + 60)
+    assert young.name.startswith(".a[1].csv.new-")
+    replace_file(path, "new")
+    assert not old.exists()
+    assert young.exists()  # another process may be writing it
+    assert of_other.exists()
+
+
+def test_under_a_lock_what_a_killed_process_left_is_removed_at_once(tmp_path):
+    path = tmp_path / "ledger.db"
+    young = left_by_a_killed_process(path, age_s=0)
+    with replacing(path, locked=True) as beside:
+        assert not young.exists()
+        beside.write_text("new")
+    assert [each.name for each in tmp_path.iterdir()] == ["ledger.db"]
+
+
+def test_two_writes_of_one_file_at_once_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "a.csv"
+    with replacing(path) as first:
+        first.write_text("first")
+        replace_file(path, "second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_with_a_name_as_long_as_the_file_system_allows_is_replaced(tmp_path):
+    path = tmp_path / ("\u00e9" * 125 + ".csv")
+    replace_file(path, "new")
+    assert path.read_text() == "new"
