@@ -32,7 +32,9 @@ from hpsearch.training.rng import RngStates, get_rng_states
 from hpsearch.training.stateful import Stateful
 
 _NAME = re.compile(r"epoch-(\d{6,})\.rank-(\d+)\.(pt|json)(\.tmp)?")
+"""Matches the names of a checkpoint's files: epoch, rank, kind of file, and whether it is still being written."""
 _MAX_MANIFEST_BYTES = 4096
+"""Bytes after which a manifest, which has about 150, is not read further."""
 
 
 @dataclass(frozen=True, kw_only=True)

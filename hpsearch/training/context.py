@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class SharedDataHost(ABC):
     """Keeps the shared data of a trial in memory for the trials after it.
 
-    A trial in a slot runs in a process that ends with the trial. Through this interface `shared_data` reports what the
-    trial uses, and the slot holds it for the next one.
+    Under `isolation: process` the process of a trial ends with it. Through this interface `shared_data` reports which
+    data the trial uses, so that its rank can hold the data for the next trial.
     """
 
     @abstractmethod
@@ -233,7 +233,9 @@ class TrialContext:
 
 
 _active: TrialContext | None = None
+"""The context of the trial that a sweep runs in this process now; None outside of a sweep."""
 _by_hand: TrialContext | None = None
+"""The context outside of a sweep, made by the first `current_trial`."""
 _by_hand_lock = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""The rank of this process as `torchrun` or a slot sets it in the environment, and a number of DataLoader workers."""
+"""The rank of this process as `torchrun` or a slot sets it in the environment, and the number of DataLoader workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 RANK_VARIABLES = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"})
+"""Environment variables without which a process is not one of several ranks."""
 
 
 def has_rank_variables() -> bool:

@@ -136,7 +136,7 @@ class EpochLoop:
             yield self._epoch(epoch)
 
     def _epoch(self, epoch: int) -> Metrics:
-        """Train one epoch, counted from 0, and evaluate after it where that is due."""
+        """Train one epoch, counted from 0, and evaluate after it if an evaluation is due."""
         lr = self._learner.rates.metrics()
         train_sum, num_train = self._train(epoch)
         is_last = epoch + 1 == self._length.epochs

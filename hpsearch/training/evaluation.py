@@ -49,7 +49,7 @@ def _sums(learner: Learner, model: nn.Module, columns: list[Metric], batch: Batc
     for inputs, targets, num_samples in learner.micro_batches(batch, size):
         with autocast(learner.precision, learner.device):
             outputs = model(inputs)
-            values = [of(outputs, targets) for of in columns]
+            values = [column(outputs, targets) for column in columns]
         total += torch.stack([_mean(value, learner.device) for value in values]) * num_samples
     return total
 

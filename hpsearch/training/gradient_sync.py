@@ -3,7 +3,8 @@
 In each step every rank all-reduces the same gradient buckets in the same order, and no rank continues before all have
 sent theirs. A rank that runs out of memory within a step must therefore not simply stop: the others would wait for it
 until their timeout. It sends zeros for the buckets that it has not sent yet, as DDP does for ranks that have run out of
-data (`DistributedDataParallel.join`). The gradients of that step are then useless; `oom.py` lets all ranks know.
+data (`DistributedDataParallel.join`). The gradients of that step are then useless, and all ranks discard it
+(`epochs.py`).
 
 This does not cover collective calls of the model itself, such as those of SyncBatchNorm.
 

@@ -16,6 +16,7 @@ import torch
 from hpsearch.errors import InvalidConfig, did_you_mean
 
 _AUTOCAST_TYPES = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Name of a precision to the type that autocast computes in; None without autocast."""
 
 
 def check_precision(precision: str) -> str:

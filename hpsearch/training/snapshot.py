@@ -1,4 +1,7 @@
-"""A copy of all training state in host memory, from which an epoch is repeated; `checkpoint.py` writes to disk."""
+"""A copy of all training state in host memory, from which an epoch can be repeated after running out of memory.
+
+The copy on disk, which survives the process, is in `checkpoint.py`.
+"""
 
 from __future__ import annotations
 

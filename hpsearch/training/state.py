@@ -33,8 +33,10 @@ class KeptState:
         self._folder, self._rank, self._world_size, self._at_most = folder, rank, world_size, at_most
         self._shared: dict[str, Stateful] = {}
         self._own: dict[str, Stateful] = {}
-        self._found: Checkpoint | None = None  # `restore` removes the states that it has loaded
+        self._found: Checkpoint | None = None
+        """The checkpoint that `load` read, without the states that `restore` has loaded since."""
         self._saved_epoch: int | None = None
+        """Epoch of the newest checkpoint; None without one."""
         self.is_loaded = False
         """Whether `load` was called."""
 

@@ -36,7 +36,7 @@ class Recipe:
     """Options of training that depend neither on the model nor on the data; `fit` explains each."""
 
     precision: str
-    """fp32 | tf32 | bf16 | fp16."""
+    """`fp32`, `tf32`, `bf16` or `fp16`."""
     clip_norm: float | None
     """Largest norm of the gradient over all parameters; a longer one is scaled down. None does not clip."""
     ema_decay: float | None

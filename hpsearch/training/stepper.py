@@ -1,9 +1,10 @@
 """Runs any trainable one epoch at a time, whether it yields its metrics or reports them.
 
-For processes that train one trial after another (`isolation: slot`). A generator runs in the caller's thread. Any other
-function runs in a daemon thread: its `report` hands over the metrics of an epoch and blocks until the next `advance`.
-The function therefore never runs ahead: a checkpoint made between two calls of `advance` has the state of that epoch,
-and a trial is stopped by not calling `advance` again. The two threads never run at the same time.
+Used with `isolation: slot`, where one process runs all trials; `MetricsIterator`, `LeakWatch` and `prepare_process` are
+used with `isolation: process` too. A generator runs in the caller's thread. Any other function runs in a daemon thread:
+its `report` hands over the metrics of an epoch and blocks until the next `advance`. The function therefore never runs
+ahead: a checkpoint made between two calls of `advance` has the state of that epoch, and a trial is stopped by not
+calling `advance` again. The two threads never run at the same time.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class Stepper(ABC):
         """
 
     @abstractmethod
-    def _next_metrics(self) -> Metrics | None: ...
+    def _next_metrics(self) -> Metrics | None:
+        """Run the function to the end of its next epoch; None when it has returned."""
 
 
 @final
@@ -130,6 +132,7 @@ class _GeneratorStepper(Stepper):
     """Runs a generator function in the caller's thread."""
 
     _iterator: MetricsIterator | None = None
+    """None until the first epoch."""
 
     def _next_metrics(self) -> Metrics | None:
         if self._iterator is None:

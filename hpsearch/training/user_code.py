@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _OWN = str(Path(__file__).resolve().parents[1])
+"""The folder of hpsearch."""
 _LIBRARIES = tuple(
     str(Path(path).resolve()) for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
 )

@@ -167,7 +167,7 @@ class _CurrentSampler(Sampler[tuple[int, StepSamples]]):
     position = 0
     """Position of the data set."""
     steps: Iterable[StepSamples] = ()
-    """The samples of each step."""
+    """The samples of each step of this epoch."""
 
     def __iter__(self) -> Iterator[tuple[int, StepSamples]]:
         return ((self.position, step) for step in self.steps)
@@ -196,6 +196,7 @@ class _BatchDataset(Dataset[Batch]):
 
 
 _spare_bits = numpy.random.MT19937(0)
+"""The bit generator of NumPy's global generator within `_random_state`."""
 
 
 @contextmanager

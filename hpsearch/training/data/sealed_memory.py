@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, final
 
 PREFIX = "hpsearch-data-"
+"""Beginning of the name, in /proc, of the file of each block."""
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 64  # bytes, as PyTorch's own allocations are
@@ -122,7 +123,7 @@ class HeldBlocks:
 
 @final
 class RecentBlocks:
-    """Keeps the blocks open that the current trial and the one before it have used, for one trial after another."""
+    """Keeps the blocks open that the current trial and the two before it have used, for one trial after another."""
 
     def __init__(self) -> None:
         self._files: dict[str, int] = {}
@@ -130,7 +131,7 @@ class RecentBlocks:
         self._trials = 0
 
     def begin_trial(self) -> None:
-        """Call this when the next trial begins: blocks that neither it nor the trial before has used are closed."""
+        """Call this when the next trial begins: blocks that neither of the last two trials has used are closed."""
         self._trials += 1
         for name in [name for name, trial in self._used.items() if trial < self._trials - 2]:
             os.close(self._files.pop(name))

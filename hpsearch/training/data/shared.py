@@ -34,9 +34,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LARGE_BYTES = 64 * 2**20
-"""If more than this of a data set can't be shared, there is a warning."""
+"""If more bytes than this of a data set can't be shared, there is a warning."""
 NUM_BY_HAND = 4
-"""Number of data sets that a process outside of a sweep keeps in memory."""
+"""Most data sets that a process outside of a sweep keeps in memory."""
 
 
 def shared_data(load: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

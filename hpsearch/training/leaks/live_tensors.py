@@ -24,9 +24,9 @@ from torch import Tensor
 from hpsearch.training.user_code import display_path, is_user_code
 
 MAX_DEPTH = 6
-"""Depth of nested containers that are searched."""
+"""Most containers inside each other that are searched."""
 MAX_MEMBERS = 200_000
-"""Objects inside one global variable that are searched."""
+"""Most objects inside one global variable that are searched."""
 _CHANGES = (
     r"\b{}(\[.*\])?\s*\.\s*(append|extend|add|insert|update|setdefault|appendleft)\b",
     r"\b{}\s*([-+*/|]=|\[.*\]\s*[-+*/|]?=(?!=))",
@@ -150,13 +150,8 @@ def _variables_of(held: object) -> Iterator[tuple[str, CodeType | str, int]]:
         if is_user_code(frame.f_code.co_filename):
             yield from ((name, frame.f_code, 0) for name, value in frame.f_locals.items() if value is held)
     for holder in gc.get_referrers(held):
-        if (
-            isinstance(holder, GeneratorType)
-            and holder.gi_frame is not None
-            and is_user_code(holder.gi_code.co_filename)
-        ):
-            variables = holder.gi_frame.f_locals
-            yield from ((name, holder.gi_code, 0) for name, value in variables.items() if value is held)
+        if isinstance(holder, GeneratorType):
+            yield from _generator_variables(holder, held)
         elif isinstance(holder, CellType):
             yield from _closures(holder)
         elif isinstance(holder, dict):

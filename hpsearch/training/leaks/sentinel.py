@@ -37,9 +37,9 @@ MAX_KEPT_GRAPHS = 32
 MAX_SUMMED = 16
 """More consecutive additions than this in the graph of a scalar are a sum of losses, not the terms of one loss."""
 NUM_ASKED = 3
-"""Number of tensors of a group whose holder is searched for."""
+"""Most tensors of one group whose holders are searched for."""
 MIN_HOST_MIB = 16.0
-"""Growth of host memory in each of GROWTHS samples, MiB, that causes a warning; less may be the allocator's."""
+"""Growth of host memory in MiB, in each of GROWTHS samples, that causes a warning; the allocator may cause less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +145,8 @@ class Sentinel:
 
         Args:
             values: One value for each sample, oldest first.
-            each: Least growth from one sample to the next.
-            least: Least growth from the first sample to the last.
+            each: Minimum growth from one sample to the next.
+            least: Minimum growth from the first sample to the last.
         """
         growths = [later - earlier for earlier, later in pairwise(values)]
         total = sum(growths)
@@ -172,7 +172,7 @@ def _group(tensor: Tensor) -> Group:
 
 
 def _kept(*alike: Tensor) -> str:
-    """A text about tensors of one group and what holds them.
+    """A clause about tensors of one group, and about what holds them.
 
     A container is preferred: of a list of tensors, one may also be the value of a loop variable.
     """
