@@ -68,10 +68,10 @@ def counted(number: int, what: str) -> str:
     """A number with its noun, in the plural unless it is 1.
 
     Example:
-        >>> counted(1, "trial"), counted(12, "trial")
-        ('1 trial', '12 trials')
+        >>> counted(1, "trial"), counted(12, "trial"), counted(2, "process")
+        ('1 trial', '12 trials', '2 processes')
     """
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
 
 
 def points_text(number: int | None) -> str:

@@ -36,8 +36,8 @@ def ui(
 def doctor(as_json: Json = False, home: Home = None) -> None:
     """Examine what a sweep needs: packages, GPUs, disks, Ray, the ledger. Exits with 1 if there is a problem."""
     from hpsearch.doctor import examine
-    from hpsearch.doctor.finding import count_text
     from hpsearch.paths import home_dir
+    from hpsearch.text import counted
 
     findings = list(examine(home_dir(home)))
     counts: Counter[str] = Counter(finding.state for finding in findings)
@@ -48,5 +48,5 @@ def doctor(as_json: Json = False, home: Home = None) -> None:
             print(f"{MARKS[finding.state]}  {finding.check:9}  {cell_text(finding.text)}")
             if finding.advice is not None:
                 print(f"{'':20}-> {cell_text(finding.advice)}")
-        print(f"{count_text(counts['problem'], 'problem')}, {count_text(counts['warning'], 'warning')}")
+        print(f"{counted(counts['problem'], 'problem')}, {counted(counts['warning'], 'warning')}")
     raise typer.Exit(1 if counts["problem"] else 0)

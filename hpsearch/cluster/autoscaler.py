@@ -15,7 +15,7 @@ from typing import Any
 TIMEOUT_S = 2
 """Timeout of a request to the GCS, which blocks the driver's main thread."""
 MAX_REASON = 160
-"""Characters of a cloud provider's reason that are shown."""
+"""Most characters of a cloud provider's reason that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,13 @@ def growth_in_ray() -> Growth:
 
 
 def growth_of_report(report: Mapping[str, Any]) -> Growth:
-    """Read the first version's report.
+    """Read what the first version of the autoscaler reports.
 
     Args:
         report: The value of `autoscaler_report` in the JSON text that Ray keeps under the key `__autoscaling_status`.
+
+    Raises:
+        KeyError, TypeError, ValueError: The report has another form, for example that of a later Ray.
     """
     starting = Counter(dict(report["pending_launches"]))
     starting.update(kind for _, kind, _ in report["pending_nodes"])

@@ -22,14 +22,14 @@ from hpsearch.spec.sweep import Sweep
 
 RAY_ENVIRONMENT: Mapping[str, str] = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints a box despite verbose=0
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",  # by Ray's own 60 s, a busy machine has none, and no sweep
-    "RAY_worker_register_timeout_seconds": "300",  # Ray restarts a rank that needs longer, for ever
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",  # Ray's own 60 s can be too short on a busy machine
+    "RAY_worker_register_timeout_seconds": "300",  # Ray restarts a rank that needs longer, again and again
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # trials run in the user's working directory
     "RAY_USAGE_STATS_ENABLED": "0",  # sends nothing to Ray's developers
     "RAY_metric_cardinality_level": "low",  # else each task's name is a series of `ray_tasks`, and names contain epochs
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune does not put the old one back
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # else Tune writes five files for each trial
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune does not restore the handler that was set before
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results carry events, not metrics
     "TUNE_STATE_REFRESH_PERIOD": "1000000",  # Tune asks the GCS for all resources, and hangs if that is dead
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the truth; Tune rewrites its whole state each time
@@ -100,7 +100,7 @@ def address_of(sweep: Sweep) -> str | None:
 
 @contextmanager
 def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Iterator[Cluster]:
-    """Start a Ray or join a running one, for a `with` block.
+    """Within the block, this process is connected to a Ray, which is started for it or runs already.
 
     Args:
         sweep: If this process is connected to a Ray, that one is used; else the running one at the sweep's
@@ -157,7 +157,7 @@ def _start(temp_dir: str | None, gpus: int) -> None:
             _temp_dir=temp_dir,  # private: every user may write Ray's default folder
             _system_config={
                 "memory_monitor_refresh_ms": 0
-            },  # it kills trials that use little memory, and Tune with them
+            },  # the monitor kills trials that use little memory, and Tune
         )
 
 
@@ -165,8 +165,8 @@ def _start(temp_dir: str | None, gpus: int) -> None:
 def _any_agent_port() -> Iterator[None]:
     """Let the dashboard's agent listen on any free port.
 
-    `ray.init` has no parameter for it: the agent uses port 52365, and that of a machine's second Ray none, so that its
-    dashboard shows no logs.
+    `ray.init` has no parameter for it. The agent's default port is 52365; the agent of a machine's second Ray would get
+    no port, and its dashboard would show no logs.
     """
     import ray._private.parameter
 
@@ -184,7 +184,9 @@ def _attach(address: str, files: Files) -> bool:
     import ray
 
     if address.startswith("ray://"):
-        message = f"'{address}' is Ray's client port, through which no sweep can run. Start hpsearch on a node of it."
+        message = (
+            f"'{address}' is Ray's client port, through which no sweep can run. Start hpsearch on one of its nodes."
+        )
         raise SpecError([Problem(where=("ray", "address"), message=message)])
     _init(address)
     nodes = live_nodes()

@@ -1,6 +1,6 @@
 """Detects that Ray has died, since Ray itself does not report it.
 
-Measured on Ray 2.60: if the raylet dies, Tune's trials end in errors after 14 s, and then Tune waits for ever; if the
+Measured on Ray 2.60: if the raylet dies, Tune's trials end in errors after 14 s, and then Tune waits forever; if the
 GCS dies, the main thread hangs in its next call to it, and Ray ends the whole process after 60 s.
 """
 

@@ -20,15 +20,15 @@ class GpuReading:
     uuid: str
     """NVML's UUID; empty for a GPU that has fallen off the bus."""
     busy_percent: int | None
-    """Percentage of the last sampling period, of at most a second, in which a kernel ran."""
+    """Percentage of the driver's last sampling period, of at most a second, in which a kernel ran."""
     used_gib: float | None
-    """Memory in use, by all processes together."""
+    """Memory in use, by all processes together, in GiB."""
     total_gib: float | None
-    """All of its memory."""
+    """Its whole memory, in GiB."""
     celsius: int | None
     """Its temperature, in °C."""
     gib_by_pid: Mapping[int, float]
-    """Process id to memory in use, of the processes that compute on it and that this process may see."""
+    """Process id to memory in use, in GiB, of the processes that compute on it and that this user may see."""
 
 
 def read_gpus() -> tuple[GpuReading, ...]:
@@ -48,7 +48,7 @@ def read_gpus() -> tuple[GpuReading, ...]:
 def _read(index: int) -> GpuReading:
     import pynvml
 
-    handle = _ask("nvmlDeviceGetHandleByIndex", index)
+    handle = nvml_value("nvmlDeviceGetHandleByIndex", index)
     rates, memory = _of(handle, "nvmlDeviceGetUtilizationRates"), _of(handle, "nvmlDeviceGetMemoryInfo")
     holders = _of(handle, "nvmlDeviceGetComputeRunningProcesses") or []
     return GpuReading(
@@ -63,13 +63,21 @@ def _read(index: int) -> GpuReading:
 
 
 def _of(handle: Any, function: str, *arguments: Any) -> Any:
-    return None if handle is None else _ask(function, handle, *arguments)
+    return None if handle is None else nvml_value(function, handle, *arguments)
 
 
-def _ask(function: str, *arguments: Any) -> Any:
-    """The result of an NVML function; None if this GPU or this driver does not support it."""
+def nvml_value(function: str, *arguments: Any) -> Any:
+    """The result of an NVML function, bytes as text; None if this GPU or this driver does not support it.
+
+    NVML must be initialised (`nvmlInit`).
+
+    Args:
+        function: Name of a function of `pynvml`.
+        arguments: Its arguments.
+    """
     import pynvml
 
     with suppress(pynvml.NVMLError, AttributeError):
-        return getattr(pynvml, function)(*arguments)
+        answer = getattr(pynvml, function)(*arguments)
+        return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
     return None

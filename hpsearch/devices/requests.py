@@ -1,4 +1,4 @@
-"""The resources that a trial requests, and how many trials fit at once: arithmetic on numbers that are given."""
+"""The resources that a trial requests, and how many trials fit at once, computed from numbers of CPUs and GPUs."""
 
 from __future__ import annotations
 
@@ -36,30 +36,19 @@ def resolve_request(resources: Resources, gpus_available: int) -> WorkerRequest:
     return WorkerRequest(cpu=resources.cpu, gpu=gpu, workers=resources.workers)
 
 
-def max_concurrent(request: WorkerRequest, cpus: float, gpus: int) -> int:
-    """Number of trials that fit at once on one machine.
-
-    A fraction of a GPU never spans two GPUs: 0.4 fits twice on each. For several machines use `fits_on`: a worker does
-    not span two machines either.
-
-    Example:
-        >>> max_concurrent(WorkerRequest(cpu=1, gpu=0.4, workers=1), cpus=16, gpus=3)
-        6
-    """
-    by_cpu = _whole(cpus / request.cpu) // request.workers
-    if request.gpu == 0:
-        return by_cpu
-    return min(by_cpu, _gpu_workers(request.gpu, gpus) // request.workers)
-
-
 def fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]]) -> int:
-    """Number of trials that fit at once on several machines; the workers of one trial may be on different ones.
+    """Number of trials that fit at once on one or several machines.
+
+    The workers of one trial may be on different machines, but no worker spans two machines, and no fraction of a GPU
+    spans two GPUs: 0.4 fits twice on each.
 
     Args:
         request: The resources of one trial.
         machines: (CPUs, GPUs) of each machine.
 
     Example:
+        >>> fits_on(WorkerRequest(cpu=1, gpu=0.4, workers=1), [(16, 3)])
+        6
         >>> fits_on(WorkerRequest(cpu=3, gpu=0, workers=1), [(4, 0), (4, 0)])
         2
     """
@@ -81,13 +70,13 @@ def check_fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]])
     listed = "; ".join(f"{cpus:g} CPUs and {gpus} GPUs" for cpus, gpus in machines)
     message = (
         f"{request.workers} workers with {request.cpu:g} CPUs and {request.gpu:g} GPUs each do not fit on"
-        f" {len(machines)} nodes ({listed}): a worker can not span two nodes. Ask for less."
+        f" {len(machines)} nodes ({listed}): a worker can't span two nodes. Ask for less."
     )
     return check_fits(request, cpus, gpus) or [Problem(where=("resources",), message=message)]
 
 
 def explain(request: WorkerRequest, cpus: float, gpus: int) -> tuple[str, ...]:
-    """How `max_concurrent` follows, in one line for each kind of device that limits it.
+    """How the number of trials that fit on one machine follows, in one line for each kind of device that limits it.
 
     Example:
         >>> explain(WorkerRequest(cpu=2, gpu=0.25, workers=1), cpus=16, gpus=1)

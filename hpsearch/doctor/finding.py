@@ -1,4 +1,4 @@
-"""A line of the doctor's report, and how numbers and sizes are written in it."""
+"""A line of the doctor's report, and how sizes are written in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 GIB, MIB = 2**30, 2**20
+"""Bytes of a GiB and of a MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +36,6 @@ def warning(check: str, text: str, advice: str | None = None) -> Finding:
 def problem(check: str, text: str, advice: str | None = None) -> Finding:
     """A finding with which a sweep can't run, or gives wrong results."""
     return Finding(check=check, state="problem", text=text, advice=advice)
-
-
-def count_text(number: int, what: str) -> str:
-    """A number with its noun in the singular or plural.
-
-    Example:
-        >>> count_text(1, "process"), count_text(2, "process"), count_text(0, "folder")
-        ('1 process', '2 processes', '0 folders')
-    """
-    return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
 
 
 def size_text(num_bytes: float) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 import psutil
 
 from hpsearch.devices.inventory import host_gpus
+from hpsearch.devices.readings import nvml_value
 from hpsearch.doctor.finding import MIB, Finding, ok, problem, size_text, warning
 from hpsearch.doctor.machine import cuda_version
 
 HELD = 512 * MIB
-"""Bytes held by other processes on a GPU from which on trials may not fit."""
+"""Bytes that other processes hold on a GPU from which on trials may not fit."""
 HOT_C = 85
 """Temperature in °C from which on a GPU lowers its clock."""
 
@@ -48,8 +49,8 @@ def _check_gpu(index: int) -> Finding:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     except pynvml.NVMLError as error:
         return problem("gpus", f"GPU {index}: {error}", "It has fallen off the bus: restart the machine.")
-    facts = [f"GPU {index}: {_ask('nvmlDeviceGetName', handle) or 'unknown'}"]
-    memory = _ask("nvmlDeviceGetMemoryInfo", handle)
+    facts = [f"GPU {index}: {nvml_value('nvmlDeviceGetName', handle) or 'unknown'}"]
+    memory = nvml_value("nvmlDeviceGetMemoryInfo", handle)
     if memory is not None:
         facts.append(f"{size_text(memory.free)} free of {size_text(memory.total)}")
     holders = _holders(handle)
@@ -60,7 +61,7 @@ def _check_gpu(index: int) -> Finding:
 def _judge(text: str, handle: Any, *, others: int) -> Finding:
     import pynvml
 
-    errors = _ask(
+    errors = nvml_value(
         "nvmlDeviceGetTotalEccErrors", handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
     )
     if errors:
@@ -69,7 +70,7 @@ def _judge(text: str, handle: Any, *, others: int) -> Finding:
             f"{text}; {errors} uncorrected memory errors",
             "Results may be wrong: reset the GPU, or exclude it with CUDA_VISIBLE_DEVICES.",
         )
-    degrees = _ask("nvmlDeviceGetTemperature", handle, pynvml.NVML_TEMPERATURE_GPU)
+    degrees = nvml_value("nvmlDeviceGetTemperature", handle, pynvml.NVML_TEMPERATURE_GPU)
     if degrees is not None and degrees >= HOT_C:
         return warning(
             "gpus", f"{text}; {degrees} °C", "It lowers its clock, which slows trials down. Check its cooling."
@@ -85,7 +86,7 @@ def _check_use(count: int) -> Iterator[Finding]:
     import pynvml
 
     usable, selection = host_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    driver = _ask("nvmlSystemGetDriverVersion")
+    driver = nvml_value("nvmlSystemGetDriverVersion")
     chosen = "" if selection is None else f" (CUDA_VISIBLE_DEVICES={selection})"
     text = f"{usable} of {count} GPUs usable{chosen}" + (f", driver {driver}" if driver else "")
     pynvml.nvmlInit()  # host_gpus has shut it down
@@ -99,7 +100,7 @@ def _check_use(count: int) -> Iterator[Finding]:
 
 def _holders(handle: Any) -> list[tuple[int, int]]:
     """(pid, bytes) of each process that computes on a GPU; 0 bytes if the driver does not report them."""
-    found = _ask("nvmlDeviceGetComputeRunningProcesses", handle) or []
+    found = nvml_value("nvmlDeviceGetComputeRunningProcesses", handle) or []
     return [(each.pid, each.usedGpuMemory or 0) for each in found]
 
 
@@ -107,13 +108,3 @@ def _process_text(pid: int) -> str:
     with suppress(psutil.Error):
         return f"{psutil.Process(pid).name()}, pid {pid}"
     return f"pid {pid}"
-
-
-def _ask(function: str, *arguments: Any) -> Any:
-    """The result of an NVML function; None if this GPU or this driver does not support it."""
-    import pynvml
-
-    with suppress(pynvml.NVMLError, AttributeError):
-        answer = getattr(pynvml, function)(*arguments)
-        return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
-    return None

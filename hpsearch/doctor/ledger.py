@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpsearch.doctor.finding import Finding, count_text, ok, problem, warning
+from hpsearch.doctor.finding import Finding, ok, problem, warning
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.lock import was_killed
 from hpsearch.ledger.sqlite import page_damage
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import home_option, ledger_path
+from hpsearch.text import counted
 
 REBUILD = "Rebuild it from the journals: hpsearch resume --rebuild"
+"""Advice for a damaged ledger."""
 
 
 def check_ledger(home: Path) -> Iterator[Finding]:
@@ -28,7 +30,7 @@ def check_ledger(home: Path) -> Iterator[Finding]:
     try:
         with Ledger(home) as ledger:
             sweeps = ledger.sweeps()
-            yield ok("ledger", f"{path}: {count_text(len(sweeps), 'sweep')}, all pages are readable")
+            yield ok("ledger", f"{path}: {counted(len(sweeps), 'sweep')}, all pages are readable")
             at = home_option(home)
             for record in sweeps:
                 if was_killed(home, record):

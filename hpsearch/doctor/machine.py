@@ -28,6 +28,16 @@ LITTLE_MEMORY = 2 * GIB
 """Memory, in bytes, that a local Ray and one rank need before the first trial begins."""
 BUSY = 1.5
 """Load per CPU above which other programs slow trials down."""
+TEMP_DIR, SHM_DIR = Path("/tmp"), Path("/dev/shm")
+"""Folders of Ray's sessions, and of its objects."""
+LITTLE_SPACE = {"home": 5 * GIB, "temp": 2 * GIB, "shm": 2 * GIB}
+"""Free space, in bytes, below which a long sweep may run out of it."""
+SPACE_ADVICE = {
+    "home": "It holds checkpoints, logs and tables. Free space, or choose another folder with --home.",
+    "temp": "It holds Ray's logs. Free space, or remove the folders of sweeps that have ended.",
+    "shm": "It holds Ray's objects and DataLoader's batches. In a container: docker run --shm-size=8g, or --ipc=host.",
+}
+"""What to do where a folder has little space."""
 
 
 def check_versions() -> Iterator[Finding]:
@@ -84,19 +94,6 @@ def cuda_version() -> str | None:
     return next((found for name, found in names if name.startswith(CUDA_RUNTIME)), None)
 
 
-TEMP_DIR, SHM_DIR = Path("/tmp"), Path("/dev/shm")
-"""Folders of Ray's sessions, and of its objects."""
-
-LITTLE = {"home": 5 * GIB, "temp": 2 * GIB, "shm": 2 * GIB}
-"""Free space, in bytes, below which a long sweep may run out of it."""
-
-ADVICE = {
-    "home": "It holds checkpoints, logs and tables. Free space, or choose another folder with --home.",
-    "temp": "It holds Ray's logs. Free space, or remove the folders of sweeps that have ended.",
-    "shm": "It holds Ray's objects and DataLoader's batches. In a container: docker run --shm-size=8g, or --ipc=host.",
-}
-
-
 def check_disks(home: Path) -> Iterator[Finding]:
     """Free space in the home folder (or the nearest existing one above it), in Ray's, and in shared memory."""
     existing = next(each for each in (home.absolute(), *home.absolute().parents) if each.exists())
@@ -111,5 +108,5 @@ def _check_space(check: str, folder: Path) -> Finding:
     usage = shutil.disk_usage(folder)
     text = f"{folder}: {size_text(usage.free)} free of {size_text(usage.total)}"
     if usage.free < START_BYTES:
-        return problem(check, text, ADVICE[check])
-    return warning(check, text, ADVICE[check]) if usage.free < LITTLE[check] else ok(check, text)
+        return problem(check, text, SPACE_ADVICE[check])
+    return warning(check, text, SPACE_ADVICE[check]) if usage.free < LITTLE_SPACE[check] else ok(check, text)

@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 
-from hpsearch.doctor.finding import Finding, count_text, ok, problem, size_text, warning
+from hpsearch.doctor.finding import Finding, ok, problem, size_text, warning
+from hpsearch.text import counted
 
 TEMP_DIR = Path("/tmp")
 """Where sweeps make the folders of their Rays."""
@@ -75,7 +76,7 @@ def check_leftovers(processes: Iterable[Process], temp_dir: Path, *, now: float)
     if folders:
         names = " ".join(str(path) for path in folders[:20])
         size = size_text(sum(map(_size, folders)))
-        what = f"killed sweeps left {count_text(len(folders), 'folder')} of {size} behind"
+        what = f"killed sweeps left {counted(len(folders), 'folder')} of {size} behind"
         yield warning("leftovers", what, f"rm -r {names}" + (" ..." if len(folders) > 20 else ""))
 
 
@@ -92,7 +93,7 @@ def _orphans(by_folder: Mapping[str, list[Process]]) -> Iterator[Finding]:
         heads = [each for each in processes if "gcs_server" in each.command]
         if not heads or any(each.parent == 1 for each in heads):
             pids = " ".join(str(each.pid) for each in processes)
-            what = f"a killed sweep left {count_text(len(processes), 'process')} of {folder} behind"
+            what = f"a killed sweep left {counted(len(processes), 'process')} of {folder} behind"
             yield warning("leftovers", what, f"Ray ends them within a minute. If not: kill -9 {pids}")
 
 
@@ -121,7 +122,7 @@ def _check_open_ports(processes: Iterable[Process]) -> Iterator[Finding]:
     ports = sorted({each.laddr.port for each in listening if not ip_address(each.laddr.ip).is_loopback})
     if ports:
         shown = ", ".join(map(str, ports[:8])) + (", ..." if len(ports) > 8 else "")
-        yield ok("ports", f"{count_text(len(ports), 'port')} of your Rays can be reached from other machines: {shown}")
+        yield ok("ports", f"{counted(len(ports), 'port')} of your Rays can be reached from other machines: {shown}")
 
 
 def _connections() -> list[Any]:

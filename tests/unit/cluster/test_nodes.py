@@ -6,7 +6,7 @@ import pytest
 
 from hpsearch.cluster.connect import _why_not, address_of, connect
 from hpsearch.cluster.nodes import CHECK_EVERY_S, Files, Node, NodeWatch, moved
-from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, max_concurrent, workers_on
+from hpsearch.devices.requests import WorkerRequest, check_fits_on, fits_on, workers_on
 from hpsearch.errors import SpecError
 from hpsearch.slots.reporter import _loader_workers
 from hpsearch.slots.settings import SlotSettings
@@ -43,23 +43,20 @@ def test_what_this_machine_has_no_place_for_is_told_before_ray_starts(tmp_path, 
         (request(cpu=1, workers=2), [(1, 0), (1, 0)], 1),
     ],
 )
-def test_places_are_counted_for_each_machine(asked, machines, fits):
+def test_workers_are_counted_for_each_machine(asked, machines, fits):
     assert fits_on(asked, machines) == fits
     assert bool(check_fits_on(asked, machines)) == (fits == 0)
 
 
 @pytest.mark.parametrize("asked", [request(), request(cpu=3, workers=2), request(gpu=0.4), request(gpu=1, workers=2)])
-def test_one_machine_is_counted_as_ever(asked):
+def test_the_trials_on_one_machine_share_the_workers_that_fit_on_it(asked):
     for cpus, gpus in ((1, 1), (4, 2), (16, 3), (7, 8)):
-        assert fits_on(asked, [(cpus, gpus)]) == max_concurrent(asked, cpus, gpus)
-        assert workers_on(asked, cpus, gpus) // asked.workers == max_concurrent(asked, cpus, gpus)
+        assert workers_on(asked, cpus, gpus) // asked.workers == fits_on(asked, [(cpus, gpus)])
 
 
 def test_a_worker_that_fits_on_no_node_is_reported_with_the_nodes():
     (problem,) = check_fits_on(request(cpu=6), [(4, 0), (4, 1)])
-    assert "do not fit on 2 nodes (4 CPUs and 0 GPUs; 4 CPUs and 1 GPUs): a worker can not span two nodes" in str(
-        problem
-    )
+    assert "do not fit on 2 nodes (4 CPUs and 0 GPUs; 4 CPUs and 1 GPUs): a worker can't span two nodes" in str(problem)
 
 
 def test_nodes_that_join_and_leave_are_reported_once_and_checked_seldom():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpsearch.devices.requests import WorkerRequest, check_fits, explain, max_concurrent, resolve_request
+from hpsearch.devices.requests import WorkerRequest, check_fits, explain, fits_on, resolve_request
 from hpsearch.spec.parts import Resources
 
 
@@ -41,7 +41,7 @@ def test_as_many_trials_run_at_once_as_fit_and_the_sum_says_why(
 ) -> None:
     cpu, gpu, workers = request_
     request = WorkerRequest(cpu=cpu, gpu=gpu, workers=workers)
-    assert max_concurrent(request, cpus, gpus) == fits
+    assert fits_on(request, [(cpus, gpus)]) == fits
     assert list(explain(request, cpus, gpus)) == sums
     assert (fits == 0) == bool(check_fits(request, cpus, gpus))
 
@@ -58,7 +58,7 @@ def test_as_many_trials_run_at_once_as_fit_and_the_sum_says_why(
         ((1, 0.5, 1), 2, 0, ["resources.gpu: a trial asks for 0.5 GPUs, there are 0. Ask for less."]),
     ],
 )  # fmt: skip
-def test_a_request_that_can_never_fit_is_told_for_each_device(
+def test_a_request_that_can_never_fit_is_reported_for_each_device(
     request_: tuple[float, float, int], cpus: float, gpus: int, sentences: list[str]
 ) -> None:
     cpu, gpu, workers = request_
