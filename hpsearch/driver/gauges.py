@@ -33,6 +33,7 @@ class Measure:
 
 
 OF_TRIAL, OF_SWEEP = ("sweep", "slot", "trial"), ("sweep",)
+"""Labels of the series of one trial, and of those of a whole sweep."""
 MEASURES = (
     Measure("hpsearch_trial_epoch", "Epochs that a running trial has done.", OF_TRIAL),
     Measure("hpsearch_trial_objective", "Last value of the objective of a running trial.", (*OF_TRIAL, "metric")),
@@ -42,8 +43,9 @@ MEASURES = (
     Measure("hpsearch_best", "Best value of the objective so far.", (*OF_SWEEP, "metric")),
     Measure("hpsearch_trials", "Trials in a state.", (*OF_SWEEP, "state")),
 )
+"""All metrics of a sweep."""
 Value = tuple[str, float, dict[str, str]]
-"""Name of a measure, number, tags."""
+"""(Name of a `Measure`, its value, label to the label's value)."""
 
 
 class Gauge(Protocol):
@@ -118,7 +120,7 @@ def values_of(sweep: Sweep, trials: Mapping[int, Trial]) -> Iterator[Value]:
             yield from _values_of_trial(trial, tags, sweep)
     for state, count in Counter(trial.state for trial in trials.values()).items():
         yield "hpsearch_trials", float(count), {**of_sweep, "state": state}
-    losses = [_best_loss(trial) for trial in trials.values() if trial.best_epoch and trial.state != "failed"]
+    losses = [trial.best_loss for trial in trials.values() if trial.best_epoch and trial.state != "failed"]
     if losses:
         yield "hpsearch_best", sweep.metric.sign * min(losses), {**of_sweep, "metric": sweep.metric.name}
 
@@ -128,16 +130,11 @@ def _values_of_trial(trial: Trial, tags: dict[str, str], sweep: Sweep) -> Iterat
     if trial.best_epoch is not None:
         with_metric = {**tags, "metric": sweep.metric.name}
         yield "hpsearch_trial_objective", trial.metrics[sweep.metric.name], with_metric
-        yield "hpsearch_trial_best", sweep.metric.sign * _best_loss(trial), with_metric
+        yield "hpsearch_trial_best", sweep.metric.sign * trial.best_loss, with_metric
     if trial.peaks.gpu_gib is not None:
         yield "hpsearch_trial_gpu_peak_gib", trial.peaks.gpu_gib, tags
     if trial.peaks.host_gib is not None:
         yield "hpsearch_trial_host_peak_gib", trial.peaks.host_gib, tags
-
-
-def _best_loss(trial: Trial) -> float:
-    assert trial.best_epoch is not None
-    return trial.losses[trial.best_epoch]
 
 
 def _ray_gauge(measure: Measure) -> Any:

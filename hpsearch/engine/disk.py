@@ -12,6 +12,7 @@ from hpsearch.engine.status import IdleReasons
 from hpsearch.errors import LedgerError
 
 MIB = 2**20
+"""Bytes of one MiB."""
 COMMIT_BYTES = 4 * MIB
 """Free bytes that a commit needs; a transaction and its copy in the journal are far smaller."""
 START_BYTES = 64 * MIB
@@ -33,14 +34,14 @@ class DiskGuard:
         idle_reasons: IdleReasons | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Nothing waits yet.
+        """Begin with nothing that waits.
 
         Args:
             folder: A folder on the file system in question.
             say: Gets one sentence when the wait for free space begins, and one when it ends.
             give_up: Whether the sweep is to end, so that a commit no longer waits.
             idle_reasons: Gets how much space is missing while something waits.
-            sleep: Waits for so many seconds.
+            sleep: Waits for a number of seconds.
         """
         self.folder = folder
         """A folder on the file system in question."""
@@ -68,15 +69,15 @@ class DiskGuard:
             self._sleep(CHECK_S)
 
     def raise_minimum(self, trial_dir: Path) -> None:
-        """Ask for twice the size of this trial's files before the next trial begins, since its disk was full.
+        """Require START_BYTES and twice the size of this trial's files for the next trial, since the disk was full.
 
-        The free space of now says nothing: the failure may be reported long after it, when there is space again.
+        The present free space is no measure: the failure may be reported long after it, when there is space again.
         """
         own = sum(path.stat().st_size for path in trial_dir.rglob("*") if path.is_file())
         self._needed = max(self._needed, START_BYTES + 2 * own)
 
     def _has(self, needed: int, what_waits: str) -> bool:
-        """Whether so many bytes are free; if not, the user is informed that, and what, waits."""
+        """Whether `needed` bytes are free; if not, the user is informed once what waits."""
         missing = needed - self._free()
         if missing > 0:
             text = f"disk full: {-(-missing // MIB)} MiB short in {self.folder}; {what_waits} until there is space"

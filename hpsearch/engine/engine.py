@@ -2,8 +2,8 @@
 
 The engine asks the searcher for configurations and the stopping rule for decisions, and writes every change to the
 ledger before its effect leaves this module. It hands out *assignments*: one attempt at a trial (or, after a pause, the
-next stretch of one), to be run in one slot. The driver brings assignments to slots and events back. No process is known
-here, so that a simulated executor with a clock of its own can drive the engine as well.
+next stretch of one), to be run in one slot. The driver brings assignments to slots and events back. The engine itself
+starts no process, so that a simulated executor with a clock of its own can drive it as well.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import FallbackRule, StoppingRule, make_stopping_rule
 
 SAVE_EPOCHS_AHEAD = 64
-"""Rungs that an assignment names at most; a slot also saves by the clock."""
+"""Rungs at most at which an assignment asks for a checkpoint; a slot also saves one when some time has passed."""
 
 
 class Idle(Enum):
@@ -55,14 +55,14 @@ class Idle(Enum):
 @final
 @dataclass(frozen=True, kw_only=True)
 class EngineParts:
-    """What an engine works with."""
+    """The parts and settings that an engine is made of."""
 
     sweep: Sweep
     """The sweep that is run."""
     searcher: Searcher
-    """Proposes points; new, but for a prior."""
+    """Proposes points; it has seen no trial of the sweep yet, only the prior, if there is one."""
     rule: StoppingRule
-    """Decides at rungs, new; it is replaced where it raises, or where trials can't be paused."""
+    """Decides which trials continue; it has seen no report yet. Replaced if it raises, or if trials can't be paused."""
     ledger: Ledger
     """Where everything is written."""
     record: SweepRecord
@@ -72,7 +72,7 @@ class EngineParts:
     retention: CheckpointRetention | None = None
     """Which checkpoints are still needed; None keeps them all."""
     concurrent: int = 1
-    """Assignments at most at a time."""
+    """Assignments that run at the same time, at most."""
     clock: Callable[[], float] = time.monotonic
     """Seconds that never go back."""
 
@@ -86,13 +86,14 @@ class Engine:
     """
 
     def __init__(self, parts: EngineParts) -> None:
-        """Not to be called from outside: see `new` and `resumed`."""
+        """Connect the parts; callers use `new` or `resumed` instead."""
         sweep = parts.sweep
         self.sweep = sweep
+        """The sweep that is run."""
         self.record = parts.record
         """The sweep in the ledger."""
         self.concurrent = parts.concurrent
-        """Assignments at most at a time; may be set at any time."""
+        """Assignments that run at the same time, at most; may be set at any time."""
         self.trials = Trials(parts.clock)
         """All trials so far."""
         self.idle_reasons = IdleReasons()
@@ -231,11 +232,11 @@ class Engine:
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def stop(self, state: SweepState, reason: str) -> None:
-        """Begin no more trials, and interrupt what runs after its next report; the first reason is kept."""
+        """Begin no more trials, and interrupt each running one after its next report; the first reason is kept."""
         self.stop_state.stop(state, reason)
 
     def finish(self) -> None:
-        """Record the end of the sweep: what still runs is interrupted, what is paused is stopped."""
+        """Record the end of the sweep: running trials are interrupted; paused ones are stopped if the sweep is done."""
         for trial in self.trials.values():
             if trial.state == "paused" and self.stop_state.state == "done":
                 self._recorder.stop_paused(trial)

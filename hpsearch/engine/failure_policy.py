@@ -11,7 +11,7 @@ from hpsearch.slots.protocol import Failed
 from hpsearch.spec.parts import Limits
 
 IDENTICAL_FAILURES = 3
-"""A sweep gives up after so many identical failures without a success."""
+"""Identical failures, without a success, after which a sweep gives up."""
 INFRA_RETRIES = 3
 """Retries of a trial that the machine has failed, even where `limits.retries` is lower."""
 
@@ -21,10 +21,10 @@ class FailurePolicy:
     """Decides on retries and on giving up, from the failures that a sweep has had so far."""
 
     def __init__(self, limits: Limits) -> None:
-        """No attempt has failed yet.
+        """Begin without failures.
 
         Args:
-            limits: Its `retries`, `failures` and `trial_time` count.
+            limits: Sets `retries`, `failures` and `trial_time`.
         """
         self._limits = limits
         self._permanent_sites: set[str] = set()

@@ -17,7 +17,7 @@ from hpsearch.ledger.store import Ledger
 MAX_NAMED = 5
 """Files that one note names."""
 SETUP_SHARE = 0.1
-"""Set-up that takes more than this part of the trials' time is worth a note."""
+"""Part of the trials' time; set-up that takes more than this is worth a note."""
 MIN_SETUP_S = 1.0
 """Mean seconds of set-up of a trial below which there is little to gain."""
 MIN_TRIALS = 3
@@ -29,7 +29,7 @@ class Notes:
     """The notes of one sweep."""
 
     def __init__(self, ledger: Ledger, record: SweepRecord) -> None:
-        """There are none yet.
+        """Begin without notes.
 
         Args:
             ledger: Where they are written.
@@ -53,7 +53,11 @@ class OutsideCode:
     """
 
     def __init__(self, notes: Notes) -> None:
-        """No trial has imported anything yet."""
+        """Begin without imports.
+
+        Args:
+            notes: Where notes are added.
+        """
         self._notes = notes
         self._seen: dict[str, dict[str, int]] = {}
         """Path to SHA-256 to the first trial that imported the file in this version."""
@@ -89,7 +93,11 @@ class SetupCost:
     """Adds up what trials spend on their set-up, before they train, and notes once if it is much."""
 
     def __init__(self, notes: Notes) -> None:
-        """No attempt has ended yet."""
+        """Begin without attempts.
+
+        Args:
+            notes: Where the note is added.
+        """
         self._notes, self._is_noted = notes, False
         self._num_trials, self._setup_s, self._trained_s = 0, 0.0, 0.0
 

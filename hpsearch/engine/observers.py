@@ -28,9 +28,9 @@ class Observers:
     """The observers of one sweep."""
 
     def __init__(self) -> None:
-        """There are none yet."""
+        """Begin without observers."""
         self.present: tuple[Observer, ...] = ()
-        """Those that are notified."""
+        """The observers that are notified; those that raised are removed."""
         self.failures: list[str] = []
         """One sentence for each observer that was removed: its class, and what it raised."""
 

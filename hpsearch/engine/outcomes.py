@@ -48,7 +48,7 @@ class Outcomes:
     stop_state: StopState
     """Whether the sweep ends; a failure may end it."""
     observers: Observers
-    """Are notified of each change."""
+    """Displays, which are notified of each change."""
     outside_code: OutsideCode
     """Notes which files trials import from outside the sweep's snapshot of the code."""
     setup_cost: SetupCost
@@ -79,7 +79,7 @@ class Outcomes:
                 needed.
 
         Returns:
-            The state in which the trial leaves its slot, or needs none; None if it continues.
+            The state in which the trial ends or pauses; None if it continues.
         """
         decision = Decision.CONTINUE
         if report.epoch > trial.epochs:  # an attempt that began at 0 again repeats epochs that are on record
@@ -100,7 +100,7 @@ class Outcomes:
         verdict: Verdict = Verdict.END,
         failure: FailureRecord | None = None,
     ) -> Verdict:
-        """The trial leaves its slot, or needs none, in this state.
+        """End a trial that leaves its slot, or that needs none.
 
         Args:
             trial: The trial that ends.
@@ -118,7 +118,7 @@ class Outcomes:
         return verdict
 
     def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
-        """The trial leaves its slot and gets another attempt, which begins from its checkpoint."""
+        """Queue a trial that leaves its slot for another attempt, which begins from its checkpoint."""
         self.trials.running.discard(trial.number)
         self.trials.to_retry.append(trial.number)
         self.recorder.requeue(trial, evidence, failure=failure)
@@ -141,7 +141,7 @@ class Outcomes:
         self.searcher.tell(outcome)
 
     def _note_outside_code(self, trial: Trial, files: Mapping[str, str]) -> None:
-        """The trial depends on files that are not part of its fingerprint."""
+        """Note files that the trial depends on, and clear its fingerprint, of which they are no part."""
         if trial.fingerprint is not None:
             self.recorder.clear_fingerprint(trial)
         self.outside_code.add(trial.number, files)

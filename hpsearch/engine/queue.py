@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import final
 
 from hpsearch.engine.registry import Trials
-from hpsearch.engine.status import Kind
+from hpsearch.engine.status import IdleKind
 from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import ACTIVE_STATES
 from hpsearch.search.searcher import Searcher
@@ -23,7 +23,7 @@ class TrialQueue:
     """Chooses the next trial; starts none, writes nothing, and asks the searcher only for new points."""
 
     def __init__(self, *, sweep: Sweep, searcher: Searcher, rule: StoppingRule, trials: Trials) -> None:
-        """Begin with what `trials` holds.
+        """Begin with the trials so far.
 
         Args:
             sweep: Its limits say how many trials there are, its space how many there can be.
@@ -62,7 +62,7 @@ class TrialQueue:
         is_all = self._is_exhausted or (space.size is not None and num_trials >= space.size)
         return f"every point of the space was tried: {num_trials}" if is_all and asked_for != num_trials else None
 
-    def why_idle(self) -> tuple[Kind, str]:
+    def why_idle(self) -> tuple[IdleKind, str]:
         """What free slots wait for while no trial is ready: the kind of reason, and a sentence without a full stop."""
         if self._trials.deferred:
             number = next(iter(self._trials.deferred))

@@ -1,4 +1,4 @@
-"""Trials written to the ledger, and the checkpoints that are removed with what is written."""
+"""Writes trials to the ledger, and removes the checkpoints that are no longer needed after a change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hpsearch.slots.protocol import Report
 from hpsearch.spec.sweep import Sweep
 
 UNKNOWN = "unknown"
-"""Stands for the code of epochs that were trained with code that could not be read."""
+"""In place of a hash, for epochs that were trained with code that could not be read."""
 
 
 @final
@@ -52,7 +52,7 @@ class TrialRecorder:
     def begin(self, trial: Trial) -> None:
         """Record the trial, new or known, as `running`.
 
-        While it runs its checkpoints come and go, so the ledger names none.
+        Its checkpoints change while it runs, so the ledger names none.
         """
         trial.state, trial.cause, trial.evidence = "running", None, None
         trial.attempts = max(trial.attempts, 1)
@@ -107,7 +107,12 @@ class TrialRecorder:
         self.ledger.update_trial(trial.ledger_id, code=trial.code, fingerprint=None)
 
     def wait_for(self, trial: Trial, holder: str) -> None:
-        """Record a trial that has just begun as `queued`, since another process is training the same as `holder`."""
+        """Record a trial that has just begun as `queued`, since another process is training an equal trial.
+
+        Args:
+            trial: The trial that waits.
+            holder: The equal trial, as `sweep/number`.
+        """
         trial.state, trial.attempts = "queued", trial.attempts - (not trial.epochs)
         self.ledger.update_trial(
             trial.ledger_id,
@@ -176,7 +181,7 @@ class TrialRecorder:
             self.ledger.update_trial(trial.ledger_id, state=trial.state, checkpoint_epoch=trial.checkpoint_epoch)
 
     def rank_checkpoint(self, trial: Trial) -> None:
-        """Rank a trial that an earlier run of the sweep has closed, as `close` did then; nothing is removed."""
+        """Rank a trial of an earlier run of the sweep, as `close` did in that run; no checkpoint is removed."""
         self._expired(trial)
 
     def reset_failures(self, trial_ids: Iterable[int]) -> None:

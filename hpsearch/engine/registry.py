@@ -25,7 +25,7 @@ class Trials(Mapping[int, Trial]):
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """There are no trials yet.
+        """Begin without trials.
 
         Args:
             clock: Seconds that never go back.

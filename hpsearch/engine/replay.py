@@ -31,17 +31,17 @@ class Past:
     """All that an earlier run of a sweep left in the ledger."""
 
     trials: Sequence[TrialRecord]
-    """By number."""
+    """The trials, by number."""
     reports: Sequence[ReportRecord]
-    """In the order in which they came."""
+    """Their reports, in the order in which they arrived."""
     failures: Sequence[FailureRecord] = ()
-    """In the order in which they came."""
+    """Failed attempts, in the order in which they failed."""
     last_epoch: int | None
     """`limits.epochs` of the earlier run."""
 
     @classmethod
     def read(cls, ledger: Ledger, record: SweepRecord) -> Past:
-        """Read it from the ledger."""
+        """Read what earlier runs of a sweep left in the ledger."""
         with without_garbage_collection():
             return cls(
                 trials=ledger.trials(record),
@@ -101,14 +101,14 @@ class Replay:
         return can_pause is False or (can_pause is None and _never_paused(self.past.trials))
 
     def _add_epochs(self) -> None:
-        """Give each trial its epochs."""
+        """Add the reported epochs to each trial."""
         for report in self.past.reports:
             trial = self.outcomes.trials[report.number]
             trial.note_epoch(report.epoch, report.metrics, loss=self._loss(report))
             trial.past_s = max(trial.past_s, report.elapsed_s)
 
     def _tell_searcher(self) -> None:
-        """Report to the searcher which trials began and ended, in that order, by which CMA-ES counts."""
+        """Report to the searcher which trials began and ended, in their order in time, which CMA-ES depends on."""
         events: list[tuple[str, bool, int]] = []
         began_at = ""
         for record in self.past.trials:
@@ -138,7 +138,7 @@ class Replay:
         return self.sweep.metric.sign * report.metrics[self.sweep.metric.name]
 
     def _replay_failures(self) -> None:
-        """Count retries that are used up, and identical failures, over restarts."""
+        """Count the retries and identical failures of earlier runs."""
         for failure in self.past.failures:
             trial = self.outcomes.trials[failure.number]
             if failure.counts and not (self.retry_failed and trial.state == "failed"):

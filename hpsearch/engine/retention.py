@@ -29,10 +29,10 @@ class CheckpointRetention:
     """
 
     def __init__(self, sweep: Sweep, folder: Path, *, is_random: IsRandom = never_random) -> None:
-        """No trial has ended yet.
+        """Begin without trials.
 
         Args:
-            sweep: Its `limits.checkpoints` and its rungs count.
+            sweep: Sets `limits.checkpoints` and the rungs.
             folder: The sweep's files.
             is_random: Whether a trial, by its number, was drawn at random; from the sweep's searcher.
         """

@@ -29,11 +29,15 @@ class TrialReuse:
     """Handles epochs from the ledger as it does those from a slot."""
 
     def begin(self, trial: Trial) -> bool:
-        """Begin a trial; whether it needs a slot now."""
-        return self._is_claimed(trial) and not self._is_answered(trial)
+        """Begin a trial, from the epochs in the ledger where an equal one has trained them.
 
-    def _is_claimed(self, trial: Trial) -> bool:
-        """Begin a trial in the ledger; false if it is deferred because another process is training the same trial."""
+        Returns:
+            Whether the trial needs a slot now; if not, it has ended, is paused, or is deferred.
+        """
+        return self._record_begin(trial) and not self._add_known_epochs(trial)
+
+    def _record_begin(self, trial: Trial) -> bool:
+        """Record that a trial begins; false if it is deferred, since another process is training an equal trial."""
         cache = self.cache
         if cache is not None and trial.state == "queued" and trial.ledger_id and cache.is_busy(trial.fingerprint):
             self.trials.defer(trial.number)
@@ -59,8 +63,8 @@ class TrialReuse:
         cache = self.cache
         return cache is not None and trial.fingerprint not in (None, cache.fingerprint(trial.point))
 
-    def _is_answered(self, trial: Trial) -> bool:
-        """Give a trial the epochs that an equal one has on record; whether it then needs no slot."""
+    def _add_known_epochs(self, trial: Trial) -> bool:
+        """Give a trial the epochs that an equal one has on record; true if it then needs no slot."""
         if self.cache is None:
             return False
         known = self.cache.lookup(trial.fingerprint, ledger_id=trial.ledger_id, losses=trial.losses)

@@ -1,7 +1,7 @@
 """Whether a sweep ends, and why no trial begins at the moment.
 
-What belongs here is state that displays read: `StopState` is set once and for all, `IdleReasons` changes all the time.
-Both are written by the driver's main thread and read by the thread that draws.
+Only state that displays read belongs here: `StopState` is set once and for all, `IdleReasons` changes all the time. The
+driver's main thread writes both, and the thread that draws the display reads them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal, final, get_args
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.records import SweepState
 
-Kind = Literal["stopping", "disk", "searcher", "place", "elsewhere", "rung", "begun"]
+IdleKind = Literal["stopping", "disk", "searcher", "place", "elsewhere", "rung", "begun"]
 """Kinds of reasons, the most important first: what holds up the whole sweep hides what holds up one trial.
 
 stopping: the sweep is ending. disk: it is full. searcher: the search method is computing a configuration. place: Ray
@@ -29,7 +29,7 @@ Source = Literal["engine", "disk", "ray"]
 class IdleReason:
     """One reason why no trial begins."""
 
-    kind: Kind
+    kind: IdleKind
     """Its kind, by which reasons are ranked."""
     text: str
     """One sentence without a full stop."""
@@ -42,7 +42,7 @@ class IdleReasons:
     """The present reasons why no trial begins, at most one from each source."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """There is no reason yet.
+        """Begin without a reason.
 
         Args:
             clock: Time of day in seconds since 1970.
@@ -50,7 +50,7 @@ class IdleReasons:
         self._clock = clock
         self._reasons: dict[Source, IdleReason] = {}
 
-    def set(self, source: Source, kind: Kind, text: str) -> None:
+    def set(self, source: Source, kind: IdleKind, text: str) -> None:
         """Replace the reason of `source`; its time is kept if the reason before was of the same kind."""
         known = self._reasons.get(source)
         since = known.since if known is not None and known.kind == kind else self._clock()
@@ -65,7 +65,7 @@ class IdleReasons:
     @property
     def current(self) -> IdleReason | None:
         """The most important reason; None if there is none."""
-        return min(self._reasons.values(), key=lambda reason: get_args(Kind).index(reason.kind), default=None)
+        return min(self._reasons.values(), key=lambda reason: get_args(IdleKind).index(reason.kind), default=None)
 
 
 @final
@@ -73,7 +73,7 @@ class StopState:
     """Whether a running sweep is to end, in which state, and why."""
 
     def __init__(self, idle_reasons: IdleReasons) -> None:
-        """The sweep runs until nothing is left to do.
+        """Begin with a sweep that runs until nothing is left to do.
 
         Args:
             idle_reasons: Gets the reason of the end, since no trial begins any more.
@@ -92,7 +92,7 @@ class StopState:
         self.stop("gave_up", problem.message)
 
     def stop(self, state: SweepState, reason: str) -> None:
-        """Begin no more trials, and interrupt what runs after its next report; the first reason is kept."""
+        """Begin no more trials, and interrupt each running one after its next report; the first reason is kept."""
         if self.reason is None:
             self.state, self.reason = state, reason
             self._idle_reasons.set("engine", "stopping", f"the sweep ends: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,7 +25,7 @@ class Trial:
     ledger_id: int
     """Key of the trial in the ledger; 0 until it is written there."""
     state: TrialState = "running"
-    """State as in the ledger."""
+    """The same state as in the ledger."""
     attempts: int = 1
     """Attempts so far, the running one included."""
     epochs: int = 0
@@ -46,7 +47,7 @@ class Trial:
     checkpoint_epoch: int | None = None
     """Epoch of the newest checkpoint on disk; None without one."""
     is_final: bool = False
-    """Whether an earlier run of the sweep finished it and no epoch is left: it ended by itself, or at today's limit."""
+    """Whether it was finished by an earlier run and no epoch is left: it ended by itself, or at the present limit."""
     reported_to_searcher: bool = False
     """Whether the searcher has an outcome of this trial."""
     fingerprint: str | None = None
@@ -70,6 +71,11 @@ class Trial:
     def duration_s(self) -> float:
         """Seconds of training over all attempts."""
         return self.past_s + self.elapsed_s
+
+    @property
+    def best_loss(self) -> float:
+        """Lowest loss so far, lower is better whatever the goal; infinity before the first report."""
+        return math.inf if self.best_epoch is None else self.losses[self.best_epoch]
 
     @property
     def outcome(self) -> Outcome | None:

@@ -116,8 +116,8 @@ class SweepProgress:
         """The trial with the best value so far, failed ones left out; of two equal ones the earlier."""
         best, lowest = None, math.inf
         for trial in self.trials:
-            if trial.best_epoch is not None and trial.losses[trial.best_epoch] < lowest and trial.state != "failed":
-                best, lowest = trial, trial.losses[trial.best_epoch]
+            if trial.best_loss < lowest and trial.state != "failed":
+                best, lowest = trial, trial.best_loss
         return best
 
     @property
@@ -171,7 +171,7 @@ class SweepProgress:
 
     def best_text(self, trial: Trial) -> str:
         """Best value of the objective."""
-        return f"{self.sweep.metric.sign * best_loss(trial):.5g}" if trial.best_epoch else "-"
+        return f"{self.sweep.metric.sign * trial.best_loss:.5g}" if trial.best_epoch else "-"
 
     def last_text(self, trial: Trial) -> str:
         """Value of the objective at the last epoch."""
@@ -219,11 +219,6 @@ class VaryingParameters:
                     seen.add(canonical(trial.point[name]) if name in trial.point else "")
         self._num_read = len(trials)
         return [name for name in self._names if len(self._values[name]) > 1]
-
-
-def best_loss(trial: Trial) -> float:
-    """Best loss so far, lower is better whatever the goal; infinity before the first report."""
-    return trial.losses[trial.best_epoch] if trial.best_epoch else float("inf")
 
 
 def headline(progress: SweepProgress) -> str:

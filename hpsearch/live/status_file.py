@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final, get_args
 
-from hpsearch.engine.status import IdleReason, Kind
+from hpsearch.engine.status import IdleKind, IdleReason
 from hpsearch.ledger.lock import holder_of
 from hpsearch.live.progress import DriverStatus
 from hpsearch.paths import replace_file, status_path
@@ -59,7 +59,7 @@ class StatusRecord:
             ValueError, KeyError, TypeError: It is no such content, or one of another version.
         """
         reason, ends_at = tree["wait"], tree["ends_at"]
-        if reason is not None and reason["kind"] not in get_args(Kind):
+        if reason is not None and reason["kind"] not in get_args(IdleKind):
             raise ValueError(f"unknown kind of reason: {reason['kind']!r}")
         return cls(
             driver=process_from_dict(tree["driver"]),
