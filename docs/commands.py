@@ -13,16 +13,16 @@ from hpsearch.cli import app
 PAGE = Path(__file__).parent / "commands.md"
 HEAD = """# Command line
 
-`hpsearch VERB`, or `python -m hpsearch VERB`; `hpsearch VERB --help` prints what this page says of a verb.
+`hpsearch VERB`, or `python -m hpsearch VERB`; `hpsearch VERB --help` prints the text of this page on one verb.
 
 | exit code | meaning |
 |---|---|
-| 0 | at least one trial succeeded; for other verbs: all went well |
+| 0 | `sweep`, `resume`: at least one trial succeeded; other verbs: no error |
 | 1 | no trial succeeded, or the sweep gave up; `doctor` found a problem |
 | 2 | a mistake in the spec or on the command line, no such sweep, no such Ray |
 | 5 | the ledger or its disk can't be used |
 | 6 | another process runs this sweep |
-| 130, 143 | ended by Ctrl-C, by SIGTERM; continues with `resume` |
+| 130, 143 | the sweep was ended by Ctrl-C or by SIGTERM; `resume` continues it |
 """
 
 

@@ -68,7 +68,7 @@ class HpsearchError(Exception):
     """Base class: `except hpsearch.HpsearchError` catches everything that hpsearch raises on purpose."""
 
     exit_code = 1
-    """What the command exits with."""
+    """Exit code of a command that ends with this error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +107,7 @@ class SpecError(HpsearchError, ValueError):
         """
         found = (Problem(where=(), message=problems),) if isinstance(problems, str) else tuple(problems)
         self.problems: tuple[Problem, ...] = found
+        """The mistakes; each has `where` (its keys), `message`, `file` and `line`."""
         super().__init__("\n".join(str(problem) for problem in found))
 
 
@@ -141,7 +142,7 @@ class RayGone(HpsearchError):
 class InvalidConfig(HpsearchError):
     """Raise it in a trainable whose configuration can't be trained at all.
 
-    The trial fails with cause `invalid_config`: it is not retried, and the searcher learns to avoid such
+    The trial fails with cause `invalid_config`: it is not retried, and the search method learns to avoid such
     configurations.
 
     Example:
@@ -155,7 +156,7 @@ class InvalidConfig(HpsearchError):
 class Diverged(HpsearchError):
     """Raise it in a trainable whose loss is NaN or infinite: training it further would be a waste of time.
 
-    The trial fails with cause `diverged`: it is not retried, and the searcher learns to avoid such configurations.
+    The trial fails with cause `diverged`: it is not retried, and the search method avoids such configurations.
     `fit` raises it.
     """
 

@@ -64,6 +64,12 @@ def test_the_reference_has_every_public_name(site: Path):
         assert re.search(rf'id="hpsearch\.{name}"|id="hpsearch\.[\w.]+\.{name}"', page), name
 
 
+def test_examples_of_the_reference_are_code(site: Path):
+    page = (site / "api.html").read_text()
+    assert "<blockquote>" not in page  # what Markdown makes of the signs `>>>` outside of code
+    assert page.count("&gt;&gt;&gt;") > 10
+
+
 def test_the_page_of_commands_is_what_the_command_line_says():
     module = runpy.run_path(str(ROOT / "docs" / "commands.py"))
     assert (ROOT / "docs" / "commands.md").read_text() == module["page"](), "run: python docs/commands.py"

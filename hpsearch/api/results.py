@@ -42,7 +42,10 @@ class Best:
 
 @final
 class Results:
-    """The tables and charts of one sweep; works during the sweep, after it, and after a crash.
+    """The tables and charts of one sweep, which can be read during the sweep, after it, and after a crash.
+
+    Each attribute and method reads the ledger when it is used, so it has the present state of a sweep that runs. The
+    columns of all tables are described in the guide, page "The tables" (docs/tables.md).
 
     Example:
         >>> results = hpsearch.run("search_spaces/mlp.yaml", trials=8)  # doctest: +SKIP
@@ -50,7 +53,7 @@ class Results:
     """
 
     def __init__(self, home: str | Path, name: str | None = None) -> None:
-        """Open a sweep.
+        """Find a sweep in a ledger.
 
         Args:
             home: Folder of the ledger.
@@ -66,7 +69,7 @@ class Results:
 
     @property
     def sweep(self) -> SweepRecord:
-        """The sweep's record in the ledger: state, resolved spec, times."""
+        """The sweep's record in the ledger: its state, its spec with all defaults, its times."""
         return self._read()[0]
 
     @property
@@ -76,7 +79,7 @@ class Results:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row for each trial; columns: see the guide, "The tables"."""
+        """One row for each trial, by number."""
         from hpsearch.results.tables import trials_frame
 
         return trials_frame(*self._read(), home=self.home)
@@ -90,7 +93,7 @@ class Results:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """One row for each trial that failed for good: `trial cause evidence log`."""
+        """One row for each trial that failed for good, with the columns `trial`, `cause`, `evidence` and `log`."""
         failures = self.failures
         is_final = (failures["state"] == "failed") & ~failures["was_retried"]
         last = failures[is_final].drop_duplicates("trial", keep="last")
@@ -98,7 +101,7 @@ class Results:
 
     @property
     def failures(self) -> pd.DataFrame:
-        """One row for each failed attempt, also of trials that succeeded later; columns: see the guide.
+        """One row for each failed attempt, also of trials that succeeded later.
 
         Example:
             >>> results.failures["cause"].value_counts().to_dict()
@@ -114,7 +117,7 @@ class Results:
 
     @property
     def best(self) -> Best | None:
-        """The best successful trial; None if there is none yet."""
+        """The best trial that is done, stopped or reused; None if there is none yet."""
         sweep, trials = self._read()
         found = best_of(trials, sign=sweep.sign)
         if found is None:
@@ -148,7 +151,7 @@ class Results:
         return importance_frame(found)
 
     def compare(self, *others: str) -> pd.DataFrame:
-        """One row for this sweep and each of the others; columns: see the guide.
+        """Compare this sweep with others: one row for each, with its best value at equal budgets too.
 
         Args:
             others: Names of sweeps in the same ledger, with the same metric and goal.
@@ -175,7 +178,10 @@ class Results:
 
     @property
     def plot(self) -> Plots:
-        """Charts: `plot.curves()`, `progress`, `importance`, `parallel`, `slices`; each has a method `save`."""
+        """Charts: `plot.curves()`, `plot.progress()`, `plot.importance()`, `plot.parallel()`, `plot.slices()`.
+
+        Each returns a figure, whose method `save` writes a PNG, SVG or HTML file.
+        """
         from hpsearch.results.analysis.findings import read_findings
         from hpsearch.results.plots import Plots
 

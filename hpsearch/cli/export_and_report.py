@@ -32,7 +32,7 @@ class ExportFormat(StrEnum):
 def export(
     name: Name = None,
     to: Annotated[
-        ExportFormat, typer.Option("--to", help="Format: csv, parquet, json, optuna or tensorboard.")
+        ExportFormat, typer.Option("--to", metavar="FORMAT", help="csv, parquet, json, optuna or tensorboard.")
     ] = ExportFormat.csv,
     output: Annotated[
         Path | None,

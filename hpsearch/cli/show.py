@@ -118,7 +118,7 @@ def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> Non
 
 @app.command(epilog="Example: hpsearch compare resnet resnet-tpe -o compared.png")
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of sweeps with the same metric.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of sweeps with the same metric and goal.")],
     output: Annotated[Path | None, typer.Option("-o", help="Also draw a chart: a .png, .svg or .html file.")] = None,
     as_json: Json = False,
     home: Home = None,

@@ -23,7 +23,9 @@ END_ROWS = 10
 @app.command(epilog="Example: hpsearch sweep search_spaces/resnet.yaml --set limits.trials=12")
 def sweep(
     spec: Spec,
-    trials: Annotated[int | None, typer.Option("-n", help="Number of trials, short for --set limits.trials=N.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("-n", metavar="N", help="Number of trials, short for --set limits.trials=N.")
+    ] = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep. Default: that of the spec.")] = None,
     prior: Prior = None,
@@ -63,7 +65,7 @@ def sweep(
 @app.command(epilog="Example: hpsearch resume resnet -n 40")
 def resume(
     name: Name = None,
-    trials: Annotated[int | None, typer.Option("-n", help="New total number of trials.")] = None,
+    trials: Annotated[int | None, typer.Option("-n", metavar="N", help="New total number of trials.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
     address: Address = None,
     accept_changes: Accept = False,

@@ -19,7 +19,10 @@ def validate(
     spec: Spec,
     set_: Set = None,
     sample: Annotated[
-        int, typer.Option("--sample", min=0, max=10_000, help="Also print the first N configurations as JSON lines.")
+        int,
+        typer.Option(
+            "--sample", metavar="N", min=0, max=10_000, help="Also print the first N configurations as JSON lines."
+        ),
     ] = 0,
     prior: Prior = None,
     canonical: Annotated[

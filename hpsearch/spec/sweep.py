@@ -101,14 +101,15 @@ class Sweep(Part):
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None) -> Sweep:
-        """Check a spec.
+        """Make a sweep of a spec, after all checks.
 
         Args:
             tree: The YAML's content as plain dicts, lists and scalars, in the keys of hpsearch, W&B or Ray Tune.
-            overrides: Values that replace the tree's; see `check_spec`.
+            overrides: A tree of the same shape. Its maps are merged into those of the spec, except `parameters`; its other
+                values replace those of the spec.
 
         Raises:
-            SpecError: With every mistake that was found; `Problem.where` is the path of keys to each.
+            SpecError: The spec is wrong; the attribute `problems` has every mistake.
         """
         loaded = check_spec(tree, overrides=overrides)
         if loaded.sweep is None:

@@ -103,7 +103,7 @@ class TrialContext:
         self.on_report = on_report
         self.sharing = sharing
         self.epochs_done = 0
-        """Epochs reported so far, including those before a resume; the stepper counts them."""
+        """Epochs reported so far, including those before the trial was resumed."""
         self.resumed_from = 0
         """Epoch of the checkpoint that this attempt resumed from; 0 without one."""
         self.checkpoint_warning: str | None = None

@@ -117,7 +117,7 @@ def fit(  # noqa: PLR0913  # one flat list is what a config is spread over, and 
 
     Raises:
         InvalidConfig: A hyperparameter is out of range, for example a batch size that can't be split over the workers.
-            The trial fails, and the searcher avoids such configurations.
+            The trial fails, and the search method avoids such configurations.
         Diverged: The training loss is NaN or infinite. It is checked every 50 steps and at the end of each epoch.
         ValueError: The call itself is wrong: both `scheduler` and `schedule`, a metric with a reserved name, an empty
             data set.
