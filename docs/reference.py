@@ -9,7 +9,7 @@ import griffe
 
 
 class Examples(griffe.Extension):
-    """Shows the section `Example:` of a docstring as code: Griffe does so only for a section of the name `Examples:`."""
+    """Shows a docstring's section `Example:` as code, as Griffe does with a section named `Examples:`."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rename the section in the docstring of one module, class, function or attribute."""

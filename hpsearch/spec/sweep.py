@@ -105,8 +105,8 @@ class Sweep(Part):
 
         Args:
             tree: The YAML's content as plain dicts, lists and scalars, in the keys of hpsearch, W&B or Ray Tune.
-            overrides: A tree of the same shape. Its maps are merged into those of the spec, except `parameters`; its other
-                values replace those of the spec.
+            overrides: A tree of the same shape. Its maps, except `parameters`, are merged into those of the spec; its
+                other values replace those of the spec.
 
         Raises:
             SpecError: The spec is wrong; the attribute `problems` has every mistake.
