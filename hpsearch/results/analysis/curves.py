@@ -1,7 +1,7 @@
 """Learning curves of a sweep's objective, and the best value so far against what it cost; data for charts.
 
     learning_curves   one `Curve` for each trial: epochs, values, seconds, and the trial's state
-    rungs_reached     the epochs at which the stopping rule compares trials, up to the longest trial
+    rungs_reached     the rungs of the stopping rule, up to the longest trial
     best_value_steps  one `Step` for each report that improved on all before it, and one for the sweep as it is now
 
 Comparisons at equal epochs are in `common_epoch.py`, what stopping saved is in `rungs.py`. Neither pandas nor NumPy is
@@ -78,12 +78,15 @@ def learning_curves(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: 
     return [_curve(sweep, trial, sorted(points.get(trial.number, ()))) for trial in trials]
 
 
-def rungs_reached(sweep: SweepRecord, curves: Iterable[Curve]) -> tuple[int, ...]:
-    """Epochs at which the stopping rule compares trials, rising, up to the longest trial; empty without such a rule."""
-    from hpsearch.spec.sweep import Sweep
+def rungs_reached(rungs: Iterable[int], curves: Iterable[Curve]) -> tuple[int, ...]:
+    """The rungs up to the last epoch of the longest trial, in their order.
 
+    Args:
+        rungs: `Sweep.rungs`: epochs at which the stopping rule compares trials.
+        curves: The curves of all trials.
+    """
     furthest = max((curve.last_epoch for curve in curves), default=0)
-    return tuple(epoch for epoch in Sweep.from_stored(sweep.spec).rungs if epoch <= furthest)
+    return tuple(epoch for epoch in rungs if epoch <= furthest)
 
 
 def best_value_steps(

@@ -45,7 +45,7 @@ class Findings:
 
     @cached_property
     def spec(self) -> Sweep:
-        """Its spec, parsed."""
+        """The sweep's stored spec, parsed once for all analyses."""
         from hpsearch.spec.sweep import Sweep
 
         return Sweep.from_stored(self.sweep.spec)
@@ -70,12 +70,12 @@ class Findings:
     @cached_property
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials were compared."""
-        return rungs_reached(self.sweep, self.curves)
+        return rungs_reached(self.spec.rungs, self.curves)
 
     @cached_property
     def rung_table(self) -> RungTable:
         """What the stopping rule did at each rung."""
-        return rung_table(self.sweep, self.curves)
+        return rung_table(self.sweep, self.curves, rungs=self.rungs)
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -87,7 +87,7 @@ class Findings:
         """How much each parameter matters."""
         from hpsearch.results.analysis.importance import importance
 
-        return importance(self.sweep, self.trials, self.reports)
+        return importance(self.sweep, self.trials, self.reports, space=self.spec.space)
 
     @cached_property
     def scales(self) -> list[Scale]:

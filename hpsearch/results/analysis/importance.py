@@ -19,7 +19,7 @@ from hpsearch.results.analysis.common_epoch import common_epoch
 from hpsearch.results.analysis.curves import learning_curves
 from hpsearch.results.analysis.ped_anova import MAX_CELLS, Binned, Floats, by_chance, cells_of_range, divergences
 from hpsearch.search.coding import Coding, num_codes
-from hpsearch.space.space import Choice, Integer, Searched, Shaped
+from hpsearch.space.space import Choice, Integer, Searched, Shaped, Space
 from hpsearch.spec.sweep import Sweep
 
 MIN_TRIALS = 10
@@ -74,7 +74,13 @@ class Importance:
         return f"PED-ANOVA at epoch {self.epoch} over {self.num_trials} trials{left_out}."
 
 
-def importance(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> Importance:
+def importance(
+    sweep: SweepRecord,
+    trials: Iterable[TrialRecord],
+    reports: Iterable[ReportRecord],
+    *,
+    space: Space | None = None,
+) -> Importance:
     """How much each parameter that varies decides whether a trial is among the best, beyond what chance gives.
 
     Computed parameters and constants have no importance, since they follow from the others. The same trials give the
@@ -84,11 +90,12 @@ def importance(sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Itera
         sweep: The sweep.
         trials: All its trials.
         reports: All its reports.
+        space: Its search space; None to parse it from the stored spec.
     """
     trials = list(trials)
     curves = learning_curves(sweep, trials, reports)
     epoch = common_epoch(curves)
-    coding = Coding(Sweep.from_stored(sweep.spec).space)
+    coding = Coding(Sweep.from_stored(sweep.spec).space if space is None else space)
     coded, losses = [], []
     for trial, curve in zip(trials, curves, strict=True):
         value = None if epoch is None or trial.state == "failed" else curve.best_until(epoch)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hpsearch.ledger.records import SweepRecord
-from hpsearch.results.analysis.curves import Curve, rungs_reached
+from hpsearch.results.analysis.curves import Curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class RungRow:
     stopped: int
     """Trials that the rule stopped here."""
     waiting: int
-    """Trials that wait here for promotion, or have come so far for another reason (run, failed, interrupted)."""
+    """Trials whose last report is from this epoch and that were not stopped: paused, running, failed, interrupted."""
     saved_epochs: int
     """Epochs that the trials stopped here were not trained; 0 if the length of a full training is not known."""
 
@@ -44,15 +44,15 @@ class RungTable:
         return self.saved_epochs / max(self.trained_epochs + self.saved_epochs, 1)
 
 
-def rung_table(sweep: SweepRecord, curves: Sequence[Curve]) -> RungTable:
+def rung_table(sweep: SweepRecord, curves: Sequence[Curve], *, rungs: Sequence[int]) -> RungTable:
     """Count at each rung how many trials were promoted and stopped.
 
     Args:
         sweep: The sweep.
         curves: `learning_curves` of all its trials.
+        rungs: `rungs_reached` by these; empty for a rule without rungs.
     """
     full = sweep.spec["limits"]["epochs"]
-    rungs = rungs_reached(sweep, curves)
     rows = [_row(epoch, curves, full=full) for epoch in rungs]
     num_full = sum(full is not None and curve.last_epoch >= full for curve in curves)
     if rungs and num_full:

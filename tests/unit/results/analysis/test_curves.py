@@ -11,7 +11,8 @@ from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, common_epoch, ranking
 from hpsearch.results.analysis.curves import Curve, best_value_steps, learning_curves, rungs_reached
-from hpsearch.results.analysis.rungs import rung_table
+from hpsearch.results.analysis.rungs import RungTable, rung_table
+from hpsearch.spec.sweep import Sweep
 from tests.support.curves import run
 
 Read = tuple[SweepRecord, list[TrialRecord], list[ReportRecord]]
@@ -36,13 +37,17 @@ def curve(number: int, *values: float, state: str = "done", sign: int = 1) -> Cu
     return Curve(number=number, state=state, epochs=epochs, values=values, elapsed_s=epochs, sign=sign)  # type: ignore[arg-type]
 
 
+def table_of_rungs(sweep: SweepRecord, curves: list[Curve]) -> RungTable:
+    return rung_table(sweep, curves, rungs=rungs_reached(Sweep.from_stored(sweep.spec).rungs, curves))
+
+
 def test_every_trial_has_a_curve_with_all_its_epochs(finished: Read):
     sweep, trials, reports = finished
     curves = learning_curves(sweep, trials, reports)
     assert [each.number for each in curves] == [trial.number for trial in trials]
     assert [each.last_epoch for each in curves] == [trial.epochs_trained for trial in trials]
     assert sum(len(each.values) for each in curves) == len(reports)
-    assert rungs_reached(sweep, curves) == (1, 3, 9)
+    assert rungs_reached(Sweep.from_stored(sweep.spec).rungs, curves) == (1, 3, 9)
 
 
 def test_a_curve_knows_its_best_up_to_an_epoch():
@@ -127,7 +132,7 @@ def test_a_stopped_trial_that_was_ahead_of_the_winner_is_named(finished: Read):
 def test_the_rungs_account_for_every_trial_and_for_what_was_saved(finished: Read):
     sweep, trials, reports = finished
     curves = learning_curves(sweep, trials, reports)
-    table = rung_table(sweep, curves)
+    table = table_of_rungs(sweep, curves)
     assert [row.epoch for row in table.rows] == [1, 3, 9, 27]
     assert all(row.entered == row.promoted + row.stopped + row.waiting for row in table.rows)
     assert [row.promoted for row in table.rows[:-1]] == [row.entered for row in table.rows[1:]]
@@ -141,7 +146,7 @@ def test_the_rungs_account_for_every_trial_and_for_what_was_saved(finished: Read
 def test_a_sweep_without_a_stopping_rule_has_no_rungs(tmp_path: Path):
     run(tmp_path, early_terminate={"type": "none"}, limits={"trials": 4, "epochs": 2})
     sweep, trials, reports = read(tmp_path)
-    table = rung_table(sweep, learning_curves(sweep, trials, reports))
+    table = table_of_rungs(sweep, learning_curves(sweep, trials, reports))
     assert (table.rows, table.saved_epochs, table.saved_share) == ((), 0, 0.0)
 
 
@@ -150,4 +155,4 @@ def test_a_sweep_before_its_first_report_has_empty_curves(tmp_path: Path):
     sweep, trials, reports = read(tmp_path)
     curves = learning_curves(sweep, trials, reports)
     assert not any(each.epochs for each in curves)
-    assert best_value_steps(sweep, trials, reports) == [] and rung_table(sweep, curves).rows == ()
+    assert best_value_steps(sweep, trials, reports) == [] and table_of_rungs(sweep, curves).rows == ()
