@@ -1,6 +1,6 @@
-"""Search methods, one file for each; what a method must do is in `searcher.py`.
+"""Search methods, one file for each; the interface that they implement is in `searcher.py`.
 
-`make_searcher` makes the searcher of a sweep, and imports the library of its method alone.
+`make_searcher` makes the searcher of a sweep and imports only the library of its method.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Outcome", "Searcher", "first_points", "make_searcher"]
 
 
 def make_searcher(sweep: Sweep) -> Searcher:
-    """Make the searcher of a sweep, which knows no trial yet.
+    """Make the searcher of a sweep, without any trials.
 
     Raises:
         SpecError: The method's library isn't installed; the message names it.
@@ -28,10 +28,10 @@ def make_searcher(sweep: Sweep) -> Searcher:
 
 
 def first_points(sweep: Sweep, count: int) -> list[Point]:
-    """The points of a sweep's first trials if all of them ran at once, so without any outcome.
+    """The points that a sweep's first trials get if they all start before any outcome is known.
 
     Args:
-        sweep: Nothing of it is started.
+        sweep: The sweep, which is not started.
         count: How many points; fewer are returned if the sweep has fewer trials.
 
     Raises:
@@ -53,7 +53,7 @@ def _make(sweep: Sweep) -> Searcher:
     if sweep.method == "hyperopt":
         from hpsearch.search.hyperopt_search import HyperoptSearcher
 
-        assert sweep.resolved_sampler is not None, "hyperopt has a default"
+        assert sweep.resolved_sampler is not None, "hyperopt has a default sampler"
         return HyperoptSearcher(space=space, seed=seed, sampler=sweep.resolved_sampler, initial=initial)
     if sweep.method == "controller" and sweep.resolved_sampler == "evolution":
         from hpsearch.search.evolution import EvolutionSearcher

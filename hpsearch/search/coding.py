@@ -1,13 +1,13 @@
-"""Points as plain numbers that any library can model, and back. Independent of the libraries.
+"""Codes points as plain numbers that any search library can model, and decodes them again.
 
     Choice          its index, without order
     Integer         its step's index; with log, the number itself
     Real            the number itself; with a step, its step's index
     Shaped          its quantile: the share of draws below it, in [0, 1]
 
-Indices distinguish lists, None and values that compare equal (True, 1, 1.0), and make no range that is not a multiple
-of its step. Parameters with a single value are not coded, since a model learns nothing from them; nor are inactive
-ones.
+Indices distinguish lists, None and values that compare equal (True, 1, 1.0). They also serve for a range whose width
+is not a multiple of its step, which libraries refuse. Parameters with a single value are not coded, since a model
+learns nothing from them; nor are inactive ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, final
 from hpsearch.space.space import Choice, Integer, Point, Real, Searched, Shaped, Space
 
 Codes = dict[str, int | float]
-"""Dotted name to code, of modelled parameters alone."""
+"""Dotted name to code; has modelled parameters only."""
 
 
 def num_codes(domain: Searched) -> int | None:
@@ -39,8 +39,8 @@ class Coding:
         self._fixed = {name: (domain.grid() or ())[0] for name, domain in space.searched.items() if domain.size == 1}
         groups = (tuple(name for name in group if name in self.domains) for group in space.groups)
         self.groups = tuple(filter(None, groups))
-        """Their names, grouped by the condition that they share; each group comes after those that its condition
-        names."""
+        """Names of `domains`, grouped by the condition that they share; each group comes after the groups that have
+        the parameters of its condition."""
 
     def encode(self, point: Point) -> Codes | None:
         """The codes of a point; None if it lies outside of the space."""
@@ -52,8 +52,8 @@ class Coding:
         """The point of some codes.
 
         Args:
-            codes: Of all active parameters, in any number type, and up to a rounding error outside of their range;
-                those of inactive ones are ignored.
+            codes: The codes of all active parameters, as numbers of any type; they may be outside of their range by a
+                rounding error. Codes of inactive parameters are ignored.
 
         Returns:
             A point, which may break a constraint: `Searcher.ask` checks that.

@@ -1,12 +1,12 @@
 """The controller: a recurrent network that writes configurations token by token, trained by reinforcement learning.
 
 An LSTM reads the choices made so far and gives the probabilities of the next one; parameters that are inactive by these
-choices are skipped. REINFORCE makes choices more likely whose loss was better than a moving baseline. It is the only
-method that needs torch in the driver, on the CPU alone.
+choices are skipped. REINFORCE makes choices more likely whose loss was better than a moving baseline. The network needs
+torch in the driver and runs on the CPU.
 
-The policy is a pure function of the outcomes in the order of their trials' numbers, in whatever order they came: there
-is one update for each block of BLOCK trials. A late outcome, or a longer one of a trial that was promoted, resets the
-policy to the start of its block. So a resumed sweep has the same policy as an uninterrupted one.
+The policy is a pure function of the outcomes in the order of their trials' numbers, whatever order they arrive in:
+there is one update for each block of BLOCK trials. A late outcome, or a longer one of a trial that was promoted, resets
+the policy to the start of its block. So a resumed sweep has the same policy as an uninterrupted one.
 
 Source:
     Zoph and Le, "Neural Architecture Search with Reinforcement Learning", arXiv:1611.01578, sections 3.1 and 3.2.
@@ -34,7 +34,7 @@ BLOCK = 5
 HIDDEN = 48
 """Width of the LSTM and of the embeddings of tokens."""
 LEARNING_RATE = 0.02
-"""Of Adam, no unit."""
+"""Learning rate of Adam."""
 ENTROPY_BONUS = 0.2
 """Weight of the policy's entropy, in nats per choice, beside the reward, whose standard deviation is about 1."""
 BASELINE_DECAY = 0.9
@@ -45,20 +45,20 @@ MAX_SCORE = 2.0
 """Bound of the logits, so that every choice keeps some probability; see Bello et al., arXiv:1611.09940."""
 TEMPERATURE_STEP = 0.5
 """Added to the softmax temperature, which is 1, each time that a proposal is refused, for example because its point was
-tried before: a policy that has converged then proposes similar points, and random search need not take over."""
+tried before. So a policy that has converged proposes similar points, and `Searcher.ask` needs fewer random ones."""
 INIT_SCALE = 0.08
 """Weights are initialised uniformly in [-0.08, 0.08], as in the paper: all choices are about equally likely."""
 MAX_GRADIENT = 1.0
 """Norm to which gradients are clipped."""
 NO_TOKEN = -1
-"""In place of the token of an inactive parameter."""
+"""Marks an inactive parameter, which has no token."""
 KEPT = 16
-"""Learners that are kept, one after each of the newest blocks; of older ones every KEPT-th is kept."""
+"""Number of learners that are kept for the newest blocks; of the older ones, every KEPT-th is kept."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit torch to one thread: more gain nothing with small tensors, and lose much when the cores are busy."""
+    """Limit torch to one thread: for small tensors, more threads gain nothing, and lose much on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -138,7 +138,12 @@ class _Learner:
     """Moving average of the mean reward; None before the first update."""
 
     def update(self, tokens: Tensor, rewards: Tensor) -> None:
-        """One step of REINFORCE; tokens: as for `Policy.forward`; rewards: float32, (sequence,), higher is better."""
+        """Take one step of REINFORCE.
+
+        Args:
+            tokens: As for `Policy.forward`.
+            rewards: float32, (sequence,); higher is better.
+        """
         mean = rewards.mean().item()
         self.baseline = mean if self.baseline is None else self.baseline
         log_probs, entropies = self.policy(tokens)

@@ -1,8 +1,9 @@
-"""Which trials a model may compare: those that trained for the same budget, by their best losses up to there.
+"""Selects the trials that a model compares: those that trained for the same budget, by their best losses up to it.
 
 Under a stopping rule most trials end early. Ranked by their best loss, the trials that trained longest look best;
-ranked by how long they trained, every survivor looks better than what began later. So a model sees one budget (an
-epoch) alone, the highest that enough trials have reached, and ignores trials that were stopped before it. Measured in
+ranked by how long they trained, every survivor looks better than the trials that started later. So a model compares
+trials at a single budget (an epoch), the highest that enough trials have reached, and ignores trials that were stopped
+before it. Measured in
 docs/decisions/0031.
 
 Source:
@@ -23,8 +24,9 @@ MIN_COMPARED = 16
 tables of learning curves: docs/decisions/0031."""
 
 ENOUGH_AT_FIRST_RUNG = 4 * MIN_COMPARED
-"""Trials after which a model learns from losses at the first rung: a rule that lets few trials pass would else keep it
-waiting for long. Before, such losses mislead more than they help: docs/decisions/0045."""
+"""Number of trials from which on a model learns from losses at the first rung, since under a rule that lets few trials
+pass it would otherwise wait for long. With fewer trials, such losses mislead more than they help:
+docs/decisions/0045."""
 
 MIN_RIVALS = 3
 """Trials of each group, random and proposed by the model, that must have reached a budget before their best are
@@ -42,7 +44,7 @@ class FidelitySelector:
         self._groups = (_Group(), _Group())  # of trials that a model proposed, and of random ones
 
     def add(self, outcome: Outcome) -> None:
-        """Add the outcome of a trial that has losses; of a trial that was promoted, its longer curve replaces it."""
+        """Add the outcome of a trial that has losses; the longer curve of a promoted trial replaces its earlier one."""
         _update_reached(self._reached, self._outcomes.get(outcome.number), outcome)
         self._outcomes[outcome.number] = outcome
         if outcome.number > 0:
@@ -50,12 +52,12 @@ class FidelitySelector:
 
     @property
     def has_outcomes(self) -> bool:
-        """Whether there is anything to compare."""
+        """Whether any outcome was added."""
         return bool(self._reached)
 
     @property
     def any_stopped(self) -> bool:
-        """Whether a trial was stopped or paused; if not, a model sees full trainings alone."""
+        """Whether any trial was stopped or paused; if not, all outcomes are full trainings."""
         return bool(self._reached) and self._reached[0] < math.inf
 
     @property
@@ -70,7 +72,7 @@ class FidelitySelector:
         return self._reached[max(len(self._reached) - MIN_COMPARED, 0)] if self._reached else math.inf
 
     def loss(self, number: int) -> float | None:
-        """The best loss of a trial up to the budget; None if it was stopped before."""
+        """The best loss of a trial up to the budget; None if the trial was stopped before it."""
         outcome, budget = self._outcomes[number], self.budget
         if _last_epoch(outcome) < budget:
             return None
@@ -122,7 +124,7 @@ class _Group:
 
     @property
     def reached(self) -> float:
-        """The highest epoch that MIN_RIVALS of them have reached; 0 while there are fewer."""
+        """The highest epoch that MIN_RIVALS trials of the group have reached; 0 if there are fewer trials."""
         return self._reached[-MIN_RIVALS] if len(self._reached) >= MIN_RIVALS else 0
 
     def best(self, epoch: float) -> float:

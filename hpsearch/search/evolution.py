@@ -1,8 +1,9 @@
 """Regularised (ageing) evolution: a new point is a mutation of the best of a few recent trials.
 
-The population is the POPULATION trials with the highest numbers that have an outcome, in whatever order the outcomes
-came, and old trials leave it however good they are; before there are so many, points are drawn at random. So a resumed
-sweep proposes what an uninterrupted one would have proposed."""
+The population consists of the POPULATION trials with the highest numbers that have an outcome, whatever order the
+outcomes arrive in; old trials leave it however good they are. While there are fewer trials, points are drawn at random.
+So a resumed sweep proposes what an uninterrupted one would have proposed.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ class EvolutionSearcher(Searcher):
         return self._child(parent.point, rng)
 
     def _child(self, parent: Point, rng: random.Random) -> Point:
-        """The parent with one of its parameters drawn again, and those that become active by it."""
+        """The parent with one parameter drawn again, as well as those that become active by its new value."""
         name = rng.choice([each for each in self._changeable if each in parent])
         kept = {each: value for each, value in parent.items() if each in self.space.searched and each != name}
         return self.space.draw_unchecked(rng, kept)

@@ -1,4 +1,4 @@
-"""The regression of `failure_model.py`: a Gaussian process on the unit cube, with labels 1 (failed) and 0 (did not).
+"""The regression of `failure_model.py`: a Gaussian process on the unit cube; failed trials have label 1, others 0.
 
 The length scale of each axis is chosen by the marginal likelihood, so that a limit on one parameter of ten is seen
 after a few failures, whatever its shape. docs/decisions/0028 has what it was measured against.
@@ -25,21 +25,20 @@ threads, which wait for each other on a busy machine: docs/decisions/0028."""
 
 Array = NDArray[np.float64]
 LengthScales = Array
-"""float64, (axis,)"""
+"""The length scale of each axis: float64, (axis,)."""
 Coordinates = Sequence[Sequence[float]]
-"""(point, axis), in the unit cube; -1 on the axis of an inactive parameter."""
+"""Points in the unit cube, (point, axis); -1 on the axis of an inactive parameter."""
 
 
 @final
 class CachedKernel:
-    """The correlation, in [0, 1], of trials with each other and with the points of a sample, for fixed length scales.
+    """The correlations, in [0, 1], of trials with each other and with the points of a sample, for fixed length scales.
 
-    Each pair is computed once: with one more trial, or another one among the last, only the pairs of that trial are
-    new.
+    Each pair is computed once: if one trial is added or replaced, only the pairs of that trial are computed.
     """
 
     def __init__(self, length_scales: LengthScales, unordered: Sequence[bool], sample: Coordinates) -> None:
-        """Begin without trials.
+        """Make a kernel without trials.
 
         Args:
             length_scales: (axis,), above 0, in sides of the unit cube.
@@ -52,12 +51,12 @@ class CachedKernel:
         self._trials = np.empty((0, len(length_scales)))
         self._numbers: tuple[int, ...] = ()
         self.between_trials = np.empty((0, 0))
-        """float64, (trial, trial)"""
+        """Correlations of the trials with each other: float64, (trial, trial)."""
         self.sample_to_trials = np.empty((len(self._sample), 0))
-        """float64, (point of the sample, trial)"""
+        """Correlations of the sample's points with the trials: float64, (point of the sample, trial)."""
 
     def set_trials(self, numbers: tuple[int, ...], points: Coordinates) -> None:
-        """Replace the trials by these; a number that was among them before has the same point as before."""
+        """Replace the trials by these; a trial that is kept, by its number, must have the same point as before."""
         before = {number: position for position, number in enumerate(self._numbers)}
         kept = [position for position, number in enumerate(numbers) if number in before]
         new = [position for position, number in enumerate(numbers) if number not in before]
@@ -73,7 +72,7 @@ class CachedKernel:
         self.between_trials, self.sample_to_trials = between_trials, sample_to_trials
 
     def to_trials(self, points: Array) -> Array:
-        """(point, trial), for any points (point, axis); nothing of it is kept."""
+        """Correlations of any points, (point, axis), with the trials: (point, trial). They are not cached."""
         return self._between(points, self._trials)
 
     def _between(self, points: Array, others: Array) -> Array:
@@ -83,17 +82,17 @@ class CachedKernel:
 
 @final
 class GaussianProcess:
-    """A Gaussian process that was fitted to trials.
+    """A Gaussian process fitted to trials, of which only the mean is computed.
 
     Source:
-        Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1 (the mean alone).
+        Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1.
     """
 
     def __init__(self, kernel: CachedKernel, labels: Sequence[float]) -> None:
         """Fit the process.
 
         Args:
-            kernel: Of at least one trial; must not change while the process is in use.
+            kernel: A kernel with at least one trial; must not change while the process is in use.
             labels: 1 for a failure, else 0; one for each trial.
         """
         self._kernel = kernel
@@ -116,7 +115,7 @@ def choose_length_scales(points: Coordinates, labels: Sequence[float], unordered
     """The length scale of each axis by the marginal likelihood, one axis after the other, in two rounds.
 
     Args:
-        points: Of the trials, at least one.
+        points: The points of the trials, at least one.
         labels: 1 for a failure, else 0; one for each trial.
         unordered: For each axis, whether all different values are equally far from each other.
     """

@@ -1,6 +1,6 @@
-"""Where configurations fail: how likely a point is to, by the trials that failed by their own configuration.
+"""Predicts how likely a point is to fail, from the trials that failed because of their own configuration.
 
-One model for all methods, which `Searcher.ask` consults beside the constraints. The regression is in `failure_gp.py`.
+All methods share this model: `Searcher.ask` uses it to refuse points. The regression is in `failure_gp.py`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
     from hpsearch.search.failure_gp import CachedKernel, GaussianProcess
 
 MAX_RISK = 0.9
-"""A point that is more likely to fail than this is drawn again. A lower limit would do so too, but would keep the
-search
-away from the limit of what can be trained, where the best value often is."""
+"""A point that is more likely to fail than this is drawn again. A lower value would keep the search away from the limit
+of what can be trained, where the best value often is."""
 MAX_TRIALS = 256
-"""The model is fitted to so many trials, the last ones: the time grows with their cube."""
+"""Number of trials, the last ones, that the model is fitted to: the time grows with its cube."""
 MAX_TRIALS_FOR_LENGTHS = 128
-"""Its length scales are chosen by so many trials, the last ones."""
+"""Number of trials, the last ones, by which length scales are chosen."""
 SAMPLES_PER_TRIAL, MAX_SAMPLES = 2, 128
 """Points of an even sample of the space among which `likely_failures` are looked for; measured in
 docs/decisions/0028."""
 MIN_TRIALS_TO_SHOW = 10
-"""Trials before there are any `likely_failures`: libraries begin with so many random trials, and would count these
-points among them."""
+"""Number of trials below which there are no `likely_failures`: libraries begin with so many random trials and would
+count these points among them."""
 GROWTH = 1.25
 """Length scales are chosen again whenever the number of trials has grown by this factor."""
 
@@ -49,7 +48,7 @@ class FailureModel:
     """
 
     def __init__(self, space: Space) -> None:
-        """Know no trial yet."""
+        """Make a model without trials."""
         self._space = space
         domains = {name: domain for name, domain in space.searched.items() if domain.size != 1}
         self._axes = [_axis(name, domain) for name, domain in domains.items()]
@@ -62,7 +61,7 @@ class FailureModel:
         self._likely_failures_of: GaussianProcess | None = None
 
     def add(self, number: int, point: Point, *, failed: bool) -> None:
-        """Add a trial, or replace what was added under its number before.
+        """Add a trial, or replace the one with the same number.
 
         Args:
             number: The trial's number; 0 or less for a prior.
@@ -104,7 +103,7 @@ class FailureModel:
 
     @cached_property
     def _sample(self) -> list[Point]:
-        rng = random.Random("fence")
+        rng = random.Random("fence")  # another seed would change the sample, and so what a resumed sweep proposes
         drawn = (self._space.try_draw(rng) for _ in range(MAX_SAMPLES))
         return [point for point in drawn if point is not None]
 

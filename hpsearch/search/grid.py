@@ -56,7 +56,7 @@ class GridSearcher(Searcher):
     """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
-        """Know no trial yet.
+        """Make a searcher without trials.
 
         Raises:
             SpecError: A parameter is continuous, without a step or a count.

@@ -1,7 +1,7 @@
-"""HyperOpt's algorithms: tpe, anneal.
+"""HyperOpt's algorithms (`sampler: tpe` and `sampler: anneal`).
 
-HyperOpt keeps trials as dicts of its own layout ("docs"), which we write; `suggest` gets a seed each time, so that a
-proposal leaves no state behind. A running trial has no loss yet, which both algorithms count as infinite: a region
+HyperOpt keeps trials as dicts ("docs"), which are written here; `suggest` gets a seed each time, so that a proposal
+leaves no state behind. A running trial has no loss yet, which both algorithms count as infinite: a region
 where many trials run is avoided. A stopped trial is reported with its best loss, an infeasible one with the worst loss
 known.
 
@@ -68,7 +68,7 @@ class HyperoptSearcher(Searcher):
     """
 
     def __init__(self, *, space: Space, seed: int, sampler: str, initial: Sequence[Point] = ()) -> None:
-        """Know no trial yet.
+        """Make a searcher without trials.
 
         Args:
             space: As for every searcher.

@@ -1,4 +1,4 @@
-"""Random interleaving, as in BOHB: beside a model, a share of the trials of a sweep has randomly drawn points.
+"""Random interleaving, as in BOHB: a model proposes some of the points of a sweep, and the others are drawn at random.
 
 A model that has found a good region proposes its neighbours, which are as good at every rung and take all the
 promotions: of 649 trials of one sweep, 223 were random, and none of these was trained in full. So the stopping rule
@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 
 USUAL_SHARE, LEADING_SHARE = 1 / 2, 7 / 8
-"""Share of random trials once a model has begun: usually, and while the best random trial is ahead of the model's."""
+"""Share of random trials once a model proposes points: usually, and while the best random trial is ahead."""
 
 
 def shall_be_random(sweep_seed: int, number: int, *, random_is_ahead: bool) -> bool:

@@ -25,8 +25,8 @@ class CmaEsSearcher(OptunaSearcher):
     It models the ordered parameters that are always active, if there are two or more; the others are sampled
     independently. It counts every trial of the sweep into its generations, whether it proposed the point or not.
 
-    Priors are no part of a generation: they decide where and how widely the first generation is drawn, which begins
-    where the best tenth of them lies.
+    Priors are not part of a generation: the best tenth of them decides where and how widely the first generation is
+    drawn.
 
     Source:
         Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv:1604.00772; Nomura et al., "Warm Starting CMA-ES for

@@ -20,8 +20,9 @@ from hpsearch.space.space import Point, Space
 class GpSearcher(OptunaSearcher):
     """Optuna's Gaussian process with expected improvement.
 
-    The time of a proposal grows with the cube of the number of trials: 1.7 s at 200 (Optuna 5.0). The process knows no
-    conditions: it models the parameters that are always active, and the others are sampled independently.
+    The time of a proposal grows with the cube of the number of trials: 1.7 s at 200 (Optuna 5.0). Conditional
+    parameters are not part of the model, which has the parameters that are always active; they are sampled
+    independently.
 
     Source:
         Optuna's `GPSampler`.

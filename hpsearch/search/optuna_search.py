@@ -1,6 +1,6 @@
-"""What Optuna's learning samplers have in common; `optuna_tpe.py`, `optuna_gp.py` and `optuna_cmaes.py` differ.
+"""The base of Optuna's learning samplers, which are in `optuna_tpe.py`, `optuna_gp.py` and `optuna_cmaes.py`.
 
-The study is in memory and we fill it (`optuna_trials.py`). For each proposal a sampler is made with a seed of its own
+The study is in memory and filled here (`optuna_trials.py`). For each proposal a sampler is made with a seed of its own
 and called through its public methods, so that a proposal leaves no state behind. What the samplers see of a trial:
 
     outcome      tpe                          gp                             cmaes
@@ -94,11 +94,11 @@ class OptunaSearcher(Searcher):
 
     @abstractmethod
     def _show(self, trial: FrozenTrial, outcome: Outcome, loss: float) -> None:
-        """Give a trial the state and the value with which the sampler shall see its outcome from now on.
+        """Give a trial the state and the value that represent its outcome to the sampler.
 
         Args:
             trial: A trial of the study.
-            outcome: How it ended; again, with a longer curve, if it was promoted since.
+            outcome: How it ended. A trial that was promoted is shown again, with a longer curve.
             loss: The best loss of the outcome; for an infeasible one, the worst loss known.
         """
 
@@ -132,7 +132,7 @@ class OptunaSearcher(Searcher):
 
     @final
     def _sample(self, number: int, draw: int, trial: FrozenTrial) -> Codes:
-        """Sample for `trial`, at which the sampler may leave system attributes."""
+        """Sample for `trial`, to which the sampler may add system attributes."""
         seed = self.rng(number, draw).getrandbits(31)
         with quiet():
             sampler = self._make_sampler(seed)
@@ -140,7 +140,7 @@ class OptunaSearcher(Searcher):
             return self._sample_by(sampler, study, trial)
 
     def _sample_by(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> Codes:
-        """Sample jointly what the sampler models together, once it has a model; the rest one by one."""
+        """Sample the parameters that the sampler models together jointly, and the others one by one."""
         codes: Codes = {}
         for group in self._coding.groups:
             if not self._coding.is_active(group, codes):
@@ -153,6 +153,6 @@ class OptunaSearcher(Searcher):
 
     @final
     def _without_conditions(self, group: Iterable[str]) -> dict[str, BaseDistribution]:
-        """The distributions of a group; empty if it is not always active, for samplers that know no conditions."""
+        """The distributions of a group; empty if it is not always active, for samplers without conditions."""
         joint = {name: self._distributions[name] for name in group}
         return joint if self.space.conditions.keys().isdisjoint(joint) else {}

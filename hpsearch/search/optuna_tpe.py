@@ -25,7 +25,7 @@ class TpeSearcher(OptunaSearcher):
 
     Once a trial was stopped, points are drawn at random until trials are compared above the first rung: a model of such
     early losses is worse than none. From then on TPE proposes a part of the points and the others are drawn at random
-    (`interleaving.py`): the more, the less its proposals achieve.
+    (`interleaving.py`); more of them while the best random trial is ahead.
 
     Source:
         Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011, section 4; Optuna's `TPESampler`.

@@ -1,8 +1,8 @@
-"""The sweep as Optuna's samplers see it: a study in memory whose trials we may change.
+"""The study that Optuna's samplers see: in memory, with trials that can be changed.
 
-Optuna's own storages never change a finished trial, and copy each one on its way in. Here a trial that was stopped can
-be reported again after it was promoted, and nothing is copied: with Optuna's own storage, which had to be filled again
-for each promotion, one cost 87 ms at 1000 trials.
+Optuna's own storages never change a finished trial, and copy each trial that is added. Here a trial that was stopped
+can be reported again after it was promoted, and nothing is copied. With Optuna's own storage, the study had to be
+filled again for each promotion, which took 87 ms at 1000 trials.
 """
 
 from __future__ import annotations
@@ -81,7 +81,11 @@ class EqualFidelityView:
     """Keeps the states of trials such that a model compares losses at one budget alone (`equal_fidelity.py`)."""
 
     def __init__(self, trials: Mapping[int, FrozenTrial]) -> None:
-        """Show no outcome yet; `trials` has every trial by number before `show` gets its outcome."""
+        """Make a view without outcomes.
+
+        Args:
+            trials: Number to trial; must have each trial before `show` gets its outcome.
+        """
         self.compared = FidelitySelector()
         """The outcomes that are shown, and the budget at which they are compared."""
         self._trials = trials

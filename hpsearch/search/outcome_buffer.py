@@ -1,8 +1,8 @@
-"""How failed configurations are reported to a library: with the worst loss known, and not before any loss is known.
+"""Reports failed configurations to a library with the worst loss known, once any loss is known.
 
-Reported as a failure, a trial is ignored by a library, which proposes the same region again: with half of a space
-forbidden, 49 of 60 trials went there (Optuna 5.0, HyperOpt 0.3). Reported as the only results there are, equally bad
-ones attract proposals.
+A library ignores trials that are reported as failures and proposes the same region again: with half of a space
+forbidden, 49 of 60 trials were in that half (Optuna 5.0, HyperOpt 0.3). As long as all reported losses are equally bad,
+they attract proposals instead; so infeasible outcomes are held back until a trial succeeds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ class InfeasibleBuffer:
         return self.worst is not None
 
     def release(self, outcome: Outcome) -> list[tuple[Outcome, float]]:
-        """Add an outcome; the outcomes to report now, each with its loss, which is empty while no loss is known."""
+        """Add an outcome, and return the outcomes to report now.
+
+        Returns:
+            Each outcome with its loss, the worst known one for an infeasible outcome; empty while no loss is known.
+        """
         if outcome.state == "infeasible":
             self._held.append(outcome)
             ready = []

@@ -1,7 +1,7 @@
 """The interface of search methods, and what all of them share.
 
 A searcher runs in the driver. It sees points (flat maps of dotted names, constants included) and losses (lower is
-better, whatever the goal of the metric); it knows nothing of slots, Ray or the ledger.
+better, whatever the goal of the metric); it does not depend on slots, Ray or the ledger.
 
 The base class keeps a point from being tried twice, checks constraints, which a method's proposal may break, starts
 with the user's initial points, and falls back to random points. After a restart, a new searcher gets the same priors,
@@ -28,10 +28,9 @@ from hpsearch.search.failure_model import FailureModel
 from hpsearch.space.space import Point, Space
 
 MAX_REDRAWS = 8
-"""Proposals of a method for one trial before a point is drawn at random. Near the end of a finite space a model
-proposes the same known points again and again; so does one that prefers points that are refused; and each proposal
-costs as much
-as the first."""
+"""Proposals of a method for one trial before a point is drawn at random. Near the end of a finite space, or where it
+prefers points that are refused, a model proposes the same points again and again, and each proposal costs as much as
+the first."""
 
 MAX_RANDOM_DRAWS = 1000
 """Random points looked at before a finite space is enumerated: by then most of its points are taken, so the
@@ -41,13 +40,13 @@ MAX_SCREENED = 50
 """Random points from which the first that is not likely to fail is chosen; if all are, the least likely one."""
 
 NEVER_RAN = 10**9
-"""Number, for a library, of the first of the points that `_avoid` shows it as trials: both tpe give less weight to
-trials with low numbers."""
+"""Number of the first of the points that `_avoid` shows to a library as trials. It is high because TPE, in Optuna and
+in HyperOpt, gives less weight to trials with low numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a trial ended, as far as a searcher can learn from it."""
+    """How a trial ended, as a searcher learns from it."""
 
     number: int
     """The trial's number, counted from 1; 0 or less for a prior, which is no trial."""
@@ -75,12 +74,12 @@ class Outcome:
 class Searcher(ABC):
     """Proposes points and learns from outcomes; not safe for use by several threads.
 
-    A method implements `_propose`, and those of `_begin`, `_learn`, `_forget`, `_learn_prior` and `_avoid` that it has
-    a use for. Nothing else is overridden.
+    A method implements `_propose`, and those of `_begin`, `_learn`, `_forget`, `_learn_prior` and `_avoid` that it
+    needs. Nothing else is overridden.
     """
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
-        """Know no trial yet.
+        """Make a searcher without trials.
 
         Args:
             space: The search space.
@@ -99,9 +98,9 @@ class Searcher(ABC):
 
     @final
     def learn_prior(self, outcomes: Sequence[Outcome]) -> None:
-        """Learn from outcomes of this space from elsewhere; to be called before the first ask or adopt.
+        """Learn from outcomes that other sweeps or sources had in this space; called before the first ask or adopt.
 
-        Priors are no trials: they have no number, and their points may be proposed like all others.
+        Priors are not trials of this sweep: they have no number, and their points may be proposed like all others.
 
         Args:
             outcomes: Their points lie in the space; their numbers are ignored.
@@ -137,7 +136,7 @@ class Searcher(ABC):
         finite are ignored; a trial without any other is infeasible.
 
         Args:
-            outcome: Of a trial that was asked for or adopted before.
+            outcome: The outcome of a trial that was asked for or adopted before.
         """
         self._learn_by(self._learn, outcome)
 
@@ -255,7 +254,7 @@ class Searcher(ABC):
         return self._untried_of_all(rng)
 
     def _safest(self, points: Iterable[Point]) -> Point | None:
-        """The first of MAX_SCREENED points that is not likely to fail, else the least likely one; None of none."""
+        """The first of MAX_SCREENED points that is not likely to fail, else the least likely; None without points."""
         screened = []
         for point in islice(points, MAX_SCREENED):
             if not self._failures.is_likely_to_fail(point):
@@ -287,8 +286,8 @@ class Searcher(ABC):
     def _avoid(self, points: tuple[Point, ...]) -> None:  # noqa: B027
         """Count these points, instead of those of the call before, as trials that have just failed.
 
-        A point that is likely to fail is never tried, and a model prefers what it knows least: without these it would
-        propose the same region again and again.
+        A point that is likely to fail is never tried, and a model prefers regions without trials: without these points
+        it would propose the same region again and again.
         """
 
     def _learn_prior(self, prior: Outcome) -> None:

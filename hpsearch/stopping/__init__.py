@@ -1,11 +1,10 @@
 """Stopping rules, one file for each: whether a trial continues, pauses or stops after a report.
 
-`make_stopping_rule` makes the rule of a sweep. What a rule must do is in `rule.py`.
+`make_stopping_rule` makes the rule of a sweep. The interface that rules implement is in `rule.py`.
 """
 
 from __future__ import annotations
 
-from hpsearch.spec.rungs import rung_epochs
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping.asha import Asha, AshaStop
 from hpsearch.stopping.fallback import FallbackRule, SafeRule
@@ -26,7 +25,6 @@ __all__ = [
     "StoppingRule",
     "interleaves_random",
     "make_stopping_rule",
-    "rung_epochs",
 ]
 
 
@@ -34,7 +32,7 @@ def make_stopping_rule(sweep: Sweep, *, can_pause: bool = False, is_random: IsRa
     """Make the stopping rule of a sweep, without any report yet.
 
     Args:
-        sweep: Its `early_terminate` and its number of epochs.
+        sweep: The sweep; its `early_terminate` and its number of epochs determine the rule.
         can_pause: Whether PAUSE can be obeyed; if not, `asha` and `hyperband` stop the trials that they would pause.
         is_random: `Searcher.is_random` of the sweep's searcher; not needed for a rule that gets no reports.
     """

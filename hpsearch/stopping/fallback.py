@@ -73,11 +73,11 @@ class FallbackRule(StoppingRule):
     """
 
     def __init__(self, rule: StoppingRule, *, fallback: Callable[[], StoppingRule]) -> None:
-        """Decide by `rule` for now.
+        """Wrap a rule.
 
         Args:
-            rule: Has no report yet; may pause, and may raise.
-            fallback: Makes the rule, for the same sweep, that stops trials instead of pausing them.
+            rule: A rule that pauses trials, without any report yet; it may raise.
+            fallback: Makes the rule for the same sweep that stops trials instead of pausing them.
         """
         self._rule, self._fallback = SafeRule(rule), fallback
         self._reports: list[tuple[int, int, float]] = []

@@ -1,4 +1,4 @@
-"""Hyperband without waiting: several ASHAs side by side, each with a later first rung than the one before."""
+"""Asynchronous Hyperband: several ASHAs in parallel, each with a later first rung than the one before."""
 
 from __future__ import annotations
 

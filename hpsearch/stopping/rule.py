@@ -1,8 +1,8 @@
 """The interface of stopping rules, and the rule that never stops a trial.
 
-A rule runs in the driver. It sees losses (lower is better; infinity for a trial that diverged) and nothing of slots,
-Ray or the ledger. After a restart, a new rule gets the same reports in the same order and decides alike. A diverged
-trial is over, and worse than all others: it changes no decision on them.
+A rule runs in the driver. It sees losses (lower is better; infinity for a trial that diverged) and does not depend on
+slots, Ray or the ledger. After a restart, a new rule gets the same reports in the same order and makes the same
+decisions. A diverged trial is over, and worse than all others: it changes no decision on them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StoppingRule(ABC):
         After a restart it may return a trial that runs already (promoted before, without a report since): call again.
 
         Args:
-            at_end: No trial runs and none is left to start. Trials that are still paused after a None are over.
+            at_end: Whether no trial runs and none is left to start. Trials that are still paused after a None are over.
         """
         return None
 
