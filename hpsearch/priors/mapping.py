@@ -24,7 +24,7 @@ MAX_PRIORS_GP = 100
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierTrial:
-    """How a trial of another sweep, or from another source, ended."""
+    """The outcome of a trial of another sweep or from another source."""
 
     source: str
     """Where it is from, for messages: the name of a sweep or of a file."""
@@ -57,7 +57,7 @@ class Prior:
 
 
 class Misfit(ValueError):
-    """A point does not fit into a space; the message says why, without the value, so that equal reasons are counted."""
+    """A point does not fit into a space; the message says why, without values, so that equal reasons can be counted."""
 
 
 def make_prior(earlier: Iterable[EarlierTrial], sweep: Sweep, *, left_out: Mapping[str, int] | None = None) -> Prior:
@@ -96,7 +96,7 @@ def map_point(point: Mapping[str, Any], space: Space) -> Point:
     single value in the space gets that value, and computed parameters are computed.
 
     Args:
-        point: Dotted name to value; a text means the number or value that it spells.
+        point: Dotted name to value; a text may represent a number or another value of the parameter.
         space: The space to map into.
 
     Raises:
@@ -113,7 +113,7 @@ def map_point(point: Mapping[str, Any], space: Space) -> Point:
         raise Misfit(_broken(space, whole))
     for name, domain in space.domains.items():
         if isinstance(domain, Computed) and name in point and name in whole and not _same(point[name], whole[name]):
-            raise Misfit(f"{name} was another than the one that is computed now")
+            raise Misfit(f"{name} differs from the value that is computed now")
     return whole
 
 
@@ -134,7 +134,7 @@ def _in_type(domain: Domain, value: Any) -> Any:
         known = domain.values if isinstance(domain, Choice) else (domain.value,)
         exact = [each for each in known if canonical(each) == canonical(value)]
         return next(iter([*exact, *(each for each in known if _same(value, each))]), value)
-    number = _number(value)
+    number = finite_number(value)
     is_whole = isinstance(domain, Integer) or (isinstance(domain, Shaped) and isinstance(domain.q, int))
     if number is None or (is_whole and not number.is_integer()):
         return value
@@ -144,12 +144,14 @@ def _in_type(domain: Domain, value: Any) -> Any:
 def _same(value: Any, known: Any) -> bool:
     """Whether a value, which may be a text of a table or spelled differently (32.0 for 32), is a known value."""
     if isinstance(value, str) and not isinstance(known, str):
-        return value in (str(known), canonical(known)) or (_number(known) is not None and _number(value) == known)
-    return _number(known) is not None and _number(value) == _number(known)
+        return value in (str(known), canonical(known)) or (
+            finite_number(known) is not None and finite_number(value) == known
+        )
+    return finite_number(known) is not None and finite_number(value) == finite_number(known)
 
 
-def _number(value: Any) -> float | None:
-    """A finite number, or the one that a text spells; None for anything else."""
+def finite_number(value: Any) -> float | None:
+    """A value as a finite number, also if it is the text of one; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

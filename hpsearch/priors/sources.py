@@ -18,6 +18,7 @@ from hpsearch.space.checks import flattened
 from hpsearch.spec.file import trainable_of
 from hpsearch.spec.parts import Metric
 from hpsearch.spec.sweep import Sweep
+from hpsearch.text import counted
 
 
 def find_prior(sweep: Sweep, ledger: Ledger | None, *, code: Code | None, spec_dir: Path | None = None) -> Prior:
@@ -51,7 +52,7 @@ def find_prior(sweep: Sweep, ledger: Ledger | None, *, code: Code | None, spec_d
 
 
 def describe_prior(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, code: Code | None) -> str | None:
-    """What a plan says about priors, in one sentence; None if there is nothing to say.
+    """What a plan shows about priors, in one sentence; None if there is nothing to show.
 
     Args:
         sweep: The planned sweep.
@@ -62,7 +63,7 @@ def describe_prior(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, 
     if prior is not None:
         return f"prior: {prior}" + ("" if sweep.learns else f"; {sweep.method} learns from failed ones alone")
     found = len(_of_ledger(sweep, ledger, code, with_curves=False).outcomes) if sweep.learns else 0
-    return f"{found} earlier trials fit: --prior auto" if found else None
+    return f"{counted(found, 'earlier trial')} {'fits' if found == 1 else 'fit'}: --prior auto" if found else None
 
 
 def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> str | None:
@@ -81,8 +82,8 @@ def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> str | None
 def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None, *, with_curves: bool = True) -> Prior:
     """All trials of the same code on the same data for the same metric.
 
-    Trials of another version of the code are left out, since other results may be possible now; a user who knows
-    better names the sweep. Of a trial that is in several sweeps, the one with the most epochs counts.
+    Trials of another version of the code are left out, since other results may be possible now; a user who wants
+    them all the same names the sweep. Of a trial that is in several sweeps, the one with the most epochs counts.
 
     Args:
         sweep: Not in the ledger yet.

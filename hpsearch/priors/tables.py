@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from hpsearch.errors import Problem, SpecError, is_config_fault
 from hpsearch.ledger.records import ACTIVE_STATES, COMPLETE_STATES
-from hpsearch.priors.mapping import EarlierTrial
+from hpsearch.priors.mapping import EarlierTrial, finite_number
 from hpsearch.space.space import Space
 from hpsearch.spec.parts import Metric
-from hpsearch.text import shown
 
 Row = Mapping[str, str]
 """Column to cell."""
@@ -54,13 +52,13 @@ def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str],
     """The trial of a row; None if it was active, or failed for a reason other than its configuration."""
     point = {name: row[column] for name, column in names.items() if row[column]}
     state = row.get("state") or "done"
-    value = _number(row[objective])
+    value = finite_number(row[objective])
     if state in ACTIVE_STATES or (state == "failed" and not is_config_fault(row.get("cause"))):
         return None
     if state == "failed" or value is None:
         is_bad = state == "failed" or row[objective]  # a text such as nan or inf; an empty cell says nothing
         return EarlierTrial(source=source, point=point, state="infeasible", losses={}) if is_bad else None
-    epoch = int(_number(row.get("epochs_trained", "")) or 1)
+    epoch = int(finite_number(row.get("epochs_trained", "")) or 1)
     is_whole = state in COMPLETE_STATES or "state" not in row
     return EarlierTrial(
         source=source, point=point, state="done" if is_whole else "stopped", losses={max(epoch, 1): sign * value}
@@ -92,14 +90,6 @@ def _plain(cell: str | None) -> str:
     return text[1:] if text.startswith(FORMULA_STARTS) else text
 
 
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _wrong(message: str) -> SpecError:
     return SpecError([Problem(where=("prior",), message=message)])
 
@@ -119,5 +109,5 @@ def find_table(prior: str, spec_dir: Path | None) -> Path:
     found = next((path for path in tried if path.is_file()), None)
     if found is None:
         looked = " nor ".join(map(str, tried))
-        raise _wrong(f"there is no file {looked}, got {shown(prior)}.")
+        raise _wrong(f"there is no file {looked}. Write the path of a CSV file, or the name of a sweep.")
     return found

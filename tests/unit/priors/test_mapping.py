@@ -76,7 +76,7 @@ def test_values_get_the_type_of_their_parameter():
         ({"depth": 32}, "depth was not in 20"),
         ({"optimizer.momentum": None}, "they have no optimizer.momentum"),
         ({"lr": None}, "they have no lr"),
-        ({"twice": 65}, "twice was another than the one that is computed now"),
+        ({"twice": 65}, "twice differs from the value that is computed now"),
     ],
 )
 def test_what_does_not_fit_says_why(changes, message):
