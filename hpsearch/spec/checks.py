@@ -71,6 +71,11 @@ _NOT_A_KEY = re.compile(r"literal\[.*|constrained-.*|function-.*|float|int|\[key
 """Items of a location in pydantic's errors that are no keys of the spec, such as the branches of a union."""
 
 
+def not_a_map(value: object) -> str:
+    """The message about a spec that is not a map."""
+    return f"expected a map with metric and parameters, got {shown(value)}."
+
+
 def explain(details: Iterable[ErrorDetails], model: type[BaseModel]) -> list[Problem]:
     """One problem for each key that pydantic finds wrong or missing.
 

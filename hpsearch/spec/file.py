@@ -1,4 +1,4 @@
-"""From a YAML file, and the overrides of the command line, to a checked `Sweep`.
+"""Makes a checked `Sweep` from a YAML file and the overrides of the command line.
 
 Here a spec's file is found and read, overrides (`--set KEY=VALUE`) are applied, and each problem gets the file and line
 of the mistake, or the `--set` that contains it. The other modules of this folder open no file: YAML's syntax is in
@@ -15,7 +15,8 @@ from typing import Any
 
 from hpsearch.errors import Problem, SpecError, did_you_mean
 from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, KeyPath
-from hpsearch.spec.dialects.parameters import nested
+from hpsearch.spec.checks import not_a_map
+from hpsearch.spec.dialects.parameters import nested_parameters
 from hpsearch.spec.dialects.translate import other_spellings
 from hpsearch.spec.sweep import Sweep, check_spec
 from hpsearch.spec.yaml_reader import LocatedValue, Location, read_yaml
@@ -63,7 +64,7 @@ def load_sweep(path: str | Path, *, overrides: Sequence[str] = (), values: Mappi
         path: The file; messages show the path as it is written here.
         overrides: Texts `KEY=VALUE`, with a dotted KEY and VALUE in YAML. Each replaces a key of the file or adds one;
             of two for the same key, the later one applies.
-        values: Overrides that are no text: a tree in hpsearch's keys, merged into the spec by `merge_spec`.
+        values: Overrides as values instead of text: a tree in hpsearch's keys, merged into the spec by `merge_spec`.
 
     Returns:
         A sweep that has a name: the file's name without its suffix if the spec sets none. A name of None in `values`
@@ -76,8 +77,7 @@ def load_sweep(path: str | Path, *, overrides: Sequence[str] = (), values: Mappi
     problems: list[Problem] = []
     spec = read_yaml(_read_text(path), file=str(path), problems=problems)
     if spec is not None and not isinstance(spec.value, dict):
-        message = f"expected a map with metric and parameters, got {shown(spec.value)}."
-        problems.append(Problem(where=(), message=message, file=str(path), line=spec.location.line))
+        problems.append(Problem(where=(), message=not_a_map(spec.value), file=str(path), line=spec.location.line))
     if spec is None or not isinstance(spec.value, dict):
         raise SpecError(problems)
     for override in overrides:
@@ -202,7 +202,7 @@ def _as_written(tree: Any, where: KeyPath) -> KeyPath:
         names = (".".join(map(str, rest[:length])) for length in range(len(rest), 0, -1))
         if name := next((name for name in names if name in level), None):
             found, level, rest = (*found, name), level[name], rest[name.count(".") + 1 :]
-        elif len(found) > 1 and nested(level) is not None:
+        elif len(found) > 1 and nested_parameters(level) is not None:
             found, level = (*found, "parameters"), level["parameters"]
         else:
             break

@@ -22,8 +22,8 @@ from hpsearch.plain import MAX_DEPTH, KeyPath
 from hpsearch.space.checks import check_draws, parse_initial_points
 from hpsearch.space.parser import parse_space, spell_out_lists
 from hpsearch.space.space import Point, Space
-from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain
-from hpsearch.spec.dialects.translate import Translation, not_a_map, translate
+from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain, not_a_map
+from hpsearch.spec.dialects.translate import Translation, translate
 from hpsearch.spec.parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
 from hpsearch.spec.rungs import rung_epochs
 from hpsearch.text import shown
@@ -141,7 +141,7 @@ class Sweep(Part):
         return {key: _unlike(value, smallest[key]) for key, value in self.to_dict().items() if value != smallest[key]}
 
     def continuing(self, begun: Sweep) -> Sweep:
-        """This sweep with the isolation of the run that it continues, unless its spec sets one."""
+        """This sweep with the isolation of `begun`, the earlier run that it resumes, unless its spec sets one."""
         return self.with_values(isolation=begun.isolation) if self.leaves_isolation_open else self
 
     def with_values(self, **changes: Any) -> Sweep:
@@ -151,7 +151,7 @@ class Sweep(Part):
             changed.__dict__.pop("space", None)  # the copy has the cached space of this sweep
         return changed
 
-    def _with_one_length(self) -> Sweep:
+    def _with_epochs_in_limits(self) -> Sweep:
         """A copy with the number of epochs in `limits`, also where the spec has it as `early_terminate.max_iter`."""
         rule = self.early_terminate.model_copy(update={"max_iter": None})
         limits = self.limits.model_copy(update={"epochs": self.max_epochs})
@@ -295,7 +295,7 @@ def _check(translation: Translation) -> tuple[Sweep | None, list[Problem]]:
         space = parse_space(spec["parameters"], problems, constraints=spec.get("constraints", ()))
     sweep = None
     try:
-        sweep = Sweep.model_validate(spec)._with_space(space)._with_one_length()
+        sweep = Sweep.model_validate(spec)._with_space(space)._with_epochs_in_limits()
     except ValidationError as error:
         problems += explain(error.errors(), Sweep)
     problems += check_together(spec, space)

@@ -57,7 +57,7 @@ def _tag_of(event: Event) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Location:
-    """The place in a file, or in an argument of the command line, where a value is written."""
+    """Where a value is written: in a line of a file, or in an argument of the command line."""
 
     file: str
     """The file's path as the user wrote it, or the argument of the command line."""

@@ -75,7 +75,7 @@ _ACCELERATOR = _Only(
     advice="Write Accelerator({key}='{value}') in the script, and remove it here.",
 )
 _GPUS = "hpsearch chooses the GPUs of each trial"
-_MEETING: Mapping[str, _Meaning] = dict.fromkeys(
+_RENDEZVOUS: Mapping[str, _Meaning] = dict.fromkeys(
     ("rdzv_backend", "rdzv_endpoint", "rdzv_id", "rdzv_conf", "master_addr", "master_port", "local_addr", "role"),
     "ignored with its value",
 )
@@ -87,7 +87,7 @@ _TORCH: Mapping[str, _Meaning] = {
     "standalone": "ignored",
     "m": "module",
     "module": "module",
-    **_MEETING,
+    **_RENDEZVOUS,
 }
 _TORCHRUN = _Launcher(name="torchrun", options=_TORCH, default_workers=1)
 _TORCH_LAUNCH = _Launcher(

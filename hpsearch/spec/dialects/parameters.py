@@ -130,7 +130,7 @@ def has_wandb_syntax(tree: object) -> bool:
         return False
     return any(
         (isinstance(value.get("distribution"), str) and value["distribution"] not in DISTRIBUTIONS)
-        or nested(value) is not None
+        or nested_parameters(value) is not None
         or has_wandb_syntax(value)
         for value in tree.values()
         if isinstance(value, Mapping)
@@ -143,15 +143,16 @@ def translate_parameters(tree: Mapping[Any, Any], *, written: KeyPath, dotted: b
     Args:
         tree: The space, which may have any mistakes.
         written: Key path of the space in the user's spec.
-        dotted: Whether a dot in a name stands for nesting, as in W&B's files; else the name is left, and a mistake.
+        dotted: Whether a dot in a name means nesting, as in W&B's files; otherwise the name is left as it is, which
+            later checks report.
     """
     translator = _Translator(dotted=dotted)
     translator.found.tree = translator.level(tree, ("parameters",), written)
-    translator.settle_grid()
+    translator.set_method()
     return translator.found
 
 
-def nested(value: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+def nested_parameters(value: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
     """The inner map of W&B's `{parameters: {...}}`; None for any other map."""
     inner = value.get("parameters") if len(value) == 1 else None
     nests = isinstance(inner, Mapping) and inner and all(isinstance(each, Mapping) for each in inner.values())
@@ -200,7 +201,7 @@ class _Translator:
             return self._ray(value, old)
         if not isinstance(value, Mapping):
             return value
-        if (inner := nested(value)) is not None:
+        if (inner := nested_parameters(value)) is not None:
             return self.level(inner, new, (*old, "parameters"))
         if not is_domain(value):
             return self.level(value, new, old)
@@ -229,7 +230,7 @@ class _Translator:
         self._searched.append((is_grid, old))
         return tree
 
-    def settle_grid(self) -> None:
+    def set_method(self) -> None:
         """Set the method. Ray Tune runs a grid again for each draw of the other parameters, which has no equivalent."""
         grids = [old for is_grid, old in self._searched if is_grid]
         if grids and len(grids) < len(self._searched):

@@ -4,8 +4,8 @@ Keys of hpsearch stay as they are, keys of other tools are moved and renamed. `T
 of the result to the keys that the user wrote, so that messages name those. The only mistakes found here are settings
 that hpsearch has no equivalent for.
 
-Here are the keys that only need another name, and Ray Tune's schedulers. Parameters are translated in `parameters.py`,
-a script's command line in `command.py`, all else that is specific to W&B's files in `wandb.py`.
+This module has the keys that only need another name, and Ray Tune's schedulers. Parameters are translated in
+`parameters.py`, a script's command line in `command.py`, all else that is specific to W&B's files in `wandb.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from hpsearch.plain import KeyPath
 from hpsearch.spec.dialects.draft import Convert, Draft, whole
 from hpsearch.spec.dialects.parameters import translate_parameters
 from hpsearch.spec.dialects.wandb import NOTES, is_wandb_sweep, translate_wandb
-from hpsearch.text import shown
 
 GOALS = {"min": "minimize", "max": "maximize"}
 """Ray Tune's `mode` to our `goal`."""
@@ -150,8 +149,3 @@ def _translate_parameters(draft: Draft, *, is_wandb: bool) -> None:
         draft.problems += found.problems
         if found.method is not None:
             draft.tree.setdefault("method", found.method)
-
-
-def not_a_map(value: object) -> str:
-    """The message about a spec that is not a map."""
-    return f"expected a map with metric and parameters, got {shown(value)}."
