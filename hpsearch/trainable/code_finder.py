@@ -42,7 +42,7 @@ from typing import Any, NamedTuple, final
 MANIFEST = "manifest.json"
 """The snapshot's file that lists its contents."""
 SITE = "site"
-"""The snapshot's folder that goes on PYTHONPATH."""
+"""The snapshot's folder that is put on PYTHONPATH."""
 MODULE_IN_SITE = "_hpsearch_code_finder"
 """Name of this module's copy in the folder `site`."""
 MOVED_VARIABLE = "HPSEARCH_CODE_MOVED"

@@ -16,10 +16,8 @@ from hpsearch.errors import Problem, SpecError
 from hpsearch.paths import snapshots_dir
 from hpsearch.trainable import code_finder
 
-if TYPE_CHECKING:
-    from hpsearch.trainable.code_files import (
-        CodeFiles,
-    )  # not loaded in trial processes, which only call child_environment
+if TYPE_CHECKING:  # trial processes, which only call child_environment, need not load code_files
+    from hpsearch.trainable.code_files import CodeFiles
 
 MAX_BYTES = 64 * 2**20
 """Largest total size of the source files; the code of a large project has a few MiB."""

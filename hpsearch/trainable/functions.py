@@ -1,4 +1,4 @@
-"""Hashes of functions that no imported file defines: those of notebook cells and scripts, and closures.
+"""Hashes functions that no imported file defines: those of notebook cells and scripts, and closures.
 
 The hashes of a function include those of the functions and classes of `__main__` that it refers to, at any depth, and
 of the plain values among its globals and in its closure. Other values (a tensor, a data set) can't be hashed and get

@@ -1,4 +1,4 @@
-"""Imports read from source: what a file imports, and which file a module's name leads to. Nothing is imported.
+"""Reads import statements: which modules a file imports, and where their files are. Nothing is imported.
 
 Which of these files make up a trainable is decided in `code_files.py`.
 """
