@@ -15,9 +15,9 @@ from hpsearch.errors import Problem
 from hpsearch.text import shown
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Names of sweeps."""
-MAX_NAME_LENGTH = 200
-"""Characters of a key."""
+"""Names of sweeps: up to 64 letters, digits, dots, hyphens and underscores; the first is a letter or a digit."""
+MAX_KEY_LENGTH = 200
+"""Characters of a key in a spec, such as the name of a parameter."""
 MAX_DEPTH = 32
 """Levels of nesting of a spec, the top level included."""
 
@@ -38,15 +38,16 @@ def check_plain(value: object, where: KeyPath, problems: list[Problem]) -> bool:
     before = len(problems)
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if not isinstance(key, str) or len(key) > MAX_NAME_LENGTH:
-                expected = f"a key must be text of at most {MAX_NAME_LENGTH} characters"
-                problems.append(_problem((*where, str(key)[:60]), f"{expected}, got {shown(key)}. Put it in quotes."))
+            if not isinstance(key, str) or len(key) > MAX_KEY_LENGTH:
+                expected = f"a key must be text of at most {MAX_KEY_LENGTH} characters"
+                message = f"{expected}, got {shown(key)}. Put it in quotes."
+                problems.append(Problem(where=(*where, str(key)[:60]), message=message))
             check_plain(inner, (*where, key), problems)
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
             check_plain(inner, (*where, position), problems)
     elif (message := _wrong_scalar(value)) is not None:
-        problems.append(_problem(where, message))
+        problems.append(Problem(where=where, message=message))
     return len(problems) == before
 
 
@@ -56,10 +57,6 @@ def _wrong_scalar(value: object) -> str | None:
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return None
     return f"expected text, a finite number, true, false, null or a list, got {shown(value)}."
-
-
-def _problem(where: KeyPath, message: str) -> Problem:
-    return Problem(where=where, message=message)
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode

@@ -65,7 +65,11 @@ def duration_text(seconds: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """A number with its noun, in the plural unless it is 1.
+    """A number with its noun, in the plural unless the number is 1.
+
+    Args:
+        number: How many there are.
+        what: The noun in the singular; its plural ends in `s`.
 
     Example:
         >>> counted(1, "trial"), counted(12, "trial"), counted(2, "process")

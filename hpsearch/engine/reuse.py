@@ -10,7 +10,7 @@ from hpsearch.engine.recorder import TrialRecorder
 from hpsearch.engine.registry import Trials
 from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import TrialState
-from hpsearch.ledger.trial_cache import Known, TrialCache
+from hpsearch.ledger.trial_cache import KnownTrial, TrialCache
 from hpsearch.slots.protocol import Report
 
 
@@ -81,7 +81,7 @@ class TrialReuse:
             self.recorder.clear_fingerprint(trial)
         return False
 
-    def _replay(self, trial: Trial, known: Known) -> TrialState | None:
+    def _replay(self, trial: Trial, known: KnownTrial) -> TrialState | None:
         """Give a trial the epochs of an equal one; the state in which that leaves it, None if it needs a slot."""
         for each in known.reports[trial.epochs :]:
             trial.elapsed_s = each.elapsed_s

@@ -1,1 +1,1 @@
-"""The ledger: every sweep, trial and report, written as it happens; the one source of tables and, later, of resume."""
+"""The trial store of a home folder: every sweep, trial and report as it happens, for tables, reuse and resuming."""

@@ -53,7 +53,7 @@ def share_checkpoints(source: Path, target: Path, *, epochs: Iterable[int]) -> i
     """Give a trial that does not run checkpoints of another trial, beside its own.
 
     They are linked, which takes no disk space, or copied where the file system has no hard links. At every instant each
-    is complete or absent: those that are removed from `source` meanwhile, or for which the disk has no room, are left
+    is complete or absent: those that are removed from `source` meanwhile, or for which the disk has no space, are left
     out. The newest KEPT of all are kept.
 
     Args:

@@ -21,26 +21,33 @@ class Claims:
     """Finds and claims trials of a whole ledger by their fingerprint."""
 
     def __init__(self, ledger: Ledger) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            ledger: The open ledger.
+        """
         self._ledger = ledger
 
-    def find_trained(self, fingerprint: str, *, but: int, beyond: int = 0) -> list[tuple[SweepRecord, TrialRecord]]:
+    def find_trained(
+        self, fingerprint: str, *, exclude_id: int, beyond: int = 0
+    ) -> list[tuple[SweepRecord, TrialRecord]]:
         """The trials of all sweeps with this fingerprint, those with the most epochs first.
 
         Args:
             fingerprint: As `fingerprint.trial_fingerprint` gives it.
-            but: Key of the row of a trial that is left out.
+            exclude_id: Key of the row of a trial that is left out.
             beyond: Trials with no more epochs than this are left out.
 
         Returns:
-            Sweep and trial of each in one of REUSABLE_STATES, and of those that run or ran when their process died;
-            `epochs_trained` is the number of their reports.
+            (Sweep, trial) for each in one of REUSABLE_STATES or ACTIVE_STATES; whether a process trains the latter is not
+            checked. Their `epochs_trained` is the epoch of the last committed report.
         """
         trials, reports = schema.trials, schema.reports
         epochs = sa.select(sa.func.max(reports.c.epoch)).where(reports.c.trial_id == trials.c.id).scalar_subquery()
         columns = [trials.c[name] for name in TrialRecord.__dataclass_fields__ if name != "epochs_trained"]
         query = (
             sa.select(*columns, epochs.label("epochs_trained"), trials.c.sweep_id)
-            .where(trials.c.fingerprint == fingerprint, trials.c.id != but, epochs > beyond)
+            .where(trials.c.fingerprint == fingerprint, trials.c.id != exclude_id, epochs > beyond)
             .where(trials.c.state.in_((*REUSABLE_STATES, *ACTIVE_STATES)))
             .order_by(epochs.desc(), trials.c.id)
         )
@@ -81,7 +88,7 @@ class Claims:
         return None if row is None else Claim(**row)
 
     def void(self, fingerprint: str, claim: Claim) -> None:
-        """Remove a claim whose process is dead."""
+        """Remove a claim of another sweep, whose process is dead."""
         claims = schema.claims
         with self._ledger.transaction() as connection:
             its = (claims.c.fingerprint == fingerprint, claims.c.sweep_id == claim.sweep_id)

@@ -61,9 +61,9 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
 
     Args:
         point: Dotted name to value.
-        sweep: Its seed, precision, parallelism, workers and metric count.
-        code: As `code_of` gives it.
-        data: As `data_hash` gives it.
+        sweep: Its seed, precision, parallelism, workers and metric are part of the fingerprint.
+        code: As `code_of` returns it.
+        data: As `data_hash` returns it.
 
     Returns:
         Hexadecimal digits; None if the code or the data can't be known.
@@ -85,7 +85,7 @@ def trial_fingerprint(point: Point, *, sweep: Sweep, code: Code | None, data: st
 
 
 def code_hash(code: Code) -> str:
-    """SHA-256 of the code, the same wherever its files are."""
+    """SHA-256 of the code, in hexadecimal digits; the same wherever its files are."""
     return hashlib.sha256(canonical(sorted(code.values())).encode()).hexdigest()
 
 

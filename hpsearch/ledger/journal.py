@@ -42,7 +42,7 @@ class Journal:
     """
 
     def __init__(self, home: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """A writer that has not opened any file yet.
+        """Prepare; no file is opened yet.
 
         Args:
             home: Folder of the ledger.
@@ -77,7 +77,7 @@ class Journal:
             self._uncommitted[folder] = self._appended.pop(folder)
 
     def committed(self) -> None:
-        """The ledger has committed what was written."""
+        """Note that the ledger has committed what was written."""
         self._uncommitted = {}
 
     def tick(self) -> None:
@@ -110,7 +110,7 @@ class Journal:
         self._write_line(folder, [["undone", checksum(transaction)]])
 
     def forget(self, folder: str) -> None:
-        """Remove the journal of a sweep that is taken out of the ledger."""
+        """Remove the journal of a sweep that was removed from the ledger."""
         self._close(folder)
         journal_path(self._home / folder).unlink(missing_ok=True)
 
@@ -165,7 +165,7 @@ def read_journal(folder: Path) -> tuple[list[Transaction], int]:
 
     Returns:
         The whole transactions in their order, without those that were undone; and the number of lines whose checksum
-        is wrong. Both are empty where there is no journal.
+        is wrong. An empty list and 0 where there is no journal.
     """
     sums: list[bytes] = []
     texts: list[bytes] = []
@@ -227,8 +227,8 @@ class SweepCopy:
                     )
                 apply[kind](*values)
 
-    def drop_headless_trials(self) -> None:
-        """Drop the trials whose first line is damaged: their parameters are not known."""
+    def drop_unknown_points(self) -> None:
+        """Drop the trials whose first line is damaged, since their parameters are unknown."""
         whole = {number for number, values in self.trials.items() if "point" in values}
         for known in (self.trials, self.reports, self.failures):
             for number in known.keys() - whole:

@@ -23,7 +23,7 @@ from hpsearch.ledger.records import SweepRecord
 from hpsearch.paths import lock_path
 
 TRIES, TRY_S = 6, 0.1
-"""How often the lock is tried, and the seconds between two tries."""
+"""Number of attempts to get the lock, and the seconds between two of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def holder_of(folder: Path) -> Holder | None:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Whether the lock could be had within half a second: `is_held` takes it for an instant."""
+    """Acquire the lock, waiting half a second at most, since `is_held` holds it for an instant; false if it is held."""
     for attempt in range(TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

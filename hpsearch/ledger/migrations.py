@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _to_2(op: Operations) -> None:
-    """Tables of failures and claims; sweeps have whether they can pause, trials the code that they began with."""
+    """Add the tables of failures and claims, whether a sweep can pause trials, and the code that a trial began with."""
     op.add_column("sweeps", sa.Column("can_pause", sa.Boolean))
     op.add_column("trials", sa.Column("code_hash", sa.String(64)))
     op.create_table(
@@ -44,12 +44,12 @@ def _to_2(op: Operations) -> None:
 
 
 def _to_3(op: Operations) -> None:
-    """Sweeps have the folder of their spec relative to the ledger's."""
+    """Add the folder of a sweep's spec, relative to the ledger's."""
     op.add_column("sweeps", sa.Column("spec_from_home", sa.Text))
 
 
 def _to_4(op: Operations) -> None:
-    """Trials have the hashes of the code that they ran with."""
+    """Add the hashes of the code that a trial ran with."""
     op.add_column("trials", sa.Column("code", sa.Text))
 
 

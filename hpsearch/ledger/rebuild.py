@@ -28,14 +28,14 @@ _JSON_COLUMNS = ("point", "last_metrics")
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """What a rebuilt ledger has."""
+    """What `rebuild` found in the journals and put into the new ledger."""
 
     sweeps: int
-    """Number of sweeps."""
+    """Sweeps in the new ledger."""
     trials: int
-    """Number of trials, of all sweeps."""
+    """Trials of all sweeps."""
     reports: int
-    """Number of reports, of all trials."""
+    """Reports of all trials."""
     damaged_lines: int
     """Lines of the journals that could not be used."""
     kept: Path | None
@@ -115,7 +115,7 @@ def _fill(path: Path, folders: list[Path]) -> dict[str, int]:
     for folder in folders:
         transactions, damaged_lines = read_journal(folder)
         copies[folder.name], lines = SweepCopy(transactions, folder=folder), lines + damaged_lines
-        copies[folder.name].drop_headless_trials()
+        copies[folder.name].drop_unknown_points()
     engine = open_to_write(path)
     began = sorted(copies.items(), key=lambda item: str(item[1].sweep.get("started_at")))
     with engine.begin() as connection:

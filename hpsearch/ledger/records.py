@@ -9,7 +9,9 @@ from typing import Any, Literal, TypedDict
 from hpsearch.errors import Cause, is_config_fault
 
 TrialState = Literal["queued", "running", "paused", "done", "stopped", "failed", "interrupted", "reused"]
+"""How far a trial is; the sets below say what the states have in common."""
 SweepState = Literal["running", "done", "gave_up", "interrupted"]
+"""How far a sweep is; `gave_up`: it ended itself because of failures or a mistake in its trainable."""
 ACTIVE_STATES = ("queued", "running")
 """Trials that a process trains, or is about to train, if that process is alive."""
 FINISHED_STATES = ("done", "stopped", "failed", "reused")
@@ -41,7 +43,7 @@ class SweepRecord:
     id: int
     """Key of the row."""
     name: str
-    """Unique in the ledger."""
+    """Name of the sweep, unique in the ledger."""
     state: SweepState
     """`running` also for a sweep whose process was killed."""
     reason: str | None
@@ -55,9 +57,9 @@ class SweepRecord:
     code: Mapping[str, str] | None
     """The trainable's code, file or function to hash; None if it can't be known."""
     started_at: str
-    """UTC, ISO 8601."""
+    """When it began: UTC, ISO 8601."""
     ended_at: str | None
-    """UTC, ISO 8601; None while it runs."""
+    """When it ended: UTC, ISO 8601; None while it runs."""
     can_pause: bool | None = None
     """False once a trial had no checkpoint at a rung: trials are stopped there instead. None in older ledgers."""
     spec_from_home: str | None = None
@@ -83,11 +85,11 @@ class TrialRecord:
     number: int
     """Counted from 1 in each sweep."""
     state: TrialState
-    """How far it is; see the sets of states above."""
+    """How far it is."""
     cause: Cause | None
     """Why it failed; None unless failed."""
     evidence: str | None
-    """What led to the cause, in one sentence; of a trial that waits, what it waits for."""
+    """What led to the cause, in one sentence; for a queued trial, what it waits for."""
     point: Mapping[str, Any]
     """Dotted name to value, constants included."""
     seed: int
@@ -105,9 +107,9 @@ class TrialRecord:
     last_metrics: Mapping[str, float]
     """Metrics of its last report; empty without one."""
     started_at: str
-    """UTC, ISO 8601."""
+    """When it began: UTC, ISO 8601."""
     ended_at: str | None
-    """UTC, ISO 8601; None while it runs."""
+    """When it ended: UTC, ISO 8601; None while it runs."""
     duration_s: float | None
     """Seconds of training, all attempts; None before the first ended."""
     gpu_peak_gib: float | None

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 4
+"""Version of the tables, which a ledger has in its table `about`."""
 
 metadata = MetaData()
 

@@ -22,7 +22,7 @@ def from_home(spec_dir: Path, home: Path) -> str | None:
 def find_spec_dir(sweep: SweepRecord, home: Path) -> Path | None:
     """The folder where files that the spec names are looked for, besides the working directory; None if unknown.
 
-    Of the two that the ledger has, it is the first one with the trainable's file, where the trainable is a file.
+    If the trainable is a file, it is the first of the two recorded folders that contains it.
     """
     known = list(_folders(sweep, home))
     before, _, after = (sweep.spec.get("trainable") or "").rpartition(":")

@@ -1,4 +1,4 @@
-"""The ledger's file: how it is made, opened, migrated and checked. Other modules need not know that it is SQLite.
+"""Makes, opens, migrates and checks the ledger's file, which is SQLite.
 
 A writer migrates an older file to the current schema. A reader changes nothing: it reads an older file, or one on a
 disk that can't be written, as a migrated copy in memory.

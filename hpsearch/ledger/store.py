@@ -35,7 +35,10 @@ def now() -> str:
 
 @final
 class Ledger(Queries):
-    """All sweeps of one home folder; a context manager that closes the file at its end."""
+    """All sweeps of one home folder; a context manager that closes the file at its end.
+
+    Every method raises LedgerError where the file or a journal can't be read or written.
+    """
 
     def __init__(self, home: Path, *, create: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """Open the ledger of a home folder.
@@ -51,6 +54,7 @@ class Ledger(Queries):
             LedgerError: It can't be opened, or a newer version of hpsearch wrote it.
         """
         self.home = home
+        """The folder as it was given."""
         self.path = ledger_path(home)
         if not create and not self.path.exists():
             raise UnknownSweep(
@@ -80,7 +84,7 @@ class Ledger(Queries):
 
     def wait_before_commits(self, wait: Callable[[], None]) -> None:
         """Call `wait` before each transaction, which begins when it returns; see `engine/disk.py`."""
-        self._transactions.wait_for_room = wait
+        self._transactions.wait_for_space = wait
 
     def tick(self) -> None:
         """Commit reports and force journals to the disk where they have waited long enough; to be called often.
@@ -156,7 +160,7 @@ class Ledger(Queries):
         self._update_sweep(sweep, {"can_pause": False})
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
-        """Take a sweep out of the ledger, so that its name is free; for one that never trained an epoch itself."""
+        """Remove a sweep that has trained no epoch itself, so that its name is free again."""
         ours = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)
         with self.transaction() as connection:
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
@@ -271,7 +275,7 @@ class Ledger(Queries):
                 self._transactions.append_of_trial(trial_id, "trial", {"checkpoint_epoch": None})
 
     def reset_failures(self, trial_ids: Iterable[int]) -> None:
-        """Let the failures of these trials so far count no more: the user wants them tried again.
+        """Record that the failures of these trials so far no longer count, since the user wants them retried.
 
         Args:
             trial_ids: Keys of their rows.

@@ -1,8 +1,8 @@
 """Transactions on a ledger's file, one at a time: each is written to the journals first, then committed.
 
 Reports are held back for at most REPORT_DELAY_S and committed together, or with the next transaction, since a commit
-may cost more than a trial's epoch. What is written is up to `store.py`; this module only knows which journal has the
-lines of a trial.
+may cost more than a trial's epoch. `store.py` decides what is written; this module finds the journal that a trial's
+lines belong to.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Transactions:
     """Writes to a ledger's file and its journals, and reads in between; for one thread of one process."""
 
     def __init__(self, engine: Engine, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is written yet.
+        """Prepare; nothing is written yet.
 
         Args:
             engine: Connects to the file; see `ledger/sqlite.py`.
             path: The file; the journals are in the folders beside it.
             clock: Seconds that never go back.
         """
-        self.wait_for_room: Callable[[], None] = lambda: None
-        """Called before each transaction; returns when the disk has room for it."""
+        self.wait_for_space: Callable[[], None] = lambda: None
+        """Called before each transaction; returns when the disk has space for it."""
         self._engine, self._path, self._clock = engine, path, clock
         self._journal = Journal(path.parent, clock=clock)
         self._open: Connection | None = None
@@ -71,7 +71,7 @@ class Transactions:
         if self._open is not None:
             yield self._open
             return
-        self.wait_for_room()
+        self.wait_for_space()
         with storage_errors(self._path), self._journaled(), self._engine.begin() as connection:
             self._open = connection
             try:
@@ -114,11 +114,11 @@ class Transactions:
         self._journal.append(folder, kind, number, *values)
 
     def register(self, trial_id: int, folder: str, number: int) -> None:
-        """Remember which journal has the lines of a new trial, and its number there; of others it is looked up."""
+        """Remember the journal and the number of a new trial; those of older trials are read from the ledger."""
         self._owners[trial_id] = (folder, number)
 
     def forget(self, folder: str) -> None:
-        """Remove the journal of a sweep that is taken out of the ledger."""
+        """Remove the journal of a sweep that was removed from the ledger."""
         self._journal.forget(folder)
 
     def _insert_held(self, connection: Connection) -> None:

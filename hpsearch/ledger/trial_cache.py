@@ -18,11 +18,11 @@ from hpsearch.spec.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """A trial of the ledger that trained what another one is about to train."""
+class KnownTrial:
+    """A trial of the ledger whose epochs an equal trial reuses."""
 
     name: str
-    """As `sweep/number`."""
+    """Its sweep and number, as `sweep/number`."""
     reports: tuple[ReportRecord, ...]
     """Its reports from epoch 1 on, none missing; at least one."""
     complete: bool
@@ -50,21 +50,21 @@ class TrialCache:
         self._code = code
         self._data = data_hash(sweep.data)
         self.code_hash = None if code is None else code_hash(code)
+        """Hash of the trainable's code; None if it can't be read."""
 
     def fingerprint(self, point: Point) -> str | None:
         """The fingerprint of a trial with these parameters; None if it can't be known."""
         return trial_fingerprint(point, sweep=self._sweep, code=self._code, data=self._data)
 
     def claim(self, fingerprint: str | None, number: int) -> str | None:
-        """Keep other sweeps from training the same while a trial does.
+        """Claim a fingerprint for a trial, so that no other sweep trains an equal one meanwhile.
 
         Args:
             fingerprint: The trial's; None claims nothing.
             number: The trial's number.
 
         Returns:
-            None if the trial may be trained now; else the trial of a living process that trains the same, as
-            `sweep/number`.
+            None if the trial may be trained now; else the equal trial that a living process trains, as `sweep/number`.
         """
         if self._again or fingerprint is None:
             return None
@@ -79,13 +79,13 @@ class TrialCache:
         holder = None if self._again or fingerprint is None else self._claims.holder(fingerprint)
         return holder is not None and holder.sweep_id != self._record.id and self._is_alive(holder)
 
-    def lookup(self, fingerprint: str | None, *, ledger_id: int, losses: Mapping[int, float]) -> Known | None:
-        """The trial with this fingerprint that has the most epochs, more than the trial that asks.
+    def lookup(self, fingerprint: str | None, *, ledger_id: int, losses: Mapping[int, float]) -> KnownTrial | None:
+        """Find the trial with this fingerprint that has the most epochs, and more than the trial that would reuse them.
 
         Args:
             fingerprint: None finds nothing.
-            ledger_id: Key of the row of the trial that asks; it is left out.
-            losses: Epoch to loss of the trial that asks, lower being better. Trials with other losses at these epochs
+            ledger_id: Key of the row of the trial that would reuse them; it is left out.
+            losses: Epoch to loss of that trial, lower being better. Trials with other losses at these epochs
                 are left out: their later epochs are not how this one would continue.
 
         Returns:
@@ -96,7 +96,7 @@ class TrialCache:
             is_whole = [report.epoch for report in reports] == list(range(1, len(reports) + 1))
             if is_whole and self._agree(reports, losses) == losses.keys():
                 last_epoch = sweep.spec["limits"]["epochs"]
-                return Known(
+                return KnownTrial(
                     name=f"{sweep.name}/{trial.number}",
                     reports=tuple(reports),
                     complete=trial.state == "done" and (last_epoch is None or trial.epochs_trained < last_epoch),
@@ -112,9 +112,9 @@ class TrialCache:
 
         Args:
             fingerprint: None finds nothing.
-            ledger_id: Key of the row of the trial that asks; it is left out.
-            number: Its number.
-            losses: Epoch to loss of the trial that asks, lower being better. Only checkpoints of epochs at which the
+            ledger_id: Key of the row of the trial that gets them; it is left out of the search.
+            number: The number of that trial.
+            losses: Epoch to loss of that trial, lower being better. Only checkpoints of epochs at which the
                 other trial had the same loss are shared.
 
         Returns:
@@ -152,7 +152,7 @@ class TrialCache:
     ) -> Iterator[tuple[SweepRecord, TrialRecord]]:
         if self._again or fingerprint is None:
             return
-        for sweep, trial in self._claims.find_trained(fingerprint, but=ledger_id, beyond=beyond):
+        for sweep, trial in self._claims.find_trained(fingerprint, exclude_id=ledger_id, beyond=beyond):
             if trial.state not in ACTIVE_STATES or not is_held(self._ledger.home / sweep.folder):
                 yield sweep, trial
 

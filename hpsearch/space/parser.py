@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from hpsearch.errors import Problem
-from hpsearch.plain import MAX_NAME_LENGTH, Key, KeyPath, check_plain
+from hpsearch.plain import MAX_KEY_LENGTH, Key, KeyPath, check_plain
 from hpsearch.space.domain_parser import is_domain, misspelt_domain, parse_domain, range_in_list
 from hpsearch.space.domains import Constant, Domain
 from hpsearch.space.references import ParsedParameters, resolve_references
@@ -102,8 +102,8 @@ class _Parser:
     def _name_is_good(self, name: object, where: KeyPath) -> bool:
         if not isinstance(name, str) or not name:
             message = f"expected text as a parameter's name, got {shown(name)}. Put it in quotes."
-        elif len(name) > MAX_NAME_LENGTH:
-            message = f"expected a name of at most {MAX_NAME_LENGTH} characters, got {len(name)}. Shorten it."
+        elif len(name) > MAX_KEY_LENGTH:
+            message = f"expected a name of at most {MAX_KEY_LENGTH} characters, got {len(name)}. Shorten it."
         elif any(character in ".=" or not character.isprintable() for character in name):
             message = f"expected a name without '.', '=' and control characters, got {name!r}. Nest maps for dots."
         else:

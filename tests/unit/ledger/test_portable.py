@@ -68,7 +68,7 @@ def a_sweeps_life(ledger: Ledger) -> None:
     ledger.update_trial(rows[0], state="done", epochs_trained=1, best_value=1.0, best_epoch=1, checkpoint_epoch=1)
     ledger.clear_checkpoints([rows[0]])
     ledger.reset_failures([rows[1]])
-    assert claims.find_trained("f", but=rows[1])
+    assert claims.find_trained("f", exclude_id=rows[1])
     trial = ledger.trials(sweep)[0]
     assert ledger.reports_of(trial) and ledger.reports(sweep) and ledger.failures(sweep) and ledger.count_states(sweep)
     ledger.end_sweep(sweep, "done")
