@@ -39,7 +39,7 @@ class Claims:
             beyond: Trials with no more epochs than this are left out.
 
         Returns:
-            (Sweep, trial) for each in one of REUSABLE_STATES or ACTIVE_STATES; whether a process trains the latter is not
+            (Sweep, trial) for each in one of REUSABLE_STATES or ACTIVE_STATES; that a process trains the latter is not
             checked. Their `epochs_trained` is the epoch of the last committed report.
         """
         trials, reports = schema.trials, schema.reports

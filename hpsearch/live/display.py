@@ -77,7 +77,7 @@ class Display:
 
 
 def start_lines(engine: Engine, cluster: Cluster, *, num_known: int, notes: Iterable[str]) -> Iterator[str]:
-    """What is said once Ray runs: the number of trials, how many run at once, notes, Ray's dashboard.
+    """The messages once Ray runs: the number of trials, how many run at once, notes, the address of Ray's dashboard.
 
     Args:
         engine: The engine, with the past of its sweep replayed.

@@ -1,10 +1,11 @@
-"""The time to go: the training that is left by what the stopping rule lets through, laid out over the slots.
+"""Estimates the time until a sweep ends, from the training that its stopping rule still lets through and its slots.
 
 The number of finished trials is no measure: under ASHA half of all trials are over after a tenth of the time. The
 training of a trial is divided at its rungs into stages. The share of trials that passed a rung, with the rule's own
 share as a prior, estimates how many of the others will. Under a rule that may stop a trial after any epoch there is one
-stage, whose mean length is estimated by Kaplan and Meier: trials that are still running count for the epochs that they
-have. The work is then laid out over the slots, each trial with the seconds that its epochs, or those of others, take.
+stage, whose mean length is estimated by Kaplan and Meier (1958): trials that are still running count for the epochs
+that they have. The work is then laid out over the slots, each trial with the seconds that its epochs, or those of
+others, take.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PRIOR_TRIALS = 6.0
 PRIOR_PACE_S = 10.0
 """Seconds for which slots are assumed to be busy all the time; much more must pass before they count as idle."""
 MAX_JOBS = 100
-"""Jobs of a stage that are laid out; where a stage has more trials, a job stands for several."""
+"""Jobs of a stage that are laid out; where a stage has more trials, a job represents several."""
 MAX_SLOWNESS = 4.0
 """Multiple of the median that an epoch of any trial is assumed to take at most."""
 GOLDEN = 0.618

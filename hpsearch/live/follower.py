@@ -1,4 +1,4 @@
-"""A sweep that another process runs, kept up to date from the ledger, in the form in which its own driver has it.
+"""Follows a sweep that another process runs: reads its trials from the ledger into the objects that displays need.
 
 Only what is shown is read: the row of every trial, and the reports of those that run, or whose curve is about to be
 drawn.

@@ -20,7 +20,7 @@ Line = tuple[str, Style]
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """What is shown besides the trials' progress."""
+    """Notes and columns that are shown besides the trials' progress."""
 
     notes: Sequence[str] = ()
     """Lines below the headline."""
@@ -36,11 +36,11 @@ def frame(
     """The lines of one screen.
 
     Args:
-        progress: The sweep's.
+        progress: Progress of the sweep.
         width: Characters of a line at most.
         height: Lines at most; the last one says how much is not shown.
         bars: Eight characters for the curves, the lowest first.
-        extras: What is shown besides.
+        extras: Notes and columns besides those of the progress; None for none.
     """
     extras = extras or Extras()
     above = [
@@ -70,7 +70,11 @@ def idle_line(reason: IdleReason, idle_s: float) -> str:
 
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:
-    """The parts with bars between them, on as many lines as they need.
+    """The parts, separated by bars, on as many lines as they need.
+
+    Args:
+        parts: Texts that are not broken.
+        width: Characters of a line at most, unless a part alone is longer.
 
     Example:
         >>> wrapped(["net", "3 running", "best 0.5"], 16)

@@ -15,10 +15,10 @@ class Lines:
     """Prints a line for each trial that leaves its slot; an observer of the engine."""
 
     def __init__(self, progress: SweepProgress, print_line: Callable[[str], None]) -> None:
-        """Nothing is printed yet.
+        """Prepare; nothing is printed yet.
 
         Args:
-            progress: The sweep's.
+            progress: Progress of the sweep.
             print_line: Prints one line.
         """
         self._progress, self._print = progress, print_line

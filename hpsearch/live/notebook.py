@@ -25,10 +25,10 @@ class NotebookTable:
     """
 
     def __init__(self, progress: SweepProgress) -> None:
-        """Nothing is displayed yet.
+        """Prepare; nothing is displayed yet.
 
         Args:
-            progress: The sweep's.
+            progress: Progress of the sweep.
         """
         self._progress = progress
         self._drawn_at = 0.0

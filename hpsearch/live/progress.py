@@ -1,4 +1,4 @@
-"""How far a sweep is, computed from its trials each time it is asked for; nothing is drawn here."""
+"""How far a sweep is, computed from its trials at each access; nothing is drawn here."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hpsearch.spec.sweep import Sweep
 from hpsearch.text import duration_text, printable
 
 MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted": "x", "paused": "=", "reused": "*"}
-"""One sign for each state, so that nothing depends on colour."""
+"""State to the sign that displays put before a trial, so that nothing depends on colour."""
 NUM_RECENT = 100
 """Trials that ended last and are kept in the order in which they ended."""
 ESTIMATE_EVERY_S = 5.0
 """Seconds between two estimates of the time to go; in between it counts down."""
 MIN_SEARCHER_S = 0.5
-"""Seconds from which on it is shown that the search method is computing."""
+"""Seconds that the search method may compute before that is shown as the reason why no trial begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,7 @@ class SweepProgress:
             wall_clock: Time of day in seconds since 1970.
         """
         self.sweep = sweep
+        """The sweep that runs."""
         self.total = sweep.max_trials
         """Trials that the sweep will have at most."""
         self.status = status
@@ -89,7 +90,7 @@ class SweepProgress:
         """An epoch is finished: nothing to keep."""
 
     def on_end(self, trial: Trial) -> None:
-        """A trial has left its slot."""
+        """A trial has left its slot: keep its number, unless it is queued for another attempt."""
         if trial.state != "queued":
             self.recent.append(trial.number)
 
@@ -142,7 +143,7 @@ class SweepProgress:
         return self.time_to_go()[0]
 
     def time_to_go(self) -> tuple[float | None, bool]:
-        """Seconds to go, by the work that is left and the pace so far; and whether `limits.time` ends the sweep first.
+        """(Seconds to go, by the remaining work and the pace so far; whether `limits.time` ends the sweep first).
 
         The seconds are None before they can be estimated, and those of the time limit where that ends the sweep.
         """
@@ -166,15 +167,15 @@ class SweepProgress:
         return self._varying.among(self.trials)
 
     def values(self, trial: Trial) -> list[float]:
-        """The objective at each epoch."""
+        """The objective at each epoch so far, earliest first."""
         return [self.sweep.metric.sign * loss for loss in list(trial.losses.values())]
 
     def best_text(self, trial: Trial) -> str:
-        """Best value of the objective."""
+        """The best value of the objective; `-` before the first report."""
         return f"{self.sweep.metric.sign * trial.best_loss:.5g}" if trial.best_epoch else "-"
 
     def last_text(self, trial: Trial) -> str:
-        """Value of the objective at the last epoch."""
+        """The value of the objective at the last epoch; `-` before the first report."""
         loss = trial.losses.get(trial.epochs)
         return "-" if loss is None else f"{self.sweep.metric.sign * loss:.5g}"
 
@@ -196,10 +197,10 @@ class SweepProgress:
 
 @final
 class VaryingParameters:
-    """Finds the parameters that differ between trials; reads each trial once."""
+    """Finds the parameters that differ between trials; it reads each trial once."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """No trial has been read yet.
+        """Prepare; no trial is read yet.
 
         Args:
             names: Searched parameters, in the order of the spec.

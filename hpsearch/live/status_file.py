@@ -1,8 +1,8 @@
-"""The status file of a running sweep, by which its driver shows other processes what the ledger does not hold.
+"""The status file of a running sweep, in which its driver writes for other processes what the ledger does not hold.
 
-How many trials may run at once, why no trial begins, when the time limit ends the sweep. It lies in the sweep's folder
-and is written when that changes, at most once a second. It is valid only as long as the process that wrote it holds the
-sweep's lock.
+It says how many trials may run at once, why no trial begins, and when the time limit ends the sweep. It is in the
+sweep's folder and written when one of these changes, at most once a second. It is valid only as long as the process
+that wrote it holds the sweep's lock.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class StatusRecord:
         return DriverStatus(concurrent=self.concurrent, idle_reason=self.idle_reason, time_left_s=left)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of the file, as JSON takes it."""
+        """The content of the file, as JSON can hold it."""
         reason = self.idle_reason
         return {
             "driver": asdict(self.driver),
@@ -56,7 +56,7 @@ class StatusRecord:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError, KeyError, TypeError: It is no such content, or one of another version.
+            ValueError, KeyError, TypeError: It is not the content of a status file, or that of another version.
         """
         reason, ends_at = tree["wait"], tree["ends_at"]
         if reason is not None and reason["kind"] not in get_args(IdleKind):
@@ -76,7 +76,7 @@ class StatusFile:
     """Writes the status file of one sweep."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is written yet.
+        """Prepare; nothing is written yet.
 
         Args:
             folder: The sweep's folder.
@@ -87,7 +87,7 @@ class StatusFile:
         self._lock, self._is_removed = threading.Lock(), False
 
     def write(self, status: DriverStatus) -> None:
-        """Write the status if it has changed; an error of the disk is ignored. After `remove`, nothing is written."""
+        """Write the status if it has changed. Errors of the disk are ignored; after `remove`, nothing is written."""
         left = status.time_left_s
         record = StatusRecord(
             driver=self._driver,

@@ -88,7 +88,7 @@ def row_of(
     """The cells of one trial.
 
     Args:
-        progress: The sweep's.
+        progress: Progress of the sweep.
         trial: The trial.
         best: Number of the best trial; None if there is none yet.
         scale: Lowest and highest value of the curves, the same for all rows.
@@ -113,7 +113,7 @@ def rows_of(progress: SweepProgress, max_rows: int, *, bars: str = BARS) -> tupl
     """The rows of running trials, the best trial and those that ended last, in this order.
 
     Args:
-        progress: The sweep's.
+        progress: Progress of the sweep.
         max_rows: Rows at most.
         bars: Eight characters for the curves, the lowest first.
 

@@ -22,6 +22,10 @@ from hpsearch.live.progress import SweepProgress
 
 MAX_HEIGHT = 40
 """Lines of the screen at most: more can't be read at a glance."""
+TICK_S = 1.0
+"""Seconds between two rounds of a `Ticker`."""
+MAX_FAILURES = 3
+"""Exceptions in a row after which a `Ticker` no longer calls a task."""
 
 
 @final
@@ -29,11 +33,11 @@ class ProgressView:
     """A sweep's progress as an object that rich can render: as much as fits on the console."""
 
     def __init__(self, progress: SweepProgress, extras: Callable[[], Extras] = Extras) -> None:
-        """Nothing is rendered yet.
+        """Prepare; nothing is rendered yet.
 
         Args:
-            progress: The sweep's.
-            extras: What is shown besides, at the moment.
+            progress: Progress of the sweep.
+            extras: Returns the present notes and columns besides those of the progress.
         """
         self._progress, self._extras = progress, extras
 
@@ -50,7 +54,7 @@ class Screen:
     """A context manager: the view is on the screen for the duration of the block, then it is erased."""
 
     def __init__(self, view: ProgressView, console: Console) -> None:
-        """Nothing is drawn yet.
+        """Prepare; nothing is drawn yet.
 
         Args:
             view: What is drawn.
@@ -70,22 +74,16 @@ class Screen:
         self._live.refresh()
 
 
-TICK_S = 1.0
-"""Seconds between two rounds of tasks."""
-MAX_FAILURES = 3
-"""Times in a row that a task may raise before it is given up."""
-
-
 @final
 class Ticker:
     """A context manager: runs tasks once a second in a thread, for the duration of the block.
 
-    A task that raises MAX_FAILURES times in a row is given up, and its exception is written to the sweep's log. It may
-    raise now and then, since it reads what the main thread is changing.
+    A task may raise now and then, since it reads what the main thread is changing. After MAX_FAILURES exceptions in a
+    row it is no longer called, and the last exception is written to the sweep's log.
     """
 
     def __init__(self, tasks: Iterable[Callable[[], None]], *, every_s: float = TICK_S) -> None:
-        """Nothing runs yet.
+        """Prepare; nothing runs yet.
 
         Args:
             tasks: Called one after the other, first at once, then every `every_s` seconds.
@@ -102,7 +100,7 @@ class Ticker:
 
     def __exit__(self, *exc_info: object) -> None:
         self._ends.set()
-        self._thread.join(timeout=2 * self._every_s)  # one that hangs, in a dead Ray say, is left behind
+        self._thread.join(timeout=2 * self._every_s)  # a task may hang, in a dead Ray say
 
     def _run(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from hpsearch.devices.readings import GpuReading, read_gpus
 from hpsearch.slots.process_file import Process, TrialProcesses
 
 GIB = 2**30
+"""Bytes of one GiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class GpuUse:
     reading: GpuReading
     """State of the whole GPU, other processes included."""
     own_gib: float | None
-    """GPU memory of the trial's processes; None where the GPU's driver does not report them."""
+    """GPU memory of the trial's processes in GiB; None where the GPU's driver does not report them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,9 @@ class Usage:
     """What a trial uses of this machine: its ranks and all of their child processes together."""
 
     cpu_percent: float | None
-    """100 is one core; None at the first measurement, since it takes two."""
+    """CPU usage since the last measurement, where 100 is one core; None at the first one."""
     memory_gib: float
-    """Resident memory; pages that processes share count for each of them."""
+    """Resident memory in GiB; pages that processes share count for each of them."""
     num_processes: int
     """Processes that are alive on this machine."""
     gpus: tuple[GpuUse, ...]
@@ -50,11 +51,11 @@ class Machine:
     cpus: int
     """CPUs that this process may use."""
     cpu_percent: float | None
-    """100 is all CPUs of the machine; None at the first measurement."""
+    """CPU usage since the last measurement, where 100 is all CPUs of the machine; None at the first one."""
     used_gib: float
-    """Memory that is not available to a new process."""
+    """Memory that is not available to a new process, in GiB."""
     total_gib: float
-    """Memory of the machine."""
+    """Memory of the machine, in GiB."""
     gpus: tuple[GpuReading, ...]
     """State of each GPU."""
 
@@ -76,7 +77,7 @@ class Meter:
     """Measures processes again and again; CPU usage is that between two measurements."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is measured yet.
+        """Prepare; nothing is measured yet.
 
         Args:
             clock: Seconds that never go back.
@@ -87,7 +88,7 @@ class Meter:
         self._machine_s: tuple[float, float] | None = None
 
     def measure(self, processes: Mapping[int, TrialProcesses], driver: Process | None = None) -> Measurement:
-        """What processes use now.
+        """Measure what processes use now.
 
         Args:
             processes: Running trial to the processes of its ranks. A process whose number another process has since

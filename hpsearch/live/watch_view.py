@@ -13,7 +13,7 @@ from hpsearch.live.usage import Machine, Measurement, Usage
 
 
 def usage_extras(follower: LedgerFollower, measured: Measurement) -> Extras:
-    """Notes and columns for the screen; of a sweep that is not running, only its state."""
+    """Notes and columns on the use of CPU, memory and GPUs; for a sweep that is not running, only its state."""
     if not follower.is_running:
         return Extras(notes=[follower.state_text])
     driver = measured.driver
@@ -26,7 +26,7 @@ def usage_extras(follower: LedgerFollower, measured: Measurement) -> Extras:
 
 
 def watch_dict(follower: LedgerFollower, measured: Measurement) -> dict[str, Any]:
-    """Progress and usage as JSON takes them: in seconds, GiB and per cent; None for what is unknown."""
+    """Progress and usage as JSON can hold them, for `watch --json`: seconds, GiB, per cent; None if unknown."""
     progress, reason = follower.progress, follower.progress.idle_reason
     best = progress.best
     return {
