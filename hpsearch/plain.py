@@ -39,7 +39,9 @@ def check_plain(value: object, where: KeyPath, problems: list[Problem]) -> bool:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str) or len(key) > MAX_KEY_LENGTH:
-                wrong = f"a key must be text of at most {MAX_KEY_LENGTH} characters, got {shown(key)}. Put it in quotes."
+                wrong = (
+                    f"a key must be text of at most {MAX_KEY_LENGTH} characters, got {shown(key)}. Put it in quotes."
+                )
                 problems.append(Problem(where=(*where, str(key)[:60]), message=wrong))
             check_plain(inner, (*where, key), problems)
     elif isinstance(value, list | tuple):
