@@ -65,8 +65,8 @@ class TrialContext:
         data: The spec's `data`, read-only. `data["root"]` is None where the spec does not set it.
         precision: `fp32`, `tf32`, `bf16` or `fp16`.
         parallel: `ddp` or `dp`: how `fit` uses several GPUs.
-        loader_workers: Worker processes of each DataLoader; None chooses a number for a process that has the machine
-            to itself.
+        loader_workers: DataLoader workers of this rank; None chooses a number for a process that has the machine to
+            itself.
         leak_warnings: Whether memory that grows from epoch to epoch causes a warning.
         checkpoint_dir: Folder of the trial's checkpoints, shared by its ranks; None for no checkpoints.
         resume_at_most: Checkpoints of later epochs are ignored; None for no limit.
@@ -131,7 +131,7 @@ class TrialContext:
 
     @property
     def loader_workers(self) -> int:
-        """Worker processes for each DataLoader of this rank; 0 loads batches in the training process."""
+        """DataLoader workers of this rank, for training and validation together; 0 loads in the training process."""
         if self._loader_workers is None:
             from hpsearch.training.environment import loader_workers
 

@@ -64,7 +64,7 @@ def loader_workers(gpus: float, cpu_threads: int, concurrent: int) -> int:
         concurrent: Number of training processes on this machine, over all trials and ranks.
 
     Returns:
-        Worker processes of each DataLoader; 0 loads in the training process.
+        DataLoader workers of each training process; 0 loads in the training process itself.
 
     Example:
         >>> loader_workers(4, 8, 2), loader_workers(1, 16, 1), loader_workers(0, 64, 4)
