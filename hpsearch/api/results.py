@@ -64,8 +64,10 @@ class Results:
             LedgerError: The ledger can't be read.
         """
         self.home = Path(home)
+        """Folder of the ledger."""
         with Ledger(self.home) as ledger:
             self.name = ledger.sweep(name).name
+            """Name of the sweep."""
 
     @property
     def sweep(self) -> SweepRecord:
@@ -227,7 +229,11 @@ class Results:
 
         Raises:
             SpecError: The sweep was started with a function, and none is given now.
+            SweepExists: The code has changed since the sweep began.
             SweepInUse: Another process runs the sweep.
+            LedgerError: The ledger can't be read or written.
+            RayGone: The Ray that runs the sweep died and can't be started again from here.
+            Interrupted: A signal came before the first trial began.
         """
         from hpsearch.driver.request import StoredSweep, make_run, overrides_of
 

@@ -48,6 +48,8 @@ def run(
         SweepExists: The ledger has a sweep of this name with another spec or other code.
         SweepInUse: Another process runs the sweep.
         LedgerError: The ledger can't be read or written.
+        RayGone: The Ray that runs the sweep died and can't be started again from here; the sweep can be resumed later.
+        Interrupted: A signal came before the first trial began.
 
     Example:
         >>> results = hpsearch.run("search_spaces/mlp.yaml", trials=8)  # doctest: +SKIP

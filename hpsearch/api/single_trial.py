@@ -29,13 +29,13 @@ from hpsearch.training.context import TrialContext, activate, context_by_hand, m
 
 MAX_DRAWS = 1000
 """Draws of the parameters that are not set, after which the constraints count as impossible to meet."""
-Row = dict[str, Any]
-"""What a trainable reports after an epoch: metrics by name."""
+Metrics = dict[str, Any]
+"""What a trainable reports after an epoch: name to value."""
 
 
 def trial(
     spec: str | Path, trainable: Callable[[dict[str, Any]], Any] | None = None, arguments: Sequence[str] = ()
-) -> list[Row]:
+) -> list[Metrics]:
     """Train one configuration of a spec in this process and print a line for each epoch.
 
     A training file may end with `hpsearch.trial("resnet", train, sys.argv[1:])`: then the file runs by itself
@@ -48,7 +48,7 @@ def trial(
             of the spec. Parameters that are not set have the values of the sweep's first trial.
 
     Returns:
-        The rows that the function yielded or reported, at most `limits.epochs`.
+        The metrics of each epoch, as the function yielded or reported them; at most `limits.epochs`.
 
     Raises:
         SpecError: The spec or an argument is wrong; with every mistake.
@@ -126,11 +126,11 @@ def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
     return load(trainable_of(sweep, spec_dir=path.parent))
 
 
-def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Row]:
-    """Run a trainable on one point to its end, or for `limits.epochs` epochs, and print a line for each row.
+def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Metrics]:
+    """Run a trainable on one point to its end, or for `limits.epochs` epochs, and print a line for each epoch.
 
     Returns:
-        The rows that the trainable yielded or reported.
+        The metrics of each epoch, as the trainable yielded or reported them.
     """
     from hpsearch.training.rng import seed_everything
 
@@ -142,36 +142,36 @@ def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> l
         parallel=sweep.parallel,
         loader_workers=sweep.resources.num_loaders,
     )
-    rows: list[Row] = []
+    history: list[Metrics] = []
 
-    def keep(row: Row) -> None:
+    def keep(metrics: Metrics) -> None:
         context.epochs_done += 1
-        rows.append(row)
+        history.append(metrics)
         if context.rank == 0:
-            print(metrics_text(context.epochs_done, row), flush=True)
+            print(metrics_text(context.epochs_done, metrics), flush=True)
 
-    def take_report(row: Row) -> None:
-        keep(row)
-        if len(rows) == sweep.max_epochs:
+    def on_report(metrics: Metrics) -> None:
+        keep(metrics)
+        if len(history) == sweep.max_epochs:
             raise TrialStopped
 
-    context.on_report = take_report
+    context.on_report = on_report
     if context.rank == 0:
         print(json.dumps(config, ensure_ascii=False), flush=True)
     with activate(context), _ray_session(function, context):
         seed_everything(sweep.seed)
         with suppress(TrialStopped):
             _drive(function, config, keep, sweep.max_epochs)
-    return rows
+    return history
 
 
 def _drive(
-    function: Callable[..., Any], config: dict[str, Any], keep: Callable[[Row], None], max_epochs: int | None
+    function: Callable[..., Any], config: dict[str, Any], keep: Callable[[Metrics], None], max_epochs: int | None
 ) -> None:
     returned = function(config)
     if isinstance(returned, Iterator):
-        for row in islice(returned, max_epochs):
-            keep(dict(row))
+        for metrics in islice(returned, max_epochs):
+            keep(dict(metrics))
         getattr(returned, "close", lambda: None)()
     elif isinstance(returned, Mapping) and returned:
         keep(dict(returned))

@@ -1,4 +1,4 @@
-"""Whether a sweep of the ledger can resume with the spec and the code of now, and whether it is finished."""
+"""Checks whether a sweep of the ledger can resume with the present spec and code, and whether it is finished."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_folder_is_free(folder: Path) -> None:
     """Check that the folder of a new sweep has no trials of another one, whose checkpoints would be taken for its own.
 
     Raises:
-        SweepExists: It has.
+        SweepExists: The folder has such trials.
     """
     if any(trials_dir(folder).glob("*")):
         raise SweepExists(

@@ -30,7 +30,7 @@ def check_a_trial_fits(request: WorkerRequest, machines: Sequence[Machine]) -> N
     """Check that at least one trial can ever start.
 
     Raises:
-        SpecError: It can't; the message names the device that is short and how many there are.
+        SpecError: No machine fits a trial; the message names the device that is short and how many there are.
     """
     if problems := check_fits_on(request, machines):
         raise SpecError(problems)
@@ -40,13 +40,13 @@ def concurrency_reasons(sweep: Sweep, request: WorkerRequest, machine: Machine) 
     """Why as many trials run at once on one machine as `concurrent_trials` says, for the plan.
 
     Returns:
-        One sum for each kind of device that limits them, then what else does: the sweep's size or `limits.concurrent`.
+        One calculation for each kind of device, then what else limits them: the sweep's size or `limits.concurrent`.
     """
-    sums, fits = explain(request, *machine), fits_on(request, [machine])
+    calculations, fits = explain(request, *machine), fits_on(request, [machine])
     allowed = _allowed(sweep, fits)
     if sweep.max_trials < allowed:
-        return (*sums, f"there are only {sweep.max_trials} trials")
-    return (*sums, f"limits.concurrent allows {allowed}") if allowed < fits else sums
+        return (*calculations, f"there are only {sweep.max_trials} trials")
+    return (*calculations, f"limits.concurrent allows {allowed}") if allowed < fits else calculations
 
 
 def _allowed(sweep: Sweep, fits: int) -> int:

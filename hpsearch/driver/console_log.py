@@ -1,7 +1,7 @@
 """Keeps the console for hpsearch's own output: what libraries print and log during a sweep goes to `driver.log`.
 
 Ray, Optuna, HyperOpt and the C++ below them write to the file descriptors 1 and 2, to Python's streams and through
-`logging` and `warnings`. During a sweep all four lead to one log file; afterwards they are restored.
+`logging` and `warnings`. During a sweep all four go to one log file; afterwards they are restored.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ NOISY_LOGGERS = ("ray", "ray.tune", "ray.train", "ray.air", "ray.data", "optuna"
 @contextmanager
 def redirect_output(log_path: Path) -> Iterator[TextIO]:
     """Redirect all output of the process except ours to `log_path` for the duration of the block.
+
+    Args:
+        log_path: The log file, to which is appended.
 
     Yields:
         The console, which the user still sees. In a notebook, where the console is not file descriptor 1, the stream

@@ -1,4 +1,4 @@
-"""Runs or resumes one sweep: takes its lock, trains what is left, writes its tables. `request.py` makes the `Run`."""
+"""Runs or resumes one sweep: acquires its lock, trains what is left, writes its tables; see `request.make_run`."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ class Run:
             SweepExists: The ledger has a sweep of this name with another spec or other code.
             SweepInUse: Another process runs the sweep.
             LedgerError: The ledger or the sweep's folder can't be read or written.
+            RayGone: The Ray that runs the sweep died and can't be started again from here.
             Interrupted: A signal came before the first trial began.
         """
         name = self.sweep.name
@@ -147,7 +148,11 @@ class _LockedSweep:
         return self.files.code
 
     def run_remaining(self) -> int | None:
-        """Train what is left, if anything is; the exit code after a signal, else None."""
+        """Train what is left, if anything is.
+
+        Returns:
+            The exit code after a signal; None if the exit code follows from the sweep's state in the ledger.
+        """
         if self.known is None:
             check_folder_is_free(self.folder)
         else:
@@ -246,7 +251,7 @@ class _LockedSweep:
             return session.run()
 
     def _record_abort(self, engine: Engine, error: BaseException) -> None:
-        """Record an aborted sweep as interrupted, so that readers do not take it for a killed one.
+        """Record an aborted sweep as interrupted, so that readers do not mistake it for a killed one.
 
         A new sweep that has trained nothing is removed instead, and its name is free again.
         """
@@ -262,7 +267,7 @@ class _LockedSweep:
 
 
 def _write_results(ledger: Ledger, name: str) -> None:
-    """Write tables and report; if that fails the sweep is not lost, since the ledger has all of it."""
+    """Write tables and report; an error becomes a warning and a note, since the ledger has all results anyway."""
     for what, write in (("tables were", _write_tables), ("report was", _write_report)):
         try:
             write(ledger.home, name)

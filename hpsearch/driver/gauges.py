@@ -84,7 +84,7 @@ class Gauges:
         self._is_broken = False
 
     def tick(self) -> None:
-        """Report all values, if the last report is REPORT_EVERY_S seconds old. To be called often."""
+        """Report all values if the last report is at least REPORT_EVERY_S seconds old; to be called often."""
         now = self._clock()
         if self._is_broken or (self._reported_at is not None and now - self._reported_at < REPORT_EVERY_S):
             return

@@ -15,7 +15,7 @@ from hpsearch.engine.status import IdleReasons
 
 PATIENCE_S = 1.0
 """A running slot starts its next trial within milliseconds; a trial that waits longer than this is reported."""
-LOOK_EVERY_S = 2.0
+QUERY_EVERY_S = 2.0
 """Seconds between two queries of what Ray has free."""
 
 
@@ -33,7 +33,7 @@ class PendingPlacements:
         growth: Callable[[], Growth] = growth_in_ray,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with no trial that waits.
+        """Begin without trials that wait.
 
         Args:
             idle_reasons: Where the reason is set and cleared.
@@ -46,23 +46,23 @@ class PendingPlacements:
         self._idle_reasons, self._request, self._is_ours = idle_reasons, request, is_ours
         self._free, self._growth, self._clock = free or _free_in_ray, growth, clock
         self._pending: dict[str, tuple[int, float]] = {}
-        self._last = -LOOK_EVERY_S
+        self._last = -QUERY_EVERY_S
 
     def submitted(self, key: str, number: int) -> None:
-        """Trial `number` was submitted to Ray, which calls it `key`."""
+        """Record that trial `number` was submitted to Ray under the id `key`."""
         self._pending[key] = (number, self._clock())
 
     def resolved(self, key: str) -> None:
-        """The trial that Ray calls `key` has a place, or needs none any more."""
+        """Record that the trial with the id `key` in Ray has a place, or needs none any more."""
         self._pending.pop(key, None)
 
     def tick(self) -> None:
-        """Update the reason. To be called often; asks Ray at most every LOOK_EVERY_S seconds."""
+        """Update the reason. To be called often; queries Ray at most every QUERY_EVERY_S seconds."""
         now = self._clock()
         late = sorted(number for number, since in self._pending.values() if now - since >= PATIENCE_S)
         if not late:
             self._idle_reasons.clear("ray")
-        elif now - self._last >= LOOK_EVERY_S:
+        elif now - self._last >= QUERY_EVERY_S:
             self._last = now
             self._idle_reasons.set("ray", "place", self._sentence(late))
 

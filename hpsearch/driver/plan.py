@@ -18,6 +18,7 @@ WORTH_STOPPING = 9
 STOPPING_PAYS = (
     "a stopping rule finds as much with a part of them: early_terminate: {type: asha}, see docs/which-method.md"
 )
+"""End of the note that recommends a stopping rule; `them` are epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Plan:
     trials: int
     """Number of trials."""
     trials_reason: str
-    """Why there are as many."""
+    """What sets the number of trials."""
     max_epochs: int | None
     """Epochs of a complete trial; None if the trainable decides."""
     stopping: str
@@ -83,17 +84,17 @@ class Plan:
     gpus: int
     """GPUs of the machine."""
     cpu_source: str
-    """Where the numbers of CPUs and GPUs were counted, for the reader."""
+    """Where the CPUs and GPUs were counted, as the plan shows it."""
     request: WorkerRequest
     """CPUs, GPUs and workers of each trial."""
     concurrent: int
     """Trials that run at once; 0 if none fits here, for a sweep that runs on another machine."""
     concurrent_reasons: tuple[str, ...]
-    """Why as many run at once: a sum for each kind of device, then other limits."""
+    """Why as many run at once: a calculation for each kind of device, then other limits."""
     prior: str | None
     """Earlier outcomes that the search starts with, in one sentence; None for none."""
     notes: tuple[str, ...]
-    """Sentences about what a user may not expect."""
+    """Sentences about what may surprise the user."""
 
 
 def make_plan(
@@ -105,7 +106,7 @@ def make_plan(
         sweep: The sweep.
         cpus: CPUs of the machine.
         gpus: GPUs of the machine.
-        cpu_source: Where CPUs and GPUs were counted, for the reader.
+        cpu_source: Where CPUs and GPUs were counted, as the plan shows it.
         prior: The sentence of `priors.sources.plan_prior`.
 
     Raises:

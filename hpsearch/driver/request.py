@@ -1,4 +1,4 @@
-"""From what a user asks for to a checked, named `Run`: the one way into the driver for Python and the command line."""
+"""Makes a checked, named `Run` of what a user asks for: the entry to the driver for Python and the command line."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def make_run(
         source: The spec.
         trainable: A function, or its name as in the YAML; None where the spec names it.
         overrides: Top-level keys of the spec; maps such as `limits` are merged into the spec's, other values replace.
-        settings: Texts `KEY=VALUE` of a command line; for a file alone.
+        settings: Texts `KEY=VALUE` of a command line; only for a spec that is a file.
         home: Folder of the ledger; None for the default.
         again: As in `Run`.
         accept_changes: As in `Run`.
@@ -143,7 +143,7 @@ def _tree_of(sweep: Sweep) -> dict[str, Any]:
 
 
 def _spec_around(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tree, or a spec with the tree as its space where that is one of Ray Tune's search objects alone."""
+    """The tree if it is a spec; a spec around it if it is only a space of Ray Tune's search objects."""
     return tree if "parameters" in tree or not contains_ray_domain(tree) else {"parameters": tree}
 
 
@@ -168,7 +168,7 @@ def _named(sweep: Sweep, function: Trainable | None) -> Sweep:
 
 
 def _with_free_name(run: Run) -> Run:
-    """The run under the first of name, name-2, name-3, ... that is free in the ledger, or that is the same sweep."""
+    """The run with the first of name, name-2, name-3, ... that is free in the ledger or belongs to the same sweep."""
     if not ledger_path(run.home).exists():
         return run
     code = code_of(run.find_trainable())

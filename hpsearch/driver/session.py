@@ -56,7 +56,7 @@ class Session:
             stream: The user's console.
             code: The user's code, as slots get it.
             num_known: Trials of earlier runs of the sweep.
-            show: What the user is shown.
+            show: See `Show`.
             num_gpus: GPUs that a local Ray is started with; None for the real ones.
             notes: Sentences that are shown at the start.
         """
@@ -144,7 +144,7 @@ class Session:
             self._engine.finish()
 
     def _assignment_runner(self, request: WorkerRequest, cluster: Cluster, signals: Signals) -> Callable[[Path], None]:
-        """Import Tune, make the class of slots and all that looks after a running sweep; returns what runs it."""
+        """Import Tune, make the class of slots and the monitors of a running sweep; returns a function that runs it."""
         from hpsearch.driver.tuner import run_assignments
         from hpsearch.slots.supervisor import make_slot_class
 
@@ -191,7 +191,7 @@ class Session:
         return Files(home=self._folder, code=self._engine.record.code or {})
 
     def _on_nodes(self, request: WorkerRequest, nodes: tuple[Node, ...], change: str) -> None:
-        """Nodes have joined or left: run as many trials at once as fit now, and wait for a node where none fits."""
+        """Run as many trials at once as fit on the present nodes, which have changed; if none fits, wait for a node."""
         machines = [(node.cpus, node.gpus) for node in nodes]
         self._engine.concurrent = max(concurrent_trials(self._sweep, request, machines), 1)
         self._say(f"{change}: {self._engine.concurrent} trials at once")

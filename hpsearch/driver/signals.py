@@ -13,7 +13,7 @@ from typing import final
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """Exit codes that shells expect of a process that one of these signals ended."""
 
-INSIST_S = 2.0
+REPEAT_S = 2.0
 """Seconds after a second signal until KeyboardInterrupt is raised, unless `end` is called before. It is raised again
 after each further period, since Python drops an exception that is raised in a `__del__`."""
 
@@ -38,10 +38,11 @@ class Signals:
         """
         self._on_first = on_first
         self.first: signal.Signals | None = None
+        """The first signal; None before it."""
         self._shields = 0
         self._second_at: float | None = None
         self._ended_at: float | None = None
-        self._insisting: _Insisting | None = None
+        self._repeated: _RepeatedSigint | None = None
 
     def __enter__(self) -> Signals:
         self._here = threading.current_thread() is threading.main_thread()
@@ -75,9 +76,9 @@ class Signals:
     def end(self) -> None:
         """Ignore further signals for MAX_ENDING_S seconds, since the sweep is being ended."""
         self._ended_at = time.monotonic()
-        if self._insisting is not None:
-            self._insisting.end()
-            self._insisting = None
+        if self._repeated is not None:
+            self._repeated.end()
+            self._repeated = None
 
     @property
     def at_once(self) -> bool:
@@ -102,7 +103,7 @@ class Signals:
                 raise KeyboardInterrupt
         elif self._second_at is None:
             self._second_at = time.monotonic()
-            self._insisting = _Insisting()
+            self._repeated = _RepeatedSigint()
         elif not self._shields or _is_long_ago(self._second_at):
             raise KeyboardInterrupt
 
@@ -111,19 +112,19 @@ def _is_long_ago(instant: float) -> bool:
     return time.monotonic() - instant > MAX_ENDING_S
 
 
-class _Insisting:
-    """A thread that sends the main thread SIGINT every INSIST_S seconds."""
+class _RepeatedSigint:
+    """A thread that sends SIGINT to the main thread every REPEAT_S seconds until `end`."""
 
     def __init__(self) -> None:
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._insist, name="hpsearch-signals", daemon=True)
+        self._thread = threading.Thread(target=self._repeat, name="hpsearch-signals", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         self._is_over.set()
         self._thread.join()
 
-    def _insist(self) -> None:
+    def _repeat(self) -> None:
         main = threading.main_thread().ident
-        while main is not None and not self._is_over.wait(INSIST_S):
+        while main is not None and not self._is_over.wait(REPEAT_S):
             signal.pthread_kill(main, signal.SIGINT)

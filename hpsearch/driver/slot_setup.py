@@ -1,4 +1,4 @@
-"""What slots need to know of a sweep: the user's code as trials import it, and the settings of every slot."""
+"""Prepares what slots need of a sweep: the user's code as trials import it, and the settings of every slot."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def slot_settings(
     """The settings that every slot of a sweep gets when it is created.
 
     Args:
-        sweep: What is run.
+        sweep: The sweep that is run.
         code: The user's code.
         request: CPUs and GPUs of each rank, and how many ranks a trial has.
         cluster: The Ray that slots run on.

@@ -32,6 +32,7 @@ from hpsearch.slots.supervisor import ASSIGNMENT_KEY, EVENT_KEY, SlotTrainable
 GRACE_S = 15.0
 """Seconds that running epochs have to finish and be saved once the sweep is to stop."""
 MAX_ASSIGNMENTS = 2**31
+"""Tune's limit of trials, more than any sweep has assignments."""
 
 
 def run_assignments(
@@ -51,7 +52,7 @@ def run_assignments(
         engine: Source of assignments, and receiver of events.
         slot_class: The trainable that `make_slot_class` made for this sweep.
         scratch_dir: Folder for Tune's state files, which are not used.
-        heartbeat: Notices that the Ray which runs the trials has died.
+        heartbeat: Detects that the Ray which runs the trials has died.
         placements: Records which assignments wait for a place in Ray.
         signals: Signals of the user; after a second one all slots are killed at once.
         ticks: Functions that are called at least ten times a second.
@@ -239,7 +240,7 @@ class _Verdicts(FIFOScheduler):
 
 
 class _Stop(Stopper):
-    """Ends Tune's run when the bridge says so; single trials are ended by `_Verdicts`."""
+    """Ends Tune's run when `_Bridge.must_stop` is true; `_Verdicts` ends single trials."""
 
     def __init__(self, bridge: _Bridge) -> None:
         self._bridge = bridge

@@ -36,7 +36,7 @@ class Display:
             engine: The engine whose trials are shown.
             folder: The sweep's folder, where the status file for `hpsearch watch` is written.
             stream: The user's console.
-            show: What is shown.
+            show: See `Show`.
             has_processes: Whether the processes of a running trial have started.
         """
         self._engine, self._folder, self._show, self._has_processes = engine, folder, show, has_processes

@@ -21,7 +21,7 @@ def sleep_long() -> None:
 @pytest.fixture
 def twice(monkeypatch):
     """Two signals have come; neither has been looked at yet."""
-    monkeypatch.setattr(signals_module, "INSIST_S", 0.01)
+    monkeypatch.setattr(signals_module, "REPEAT_S", 0.01)
     with Signals(lambda number: None) as signals, signals.shield():
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
@@ -42,7 +42,7 @@ def test_the_first_signal_is_handled_and_the_second_asks_for_haste():
 
 
 def test_a_second_signal_that_is_not_looked_at_interrupts(monkeypatch):
-    monkeypatch.setattr(signals_module, "INSIST_S", 0.01)
+    monkeypatch.setattr(signals_module, "REPEAT_S", 0.01)
     with Signals(lambda number: None), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -62,7 +62,7 @@ HEARD: list[str] = []
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_second_signal_that_python_drops_interrupts_again(monkeypatch):
-    monkeypatch.setattr(signals_module, "INSIST_S", 0.2)
+    monkeypatch.setattr(signals_module, "REPEAT_S", 0.2)
     with Signals(lambda number: None), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -73,7 +73,7 @@ def test_a_second_signal_that_python_drops_interrupts_again(monkeypatch):
 
 
 def test_what_is_shielded_comes_to_its_end_before_it_is_interrupted(monkeypatch):
-    monkeypatch.setattr(signals_module, "INSIST_S", 0.01)
+    monkeypatch.setattr(signals_module, "REPEAT_S", 0.01)
     done = []
     with Signals(lambda number: None) as signals, pytest.raises(KeyboardInterrupt):
         with signals.shield():
