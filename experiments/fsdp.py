@@ -125,7 +125,7 @@ class Transformer(nn.Module):
         tokens = (images.shape[2] // patch) * (images.shape[3] // patch)
         self.normalise = Normalise(images)
         self.patches = nn.Conv2d(images.shape[1], width, patch, stride=patch)
-        self.places = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
             for _ in range(depth)
@@ -134,7 +134,7 @@ class Transformer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 (batch, channel, height, width) to logits (batch, class)."""
-        tokens: Tensor = self.patches(self.normalise(images)).flatten(2).transpose(1, 2) + self.places
+        tokens: Tensor = self.patches(self.normalise(images)).flatten(2).transpose(1, 2) + self.positions
         for layer in self.layers:
             tokens = layer(tokens)
         return self.head(tokens.mean(dim=1))  # type: ignore[no-any-return]

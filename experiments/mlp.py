@@ -53,7 +53,7 @@ def make_model(hidden: int, layers: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*(module for part in parts for module in part), nn.Linear(hidden, NUM_CLASSES))
 
 
-@cache  # a slot trains many trials in one process
+@cache  # with `isolation: slot` one process trains many trials
 def load_table() -> tuple[TensorDataset, TensorDataset]:
     """Training set and validation set, a fixed quarter of the table; features are standardised by the training set."""
     try:

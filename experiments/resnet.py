@@ -181,7 +181,7 @@ Split = tuple[Tensor, Tensor, Tensor, Tensor]
 """Training images, uint8 (image, channel, height, width), and labels, int64 (image,); then those for validation."""
 
 
-@cache  # a slot trains many trials in one process
+@cache  # with `isolation: slot` one process trains many trials
 def load_images(root: str | None) -> Split:
     """CIFAR-10 from the folder `root`, or the digits if it is None.
 

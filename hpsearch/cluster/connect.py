@@ -155,9 +155,8 @@ def _start(temp_dir: str | None, gpus: int) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
             _temp_dir=temp_dir,  # private: every user may write Ray's default folder
-            _system_config={
-                "memory_monitor_refresh_ms": 0
-            },  # the monitor kills trials that use little memory, and Tune
+            # no memory monitor: it kills trials that use little memory, and Tune with them
+            _system_config={"memory_monitor_refresh_ms": 0},
         )
 
 

@@ -190,7 +190,12 @@ def _not_shared(home: Path, blind: Sequence[Node]) -> Problem:
 
 
 def moved(path: str, *, old: str, new: str) -> str:
-    """A path below the folder `old` as one below `new`; any other path unchanged.
+    """The path on one node for a path on another, whose folder `old` is the folder `new` here.
+
+    Args:
+        path: An absolute path; it need not exist. One that is not below `old` is returned unchanged.
+        old: Folder on the other node, for example the driver's working directory.
+        new: The same folder on this node.
 
     Example:
         >>> moved("/work/src/a.py", old="/work", new="/tmp/x"), moved("/lib/b.py", old="/work", new="/tmp/x")

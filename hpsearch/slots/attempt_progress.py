@@ -24,7 +24,7 @@ so that such checkpoints take at most a twentieth of the time."""
 
 @final
 class AttemptProgress:
-    """How far one attempt has come, over all ranks.
+    """The progress of one attempt over all ranks, from which the slot completes the attempt's events.
 
     Args:
         assignment: The attempt.
@@ -35,6 +35,7 @@ class AttemptProgress:
     def __init__(self, assignment: Assignment, sweep_dir: Path, *, has_setup: bool = True) -> None:
         self._has_setup = has_setup
         self.assignment = assignment
+        """The attempt."""
         self.processes_path = processes_path(sweep_dir, assignment.number)
         """Where the processes of the attempt are on record while they train."""
         self._log_path = log_path(sweep_dir, assignment.number)
@@ -85,14 +86,14 @@ class AttemptProgress:
         self._peaks = Peaks(gpu_gib=max(gpus, default=None), host_gib=sum(hosts) if hosts else None)
 
     def check_ranks_agree(self, replies: Sequence[Reply], *, objective: str) -> None:
-        """Write to the log, once, that another rank reports another objective than rank 0, whose value counts."""
+        """Log once if another rank reports another value of the objective than rank 0, whose value counts."""
         values = [reply.metrics[objective] for reply in replies if reply.metrics is not None]
         other = next((rank for rank, value in enumerate(values) if not isclose(value, values[0], rel_tol=1e-5)), None)
         if self._ranks_agree and other is not None:
             self._ranks_agree = False
             self.log(
                 f"rank {other} reported {objective} {values[other]:.6g} for epoch {replies[0].epoch}, rank 0"
-                f" {values[0]:.6g}: what rank 0 reports counts"
+                f" {values[0]:.6g}: the value of rank 0 counts"
             )
 
     def with_facts(self, event: Event) -> Event:

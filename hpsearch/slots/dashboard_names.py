@@ -12,11 +12,12 @@ from typing import Any, final
 from hpsearch.plain import canonical
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.settings import SlotSettings
+from hpsearch.text import printable
 
 MAX_NAME = 120
 """Most characters of a name; the rest is cut off."""
 NAME_S = 5.0
-"""Least seconds between two names of one slot; the dashboard itself is about as late."""
+"""Minimum seconds between two names of one slot; the dashboard itself is about as late."""
 MAX_VALUE = 24
 """Most characters of a parameter's value in a name."""
 SHOWN_PARAMETERS = 3
@@ -47,7 +48,7 @@ def call_name(
         parts.append(f"{progress[1][:MAX_VALUE]} {progress[2]:.4g}")
     values = ((name, value_at(assignment.config, name)) for name in shown)
     parameters = [f"{name}={_value_text(value)}" for name, value in values if value is not None]
-    return _safe(" ".join([*parts, *parameters[:SHOWN_PARAMETERS]]))
+    return _shortened(" ".join([*parts, *parameters[:SHOWN_PARAMETERS]]))
 
 
 @final
@@ -56,7 +57,7 @@ class CallNames:
 
     Args:
         settings: Settings of the sweep.
-        clock: Seconds that never go back.
+        clock: A monotonic time in seconds.
     """
 
     def __init__(self, settings: SlotSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,8 +89,8 @@ class CallNames:
 
 
 def process_name(*, sweep: str, slot: int, rank: int) -> str:
-    """The name of a rank's actor, which Ray asks for once when it makes the actor: no trial is known then."""
-    return _safe(f"{sweep} slot {slot} rank {rank}")
+    """The name of a rank's actor, which Ray reads once when it makes the actor: no trial is known then."""
+    return _shortened(f"{sweep} slot {slot} rank {rank}")
 
 
 def value_at(config: Mapping[str, Any], name: str) -> Any:
@@ -105,5 +106,5 @@ def _value_text(value: Any) -> str:
     return text[:MAX_VALUE]
 
 
-def _safe(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)[:MAX_NAME]
+def _shortened(text: str) -> str:
+    return printable(text)[:MAX_NAME]

@@ -44,7 +44,7 @@ PEER_ERRORS = (
     "recv",
     "broken pipe",
 )
-"""Parts of messages of a rank whose peer has failed first."""
+"""Parts of the messages that a rank raises when another rank has failed first."""
 FATAL_SIGNALS = {
     "Segmentation fault": int(signal.SIGSEGV),
     "Aborted": int(signal.SIGABRT),
@@ -53,7 +53,7 @@ FATAL_SIGNALS = {
     "Floating-point exception": int(signal.SIGFPE),
     "Floating point exception": int(signal.SIGFPE),
 }
-"""Signals by the name that Python's fault handler gives them."""
+"""Signal numbers by the name that Python's fault handler prints."""
 
 
 def failure_of(error: BaseException) -> Failed:

@@ -156,4 +156,4 @@ CHANGES: Mapping[str, Callable[[Any], None]] = {
     "lightning.fabric.accelerators.cuda": _use_ranks("CUDAAccelerator"),
     "lightning.fabric.fabric": _FABRIC,
 }
-"""Modules of the three packages of Lightning, and the patch of each."""
+"""Name of a module, in any of the three packages of Lightning, to the patch of it."""

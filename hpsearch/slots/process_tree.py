@@ -76,7 +76,7 @@ def reap() -> None:
     """Collect the exit statuses of children that have ended, which otherwise stay as zombies.
 
     To be called between two trials, when no code waits for a child. Code that waits all the same, for example a thread
-    of a library, gets to know that the child has ended, but not its exit status.
+    of a library, finds that the child has ended, but not its exit status.
     """
     multiprocessing.active_children()  # multiprocessing collects the exit statuses of its own children here
     with suppress(ChildProcessError):
@@ -93,9 +93,8 @@ def kill_tree(process: Process) -> None:
     import psutil
 
     descendants = _descendants(process)
-    if process.is_alive or not psutil.pid_exists(
-        process.pid
-    ):  # otherwise its process id belongs to another process by now
+    belongs_to_another = not process.is_alive and psutil.pid_exists(process.pid)  # the process id was reused
+    if not belongs_to_another:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # each Ray worker leads its process group
     _kill(descendants)
@@ -131,6 +130,7 @@ def _map_of(mark: str) -> mmap.mmap:
 
 
 def _descendants(process: Process) -> list[psutil.Process]:
+    """All descendants of a process; psutil does not kill another process that has got the same process id since."""
     import psutil
 
     if not process.is_alive:

@@ -1,6 +1,6 @@
 """What the driver and a slot send each other: assignments, events, and the verdict on each event.
 
-Plain data without Ray and torch. The engine, which decides about trials, knows slots by this file alone.
+Plain data without Ray and torch. The engine, which decides about trials, imports nothing else of the slots.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Failed:
     evidence: str
     """One sentence on what happened, and where."""
     place: str | None = None
-    """`Type at file:line` of an exception, which tells whether two failures are the same; None without an exception."""
+    """`Type at file:line` of an exception, equal for two failures that are the same; None without an exception."""
     elapsed_s: float = 0.0
     """Seconds of training in this attempt."""
     peaks: Peaks = field(default_factory=Peaks)
@@ -131,7 +131,7 @@ Event = Report | Ended | Failed | Unusable
 
 
 class Verdict(Enum):
-    """What a slot shall do with the trial after an event."""
+    """What a slot has to do with the trial after an event."""
 
     CONTINUE = "continue"
     """Train the next epoch."""

@@ -1,6 +1,6 @@
 """One rank of a slot: a Ray actor that owns the CPUs and GPUs of one process of each trial.
 
-`Rank` is a plain class that `rank_group.py` makes an actor of; it talks to its slot only. It runs each attempt in a
+`Rank` is a plain class that `rank_group.py` makes an actor of; only its slot calls it. It runs each attempt in a
 process of its own (`forked/`) or in the actor's process (`resident/`). Errors of a trainable are returned as data, so
 that an exception from a call means that the rank itself is lost.
 """
@@ -74,7 +74,7 @@ class Rank:
         return process_name(sweep=self.settings.sweep, slot=self.slot, rank=self.rank)
 
     def _enter_driver_environment(self) -> None:
-        """Take the driver's environment, working directory and module search path, but Ray's choice of devices."""
+        """Use the driver's environment, working directory and module search path, but keep Ray's choice of devices."""
         for name in os.environ.keys() - without_rank_variables(os.environ).keys():
             del os.environ[name]
         os.environ.update(self.settings.environment)
@@ -147,7 +147,7 @@ class Rank:
             assignment: The attempt.
             rendezvous: Where the ranks of the attempt meet; None for one rank.
         """
-        return RankProcess(process=self._run.begin(assignment, rendezvous), gpus=self._position.gpus)
+        return RankProcess(process=self._loaded_trials.begin(assignment, rendezvous), gpus=self._position.gpus)
 
     def step(self, save: bool) -> Reply:
         """Train one epoch.
@@ -155,11 +155,11 @@ class Rank:
         A checkpoint is written where `save` asks for it, which the slot decides for all ranks, after the epochs that
         the assignment names, and at the end.
         """
-        return self._run.step(save=save)
+        return self._loaded_trials.step(save=save)
 
     def end(self) -> None:
         """End the attempt at once, while another thread of this actor waits in `step`."""
-        self._run.end()
+        self._loaded_trials.end()
 
     def finish(self, save: bool = False, run_to_end: bool = False) -> CleanupResult:
         """End the attempt, if there is one.
@@ -168,12 +168,12 @@ class Rank:
             save: Whether to write a checkpoint first.
             run_to_end: Whether the code after the last epoch still runs; otherwise the trainable is stopped.
         """
-        result = self._run.finish(save=save, run_to_end=run_to_end)
+        result = self._loaded_trials.finish(save=save, run_to_end=run_to_end)
         self._store = None
         return result
 
     @property
-    def _run(self) -> Trials:
+    def _loaded_trials(self) -> Trials:
         assert self._trials is not None
         return self._trials
 

@@ -107,7 +107,7 @@ def rank_variables(position: RankPosition, rendezvous: Rendezvous | None) -> dic
 
 
 def without_rank_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the variables that name a rank of whatever parallel program its owner belongs to."""
+    """A copy of an environment without the variables that say which rank of a parallel program its owner is."""
     return {name: value for name, value in environment.items() if not DRIVERS_OWN.fullmatch(name)}
 
 

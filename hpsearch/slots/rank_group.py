@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +154,8 @@ class RankGroup:
         Raises:
             RankLost: A rank is gone.
             RanksTimedOut: A rank does not answer.
+            ServerLost: The preload server of a rank's node does not start.
+            ray.exceptions.RayError: Rank 0 can't start the store through which the ranks find each other.
         """
         rendezvous = None
         if self.settings.request.workers > 1:
@@ -188,8 +190,8 @@ class RankGroup:
             each: One further argument for each rank, in the order of the ranks.
             timeout_s: Seconds for all answers together; None for no limit.
             name: Name of the call, which Ray's dashboard shows while it runs.
-            end_of: For an answer after which the rank takes part in no collective operation any more, a key of
-                PEER_GRACE_S; None for any other answer.
+            end_of: Called with each answer. Returns a key of PEER_GRACE_S if the rank takes part in no collective
+                operation after this answer, else None.
 
         Returns:
             The answers, in the order of the ranks.
@@ -198,6 +200,7 @@ class RankGroup:
             RankLost: The process of a rank is gone; the others still run.
             PeersTimedOut: One rank gave its last answer, and others did not answer within PEER_GRACE_S after it.
             RanksTimedOut: Not all ranks answered in time.
+            ray.exceptions.RayTaskError: The method raised an error, which is of that class too, for example ServerLost.
         """
         options = {"name": name} if name else {}
         refs = [
@@ -270,7 +273,8 @@ class RankGroup:
             raise self._loss_of(rank, _start_failure(error), patience_s=NODE_VERDICT_S * unreachable) from error
         return True
 
-    def _check_alive(self, ranks: Any) -> None:
+    def _check_alive(self, ranks: Iterable[int]) -> None:
+        """Raise RankLost if one of these ranks has lost its process; Ray itself may report that late or never."""
         here = ray.get_runtime_context().get_node_id()
         for rank in ranks:
             actor = self._actors[rank]
@@ -278,7 +282,7 @@ class RankGroup:
                 raise self._loss_of(rank)
 
     def _loss_of(self, rank: int, why: str = "", *, patience_s: float = 0.0) -> RankLost:
-        """Whether a lost rank has lost its process alone, or with the whole node.
+        """The error for a lost rank: NodeLost if its whole node is gone, else RankLost.
 
         The processes of a node end one after another, the raylet first. So this slot, on the same node, may live for a
         second longer than its rank, and a rank on another node is out of reach before Ray considers its node dead.

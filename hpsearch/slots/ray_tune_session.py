@@ -1,7 +1,7 @@
 """Ray Tune's session for an unchanged Ray Tune function, so that its `ray.tune.report` calls `hpsearch.report`.
 
 The functions of `ray.tune` call `get_session()`, which returns one private module variable of Ray. Only this module
-knows it; `tests/integration/test_trials.py` fails when Ray moves it. Where no trainable needs it, Ray's training
+sets it; `tests/integration/test_trials.py` fails when Ray moves it. Where no trainable needs it, Ray's training
 package is not imported, which would take a second.
 """
 
@@ -22,7 +22,7 @@ from hpsearch.training.context import TrialContext, report
 
 
 def uses_ray_tune(function: Callable[..., Any]) -> bool:
-    """Whether Ray Tune occurs in the source of the function's file, or of the function where it has no file."""
+    """Whether a function may use Ray Tune: it is imported already, or the source of the function's file mentions it."""
     if "ray.tune" in sys.modules:
         return True
     try:
@@ -45,7 +45,7 @@ class RayTuneSession:
         known_epochs: Epochs in the ledger: checkpoints of later epochs are not loaded.
     """
 
-    world_rank = None  # None tells the functions of Tune that this is a tuning session, not a training worker
+    world_rank = None  # which means to the functions of Tune that this is a trial, and not a worker of Ray Train
     world_size = 1
     local_rank = 0
     metadata = None
@@ -56,6 +56,7 @@ class RayTuneSession:
         number = context.number or 0
         self._checkpoints = checkpoint_dir(sweep_dir, number)
         self.checkpoint_epoch: int | None = None
+        """Epoch of the newest checkpoint that this attempt has stored or loaded; None without one."""
         self.trial_dir = str(trial_dir(sweep_dir, number))
         self.trial_id = self.trial_name = f"{number:04d}"
         self.experiment_name = self.run_id = sweep_dir.name

@@ -16,7 +16,7 @@ LOOP_TOO_LONG = (
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a rank returns when it is asked for the next epoch."""
+    """What a rank returns after one epoch, or after the end of the trainable."""
 
     metrics: Mapping[str, float] | None = None
     """The metrics that the trainable reported; None where it did not report."""

@@ -33,7 +33,7 @@ from hpsearch.training.stepper import LeakWatch
 class Reporter:
     """Makes the replies of one rank during an attempt, and the `TrialContext` that the user's code works with.
 
-    Not safe for threads.
+    Not thread-safe.
 
     Args:
         assignment: The attempt.
@@ -76,6 +76,7 @@ class Reporter:
         self._watch = LeakWatch(self.context)
         self._save_s, self._has_begun = 0.0, False
         self.checkpoint_epoch: int | None = None
+        """Epoch of the newest checkpoint; None where there is none, or no reply was made yet."""
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -84,7 +85,7 @@ class Reporter:
             yield
 
     def next_epoch(self, metrics: Mapping[str, Any], *, save: bool) -> Reply:
-        """Count one more epoch, and make the reply with its metrics; see `epoch`."""
+        """Count an epoch in `context.epochs_done`, and make the reply with its metrics; see `epoch`."""
         self.context.epochs_done += 1
         self._watch.after_epoch()
         return self.epoch(metrics, save=save)
@@ -94,7 +95,7 @@ class Reporter:
 
         Args:
             metrics: What the trainable reported; a report that can't be used becomes a failure.
-            save: Whether to write a checkpoint first, which happens also where the assignment asks for it.
+            save: Whether to write a checkpoint first, which is also done after the epochs that the assignment names.
         """
         self._log_first_epoch()
         try:
@@ -177,7 +178,7 @@ class Reporter:
 
 
 def note(text: str) -> None:
-    """Write a line of hpsearch to the trial's log, which is what this process has as stderr."""
+    """Write a line of hpsearch to the trial's log, to which the stderr of this process is redirected."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # the disk is full, or the user's code has closed the stream
             stream.flush()

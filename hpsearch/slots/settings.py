@@ -24,23 +24,23 @@ class SlotSettings:
     metric: str
     """Name of the objective metric."""
     request: WorkerRequest
-    """CPUs and GPUs of each rank, and the number of ranks."""
+    """CPUs and GPUs of each rank, and the number of ranks of a trial."""
     run: str = ""
     """An id that no other run of any sweep has; names what the processes of this run share on a machine."""
     isolation: str = "process"
-    """process (a new process for each attempt) | slot (the rank's own process for all trials)."""
+    """`process` (a new process for each attempt) or `slot` (the rank's own process for all trials)."""
     grace_s: float = 60.0
     """Seconds that the code after a trial's last epoch may take (`limits.grace`); 0 stops the trial there."""
     concurrent: int
     """Number of slots that run at the same time."""
     precision: str
-    """fp32 | tf32 | bf16 | fp16."""
+    """`fp32`, `tf32`, `bf16` or `fp16`."""
     parallel: str
-    """ddp | dp."""
+    """`ddp` or `dp`: how `fit` uses several GPUs."""
     leak_warnings: bool
     """Whether ranks warn of memory that grows from epoch to epoch."""
     loaders: int | None
-    """DataLoader processes of each rank; None for its share of what the machine can run."""
+    """Worker processes of each DataLoader of a rank; None for the rank's share of those that the machine can run."""
     data: Mapping[str, Any]
     """The `data` section of the spec."""
     sweep_dir: str

@@ -1,4 +1,4 @@
-"""A slot: the ranks that train one assignment after another, and what becomes of an assignment when they fail.
+"""A slot: the ranks that train one assignment after another, and the outcome of an assignment when they fail.
 
 A slot uses Ray's actors but nothing of Ray Tune, which is in `supervisor.py`. An error of a trainable, or the end of
 its process, raises nothing here: it becomes an event, and the slot stays ready for the next assignment.
@@ -25,21 +25,21 @@ from hpsearch.slots.settings import SlotSettings
 FINISH_TIMEOUT_S = 45.0
 """Seconds, beyond `limits.grace`, after which a rank that has not ended a trial is replaced."""
 START_ATTEMPTS = 3
-"""How often ranks are started before it counts as a failure of the assignment that they die while starting."""
+"""Number of times that ranks are started before their death while starting counts as a failure of the assignment."""
 MAX_EVIDENCE = 300
-"""Characters of an unexpected error that are kept as evidence."""
+"""Most characters of an unexpected error that are kept as evidence."""
 
 
 @final
 class Slot:
-    """Trains assignments on a group of ranks, and turns whatever happens into events."""
+    """Trains assignments on a group of ranks, and returns each outcome as an event."""
 
     def __init__(self, settings: SlotSettings, ranks: RankGroup) -> None:
         """Make a slot without an assignment.
 
         Args:
             settings: Settings of the sweep.
-            ranks: The slot's own ranks; they are started with the first event that is asked for.
+            ranks: The slot's own ranks; they are started by the first `next_event`.
         """
         self._settings, self._ranks = settings, ranks
         self._progress: AttemptProgress | None = None
@@ -55,7 +55,10 @@ class Slot:
         self._call_names.first(assignment)
 
     def next_event(self) -> Event:
-        """Train one epoch of the assignment.
+        """Train one epoch of the assignment; starts the ranks if there are none.
+
+        Returns:
+            The report of the epoch, the end of the trainable, or the failure of the attempt.
 
         Raises:
             NodeLost: A node of this slot is gone, and its resources with it: Ray must place the slot elsewhere.
@@ -71,7 +74,7 @@ class Slot:
             start = time.monotonic()  # the start of the ranks does not count as the trial's time
             event = self._train_epoch(progress)
         except NodeLost as lost:
-            self._replace_ranks(progress, f"this slot is given up: {lost.why}")
+            self._replace_ranks(progress, f"the slot is closed: {lost.why}")
             raise
         except ServerLost as lost:
             self._replace_ranks(progress, str(lost))
@@ -178,12 +181,12 @@ class Slot:
         return Failed(cause="killed", evidence=evidence)
 
     def _after_time_limit(self, progress: AttemptProgress, late: RanksTimedOut) -> Event:
-        behind = ", ".join(str(rank) for rank in late.behind)
-        self._end_attempt(progress, f"killed: over its time limit; rank {behind} was still running")
+        running = _still_running(late.behind)
+        self._end_attempt(progress, f"killed: over its time limit; {running}")
         used = progress.elapsed_s + (progress.time_left_s or 0.0)
         return Failed(
             cause="hung",
-            evidence=f"over limits.trial_time after {used:.0f} s of this attempt; rank {behind} was still running",
+            evidence=f"over limits.trial_time after {used:.0f} s of this attempt; {running}",
         )
 
     def _start_ranks(self) -> str | None:
@@ -208,12 +211,12 @@ class Slot:
         return None
 
     def _end_attempt(self, progress: AttemptProgress, why: str) -> None:
-        """End what runs on the ranks, which may stay themselves, and say why in the trial's log."""
+        """End the attempt on all ranks, which themselves may stay, and log why."""
         progress.log(why)
         self._ranks.end()
 
     def _replace_ranks(self, progress: AttemptProgress, why: str) -> None:
-        """End the ranks, and say why in the trial's log; the next event that is asked for starts new ones."""
+        """End the ranks, and log why; the next `next_event` starts new ones."""
         progress.log(why)
         self._ranks.kill()
 
@@ -223,8 +226,13 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[-MAX_EVIDENCE:]
 
 
+def _still_running(ranks: list[int]) -> str:
+    listed = ", ".join(map(str, ranks))
+    return f"rank {listed} was still running" if len(ranks) == 1 else f"ranks {listed} were still running"
+
+
 def _end_of(reply: Reply) -> str | None:
-    """Whether a reply is the last one of its rank in this attempt; see `PEER_GRACE_S`."""
+    """How a rank has ended with this reply, as a key of PEER_GRACE_S; None if it has not ended."""
     return "failed" if reply.failure is not None else "ended" if reply.ended else None
 
 

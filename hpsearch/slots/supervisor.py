@@ -26,6 +26,7 @@ class SlotTrainable(Trainable):
     """A slot as Ray Tune sees it; `make_slot_class` adds the settings."""
 
     settings: SlotSettings
+    """Settings of the sweep."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:

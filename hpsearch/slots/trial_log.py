@@ -1,7 +1,7 @@
 """The log of a trial: a file that gets all output of its processes, which is redirected at the file descriptors.
 
 In a process that runs many trials Python's `sys.stdout` and `sys.stderr` stay the same objects, so that a logging
-handler of one trial still works in the next; only the descriptors 1 and 2 are led to another file.
+handler of one trial still works in the next; only the descriptors 1 and 2 are redirected to another file.
 """
 
 from __future__ import annotations
@@ -76,10 +76,6 @@ class TrialLog:
             yield
         finally:
             self._redirect(self._saved)
-
-    def note(self, text: str) -> None:
-        """Write a line of hpsearch to the log."""
-        print(f"hpsearch: {text}", file=self._file)
 
     def close(self) -> None:
         """Close the file; Python's fault handler writes to stderr again."""

@@ -25,7 +25,7 @@ def load_trainable(found: Any, *, settings: SlotSettings, working_dir: str) -> C
         working_dir: Working directory of the user's code on this node.
 
     Raises:
-        BaseException: Anything that the user's module raises.
+        BaseException: Anything that the user's module raises, SystemExit included.
     """
     from hpsearch.cluster.nodes import moved
     from hpsearch.trainable.locate import TrainableSource, load

@@ -1,7 +1,7 @@
 """Functions with objects bound by `ray.tune.with_parameters`, for trials, which have no connection to Ray.
 
-Such a function looks its objects up in a registry in its closure: in a process connected to Ray the registry asks Ray's
-object store, in any other it returns what it holds itself. So a rank, which is connected, gets the objects from the
+Such a function looks its objects up in a registry in its closure: in a process connected to Ray the registry reads
+Ray's object store, in any other process its own dict. So a rank, which is connected, gets the objects from the
 store, puts them into the registry, and stores the function in a sealed block of memory whose pages all its trials map.
 """
 
@@ -47,6 +47,7 @@ def resolve(trainable: bytes) -> int:
     Raises:
         OSError: There is not enough memory.
         RayError: An object is lost from Ray's store.
+        TypeError: An object can't be moved to another process.
     """
     import ray
 

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
 _HEADER = struct.Struct("<QB")
+"""Beginning of each message: number of bytes of the pickle, and number of open files."""
 _CREDENTIALS = struct.Struct("3i")
+"""The kernel's `struct ucred`: process id, user id and group id."""
 F = TypeVar("F", "Channel", int)
 MAX_FILES = 8
 """Most open files that can be sent with one message."""
 _CHUNK = 2**20
+"""Most bytes that are read from a socket at once."""
 
 
 class ChannelClosed(Exception):
@@ -62,7 +65,7 @@ class Message:
 
 @final
 class Channel:
-    """One end of a connection between two processes. Not safe for threads.
+    """One end of a connection between two processes. Not thread-safe.
 
     Args:
         connection: A connected Unix stream socket; the channel closes it.

@@ -1,7 +1,7 @@
 """How a rank runs each attempt in a new process, forked from the preload server of its node.
 
-The rank itself runs no code of the user's and needs no torch. It asks the server for a process, passes the requests of
-the slot on to it, and gets its exit status from the server, which is its parent.
+The rank itself runs no code of the user's and needs no torch. It requests a process from the server, passes the slot's
+calls on to that process, and gets its exit status from the server, which is the parent of the process.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from hpsearch.training.data.sealed_memory import RecentBlocks
 FORK_TIMEOUT_S = 60.0
 """Seconds until a server that has not forked counts as lost."""
 FORK_TRIES = 3
-"""How often a process is asked for, each time of another server, before the attempt fails."""
+"""Number of times that a process is requested, each time from another server, before the attempt fails."""
 SAVE_TIMEOUT_S = 25.0
-"""Seconds in which a trial that is ended must have written its last checkpoint."""
+"""Seconds within which a trial that is ended must have written its last checkpoint."""
 STOP_TIMEOUT_S = 5.0
-"""Seconds in which a trainable that is stopped must have ended."""
+"""Seconds within which a trainable that is stopped must have ended."""
 KILL_TIMEOUT_S = 5.0
 """Seconds to wait for the end of a process that was killed."""
 
@@ -349,7 +349,7 @@ class ForkedTrials:
 
 @final
 class _RunningTrial:
-    """What a rank knows of the process of its current attempt."""
+    """The process of a rank's current attempt, with what it has replied."""
 
     def __init__(self, pid: int, channel: Channel, log: Path, log_start: int) -> None:
         self.process, self.channel = Process.of(pid), channel

@@ -1,7 +1,7 @@
 """Messages between a rank, the preload server and the process of a trial. Plain data without Ray and torch.
 
-A rank asks the server for a process: `Launch` is answered by `Forked`, and later by `Exited`. Then it talks to the
-process: `Step` is answered by a `Reply`, `Finish` by `Saved` and `Closed`.
+Between rank and server, `Launch` is answered by `Forked`, and by `Exited` when the process has ended. Between rank and
+process, `Step` is answered by a `Reply`, and `Finish` by `Saved` and `Closed`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,14 @@ class TrialSetup:
 
 @dataclass(frozen=True)
 class Launch:
-    """To the server: fork a process. Sent with its end of a channel and, where needed, a block with the function."""
+    """To the server: fork a process.
+
+    Open files are sent with the message: the process's end of a channel to the rank and, if objects in Ray's store are
+    bound to the trainable, a block of memory with the function.
+    """
 
     setup: TrialSetup
-    """What the process shall run."""
+    """What the process runs."""
 
 
 @dataclass(frozen=True)

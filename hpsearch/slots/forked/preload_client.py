@@ -22,7 +22,7 @@ SERVER_START_S = 280.0
 BIND_S = 1.0
 """Seconds until another server is started, where one was started and does not listen."""
 MAX_STARTS = 5
-"""Most servers that one call starts."""
+"""Most servers that one call of `connect` starts."""
 
 
 class ServerLost(Exception):
@@ -55,7 +55,7 @@ def connect(options: ServerOptions, environment: Mapping[str, str], sys_path: Se
 
 
 def server_path(sys_path: Sequence[str]) -> list[str]:
-    """The module search path of a server: the standard library, installed packages and hpsearch, no user's code."""
+    """The module search path of a server: standard library, installed packages and hpsearch, but no code of the user's."""
     libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     installed = [path for path in sys_path if any(Path(path).is_relative_to(each) for each in libraries)]
     zipped = [path for path in sys_path if path.endswith(".zip")]

@@ -82,9 +82,9 @@ class _ProcessFacts:
     """What this process has that a forked child would not have."""
 
     python_threads: int
-    """Threads that Python knows."""
+    """Number of threads that Python has started."""
     native_threads: int
-    """All threads."""
+    """Number of all threads."""
     sockets: frozenset[str]
     """Open sockets, as `/proc` names them."""
     libraries: frozenset[str]

@@ -34,14 +34,14 @@ from hpsearch.slots.forked.process_title import setproctitle
 from hpsearch.slots.process_tree import become_subreaper, children_of
 
 FIRST_RANK_S = 60.0
-"""Seconds after which a server exits that no rank has connected to."""
+"""Seconds after which a server exits if no rank has connected to it."""
 PR_SET_PDEATHSIG = 1
 """Option of prctl(2), which Python has no name for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """What a rank gives a server that it starts."""
+    """Options of a server, written by the rank that starts it."""
 
     name: str
     """Name of its socket in Linux's abstract namespace: no file, and gone with the process."""
@@ -172,6 +172,7 @@ class PreloadServer:
         self._ended: list[Exited] = []
         """Trials that have ended; reported when all processes that they had started have ended too."""
         self._had_rank = False
+        """Whether any rank has connected so far."""
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._pid = os.getpid()
 
@@ -244,8 +245,7 @@ class PreloadServer:
     def _become_child(self) -> None:
         """Close the files of the server, and have the kernel kill this process when the server ends."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _die_with_parent(self._pid)
         self._listener.close()
@@ -296,6 +296,7 @@ class PreloadServer:
 
 
 def _die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; exit if the parent has ended already."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

@@ -1,7 +1,7 @@
-"""The process of one attempt at a trial, from fork to exit. The user's code runs here; nothing of Ray does.
+"""The process of one attempt at a trial, from fork to exit. The user's code runs here, without a connection to Ray.
 
 The trainable is called once, in the main thread. At each report (`yield` or `report`) it waits until its rank asks for
-the next epoch or ends the attempt. Whatever it changes in its process ends with the process.
+the next epoch or ends the attempt. All changes that it makes to its process end with the process.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class TrialRunner:
         """Wait until the rank asks for the next epoch or ends the attempt.
 
         Raises:
-            TrialStopped: The attempt is over, and the code after the last epoch shall not run.
+            TrialStopped: The attempt is over, and the code after the last epoch does not run.
         """
         try:
             message = self._channel.receive()

@@ -23,6 +23,7 @@ MIN_DATA_BYTES = 16 * 2**10
 CACHE = type(functools.cache(lambda: None))
 """The class of functions that have a cache."""
 _TABLES = frozenset({"pandas", "pyarrow", "scipy"})
+"""Packages whose objects count as tables of data."""
 
 
 @final

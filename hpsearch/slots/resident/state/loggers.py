@@ -14,6 +14,7 @@ from typing import Any, final
 from hpsearch.slots.resident.state.user_files import is_library
 
 _State = tuple[list[logging.Handler], list[Any], int, bool, bool]
+"""Of a logger: handlers, filters, level, whether it propagates, whether it is disabled."""
 
 
 @final
@@ -40,6 +41,7 @@ class Loggers:
 
 
 _UNTOUCHED: _State = ([], [], logging.NOTSET, True, False)
+"""The state of a new logger."""
 
 
 def _loggers() -> Iterator[logging.Logger]:

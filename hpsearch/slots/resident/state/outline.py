@@ -50,6 +50,7 @@ _SCALARS: frozenset[type] = frozenset({
 _SHOWS_ITS_STATE = (itertools.count, itertools.repeat)
 """Iterators whose `repr` shows their position."""
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+"""Containers whose length is part of messages and of identities."""
 _OPAQUE = frozenset({
     "_thread", "asyncio", "click", "concurrent", "hpsearch", "logging", "loguru", "mlflow", "multiprocessing", "ray",
     "re", "rich", "structlog", "threading", "tqdm", "typer", "wandb",

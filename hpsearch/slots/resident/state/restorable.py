@@ -33,7 +33,9 @@ REBOUND = (
 )  # fmt: skip
 """(module, name) of settings that are restored by an assignment."""
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
+"""All resource limits that this system has."""
 _SIGNALS = tuple(sorted(signal.valid_signals()))
+"""All signals that this system has."""
 
 
 @final

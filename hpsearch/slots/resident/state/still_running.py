@@ -57,9 +57,8 @@ class StillRunning:
 
         def register(function: Callable[..., Any], /, *args: Any, **named: Any) -> Callable[..., Any]:
             plain = getattr(function, "__func__", function)
-            if isinstance(plain, FunctionType) and is_users_code(
-                plain.__code__
-            ):  # a compiled function has no real file name
+            is_compiled = not isinstance(plain, FunctionType)  # a compiled function has no real file name
+            if not is_compiled and is_users_code(plain.__code__):
                 self._at_exit.append(f"{function.__module__}.{getattr(function, '__qualname__', '?')}")
             return original(function, *args, **named)
 

@@ -22,7 +22,7 @@ MAX_VALUES = 20_000
 VALUES_OF_ONE = 2_000
 """Most values that are compared of one global."""
 LEAST_OF_ONE = 20
-"""Values that are compared of one global where the others have used up MAX_VALUES."""
+"""Values that are compared of each further global once the others have used up MAX_VALUES."""
 _MAIN = frozenset({"__main__", "__mp_main__"})
 """Names of the program's own module: that of Ray, or a script that is run once for each trial."""
 MAX_NESTED = 3
@@ -66,10 +66,8 @@ class UserGlobals:
         """Empty the caches of functions, except those of data, and have warnings shown again."""
         for cache in self._caches.values():
             cache.restore()
-        for namespace in self._namespaces.values():
-            cast(dict[str, Any], namespace).pop(
-                "__warningregistry__", None
-            )  # so that a warning is shown once in each trial
+        for namespace in self._namespaces.values():  # so that a warning is shown once in each trial
+            cast(dict[str, Any], namespace).pop("__warningregistry__", None)
 
     def record_new_modules(self) -> None:
         """Record the state of all modules of the user's that have been imported since the last call."""
@@ -141,13 +139,11 @@ class UserGlobals:
         if entry.value is value and is_fixed(value):
             return False
         if outline(value, budget=entry.budget, kept=[])[0] != entry.outline:
-            return not (_is_optimizers_hook(value) and self._accepts(name, value))
+            if not _is_optimizers_hook(value):
+                return True
+            self._record(name, value)
+            return False
         return name in self._caches and self._caches[name].is_changed()
-
-    def _accepts(self, name: str, value: Any) -> bool:
-        """Record a changed value that does not count; always True."""
-        self._record(name, value)
-        return True
 
     def _describe(self, name: str, now: Mapping[str, Any]) -> str:
         entry, missing = self._entries.get(name), object()
@@ -176,6 +172,7 @@ def _named(label: str, namespace: Mapping[str, Any], nested: int = 0) -> Iterato
 
 
 _OF_CLASSES = frozenset({"_abc_impl"})
+"""Attributes of classes that Python itself changes."""
 
 
 def _is_defined_here(kind: type, label: str) -> bool:
