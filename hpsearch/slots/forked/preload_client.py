@@ -55,7 +55,7 @@ def connect(options: ServerOptions, environment: Mapping[str, str], sys_path: Se
 
 
 def server_path(sys_path: Sequence[str]) -> list[str]:
-    """The module search path of a server: standard library, installed packages and hpsearch, but no code of the user's."""
+    """The module search path of a server: standard library, installed packages and hpsearch, but no user's code."""
     libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     installed = [path for path in sys_path if any(Path(path).is_relative_to(each) for each in libraries)]
     zipped = [path for path in sys_path if path.endswith(".zip")]

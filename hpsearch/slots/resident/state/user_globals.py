@@ -163,7 +163,7 @@ def _named(label: str, namespace: Mapping[str, Any], nested: int = 0) -> Iterato
     """(dotted name, value) of the globals in a namespace, and of the attributes of classes that are defined in it."""
     for name, value in list(namespace.items()):
         if name.startswith("__") and not (nested and type(value) is FunctionType):
-            continue  # Python's own, what `torch.compile` puts there, and `_abc` data
+            continue  # names of Python itself, and those that `torch.compile` adds
         if nested and name in _OF_CLASSES:
             continue
         yield f"{label}.{name}", value
