@@ -28,6 +28,7 @@ import hpsearch
 from experiments.resnet import Normalise, load_images
 
 IMAGE_SIZE = 64
+"""Height and width, in pixels, to which the images are scaled up."""
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:

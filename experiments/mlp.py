@@ -23,6 +23,7 @@ import hpsearch
 from hpsearch.training.metrics import accuracy
 
 NUM_FEATURES, NUM_CLASSES = 30, 2
+"""Measurements of a tumour; benign or malignant."""
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:

@@ -127,14 +127,16 @@ def _conv(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
 
 
 class Normalise(nn.Module):
-    """Converts bytes to floats with mean 0 and standard deviation 1 per channel, on the device of the model.
+    """Converts bytes to floats with mean 0 and standard deviation 1 in each channel, on the device of the model.
 
     Args:
         images: Images whose mean and deviation are used: uint8, (image, channel, height, width), on the CPU.
     """
 
     mean: Tensor
+    """Mean of each channel: float32, (channel, 1, 1)."""
     deviation: Tensor
+    """Standard deviation of each channel: float32, (channel, 1, 1)."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()

@@ -141,7 +141,9 @@ def check_knows_ranks(strategy: Any) -> None:
 
 
 _TRAINER = _check_before("Trainer", training="fit", others=("validate", "test", "predict"))
+"""The patch of Lightning's `Trainer`."""
 _FABRIC = _check_before("Fabric", training="setup", others=("launch",))
+"""The patch of Lightning's `Fabric`."""
 CHANGES: Mapping[str, Callable[[Any], None]] = {
     "pytorch_lightning.accelerators.cpu": _use_ranks("CPUAccelerator"),
     "pytorch_lightning.accelerators.cuda": _use_ranks("CUDAAccelerator"),

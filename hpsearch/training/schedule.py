@@ -18,8 +18,8 @@ from hpsearch.errors import InvalidConfig, did_you_mean
 
 Schedule = Literal["constant", "cosine", "linear"]
 """The learning rate after the warm-up: constant, or a cosine or linear decay to 0 at the last step."""
-
 _KNOWN = ("constant", "cosine", "linear")
+"""The values of `Schedule`."""
 
 
 @final

@@ -11,6 +11,7 @@ _OWN = str(Path(__file__).resolve().parents[1])
 _LIBRARIES = tuple(
     str(Path(path).resolve()) for path in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
 )
+"""The folders of the standard library and of installed packages."""
 
 
 def is_user_code(filename: str) -> bool:

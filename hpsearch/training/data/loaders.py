@@ -25,7 +25,8 @@ from hpsearch.training.data.sharding import EvalSampler, StepSamples, TrainSampl
 
 T = TypeVar("T")
 
-_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+_PR_SET_PDEATHSIG = 1
+"""Option of prctl(2), which Python has no name for."""
 
 
 class SizedDataset(Protocol):

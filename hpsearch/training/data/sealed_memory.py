@@ -27,9 +27,13 @@ from typing import Any, final
 PREFIX = "hpsearch-data-"
 """Beginning of the name, in /proc, of the file of each block."""
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+"""Seals of a block: nothing can be written or resized, and no seal removed."""
 _LENGTH = struct.Struct("<Q")
-_ALIGNMENT = 64  # bytes, as PyTorch's own allocations are
-_MAX_WRITE = 2**30  # Linux writes less than 2 GiB a call
+"""The last bytes of a block: the length of the JSON text before them, in bytes."""
+_ALIGNMENT = 64
+"""Bytes to which each part is aligned, as PyTorch aligns its own allocations."""
+_MAX_WRITE = 2**30
+"""Most bytes that are written by one call; Linux writes less than 2 GiB at once."""
 
 
 def make_block(name: str, parts: Sequence[Any]) -> int:

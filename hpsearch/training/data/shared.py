@@ -118,6 +118,7 @@ class _ProcessBlocks:
 
 
 _blocks = _ProcessBlocks()
+"""The blocks of this process."""
 
 
 def _load_once(name: str, load: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> int:

@@ -47,6 +47,7 @@ _SCALARS: frozenset[type] = frozenset({
     int, float, complex, bool, str, bytes, type(None), type(Ellipsis), range, pathlib.PosixPath, pathlib.PurePosixPath,
     datetime.date, datetime.datetime, datetime.time, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID,
 })  # fmt: skip
+"""Types of immutable values, which an outline contains themselves."""
 _SHOWS_ITS_STATE = (itertools.count, itertools.repeat)
 """Iterators whose `repr` shows their position."""
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
