@@ -37,4 +37,4 @@ def _list_of_decisions() -> str:
     pages = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
     titles = [(page, page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")) for page in pages]
     links = "\n".join(f"- [{page.stem[:4]}]({page.name}): {title}" for page, title in titles)
-    return f"# Decisions\n\nThe reasons for the design: each page has a question, the choice, and what it costs.\n\n{links}\n"
+    return f"# Decisions\n\nThe reasons for the design: each page has a question, the choice and its cost.\n\n{links}\n"

@@ -1,4 +1,4 @@
-"""Runs docs/tour.ipynb anew and keeps what its cells show, figures as PNG: `python docs/tour.py`. Takes a minute."""
+"""Runs docs/tour.ipynb again and keeps its outputs, figures as PNG: `python docs/tour.py`. Takes a minute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 PAGE = Path(__file__).parent / "tour.ipynb"
 TIMES: dict[str, Any] = {"timeout": 600, "startup_timeout": 240, "iopub_timeout": 240}
-"""Seconds: for a cell, for the kernel, and for what it still has to say when a cell is over."""
+"""Seconds: for a cell, for the start of the kernel, and for its output after the end of a cell."""
 PNG = """
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ def png(figure):
 
 get_ipython().display_formatter.formatters["image/png"].for_type(Figure, png)
 """
-"""Figures show themselves as Plotly's JSON and as SVG; not every page that shows notebooks draws these."""
+"""Adds PNG to the formats of a figure: not every viewer of notebooks draws Plotly's JSON and SVG."""
 
 
 def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -41,14 +41,14 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
 
 
 def keep_small(output: nbformat.NotebookNode) -> None:
-    """Of a figure the PNG and its words alone."""
+    """Keep only the PNG and the text of a figure."""
     data = output.get("data", {})
     if "image/png" in data:
         output.data = {kind: data[kind] for kind in ("image/png", "text/plain")}
 
 
 def main() -> None:
-    """Run the tour in a folder that goes at the end, and write it."""
+    """Run the tour in a temporary folder, and write it with its outputs."""
     notebook = nbformat.read(PAGE, as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:
         run(notebook, Path(folder))
