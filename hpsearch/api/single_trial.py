@@ -119,6 +119,10 @@ def point_by_hand(sweep: Sweep, values: Mapping[str, Any]) -> Point:
 def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
     """Import the trainable that a spec names.
 
+    Args:
+        sweep: The spec.
+        path: Path of the spec; a trainable's file is looked for beside it first.
+
     Raises:
         SpecError: The spec names no trainable, or one that does not exist.
         BaseException: The exception that its module raises.
@@ -128,6 +132,11 @@ def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
 
 def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Metrics]:
     """Run a trainable on one point to its end, or for `limits.epochs` epochs, and print a line for each epoch.
+
+    Args:
+        sweep: Sets seed, data, precision and `limits.epochs`.
+        function: The trainable.
+        point: Dotted name to value.
 
     Returns:
         The metrics of each epoch, as the trainable yielded or reported them.

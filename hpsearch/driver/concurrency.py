@@ -29,6 +29,10 @@ def concurrent_trials(sweep: Sweep, request: WorkerRequest, machines: Sequence[M
 def check_a_trial_fits(request: WorkerRequest, machines: Sequence[Machine]) -> None:
     """Check that at least one trial can ever start.
 
+    Args:
+        request: What each trial asks for.
+        machines: The machines, in any order.
+
     Raises:
         SpecError: No machine fits a trial; the message names the device that is short and how many there are.
     """
@@ -38,6 +42,11 @@ def check_a_trial_fits(request: WorkerRequest, machines: Sequence[Machine]) -> N
 
 def concurrency_reasons(sweep: Sweep, request: WorkerRequest, machine: Machine) -> tuple[str, ...]:
     """Why as many trials run at once on one machine as `concurrent_trials` says, for the plan.
+
+    Args:
+        sweep: Sets `limits.concurrent` and the number of trials.
+        request: What each trial asks for.
+        machine: The machine.
 
     Returns:
         One calculation for each kind of device, then what else limits them: the sweep's size or `limits.concurrent`.

@@ -102,8 +102,11 @@ class _Bridge:
     def __init__(self, engine: Engine, placements: PendingPlacements, signals: Signals, grace_s: float) -> None:
         self.engine, self.placements = engine, placements
         self.error: BaseException | None = None
+        """The first exception that the engine, or a function of `guarded`, raised."""
         self.assignments: dict[str, Assignment] = {}
+        """Id of a Tune trial to its assignment, as long as it runs or waits."""
         self.slots: dict[str, Any] = {}
+        """Id of a slot's actor to the actor's handle."""
         self._ending: list[Any] = []
         self._signals, self._grace_s = signals, grace_s
         self._is_over = False

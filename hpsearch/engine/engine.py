@@ -232,7 +232,12 @@ class Engine:
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def stop(self, state: SweepState, reason: str) -> None:
-        """Begin no more trials, and interrupt each running one after its next report; the first reason is kept."""
+        """Begin no more trials, and interrupt each running one after its next report; the first reason is kept.
+
+        Args:
+            state: The state that the sweep will have in the ledger.
+            reason: Why it ends, one sentence without a full stop.
+        """
         self.stop_state.stop(state, reason)
 
     def finish(self) -> None:

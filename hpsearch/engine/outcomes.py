@@ -118,7 +118,13 @@ class Outcomes:
         return verdict
 
     def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
-        """Queue a trial that leaves its slot for another attempt, which begins from its checkpoint."""
+        """Queue a trial that leaves its slot for another attempt, which begins from its checkpoint.
+
+        Args:
+            trial: A trial that is running.
+            evidence: Why its attempt ended, one sentence.
+            failure: The failure that ended it; None if the trial is not to blame.
+        """
         self.trials.running.discard(trial.number)
         self.trials.to_retry.append(trial.number)
         self.recorder.requeue(trial, evidence, failure=failure)

@@ -139,7 +139,13 @@ class TrialRecorder:
             self.ledger.update_trial(trial.ledger_id, checkpoint_epoch=trial.checkpoint_epoch)
 
     def requeue(self, trial: Trial, evidence: str, *, failure: FailureRecord | None = None) -> None:
-        """Record the trial as `queued` for another attempt, and the failure that ended the last one, if any."""
+        """Record the trial as `queued` for another attempt.
+
+        Args:
+            trial: The trial; its `state` is set here.
+            evidence: Why the last attempt ended, one sentence.
+            failure: The failure that ended the last attempt, if one did.
+        """
         trial.state, trial.evidence = "queued", evidence
         trial.fold_time()
         self.find_checkpoint(trial)
@@ -148,7 +154,13 @@ class TrialRecorder:
         )
 
     def close(self, trial: Trial, state: TrialState, *, failure: FailureRecord | None = None) -> None:
-        """Record that the trial has left its slot, for good or as long as it is paused or interrupted."""
+        """Record that the trial has left its slot, for good or as long as it is paused or interrupted.
+
+        Args:
+            trial: The trial; its `state` is set here.
+            state: The state in which it leaves the slot.
+            failure: The failure that ended it, if one did.
+        """
         trial.state = recorded_state(trial, state)
         if trial.checkpoint_epoch is None or state in ("failed", "interrupted"):
             self.find_checkpoint(trial)

@@ -51,7 +51,13 @@ class IdleReasons:
         self._reasons: dict[Source, IdleReason] = {}
 
     def set(self, source: Source, kind: IdleKind, text: str) -> None:
-        """Replace the reason of `source`; its time is kept if the reason before was of the same kind."""
+        """Replace the reason of `source`; its time is kept if the reason before was of the same kind.
+
+        Args:
+            source: The part of the driver that knows the reason.
+            kind: The kind of reason.
+            text: One sentence without a full stop.
+        """
         known = self._reasons.get(source)
         since = known.since if known is not None and known.kind == kind else self._clock()
         if known is None or (known.kind, known.text) != (kind, text):
@@ -92,7 +98,12 @@ class StopState:
         self.stop("gave_up", problem.message)
 
     def stop(self, state: SweepState, reason: str) -> None:
-        """Begin no more trials, and interrupt each running one after its next report; the first reason is kept."""
+        """Begin no more trials, and interrupt each running one after its next report; the first reason is kept.
+
+        Args:
+            state: The state that the sweep will have in the ledger.
+            reason: Why it ends, one sentence without a full stop.
+        """
         if self.reason is None:
             self.state, self.reason = state, reason
             self._idle_reasons.set("engine", "stopping", f"the sweep ends: {reason}")

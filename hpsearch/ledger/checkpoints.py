@@ -19,6 +19,7 @@ from pathlib import Path
 KEPT = 2
 """Checkpoints that a trial keeps while it runs: if the newest is damaged, it resumes from the one before."""
 _NAME = re.compile(r"(?:ray-)?epoch-(\d+)(?:\.rank-\d+\.(?:pt|json)(?:\.tmp)?)?")
+"""Names of the files and folders of a checkpoint, and of half-written ones; the group is the epoch."""
 _MAX_MANIFEST_BYTES = 4096
 """Bytes of a manifest that are read."""
 

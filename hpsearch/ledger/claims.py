@@ -34,7 +34,7 @@ class Claims:
         """The trials of all sweeps with this fingerprint, those with the most epochs first.
 
         Args:
-            fingerprint: As `fingerprint.trial_fingerprint` gives it.
+            fingerprint: As `fingerprint.trial_fingerprint` returns it.
             exclude_id: Key of the row of a trial that is left out.
             beyond: Trials with no more epochs than this are left out.
 
@@ -60,6 +60,11 @@ class Claims:
 
     def claim(self, fingerprint: str, sweep: SweepRecord, number: int) -> Claim | None:
         """Claim a fingerprint for a trial.
+
+        Args:
+            fingerprint: As `fingerprint.trial_fingerprint` returns it.
+            sweep: The trial's sweep.
+            number: The trial's number.
 
         Returns:
             None if it is claimed for this sweep now; else the claim of another sweep, whose process may be dead.

@@ -90,7 +90,12 @@ def code_hash(code: Code) -> str:
 
 
 def changed_files(old: Code, new: Code) -> list[str]:
-    """Texts that say which files and functions changed, are new or are gone; empty if the contents are the same."""
+    """Texts that say which files and functions changed, are new or are gone; empty if the contents are the same.
+
+    Example:
+        >>> changed_files({"train.py": "a1", "net.py": "b2"}, {"train.py": "c3"})
+        ['train.py changed', 'net.py is gone']
+    """
     if sorted(old.values()) == sorted(new.values()):
         return []  # the same files elsewhere, or seen from another working directory
     verbs = {(True, False): "is gone", (False, True): "is new", (True, True): "changed"}

@@ -88,7 +88,12 @@ def is_held(folder: Path) -> bool:
 
 
 def was_killed(home: Path, sweep: SweepRecord) -> bool:
-    """Whether the process of a sweep was killed: the ledger has it `running`, and no process holds its lock."""
+    """Whether the process of a sweep was killed: the ledger has it `running`, and no process holds its lock.
+
+    Args:
+        home: Folder of the ledger.
+        sweep: The sweep's record.
+    """
     return sweep.state == "running" and not is_held(home / sweep.folder)
 
 

@@ -23,7 +23,9 @@ from hpsearch.ledger.sqlite import damaged, fold_log, making_lock, open_to_write
 from hpsearch.paths import JOURNAL_NAME, checkpoint_dir, ledger_path, replacing
 
 _COLUMNS = TrialRecord.__dataclass_fields__.keys()
+"""Columns of a trial that are compared."""
 _JSON_COLUMNS = ("point", "last_metrics")
+"""Columns of a trial that are JSON text in the journal, and decoded in a record."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,13 +24,15 @@ SCHEMA_VERSION = 4
 """Version of the tables, which a ledger has in its table `about`."""
 
 metadata = MetaData()
+"""All tables."""
 
 about = Table(
     "about",
     metadata,
-    Column("key", String(64), primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("key", String(64), primary_key=True),  # only `schema`
+    Column("value", Text, nullable=False),  # of `schema`: the version of the tables, in decimal digits
 )
+"""Facts about the ledger itself."""
 
 sweeps = Table(
     "sweeps",
@@ -48,6 +50,7 @@ sweeps = Table(
     Column("can_pause", Boolean),  # false once a trial had no checkpoint at a rung, so that trials are stopped there
     Column("spec_from_home", Text),  # `spec_dir` relative to the ledger's folder, for when both are moved; or NULL
 )
+"""One row for each sweep; see `records.SweepRecord`."""
 
 trials = Table(
     "trials",
@@ -77,6 +80,7 @@ trials = Table(
     Column("code", Text),  # first digits of the hashes of all code that it ran with, by commas; NULL if unknown
     UniqueConstraint("sweep_id", "number"),
 )
+"""One row for each trial; see `records.TrialRecord`."""
 
 reports = Table(
     "reports",
@@ -88,6 +92,7 @@ reports = Table(
     Column("elapsed_s", Float, nullable=False),  # seconds of training of this trial up to here
     UniqueConstraint("trial_id", "epoch"),
 )
+"""One row for each trial and epoch; see `records.ReportRecord`."""
 
 failures = Table(
     "failures",
@@ -102,6 +107,7 @@ failures = Table(
     Column("counts", Boolean, nullable=False),  # false once the user asked for another attempt
     Column("failed_at", String(32), nullable=False),
 )
+"""One row for each failed attempt; see `records.FailureRecord`."""
 
 claims = Table(
     "claims",
@@ -112,6 +118,7 @@ claims = Table(
     ),  # the claim is void if no process holds its lock
     Column("number", Integer, nullable=False),  # the trial that is trained
 )
+"""One row for each fingerprint that is being trained; see `records.Claim`."""
 
 Index("failures_by_trial", failures.c.trial_id)
 Index("trials_by_fingerprint", trials.c.fingerprint)

@@ -103,11 +103,23 @@ class Transactions:
                 pass
 
     def append(self, folder: str, kind: str, *values: Any) -> None:
-        """Add a change to a sweep's journal, as part of the transaction; see `journal.Entry`."""
+        """Add a change to a sweep's journal, as part of the transaction.
+
+        Args:
+            folder: The sweep's folder, relative to the ledger's.
+            kind: What changed; see `journal.Entry`.
+            values: The rest of the entry, as JSON can hold it.
+        """
         self._journal.append(folder, kind, *values)
 
     def append_of_trial(self, trial_id: int, kind: str, *values: Any) -> None:
-        """Add a change of a trial, whose number goes before the values, to its sweep's journal."""
+        """Add a change of a trial to its sweep's journal, as part of the transaction.
+
+        Args:
+            trial_id: Key of the trial's row.
+            kind: What changed; see `journal.Entry`.
+            values: The rest of the entry after the trial's number, as JSON can hold it.
+        """
         if trial_id not in self._owners:
             self._owners[trial_id] = self._owner_of(trial_id)
         folder, number = self._owners[trial_id]

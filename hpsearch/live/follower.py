@@ -49,6 +49,7 @@ class LedgerFollower:
         self.progress = SweepProgress(
             self.sweep, self.trials, self._status, has_processes=lambda trial: trial.number in self.processes
         )
+        """What displays show of the trials."""
         ended = [each for each in self._records.values() if self.trials[each.number].state not in ACTIVE_STATES]
         for each in sorted(ended, key=_ended_at):
             self.progress.on_end(self.trials[each.number])

@@ -14,6 +14,7 @@ from hpsearch.live.table import Column, columns_of, fit_columns, rows_of, text_l
 from hpsearch.text import duration_text, printable
 
 Style = Literal["", "bold", "dim"]
+"""Styles as rich names them; an empty text is the usual one."""
 Line = tuple[str, Style]
 """A line of the screen, with the style in which all of it is drawn."""
 
@@ -64,7 +65,12 @@ def frame(
 
 
 def idle_line(reason: IdleReason, idle_s: float) -> str:
-    """Why no trial begins, and for how long if that is a second or more."""
+    """Why no trial begins, and for how long if that is a second or more.
+
+    Args:
+        reason: The reason; one sentence without a full stop.
+        idle_s: Seconds since the reason arose.
+    """
     since = f" (for {duration_text(idle_s)})" if idle_s >= 1 else ""
     return f"No trial begins: {printable(reason.text)}{since}"
 
