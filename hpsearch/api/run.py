@@ -8,8 +8,8 @@ from typing import Any
 
 from hpsearch.api.results import Results
 from hpsearch.driver.request import make_run, overrides_of
-from hpsearch.driver.slot_setup import Trainable
 from hpsearch.spec.sweep import Sweep, merge_spec
+from hpsearch.trainable.locate import Trainable
 
 
 def run(

@@ -12,7 +12,7 @@ from typing import final
 from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished
 from hpsearch.driver.console_log import redirect_output
 from hpsearch.driver.session import Session
-from hpsearch.driver.slot_setup import Trainable, prepare_trial_code
+from hpsearch.driver.slot_setup import prepare_trial_code
 from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.engine.replay import Past
 from hpsearch.engine.retention import CheckpointRetention
@@ -44,7 +44,7 @@ from hpsearch.spec.file import dump_yaml, trainable_of
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
 from hpsearch.trainable.code_files import CodeFiles, read_code
-from hpsearch.trainable.locate import TrainableSource
+from hpsearch.trainable.locate import Trainable, TrainableSource
 
 
 @dataclass(frozen=True, kw_only=True)

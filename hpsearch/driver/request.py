@@ -11,7 +11,6 @@ from typing import Any
 
 from hpsearch.driver.compatibility import check_compatible
 from hpsearch.driver.driver import Run
-from hpsearch.driver.slot_setup import Trainable
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.spec_dir import find_spec_dir
@@ -22,6 +21,7 @@ from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.ray_tune import contains_ray_domain
 from hpsearch.spec.file import find_spec, load_sweep
 from hpsearch.spec.sweep import Sweep, merge_spec
+from hpsearch.trainable.locate import Trainable
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hpsearch.cluster.connect import Cluster
 from hpsearch.devices.requests import WorkerRequest
@@ -21,11 +20,8 @@ from hpsearch.slots.with_parameters import ship
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.code_files import CodeFiles, modules_of, third_party_modules
 from hpsearch.trainable.code_snapshot import check_size, snapshot
-from hpsearch.trainable.locate import TrainableSource
+from hpsearch.trainable.locate import Trainable, TrainableSource
 from hpsearch.trainable.ray_calls import ray_call, source_of
-
-Trainable = Callable[[dict[str, Any]], Any]
-"""A function that trains one configuration."""
 
 DRIVER_ONLY = ("RAY_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TUNE_")
 """Prefixes of environment variables that Ray sets for each worker, so that ranks don't get the driver's values."""

@@ -24,6 +24,8 @@ from hpsearch.trainable.arguments import DEFAULT
 from hpsearch.trainable.definitions import check_function, functions_in, only_defines, trainable_error
 from hpsearch.trainable.script import Script
 
+Trainable = Callable[[dict[str, Any]], Any]
+"""A function that trains one configuration."""
 ENTRY_POINT_GROUP = "hpsearch.trainables"
 """Entry points by which installed packages offer trainables."""
 
