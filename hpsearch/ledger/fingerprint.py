@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpsearch.space.space import Point, canonical
+from hpsearch.plain import canonical
+from hpsearch.space.space import Point
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable import code_files
 from hpsearch.trainable.code_files import read_code

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hpsearch.space.space import canonical
+from hpsearch.plain import canonical
 from hpsearch.text import printable
 
 BARS = "▁▂▃▄▅▆▇█"

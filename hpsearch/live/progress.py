@@ -14,7 +14,7 @@ from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import ACTIVE_STATES, HALTED_STATES
 from hpsearch.live.cells import short
 from hpsearch.live.eta import Forecast, Pace
-from hpsearch.space.space import canonical
+from hpsearch.plain import canonical
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import duration_text, printable
 

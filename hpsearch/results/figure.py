@@ -63,7 +63,7 @@ class Figure:
 
     @property
     def alternative(self) -> str:
-        """What the figure shows, as text for those who can't see it."""
+        """The text alternative of the figure: what its charts show, in sentences."""
         return " ".join(f"{chart.alternative} {chart.note}".strip() for chart in self.charts)
 
     def __repr__(self) -> str:

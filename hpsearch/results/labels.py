@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpsearch.space.space import canonical
+from hpsearch.plain import canonical
 
 MAX_TEXT = 48
 """Characters of a name or value in a chart at most; the middle of a longer one is left out."""
 
 
 def number(value: float | None) -> str:
-    """A number with at most four significant digits; `-` for None.
+    """A number with at most four significant digits, a whole number below a million in full; `-` for None.
 
     Example:
         >>> number(0.000123456), number(1234567), number(64), number(None)

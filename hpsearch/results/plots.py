@@ -102,7 +102,7 @@ def parallel_of(found: Findings) -> Chart:
 
 
 def slices_of(found: Findings, *names: str) -> list[Chart]:
-    """The charts of the objective against single parameters; without names of the most important ones."""
+    """The charts of the objective against the named parameters; against the most important ones if none is named."""
     from hpsearch.results.charts.slices import slice_chart
 
     advice = {edge.parameter: edge for edge in found.edges}

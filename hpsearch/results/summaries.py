@@ -10,13 +10,14 @@ from typing import Any
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.paths import log_path
+from hpsearch.plain import canonical
 from hpsearch.results.analysis.best import best_so_far, ranked_trials, varying_parameters
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, ranking
 from hpsearch.results.analysis.curves import learning_curves
 from hpsearch.results.analysis.failure_regions import failure_region_lines
 from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
 from hpsearch.results.rows import checkpoint_of, history_rows
-from hpsearch.space.space import canonical, to_config
+from hpsearch.space.space import to_config
 
 MAX_CELL = 40
 """Characters of a parameter's value in a table at most."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.paths import history_path, trials_csv_path, trials_parquet_path
+from hpsearch.plain import canonical
 from hpsearch.results import columns as c
 from hpsearch.results import rows as r
 from hpsearch.results.files import replace_by
@@ -126,6 +127,4 @@ def _neutralised(value: Any) -> Any:
 
 
 def _json_text(value: Any) -> str | None:
-    from hpsearch.space.space import canonical
-
     return None if value is None else canonical(value)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
-from hpsearch.space.space import Choice, Integer, Point, Real, Searched, Shaped, Space, canonical
+from hpsearch.plain import canonical
+from hpsearch.space.space import Choice, Integer, Point, Real, Searched, Shaped, Space
 
 if TYPE_CHECKING:
     from hpsearch.search.failure_gp import CachedKernel, GaussianProcess

@@ -35,7 +35,6 @@ __all__ = [
     "Searched",
     "Shaped",
     "Space",
-    "canonical",
     "to_config",
 ]
 

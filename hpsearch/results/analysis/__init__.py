@@ -1,1 +1,1 @@
-"""What a sweep shows: best trials, curves, rungs, importance, failures."""
+"""Analyses of a sweep: best trials, curves, rungs, importance, ranges to widen, failures, comparison of sweeps."""

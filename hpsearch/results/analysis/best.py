@@ -1,4 +1,4 @@
-"""Which trials of a sweep are best, and the best configuration as a spec, as text and as a command."""
+"""Ranks the trials of a sweep, and gives the best configuration as a spec, as text and as a command."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.spec_dir import find_spec_dir
 from hpsearch.paths import resolved_spec_path
+from hpsearch.plain import canonical
 from hpsearch.results.labels import config_lines
-from hpsearch.space.space import canonical, to_config
+from hpsearch.space.domain_parser import range_in_list
+from hpsearch.space.space import to_config
 from hpsearch.spec.yaml_writer import flow
 
 
@@ -29,8 +31,6 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
     Raises:
         UnknownSweep: No trial has succeeded yet.
     """
-    from hpsearch.space.domain_parser import range_in_list  # here, since it imports simpleeval
-
     best = best_of(list(trials), sign=sweep.sign)
     if best is None:
         raise UnknownSweep(f"sweep '{sweep.name}' has no successful trial yet. See `hpsearch show {sweep.name}`.")
@@ -128,6 +128,12 @@ def ranked_trials(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[Tri
         return trial.state == "failed", value is None, sweep.sign * (value or 0.0), trial.number
 
     return sorted(trials, key=rank)
+
+
+def ranked_successes(trials: Iterable[TrialRecord], *, sign: int) -> list[TrialRecord]:
+    """The successful trials that have a value, best first; `sign` is 1 to minimise, -1 to maximise."""
+    able = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
+    return sorted(able, key=lambda trial: sign * (trial.best_value or 0.0))
 
 
 def best_so_far(sweep: SweepRecord, trials: list[TrialRecord]) -> TrialRecord | None:

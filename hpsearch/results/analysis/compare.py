@@ -1,4 +1,4 @@
-"""Compares sweeps: what each spent, the best value it found, and the best at equal budgets; data for tables."""
+"""Compares sweeps by what each spent, its best value, and its best value at equal budgets; data for tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpsearch.results.analysis.curves import Step, best_value_steps
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRead:
-    """What the comparison needs of one sweep."""
+    """One sweep as the comparison needs it."""
 
     sweep: SweepRecord
     """The sweep."""

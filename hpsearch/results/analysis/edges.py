@@ -8,17 +8,18 @@ from math import comb
 from typing import Literal
 
 from hpsearch.ledger.records import TrialRecord
+from hpsearch.results.analysis.best import ranked_successes
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.labels import value_text
 
 NUM_BEST = 5
-"""The best trials that are looked at; fewer if fewer have the parameter."""
+"""Number of best trials that are looked at; fewer if fewer have the parameter."""
 MIN_BEST = 3
-"""With fewer trials, no advice is given."""
+"""Number of best trials with the parameter below which no advice is given."""
 EDGE = 0.1
 """Share of a range that is its edge, on the scale that is searched; of a list of n numbers the edge is one of them."""
 MAX_LUCK = 0.05
-"""Advice needs so many trials at one edge that this is less likely if the parameter did not matter."""
+"""Advice is given if this many trials at one edge would be less likely than this if the parameter did not matter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +48,15 @@ class Edge:
 def edges(trials: Iterable[TrialRecord], scales: Iterable[Scale], *, sign: int) -> list[Edge]:
     """The parameters whose range should be widened, in the order of `scales`.
 
-    An edge counts if the best trial is there, with so many of the next best that chance would put them there less than
-    once in twenty times (MAX_LUCK).
+    An edge counts if the best trial is there, together with so many of the next best trials that this would happen by
+    chance in less than one of twenty sweeps (MAX_LUCK).
 
     Args:
         trials: All trials of one sweep.
         scales: The parameters to look at; lists with other values than numbers have no edge.
         sign: 1 to minimise, -1 to maximise.
     """
-    ended = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
-    ranked = sorted(ended, key=lambda trial: sign * (trial.best_value or 0.0))
+    ranked = ranked_successes(trials, sign=sign)
     found = (_edge(ranked, scale) for scale in scales if scale.has_edges)
     return [edge for edge in found if edge is not None]
 
@@ -69,14 +69,14 @@ def _edge(ranked: list[TrialRecord], scale: Scale) -> Edge | None:
     if len(shares) < MIN_BEST or (scale.values is not None and len(scale.values) < 3):
         return None
     low, high = (scale.low, scale.high) if scale.values is None else (scale.values[0], scale.values[-1])
-    for side, end, at_edge in (
+    ends: tuple[tuple[Literal["lower", "upper"], float, list[bool]], ...] = (
         ("lower", low, [share <= width for share in shares]),
         ("upper", high, [share >= 1 - width for share in shares]),
-    ):
+    )
+    for side, end, at_edge in ends:
         count = sum(at_edge)
         if at_edge[0] and 2 * _at_least(count, len(shares), luck) < MAX_LUCK:
-            side_: Literal["lower", "upper"] = "lower" if side == "lower" else "upper"
-            return Edge(parameter=scale.name, side=side_, end=end, count=count, of=len(shares))
+            return Edge(parameter=scale.name, side=side, end=end, count=count, of=len(shares))
     return None
 
 

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
-from hpsearch.space.space import canonical
+from hpsearch.plain import canonical
 
 MAX_LINES = 3
 """Regions that are listed at most."""

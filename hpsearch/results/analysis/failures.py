@@ -1,4 +1,4 @@
-"""What failed and why: one record for each failed attempt, and counts by cause; data for tables."""
+"""Lists failed attempts with their causes, and counts them by cause; data for tables."""
 
 from __future__ import annotations
 

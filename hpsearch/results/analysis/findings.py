@@ -84,7 +84,7 @@ class Findings:
 
     @cached_property
     def importance(self) -> Importance:
-        """How much each parameter matters."""
+        """The importance of each parameter."""
         from hpsearch.results.analysis.importance import importance
 
         return importance(self.sweep, self.trials, self.reports, space=self.spec.space)

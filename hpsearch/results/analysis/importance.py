@@ -1,6 +1,6 @@
 """Importance of parameters: PED-ANOVA at a common epoch, with intervals by bootstrap.
 
-Under a stopping rule the finished trials alone would say little: they are few, and alike in the parameters that matter.
+Under a stopping rule, finished trials are few and alike in the parameters that matter, so that they alone say little.
 So trials are compared at the last epoch that nine tenths of them reached (`common_epoch.common_epoch`), stopped ones
 included. The value that a random choice of best trials would give is subtracted. NumPy is needed, Optuna is not; see
 `ped_anova.py`.
@@ -23,15 +23,15 @@ from hpsearch.space.space import Choice, Integer, Searched, Shaped, Space
 from hpsearch.spec.sweep import Sweep
 
 MIN_TRIALS = 10
-"""Trials at the common epoch; with fewer there are no numbers."""
+"""Number of trials at the common epoch below which no importance is given."""
 BEST_SHARE = 0.15
 """Share of the trials that count as the best ones. Why not a tenth: docs/decisions/0036."""
 MIN_BEST = 10
-"""At least so many trials count as the best ones, but no more than half."""
+"""Least number of trials that count as the best ones, unless that is more than half of all."""
 NUM_RESAMPLES = 200
 """Resamples of the bootstrap."""
-NUM_LOTS = 100
-"""Random choices of the best trials, to find what chance gives."""
+NUM_RANDOM_CHOICES = 100
+"""Random choices of best trials, which give the importance that arises by chance."""
 INTERVAL = (0.05, 0.95)
 """Quantiles of the resampled importances that the interval reaches from and to."""
 
@@ -150,10 +150,10 @@ def _rows(
         return ()
     parameters = [binned(domains[name], columns[name]) for name in varying]
     quantile = max(BEST_SHARE, min(MIN_BEST, len(losses) / 2) / len(losses))
-    as_they_are = np.ones((NUM_LOTS, len(losses)))
+    as_they_are = np.ones((NUM_RANDOM_CHOICES, len(losses)))
     share = _shares(parameters, losses, as_they_are[:1], chance_over=as_they_are, quantile=quantile)[0]
     resamples = _resamples(len(losses))
-    shares = _shares(parameters, losses, resamples, chance_over=resamples[:NUM_LOTS], quantile=quantile)
+    shares = _shares(parameters, losses, resamples, chance_over=resamples[:NUM_RANDOM_CHOICES], quantile=quantile)
     low, high = np.quantile(shares, INTERVAL, axis=0)
     rows = [
         ImportanceRow(parameter=name, importance=float(value), low=float(min(a, value)), high=float(max(b, value)))

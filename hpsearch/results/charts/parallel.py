@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
+from hpsearch.results.analysis.best import ranked_successes
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import list_ticks
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
@@ -86,21 +87,15 @@ def _shown(trials: list[TrialRecord], sign: int) -> list[TrialRecord]:
     """The trials that get a line, by number."""
     if len(trials) <= MAX_LINES:
         return trials
-    ranked = _ranked(trials, sign)[: MAX_LINES // 2]
+    ranked = ranked_successes(trials, sign=sign)[: MAX_LINES // 2]
     best = {trial.number for trial in ranked}
     others = [trial for trial in trials if trial.number not in best]
     spread = [others[i * len(others) // (MAX_LINES // 2)] for i in range(MAX_LINES // 2)]
     return sorted([*ranked, *spread], key=lambda trial: trial.number)
 
 
-def _ranked(trials: Iterable[TrialRecord], sign: int) -> list[TrialRecord]:
-    """The trials that succeeded, best first."""
-    able = [trial for trial in trials if trial.succeeded and trial.best_value is not None]
-    return sorted(able, key=lambda trial: sign * (trial.best_value or 0.0))
-
-
 def _good(trials: list[TrialRecord], sign: int) -> set[int]:
-    ranked = _ranked(trials, sign)
+    ranked = ranked_successes(trials, sign=sign)
     return {trial.number for trial in ranked[: math.ceil(GOOD_SHARE * len(ranked))]}
 
 
@@ -162,7 +157,7 @@ def _alternative(sweep: SweepRecord, trials: Sequence[TrialRecord], columns: Seq
         return "There are no trials yet."
     axes = ", ".join(one_line(column.name) for column in columns)
     sentence = f"{len(trials)} trials, each a line through the axes {axes}."
-    best = _ranked([trial for trial in trials if trial.number in good], sweep.sign)
+    best = ranked_successes((trial for trial in trials if trial.number in good), sign=sweep.sign)
     if best:
         top = best[0].number
         values = ", ".join(f"{one_line(c.name)} {c.texts.get(top, 'none')}" for c in columns)

@@ -45,7 +45,7 @@ def slice_chart(
     groups: dict[Role, list[TrialRecord]] = {role: [] for role in DRAW_ORDER}
     for trial in shown:
         groups["best" if trial.number == best else role_of(trial)].append(trial)
-    missing = len([1 for trial in values if trial not in {each.number for each in shown}])
+    missing = len(values.keys() - {trial.number for trial in shown})
     absent = f"{missing} trials have no {one_line(scale.name)}." if missing else ""
     return Chart(
         title=one_line(scale.name),

@@ -1,1 +1,1 @@
-"""Results in other tools' formats: Optuna, TensorBoard."""
+"""Exports of a sweep for other tools: Optuna, optuna-dashboard, TensorBoard."""

@@ -1,4 +1,4 @@
-"""A sweep as an Optuna study, for Optuna's tools (importances, plots, optuna-dashboard). As a file: `optuna_file.py`.
+"""Converts a sweep to an Optuna study for Optuna's tools (importances, plots, optuna-dashboard), in memory.
 
     done, reused                                   COMPLETE with the best value of the objective
     stopped                                        PRUNED with the same
@@ -8,7 +8,7 @@
 Every report is an intermediate value, with the epoch as its step. Parameters have the values and the ranges of the
 spec; values that Optuna can't hold become text (a choice that is a list), distributions that it does not have become
 plain ranges (a normal distribution). The rest of a trial's row, constants and computed parameters included, is in its
-user attributes.
+user attributes. `optuna_file.py` writes the study to a file.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.plain import canonical
 from hpsearch.search.optuna_search import quiet
-from hpsearch.space.space import Choice, Integer, Real, Searched, Shaped, canonical
+from hpsearch.space.space import Choice, Integer, Real, Searched, Shaped
 from hpsearch.spec.sweep import Sweep
 
 STATES = {"done": TrialState.COMPLETE, "reused": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
@@ -75,7 +76,7 @@ def _values(name: str, trials: Iterable[TrialRecord]) -> list[Any]:
 
 
 class _Parameter:
-    """One parameter as Optuna has it."""
+    """Converts the values of one parameter to those that Optuna can hold."""
 
     def __init__(self, domain: Searched, values: Sequence[Any]) -> None:
         self._as_text = isinstance(domain, Choice) and not _are_plain(domain.values)

@@ -10,9 +10,9 @@ from typing import Any
 
 from hpsearch.ledger.records import SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.paths import replace_file
+from hpsearch.plain import canonical
 from hpsearch.results.export import event_files
 from hpsearch.results.export.event_files import Parameter, Status
-from hpsearch.space.space import canonical
 
 FILE_NAME = "events.out.tfevents.0.hpsearch"
 """Name of the one file in each run's folder, always the same, so that a second export replaces the first."""
@@ -31,6 +31,9 @@ def write_tensorboard(
 
     Returns:
         Number of runs written.
+
+    Raises:
+        OSError: A file can't be written.
     """
     by_trial: dict[int, list[ReportRecord]] = defaultdict(list)
     for report in reports:

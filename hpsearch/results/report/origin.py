@@ -9,6 +9,7 @@ from hpsearch.ledger.provenance import read_provenance
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Node, element
 from hpsearch.results.report.tables import facts, table
+from hpsearch.spec.yaml_writer import dump_yaml
 from hpsearch.text import duration_text
 
 LABELS = {
@@ -27,8 +28,6 @@ MAX_RUNS = 10
 
 def origin_nodes(findings: Findings) -> Iterator[Node]:
     """The content of the section."""
-    from hpsearch.spec.file import dump_yaml
-
     sweep = findings.sweep
     yield facts(_facts(findings))
     runs = read_provenance(findings.home / sweep.folder)

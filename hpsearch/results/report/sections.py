@@ -16,6 +16,7 @@ from hpsearch.results.report.failures import failure_nodes
 from hpsearch.results.report.origin import origin_nodes
 from hpsearch.results.report.summary import saved_sentence
 from hpsearch.results.report.tables import rungs_table, top_table
+from hpsearch.spec.yaml_writer import dump_yaml
 
 Draw = Callable[[Chart], Node]
 """Draws a chart as a node of the page."""
@@ -63,8 +64,6 @@ def sections(findings: Findings, draw: Draw) -> Iterator[Section]:
 
 
 def _best(findings: Findings) -> Iterator[Node]:
-    from hpsearch.spec.file import dump_yaml
-
     if findings.best is None:
         yield element("p", "No trial has succeeded yet.", class_="nothing")
         return

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
+from hpsearch.results.analysis.best import ranked_successes
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.analysis.rungs import RungTable
 from hpsearch.results.html.elements import Element, Node, element
@@ -64,9 +65,8 @@ def facts(rows: Mapping[str, Node]) -> Element:
 
 def top_table(findings: Findings) -> Element | None:
     """The table of the best trials; None while no trial has succeeded."""
-    sign = findings.sweep.sign
-    able = [trial for trial in findings.trials if trial.succeeded and trial.best_value is not None]
-    ranked = sorted(able, key=lambda trial: sign * (trial.best_value or 0.0))[:NUM_TOP]
+    able = ranked_successes(findings.trials, sign=findings.sweep.sign)
+    ranked = able[:NUM_TOP]
     names = [scale.name for scale in findings.scales[:MAX_PARAMETERS]]
     if not ranked:
         return None

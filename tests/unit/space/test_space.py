@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.space.space import Choice, Constant, Domain, Integer, Real, Space, canonical, to_config
+from hpsearch.plain import canonical
+from hpsearch.space.space import Choice, Constant, Domain, Integer, Real, Space, to_config
 
 DOMAINS: list[tuple[Domain, str, int | None]] = [
     (Constant(value={"b": [1, None]}), '{"b":[1,null]}', 1),
