@@ -55,6 +55,11 @@ def home_option(home: Path) -> str:
     return "" if home == DEFAULT_HOME == home_dir(None) else f" --home {shlex.quote(str(home))}"
 
 
+def shortened(path: Path) -> Path:
+    """A path for messages: relative if it is below the working directory, otherwise unchanged."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def ledger_path(home: Path) -> Path:
     """The SQLite file of all sweeps."""
     return home / LEDGER_NAME

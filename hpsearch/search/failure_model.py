@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
-from hpsearch.plain import canonical
+from hpsearch.plain import canonical, is_number
 from hpsearch.space.space import Choice, Integer, Point, Real, Searched, Shaped, Space
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _axis(name: str, domain: Searched) -> _Axis:
         return _Axis(name=name, coordinate=domain.cdf, is_unordered=False)
     if not isinstance(domain, Choice):
         return _Axis(name=name, coordinate=_scaled(domain), is_unordered=False)
-    values, is_numeric = list(domain.values), all(map(_is_number, domain.values))
+    values, is_numeric = list(domain.values), all(map(is_number, domain.values))
     if is_numeric:
         values.sort()
     rank = {canonical(value): position / (len(values) - 1) for position, value in enumerate(values)}
@@ -172,7 +172,3 @@ def _scaled(domain: Integer | Real) -> Callable[[Any], float]:
     scale: Callable[[float], float] = math.log if domain.log else float
     low, high = scale(domain.min), scale(domain.max)
     return lambda value: (scale(value) - low) / (high - low)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -20,6 +20,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
+from hpsearch.paths import shortened
 from hpsearch.plain import canonical
 from hpsearch.trainable.code_finder import Libraries
 from hpsearch.trainable.former_code import imported_files_below
@@ -138,11 +139,11 @@ def _read_files(start: Path, module: str, called: str, *, beside_first: bool) ->
     walk.add(start, module)
     walk.follow_imports()
     counted = {
-        _display_path(Path(path)): digest
+        str(shortened(Path(path))): digest
         for path, digest in walk.hashes.items()
         if path in walk.former or not _does_nothing(walk.contents[path])
     }
-    former = {_display_path(Path(path)): walk.hashes[path] for path in walk.former}
+    former = {str(shortened(Path(path))): walk.hashes[path] for path in walk.former}
     return CodeFiles(
         code={**dict(sorted(counted.items())), "function": called},
         former_code={**dict(sorted(former.items())), "function": called},
@@ -253,7 +254,3 @@ def _packages_around(path: Path, module: str) -> Iterator[tuple[str, Path]]:
         if init.is_file():
             yield package, init
         folder, package = folder.parent, package.rpartition(".")[0]
-
-
-def _display_path(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

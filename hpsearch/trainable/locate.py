@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from hpsearch.errors import SpecError, did_you_mean
+from hpsearch.paths import shortened
 from hpsearch.trainable import code_finder
 from hpsearch.trainable.arguments import DEFAULT
 from hpsearch.trainable.definitions import check_function, functions_in, only_defines, trainable_error
@@ -152,7 +153,7 @@ def _locate_in_module(name: str, function: str) -> TrainableSource:
         )
     source = _source_of(spec)
     if source is not None:
-        check_function(function, source, _shortened(spec.origin))
+        check_function(function, source, str(shortened(Path(spec.origin))))
     path = Path(spec.origin).resolve() if source is not None and spec.has_location else None
     return TrainableSource(kind="module", module=name, function=function, file_path=path)
 
@@ -203,11 +204,6 @@ def _source_of(spec: ModuleSpec) -> str | None:
     except (ImportError, SyntaxError) as error:
         raise trainable_error(f"the module '{spec.name}' can't be read: {error}.") from error
     return source if isinstance(source, str) else None
-
-
-def _shortened(path: str) -> str:
-    """A path for messages: relative if it is below the working directory."""
-    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _import_file(source: TrainableSource) -> ModuleType:

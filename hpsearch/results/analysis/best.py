@@ -10,7 +10,7 @@ from typing import Any
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.spec_dir import find_spec_dir
-from hpsearch.paths import resolved_spec_path
+from hpsearch.paths import resolved_spec_path, shortened
 from hpsearch.plain import canonical
 from hpsearch.results.labels import config_lines
 from hpsearch.space.domain_parser import range_in_list
@@ -85,7 +85,7 @@ def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
     from hpsearch.spec.file import is_key  # here, since it imports pydantic
 
     file, colon, function = trainable.rpartition(":") if ":" in trainable else (trainable, "", "")
-    beside = _shortened((find_spec_dir(sweep, home) or Path()) / file)
+    beside = shortened((find_spec_dir(sweep, home) or Path()) / file)
     moved = file.endswith(".py") and not Path(file).is_file() and beside.is_file()
     searched = [name for name in best.point if _is_searched(sweep.spec["parameters"], name)]
     settings = [(f"parameters.{name}" if is_key(name) else name, best.point[name]) for name in searched]
@@ -95,10 +95,6 @@ def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
     launcher = f"torchrun --nproc-per-node {workers}" if workers > 1 else "python"
     spec = shlex.quote(str(resolved_spec_path(home / sweep.folder)))
     return f"{launcher} -m hpsearch trial {spec}" + "".join(f" --set {shlex.quote(option)}" for option in options)
-
-
-def _shortened(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _is_searched(tree: Any, name: str) -> bool:

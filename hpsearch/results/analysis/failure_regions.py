@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
-from hpsearch.plain import canonical
+from hpsearch.plain import canonical, is_number
 
 MAX_LINES = 3
 """Regions that are listed at most."""
@@ -89,7 +89,7 @@ def _half_spaces(trials: Sequence[TrialRecord], failed: int) -> Iterator[_Box]:
         ]
         if len({canonical(value) for value in present}) < 2:
             continue
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+        if all(map(is_number, present)):
             for cut in _cuts(of_failed):
                 for sign, symbol in ((1, ">="), (-1, "<=")):
                     bits = _bits(value is not None and sign * value >= sign * cut for value in values)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpsearch.plain import canonical
+from hpsearch.plain import canonical, is_number
 from hpsearch.space.distributions import Beta, Shaped, Uniform
 from hpsearch.space.domains import Choice, Domain, Integer, Real
 
@@ -37,7 +37,7 @@ class Scale:
         if self.values is not None:
             known = [canonical(each) for each in self.values]
             return float(known.index(canonical(value))) if canonical(value) in known else None
-        return float(value) if _is_number(value) and (value > 0 or not self.is_log) else None
+        return float(value) if _is_finite(value) and (value > 0 or not self.is_log) else None
 
     def share(self, value: Any) -> float | None:
         """Position of a value between both ends, from 0 to 1, on the scale that is searched; None if it has none."""
@@ -63,7 +63,7 @@ def scale_of(name: str, domain: Domain | None, seen: Iterable[Any]) -> Scale:
     if isinstance(domain, Integer) and domain.size <= MAX_LISTED:
         return _of_list(name, tuple(range(domain.min, domain.max + 1, domain.step)))
     seen = list(seen)
-    if not all(map(_is_number, seen)):
+    if not all(map(_is_finite, seen)):
         return _of_list(name, tuple({canonical(value): value for value in seen}.values()))
     if isinstance(domain, Real | Integer):
         return _of_range(name, [domain.min, domain.max], is_log=domain.log)
@@ -82,7 +82,7 @@ def scales_of(domains: Mapping[str, Domain], points: Iterable[Mapping[str, Any]]
 
 
 def _of_list(name: str, values: tuple[Any, ...]) -> Scale:
-    has_order = bool(values) and all(map(_is_number, values))
+    has_order = bool(values) and all(map(_is_finite, values))
     return Scale(name=name, values=tuple(sorted(values)) if has_order else values, has_edges=has_order)
 
 
@@ -94,5 +94,5 @@ def _of_range(name: str, ends: list[Any], *, is_log: bool) -> Scale:
     return Scale(name=name, low=low, high=high, is_log=is_log)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)

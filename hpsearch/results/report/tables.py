@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpsearch.ledger.records import TrialRecord
+from hpsearch.plain import is_number
 from hpsearch.results.analysis.best import ranked_successes
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.analysis.rungs import RungTable
@@ -84,7 +85,7 @@ def _top_row(trial: TrialRecord, names: Iterable[str]) -> list[Any]:
 
 def _value(value: Any) -> Any:
     """The value itself if it is a number, else its text."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else value_text(value)
+    return value if is_number(value) else value_text(value)
 
 
 def rungs_table(rung_table: RungTable) -> Element | None:

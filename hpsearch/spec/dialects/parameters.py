@@ -15,19 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import KeyPath
+from hpsearch.plain import KeyPath, is_number
 from hpsearch.space.domain_parser import DISTRIBUTIONS, is_domain
 from hpsearch.spec.dialects.ray_tune import CannotTranslateError, DomainTree, is_ray_domain, ray_domain
 from hpsearch.text import shown
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _floats(tree: DomainTree) -> DomainTree:
     """A range of floats, even if its bounds are written as whole numbers."""
-    bounds = {key: float(tree[key]) for key in ("min", "max") if _is_number(tree.get(key))}
+    bounds = {key: float(tree[key]) for key in ("min", "max") if is_number(tree.get(key))}
     return {**tree, **bounds}
 
 
@@ -38,16 +34,14 @@ def _integers(tree: DomainTree) -> DomainTree:
 
 def _exponents(tree: DomainTree) -> DomainTree:
     """A logarithmic range whose bounds are given as natural logarithms, as by W&B's `log_uniform`."""
-    bounds = {key: _exp(tree[key]) for key in ("min", "max") if _is_number(tree.get(key))}
+    bounds = {key: _exp(tree[key]) for key in ("min", "max") if is_number(tree.get(key))}
     return {**tree, **bounds, "log": True}
 
 
 def _inverse_exponents(tree: DomainTree) -> DomainTree:
     """W&B's `inv_log_uniform`: log(1/x) is uniform between min and max, so log(x) is between -max and -min."""
     negative = {"min": tree.get("max"), "max": tree.get("min")}
-    return _exponents(
-        {**tree, **{key: -value for key, value in negative.items() if _is_number(value) and value is not None}}
-    )
+    return _exponents({**tree, **{key: -value for key, value in negative.items() if is_number(value)}})
 
 
 def _logarithmic(tree: DomainTree) -> DomainTree:
@@ -65,12 +59,12 @@ def _normal(name: str) -> Callable[[DomainTree], DomainTree]:
     """The translation of `normal` or `log_normal`; with a sigma of 0 it becomes a constant."""
 
     def translate(tree: DomainTree) -> DomainTree:
-        if tree.get("sigma") != 0 or not _is_number(tree.get("mu", 0.0)):
+        if tree.get("sigma") != 0 or not is_number(tree.get("mu", 0.0)):
             return {"distribution": name, **tree}
         mu, q = float(tree.get("mu", 0.0)), tree.get("q")
         value = _exp(mu) if name == "log_normal" else mu
         rest = {key: inner for key, inner in tree.items() if key not in ("mu", "sigma", "q")}
-        return {"value": round(value / q) * q if _is_number(q) and q else value, **rest}
+        return {"value": round(value / q) * q if is_number(q) and q else value, **rest}
 
     return translate
 
