@@ -2,6 +2,7 @@
 
 HOME/                             `--home`, else HPSEARCH_HOME, else ./sweeps
   ledger.db                       all sweeps, trials and reports (SQLite)
+  .ledger.db.lock                 held while a process makes or rebuilds the ledger
   .monitoring/NAME.json           for Prometheus: the address of a running sweep's metrics
   NAME/                           a sweep's folder
     lock                          held by the process that runs the sweep
@@ -17,6 +18,8 @@ HOME/                             `--home`, else HPSEARCH_HOME, else ./sweeps
       processes.json              the processes that train it now
       checkpoint/                 its checkpoints
     trials.csv, trials.parquet, history.parquet, report.html, study.db
+
+In any folder, .NAME.new-XXXXXXXX/ holds the file NAME while it is written; see `replacing`.
 """
 
 from __future__ import annotations

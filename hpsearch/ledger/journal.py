@@ -27,8 +27,8 @@ SYNC_S = 1.0
 """Seconds until a line is forced to the disk, if `tick` is called often; forcing takes a few milliseconds."""
 Entry = list[Any]
 """One change: `["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
-`["failure", number, columns]` or `["forgiven", number]`, with values as the ledger's columns have them. Alone in its
-line, `["undone", checksum]` undoes the transaction before it."""
+`["failure", number, columns]` or `["forgiven", number]` (the trial's failures so far no longer count), with values as
+the ledger's columns have them. Alone in its line, `["undone", checksum]` undoes the transaction before it."""
 Transaction = list[Entry]
 """The changes that the ledger commits together; one line of the journal."""
 

@@ -42,7 +42,7 @@ class Job:
     """One trial's training through one stage, or that of several trials."""
 
     position: float
-    """Where it comes among the jobs of its stage, from 0 to 1; jobs of an earlier stage at the same position precede
+    """Its position among the jobs of its stage, from 0 to 1; jobs of an earlier stage at the same position precede
     it."""
     stage: int
     """Counted from 0."""
@@ -146,7 +146,7 @@ def _jobs(count: float, stage: int, epochs: float) -> list[Job]:
     """The jobs of `count` trials in a stage, evenly spread over the time that is left.
 
     Args:
-        count: May be no whole number: part of a trial is a job of so many epochs less.
+        count: May have a fraction: that part of a trial becomes a job of the same part of `epochs`.
         stage: Counted from 0.
         epochs: Of each trial.
     """

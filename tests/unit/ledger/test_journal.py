@@ -162,7 +162,7 @@ def test_a_trial_whose_first_line_is_damaged_is_left_out_of_a_rebuilt_ledger_wit
     with Ledger(ledger.home) as again:
         sweep = again.sweep("s")
         assert [trial.number for trial in again.trials(sweep)] == [1]
-        assert again.reports(sweep) == [], "that of trial 1 stood in the same line"
+        assert again.reports(sweep) == [], "that of trial 1 was in the same line"
         assert again.failures(sweep) == []
 
 
@@ -171,3 +171,17 @@ def test_an_entry_of_an_unknown_kind_is_refused_with_its_file_and_what_to_do(led
     write_and_die(ledger.home, ("promoted", 1))
     with pytest.raises(LedgerError, match=r"s/journal\.jsonl: .* unknown kind 'promoted'.* Upgrade hpsearch"):
         use(ledger)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda home: Ledger(home, create=True).close(), rebuild], ids=["a new ledger", "rebuild"]
+)
+def test_what_a_killed_process_left_of_a_half_made_ledger_is_removed_at_the_next_try(ledger, make):
+    ledger.close()
+    ledger.path.unlink()
+    left = ledger.home / ".ledger.db.new-0a1b2c3d"
+    left.mkdir()
+    (left / "new.db").write_bytes(b"half")
+    make(ledger.home)
+    assert ledger.path.exists()
+    assert not left.exists()
