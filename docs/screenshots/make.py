@@ -243,7 +243,7 @@ def watching_a_sweep(studio: Studio) -> bytes:
     command = [sys.executable, "-m", "hpsearch", "sweep", "mlp", "--home", str(studio.folder)]
     command += [word for setting in settings for word in ("--set", setting)]
     with subprocess.Popen(command, cwd=FOLDER.parents[1], stdout=subprocess.DEVNULL) as sweep:
-        until((studio.folder / "mlp" / "live.json").exists, timeout_s=120)
+        until((studio.folder / "mlp" / "live.json").exists, patience_s=120)
         with Ledger(studio.folder) as ledger:
             follower, meter = LedgerFollower(ledger, ledger.sweep()), Meter()
 
@@ -252,7 +252,7 @@ def watching_a_sweep(studio: Studio) -> bytes:
                 trains = [trial for trial in follower.progress.running if trial.epochs > 3]
                 return len(follower.trials) > 20 and bool(trains) and len(follower.processes) > 1
 
-            until(shows_much, timeout_s=120)
+            until(shows_much, patience_s=120)
             meter.measure(follower.processes)
             time.sleep(0.5)
             extras = usage_extras(
