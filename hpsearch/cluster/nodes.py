@@ -13,7 +13,7 @@ from typing import Any, final
 from hpsearch.errors import Problem, SpecError
 
 PROBE_TIMEOUT_S = 60.0
-"""Seconds in which every node must have checked its files; one that has not can't be used."""
+"""Seconds within which every node must have checked its files; a node that has not counts as one without them."""
 CHECK_EVERY_S = 2.0
 """Seconds between two checks of which nodes there are."""
 
@@ -89,6 +89,21 @@ def check_files(nodes: Sequence[Node], files: Files) -> bool:
     if blind:
         raise SpecError([_not_shared(files.home, blind)])
     return all(sees_code for _, sees_code in seen.values())
+
+
+def moved(path: str, *, old: str, new: str) -> str:
+    """The path on one node for a path on another, whose folder `old` is the folder `new` here.
+
+    Args:
+        path: An absolute path; it need not exist. One that is not below `old` is returned unchanged.
+        old: Folder on the other node, for example the driver's working directory.
+        new: The same folder on this node.
+
+    Example:
+        >>> moved("/work/src/a.py", old="/work", new="/tmp/x"), moved("/lib/b.py", old="/work", new="/tmp/x")
+        ('/tmp/x/src/a.py', '/lib/b.py')
+    """
+    return str(Path(new) / Path(path).relative_to(old)) if Path(path).is_relative_to(old) else path
 
 
 @final
@@ -187,18 +202,3 @@ def _not_shared(home: Path, blind: Sequence[Node]) -> Problem:
         " (or HPSEARCH_HOME), or use a Ray with one node."
     )
     return Problem(where=("ray", "address"), message=message)
-
-
-def moved(path: str, *, old: str, new: str) -> str:
-    """The path on one node for a path on another, whose folder `old` is the folder `new` here.
-
-    Args:
-        path: An absolute path; it need not exist. One that is not below `old` is returned unchanged.
-        old: Folder on the other node, for example the driver's working directory.
-        new: The same folder on this node.
-
-    Example:
-        >>> moved("/work/src/a.py", old="/work", new="/tmp/x"), moved("/lib/b.py", old="/work", new="/tmp/x")
-        ('/tmp/x/src/a.py', '/lib/b.py')
-    """
-    return str(Path(new) / Path(path).relative_to(old)) if Path(path).is_relative_to(old) else path

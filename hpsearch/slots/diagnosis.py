@@ -70,7 +70,7 @@ def is_secondary(error: BaseException) -> bool:
 
 
 def is_fatal_to_process(error: BaseException) -> bool:
-    """Whether no other trial can run in the process: a CUDA error, except out of memory, breaks its CUDA context."""
+    """Whether an exception makes its process unusable: a CUDA error, except out of memory, breaks the CUDA context."""
     torch = sys.modules.get("torch")
     if torch is None or isinstance(error, torch.OutOfMemoryError):
         return False
@@ -119,13 +119,13 @@ def exit_evidence(*, rank: int, pid: int, log_tail: str, status: int | None = No
         status: Its exit status, as `os.waitpid` gives it; None where it is not known.
     """
     fatal = re.findall(r"Fatal Python error: (.+)", log_tail)
-    who = f"rank {rank} (process {pid})"
+    process = f"rank {rank} (process {pid})"
     if status is not None:
-        return f"{who} {exit_text(status)}{'; its stack is in the log' if fatal else ''}"
+        return f"{process} {exit_text(status)}{'; its stack is in the log' if fatal else ''}"
     if not fatal:
-        return f"{who} was killed or exited without a message: signal 9 and os._exit leave no trace"
+        return f"{process} was killed or exited without a message: signal 9 and os._exit leave no trace"
     number = FATAL_SIGNALS.get(fatal[-1].strip())
-    return f"{who} was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
+    return f"{process} was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
 
 
 def exit_text(status: int) -> str:

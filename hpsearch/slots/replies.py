@@ -31,7 +31,7 @@ class Reply:
     trainable_error: str | None = None
     """Why the trainable can't be used at all; None if it can."""
     is_last: bool = False
-    """Whether the trainable has ended and takes no further message; its process ends by itself."""
+    """Whether the trainable has ended, so that its process receives no further message and exits by itself."""
     epoch: int = 0
     """Epochs done, including those before the checkpoint that the attempt continued from."""
     checkpoint_epoch: int | None = None

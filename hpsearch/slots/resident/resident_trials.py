@@ -123,7 +123,7 @@ class ResidentTrials:
         leftovers: tuple[str, ...] = ()
         if self._clean_state is not None:
             self._clean_state.restore()
-        _leave_ranks()
+        _leave_process_group()
         notes += self._collect_garbage()
         if self._clean_state is not None:
             leftovers = self._clean_state.find_leftovers()
@@ -157,8 +157,8 @@ class ResidentTrials:
         return len(sizes) > LEAKS_IN_A_ROW and grew and sizes[-1] > LEAK_BYTES
 
 
-def _leave_ranks() -> None:
-    """Leave the process group: after a failure its state is unknown, so each attempt makes a new one."""
+def _leave_process_group() -> None:
+    """Destroy the process group: after a failure its state is unknown, so each attempt makes a new one."""
     from hpsearch.training.parallel import leave
 
     leave()

@@ -32,7 +32,7 @@ from typing import Any, final
 from hpsearch.slots.resident.state.user_files import is_users_code
 
 MAX_BITS = 128
-"""Most bits of an int that a message shows; Python refuses to print some thousand digits."""
+"""Most bits of an int that a message shows; Python refuses to print an int of more than 4300 digits."""
 MAX_DEPTH = 8
 """Most containers and objects inside each other that an outline includes."""
 MAX_MEMBERS = 512
@@ -47,7 +47,7 @@ _SCALARS: frozenset[type] = frozenset({
     int, float, complex, bool, str, bytes, type(None), type(Ellipsis), range, pathlib.PosixPath, pathlib.PurePosixPath,
     datetime.date, datetime.datetime, datetime.time, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID,
 })  # fmt: skip
-"""Types of immutable values, which an outline contains themselves."""
+"""Types of immutable values; an outline contains such a value itself."""
 _SHOWS_ITS_STATE = (itertools.count, itertools.repeat)
 """Iterators whose `repr` shows their position."""
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
