@@ -10,6 +10,7 @@ from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.results.analysis.best import ranked_trials, varying_parameters
 from hpsearch.results.labels import value_text
 from hpsearch.results.rows import EPOCHS_TRAINED, trial_columns, trial_rows
+from hpsearch.text import counted
 
 MAX_ROWS, MAX_PARAMETERS = 20, 10
 """Trials and parameters that are shown at most."""
@@ -49,6 +50,6 @@ def _escaped(value: Any) -> str:
 
 
 def _left_out(num_trials: int, parameters: Sequence[str]) -> str:
-    parts = [f"{num_trials} more trials"] if num_trials else []
-    parts += [f"{len(parameters)} more parameters that vary"] if parameters else []
+    parts = [counted(num_trials, "more trial")] if num_trials else []
+    parts += [counted(len(parameters), "more varying parameter")] if parameters else []
     return f"<p>Not shown: {', '.join(parts)}; all are in <code>.trials</code>.</p>" if parts else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hpsearch.errors import SpecError
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
 from hpsearch.results.analysis.curves import Step, best_value_steps
+from hpsearch.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Comparison:
         goal = "lower" if self.is_minimized else "higher"
         if not self.equal_epochs:
             return f"{self.metric}, {goal} is better; one of the sweeps has no result yet, so there is no equal budget."
-        budget = f"{self.equal_epochs} epochs, {self.equal_s:.4g} s of training"
+        budget = f"{counted(self.equal_epochs, 'epoch')}, {self.equal_s:.4g} s of training"
         return f"{self.metric}, {goal} is better; equal budgets: {budget}, reused trials counted as if trained."
 
 

@@ -9,6 +9,7 @@ from hpsearch.ledger.records import SweepRecord
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.description import Axis
 from hpsearch.results.labels import MAX_TEXT, number, one_line, value_text
+from hpsearch.text import counted
 
 DECADES = 1.7
 """A positive objective that spans more decades than this gets a logarithmic axis."""
@@ -53,7 +54,7 @@ def metric_axis(name: str, values: Iterable[float]) -> tuple[Axis, str]:
     reach = FAR * (late - early)
     shown = [value for value in ranked if early - reach <= value <= late + reach] if reach else ranked
     outside = len(ranked) - len(shown)
-    note = f"{outside} values are outside the axis, the furthest at {number(_furthest(ranked, shown))}."
+    note = f"Outside the axis: {counted(outside, 'value')}, the furthest at {number(_furthest(ranked, shown))}."
     return number_axis(name, (shown[0], shown[-1])), note if len(shown) < len(ranked) else ""
 
 

@@ -12,6 +12,7 @@ from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
 from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, STATE_ROLES
 from hpsearch.results.labels import number
+from hpsearch.text import counted
 
 MAX_POINTS = 12_000
 """Most points of all curves together. With more, each curve keeps its ends and evenly spaced epochs between them."""
@@ -43,7 +44,7 @@ def curves_chart(sweep: SweepRecord, curves: Iterable[Curve], *, rungs: Sequence
     if not thinned:
         num_points = last
     return Chart(
-        title=f"Learning curves of {len(curves)} trials",
+        title=f"Learning curves of {counted(len(curves), 'trial')}",
         x=_epoch_axis(last, rungs),
         y=y,
         series=tuple(series for role, group in groups.items() for series in _series(role, group, num_points)),
@@ -103,7 +104,7 @@ def _alternative(sweep: SweepRecord, curves: Sequence[Curve], best: int | None) 
         return "No trial has reported yet."
     counts = Counter(ROLE_LABELS[STATE_ROLES[curve.state]] for curve in curves)
     states = ", ".join(f"{count} {label}" for label, count in counts.items())
-    sentence = f"{metric_name(sweep)} by epoch of {len(curves)} trials: {states}."
+    sentence = f"{metric_name(sweep)} by epoch of {counted(len(curves), 'trial')}: {states}."
     for curve in curves:
         if curve.number == best:
             value = curve.best_until(curve.last_epoch)

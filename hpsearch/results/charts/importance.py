@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hpsearch.results.charts.description import Axis, Chart, Series
 from hpsearch.results.labels import one_line
+from hpsearch.text import counted
 
 if TYPE_CHECKING:
     from hpsearch.results.analysis.importance import Importance
@@ -44,7 +45,7 @@ def importance_chart(found: Importance) -> Chart:
         ),
         series=(bars,) if rows else (),
         alternative=_alternative(found),
-        note=f"{hidden} less important parameters are not drawn." if hidden else "",
+        note=f"Not drawn: {counted(hidden, 'less important parameter')}." if hidden else "",
         height_px=110 + 34 * max(len(rows), 1),
     )
 

@@ -13,6 +13,7 @@ from hpsearch.results.charts.axes import list_ticks
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
 from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
 from hpsearch.results.labels import number, one_line, value_text
+from hpsearch.text import counted
 
 MAX_AXES = 8
 """Most parameters that get an axis."""
@@ -59,10 +60,10 @@ def parallel_chart(sweep: SweepRecord, trials: Iterable[TrialRecord], scales: Se
     for trial in shown:
         is_best = best is not None and trial.number == best.number
         groups["best" if is_best else "good" if trial.number in good else role_of(trial)].append(trial)
-    left_out = f"{len(trials) - len(shown)} of {len(trials)} trials are not drawn." if len(shown) < len(trials) else ""
-    unseen = f"{len(scales) - MAX_AXES} parameters are not drawn." if len(scales) > MAX_AXES else ""
+    left_out = f"Not drawn: {len(trials) - len(shown)} of {len(trials)} trials." if len(shown) < len(trials) else ""
+    unseen = f"Not drawn: {counted(len(scales) - MAX_AXES, 'parameter')}." if len(scales) > MAX_AXES else ""
     return Chart(
-        title=f"{len(shown)} trials, from parameters to results",
+        title=f"{counted(len(shown), 'trial')}, from parameters to results",
         x=Axis(
             name="",
             ticks=tuple((float(i), one_line(column.name, most=most)) for i, column in enumerate(columns)),
@@ -156,7 +157,7 @@ def _alternative(sweep: SweepRecord, trials: Sequence[TrialRecord], columns: Seq
     if not trials:
         return "There are no trials yet."
     axes = ", ".join(one_line(column.name) for column in columns)
-    sentence = f"{len(trials)} trials, each a line through the axes {axes}."
+    sentence = f"{counted(len(trials), 'trial')}, each a line through the axes {axes}."
     best = ranked_successes((trial for trial in trials if trial.number in good), sign=sweep.sign)
     if best:
         top = best[0].number

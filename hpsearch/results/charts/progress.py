@@ -10,7 +10,7 @@ from hpsearch.results.analysis.curves import Step
 from hpsearch.results.charts.axes import metric_axis, metric_name, number_axis
 from hpsearch.results.charts.description import Chart, Series
 from hpsearch.results.labels import number, one_line
-from hpsearch.text import duration_text
+from hpsearch.text import counted, duration_text
 
 Cost = Literal["trials", "epochs", "seconds"]
 """What the best value is drawn against."""
@@ -77,5 +77,5 @@ def _alternative(sweep: SweepRecord, steps: Sequence[Step], against: Cost) -> st
     )
     return (
         f"The best {metric_name(sweep)} went from {number(first.value)} to {number(last.value)} in {spent}. "
-        f"It improved {len(steps) - 1} times, last in trial {last.trial}."
+        f"It improved {counted(len(steps) - 1, 'time')}, last in trial {last.trial}."
     )

@@ -12,6 +12,7 @@ from hpsearch.results.charts.axes import metric_axis, metric_name, parameter_axi
 from hpsearch.results.charts.description import Chart, Role, Series
 from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
 from hpsearch.results.labels import number, one_line, value_text
+from hpsearch.text import counted
 
 SPREAD = 0.18
 """Points of one value of a list are spread by up to this much to both sides, so that they don't hide each other."""
@@ -46,7 +47,7 @@ def slice_chart(
     for trial in shown:
         groups["best" if trial.number == best else role_of(trial)].append(trial)
     missing = len(values.keys() - {trial.number for trial in shown})
-    absent = f"{missing} trials have no {one_line(scale.name)}." if missing else ""
+    absent = f"Not drawn: {counted(missing, 'trial')} without {one_line(scale.name)}." if missing else ""
     return Chart(
         title=one_line(scale.name),
         x=parameter_axis(scale),
@@ -92,7 +93,7 @@ def _alternative(sweep: SweepRecord, trials: list[TrialRecord], scale: Scale, va
         return f"There are no comparable trials with a value of {one_line(scale.name)}."
     best, worst = ranked[0], ranked[-1]
     return (
-        f"{metric_name(sweep)} against {one_line(scale.name)} for {len(trials)} trials: "
+        f"{metric_name(sweep)} against {one_line(scale.name)} for {counted(len(trials), 'trial')}: "
         f"from {number(values[best.number])} at {value_text(best.point[scale.name])} "
         f"to {number(values[worst.number])} at {value_text(worst.point[scale.name])}."
     )

@@ -9,6 +9,7 @@ from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, coun
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Element, Node, element
 from hpsearch.results.report.tables import table
+from hpsearch.text import counted
 
 MAX_GROUPS = 12
 """Most distinct failures that are shown, the most frequent ones."""
@@ -36,7 +37,7 @@ def failure_nodes(findings: Findings) -> Iterator[Node]:
     groups = _groups(attempts)
     yield from (_group(group) for group in groups[:MAX_GROUPS])
     if len(groups) > MAX_GROUPS:
-        rest = f"{len(groups) - MAX_GROUPS} more distinct failures are listed by "
+        rest = f"To list {counted(len(groups) - MAX_GROUPS, 'more distinct failure')}, run "
         yield element("p", rest, element("code", f"hpsearch show {findings.sweep.name} --failures"), ".")
 
 
@@ -52,7 +53,7 @@ def _group(group: list[FailedAttempt]) -> Element:
     first = group[0]
     evidence = first.evidence if len(first.evidence) <= MAX_EVIDENCE else f"{first.evidence[:MAX_EVIDENCE]} ..."
     retried = sum(attempt.was_retried for attempt in group)
-    again = f"; retried {retried} times" if retried else ""
+    again = f"; retried {counted(retried, 'time')}" if retried else ""
     tail = log_tail(first.log)
     return element(
         "div",

@@ -10,7 +10,7 @@ from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Node, element
 from hpsearch.results.report.tables import facts, table
 from hpsearch.spec.yaml_writer import dump_yaml
-from hpsearch.text import duration_text
+from hpsearch.text import counted, duration_text
 
 LABELS = {
     "started_at": "started (UTC)",
@@ -58,7 +58,7 @@ def _facts(findings: Findings) -> dict[str, Node]:
         rows |= {f"note: {key}": str(value) for key, value in notes.items()}
     reused = sum(trial.reused_from is not None for trial in findings.trials)
     if reused:
-        rows["reused from the ledger"] = f"{reused} trials, without training"
+        rows["reused from the ledger"] = f"{counted(reused, 'trial')}, without training"
     codes = {code for trial in findings.trials for code in trial.codes}
     if len(codes) > 1:
         rows["code"] = f"changed during the sweep: trials ran with {len(codes)} versions of it"

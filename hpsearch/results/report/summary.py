@@ -9,7 +9,7 @@ from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.html.elements import Element, element
 from hpsearch.results.labels import number, one_line
 from hpsearch.results.summaries import ahead_lines, note_lines
-from hpsearch.text import duration_text
+from hpsearch.text import counted, duration_text
 
 if TYPE_CHECKING:
     from hpsearch.results.analysis.importance import Importance
@@ -64,7 +64,7 @@ def _best_tile(findings: Findings) -> Element:
 def saved_sentence(findings: Findings) -> str:
     """A text on the epochs that were trained, and those that early stopping saved."""
     rungs = findings.rung_table
-    sentence = f"{rungs.trained_epochs} epochs trained"
+    sentence = f"{counted(rungs.trained_epochs, 'epoch')} trained"
     if rungs.saved_epochs:
         sentence += f"; early stopping saved {rungs.saved_epochs} ({rungs.saved_share:.0%} of full training)"
     return sentence

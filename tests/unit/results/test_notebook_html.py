@@ -39,7 +39,7 @@ def test_a_large_sweep_is_cut_and_says_so(home: Path):
     run(home, parameters=many, landscape=free, limits={"trials": 30, "epochs": 1})
     text = Results(home)._repr_html_()
     assert len(cells(text)) == 1 + MAX_ROWS and len(cells(text)[0]) == 5 + MAX_PARAMETERS
-    assert "Not shown: 10 more trials, 30 more parameters that vary" in text
+    assert "Not shown: 10 more trials, 30 more varying parameters" in text
 
 
 def test_whatever_others_wrote_runs_nothing_and_is_small(home: Path):

@@ -95,7 +95,7 @@ def test_slices_compare_trials_at_one_epoch(found: Findings):
     points = {trial: y for series in lr.series for trial, y in zip(series.trials, series.y, strict=True)}
     assert points == found.values
     momentum = plots.slices_of(found, "momentum")[0]
-    assert "trials have no momentum." in momentum.note
+    assert "trials without momentum." in momentum.note
 
 
 def test_a_slice_of_something_unknown_is_refused_with_what_there_is(found: Findings):
@@ -177,7 +177,7 @@ def test_a_thousand_full_trials_are_thinned_and_say_so(home: Path):
     assert "At most 12 epochs of each curve are drawn." in chart.note
     parallel = plots.parallel_of(found)
     assert len({trial for series in parallel.series for trial in series.trials}) == MAX_LINES
-    assert f"{len(found.trials) - MAX_LINES} of 1000 trials are not drawn." in parallel.note
+    assert f"Not drawn: {len(found.trials) - MAX_LINES} of 1000 trials." in parallel.note
 
 
 def test_an_objective_over_decades_gets_a_logarithmic_axis():
@@ -190,7 +190,7 @@ def test_an_objective_over_decades_gets_a_logarithmic_axis():
 def test_few_far_values_do_not_squash_all_others():
     axis, note = metric_axis("loss", [*(i / 100 for i in range(-50, 50)), -1e9, 1e12])
     assert axis.limits is not None and axis.limits[0] > -1 and axis.limits[1] < 1
-    assert note == "2 values are outside the axis, the furthest at 1e+12."
+    assert note == "Outside the axis: 2 values, the furthest at 1e+12."
 
 
 def test_gaps_lie_between_joined_curves():
