@@ -1,1 +1,1 @@
-"""The training code that the YAML files in `search_spaces/` name: one file each, written as a user would write it."""
+"""The training code that the YAMLs in `search_spaces/` name: one file each, written as a user would write their own."""

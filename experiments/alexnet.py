@@ -1,15 +1,11 @@
-"""Model parallelism: AlexNet on two GPUs, one with the convolutions, the other with the dense layers.
+"""AlexNet on two GPUs, one with the convolutions, the other with the dense layers: model parallel.
 
-By hand:   python -m experiments.alexnet                                 one process with the whole model
-           torchrun --nproc-per-node=2 -m experiments.alexnet            two processes with one stage each
-Sweep:     hpsearch sweep alexnet
+By hand:   python -m experiments.alexnet                                               one process, the whole model
+           torchrun --nproc-per-node=2 -m experiments.alexnet                          two, each with its half
+Searched:  hpsearch sweep alexnet
 
-Each batch is split into micro-batches that pass through the stages one after the other (GPipe), so that both stages
-work at the same time except at the start and the end of a batch. The images are those of `experiments/resnet.py`,
-scaled up.
-
-Source:
-    Huang et al., "GPipe", arXiv:1811.06965; https://pytorch.org/docs/stable/distributed.pipelining.html.
+A batch is cut into micro-batches that follow each other through the stages (GPipe), so that both are at work but for a
+little while at the start and at the end. The images are those of `experiments/resnet.py`, scaled up.
 """
 
 from __future__ import annotations
@@ -28,28 +24,27 @@ import hpsearch
 from experiments.resnet import Normalise, load_images
 
 IMAGE_SIZE = 64
-"""Height and width, in pixels, to which the images are scaled up."""
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
-    """Yield the metrics of each epoch: train_loss, val_loss, val_accuracy.
+    """One row an epoch: train_loss, val_loss, val_accuracy.
 
     Args:
-        config: `width` (share of the paper's channels), `dropout` (probability), `batch_size`, `micro_batches` (per
-            batch), `lr`, `momentum`, `weight_decay`.
+        config: `width` (share of the paper's channels), `dropout`, `batch_size`, `micro_batches` (of a batch), `lr`,
+            `momentum`, `weight_decay`.
     """
     trial = hpsearch.current_trial()
     images, labels, val_images, val_labels = hpsearch.shared_data(load_images, trial.data["root"])
     pipeline = Pipeline(make_stages(images, config["width"], config["dropout"]), config["micro_batches"])
     rates = {name: config[name] for name in ("lr", "momentum", "weight_decay")}
     optimizer = torch.optim.SGD(pipeline.own.parameters(), **rates)
-    start = trial.keep_own(stage=pipeline.own, optimizer=optimizer)  # each rank has another stage
+    start = trial.keep_own(stage=pipeline.own, optimizer=optimizer)  # each rank its own: the halves differ
     for epoch in count(start):
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(trial.seed + epoch))
         batches = [batch for batch in order.split(config["batch_size"]) if len(batch) == config["batch_size"]]
         losses = [pipeline.train(images[batch], labels[batch], optimizer) for batch in batches]
         scores = pipeline.scores(val_images, config["batch_size"])
-        yield pipeline.broadcast(
+        yield pipeline.told_to_all(
             train_loss=torch.stack(losses).mean(),
             val_loss=cross_entropy(scores, val_labels),
             val_accuracy=(scores.argmax(dim=1) == val_labels).double().mean(),
@@ -57,15 +52,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 
 
 class Pipeline:
-    """The stages of a model, each on a process of its own, or all on one process.
-
-    Args:
-        stages: The stages, in order.
-        micro_batches: Micro-batches into which each batch is split; without effect on one process.
-
-    Raises:
-        InvalidConfig: The number of workers is neither 1 nor the number of stages.
-    """
+    """The stages of a model on as many processes, or all of them on one."""
 
     def __init__(self, stages: list[nn.Module], micro_batches: int) -> None:
         trial = hpsearch.current_trial()
@@ -80,16 +67,7 @@ class Pipeline:
             self.schedule = ScheduleGPipe(stage, micro_batches, loss_fn=cross_entropy)
 
     def train(self, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-        """Make one optimizer step.
-
-        Args:
-            images: uint8, (batch, channel, height, width), on the CPU.
-            labels: int64, (batch,), on the CPU.
-            optimizer: Optimizer of this rank's stage.
-
-        Returns:
-            The mean loss of the batch on the last rank, 0 on the others: float32, (), on this rank's device.
-        """
+        """One step; returns the batch's loss, which only the last rank knows."""
         self.own.train()
         optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.device)
@@ -107,13 +85,7 @@ class Pipeline:
 
     @torch.no_grad()
     def scores(self, images: Tensor, batch_size: int) -> Tensor:
-        """Logits of images.
-
-        The last batch is padded, because the stages accept only one batch size.
-
-        Returns:
-            float32, (image, class), on the CPU; zeros except on the last rank.
-        """
+        """(image, class) on the CPU of the last rank, zeros on the others; all batches have the stages' one size."""
         self.own.eval()
         missing = -len(images) % batch_size
         padded = torch.cat([images, images[:1].expand(missing, -1, -1, -1)])
@@ -123,12 +95,12 @@ class Pipeline:
     def _forward(self, images: Tensor) -> Tensor:
         if self.last == 0:
             return self.own(images)  # type: ignore[no-any-return]
-        unused = torch.zeros(len(images), dtype=torch.int64, device=self.device)  # the schedule always computes a loss
-        scores = self.schedule.eval(images) if self.rank == 0 else self.schedule.eval(target=unused)
-        return torch.zeros(len(images), 10) if scores is None else scores
+        unused = torch.zeros(len(images), dtype=torch.int64, device=self.device)  # the schedule computes a loss anyway
+        found = self.schedule.eval(images) if self.rank == 0 else self.schedule.eval(target=unused)
+        return torch.zeros(len(images), 10) if found is None else found
 
-    def broadcast(self, **metrics: Tensor) -> dict[str, float]:
-        """Send the metrics of the last rank to all ranks, because a sweep uses those of rank 0."""
+    def told_to_all(self, **metrics: Tensor) -> dict[str, float]:
+        """The last rank's numbers, on every rank: a sweep takes those of rank 0."""
         values = torch.stack([value.double().to(self.device) for value in metrics.values()])
         if self.last:
             dist.broadcast(values, src=self.last)
@@ -136,15 +108,12 @@ class Pipeline:
 
 
 def make_stages(images: Tensor, width: float, dropout: float) -> list[nn.Module]:
-    """The two stages of AlexNet.
-
-    The convolutions map uint8 (batch, channel, height, width) to float32 (batch, feature); the dense layers map these
-    to logits (batch, 10).
+    """Convolutions: (batch, channel, height, width) of bytes to (batch, feature); dense layers: to scores (batch, 10).
 
     Args:
-        images: Training images, whose mean and deviation normalise the input.
+        images: What is normalised for.
         width: Share of the paper's channels and units.
-        dropout: Probability that a unit is dropped.
+        dropout: Share of the units.
 
     Source:
         Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997.
@@ -172,5 +141,5 @@ if __name__ == "__main__":
         "width": 0.25, "dropout": 0.1, "batch_size": 64, "micro_batches": 4,
         "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4,
     }  # fmt: skip
-    for metrics in islice(train(by_hand), 3):
-        hpsearch.report(metrics)
+    for row in islice(train(by_hand), 3):
+        hpsearch.report(row)

@@ -1,15 +1,12 @@
-"""FSDP: a vision transformer whose weights, gradients and optimizer state are split over all GPUs (`fully_shard`).
+"""A vision transformer whose weights, gradients and optimizer state are split over all GPUs (FSDP, `fully_shard`).
 
-By hand:   python -m experiments.fsdp                                    one process, nothing is split
-           torchrun --nproc-per-node=2 -m experiments.fsdp               two processes with half of the model each
-Sweep:     hpsearch sweep fsdp
+By hand:   python -m experiments.fsdp                                                  one process, nothing is split
+           torchrun --nproc-per-node=2 -m experiments.fsdp
+Searched:  hpsearch sweep fsdp
 
-As in DistributedDataParallel, each rank trains on its share of every batch. But it holds only its shard of each layer,
-and gathers the others while the layer computes: for models that do not fit on one GPU. The images are those of
+Each rank trains on its share of every batch, as in DistributedDataParallel, but holds only its part of each layer and
+collects the rest while the layer is at work: for models that don't fit on one GPU. The images are those of
 `experiments/resnet.py`.
-
-Source:
-    Zhao et al., "PyTorch FSDP", arXiv:2304.11277; https://pytorch.org/docs/stable/distributed.fsdp.fully_shard.html.
 """
 
 from __future__ import annotations
@@ -31,10 +28,10 @@ from hpsearch.training.shards import Shards
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
-    """Yield the metrics of each epoch: train_loss, val_loss, val_accuracy.
+    """One row an epoch: train_loss, val_loss, val_accuracy.
 
     Args:
-        config: `width` (features of a token, a multiple of 4), `depth` (layers), `patch` (side of a patch in pixels),
+        config: `width` (of a token; a multiple of 4), `depth` (layers), `patch` (pixels of a token's side),
             `batch_size` (over all workers, a multiple of their number), `lr`, `weight_decay`.
     """
     trial = hpsearch.current_trial()
@@ -47,7 +44,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     if trial.world_size > 1:
         mesh = init_device_mesh(trial.device.type, (trial.world_size,))
         for layer in model.layers:
-            fully_shard(layer, mesh=mesh)  # each layer is split and gathered as one unit
+            fully_shard(layer, mesh=mesh)  # what is split and collected at a time
         fully_shard(model, mesh=mesh)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config["lr"], weight_decay=config["weight_decay"])
     start = trial.keep_own(shards=Shards(model, optimizer))
@@ -62,17 +59,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> Tensor:
-    """Make one optimizer step on this rank's share of a batch; FSDP averages the gradients over ranks.
-
-    Args:
-        model: The model, split or not.
-        optimizer: Optimizer of its parameters.
-        images: uint8, (batch, channel, height, width), on the CPU.
-        labels: int64, (batch,), on the CPU.
-
-    Returns:
-        The mean loss of this rank's samples: float32, (), on this rank's device.
-    """
+    """One step on this rank's share of a batch; returns its mean loss. Gradients are means over the ranks."""
     device = hpsearch.current_trial().device
     model.train()
     optimizer.zero_grad(set_to_none=True)
@@ -84,10 +71,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, lab
 
 @torch.no_grad()
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean loss and accuracy over all ranks.
-
-    All ranks must call the model equally often, because each call gathers weights from all ranks.
-    """
+    """Mean loss and accuracy; all ranks call the model equally often, since each call collects weights from all."""
     trial = hpsearch.current_trial()
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=trial.device)
@@ -101,23 +85,23 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, f
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Sum a tensor in place over all ranks of the trial, and return it."""
+    """`value`, summed over all processes of the trial."""
     if hpsearch.current_trial().world_size > 1:
         dist.all_reduce(value)
     return value
 
 
 class Transformer(nn.Module):
-    """A vision transformer: the patches of an image are tokens that attend to each other; their mean is classified.
+    """Patches of an image become tokens that attend to each other; their mean is classified.
 
     Args:
-        images: Training images, whose mean and deviation normalise the input: uint8, (image, channel, height, width).
-        width: Features of a token.
-        depth: Number of layers.
-        patch: Side of a patch in pixels; divides height and width.
+        images: What is normalised for, (image, channel, height, width).
+        width: Numbers of a token.
+        depth: Layers.
+        patch: Pixels of a token's side; divides height and width.
 
     Source:
-        Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929, with the mean instead of a class token.
+        Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929, with the mean in place of a class token.
     """
 
     def __init__(self, images: Tensor, width: int, depth: int, patch: int) -> None:
@@ -125,7 +109,7 @@ class Transformer(nn.Module):
         tokens = (images.shape[2] // patch) * (images.shape[3] // patch)
         self.normalise = Normalise(images)
         self.patches = nn.Conv2d(images.shape[1], width, patch, stride=patch)
-        self.positions = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
+        self.places = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
             for _ in range(depth)
@@ -133,8 +117,8 @@ class Transformer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 10))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 (batch, channel, height, width) to logits (batch, class)."""
-        tokens: Tensor = self.patches(self.normalise(images)).flatten(2).transpose(1, 2) + self.positions
+        """(batch, channel, height, width) of bytes to scores (batch, class)."""
+        tokens: Tensor = self.patches(self.normalise(images)).flatten(2).transpose(1, 2) + self.places
         for layer in self.layers:
             tokens = layer(tokens)
         return self.head(tokens.mean(dim=1))  # type: ignore[no-any-return]
@@ -143,5 +127,5 @@ class Transformer(nn.Module):
 if __name__ == "__main__":
     torch.manual_seed(0)
     by_hand = {"width": 32, "depth": 2, "patch": 2, "batch_size": 64, "lr": 3e-3, "weight_decay": 0.01}
-    for metrics in islice(train(by_hand), 3):
-        hpsearch.report(metrics)
+    for row in islice(train(by_hand), 3):
+        hpsearch.report(row)

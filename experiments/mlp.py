@@ -1,9 +1,7 @@
-"""A small network on a small table: 569 tumours with 30 measurements each, benign or malignant.
+"""A small network on a small table: 569 tumours, 30 measurements each, benign or malignant. A trial takes a blink.
 
 By hand:   python experiments/mlp.py --set lr=0.01
-Sweep:     hpsearch sweep mlp
-
-A trial takes about a second on a CPU.
+Searched:  hpsearch sweep mlp
 """
 
 from __future__ import annotations
@@ -23,15 +21,13 @@ import hpsearch
 from hpsearch.training.metrics import accuracy
 
 NUM_FEATURES, NUM_CLASSES = 30, 2
-"""Measurements of a tumour; benign or malignant."""
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
-    """Yield the metrics of each epoch: train_loss, val_loss, val_accuracy.
+    """One row an epoch: train_loss, val_loss, val_accuracy.
 
     Args:
-        config: `hidden` (units of each layer), `layers` (hidden layers), `dropout` (probability), `batch_size`, `lr`,
-            `weight_decay`.
+        config: `hidden` (units of a layer), `layers`, `dropout` (share), `batch_size`, `lr`, `weight_decay`.
     """
     train_set, val_set = load_table()
     model = make_model(config["hidden"], config["layers"], config["dropout"])
@@ -48,15 +44,15 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 
 
 def make_model(hidden: int, layers: int, dropout: float) -> nn.Sequential:
-    """`layers` hidden layers of `hidden` units, which map float32 (batch, feature) to logits (batch, class)."""
+    """`layers` hidden layers of `hidden` units: (batch, feature) to scores (batch, class)."""
     sizes = [NUM_FEATURES] + [hidden] * layers
     parts = [(nn.Linear(size_in, size), nn.ReLU(), nn.Dropout(dropout)) for size_in, size in pairwise(sizes)]
     return nn.Sequential(*(module for part in parts for module in part), nn.Linear(hidden, NUM_CLASSES))
 
 
-@cache  # with `isolation: slot` one process trains many trials
+@cache  # a slot trains many trials in one process
 def load_table() -> tuple[TensorDataset, TensorDataset]:
-    """Training set and validation set, a fixed quarter of the table; features are standardised by the training set."""
+    """Training and validation set, a quarter of the table, always the same; features scaled by the training set."""
     try:
         from sklearn.datasets import load_breast_cancer
         from sklearn.model_selection import train_test_split

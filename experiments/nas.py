@@ -1,12 +1,11 @@
-"""Architecture search: a small network whose layers, and the connections between them, are searched.
+"""A small network whose layers, and the connections between them, are searched.
 
-Sweep:     hpsearch sweep nas
-One trial: hpsearch trial nas --set layer2.width=32
-Images:    as in `experiments/resnet.py`, the digits, or CIFAR-10 from `data.root`
+Searched:  hpsearch sweep nas
+Again:     hpsearch trial nas --set layer2.width=32
+Images:    as `experiments/resnet.py`: the digits, or CIFAR-10 from `data.root`
 
-Each layer reads the concatenated outputs of the earlier layers that it is connected to; a layer without connections
-reads the image. The classifier reads the outputs that no layer reads. As with the skip connections of the paper, every
-combination is a valid network.
+Each layer reads the outputs of the earlier layers that it is connected to, put beside each other; one without any reads
+the image. What no layer reads goes to the classifier. As in the paper's skip connections, any combination is a network.
 
 Source:
     Zoph and Le, "Neural Architecture Search with Reinforcement Learning", arXiv:1611.01578, section 3.3.
@@ -28,7 +27,7 @@ from hpsearch.training.metrics import accuracy
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
-    """Yield the metrics of each epoch: train_loss, val_loss, val_accuracy.
+    """One row an epoch: train_loss, val_loss, val_accuracy.
 
     Args:
         config: `layer1`, `layer2`, ... (see `Stacked`), `lr` and `batch_size`.
@@ -48,15 +47,12 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 
 
 class Stacked(nn.Module):
-    """Layers that read the image or earlier layers, and a linear classifier.
+    """Layers that read the image or each other.
 
     Args:
-        channels: Channels of the images.
-        layers: For each layer: `kind` (conv, separable or max_pool), `kernel` (size in pixels, odd), `width` (output
-            channels; a pool has none), and `reads`, which maps `layerN` to whether the layer reads that earlier one.
-
-    Raises:
-        InvalidConfig: A `kind` is unknown.
+        channels: Of the images.
+        layers: Of each: `kind` (conv, separable, max_pool), `kernel` (odd), `width` (channels; pools have none), and
+            `reads`, a map of `layerN` to whether it reads that earlier layer.
     """
 
     def __init__(self, channels: int, layers: list[Mapping[str, Any]]) -> None:
@@ -73,7 +69,7 @@ class Stacked(nn.Module):
         self.head = nn.Linear(sum(widths[index] for index in self.ends), 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images, float32 (batch, channel, height, width), to logits (batch, class)."""
+        """(batch, channel, height, width), normalised, to scores (batch, class)."""
         outputs: list[Tensor] = []
         for layer, sources in zip(self.layers, self.sources, strict=True):
             given = [outputs[source] for source in sources] or [images]
@@ -83,12 +79,12 @@ class Stacked(nn.Module):
 
 
 def _sources(reads: Mapping[str, bool]) -> list[int]:
-    """Indices, from 0, of the layers that are read."""
+    """Numbers, from 0, of the layers that are read."""
     return sorted(int(name.removeprefix("layer")) - 1 for name, is_read in reads.items() if is_read)
 
 
 def _make_layer(kind: str, kernel: int, channels_in: int, width: int) -> nn.Module:
-    """One layer, which keeps height and width."""
+    """A layer that keeps height and width."""
     if kind == "max_pool":
         return nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)
     after = (nn.BatchNorm2d(width), nn.ReLU())

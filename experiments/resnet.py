@@ -1,11 +1,11 @@
-"""Residual networks for small images: CIFAR-10 if `data.root` names its files, else scikit-learn's digits.
+"""Residual networks for small images: CIFAR-10 where its files are at hand, else scikit-learn's digits.
 
 By hand:   python experiments/resnet.py --set optimizer.lr=0.1
 Two ranks: torchrun --nproc-per-node 2 experiments/resnet.py --set optimizer.lr=0.1
-Sweep:     hpsearch sweep resnet
-CIFAR-10:  hpsearch sweep resnet --set data.root=DIR, where DIR contains the files of its binary version
+Searched:  hpsearch sweep resnet
+CIFAR-10:  hpsearch sweep resnet --set data.root=DIR, with the files of its binary version in DIR
 
-The learning rate is constant, so that the first epochs of a trial do not depend on how many epochs follow.
+The learning rate is constant, so that a trial does not depend on how long it will be.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from hpsearch.training.metrics import accuracy
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
-    """Yield the metrics of each epoch: train_loss, val_loss, val_accuracy.
+    """One row an epoch: train_loss, val_loss, val_accuracy.
 
     Args:
-        config: `model.width` (channels of the first stage), `model.depth` (6n + 2 layers), `batch_size` (over all
-            workers), `augment` (whether images are shifted and mirrored), and `optimizer` (see `make_optimizer`).
+        config: `model.width` (channels of the first stage), `model.depth` (6n + 2 layers), `batch_size`, `augment`,
+            and `optimizer` (see `make_optimizer`).
     """
     images, labels, val_images, val_labels = load_images(hpsearch.current_trial().data["root"])
     model = nn.Sequential(
@@ -49,13 +49,7 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 
 
 def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """Make the optimizer.
-
-    Args:
-        model: The model to train.
-        settings: `name` (sgd or adamw), `lr`, `weight_decay` and `momentum`: Nesterov momentum for SGD, the first beta
-            for AdamW.
-    """
+    """SGD with Nesterov's momentum, or AdamW, whose first beta is then `momentum`."""
     rates = {"lr": settings["lr"], "weight_decay": settings["weight_decay"]}
     if settings["name"] == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=settings["momentum"], nesterov=True, **rates)
@@ -63,15 +57,15 @@ def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Op
 
 
 class ResNet(nn.Module):
-    """Three stages of n blocks. Each stage has half the resolution and twice the channels of the one before.
+    """Three stages of n blocks, each stage with half the resolution and twice the channels of the one before.
 
     Args:
-        channels: Channels of the images.
+        channels: Of the images.
         width: Channels of the first stage; 16 in the paper.
-        depth: Number of layers with weights, 6n + 2: 8, 14, 20, 32, 44, 56.
+        depth: Weighted layers, 6n + 2: 8, 14, 20, 32, 44, 56.
 
     Raises:
-        InvalidConfig: `depth` is not 6n + 2 for any n.
+        InvalidConfig: No n gives this depth.
 
     Source:
         He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385, section 4.2, shortcuts of option A.
@@ -94,19 +88,13 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images, float32 (batch, channel, height, width), to logits (batch, class)."""
+        """(batch, channel, height, width), normalised, to scores (batch, class)."""
         features: Tensor = self.stages(self.stem(images))
         return self.head(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut without weights, which skips pixels and pads new channels with zeros.
-
-    Args:
-        channels_in: Channels of the input.
-        channels: Channels of the output, at least `channels_in`.
-        stride: 1, or 2 to halve the resolution.
-    """
+    """Two convolutions beside a shortcut that has no weights: every other pixel, and zeros for the new channels."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -115,7 +103,7 @@ class Block(nn.Module):
         self.second = nn.Sequential(_conv(channels, channels, 1), nn.BatchNorm2d(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (batch, channels_in, height, width) to (batch, channels, height / stride, width / stride), float32."""
+        """(batch, channels_in, height, width) to (batch, channels, height / stride, width / stride)."""
         shortcut = features[:, :, :: self.stride, :: self.stride]
         if self.new_channels:
             shortcut = pad(shortcut, (0, 0, 0, 0, 0, self.new_channels))
@@ -127,16 +115,10 @@ def _conv(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
 
 
 class Normalise(nn.Module):
-    """Converts bytes to floats with mean 0 and standard deviation 1 in each channel, on the device of the model.
-
-    Args:
-        images: Images whose mean and deviation are used: uint8, (image, channel, height, width), on the CPU.
-    """
+    """Bytes to floats with mean 0 and deviation 1 in each channel of the given images; done where the model is."""
 
     mean: Tensor
-    """Mean of each channel: float32, (channel, 1, 1)."""
     deviation: Tensor
-    """Standard deviation of each channel: float32, (channel, 1, 1)."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
@@ -149,17 +131,12 @@ class Normalise(nn.Module):
         self.register_buffer("deviation", variance.sqrt().float()[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 (batch, channel, height, width) to float32 of the same shape."""
+        """uint8, (batch, channel, height, width), to float32 of the same shape."""
         return (images.float() - self.mean) / self.deviation
 
 
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
-    """Images that are randomly shifted by up to an eighth of their size and, if they have colours, mirrored.
-
-    Args:
-        images: uint8, (image, channel, height, width).
-        labels: int64, (image,).
-    """
+    """Images shifted at random by up to an eighth of their size; photographs are also mirrored, digits are not."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.margin = images.shape[-1] // 8
@@ -180,22 +157,17 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
 
 
 Split = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Training images, uint8 (image, channel, height, width), and labels, int64 (image,); then those for validation."""
+"""Training images, uint8, (image, channel, height, width), and labels, int64; then the same for validation."""
 
 
-@cache  # with `isolation: slot` one process trains many trials
+@cache  # a slot trains many trials in one process
 def load_images(root: str | None) -> Split:
-    """CIFAR-10 from the folder `root`, or the digits if it is None.
-
-    Raises:
-        FileNotFoundError: The folder has no files of CIFAR-10's binary version.
-        ValueError: A file is truncated.
-    """
+    """CIFAR-10 from the folder `root`, or the digits where it is None."""
     return _load_digits() if root is None else _load_cifar(Path(root))
 
 
 def _load_digits() -> Split:
-    """The digits: 1797 images of 8 x 8 pixels, one channel, 17 grey levels. A fixed fifth of them is for validation."""
+    """1797 images, 8 x 8, one channel, 16 grey levels; a fifth for validation, always the same."""
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -208,7 +180,7 @@ def _load_digits() -> Split:
 
 
 def _load_cifar(root: Path) -> Split:
-    """CIFAR-10: 50000 images for training and 10000 for validation, 32 x 32 pixels, RGB."""
+    """50000 images for training, 10000 for validation, 32 x 32, RGB."""
     batches = sorted(root.glob("data_batch_*.bin"))
     if not batches:
         raise FileNotFoundError(f"no data_batch_*.bin in {root}; expected the files of CIFAR-10's binary version")
@@ -217,14 +189,10 @@ def _load_cifar(root: Path) -> Split:
 
 
 def _read_cifar(path: Path) -> tuple[Tensor, Tensor]:
-    """Read one file: each record is one byte for the label, then 1024 bytes each for red, green and blue.
-
-    Source:
-        https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
-    """
+    """Records of one byte for the label, then 1024 each for red, green and blue."""
     records = numpy.fromfile(path, dtype="uint8")
     if records.size % 3073:
-        raise ValueError(f"{path}: {records.size} bytes are no multiple of 3073; the file is truncated or not CIFAR-10")
+        raise ValueError(f"{path}: {records.size} bytes are no multiple of 3073; the file is cut short or no CIFAR-10")
     table = torch.from_numpy(records.reshape(-1, 3073))
     return table[:, 1:].reshape(-1, 3, 32, 32), table[:, 0].long()
 
