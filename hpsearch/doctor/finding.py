@@ -39,7 +39,7 @@ def problem(check: str, text: str, advice: str | None = None) -> Finding:
 
 
 def size_text(num_bytes: float) -> str:
-    """A number of bytes in MiB, GiB or TiB, whichever suits its size.
+    """A number of bytes in MiB, GiB or TiB, the unit that suits its size.
 
     Example:
         >>> size_text(3.5 * 2**30), size_text(64 * 2**20), size_text(2**62)

@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     targets: Any
     """Like `inputs`."""
     num_samples: int
-    """Number of samples; 0 if the batch only stands in for a rank that has no samples in this step."""
+    """Number of samples; 0 if it only fills the step of a rank that has no samples."""
     num_global: int
     """Number of samples of this step over all ranks."""
 

@@ -1,4 +1,4 @@
-"""A spec is translated once and its space is parsed once, whichever verb reads it."""
+"""A spec is translated once and its space is parsed once, for each verb that reads it."""
 
 from __future__ import annotations
 
