@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -87,3 +88,22 @@ def test_every_test_that_the_page_of_faults_names_exists():
     assert named
     for folders, name in named:
         assert name in tests and str(tests[name].parent).endswith(folders.rstrip("/")), f"{folders}{name}"
+
+
+def fields_without_prose(source: str) -> list[str]:
+    """Fields of dataclasses that no docstring follows."""
+    missing = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list):
+            for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
+                has_line = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                if isinstance(statement, ast.AnnAssign) and not has_line:
+                    missing.append(f"{node.name}.{ast.unparse(statement.target)}")
+    return missing
+
+
+def test_every_field_of_a_dataclass_has_its_line():
+    code = "@dataclass\nclass A:\n    x: int\n    y: int\n    'About y.'\n"
+    assert fields_without_prose(code) == ["A.x"]
+    sources = {path.name: path.read_text() for path in (DOCS.parent / "hpsearch").rglob("*.py")}
+    assert {name: missing for name, text in sources.items() if (missing := fields_without_prose(text))} == {}
