@@ -105,5 +105,5 @@ def fields_without_prose(source: str) -> list[str]:
 def test_every_field_of_a_dataclass_has_its_line():
     code = "@dataclass\nclass A:\n    x: int\n    y: int\n    'About y.'\n"
     assert fields_without_prose(code) == ["A.x"]
-    sources = {path.name: path.read_text() for path in (DOCS.parent / "hpsearch").rglob("*.py")}
+    sources = {str(path): path.read_text() for path in (DOCS.parent / "hpsearch").rglob("*.py")}
     assert {name: missing for name, text in sources.items() if (missing := fields_without_prose(text))} == {}
