@@ -18,6 +18,7 @@ HOME/                             `--home`, else HPSEARCH_HOME, else ./sweeps
       processes.json              the processes that train it now
       checkpoint/                 its checkpoints
     trials.csv, trials.parquet, history.parquet, report.html, study.db
+    outputs.json                  which change of the ledger the tables and the report show
 
 In any folder, .NAME.new-XXXXXXXX/ holds the file NAME while it is written; see `replacing`.
 """
@@ -141,6 +142,11 @@ def history_path(sweep_dir: Path) -> Path:
 def report_path(sweep_dir: Path) -> Path:
     """The sweep as a page for a browser."""
     return sweep_dir / "report.html"
+
+
+def outputs_path(sweep_dir: Path) -> Path:
+    """Which change of the ledger the tables and the report show; see `results/files.py`."""
+    return sweep_dir / "outputs.json"
 
 
 def study_path(sweep_dir: Path) -> Path:

@@ -249,10 +249,10 @@ class Results:
 
     def write(self) -> None:
         """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder."""
+        from hpsearch.results.analysis.findings import read_findings
         from hpsearch.results.tables import write_tables
 
-        sweep, trials = self._read()
-        write_tables(sweep, trials, self._reports(), home=self.home)
+        write_tables(read_findings(self.home, self.name))
 
     def __repr__(self) -> str:
         return f"<Results {self._headline(*self._read())}>"

@@ -280,15 +280,14 @@ def _write_tables(home: Path, name: str) -> None:
     from hpsearch.results.analysis.findings import read_findings
     from hpsearch.results.tables import write_tables
 
-    found = read_findings(home, name)
-    write_tables(found.sweep, found.trials, found.reports, home=home)
+    write_tables(read_findings(home, name, holds_lock=True))
 
 
 def _write_report(home: Path, name: str) -> None:
     from hpsearch.results.analysis.findings import read_findings
     from hpsearch.results.report.write import write_report
 
-    found = read_findings(home, name)
+    found = read_findings(home, name, holds_lock=True)
     write_report(found, report_path(home / found.sweep.folder))
 
 

@@ -25,6 +25,8 @@ from hpsearch.paths import journal_path
 
 SYNC_S = 1.0
 """Seconds until a line is forced to the disk, if `tick` is called often; forcing takes a few milliseconds."""
+END_BYTES = 4096
+"""Bytes at the end of a journal by which `last_change` recognises it, besides its size."""
 Entry = list[Any]
 """One change: `["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
 `["failure", number, columns]` or `["forgiven", number]` (the trial's failures so far no longer count), with values as
@@ -155,6 +157,31 @@ class Journal:
 def checksum(transaction: Transaction) -> str:
     """CRC-32 of a transaction's text, as eight hexadecimal digits."""
     return f"{zlib.crc32(json.dumps(transaction).encode()):08x}"
+
+
+def last_change(folder: Path) -> str | None:
+    """What distinguishes the present state of a sweep's journal from its earlier ones: its size and the sum of its end.
+
+    Every change of the ledger is in the journal first, and lines are only added. So where this is the same at two
+    moments at which no transaction is open, the ledger has the same of the sweep.
+
+    Args:
+        folder: The sweep's folder.
+
+    Returns:
+        Some digits; None where there is no journal, or it can't be read.
+    """
+    try:
+        file = os.open(journal_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        size = os.fstat(file).st_size
+        return f"{size} {zlib.crc32(os.pread(file, END_BYTES, max(size - END_BYTES, 0))):08x}"
+    except OSError:
+        return None
+    finally:
+        os.close(file)
 
 
 def read_journal(folder: Path) -> tuple[list[Transaction], int]:

@@ -1,13 +1,24 @@
-"""Files for the user, written as a whole or not at all, and whether those of a sweep are up to date."""
+"""Files for the user, written as a whole or not at all, and whether those of a sweep are up to date.
+
+A CSV file has no place to say which state of the ledger it shows, so `outputs.json` says it for the tables and the
+report: for each file the journal's last change when the ledger was read (`journal.last_change`), and the SHA-256 of
+what was written. A file is up to date if both are still the same. No time of a file is compared: clocks step back, and
+copies of a folder have new times.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import LedgerError
-from hpsearch.paths import history_path, journal_path, replacing, report_path, trials_csv_path, trials_parquet_path
+from hpsearch.ledger.journal import last_change
+from hpsearch.paths import history_path, outputs_path, replacing, report_path, trials_csv_path, trials_parquet_path
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -47,13 +58,60 @@ def output_paths(sweep_dir: Path) -> tuple[Path, ...]:
 
 
 def are_up_to_date(sweep_dir: Path) -> bool:
-    """Whether each of `output_paths` was written after the last line of the sweep's journal.
+    """Whether each of `output_paths` shows the last change of the sweep's ledger, and is as hpsearch wrote it.
 
-    Every change of the ledger is in the journal first, and only the process that holds the sweep's lock writes either.
-    In doubt (no journal, the same tick of the clock) they are out of date.
+    In doubt (no journal, a file that was cut, edited or replaced by a link) they are out of date. It takes some
+    milliseconds, most of them for the 5 MB of an interactive report.
     """
-    try:
-        last_change = journal_path(sweep_dir).stat().st_mtime_ns
-        return all(path.stat().st_mtime_ns > last_change for path in output_paths(sweep_dir))
-    except OSError:
+    change, recorded = last_change(sweep_dir), _recorded(sweep_dir)
+    if change is None:
         return False
+    return all(recorded.get(path.name, path) == _record(path, change) for path in output_paths(sweep_dir))
+
+
+def record_outputs(sweep_dir: Path, paths: Iterable[Path], *, change: str | None) -> None:
+    """Record which state of the ledger some of `output_paths` show; to be called after they were written.
+
+    Several processes may do so at once: whichever is last, a file counts as up to date only if both its content and
+    its state of the ledger were recorded together.
+
+    Args:
+        sweep_dir: The sweep's folder.
+        paths: The files.
+        change: The journal's last change before the ledger was read; None if that is unknown, so that nothing is
+            recorded, and the files count as out of date.
+
+    Raises:
+        LedgerError: It can't be written.
+    """
+    if change is None:
+        return
+    new = {path.name: record for path in paths if (record := _record(path, change)) is not None}
+    replace_file(outputs_path(sweep_dir), json.dumps(_recorded(sweep_dir) | new, indent=2).encode())
+
+
+def _recorded(sweep_dir: Path) -> dict[str, Any]:
+    try:
+        with os.fdopen(_open_file(outputs_path(sweep_dir)), "rb") as file:
+            read = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _record(path: Path, change: str) -> dict[str, str] | None:
+    """What is recorded of a file as it is now; None if it can't be read, or is a link."""
+    try:
+        with os.fdopen(_open_file(path), "rb") as file:
+            return {"change": change, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError:
+        return None
+
+
+def _open_file(path: Path) -> int:
+    """Open a regular file to read it, without following a link or waiting for the writer of a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is not a file")
+    return descriptor

@@ -14,12 +14,13 @@ from hpsearch.paths import history_path, trials_csv_path, trials_parquet_path
 from hpsearch.plain import canonical
 from hpsearch.results import columns as c
 from hpsearch.results import rows as r
-from hpsearch.results.files import replace_by
+from hpsearch.results.files import record_outputs, replace_by
 from hpsearch.text import terminal_text
 
 if TYPE_CHECKING:
     from hpsearch.results.analysis.compare import Compared
     from hpsearch.results.analysis.failures import FailedAttempt
+    from hpsearch.results.analysis.findings import Findings
     from hpsearch.results.analysis.importance import Importance
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -72,18 +73,21 @@ def _frame(rows: Sequence[r.Row], columns: tuple[c.Column, ...]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
 
-def write_tables(
-    sweep: SweepRecord, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord], *, home: Path
-) -> None:
+def write_tables(found: Findings) -> None:
     """Write `trials.csv`, `trials.parquet` and `history.parquet` into the sweep's folder.
+
+    Args:
+        found: What was read from the ledger.
 
     Raises:
         LedgerError: A file can't be written.
     """
-    folder, frame = home / sweep.folder, trials_frame(sweep, trials, home=home)
-    write_csv(frame, trials_csv_path(folder))
-    write_parquet(frame, trials_parquet_path(folder))
-    write_parquet(history_frame(reports), history_path(folder))
+    folder, frame = found.home / found.sweep.folder, trials_frame(found.sweep, found.trials, home=found.home)
+    paths = trials_csv_path(folder), trials_parquet_path(folder), history_path(folder)
+    write_csv(frame, paths[0])
+    write_parquet(frame, paths[1])
+    write_parquet(history_frame(found.reports), paths[2])
+    record_outputs(folder, paths, change=found.change)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

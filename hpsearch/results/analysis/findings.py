@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpsearch.ledger.journal import last_change
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import FailureRecord, ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
@@ -42,6 +43,8 @@ class Findings:
     """All failed attempts, in the order in which they failed."""
     is_alive: bool = False
     """Whether a process runs the sweep, as far as this machine can tell."""
+    change: str | None = None
+    """The journal's last change that these contain; None if another process may be about to commit it."""
 
     @cached_property
     def spec(self) -> Sweep:
@@ -110,12 +113,13 @@ class Findings:
         return {trial.number: trial.best_value for trial in self.trials if trial.best_value is not None}
 
 
-def read_findings(home: Path, name: str | None) -> Findings:
+def read_findings(home: Path, name: str | None, *, holds_lock: bool = False) -> Findings:
     """Read a sweep from the ledger.
 
     Args:
         home: Folder of the ledger.
         name: The sweep; None for the newest.
+        holds_lock: Whether this process holds the sweep's lock, and has no transaction open.
 
     Raises:
         UnknownSweep: There is no such sweep.
@@ -123,11 +127,14 @@ def read_findings(home: Path, name: str | None) -> Findings:
     """
     with Ledger(home) as ledger:
         sweep = ledger.sweep(name)
+        change = last_change(home / sweep.folder)  # before the lock and the rows: they may be newer, not older
+        is_alive = is_held(home / sweep.folder)
         return Findings(
             home=home,
             sweep=sweep,
             trials=ledger.current_trials(sweep),
             reports=ledger.reports(sweep),
             failures=ledger.failures(sweep),
-            is_alive=is_held(home / sweep.folder),
+            is_alive=is_alive,
+            change=change if holds_lock or not is_alive else None,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hpsearch.paths import report_path
 from hpsearch.results.analysis.findings import Findings
-from hpsearch.results.files import replace_file
+from hpsearch.results.files import record_outputs, replace_file
 from hpsearch.results.html.elements import Element, element
 from hpsearch.results.html.page import html_page, picture
 from hpsearch.results.labels import one_line
@@ -63,6 +64,9 @@ def write_report(findings: Findings, path: Path, *, is_static: bool = False) -> 
     """
     html = report_html(findings, is_static=is_static)
     replace_file(path, html.encode("utf-8", "replace"))
+    folder = findings.home / findings.sweep.folder
+    if path == report_path(folder):
+        record_outputs(folder, [path], change=findings.change)
 
 
 def _lead(findings: Findings, now: datetime | None) -> str:
