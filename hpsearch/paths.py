@@ -25,12 +25,12 @@ In any folder, .NAME.new-XXXXXXXX/ holds the file NAME while it is written; see 
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import os
 import shlex
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,8 +41,6 @@ LEDGER_NAME = "ledger.db"
 """No sweep may have a name that begins so, since sweeps have folders beside this file."""
 JOURNAL_NAME = "journal.jsonl"
 """Name of each sweep's journal; `resume --rebuild` looks for these files."""
-MAX_WRITE_S = 3600.0
-"""Seconds that `replacing` may take for one file; if its folder is older, the process that wrote there was killed."""
 
 
 def home_dir(home: str | Path | None) -> Path:
@@ -180,20 +178,18 @@ def checkpoint_dir(sweep_dir: Path, number: int) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = False, locked: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Write a file so that readers find the old one or the whole new one at every instant, also after a crash.
 
     The block writes to another path, in a new folder `.NAME.new-XXXXXXXX` beside `path` that only this user can enter,
     so that no link of another user can be in its way. When the block ends without an error the new file takes the name
     `path`; a link of that name is replaced, not followed. After an error `path` is as it was. Several processes may
-    write the same file: the last one to finish wins. A process that is killed in the middle leaves its folder, which a
-    later write of the same file removes.
+    write the same file: the last one to finish wins. A process holds a lock in its folder, which the system drops when
+    the process dies; a folder that a killed process left is removed by the next write of the same file.
 
     Args:
         path: Where the file shall be; its folder exists.
         durable: Force the file to the disk before it takes its name: for what a power cut must not empty.
-        locked: The caller holds a lock, so that no other process writes this file. Then every folder that a killed
-            process left is removed; else only those older than MAX_WRITE_S, since younger ones may be in use.
 
     Yields:
         The path to write to. Its suffix is that of `path`, by which some libraries choose a format.
@@ -202,24 +198,40 @@ def replacing(path: Path, *, durable: bool = False, locked: bool = False) -> Ite
         OSError: The file can't be written; the disk is full, say.
     """
     prefix = f".{path.name[:50]}.new-"  # cut, so that a long name leaves room for the rest
-    _remove_leftovers(path.parent, prefix, min_age_s=0.0 if locked else MAX_WRITE_S)
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+        _remove_if_left(left)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
-        beside = folder / f"new{path.suffix}"
-        yield beside
-        if durable:
-            with beside.open("rb") as file:
-                os.fsync(file.fileno())
-        beside.replace(path)
+        with _held(folder):
+            beside = folder / f"new{path.suffix}"
+            yield beside
+            if durable:
+                with beside.open("rb") as file:
+                    os.fsync(file.fileno())
+            beside.replace(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_leftovers(parent: Path, prefix: str, *, min_age_s: float) -> None:
-    for folder in parent.glob(f"{glob.escape(prefix)}*"):
-        with suppress(OSError):  # another process has just removed it
-            if time.time() - folder.lstat().st_mtime >= min_age_s:
-                shutil.rmtree(folder, ignore_errors=True)
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a new folder. Its file is locked before it is named `lock`, so that no process finds it free."""
+    with (folder / "lock.new").open("wb") as file:
+        with suppress(OSError):  # a file system without locks: `_remove_if_left` finds none either, and removes nothing
+            fcntl.flock(file, fcntl.LOCK_EX)
+        (folder / "lock.new").rename(folder / "lock")
+        yield
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove the folder of a process that was killed; not if its lock is held, or not made yet."""
+    with suppress(OSError):  # it is held, or was removed just now
+        file = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(file)
 
 
 def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:

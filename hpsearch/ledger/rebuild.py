@@ -91,7 +91,7 @@ def rebuild(home: Path) -> Rebuilt:
         for folder in folders:
             stack.enter_context(writer_lock(folder, folder.name))
         _correct_checkpoints(home, folders)
-        with making_lock(home), replacing(path, locked=True) as beside:
+        with making_lock(home), replacing(path) as beside:
             done = _fill(beside, folders)
             kept = _put_aside(path)
     return Rebuilt(**done, kept=kept)

@@ -117,7 +117,7 @@ def _make(path: Path) -> None:
     with making_lock(path.parent):
         if path.exists():
             return
-        with replacing(path, locked=True) as beside:
+        with replacing(path) as beside:
             engine = _connect(beside, create=True)
             schema.metadata.create_all(engine)
             with engine.begin() as connection:

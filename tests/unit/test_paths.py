@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import os
 import shlex
+import signal
 import stat
 import time
 from pathlib import Path
 
 import pytest
 
-from hpsearch.paths import MAX_WRITE_S, home_dir, home_option, replace_file, replacing
+from hpsearch.paths import home_dir, home_option, replace_file, replacing
 
 
 @pytest.fixture(autouse=True)
@@ -65,35 +68,58 @@ def test_after_an_error_the_old_file_is_there_and_nothing_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def left_by_a_killed_process(path: Path, *, age_s: float) -> Path:
+def killed_in_the_middle(path: Path) -> Path:
     """The folder that `replacing` leaves when its process is killed in the middle of a write."""
-    with replacing(path) as beside:
-        beside.write_text("")
-    beside.parent.mkdir()
-    beside.write_text("half")
-    os.utime(beside.parent, (time.time() - age_s, time.time() - age_s))
-    return beside.parent
+    if (child := os.fork()) == 0:
+        with replacing(path) as beside:
+            beside.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = path.parent.glob(f".{glob.escape(path.name)}.new-*")
+    return left
 
 
-def test_what_a_killed_process_left_is_named_after_the_file_and_removed_by_a_later_write(tmp_path):
+def test_what_a_killed_process_left_is_named_after_the_file_and_removed_by_the_next_write(tmp_path):
     path, other = tmp_path / "a[1].csv", tmp_path / "a1.csv"
-    old = left_by_a_killed_process(path, age_s=MAX_WRITE_S + 60)
-    young = left_by_a_killed_process(path, age_s=MAX_WRITE_S - 60)
-    of_other = left_by_a_killed_process(other, age_s=MAX_WRITE_S + 60)
-    assert young.name.startswith(".a[1].csv.new-")
+    left, of_other = killed_in_the_middle(path), killed_in_the_middle(other)
+    assert left.name.startswith(".a[1].csv.new-")
     replace_file(path, "new")
-    assert not old.exists()
-    assert young.exists()  # another process may be writing it
+    assert not left.exists()
     assert of_other.exists()
 
 
-def test_under_a_lock_what_a_killed_process_left_is_removed_at_once(tmp_path):
-    path = tmp_path / "ledger.db"
-    young = left_by_a_killed_process(path, age_s=0)
-    with replacing(path, locked=True) as beside:
-        assert not young.exists()
-        beside.write_text("new")
-    assert [each.name for each in tmp_path.iterdir()] == ["ledger.db"]
+@pytest.mark.parametrize("age_s", [-3600.0, 0.0, 7200.0])
+def test_a_folder_in_use_is_kept_however_old_the_clock_makes_it(tmp_path, age_s):
+    path = tmp_path / "a.csv"
+    with replacing(path) as beside:
+        beside.write_text("first")
+        os.utime(beside.parent, (time.time() - age_s, time.time() - age_s))
+        replace_file(path, "second")
+        assert beside.read_text() == "first"
+    assert path.read_text() == "first"
+
+
+@pytest.mark.parametrize("names", [[], ["lock.new"]])
+def test_a_folder_that_another_process_is_about_to_lock_is_kept(tmp_path, names):
+    path, folder = tmp_path / "a.csv", tmp_path / ".a.csv.new-0a1b2c3d"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("")
+    replace_file(path, "new")
+    assert folder.exists()
+
+
+def test_where_the_file_system_has_no_locks_files_are_replaced_and_no_folder_of_others_is_removed(
+    tmp_path, monkeypatch
+):
+    def unsupported(*_):
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    left = killed_in_the_middle(tmp_path / "a.csv")
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    replace_file(tmp_path / "a.csv", "new")
+    assert (tmp_path / "a.csv").read_text() == "new"
+    assert left.exists()
 
 
 def test_two_writes_of_one_file_at_once_do_not_disturb_each_other(tmp_path):

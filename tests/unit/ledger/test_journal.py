@@ -181,6 +181,7 @@ def test_what_a_killed_process_left_of_a_half_made_ledger_is_removed_at_the_next
     ledger.path.unlink()
     left = ledger.home / ".ledger.db.new-0a1b2c3d"
     left.mkdir()
+    (left / "lock").touch()
     (left / "new.db").write_bytes(b"half")
     make(ledger.home)
     assert ledger.path.exists()
