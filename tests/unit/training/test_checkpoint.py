@@ -121,6 +121,41 @@ def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
     assert len(_names(tmp_path)) == 8
 
 
+def test_a_checkpoint_ahead_of_the_epochs_on_record_is_not_used(tmp_path: Path) -> None:
+    for epoch in (3, 4):
+        _save(tmp_path, epoch, previous=3, ranks=2)
+    loaded = {at_most: load_checkpoint(tmp_path, rank=1, at_most=at_most) for at_most in (2, 3, 4, None)}
+    assert {at_most: found and found.epoch for at_most, (found, _) in loaded.items()} == {2: None, 3: 3, 4: 4, None: 4}
+    assert {warning for _, warning in loaded.values()} == {None}, "that is no damage"
+
+
+def test_every_file_is_forced_to_the_disk_before_it_gets_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def record_fsync(file: int) -> None:
+        path = Path(f"/proc/self/fd/{file}").readlink()
+        done.append(f"force {path.name}, {path.stat().st_size} bytes" if path.is_file() else f"force {path.name}")
+        fsync(file)
+
+    def record_rename(path: Path, target: Path) -> Path:
+        done.append(f"rename {path.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "rename", record_rename)
+    _save(tmp_path / "checkpoint", 1)
+    names = [f"epoch-000001.rank-0.{suffix}" for suffix in ("pt", "json")]
+    sizes = [(tmp_path / "checkpoint" / name).stat().st_size for name in names]
+    assert done == [
+        step
+        for name, size in zip(names, sizes, strict=True)
+        for step in (f"force {name}.tmp, {size} bytes", f"rename {name}.tmp", "force checkpoint")
+    ]
+
+
 def test_the_one_before_stays_until_every_rank_has_written(tmp_path: Path) -> None:
     _save(tmp_path, 1, ranks=2)
     _save(tmp_path, 2, previous=1, ranks=2)

@@ -72,3 +72,13 @@ def test_the_log_says_where_a_trial_continues_and_nothing_of_one_that_begins(att
     assert second.advance(save=False).epoch == 3
     second.close(save=False)
     assert log.read_text() == "hpsearch: continues from its checkpoint of epoch 2\n"
+
+
+def test_a_checkpoint_of_an_epoch_that_is_not_on_record_is_not_used(attempt: Any) -> None:
+    first = attempt(known=0)
+    assert [first.advance(save=True).checkpoint_epoch for _ in range(3)] == [1, 2, 3]
+    first.close(save=False)
+    for known, begins_at in ((2, 3), (1, 1)):  # the newest two are kept, those of epochs 2 and 3
+        again = attempt(known=known)
+        assert again.advance(save=False).epoch == begins_at
+        again.close(save=False)
