@@ -31,7 +31,7 @@ ORDER = (
     ("plain",),
     ("text", "paths"),
     ("errors",),
-    ("version",),
+    ("version", "time_of_day"),
 )
 """A folder or loose module imports what is in a later row, never what is in its own row or an earlier one."""
 
@@ -55,6 +55,7 @@ FOREIGN = {
     "paths": set(),
     "errors": set(),
     "version": set(),
+    "time_of_day": set(),
     "space": {"simpleeval"},
     "spec": {"pydantic", "pydantic_core", "ruamel"},
     "trainable": set(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ import psutil
 
 from hpsearch.doctor.finding import Finding, ok, problem, size_text, warning
 from hpsearch.text import counted
+from hpsearch.time_of_day import seconds_since_1970
 
 TEMP_DIR = Path("/tmp")
 """Where sweeps make the folders of their Rays."""
@@ -54,7 +54,7 @@ def check_ray() -> Iterator[Finding]:
     yield from _check_ports()
     processes = list(own_processes())
     yield from _check_open_ports(processes)
-    yield from check_leftovers(processes, TEMP_DIR, now=time.time())
+    yield from check_leftovers(processes, TEMP_DIR, now=seconds_since_1970())
 
 
 def check_leftovers(processes: Iterable[Process], temp_dir: Path, *, now: float) -> Iterator[Finding]:

@@ -6,13 +6,13 @@ driver's main thread writes both, and the thread that draws the display reads th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.records import SweepState
+from hpsearch.time_of_day import seconds_since_1970
 
 IdleKind = Literal["stopping", "disk", "searcher", "place", "elsewhere", "rung", "begun"]
 """Kinds of reasons, the most important first: what holds up the whole sweep hides what holds up one trial.
@@ -41,7 +41,7 @@ class IdleReason:
 class IdleReasons:
     """The present reasons why no trial begins, at most one from each source."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = seconds_since_1970) -> None:
         """Begin without a reason.
 
         Args:

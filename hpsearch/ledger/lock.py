@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from hpsearch.errors import LedgerError, SweepInUse
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.paths import lock_path
+from hpsearch.time_of_day import local_now
 
 TRIES, TRY_S = 6, 0.1
 """Number of attempts to get the lock, and the seconds between two of them."""
@@ -65,7 +65,7 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
             holder = file.read(200).strip() or "another process"
             raise SweepInUse(f"sweep '{name}' is in use by {holder}. Wait for it, or choose another --name.")
         file.truncate(0)
-        file.write(f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
+        file.write(f"pid {os.getpid()} on {socket.gethostname()} since {local_now():%Y-%m-%d %H:%M}")
         file.flush()
         yield
         file.seek(0)

@@ -12,12 +12,12 @@ import stat
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from hpsearch.paths import provenance_path
+from hpsearch.time_of_day import utc_now
 
 PACKAGES = ("hpsearch", "torch", "ray", "optuna", "hyperopt", "numpy", "pandas", "lightning", "transformers")
 """Packages whose versions are recorded, where they are installed."""
@@ -41,7 +41,7 @@ def take_provenance(project: Path | None) -> dict[str, Any]:
     from hpsearch.devices.inventory import host_cpus, host_gpus
 
     return {
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started_at": utc_now().isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
         "platform": platform.platform(),

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack, final
 
@@ -26,11 +25,12 @@ from hpsearch.ledger.spec_dir import from_home
 from hpsearch.ledger.sqlite import open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
 from hpsearch.paths import ledger_path
+from hpsearch.time_of_day import utc_now
 
 
 def now() -> str:
     """The time of day: UTC, ISO 8601, to the microsecond."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+    return utc_now().isoformat(timespec="microseconds")
 
 
 @final

@@ -17,6 +17,7 @@ from hpsearch.live.eta import Forecast, Pace
 from hpsearch.plain import canonical
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import duration_text, printable
+from hpsearch.time_of_day import seconds_since_1970
 
 MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted": "x", "paused": "=", "reused": "*"}
 """State to the sign that displays put before a trial, so that nothing depends on colour."""
@@ -55,7 +56,7 @@ class SweepProgress:
         *,
         has_processes: Callable[[Trial], bool] = lambda trial: True,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = seconds_since_1970,
     ) -> None:
         """Begin to measure the pace.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hpsearch.ledger.lock import holder_of
 from hpsearch.live.progress import DriverStatus
 from hpsearch.paths import replace_file, status_path
 from hpsearch.slots.process_file import Process, process_from_dict
+from hpsearch.time_of_day import seconds_since_1970
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class StatusRecord:
 
     def status(self) -> DriverStatus:
         """The driver's status, with the time that is left now."""
-        left = None if self.ends_at is None else max(self.ends_at - time.time(), 0.0)
+        left = None if self.ends_at is None else max(self.ends_at - seconds_since_1970(), 0.0)
         return DriverStatus(concurrent=self.concurrent, idle_reason=self.idle_reason, time_left_s=left)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class StatusFile:
             driver=self._driver,
             concurrent=status.concurrent,
             idle_reason=status.idle_reason,
-            ends_at=None if left is None else round(time.time() + left),
+            ends_at=None if left is None else round(seconds_since_1970() + left),
         ).to_dict()
         if record == self._written:
             return

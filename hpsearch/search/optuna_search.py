@@ -26,7 +26,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, final
 
 import optuna
@@ -40,6 +39,7 @@ from hpsearch.search.optuna_trials import STUDY, TrialsInMemory
 from hpsearch.search.outcome_buffer import InfeasibleBuffer
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Choice, Integer, Point, Searched, Shaped, Space
+from hpsearch.time_of_day import local_now
 
 
 def distributions(coding: Coding) -> dict[str, BaseDistribution]:
@@ -122,7 +122,7 @@ class OptunaSearcher(Searcher):
         for ready, loss in self._buffer.release(outcome):
             if ready.number in self._trials:
                 trial = self._trials[ready.number]
-                trial.datetime_complete = datetime.now()
+                trial.datetime_complete = local_now()
                 self._show(trial, ready, loss)
 
     @final

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Container, Mapping
-from datetime import datetime
 from typing import Any, final
 
 from optuna.distributions import BaseDistribution
@@ -20,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.search.equal_fidelity import FidelitySelector
 from hpsearch.search.searcher import Outcome
+from hpsearch.time_of_day import local_now
 
 STUDY = "sweep"
 """Name of the study that samplers see."""
@@ -119,7 +119,7 @@ def _running(
         trial_id=trial_id,
         state=TrialState.RUNNING,
         value=None,
-        datetime_start=datetime.now(),
+        datetime_start=local_now(),
         datetime_complete=None,
         params=dict(codes),
         distributions=dict(distributions),

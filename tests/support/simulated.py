@@ -30,7 +30,7 @@ from hpsearch.slots.diagnosis import failure_of
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Verdict
 from hpsearch.spec.sweep import Sweep
 from tests.support.checkpoints import epochs_in, write_checkpoint
-from tests.support.clock import Clock
+from tests.support.clock import Clock, TimeOfDay
 
 TRAINABLE = "def train(config):\n    yield {'loss': config['x']}\n"
 KILLED, BROKEN, FINE = -signal.SIGKILL, 3, 0
@@ -60,6 +60,10 @@ class Scenario:
     holds_after: int | None = None
     """Epochs of all trials after which it waits for a file `go-on` beside the diary, while a test does something."""
     checkpoint_bytes: int = 0
+    hours_ahead: float = 0.0
+    """By how much the time of day is ahead of the real one when the driver starts."""
+    clock_steps: tuple[tuple[int, float], ...] = ()
+    """Epochs of all trials in one life, and by how many hours the time of day is moved then."""
 
     def tree(self, name: str) -> dict[str, Any]:
         """The spec."""
@@ -119,6 +123,9 @@ class SimulatedSession:
         self._random = random.Random(scenario.seed)
         self._assignments: dict[int, tuple[Assignment, int, int | None]] = {}
         self._steps = 0
+        self._time_of_day = TimeOfDay()
+        self._time_of_day.offset_s = 3600 * scenario.hours_ahead
+        self._time_of_day.install()
         engine.watch_disk(folder, say=self._say)
 
     def run(self) -> None:
@@ -147,6 +154,9 @@ class SimulatedSession:
         assignment, epoch, saved = self._assignments[number]
         self._clock.now += EPOCH_S
         self._steps += 1
+        for steps, hours in self._scenario.clock_steps:
+            if steps == self._steps:
+                self._time_of_day.move(hours, files_below=self._folder.parent)
         while self._steps == self._scenario.holds_after and not (self._folder.parent.parent / "go-on").exists():
             time.sleep(0.02)
         self._engine.tick()

@@ -53,7 +53,8 @@ def _facts(findings: Findings) -> dict[str, Node]:
     if sweep.ended_at is not None:
         rows["ended (UTC)"] = sweep.ended_at[:19].replace("T", " ")
         lasted = datetime.fromisoformat(sweep.ended_at) - datetime.fromisoformat(sweep.started_at)
-        rows["duration"] = duration_text(lasted.total_seconds())
+        if lasted.total_seconds() >= 0:  # the clock was not set back in between
+            rows["duration"] = duration_text(lasted.total_seconds())
     if notes := sweep.spec.get("notes"):
         rows |= {f"note: {key}": str(value) for key, value in notes.items()}
     reused = sum(trial.reused_from is not None for trial in findings.trials)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from hpsearch.paths import report_path
@@ -13,6 +13,7 @@ from hpsearch.results.html.page import html_page, picture
 from hpsearch.results.labels import one_line
 from hpsearch.results.report.sections import Section, sections
 from hpsearch.results.report.summary import remarks, tiles
+from hpsearch.time_of_day import utc_now
 
 STATES = {
     "done": "is done",
@@ -74,7 +75,7 @@ def _lead(findings: Findings, now: datetime | None) -> str:
     method = "/".join(filter(None, (sweep.spec["method"], sweep.spec.get("sampler"))))
     rule = sweep.spec["early_terminate"]["type"]
     goal = f"{sweep.spec['metric']['goal']} {one_line(sweep.metric)}"
-    at = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
+    at = (now or utc_now()).strftime("%Y-%m-%d %H:%M UTC")
     stopping = "no early stopping" if rule == "none" else f"early stopping by {rule}"
     state = STATES.get(sweep.state, "is running" if findings.is_alive else "was killed; hpsearch resume continues it")
     return f"{goal[0].upper()}{goal[1:]} with {method}, {stopping}. As of {at} the sweep {state}."

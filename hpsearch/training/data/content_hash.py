@@ -59,10 +59,17 @@ def content_hash(
 
 
 def file_listing(root: Path) -> str:
-    """The files at or below `root`, one line for each: relative path, size in bytes and modification time in ns."""
+    """The files at or below `root`, one line for each: relative path, size in bytes, and what changes with the content.
+
+    That is the time at which the content was written and the one at which the file's entry was, in ns, and the file's
+    number. A copy that keeps the first time, or a clock that was set back, changes one of the others. They are only
+    compared for equality.
+    """
     paths = [root] if root.is_file() else sorted(Path(at) / name for at, _, names in os.walk(root) for name in names)
     facts = [(path.relative_to(root), path.stat()) for path in paths if path.exists()]
-    return "\n".join(f"{name} {fact.st_size} {fact.st_mtime_ns}" for name, fact in facts)
+    return "\n".join(
+        f"{name} {fact.st_size} {fact.st_mtime_ns} {fact.st_ctime_ns} {fact.st_ino}" for name, fact in facts
+    )
 
 
 class _Walk:

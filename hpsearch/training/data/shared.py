@@ -47,7 +47,7 @@ def shared_data(load: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> 
     gets a private copy of the changed pages, and other trials do not see the change.
 
     Two calls share if they would load the same: the code of `load` and of the functions that it uses, the arguments,
-    and names, sizes and modification times of the files at paths among the arguments and below `data.root`. This works
+    and names, sizes, times and inodes of the files at paths among the arguments and below `data.root`. This works
     outside of a sweep too, between processes that run at the same time. Nothing is written to disk; the memory is freed
     when the last process that uses it ends, even if it is killed.
 

@@ -12,7 +12,7 @@ from hpsearch.engine.replay import Past
 from hpsearch.search import Searcher, make_searcher
 from hpsearch.stopping import make_stopping_rule
 from tests.support import curves, timed
-from tests.support.clock import Clock
+from tests.support.clock import Clock, TimeOfDay
 
 NUMBERS = {
     "lr": {"min": 1e-4, "max": 1.0, "log": True},
@@ -33,6 +33,15 @@ def restarted(engine: Engine) -> Searcher:
     return searcher
 
 
+@pytest.fixture
+def time_of_day(monkeypatch: pytest.MonkeyPatch) -> TimeOfDay:
+    """The time of day, which the test moves."""
+    moved = TimeOfDay()
+    monkeypatch.setattr("hpsearch.time_of_day.time", moved)
+    return moved
+
+
+@pytest.mark.parametrize("steps", [(), (-1, -1), (1, -1), (-1, 1)], ids=str)
 @pytest.mark.parametrize(
     ("method", "sampler", "rule", "first", "last"),
     [
@@ -44,13 +53,26 @@ def restarted(engine: Engine) -> Searcher:
     ],
 )
 def test_whenever_a_driver_dies_the_next_one_proposes_what_it_would_have(
-    tmp_path: Path, method: str, sampler: str | None, rule: str, first: int, last: int
+    tmp_path: Path,
+    *,
+    method: str,
+    sampler: str | None,
+    rule: str,
+    first: int,
+    last: int,
+    steps: tuple[int, ...],
+    time_of_day: TimeOfDay,
 ) -> None:
-    """Trials that were promoted and run at that moment are reported as they were when they were paused."""
-    unbroken, again = {}, {}
+    """Trials that were promoted and run at that moment are reported as they were when they were paused.
+
+    The order of events is right although the time of day is moved by an hour, once or twice.
+    """
+    unbroken, again, still_to_come = {}, {}, list(steps)
 
     def compare(engine: Engine, clock: Clock) -> None:
         number = len(engine.trials) + 1
+        if still_to_come and number > (last // 3) * (len(steps) - len(still_to_come) + 1):
+            time_of_day.move(still_to_come.pop(0), files_below=tmp_path)
         if first <= number <= last and number not in again:
             unbroken[number] = copy.deepcopy(engine._searcher).ask(number)
             again[number] = restarted(engine).ask(number)
@@ -67,3 +89,4 @@ def test_whenever_a_driver_dies_the_next_one_proposes_what_it_would_have(
     )
     assert unbroken == again
     assert len(again) > 20
+    assert not still_to_come

@@ -174,12 +174,26 @@ def test_a_change_anywhere_in_the_code_is_seen(source: str) -> None:
 def test_a_changed_file_is_seen_where_it_is_named_and_below_the_data(tmp_path: Path, calls: list[str]) -> None:
     file = tmp_path / "table.csv"
     with activate(TrialContext(data={"root": str(tmp_path)})):
-        for text in ("1", "12", "12"):
-            file.write_text(text)
-            os.utime(file, (len(text), len(text)))
+        for text in ("1", "12", None):
+            if text is not None:
+                file.write_text(text)
             hpsearch.shared_data(noted, str(file))
             hpsearch.shared_data(noted, "below root")
     assert calls == [str(file), "below root", str(file), "below root"]
+
+
+def test_a_file_of_the_same_size_and_time_with_other_content_is_seen(tmp_path: Path, calls: list[str]) -> None:
+    """As files are that a tool dates the same each time, or that were written after the clock was set back."""
+    file = tmp_path / "table.csv"
+    for text in ("1", "2"):
+        file.write_text(text)
+        os.utime(file, (0, 0))
+        hpsearch.shared_data(noted, str(file))
+    (tmp_path / "new").write_text("3")
+    os.utime(tmp_path / "new", (0, 0))
+    (tmp_path / "new").rename(file)
+    hpsearch.shared_data(noted, str(file))
+    assert calls == [str(file)] * 3
 
 
 def test_what_cannot_be_compared_or_shared_is_a_clear_error() -> None:
