@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,24 +39,17 @@ class Past:
     """Failed attempts, in the order in which they failed."""
     last_epoch: int | None
     """`limits.epochs` of the earlier run."""
-    order: EventOrder
-    """In which order trials began and ended."""
 
     @classmethod
     def read(cls, ledger: Ledger, record: SweepRecord) -> Past:
-        """Read what earlier runs of a sweep left in the ledger and its journal."""
+        """Read what earlier runs of a sweep left in the ledger."""
         with without_garbage_collection():
             return cls(
                 trials=ledger.trials(record),
                 reports=ledger.reports(record),
                 failures=ledger.failures(record),
                 last_epoch=record.spec["limits"]["epochs"],
-                order=event_order(ledger.home / record.folder),
             )
-
-    def end_of(self, record: TrialRecord) -> float:
-        """The position of a trial's end among all changes; 0 without an end, infinity if the journal lacks it."""
-        return self.order.ended.get(record.number, math.inf) if record.ended_at is not None else 0
 
 
 @final
@@ -95,9 +87,10 @@ class Replay:
         self._replay_failures()
         for trial in failed if self.retry_failed else ():
             trial.state, trial.cause, trial.evidence = "queued", None, None
-        self._tell_searcher()
+        order = event_order(recorder.ledger.home / self.record.folder)
+        self._tell_searcher(order)
         decisions, paused_after = self._replay_reports()
-        for record in sorted(self.past.trials, key=self.past.end_of):
+        for record in sorted(self.past.trials, key=order.end_of):
             trial = trials[record.number]
             recorder.rank_checkpoint(trial)
             if trial.outcome is None and trial.number in paused_after:
@@ -116,15 +109,15 @@ class Replay:
             trial.note_epoch(report.epoch, report.metrics, loss=self._loss(report))
             trial.past_s = max(trial.past_s, report.elapsed_s)
 
-    def _tell_searcher(self) -> None:
+    def _tell_searcher(self, order: EventOrder) -> None:
         """Report to the searcher which trials began and ended, in the order of these events: CMA-ES depends on it."""
         events: list[tuple[float, bool, int]] = []
         began_at = 0
         for record in self.past.trials:
-            began_at = max(began_at, self.past.order.began.get(record.number, 0))
+            began_at = max(began_at, order.began.get(record.number, 0))
             events.append((began_at, False, record.number))
             if self.outcomes.trials[record.number].state not in INTERRUPTED_STATES:
-                events.append((max(began_at, self.past.end_of(record)), True, record.number))
+                events.append((max(began_at, order.end_of(record)), True, record.number))
         for _, has_ended, number in sorted(events):
             trial = self.outcomes.trials[number]
             if has_ended:

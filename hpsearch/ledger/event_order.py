@@ -5,11 +5,13 @@ The ledger has times of day for these events, but a clock steps back; the lines 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from hpsearch.ledger.journal import read_journal
+from hpsearch.ledger.records import TrialRecord
 
 
 @final
@@ -21,6 +23,10 @@ class EventOrder:
     """Trial's number to the position of the change that added the trial."""
     ended: dict[int, int]
     """Trial's number to the position of the change that ended it; without trials that began again since."""
+
+    def end_of(self, record: TrialRecord) -> float:
+        """The position of a trial's end; 0 if it has not ended, infinity if the journal lacks it."""
+        return self.ended.get(record.number, math.inf) if record.ended_at is not None else 0
 
 
 def event_order(folder: Path) -> EventOrder:
