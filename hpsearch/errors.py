@@ -7,6 +7,7 @@ HpsearchError
 ├── SweepExists      a sweep of that name is in the ledger already; exit code 2
 ├── UnknownSweep     no such sweep, or no sweep at all; exit code 2
 ├── LedgerError      the storage can't be read or written; exit code 5
+│   └── LinkRefused  a file or folder below the home folder is a symbolic link; also an OSError; exit code 5
 ├── SweepInUse       another process runs this sweep; exit code 6
 ├── RayGone          the Ray that the sweep ran on died and can't be started again from here; exit code 1
 ├── InvalidConfig    raised by a trainable: this configuration can't be trained (cause `invalid_config`)
@@ -127,6 +128,10 @@ class LedgerError(HpsearchError):
     """The ledger can't be opened, read or written; the message says what to do."""
 
     exit_code = 5
+
+
+class LinkRefused(LedgerError, OSError):
+    """A file or folder below the home folder is a symbolic link, which is not followed; the message names both ends."""
 
 
 class SweepInUse(HpsearchError):

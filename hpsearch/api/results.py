@@ -200,13 +200,15 @@ class Results:
             The path of the file.
 
         Raises:
+            LinkRefused: No path is given, and the sweep's folder is a link.
             LedgerError: The file can't be written.
         """
+        from hpsearch.links import IN_HOME, check_unlinked
         from hpsearch.results.analysis.findings import read_findings
         from hpsearch.results.report.write import write_report
 
         found = read_findings(self.home, self.name)
-        written = report_path(self.home / found.sweep.folder) if path is None else Path(path)
+        written = report_path(check_unlinked(self.folder, parts=IN_HOME)) if path is None else Path(path)
         write_report(found, written, is_static=static)
         return written
 

@@ -22,7 +22,7 @@ from hpsearch.paths import trial_dir
 from hpsearch.space.domains import Computed
 from hpsearch.space.references import name_hint
 from hpsearch.space.space import Point, Space, to_config
-from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override, trainable_of
+from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override, spec_dir_of, trainable_of
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.locate import load
 from hpsearch.training.context import TrialContext, activate, context_by_hand, metrics_text
@@ -127,7 +127,7 @@ def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
         SpecError: The spec names no trainable, or one that does not exist.
         BaseException: The exception that its module raises.
     """
-    return load(trainable_of(sweep, spec_dir=path.parent))
+    return load(trainable_of(sweep, spec_dir=spec_dir_of(path)))
 
 
 def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Metrics]:

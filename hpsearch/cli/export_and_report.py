@@ -14,6 +14,7 @@ import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import open_ledger, print_json
+from hpsearch.links import IN_HOME, IN_SWEEP, check_unlinked
 from hpsearch.paths import report_path, study_path
 from hpsearch.text import counted
 
@@ -57,7 +58,7 @@ def export(
     from hpsearch.results import tables
 
     results = Results(home_dir(home), name)
-    path = output or results.folder / f"trials.{to.value}"
+    path = output or check_unlinked(results.folder, parts=IN_HOME) / f"trials.{to.value}"
     writers: dict[str, Callable[..., None]] = {
         "csv": tables.write_csv,
         "parquet": tables.write_parquet,
@@ -80,7 +81,7 @@ def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, h
     with open_ledger(home) as ledger:
         sweep = ledger.sweep(name)
         trials, reports = ledger.trials(sweep), ledger.reports(sweep)
-        path = output or study_path(ledger.home / sweep.folder)
+        path = output or check_unlinked(study_path(ledger.home / sweep.folder), parts=IN_SWEEP)
     if path == Path("-"):
         _copy_to_console(lambda beside: write_study(sweep, trials, reports, beside))
         return
@@ -99,7 +100,7 @@ def _export_to_tensorboard(name: str | None, output: Path | None, *, as_json: bo
         raise typer.BadParameter("tensorboard writes a folder, which can't go to the console. Write -o FOLDER.")
     with open_ledger(home) as ledger:
         record = ledger.sweep(name)
-        folder = output or ledger.home / record.folder / "tensorboard"
+        folder = output or check_unlinked(ledger.home / record.folder / "tensorboard", parts=IN_SWEEP)
         num_runs = write_tensorboard(record, ledger.trials(record), ledger.reports(record), folder)
     if as_json:
         print_json({"path": str(folder), "runs": num_runs})
@@ -136,7 +137,7 @@ def report(
     if output == Path("-"):
         sys.stdout.buffer.write(report_html(found, is_static=static).encode("utf-8", "replace"))
         return
-    path = output or report_path(found.home / found.sweep.folder)
+    path = output or report_path(check_unlinked(found.home / found.sweep.folder, parts=IN_HOME))
     write_report(found, path, is_static=static)
     if as_json:
         print_json({"path": str(path), "trials": len(found.trials), "bytes": path.stat().st_size})

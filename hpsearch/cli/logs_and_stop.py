@@ -115,10 +115,12 @@ def _print_growing(path: Path, may_grow: Callable[[], bool], *, follow: bool) ->
 
 
 def _parts(path: Path, position: int) -> Iterator[bytes]:
-    """The content of a file from a position on, in parts; nothing if the file does not exist or is a link."""
+    """The content of a file from a position on, in parts; nothing if the file does not exist."""
+    from hpsearch.links import IN_TRIAL, open_file
+
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
-    except OSError:
+        file = os.fdopen(open_file(path, os.O_RDONLY | os.O_NONBLOCK, parts=IN_TRIAL), "rb")
+    except FileNotFoundError:
         return
     with file:
         file.seek(position)

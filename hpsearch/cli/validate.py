@@ -41,14 +41,14 @@ def validate(
     from hpsearch.driver.request import overrides_of
     from hpsearch.paths import home_dir
     from hpsearch.priors.sources import plan_prior
-    from hpsearch.spec.file import dump_yaml, find_spec, load_sweep
+    from hpsearch.spec.file import dump_yaml, find_spec, load_sweep, spec_dir_of
 
     path = find_spec(spec)
     loaded = load_sweep(path, overrides=set_ or [], values=overrides_of(prior=prior or None))
     if canonical:
         print(dump_yaml(loaded.to_short_dict()), end="")
         return
-    known = plan_prior(loaded, home_dir(home), spec_dir=path.parent)
+    known = plan_prior(loaded, home_dir(home), spec_dir=spec_dir_of(path))
     plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus(), prior=known)
     configs = first_configs(loaded, sample) if sample else []
     if as_json:

@@ -23,11 +23,11 @@ def check_ledger(home: Path) -> Iterator[Finding]:
     if not path.exists():
         yield ok("ledger", f"{path}: none yet; the first sweep creates it")
         return
-    damage = page_damage(path)
-    if damage is not None:
-        yield problem("ledger", f"{path} is damaged: {damage}", REBUILD)
-        return
     try:
+        damage = page_damage(path)
+        if damage is not None:
+            yield problem("ledger", f"{path} is damaged: {damage}", REBUILD)
+            return
         with Ledger(home) as ledger:
             sweeps = ledger.sweeps()
             yield ok("ledger", f"{path}: {counted(len(sweeps), 'sweep')}, all pages are readable")

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 from typing import TextIO
 
+from hpsearch.links import IN_SWEEP
 from hpsearch.slots.trial_log import open_log
 
 NOISY_LOGGERS = ("ray", "ray.tune", "ray.train", "ray.air", "ray.data", "optuna", "hyperopt")
@@ -33,7 +34,7 @@ def redirect_output(log_path: Path) -> Iterator[TextIO]:
         that was `sys.stdout`.
     """
     with ExitStack() as stack:
-        log = stack.enter_context(open_log(log_path))
+        log = stack.enter_context(open_log(log_path, parts=IN_SWEEP))
         console = _console(stack)
         for number in (1, 2):
             stack.enter_context(_descriptor_to(log, number))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpsearch.cluster.connect import Cluster
 from hpsearch.ledger.lock import is_held
+from hpsearch.links import IN_HOME, is_linked
 from hpsearch.paths import replace_file, targets_path, trials_dir
 
 LOGS_PREFIX = "sweep-"
@@ -25,19 +26,21 @@ def advertise(cluster: Cluster, *, name: str, folder: Path) -> Iterator[None]:
         folder: The sweep's folder.
     """
     targets = targets_path(folder.parent, name)
+    is_refused = is_linked(targets.parent, parts=IN_HOME)
     with suppress(OSError):
         if cluster.owned and cluster.logs_dir is not None:
             link = cluster.logs_dir / f"{LOGS_PREFIX}{name}"
             link.symlink_to(trials_dir(folder).resolve(), target_is_directory=True)
     with suppress(OSError):
-        if cluster.metrics_address is not None and not targets.parent.is_symlink():
+        if cluster.metrics_address is not None and not is_refused:
             _write_targets(targets, cluster.metrics_address)
             _remove_stale(targets)
     try:
         yield
     finally:
         with suppress(OSError):
-            targets.unlink(missing_ok=True)
+            if not is_refused:
+                targets.unlink(missing_ok=True)
 
 
 def _write_targets(path: Path, address: str) -> None:

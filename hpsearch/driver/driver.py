@@ -25,6 +25,7 @@ from hpsearch.ledger.records import ENDED_SWEEP_STATES, SUCCESS_STATES, SweepRec
 from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
+from hpsearch.links import IN_HOME, make_folder
 from hpsearch.live.display import Show
 from hpsearch.paths import (
     LEDGER_NAME,
@@ -95,7 +96,7 @@ class Run:
         trainable = self.find_trainable()
         with Ledger(self.home, create=True) as ledger:
             with storage_errors(folder):
-                folder.mkdir(exist_ok=True)
+                make_folder(folder, parts=IN_HOME)
             with writer_lock(folder, name):
                 check_whole(ledger.path)
                 known = ledger.find_sweep(name)

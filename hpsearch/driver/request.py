@@ -19,9 +19,9 @@ from hpsearch.live.display import Show
 from hpsearch.paths import home_dir, ledger_path
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.ray_tune import contains_ray_domain
-from hpsearch.spec.file import find_spec, load_sweep
+from hpsearch.spec.file import find_spec, load_sweep, spec_dir_of, trainable_of
 from hpsearch.spec.sweep import Sweep, merge_spec
-from hpsearch.trainable.locate import Trainable
+from hpsearch.trainable.locate import Trainable, check_is_outside
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def make_run(
         show: As in `Run`.
 
     Raises:
-        SpecError: With every mistake in the spec; or the stored sweep was given a function, and none is given now.
+        SpecError: With every mistake in the spec; or the stored sweep was given a function, and none is given now; or
+            the trainable of a stored sweep is in its home folder.
         UnknownSweep: The ledger has no sweep of this name.
         LedgerError: The ledger can't be read.
     """
@@ -122,7 +123,10 @@ def _load_stored(
     if record.spec["trainable"] is None and function is None:
         message = "its trainable is a function, which only Python has. Call hpsearch.run or Results.resume with it."
         raise SpecError([Problem(where=(record.name, "trainable"), message=message)])
-    return Sweep.from_stored(merge_spec(record.spec, overrides)), find_spec_dir(record, home)
+    sweep, spec_dir = Sweep.from_stored(merge_spec(record.spec, overrides)), find_spec_dir(record, home)
+    if function is None:
+        check_is_outside(trainable_of(sweep, spec_dir=spec_dir), home)
+    return sweep, spec_dir
 
 
 def _load(
@@ -131,7 +135,7 @@ def _load(
     """(The sweep of a spec with other values; the folder of its file, None where it is no file)."""
     if isinstance(source, str | Path):
         path = find_spec(str(source))
-        return load_sweep(path, overrides=settings, values=overrides), path.parent
+        return load_sweep(path, overrides=settings, values=overrides), spec_dir_of(path)
     tree = _tree_of(source) if isinstance(source, Sweep) else _spec_around(source)
     return Sweep.from_dict(tree, overrides=overrides), None
 

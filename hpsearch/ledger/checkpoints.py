@@ -2,7 +2,8 @@
 
 `training/checkpoint.py` writes a checkpoint as two files for each rank, `epoch-000004.rank-0.pt` and a manifest beside
 it; a Ray Tune function has a folder instead, `ray-epoch-4`. Here a checkpoint is complete when all its files are there
-with the sizes that the manifests say; their contents are checked when a trial loads them.
+with the sizes that the manifests say; their contents are checked when a trial loads them. Where the folder of a trial's
+checkpoints, or one above it up to the home folder, is a symbolic link, the trial has none, and none are removed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from hpsearch.links import IN_TRIAL, is_linked, make_folder, opened_folder
 
 KEPT = 2
 """Checkpoints that a trial keeps while it runs: if the newest is damaged, it resumes from the one before."""
@@ -39,6 +42,8 @@ def checkpoint_path(folder: Path, epoch: int) -> Path | None:
 
     The files of other ranks are beside it. None if there is no complete checkpoint.
     """
+    if is_linked(folder, parts=IN_TRIAL):
+        return None
     if _parts(folder, epoch):
         return folder / _file_name(epoch, 0)
     path = _ray_folder(folder, epoch)
@@ -75,21 +80,28 @@ def share_checkpoints(source: Path, target: Path, *, epochs: Iterable[int]) -> i
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove a folder of checkpoints; a removal that is cut short leaves none that looks complete."""
-    if folder.is_symlink():
+    with suppress(OSError), opened_folder(folder.parent, parts=IN_TRIAL - 1) as trial_dir:
+        _remove_folder(folder.name, trial_dir)
+
+
+def _remove_folder(name: str, parent: int) -> None:
+    """Remove a folder in the opened folder `parent`; a link of that name stays."""
+    gone = f".{name}.gone"
+    shutil.rmtree(gone, ignore_errors=True, dir_fd=parent)  # left by a removal that was cut short
+    if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
         return
-    gone = folder.with_name(f".{folder.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)  # left by a removal that was cut short
     try:
-        folder.rename(gone)
+        os.rename(name, gone, src_dir_fd=parent, dst_dir_fd=parent)
     except OSError:
-        gone = folder
-    shutil.rmtree(gone, ignore_errors=True)
+        gone = name
+    shutil.rmtree(gone, ignore_errors=True, dir_fd=parent)
 
 
 def _named_epochs(folder: Path) -> set[int]:
     """Epochs that the names of files and folders mention, complete or not."""
     try:
-        names = [path.name for path in folder.iterdir()]
+        with opened_folder(folder, parts=IN_TRIAL) as opened:
+            names = os.listdir(opened)  # noqa: PTH208 - of a descriptor
     except OSError:
         return set()
     return {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
@@ -142,11 +154,13 @@ def _is_filled(path: Path) -> bool:
 
 def _share(source: Path, target: Path, epoch: int) -> bool:
     """Link the checkpoint of an epoch; whether it is complete in both folders now."""
+    if is_linked(source, parts=IN_TRIAL):
+        return False
     parts, folder = _parts(source, epoch), _ray_folder(source, epoch)
     if not parts and not _is_filled(folder):
         return False
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target, parts=IN_TRIAL)
         _remove_epochs(target, {epoch})  # left by an attempt that was cut short
         if parts:
             _share_files(parts, target)
@@ -202,14 +216,16 @@ def _copy(path: str | Path, target: str | Path) -> None:
 
 def _remove_epochs(folder: Path, epochs: set[int]) -> None:
     """Remove checkpoints, manifests of rank 0 first: at no instant does half a checkpoint look complete."""
-    paths = sorted(folder.iterdir()) if epochs and folder.is_dir() else []
-    doomed = [path for path in paths if (match := _NAME.fullmatch(path.name)) and int(match[1]) in epochs]
-    for path in sorted(doomed, key=lambda path: not path.name.endswith(".rank-0.json")):
-        if path.is_dir() and not path.is_symlink():
-            remove_checkpoints(path)
-        else:
+    if not epochs:
+        return
+    with suppress(OSError), opened_folder(folder, parts=IN_TRIAL) as opened:
+        names = sorted(os.listdir(opened))  # noqa: PTH208 - of a descriptor
+        doomed = [name for name in names if (match := _NAME.fullmatch(name)) and int(match[1]) in epochs]
+        for name in sorted(doomed, key=lambda name: not name.endswith(".rank-0.json")):
             with suppress(OSError):
-                path.unlink()
+                _remove_folder(name, opened)
+            with suppress(OSError):  # a file or a link
+                os.unlink(name, dir_fd=opened)
 
 
 def _ray_folder(folder: Path, epoch: int) -> Path:

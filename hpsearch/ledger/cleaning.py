@@ -42,6 +42,7 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Chec
     Raises:
         UnknownSweep: There is no such sweep.
         SweepInUse: A process runs it.
+        LinkRefused: A folder of the sweep or of one of its trials is a link; nothing is removed.
         LedgerError: The ledger can't be written.
     """
     with Ledger(home) as reader:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.errors import LedgerError
+from hpsearch.links import IN_HOME, IN_SWEEP, check_unlinked, make_folder, open_file, read_file
 from hpsearch.paths import journal_path
 
 SYNC_S = 1.0
@@ -114,6 +115,7 @@ class Journal:
     def forget(self, folder: str) -> None:
         """Remove the journal of a sweep that was removed from the ledger."""
         self._close(folder)
+        check_unlinked(self._home / folder, parts=IN_HOME)
         journal_path(self._home / folder).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -141,9 +143,9 @@ class Journal:
     def _open(self, folder: str) -> int:
         if folder not in self._files:
             path = journal_path(self._home / folder)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._files[folder] = file = os.open(path, flags, 0o644)
+            make_folder(path.parent, parts=IN_HOME)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+            self._files[folder] = file = open_file(path, flags, parts=IN_SWEEP)
             size = os.fstat(file).st_size
             if size and os.pread(file, 1, size - 1) != b"\n":  # the last writer was killed in the middle of a line
                 os.write(file, b"\n")
@@ -198,7 +200,7 @@ def read_journal(folder: Path) -> tuple[list[Transaction], int]:
     texts: list[bytes] = []
     damaged = 0
     try:
-        content = journal_path(folder).read_bytes()
+        content = read_file(journal_path(folder), parts=IN_SWEEP)
     except FileNotFoundError:
         return [], 0
     for line in content.split(b"\n"):

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hpsearch.errors import LedgerError, SweepInUse
+from hpsearch.errors import LedgerError, LinkRefused, SweepInUse
 from hpsearch.ledger.records import SweepRecord
+from hpsearch.links import IN_SWEEP, check_sweep_folder, open_file, read_file
 from hpsearch.paths import lock_path
 from hpsearch.time_of_day import local_now
 
@@ -43,7 +44,7 @@ class Holder:
 
 @contextmanager
 def writer_lock(folder: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a sweep for the time of the block.
+    """Hold the lock of a sweep for the time of the block, in a folder that contains no links in place of our files.
 
     Args:
         folder: The sweep's folder; it exists.
@@ -51,11 +52,15 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
 
     Raises:
         SweepInUse: Another process holds it; the message names it.
+        LinkRefused: A part of the folder is a link, see `links.check_sweep_folder`.
         LedgerError: The lock file can't be made.
     """
     path = lock_path(folder)
+    check_sweep_folder(folder)
     try:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+")
+        file = os.fdopen(open_file(path, os.O_RDWR | os.O_CREAT, parts=IN_SWEEP), "r+")
+    except LinkRefused:
+        raise
     except OSError as error:
         raise LedgerError(
             f"{path}: the lock can't be made: {error.strerror}. Correct the folder's permissions."
@@ -75,7 +80,7 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether any process, this one included, holds the lock of the sweep in `folder`."""
     try:
-        descriptor = os.open(lock_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_file(lock_path(folder), os.O_RDONLY | os.O_NONBLOCK, parts=IN_SWEEP)
     except OSError:
         return False
     try:
@@ -101,7 +106,8 @@ def holder_of(folder: Path) -> Holder | None:
     """The process that holds the lock of the sweep in `folder`; None without one, or before it has written its id."""
     if not is_held(folder):
         return None
-    found = re.match(r"pid (\d+) on (\S+) since", lock_path(folder).read_text(errors="replace")[:200])
+    text = read_file(lock_path(folder), parts=IN_SWEEP)[:200].decode(errors="replace")
+    found = re.match(r"pid (\d+) on (\S+) since", text)
     return None if found is None else Holder(pid=int(found[1]), host=found[2])
 
 

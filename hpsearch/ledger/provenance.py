@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hpsearch.links import IN_SWEEP, open_file
 from hpsearch.paths import provenance_path
 from hpsearch.time_of_day import utc_now
 
@@ -61,8 +62,8 @@ def append_provenance(folder: Path, line: Mapping[str, Any]) -> None:
     Raises:
         OSError: It can't be written, or is a link.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(provenance_path(folder), flags, 0o644), "w", encoding="utf-8") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with os.fdopen(open_file(provenance_path(folder), flags, parts=IN_SWEEP), "w", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -76,7 +77,7 @@ def read_provenance(folder: Path) -> list[dict[str, str]]:
         One dict for each run; lines that can't be read are left out. Empty if the file can't be read.
     """
     try:
-        descriptor = os.open(provenance_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_file(provenance_path(folder), os.O_RDONLY | os.O_NONBLOCK, parts=IN_SWEEP)
     except OSError:
         return []
     with os.fdopen(descriptor, "rb") as file:

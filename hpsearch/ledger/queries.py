@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from hpsearch.errors import LedgerError, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
 from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, ReportRecord, SweepRecord, TrialRecord, TrialState
+from hpsearch.plain import NAME_PATTERN
 
 
 class Queries(ABC):
@@ -131,14 +132,21 @@ def sweep_record(row: RowMapping) -> SweepRecord:
     Raises:
         LedgerError: The sweep's folder is not the one of its name, so that its files would be looked for elsewhere.
     """
-    if row["folder"] != row["name"] or Path(row["name"]).name != row["name"] or row["name"] == "..":
-        raise LedgerError(f"sweep {row['name']!r} has the folder {row['folder']!r}: this ledger was edited.")
+    name = row["name"]
+    if row["folder"] != name or not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+        raise LedgerError(f"sweep {name!r} has the folder {row['folder']!r}: this ledger was edited.")
     code = None if row["code"] is None else json.loads(row["code"])
     return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
 
 
 def trial_records(rows: Sequence[RowMapping]) -> list[TrialRecord]:
-    """Rows of the table `trials` as records, in the same order."""
+    """Rows of the table `trials` as records, in the same order.
+
+    Raises:
+        LedgerError: A trial's number is none, so that its files would be looked for elsewhere.
+    """
+    if strange := [number for row in rows if not isinstance(number := row["number"], int)]:
+        raise LedgerError(f"a trial has the number {strange[0]!r}: this ledger was edited.")
     names = tuple(TrialRecord.__dataclass_fields__)
     points = decode_all(row["point"] for row in rows)
     metrics = decode_all(row["last_metrics"] or "{}" for row in rows)

@@ -1,7 +1,8 @@
 """Finds the folder of a sweep's spec, and so its trainable's file, also after the project was moved or copied.
 
 The ledger has the folder twice: relative to its own folder, which is right where both were moved together, and as an
-absolute path, which is right where the ledger alone was moved.
+absolute path, which is right where the ledger alone was moved. A folder within the ledger's own is never returned,
+since code that came with someone else's sweeps must not run.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def find_spec_dir(sweep: SweepRecord, home: Path) -> Path | None:
 
 def _folders(sweep: SweepRecord, home: Path) -> Iterator[Path]:
     here = home.resolve()
-    if sweep.spec_from_home is not None and from_home(here / sweep.spec_from_home, here) is not None:
-        yield (here / sweep.spec_from_home).resolve()
-    if sweep.spec_dir is not None:
-        yield Path(sweep.spec_dir)
+    relative, absolute = sweep.spec_from_home, sweep.spec_dir
+    recorded = ([] if relative is None else [(here / relative).resolve()]) + (
+        [] if absolute is None else [Path(absolute)]
+    )
+    yield from (folder for folder in recorded if from_home(folder, here) is not None)

@@ -7,6 +7,7 @@ disk that can't be written, as a migrated copy in memory.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -20,9 +21,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from hpsearch.errors import LedgerError
+from hpsearch.errors import LedgerError, LinkRefused
 from hpsearch.ledger import schema
 from hpsearch.ledger.migrations import migrate
+from hpsearch.links import IN_HOME, check_unlinked, open_file
 from hpsearch.paths import ledger_lock_path, replacing
 
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -74,7 +76,12 @@ def check_whole(path: Path) -> None:
 
 
 def page_damage(path: Path) -> str | None:
-    """What SQLite finds wrong in the file, which is only read; None if nothing is."""
+    """What SQLite finds wrong in the file, which is only read; None if nothing is.
+
+    Raises:
+        LinkRefused: It is a link.
+    """
+    _check_files(path)
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -128,12 +135,14 @@ def _make(path: Path) -> None:
 @contextmanager
 def making_lock(home: Path) -> Iterator[None]:
     """Let one process at a time make or rebuild the ledger of a home folder; the others wait until it has."""
-    with ledger_lock_path(home).open("a") as file:
+    path = ledger_lock_path(home)
+    with os.fdopen(open_file(path, os.O_WRONLY | os.O_CREAT, parts=IN_HOME), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _connect(path: Path, *, create: bool = False) -> Engine:
+    _check_files(path)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
 
     @sa.event.listens_for(engine, "connect")
@@ -145,6 +154,12 @@ def _connect(path: Path, *, create: bool = False) -> Engine:
         cursor.close()
 
     return engine
+
+
+def _check_files(path: Path) -> None:
+    """Check that neither the ledger nor a file that SQLite keeps beside it is a link: SQLite would write through it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        check_unlinked(path.with_name(path.name + suffix), parts=IN_HOME)
 
 
 def _in_memory_from_elsewhere(path: Path) -> Engine:
@@ -171,14 +186,14 @@ def _always(connection: sqlite3.Connection) -> Callable[[], sqlite3.Connection]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the file system and of the database into a `LedgerError`; IntegrityError passes.
+    """Turn errors of the file system and of the database into a `LedgerError`; an IntegrityError passes.
 
     Raises:
         LedgerError: The block raised such an error; the message names `path` and says what to do.
     """
     try:
         yield
-    except IntegrityError:
+    except (IntegrityError, LinkRefused):
         raise
     except UnicodeEncodeError as error:
         raise LedgerError(

@@ -17,6 +17,7 @@ from typing import Any, final, get_args
 
 from hpsearch.engine.status import IdleKind, IdleReason
 from hpsearch.ledger.lock import holder_of
+from hpsearch.links import IN_SWEEP, read_file
 from hpsearch.live.progress import DriverStatus
 from hpsearch.paths import replace_file, status_path
 from hpsearch.slots.process_file import Process, process_from_dict
@@ -114,7 +115,7 @@ def read_status(folder: Path) -> StatusRecord | None:
     """The status written by the process that holds the sweep's lock; None if there is none, or it is another's."""
     holder = holder_of(folder)
     try:
-        record = StatusRecord.from_dict(json.loads(status_path(folder).read_text()))
+        record = StatusRecord.from_dict(json.loads(read_file(status_path(folder), parts=IN_SWEEP)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     is_holders = holder is not None and (holder.pid, holder.host) == (record.driver.pid, record.driver.host)

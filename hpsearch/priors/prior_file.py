@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import LedgerError
+from hpsearch.links import IN_SWEEP, read_file
 from hpsearch.paths import prior_path, replace_file
 from hpsearch.priors.mapping import Prior
 from hpsearch.search.searcher import Outcome
@@ -41,7 +42,7 @@ def load_prior(folder: Path) -> Prior:
     """
     path = prior_path(folder)
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_file(path, parts=IN_SWEEP))
         outcomes = tuple(_outcome(each) for each in tree["outcomes"])
         return Prior(outcomes=outcomes, sources=tree["sources"], misfits=tree["misfits"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
+from hpsearch.links import IN_HOME, check_unlinked
 from hpsearch.paths import history_path, trials_csv_path, trials_parquet_path
 from hpsearch.plain import canonical
 from hpsearch.results import columns as c
@@ -80,9 +81,11 @@ def write_tables(found: Findings) -> None:
         found: What was read from the ledger.
 
     Raises:
+        LinkRefused: The folder is a link.
         LedgerError: A file can't be written.
     """
-    folder, frame = found.home / found.sweep.folder, trials_frame(found.sweep, found.trials, home=found.home)
+    folder = check_unlinked(found.home / found.sweep.folder, parts=IN_HOME)
+    frame = trials_frame(found.sweep, found.trials, home=found.home)
     paths = trials_csv_path(folder), trials_parquet_path(folder), history_path(folder)
     write_csv(frame, paths[0])
     write_parquet(frame, paths[1])

@@ -115,7 +115,5 @@ class AttemptProgress:
 
     def log(self, text: str) -> None:
         """Write a line of hpsearch to the trial's log; where that is not possible the trial continues without it."""
-        with suppress(OSError):
-            self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            with open_log(self._log_path) as file:
-                print(f"hpsearch: {text}", file=file)
+        with suppress(OSError), open_log(self._log_path) as file:
+            print(f"hpsearch: {text}", file=file)

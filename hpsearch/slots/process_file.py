@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from hpsearch.links import IN_TRIAL, check_unlinked, make_folder, read_file
 from hpsearch.paths import replace_file
 
 
@@ -72,20 +73,21 @@ def write_process_file(path: Path, processes: TrialProcesses) -> None:
         processes: What to write.
     """
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, parts=IN_TRIAL - 1)
         replace_file(path, json.dumps(asdict(processes)))
 
 
 def remove_process_file(path: Path) -> None:
     """Remove the file, since no process trains the trial any more; an error of the disk is ignored."""
     with suppress(OSError):
+        check_unlinked(path.parent, parts=IN_TRIAL - 1)
         path.unlink(missing_ok=True)
 
 
 def read_process_file(path: Path) -> TrialProcesses | None:
     """What the file says; None where there is no file, or its content was not written by `write_process_file`."""
     try:
-        tree = json.loads(path.read_text())
+        tree = json.loads(read_file(path, parts=IN_TRIAL))
         ranks = [
             RankProcess(process=process_from_dict(rank["process"]), gpus=str(rank["gpus"])) for rank in tree["ranks"]
         ]

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
+from hpsearch.links import IN_TRIAL, make_folder
 from hpsearch.paths import checkpoint_dir, trial_dir
 from hpsearch.trainable.script import Script
 from hpsearch.training.context import TrialContext, report
@@ -97,7 +98,7 @@ class RayTuneSession:
         The ranks of a trial make one folder: that of rank 0, and those files of the others that rank 0 does not have,
         for example each rank's random state. Of rank 0 and another rank, the later one adds the missing files.
         """
-        self._checkpoints.mkdir(exist_ok=True)
+        make_folder(self._checkpoints, parts=IN_TRIAL)
         whole = self._checkpoints / f"ray-epoch-{epoch}"
         parts = self._checkpoints / f"ray-part-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{epoch}"
         mine = whole if self._context.rank == 0 else parts.with_name(f"{parts.name}.{self._context.rank}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.devices.inventory import host_cpus
+from hpsearch.links import IN_TRIAL, check_unlinked
 from hpsearch.paths import checkpoint_dir
 from hpsearch.slots.diagnosis import check_metrics, failure_of, is_fatal_to_process, is_secondary
 from hpsearch.slots.protocol import Assignment, Failed
@@ -42,6 +43,9 @@ class Reporter:
         ranks_here: Number of ranks, of all trials together, that fit on this node.
         in_ray_session: Whether the trainable uses Ray Tune's session.
         sharing: Keeps shared data beyond the end of this process; None where this process runs the next trial too.
+
+    Raises:
+        LinkRefused: The trial's folder of checkpoints, or a folder above it, is a link.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Reporter:
     ) -> None:
         sweep_dir = Path(settings.sweep_dir)
         self._assignment, self._rank, self._objective = assignment, position.rank, settings.metric
+        self._checkpoints = check_unlinked(checkpoint_dir(sweep_dir, assignment.number), parts=IN_TRIAL)
         self.context = TrialContext(
             number=assignment.number,
             rank=position.rank,
@@ -67,7 +72,7 @@ class Reporter:
             parallel=settings.parallel,
             leak_warnings=settings.leak_warnings,
             loader_workers=_loader_workers(settings, ranks_here),
-            checkpoint_dir=checkpoint_dir(sweep_dir, assignment.number),
+            checkpoint_dir=self._checkpoints,
             resume_at_most=assignment.known_epochs,
             sharing=sharing,
         )
@@ -129,6 +134,7 @@ class Reporter:
         if not self.context.kept or self._newest() == self.context.epochs_done:
             return
         start = time.monotonic()
+        check_unlinked(self._checkpoints, parts=IN_TRIAL)
         self.checkpoint_epoch = self.context.save()
         self._save_s = time.monotonic() - start
 

@@ -14,29 +14,40 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from hpsearch.links import IN_TRIAL, make_folder, open_file
+
 LOG_TAIL_BYTES = 16_384
 """Bytes at the end of a log that are read for evidence of how an attempt ended."""
 
 
-def open_log(path: Path) -> TextIO:
-    """Open a log to append to; a symbolic link of that name is refused.
+def open_log(path: Path, *, parts: int = IN_TRIAL) -> TextIO:
+    """Open a log to append to, in a folder that is made if needed.
+
+    Args:
+        path: The file.
+        parts: See `links.open_file`.
 
     Raises:
+        LinkRefused: The file or a folder of the sweep that it is in is a link.
         OSError: The file can't be opened.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o644), "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+    make_folder(path.parent, parts=parts - 1)
+    file = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, parts=parts)
+    return os.fdopen(file, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 def log_size(path: Path) -> int:
     """The size of a log in bytes, 0 without a file: what earlier attempts wrote is no evidence for the next one."""
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def log_tail(path: Path, *, start: int) -> str:
     """The end of what was written to a log after its first `start` bytes; empty where it can't be read."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY | os.O_NONBLOCK, parts=IN_TRIAL), "rb") as file:
             file.seek(max(file.seek(0, 2) - LOG_TAIL_BYTES, start))
             return file.read().decode(errors="replace")
     except OSError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import Problem, SpecError, did_you_mean
+from hpsearch.paths import ledger_path, resolved_spec_path
 from hpsearch.plain import MAX_DEPTH, NAME_PATTERN, KeyPath
 from hpsearch.spec.checks import not_a_map
 from hpsearch.spec.dialects.parameters import nested_parameters
@@ -26,7 +27,7 @@ from hpsearch.trainable.arguments import DEFAULT
 from hpsearch.trainable.definitions import trainable_error
 from hpsearch.trainable.locate import TrainableSource, locate
 
-__all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override", "trainable_of"]
+__all__ = ["dump_yaml", "find_spec", "is_key", "load_sweep", "read_override", "spec_dir_of", "trainable_of"]
 
 MAX_BYTES = 128 * 1024
 """Largest spec. A malicious file of this size is refused within 0.3 s; one of a megabyte would take 17 s."""
@@ -121,7 +122,7 @@ def _check(spec: LocatedValue, path: Path, values: Mapping[str, Any], problems: 
     try:
         trainable = loaded.translation.tree.get("trainable")
         if isinstance(trainable, str):
-            locate(trainable, spec_dir=path.parent)
+            locate(trainable, spec_dir=spec_dir_of(path))
     except SpecError as error:
         found += (replace(each, where=loaded.translation.written(each.where)) for each in error.problems)
     if "name" not in values and loaded.written.get("name") is None:
@@ -238,6 +239,20 @@ def _put(
     before = spec.inner.get(key, LocatedValue(value={}, location=value.location))
     part = _put(before, where, value, problems, depth + 1)
     return replace(spec, value={**spec.value, key: part.value}, inner={**spec.inner, key: part})
+
+
+def spec_dir_of(path: Path) -> Path | None:
+    """The folder in which files that a spec names are looked for, besides the working directory.
+
+    Args:
+        path: The spec's file.
+
+    Returns:
+        The file's folder; None for the `sweep.yaml` in a sweep's folder, since no code is looked for among sweeps.
+    """
+    folder = path.absolute().parent
+    is_of_a_sweep = path.absolute() == resolved_spec_path(folder) and ledger_path(folder.parent).exists()
+    return None if is_of_a_sweep else path.parent
 
 
 def trainable_of(sweep: Sweep, *, spec_dir: Path | None) -> TrainableSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,11 @@ def check_size(code: CodeFiles) -> None:
 
 
 def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
-    """Write a snapshot into a sweep's folder, unless a complete one is there.
+    """Write a snapshot into a sweep's folder, unless the same files, and no others, are there.
 
-    The files are written from the bytes that were hashed and are not hard links, since an editor that writes in place
-    would change those. The folder appears in one step; a damaged one is replaced.
+    A file more could be someone else's code, since interpreters that a trial starts import from the folder. The files
+    are written from the bytes that were hashed and are not hard links, since an editor that writes in place would
+    change those. The folder appears in one step; one with other content is replaced.
 
     Args:
         folder: The sweep's folder.
@@ -71,16 +73,18 @@ def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
     files = _files_of(code)
     if _is_whole(target, files):
         return target
-    beside, old = (target.with_name(f".{name}.{what}-{os.getpid()}") for what in ("new", "old"))
-    shutil.rmtree(beside, ignore_errors=True)
-    for relative, content in files.items():
-        path = beside / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    if target.exists():
-        target.rename(old)
-    beside.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{name}.new-", dir=target.parent))
+    try:
+        for relative, content in files.items():
+            path = beside / "new" / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if os.path.lexists(target):
+            target.rename(beside / "old")
+        (beside / "new").rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
@@ -138,6 +142,10 @@ def _relative_copy(path: Path, project: Path) -> str:
 
 
 def _is_whole(target: Path, files: Mapping[str, bytes]) -> bool:
+    """Whether a folder has these files, no others and no links."""
+    found = {path: path.is_symlink() for path in (target, *target.rglob("*")) if path.is_symlink() or path.is_file()}
+    if any(found.values()) or {str(path.relative_to(target)) for path in found} != files.keys():
+        return False
     try:
         return all((target / relative).read_bytes() == content for relative, content in files.items())
     except OSError:

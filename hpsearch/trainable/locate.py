@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from hpsearch.errors import SpecError, did_you_mean
-from hpsearch.paths import shortened
+from hpsearch.paths import home_option, shortened
 from hpsearch.trainable import code_finder
 from hpsearch.trainable.arguments import DEFAULT
 from hpsearch.trainable.definitions import check_function, functions_in, only_defines, trainable_error
@@ -71,6 +71,35 @@ def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAU
     if is_file:
         return _locate_in_file(target, function, spec_dir)
     return _locate_in_module(target, function)
+
+
+def check_is_outside(source: TrainableSource, home: Path) -> None:
+    """Check that the trainable of a resumed sweep, and what it imports, are not taken from the sweeps' home folder.
+
+    That folder, with the ledger that names the trainable, may come from someone else.
+
+    Args:
+        source: The trainable.
+        home: Folder of the ledger.
+
+    Raises:
+        SpecError: The trainable or the working directory, from which trials import first, is in the home folder.
+    """
+    origin = source.file_path if source.kind != "module" else _find_module(source.module).origin
+    advice = f"If it is yours, name your spec: python -m hpsearch sweep SPEC{home_option(home)}"
+    if origin is not None and _is_below(Path(origin), home):
+        raise trainable_error(f"{origin} is in the home folder {home}, from which `resume` runs no code. {advice}")
+    if _is_below(Path.cwd(), home):
+        raise trainable_error(
+            f"the working directory {Path.cwd()} is in the home folder {home}, from which `resume` runs no code, and"
+            f" trials import from the working directory first. Change to your project's folder. {advice}"
+        )
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether a path is `folder` or below it, by its names or once links are resolved."""
+    forms = (Path(os.path.abspath(path)), path.resolve())  # noqa: PTH100 - without "..", and links are kept
+    return any(form.is_relative_to(root) for form in forms for root in (folder.absolute(), folder.resolve()))
 
 
 def load(source: TrainableSource) -> Callable[..., Any]:
@@ -170,7 +199,7 @@ def _find_module(name: str) -> ModuleSpec:
                 f"'{'.'.join(parts[: depth - 1])}' is a module, not a package: there is no '{name}' in it."
             )
         folders = list(search)
-        spec = PathFinder.find_spec(".".join(parts[:depth]), folders)
+        spec = PathFinder.find_spec(part, folders)  # not the dotted name, for which outer folders must be imported
         if spec is None and depth == 1:
             spec = _find_elsewhere(part)
         if spec is None:

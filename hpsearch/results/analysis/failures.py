@@ -13,6 +13,7 @@ from typing import Any
 
 from hpsearch.errors import CAUSE_CLASSES, Cause, CauseClass
 from hpsearch.ledger.records import FailureRecord, SweepRecord, TrialRecord, TrialState
+from hpsearch.links import IN_TRIAL, open_file
 from hpsearch.paths import log_path
 from hpsearch.text import printable, terminal_text
 
@@ -132,7 +133,7 @@ def log_tail(path: Path) -> str:
     """
     data = b""
     with suppress(OSError):
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        number = open_file(path, os.O_RDONLY | os.O_NONBLOCK, parts=IN_TRIAL)
         with os.fdopen(number, "rb") as file:
             size = os.fstat(number).st_size
             if stat.S_ISREG(os.fstat(number).st_mode):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.ledger.records import SUCCESS_STATES, ReportRecord, SweepRecord, TrialRecord
+from hpsearch.links import make_folder
 from hpsearch.paths import replace_file
 from hpsearch.plain import canonical
 from hpsearch.results.export import event_files
@@ -33,15 +34,17 @@ def write_tensorboard(
         Number of runs written.
 
     Raises:
+        LinkRefused: A run's folder is a link.
         OSError: A file can't be written.
     """
     by_trial: dict[int, list[ReportRecord]] = defaultdict(list)
     for report in reports:
         by_trial[report.number].append(report)
+    folder.mkdir(parents=True, exist_ok=True)
     num_runs = 0
     for trial in trials:
         path = folder / f"trial-{trial.number:04d}" / FILE_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, parts=1)
         # in one step: a running TensorBoard may read the file at any time
         replace_file(path, event_files.event_file(_events(sweep, trial, by_trial[trial.number])))
         num_runs += 1

@@ -248,9 +248,7 @@ def set_up_process(setup: TrialSetup) -> None:
     settings, assignment, position = setup.settings, setup.assignment, setup.position
     os.setsid()
     setproctitle(f"hpsearch {settings.sweep} trial {assignment.number} rank {position.rank}")
-    log = log_path(Path(settings.sweep_dir), assignment.number)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    _redirect_output(log)
+    _redirect_output(log_path(Path(settings.sweep_dir), assignment.number))
     os.environ.clear()
     os.environ.update(setup.environment)
     os.environ.update(NO_SECOND_RAY)

@@ -44,9 +44,7 @@ class ResidentAttempt:
         ranks_here: int,
         in_ray_session: bool,
     ) -> None:
-        log = log_path(Path(settings.sweep_dir), assignment.number)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = TrialLog(log)
+        self._log = TrialLog(log_path(Path(settings.sweep_dir), assignment.number))
         self._reporter = Reporter(
             assignment, settings=settings, position=position, ranks_here=ranks_here, in_ray_session=in_ray_session
         )

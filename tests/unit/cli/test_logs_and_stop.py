@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from hpsearch.cli import app, logs_and_stop
 from hpsearch.cli.printing import terminal_text
-from hpsearch.errors import HpsearchError, SweepInUse, UnknownSweep
+from hpsearch.errors import HpsearchError, LinkRefused, SweepInUse, UnknownSweep
 from hpsearch.ledger.lock import holder_of, is_held
 from hpsearch.ledger.store import Ledger
 from hpsearch.spec.sweep import Sweep
@@ -135,7 +135,8 @@ def test_logs_follows_no_link_out_of_the_sweep(folder: Path, tmp_path: Path) -> 
     log.unlink()
     (tmp_path / "mine.txt").write_text("secret")
     log.symlink_to(tmp_path / "mine.txt")
-    assert run("logs", "1", home=folder.parent).stdout == ""
+    with pytest.raises(LinkRefused, match=r"log.txt: this is a symbolic link to .*mine.txt"):
+        run("logs", "1", home=folder.parent)
 
 
 def test_logs_follows_a_trial_until_its_sweep_is_over(folder: Path, driver) -> None:

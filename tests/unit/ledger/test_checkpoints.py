@@ -237,4 +237,5 @@ def test_a_folder_that_the_user_put_elsewhere_is_left_alone(tmp_path: Path):
     write_checkpoint(tmp_path / "elsewhere", 4)
     (tmp_path / "checkpoint").symlink_to(tmp_path / "elsewhere")
     remove_checkpoints(tmp_path / "checkpoint")
-    assert complete_epochs(tmp_path / "checkpoint") == [4]
+    assert complete_epochs(tmp_path / "checkpoint") == [], "it is not read through the link"
+    assert complete_epochs(tmp_path / "elsewhere") == [4], "nor removed"
