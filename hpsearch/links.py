@@ -81,8 +81,21 @@ def check_sweep_folder(folder: Path) -> None:
         for entry in sorted(os.scandir(trials_dir(folder)), key=lambda entry: entry.name):
             check_unlinked(Path(entry.path), parts=1)
             if entry.name.isdecimal():
-                for path in (log_path(folder, int(entry.name)), checkpoint_dir(folder, int(entry.name))):
-                    check_unlinked(path, parts=1)
+                check_trial_folder(folder, int(entry.name))
+
+
+def check_trial_folder(folder: Path, number: int) -> None:
+    """Check the folder of a trial, and what the processes that train it open there.
+
+    Args:
+        folder: The sweep's folder.
+        number: The trial's number.
+
+    Raises:
+        LinkRefused: A part of it is a link; the message names it and its target.
+    """
+    for path_of in (log_path, checkpoint_dir):
+        check_unlinked(path_of(folder, number), parts=IN_TRIAL)
 
 
 def open_file(path: Path, flags: int, *, parts: int) -> int:
@@ -182,7 +195,7 @@ def _find_link(path: Path, parts: int) -> Path | None:
 def _refused(link: Path) -> LinkRefused:
     target = os.path.realpath(link)
     return LinkRefused(
-        f"{printable(str(shortened(link)))}: this is a symbolic link to {printable(target)}. Below its home folder"
-        " hpsearch follows no links, so that it changes nothing elsewhere. Put what the link leads to in its place, or"
-        " remove the link. The home folder itself may be a link."
+        f"{printable(str(shortened(link)))}: this is a symbolic link to {printable(target)}. hpsearch follows no links"
+        " below its home folder: replace the link by what it leads to, or remove it. The home folder itself may be a"
+        " link."
     )

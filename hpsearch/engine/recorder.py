@@ -23,6 +23,7 @@ from hpsearch.ledger.records import (
     TrialValues,
 )
 from hpsearch.ledger.store import Ledger, now
+from hpsearch.links import check_trial_folder
 from hpsearch.paths import checkpoint_dir
 from hpsearch.slots.protocol import Report
 from hpsearch.spec.sweep import Sweep
@@ -53,7 +54,11 @@ class TrialRecorder:
         """Record the trial, new or known, as `running`.
 
         Its checkpoints change while it runs, so the ledger names none.
+
+        Raises:
+            LinkRefused: Its folder is a link, which is no fault of its configuration.
         """
+        check_trial_folder(self.ledger.home / self.record.folder, trial.number)
         trial.state, trial.cause, trial.evidence = "running", None, None
         trial.attempts = max(trial.attempts, 1)
         trial.code = trial.code if trial.epochs else self._code

@@ -31,6 +31,7 @@ class ResidentAttempt:
         in_ray_session: Whether the trainable uses Ray Tune's session.
 
     Raises:
+        LinkRefused: The folder of the trial, or of its checkpoints, is a link.
         OSError: The log of the trial can't be written.
     """
 
@@ -44,10 +45,10 @@ class ResidentAttempt:
         ranks_here: int,
         in_ray_session: bool,
     ) -> None:
-        self._log = TrialLog(log_path(Path(settings.sweep_dir), assignment.number))
         self._reporter = Reporter(
             assignment, settings=settings, position=position, ranks_here=ranks_here, in_ray_session=in_ray_session
         )
+        self._log = TrialLog(log_path(Path(settings.sweep_dir), assignment.number))
         self._stepper = make_stepper(function, dict(assignment.config), self._reporter.context)
         self.has_ended = False
         """Whether the trainable has ended, by itself or by a failure."""

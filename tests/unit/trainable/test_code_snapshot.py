@@ -72,6 +72,31 @@ def test_a_damaged_snapshot_is_made_again(code, tmp_path, damage, how):
     assert [path.name for path in folder.parent.iterdir()] == ["abc"], "nothing is left beside it"
 
 
+@pytest.mark.parametrize(
+    "planted",
+    ["site/usercustomize.py", "site/torch.py", "site/__pycache__/sitecustomize.cpython-312.pyc", "project/a.py"],
+)
+def test_a_file_that_somebody_has_added_to_a_snapshot_is_gone_when_a_sweep_uses_it(code, tmp_path, planted):
+    folder = snapshot(tmp_path / "sweep", code, name="abc")
+    whole = files_in(folder)
+    (folder / planted).parent.mkdir(exist_ok=True)
+    (folder / planted).write_text("raise SystemExit('planted')")
+    snapshot(tmp_path / "sweep", code, name="abc")
+    assert files_in(folder) == whole
+
+
+@pytest.mark.parametrize("what", ["", "site", "project/train.py"])
+def test_a_link_in_a_snapshot_is_replaced_and_what_it_leads_to_stays(code, tmp_path, what):
+    folder = snapshot(tmp_path / "sweep", code, name="abc")
+    whole = files_in(folder)
+    (folder / what).rename(tmp_path / "outside")
+    (folder / what).symlink_to(tmp_path / "outside")
+    outside = files_in(tmp_path / "outside")
+    assert snapshot(tmp_path / "sweep", code, name="abc") == folder
+    assert files_in(folder) == whole and not (folder / what).is_symlink()
+    assert files_in(tmp_path / "outside") == outside
+
+
 def test_the_same_code_in_another_place_has_a_snapshot_of_that_place(code, tmp_path, monkeypatch):
     folder = snapshot(tmp_path / "sweep", code, name="abc")
     moved = tmp_path / "moved"

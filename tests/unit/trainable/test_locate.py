@@ -60,6 +60,14 @@ def test_a_module_may_be_a_package_or_lie_in_a_folder_without_init(folder: Path)
     assert locate("plain.net:train", spec_dir=None).file_path == folder / "plain/net.py"
 
 
+def test_a_module_may_lie_in_folders_without_init_at_any_depth(folder: Path) -> None:
+    path = write(TRAIN, "outer/middle/inner/one.py")
+    sys.path.insert(0, str(folder))
+    source = locate("outer.middle.inner.one:train", spec_dir=None)
+    assert source.file_path == path.resolve()
+    assert list(load(source)({})) == [{"loss": 1.0}]
+
+
 def test_a_module_on_the_search_path_is_found_after_the_working_directory(folder: Path) -> None:
     write(TRAIN, "lib/net.py")
     sys.path.insert(0, str(folder / "lib"))

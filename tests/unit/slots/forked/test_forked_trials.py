@@ -459,6 +459,26 @@ def test_a_module_whose_import_makes_forks_unsafe_is_left_to_the_trials(
     assert reason is None or reason in bad[name]
 
 
+@pytest.mark.parametrize("level", ["trials", "trials/0001", "trials/0001/checkpoint"])
+def test_a_trial_whose_folder_is_a_link_runs_none_of_the_users_code(tmp_path: Path, level: str) -> None:
+    (tmp_path / level).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / level).symlink_to(tmp_path / "outside")
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        Path(config["mark"]).write_text("it ran")
+        return {"loss": 1.0}
+
+    rank = _rank(tmp_path, train)
+    config = {"mark": str(tmp_path / "mark")}
+    rank.begin(Assignment(number=1, attempt=1, config=config, seed=0, max_epochs=None), None)
+    failure = rank.step(save=True).failure
+    rank.finish(save=True, run_to_end=False)
+    rank.close()
+    assert failure is not None and f"{level}: this is a symbolic link to {tmp_path}/outside" in failure.evidence
+    assert not (tmp_path / "mark").exists() and list((tmp_path / "outside").iterdir()) == []
+
+
 def test_a_trial_whose_log_can_not_be_written_fails_with_the_reason_and_the_rank_lives_on(tmp_path: Path) -> None:
     (tmp_path / "trials" / "0001").mkdir(parents=True)
     (tmp_path / "trials" / "0001" / "log.txt").symlink_to(tmp_path / "elsewhere")

@@ -11,6 +11,7 @@ from torch import nn
 
 import hpsearch
 from hpsearch.devices.requests import WorkerRequest
+from hpsearch.errors import LinkRefused
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.slots.resident.attempt import ResidentAttempt
@@ -82,3 +83,29 @@ def test_a_checkpoint_of_an_epoch_that_is_not_on_record_is_not_used(attempt: Any
         again = attempt(known=known)
         assert again.advance(save=False).epoch == begins_at
         again.close(save=False)
+
+
+@pytest.mark.parametrize("level", ["trials", "trials/0001", "trials/0001/checkpoint", "trials/0001/log.txt"])
+def test_an_attempt_does_not_begin_where_its_folder_is_a_link(attempt: Any, tmp_path: Path, level: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / level).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / level).symlink_to(outside)
+    with pytest.raises(LinkRefused):
+        attempt()
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("level", ["trials", "trials/0001", "trials/0001/checkpoint"])
+def test_a_checkpoint_is_not_written_through_a_link_that_was_made_meanwhile(
+    attempt: Any, tmp_path: Path, level: str
+) -> None:
+    running = attempt()
+    assert running.advance(save=True).checkpoint_epoch == 1
+    (tmp_path / level).rename(tmp_path / "outside")
+    (tmp_path / level).symlink_to(tmp_path / "outside")
+    before = sorted((tmp_path / "outside").rglob("*"))
+    failure = running.advance(save=True).failure
+    running.close(save=True)
+    assert failure is not None and "this is a symbolic link" in failure.evidence
+    assert sorted((tmp_path / "outside").rglob("*")) == before
