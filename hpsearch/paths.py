@@ -199,7 +199,8 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """
     prefix = f".{path.name[:50]}.new-"  # cut, so that a long name leaves room for the rest
     for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-        _remove_if_left(left)
+        if not left.is_symlink():
+            _remove_if_left(left)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         with _held(folder):

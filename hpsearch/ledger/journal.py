@@ -174,7 +174,7 @@ def last_change(folder: Path) -> str | None:
         Some digits; None where there is no journal, or it can't be read.
     """
     try:
-        file = os.open(journal_path(folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_file(journal_path(folder), os.O_RDONLY | os.O_NONBLOCK, parts=IN_SWEEP)
     except OSError:
         return None
     try:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.journal import last_change
+from hpsearch.links import IN_SWEEP, read_file
 from hpsearch.paths import history_path, outputs_path, replacing, report_path, trials_csv_path, trials_parquet_path
 
 
@@ -92,8 +91,7 @@ def record_outputs(sweep_dir: Path, paths: Iterable[Path], *, change: str | None
 
 def _recorded(sweep_dir: Path) -> dict[str, Any]:
     try:
-        with os.fdopen(_open_file(outputs_path(sweep_dir)), "rb") as file:
-            read = json.load(file)
+        read = json.loads(read_file(outputs_path(sweep_dir), parts=IN_SWEEP))
     except (OSError, ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}
@@ -102,16 +100,6 @@ def _recorded(sweep_dir: Path) -> dict[str, Any]:
 def _record(path: Path, change: str) -> dict[str, str] | None:
     """What is recorded of a file as it is now; None if it can't be read, or is a link."""
     try:
-        with os.fdopen(_open_file(path), "rb") as file:
-            return {"change": change, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"change": change, "sha256": hashlib.sha256(read_file(path, parts=IN_SWEEP)).hexdigest()}
     except OSError:
         return None
-
-
-def _open_file(path: Path) -> int:
-    """Open a regular file to read it, without following a link or waiting for the writer of a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is not a file")
-    return descriptor
