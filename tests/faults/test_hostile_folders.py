@@ -28,7 +28,7 @@ FILES = (
     "victim/lock", "victim/journal.jsonl", "victim/runs.jsonl", "victim/prior.json", "victim/driver.log",
     "victim/trials/0002/log.txt",
 )  # fmt: skip
-REPLACED = ("sweep.yaml", "trials.csv", "trials.parquet", "history.parquet", "report.html")
+REPLACED = ("sweep.yaml", "trials.csv", "trials.parquet", "history.parquet", "report.html", "outputs.json")
 """Files of the sweep's folder that are written beside and renamed, so that a link in their place is replaced."""
 OF_THE_LEDGER = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db-journal")
 READING = (["list"], ["show", "victim"], ["show", "--trial", "2"], ["best"], ["report", "-o", "-"])
