@@ -111,6 +111,14 @@ def test_the_best_of_the_sweep_stay(home: Path):
     assert play.on_disk == play.in_table == play.best(7)
 
 
+def test_a_trial_is_ranked_by_its_best_epoch_and_not_by_its_first_or_last(tmp_path: Path):
+    sweep = Sweep.from_dict({**TREE, "limits": {"trials": 2, "epochs": 9, "checkpoints": 1}})
+    retention = CheckpointRetention(sweep, tmp_path)
+    assert retention.expired(1, {1: 0.9, 2: 0.1, 3: 0.8}) == []
+    assert retention.expired(2, {1: 0.5, 2: 0.5, 3: 0.5}) == [2]
+    assert retention.expired(3, {1: 0.7, 2: 0.6, 3: 0.05}) == [1]
+
+
 def test_all_stay_when_the_user_wants_them(home: Path):
     play = Play(home, {**TREE, "limits": {"trials": 12, "epochs": 9, "checkpoints": "all"}})
     assert play.on_disk == play.in_table == set(range(1, 13))

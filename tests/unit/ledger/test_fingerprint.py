@@ -32,6 +32,7 @@ def test_the_same_trial_has_the_same_fingerprint():
     [
         {"seed": 1},
         {"precision": "bf16"},
+        {"parallel": "dp"},
         {"resources": {"workers": 2}},
         {"metric": {"name": "n", "goal": "minimize"}},
         {"code": {"f": "2"}},
@@ -40,6 +41,12 @@ def test_the_same_trial_has_the_same_fingerprint():
 )
 def test_what_changes_the_training_changes_the_fingerprint(changes):
     assert fingerprint({"x": 0.5}, **changes) != fingerprint({"x": 0.5})
+
+
+def test_another_version_of_hpsearch_may_train_otherwise(monkeypatch):
+    before = fingerprint({"x": 0.5})
+    monkeypatch.setattr("hpsearch.ledger.fingerprint.__version__", "0.0.0")
+    assert fingerprint({"x": 0.5}) != before
 
 
 def test_values_that_look_alike_differ():

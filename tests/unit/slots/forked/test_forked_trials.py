@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,15 +298,19 @@ def test_nothing_of_ray_is_in_the_process_and_the_server_has_no_thread_of_its_ow
 def test_the_death_of_the_server_counts_as_a_lost_node_and_the_next_attempt_has_another(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         yield {"loss": float(os.getpid())}
+        (tmp_path / "busy").touch()
         while True:
-            yield {"loss": float(os.getppid())}
+            time.sleep(1)  # it does not see that its connection to the rank is closed: the kernel kills it
 
     rank = _rank(tmp_path, train, run=uuid.uuid4().hex)
     assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None)
     rank.begin(assignment, None)
     trial = psutil.Process(int((rank.step(save=False).metrics or {})["loss"]))
-    psutil.Process(trial.ppid()).kill()
-    failure = until(lambda: rank.step(save=False).failure)
+    server = psutil.Process(trial.ppid())
+    killer = threading.Thread(target=lambda: until((tmp_path / "busy").exists) and server.kill())
+    killer.start()
+    failure = rank.step(save=False).failure
+    killer.join()
     assert failure is not None and failure.cause == "node_lost"
     until(lambda: not trial.is_running())
     rank.finish(save=False, run_to_end=False)
