@@ -82,12 +82,27 @@ def test_every_file_that_the_guide_names_exists():
             assert known, f"{page.name}: {name}"
 
 
+NUM_FAULTS = 44
+TEST_NAME = re.compile(r"`((?:\w+/)*)(test_\w+)`")
+
+
 def test_every_test_that_the_page_of_faults_names_exists():
     tests = {path.stem: path for path in (DOCS.parent / "tests").rglob("test_*.py")}
-    named = re.findall(r"`((?:\w+/)*)(test_\w+)`", (DOCS / "faults.md").read_text())
+    named = TEST_NAME.findall((DOCS / "faults.md").read_text())
     assert named
     for folders, name in named:
         assert name in tests and str(tests[name].parent).endswith(folders.rstrip("/")), f"{folders}{name}"
+
+
+def test_every_fault_has_a_state_and_the_tests_or_what_is_missing():
+    page = (DOCS / "faults.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, flags=re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, NUM_FAULTS + 1))
+    for number, _, _, state, tests in rows:
+        assert state in ("held", "in part", "open"), number
+        assert (state == "open") or TEST_NAME.search(tests), f"{number}: by which test?"
+        assert ("Missing: " in tests) == (state == "in part"), f"{number}: what is missing?"
+        assert state != "open" or TEST_NAME.search(tests) or tests == "no test", number
 
 
 def fields_without_prose(source: str) -> list[str]:

@@ -26,7 +26,7 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
-from tests.faults.checker import FINAL_STATES, Reader, Watch, processes_of
+from tests.faults.checker import FINAL_STATES, Reader, Watch, processes_of, wait_until_gone
 from tests.support.real import RealSweep
 from tests.support.simulated import BROKEN, FINE, KILLED, Scenario, live, warm_up
 from tests.support.waiting import becomes_true
@@ -157,18 +157,27 @@ def _in_child(seeds: range) -> tuple[int, int]:
     os._exit(0)
 
 
+AGENTS_GONE_S = 90.0
+"""After the last kill no agent of Ray is left by then."""
+
+
 def kill_really(kills: int, *, seed: int = 0) -> Tally:
     """Sweeps on real Ray, each killed up to three times at random instants, then run to its end."""
     dice, tally, number = random.Random(seed), Tally(), 0
+    marks: list[str] = []
     while tally.kills < kills:
         method, stopping = (("random", "none"), ("optuna", "asha"), ("grid", "asha"))[number % 3]
         number += 1
         with scratch() as folder:
             sweep = RealSweep(folder, method=method, stopping=stopping, trials=6, epochs=27, epoch_s=0.3)
+            marks.append(sweep.mark)
             try:
                 tally.add(_kill_one(sweep, min(3, kills - tally.kills), dice))
             finally:
                 sweep.close()
+    for mark in marks:
+        if left := wait_until_gone(mark, within_s=AGENTS_GONE_S, agents=True):
+            tally.problems.append(f"real: {AGENTS_GONE_S:g} s after the last kill there are {left}")
     return tally
 
 

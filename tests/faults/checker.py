@@ -23,8 +23,8 @@ from tests.support.waiting import becomes_true
 FINAL_STATES = ("done", "stopped", "failed", "reused")
 MARK = "HPSEARCH_FAULT_MARK"
 """Environment variable that every process of a sweep under test inherits."""
-LINGERING = ("DashboardAgent", "RuntimeEnvAgent")
-"""Ray's own agents stay for a minute after a kill -9 of the driver and hold nothing."""
+AGENTS = ("DashboardAgent", "RuntimeEnvAgent")
+"""Ray's own agents, counted apart: after a kill -9 of the driver they wait a minute for a GCS that is gone."""
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,13 @@ class Reader:
                 return
 
 
-def processes_of(mark: str) -> dict[int, str]:
-    """Process id to command line of every living process that carries the mark, but for Ray's lingering agents."""
+def processes_of(mark: str, *, agents: bool = False) -> dict[int, str]:
+    """Process id to command line of every living process that carries the mark.
+
+    Args:
+        mark: Value of MARK in the environment of the sweep.
+        agents: Whether it is Ray's agents that are listed, or all others.
+    """
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
@@ -277,12 +282,12 @@ def processes_of(mark: str) -> dict[int, str]:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
-        if state not in "ZX" and not any(word in command for word in LINGERING):
+        if state not in "ZX" and any(name in command for name in AGENTS) is agents:
             found[int(folder.name)] = command
     return found
 
 
-def wait_until_gone(mark: str, *, within_s: float) -> dict[int, str]:
+def wait_until_gone(mark: str, *, within_s: float, agents: bool = False) -> dict[int, str]:
     """What is still alive of the marked processes after that time; empty as soon as none is."""
-    becomes_true(lambda: not processes_of(mark), within_s=within_s)
-    return processes_of(mark)
+    becomes_true(lambda: not processes_of(mark, agents=agents), within_s=within_s)
+    return processes_of(mark, agents=agents)

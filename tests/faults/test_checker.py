@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.checker import MARK, Watch, processes_of
 from tests.support.real import ROOT
+from tests.support.waiting import until
 
 LIFE = """
 import sys
@@ -110,3 +111,13 @@ def test_a_marked_process_is_found_until_it_is_gone():
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert processes_of("this-one") == {}
+
+
+def test_agents_of_ray_are_counted_apart():
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)", "ray::DashboardAgent"],
+        env={**os.environ, MARK: "that-one"},
+    ) as child:
+        until(lambda: processes_of("that-one", agents=True).keys() == {child.pid})
+        assert processes_of("that-one") == {}
+        child.kill()

@@ -77,6 +77,7 @@ def test_nothing_of_a_trial_outlives_a_kill(victim, name: str) -> None:
     sweep.watch.check_end(interruptions=len(trials))
     assert sweep.watch.figures.problems == []
     assert sweep.left_over() == {}
+    assert sweep.left_over(agents=True) == {}, "after a kill of the driver they wait a minute for a GCS that is gone"
 
 
 def is_leader(pid: int) -> bool:

@@ -134,7 +134,7 @@ class RealSweep:
 
     def kill_everything(self) -> None:
         """Kill -9 of every process at once, as when the power goes."""
-        for pid in processes_of(self.mark):
+        for pid in processes_of(self.mark) | processes_of(self.mark, agents=True):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -142,9 +142,9 @@ class RealSweep:
         assert self.process is not None
         self.process.wait()
 
-    def left_over(self, *, within_s: float = PATIENCE_S) -> dict[int, str]:
-        """Processes that are alive so much later; empty as soon as none is."""
-        return wait_until_gone(self.mark, within_s=within_s)
+    def left_over(self, *, within_s: float = PATIENCE_S, agents: bool = False) -> dict[int, str]:
+        """Processes that are alive so much later, Ray's agents or all others; empty as soon as none is."""
+        return wait_until_gone(self.mark, within_s=within_s, agents=agents)
 
     def close(self) -> None:
         """For a test that fails in the middle."""
