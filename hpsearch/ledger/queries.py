@@ -157,8 +157,16 @@ def trial_records(rows: Sequence[RowMapping]) -> list[TrialRecord]:
 
 
 def decode_all(texts: Iterable[str]) -> list[Any]:
-    """JSON texts, decoded in one call: of the 100,000 of a large sweep, a call for each costs more than decoding."""
-    return list(json.loads(f"[{','.join(texts)}]"))
+    """JSON texts, decoded in one call: of the 100,000 of a large sweep, a call for each costs more than decoding.
+
+    Raises:
+        ValueError: One is no JSON, or no text: a damaged file may have bytes in the place of a text.
+    """
+    try:
+        together = ",".join(texts)
+    except TypeError as error:
+        raise ValueError(f"a column of text has another type: {error}") from error
+    return list(json.loads(f"[{together}]"))
 
 
 def _report_records(rows: Sequence[Row[int, int, str, float]]) -> list[ReportRecord]:

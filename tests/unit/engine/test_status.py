@@ -12,7 +12,8 @@ from hpsearch.devices.requests import WorkerRequest
 from hpsearch.driver.placement import PendingPlacements
 from hpsearch.engine.disk import MIB, DiskGuard
 from hpsearch.engine.engine import Engine, EngineParts, Idle
-from hpsearch.engine.status import IdleReasons
+from hpsearch.engine.status import IdleReasons, StopState
+from hpsearch.errors import Problem
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Report
@@ -181,3 +182,13 @@ def test_a_trial_that_ray_cannot_place_gives_what_it_asks_for_and_what_is_free()
     places.resolved("a")
     places.tick()
     assert waiting.current is None
+
+
+def test_the_first_reason_why_a_sweep_ends_is_kept_with_its_state():
+    state = StopState(IdleReasons())
+    assert (state.state, state.reason, state.mistake) == ("done", None, None)
+    state.stop("interrupted", "SIGTERM came")
+    state.stop("done", "the time limit of 1 s was reached")
+    state.give_up(Problem(where=("trainable",), message="no module"))
+    assert (state.state, state.reason) == ("interrupted", "SIGTERM came")
+    assert "no module" in str(state.mistake)
