@@ -80,6 +80,7 @@ def scenario_of(seed: int) -> Scenario:
         save_every=dice.choice((1, 1, 2, 4, None)),
         failing=dice.random() < 0.4,
         finite=dice.random() < 0.25,
+        clock_steps=dice.choice(((), ((5, 1.0),), ((5, -1.0),), ((4, 1.0), (12, -1.0)))),
     )
 
 

@@ -36,7 +36,7 @@ class TimeOfDay:
     def move(self, hours: float, *, files_below: Path) -> None:
         """Move the clock ahead, or back if `hours` is negative.
 
-        The file system goes on dating files by its own clock. So files that are there get as much older instead.
+        The file system dates files by its own clock. So files that are there get as much older instead.
         """
         self.offset_s += 3600 * hours
         for path in [files_below, *files_below.rglob("*")]:
