@@ -21,7 +21,6 @@ from sqlalchemy.engine import Connection
 from hpsearch.errors import LedgerError, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
 from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, ReportRecord, SweepRecord, TrialRecord, TrialState
-from hpsearch.plain import NAME_PATTERN
 
 
 class Queries(ABC):
@@ -133,7 +132,8 @@ def sweep_record(row: RowMapping) -> SweepRecord:
         LedgerError: The sweep's folder is not the one of its name, so that its files would be looked for elsewhere.
     """
     name = row["name"]
-    if row["folder"] != name or not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+    is_one_folder = isinstance(name, str) and name not in ("", "..") and "\0" not in name and Path(name).name == name
+    if row["folder"] != name or not is_one_folder:
         raise LedgerError(f"sweep {name!r} has the folder {row['folder']!r}: this ledger was edited.")
     code = None if row["code"] is None else json.loads(row["code"])
     return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})

@@ -84,7 +84,8 @@ class RayTuneSession:
         """The newest checkpoint of an earlier attempt, of Ray's class; its epochs count as done. None without one."""
         from ray.tune import Checkpoint
 
-        known = (path for path in self._checkpoints.glob("ray-epoch-*") if _epoch_of(path) <= self._known_epochs)
+        there = (path for path in self._checkpoints.glob("ray-epoch-*") if not path.is_symlink())
+        known = (path for path in there if _epoch_of(path) <= self._known_epochs)
         folders = sorted(known, key=_epoch_of)
         if not folders:
             return None
