@@ -38,7 +38,8 @@ class AttemptProgress:
         """The attempt."""
         self.processes_path = processes_path(sweep_dir, assignment.number)
         """Where the processes of the attempt are on record while they train."""
-        self._log_path = log_path(sweep_dir, assignment.number)
+        self.log_path = log_path(sweep_dir, assignment.number)
+        """The log of the trial."""
         self.is_new = True
         """Whether the ranks have not begun the attempt yet."""
         self.elapsed_s = 0.0
@@ -49,7 +50,7 @@ class AttemptProgress:
         self._ranks_agree = True
         self._outside_code: dict[str, str] = {}
         self._saved_at, self._save_s = time.monotonic(), 0.0
-        self._log_start = log_size(self._log_path)
+        self._log_start = log_size(self.log_path)
 
     def add_time(self, seconds: float) -> None:
         """Count the seconds that an epoch has taken, or a step that ended without one."""
@@ -111,9 +112,9 @@ class AttemptProgress:
 
     def log_tail(self) -> str:
         """The end of what this attempt has printed; earlier attempts have written to the same log."""
-        return log_tail(self._log_path, start=self._log_start)
+        return log_tail(self.log_path, start=self._log_start)
 
     def log(self, text: str) -> None:
         """Write a line of hpsearch to the trial's log; where that is not possible the trial continues without it."""
-        with suppress(OSError), open_log(self._log_path) as file:
+        with suppress(OSError), open_log(self.log_path) as file:
             print(f"hpsearch: {text}", file=file)

@@ -5,6 +5,7 @@ torch is used only where it is imported already, so that the supervisor can use 
 
 from __future__ import annotations
 
+import dis
 import errno
 import math
 import numbers
@@ -14,6 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
@@ -45,7 +47,10 @@ PEER_ERRORS = (
     "broken pipe",
 )
 """Parts of the messages that a rank raises when another rank has failed first."""
+WATCHDOG = "watchdog caught collective operation timeout"
+"""Part of the message that PyTorch prints before it aborts a process whose NCCL operation has timed out."""
 FATAL_SIGNALS = {
+    "Terminated": int(signal.SIGTERM),
     "Segmentation fault": int(signal.SIGSEGV),
     "Aborted": int(signal.SIGABRT),
     "Bus error": int(signal.SIGBUS),
@@ -53,7 +58,7 @@ FATAL_SIGNALS = {
     "Floating-point exception": int(signal.SIGFPE),
     "Floating point exception": int(signal.SIGFPE),
 }
-"""Signal numbers by the name that Python's fault handler prints."""
+"""Signal numbers by the name that Python's fault handler prints, or `resident/termination.py`."""
 
 
 def failure_of(error: BaseException) -> Failed:
@@ -65,8 +70,51 @@ def failure_of(error: BaseException) -> Failed:
 
 
 def is_secondary(error: BaseException) -> bool:
-    """Whether an exception is only the consequence of another rank's failure."""
-    return isinstance(error, RuntimeError | OSError) and any(part in _lower_text(error) for part in PEER_ERRORS)
+    """Whether an exception, or one that it was raised from, only says that another rank did not answer or is gone.
+
+    PyTorch raises a `DistError` for NCCL and its stores, and a plain RuntimeError of C++ code for gloo, which only its
+    message distinguishes. What a `raise` statement of Python has raised is neither, whatever its message.
+    """
+    return any(_is_of_collective(each) for each in _chain(error))
+
+
+def _is_of_collective(error: BaseException) -> bool:
+    known = getattr(sys.modules.get("torch.distributed"), "DistError", None)
+    if known is not None and isinstance(error, known):
+        return True
+    text = _lower_text(error)
+    return isinstance(error, RuntimeError) and any(part in text for part in PEER_ERRORS) and not _by_statement(error)
+
+
+def _by_statement(error: BaseException) -> bool:
+    """Whether an exception comes from a `raise` statement of Python, and not from C++ code."""
+    last = next(reversed(list(_tracebacks(error.__traceback__))), None)
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def _tracebacks(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def is_timeout(failure: Failed) -> bool:
+    """Whether the failure of a collective operation is that the rank had waited too long for another one.
+
+    The messages of gloo, of NCCL and of PyTorch's stores say so; there is no type for it.
+    """
+    text = failure.evidence.lower()
+    return "timed out" in text or "timeout" in text
+
+
+def is_abort_of_watchdog(status: int, log_tail: str) -> bool:
+    """Whether PyTorch has ended a process because a collective operation of NCCL had waited too long for other ranks.
+
+    Args:
+        status: Its exit status, as `os.waitpid` gives it.
+        log_tail: The end of the trial's log.
+    """
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGABRT and WATCHDOG in log_tail.lower()
 
 
 def is_fatal_to_process(error: BaseException) -> bool:
@@ -168,15 +216,16 @@ def check_metrics(report: object, *, objective: str) -> dict[str, float] | Faile
 
 def as_number(value: object) -> float | None:
     """The value as a float if it is one number of any kind, else None."""
-    if isinstance(value, numbers.Real):  # bool, int, float, numpy scalars
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf  # an int too large for a float counts as diverged
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-d tensors and arrays
-        item = value.item()
-        return float(item) if isinstance(item, numbers.Real) else None
-    return None
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-d tensors and arrays, numpy scalars
+        value = value.item()
+    if not isinstance(value, numbers.Real | Decimal):  # bool, int, float and Fraction are Real
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an int too large for a float counts as diverged
+        return -math.inf if value < 0 else math.inf
+    except ValueError:  # a signaling NaN of `decimal`
+        return math.nan
 
 
 def _cause_of(error: BaseException) -> Cause:
@@ -187,6 +236,8 @@ def _cause_of(error: BaseException) -> Cause:
         return "diverged"
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return "oom_gpu"
+    if isinstance(error, KeyboardInterrupt):
+        return "killed"
     if isinstance(error, MemoryError):
         return "oom_host"
     if _is_disk_full(error):
@@ -212,6 +263,8 @@ def _flat(report: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return _exit_message(error)
+    if isinstance(error, KeyboardInterrupt):
+        return f"signal {int(signal.SIGINT)} ({signal.strsignal(signal.SIGINT)}) ended it"
     text = " ".join(_text(error).split())
     return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}" if text else type(error).__name__
 

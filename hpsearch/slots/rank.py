@@ -23,6 +23,7 @@ from hpsearch.slots.process_tree import claim_descendants
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_environment import RankPosition, Rendezvous, without_rank_variables
 from hpsearch.slots.replies import CleanupResult, Reply
+from hpsearch.slots.resident.termination import die_by_sigterm
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.trial_log import replace_standard_streams
 
@@ -68,6 +69,7 @@ class Rank:
         replace_standard_streams()
         if settings.isolation == "slot":
             claim_descendants()
+            die_by_sigterm()
         self._enter_driver_environment()
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.cluster.nodes import is_alive
 from hpsearch.paths import trials_dir
+from hpsearch.slots.late_ranks import is_stopped, process_state
 from hpsearch.slots.process_file import Process, RankProcess
 from hpsearch.slots.process_tree import kill_tree
 from hpsearch.slots.protocol import Assignment
@@ -37,8 +38,12 @@ START_TIMEOUT_S = 300.0
 """Seconds until ranks that have not started count as lost; importing torch from a cold network disk is slow."""
 END_TIMEOUT_S = 5.0
 """Seconds until ranks that have not ended the processes of a trial are killed themselves."""
-PEER_GRACE_S = {"failed": 2.0, "ended": 60.0}
-"""Seconds that the other ranks have after the first one failed, or ended: they may still write a checkpoint."""
+PEER_GRACE_S = {"failed": 2.0, "lost a peer": 6.0, "ended": 60.0}
+"""Seconds that the other ranks have after the first one failed, failed only because of another rank, which may still
+report its own error, or ended: they may still write a checkpoint."""
+STOPPED_S = 125.0
+"""Seconds after which a rank that is stopped by a signal is given up. A little more than the time-out of the process
+group (120 s by default): its error says which rank waited where."""
 
 
 class RankLost(Exception):
@@ -69,6 +74,10 @@ class RanksTimedOut(Exception):
     def __init__(self, behind: list[int]) -> None:
         super().__init__(f"ranks {behind} did not answer in time")
         self.behind = behind
+
+
+class RanksStopped(RanksTimedOut):
+    """Some ranks, but not all, were stopped by a signal for STOPPED_S seconds."""
 
 
 class PeersTimedOut(RanksTimedOut):
@@ -199,6 +208,7 @@ class RankGroup:
         Raises:
             RankLost: The process of a rank is gone; the others still run.
             PeersTimedOut: One rank gave its last answer, and others did not answer within PEER_GRACE_S after it.
+            RanksStopped: Some ranks are stopped by a signal.
             RanksTimedOut: Not all ranks answered in time.
             ray.exceptions.RayTaskError: The method raised an error, which is of that class too, for example ServerLost.
         """
@@ -210,6 +220,7 @@ class RankGroup:
         waiting = dict(zip(refs, range(len(refs)), strict=True))
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         grace_ends: float | None = None
+        stopped_since: dict[int, float] = {}
         answers: dict[int, Any] = {}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=_wait_s(deadline, grace_ends))
@@ -221,6 +232,8 @@ class RankGroup:
                     grace_ends = ends if grace_ends is None else min(ends, grace_ends)
             if not arrived:
                 self._check_alive(waiting.values())
+                if grace_ends is None:
+                    self._check_stopped(stopped_since)
                 if grace_ends is not None and time.monotonic() >= grace_ends:
                     raise PeersTimedOut(answers, sorted(waiting.values()))
                 if deadline is not None and time.monotonic() >= deadline:
@@ -281,6 +294,23 @@ class RankGroup:
             if actor.pid and actor.node == here and is_dead(actor.pid):
                 raise self._loss_of(rank)
 
+    def _check_stopped(self, since: dict[int, float]) -> None:
+        """Raise RanksStopped if some of the training processes of this machine, not all, are stopped for too long.
+
+        Args:
+            since: Time at which each process that is stopped now was first found so; kept from call to call.
+        """
+        stopped = {rank for rank, member in enumerate(self.members) if is_stopped(member.process)}
+        if len(stopped) == len(self.members):  # this includes every trial of one rank
+            stopped.clear()
+        now = time.monotonic()
+        for rank in since.keys() - stopped:
+            del since[rank]
+        for rank in stopped:
+            since.setdefault(rank, now)
+        if late := sorted(rank for rank, start in since.items() if now - start >= STOPPED_S):
+            raise RanksStopped(late)
+
     def _loss_of(self, rank: int, why: str = "", *, patience_s: float = 0.0) -> RankLost:
         """The error for a lost rank: NodeLost if its whole node is gone, else RankLost.
 
@@ -306,11 +336,8 @@ class RankGroup:
 
 def is_dead(pid: int) -> bool:
     """Whether a process id of this machine has no process, or a zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return Path("/proc/self").exists()  # without /proc only Ray can say
-    return state in "ZX"
+    state = process_state(pid)
+    return Path("/proc/self").exists() if state is None else state in "ZX"  # without /proc only Ray can say
 
 
 def _wait_s(*deadlines: float | None) -> float:

@@ -6,10 +6,7 @@ all (`resident/attempt.py`). What a slot knows of an attempt over all ranks is i
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -27,6 +24,7 @@ from hpsearch.slots.replies import Reply
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.training.context import SharedDataHost, TrialContext, activate
 from hpsearch.training.environment import in_process_group
+from hpsearch.training.output import log_exception, write_log
 from hpsearch.training.stepper import LeakWatch
 
 
@@ -108,7 +106,7 @@ class Reporter:
                 self.save()
             checked = check_metrics(metrics, objective=self._objective)
         except Exception as error:  # for example a state that can't be written, or a value that can't be converted
-            traceback.print_exc()
+            log_exception()
             return self.failed(error)
         if isinstance(checked, Failed):
             return self._reply(failure=self._with_rank(checked))
@@ -119,7 +117,7 @@ class Reporter:
         try:
             self.save()
         except Exception as error:
-            traceback.print_exc()
+            log_exception()
             return self.failed(error)
         return self._reply(ended=True)
 
@@ -185,11 +183,7 @@ class Reporter:
 
 def note(text: str) -> None:
     """Write a line of hpsearch to the trial's log, to which the stderr of this process is redirected."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the disk is full, or the user's code has closed the stream
-            stream.flush()
-    with suppress(OSError):
-        os.write(2, f"hpsearch: {text}\n".encode(errors="backslashreplace"))
+    write_log(f"hpsearch: {text}\n")
 
 
 def outside_code() -> dict[str, str]:

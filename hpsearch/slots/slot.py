@@ -7,6 +7,7 @@ its process, raises nothing here: it becomes an event, and the slot stays ready 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -14,11 +15,20 @@ from ray.exceptions import RayError
 
 from hpsearch.slots.attempt_progress import AttemptProgress
 from hpsearch.slots.dashboard_names import CallNames
-from hpsearch.slots.diagnosis import exit_evidence
+from hpsearch.slots.diagnosis import exit_evidence, is_timeout
 from hpsearch.slots.forked.preload_client import ServerLost
+from hpsearch.slots.late_ranks import abort_late_ranks
 from hpsearch.slots.process_file import TrialProcesses, remove_process_file, write_process_file
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Unusable
-from hpsearch.slots.rank_group import NodeLost, PeersTimedOut, RankGroup, RankLost, RanksTimedOut
+from hpsearch.slots.rank_group import (
+    STOPPED_S,
+    NodeLost,
+    PeersTimedOut,
+    RankGroup,
+    RankLost,
+    RanksStopped,
+    RanksTimedOut,
+)
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.settings import SlotSettings
 
@@ -135,8 +145,13 @@ class Slot:
                 end_of=_end_of,
             )
         except PeersTimedOut as late:
-            self._end_attempt(progress, "one rank ended and the others kept waiting for it: all ranks are ended")
-            return _event_without_peers(late)
+            event = self._event_without_peers(progress, late)
+            self._end_attempt(progress, "one rank ended and the others did not answer after that: all ranks are ended")
+            return event
+        except RanksStopped as late:
+            late_ranks = self._abort(progress, late.behind)
+            self._end_attempt(progress, "some ranks are stopped: all ranks are ended")
+            return Failed(cause="hung", evidence=f"{late_ranks}; it has not run for {STOPPED_S:.0f} s")
         except RanksTimedOut as late:
             return self._after_time_limit(progress, late)
         if progress.is_new:
@@ -168,12 +183,36 @@ class Slot:
         self._call_names.next(progress.assignment, epochs=replies[0].epoch, value=value)
         return Report(epoch=replies[0].epoch, metrics=replies[0].metrics, elapsed_s=0.0)
 
+    def _event_without_peers(self, progress: AttemptProgress, late: PeersTimedOut) -> Failed:
+        """The failure of an attempt in which some ranks failed or ended, and the others did not answer after that."""
+        replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.is_secondary)
+        first = next((reply for reply in replies if reply.failure is not None), None)
+        if first is None or first.failure is None:
+            rank = min(late.answers)
+            ended = f"rank {rank} ended after {late.answers[rank].epoch} epochs"
+            return Failed(cause="rank_lost", evidence=f"{ended}, {self._abort(progress, late.behind)}")
+        if not first.is_secondary:
+            return first.failure
+        rank = next(rank for rank, reply in late.answers.items() if reply is first)
+        late_ranks = self._abort(progress, late.behind)
+        waited = f"rank {rank} waited for it in epoch {first.epoch + 1}: {first.failure.evidence}"
+        return Failed(cause="hung", evidence=f"{late_ranks}; {waited}")
+
+    def _abort(self, progress: AttemptProgress, ranks: list[int]) -> str:
+        """End the processes of ranks that the others wait for; returns where they were, for a message."""
+        return abort_late_ranks(
+            {rank: self._ranks.members[rank].process for rank in ranks},
+            log=progress.log_path,
+            working_dir=self._settings.working_dir,
+            in_actor=self._settings.isolation == "slot",
+        )
+
     def _after_failure(self, progress: AttemptProgress, replies: list[Reply], first: Reply) -> Event:
-        """The failure of the rank that failed first; ranks whose CUDA context is broken by it are replaced."""
+        """The failure of an attempt in which all ranks answered; ranks whose CUDA context is broken are replaced."""
         assert first.failure is not None
         if self._settings.isolation == "slot" and any(reply.is_fatal_to_process for reply in replies):
             self._replace_ranks(progress, "CUDA is unusable after this error: the ranks are replaced")
-        return first.failure
+        return _failure_in_collective(replies) if first.is_secondary else first.failure
 
     def _after_loss(self, progress: AttemptProgress, lost: RankLost) -> Event:
         evidence = lost.why or exit_evidence(rank=lost.rank, pid=lost.pid, log_tail=progress.log_tail())
@@ -233,15 +272,25 @@ def _still_running(ranks: list[int]) -> str:
 
 def _end_of(reply: Reply) -> str | None:
     """How a rank has ended with this reply, as a key of PEER_GRACE_S; None if it has not ended."""
-    return "failed" if reply.failure is not None else "ended" if reply.ended else None
+    if reply.failure is not None:
+        return "lost a peer" if reply.is_secondary else "failed"
+    return "ended" if reply.ended else None
 
 
-def _event_without_peers(late: PeersTimedOut) -> Event:
-    """The failure of an attempt in which some ranks failed or ended, and the others did not answer after that."""
-    replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.is_secondary)
-    failure = next((reply.failure for reply in replies if reply.failure is not None), None)
-    if failure is not None:
-        return failure
-    first = min(late.answers)
-    ended = f"rank {first} ended after {late.answers[first].epoch} epochs"
-    return Failed(cause="rank_lost", evidence=f"{ended}, rank {late.behind[0]} never ended")
+def _failure_in_collective(replies: list[Reply]) -> Failed:
+    """The failure of an attempt in which all ranks answered, and those that failed only say that another one did not.
+
+    A rank that ran into a time-out had waited the longest.
+    """
+    failures = {rank: reply.failure for rank, reply in enumerate(replies) if reply.failure is not None}
+    waited = [rank for rank, failure in failures.items() if is_timeout(failure)]
+    if not waited:
+        return next(iter(failures.values()))
+    first, late = failures[waited[0]], [str(rank) for rank in failures if rank not in waited]
+    if late:
+        return Failed(
+            cause="hung", evidence=f"rank {waited[0]} waited too long for rank {' or '.join(late)}: {first.evidence}"
+        )
+    done = [str(rank) for rank in range(len(replies)) if rank not in failures]
+    hint = f"; rank {' and '.join(done)} had finished the epoch without this operation" if done else ""
+    return replace(first, evidence=first.evidence + hint)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hpsearch.links import IN_TRIAL, make_folder, open_file
+from hpsearch.training.output import flush_streams
 
 LOG_TAIL_BYTES = 16_384
 """Bytes at the end of a log that are read for evidence of how an attempt ended."""
@@ -90,15 +91,13 @@ class TrialLog:
 
     def close(self) -> None:
         """Close the file; Python's fault handler writes to stderr again."""
-        faulthandler.enable()
+        faulthandler.enable(2)
         for saved in self._saved:
             os.close(saved)
         with suppress(OSError):  # the disk has no room for what is left in the buffer
             self._file.close()
 
     def _redirect(self, targets: tuple[int, int]) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # the disk is full
-                stream.flush()
+        flush_streams()
         for number, target in zip((1, 2), targets, strict=True):
             os.dup2(target, number)

@@ -225,7 +225,7 @@ class _ThreadStepper(Stepper):
             self._events.put(_Returned(None))
         except BaseException as error:
             if self._stopping:
-                traceback.print_exc()
+                _print_exception()
             self._events.put(_Raised(error))
 
     def _hand_over(self, metrics: Metrics) -> None:
@@ -281,10 +281,15 @@ class MetricsIterator:
         except RuntimeError as error:
             if "ignored GeneratorExit" in str(error):
                 return False
-            traceback.print_exc()
+            _print_exception()
         except Exception:
-            traceback.print_exc()
+            _print_exception()
         return True
+
+
+def _print_exception() -> None:
+    with suppress(Exception):  # the training code has closed or replaced `sys.stderr`
+        traceback.print_exc()
 
 
 def _refuse_report(metrics: Metrics) -> None:

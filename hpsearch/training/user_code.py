@@ -26,9 +26,9 @@ def is_user_code(filename: str) -> bool:
     return not path.startswith((_OWN, *_LIBRARIES)) and not filename.startswith("<frozen")
 
 
-def display_path(filename: str) -> str:
-    """A path for messages: relative to the working directory if the file is below it."""
+def display_path(filename: str, folder: str | None = None) -> str:
+    """A path for messages: relative to a folder, by default the working directory, if the file is below it."""
     try:
-        return str(Path(filename).resolve().relative_to(Path.cwd()))
+        return str(Path(filename).resolve().relative_to(Path.cwd() if folder is None else Path(folder).resolve()))
     except (ValueError, OSError):  # it is elsewhere, or the working directory has been deleted
         return filename

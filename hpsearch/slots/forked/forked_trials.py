@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import final
 
 from hpsearch.paths import log_path
-from hpsearch.slots.diagnosis import exit_evidence, exit_text
+from hpsearch.slots.diagnosis import exit_evidence, exit_text, is_abort_of_watchdog
 from hpsearch.slots.forked.channel import Channel, ChannelClosed, Message, wait_for_any
 from hpsearch.slots.forked.messages import (
     Closed,
@@ -341,10 +341,11 @@ class ForkedTrials:
                 cause="node_lost", evidence="the preload server of its node is gone, and its process with it"
             )
             return Reply(failure=failure)
-        evidence = exit_evidence(
-            rank=self._position.rank, pid=trial.process.pid, log_tail=trial.log_tail(), status=trial.status
-        )
-        return Reply(failure=Failed(cause="killed", evidence=evidence))
+        log_tail, status = trial.log_tail(), trial.status
+        evidence = exit_evidence(rank=self._position.rank, pid=trial.process.pid, log_tail=log_tail, status=status)
+        has_waited = status is not None and is_abort_of_watchdog(status, log_tail)
+        evidence += "; an operation of NCCL had timed out" if has_waited else ""
+        return Reply(failure=Failed(cause="killed", evidence=evidence), is_secondary=has_waited)
 
 
 @final

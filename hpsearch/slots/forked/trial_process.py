@@ -11,7 +11,6 @@ import faulthandler
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -35,6 +34,7 @@ from hpsearch.slots.trial_log import open_log, replace_standard_streams
 from hpsearch.slots.user_function import import_failure, load_trainable, set_torch_threads
 from hpsearch.slots.with_parameters import load_block
 from hpsearch.training.context import SharedDataHost
+from hpsearch.training.output import flush_streams, log_exception
 from hpsearch.training.stepper import MetricsIterator, prepare_process
 
 NO_SECOND_RAY = {"RAY_ENABLE_AUTO_CONNECT": "0"}
@@ -53,7 +53,7 @@ def run_and_exit(setup: TrialSetup, channel: Channel, function: int | None) -> N
     try:
         status = TrialRunner(setup, channel, function).run()
     except BaseException as error:  # for example a log that can't be written, a full disk, a defect of hpsearch
-        traceback.print_exc()
+        log_exception()
         with suppress(ChannelClosed):
             channel.send(Reply(failure=failure_of(error), is_last=True))
     _exit(status)
@@ -65,11 +65,9 @@ def _exit(status: int) -> NoReturn:
         threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter, and multiprocessing's children, do
         atexit._run_exitfuncs()
     except BaseException:
-        traceback.print_exc()
+        log_exception()
         status = status or 1
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
+    flush_streams()
     os._exit(status)
 
 
@@ -135,7 +133,7 @@ class TrialRunner:
             found = cloudpickle.loads(self._settings.trainable) if self._block is None else load_block(self._block)
             return None, load_trainable(found, settings=self._settings, working_dir=self._setup.working_dir)
         except BaseException as error:  # SystemExit too: a module may call sys.exit on import
-            traceback.print_exc()
+            log_exception()
             return import_failure(error), None
 
     def _call(self, function: Callable[..., Any], reporter: Reporter) -> Reply | None:
@@ -153,7 +151,7 @@ class TrialRunner:
         except BaseException as error:
             if isinstance(error, SystemExit) and not error.code:
                 return None
-            traceback.print_exc()
+            log_exception()
             return reporter.failed(error)
         return None
 
@@ -211,9 +209,7 @@ class TrialRunner:
         return f"{when}: {failure.evidence}"
 
     def _send(self, content: object) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # the disk is full, or the user's code has closed it
-                stream.flush()
+        flush_streams()
         with suppress(ChannelClosed):
             self._channel.send(content)
 

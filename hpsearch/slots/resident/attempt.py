@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from hpsearch.slots.replies import Reply
 from hpsearch.slots.reporter import Reporter, reset_peaks
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.slots.trial_log import TrialLog
+from hpsearch.training.output import log_exception
 from hpsearch.training.stepper import make_stepper
 
 
@@ -65,7 +65,7 @@ class ResidentAttempt:
                 self.has_ended = True
                 if isinstance(error, SystemExit) and not error.code:
                     return self._reporter.ended()
-                traceback.print_exc()
+                log_exception()
                 return self._reporter.failed(error)
             if metrics is not None:
                 return self._reporter.epoch(metrics, save=save)
@@ -86,7 +86,7 @@ class ResidentAttempt:
             except BaseException as error:
                 if isinstance(error, SystemExit) and not error.code:
                     return None
-                traceback.print_exc()
+                log_exception()
                 failure = self._reporter.failed(error).failure
                 return None if failure is None else failure.evidence
         return None
@@ -100,7 +100,7 @@ class ResidentAttempt:
                     self._reporter.save()
                 closed = self._stepper.close()
             except BaseException:  # a `finally` block of the user's failed: the trial has ended all the same
-                traceback.print_exc()
+                log_exception()
         self._log.close()
         return closed
 

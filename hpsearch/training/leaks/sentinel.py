@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -154,7 +154,8 @@ class Sentinel:
 
     def _warn(self, suspicion: str) -> None:
         self.warning = f"memory leak: {suspicion}"
-        print(f"hpsearch: {self.warning}", file=self._stream or sys.stderr, flush=True)
+        with suppress(Exception):  # the training code has closed or replaced the stream
+            print(f"hpsearch: {self.warning}", file=self._stream or sys.stderr, flush=True)
 
 
 def _sample(tensors: list[Tensor]) -> MemorySample:

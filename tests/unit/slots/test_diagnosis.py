@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import signal
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from hpsearch.slots.diagnosis import (
     check_metrics,
     exit_evidence,
     failure_of,
+    is_abort_of_watchdog,
     is_fatal_to_process,
     is_secondary,
 )
@@ -130,8 +133,28 @@ def test_only_a_broken_device_costs_the_process(error, expected):
 
 def test_a_consequence_of_another_ranks_failure_is_recognised():
     assert is_secondary(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1234"))
+    assert is_secondary(torch.distributed.DistStoreError("wait timeout after 120000ms"))
     assert not is_secondary(RuntimeError("no such layer"))
     assert not is_secondary(KeyError("gloo"))
+    assert not is_secondary(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))  # of a download
+
+
+def test_what_the_users_own_code_raises_is_no_consequence_whatever_it_says():
+    assert not is_secondary(raised(RuntimeError("timed out waiting for the data server")))
+    consequence = RuntimeError("rank 0 has failed")
+    consequence.__context__ = torch.distributed.DistBackendError("NCCL error")
+    assert is_secondary(raised(consequence))
+
+
+def test_the_abort_by_the_watchdog_of_nccl_is_recognised():
+    log = "[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3, OpType=ALLREDUCE)"
+    assert is_abort_of_watchdog(int(signal.SIGABRT), log)
+    assert not is_abort_of_watchdog(int(signal.SIGABRT), "") and not is_abort_of_watchdog(int(signal.SIGKILL), log)
+
+
+def test_an_interrupt_is_a_signal_that_ended_the_trial():
+    failure = failure_of(raised(KeyboardInterrupt()))
+    assert failure.cause == "killed" and failure.evidence.startswith("signal 2 (Interrupt) ended it (")
 
 
 def test_a_fatal_signal_is_read_from_the_log():
@@ -141,10 +164,26 @@ def test_a_fatal_signal_is_read_from_the_log():
 
 
 @pytest.mark.parametrize(
-    "value", [1, 1.0, True, np.float32(1), np.int64(1), np.array(1.0), torch.tensor(1.0), torch.tensor(1)]
-)
+    "value",
+    [
+        1, 1.0, True, np.float32(1), np.int64(1), np.longdouble(1), np.bool_(True), np.array(1.0), torch.tensor(1.0),
+        torch.tensor(1), torch.tensor(True), Decimal(1), Fraction(1), np.array(Decimal(1)),
+    ],
+)  # fmt: skip
 def test_numbers_of_any_kind_are_numbers(value):
     assert as_number(value) == 1.0 and type(as_number(value)) is float
+
+
+def test_a_number_too_large_for_a_float_is_infinite_with_its_sign():
+    huge: list[Any] = [10**400, Fraction(10**400), Decimal("1e400")]
+    assert [as_number(value) for value in huge] == [float("inf")] * 3
+    assert [as_number(-value) for value in huge] == [-float("inf")] * 3
+
+
+def test_a_decimal_that_is_no_number_has_diverged():
+    for text in ("nan", "snan"):
+        failed = check_metrics({"loss": Decimal(text)}, objective="loss")
+        assert isinstance(failed, Failed) and failed.cause == "diverged"
 
 
 @pytest.mark.parametrize("value", [None, "1", [1.0], torch.ones(2), np.ones(2), {"a": 1}, 1j])

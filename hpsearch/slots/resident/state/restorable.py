@@ -27,7 +27,7 @@ from hpsearch.slots.resident.state.loggers import Loggers
 from hpsearch.slots.resident.state.setting import Setting
 
 REBOUND = (
-    (sys, "stdin"), (sys, "stdout"), (sys, "stderr"), (sys, "argv"), (sys, "excepthook"), (sys, "displayhook"),
+    (sys, "stdin"), (sys, "argv"), (sys, "excepthook"), (sys, "displayhook"),
     (sys, "unraisablehook"), (sys, "dont_write_bytecode"), (threading, "excepthook"), (warnings, "showwarning"),
     (warnings, "formatwarning"), (tempfile, "tempdir"), (logging, "raiseExceptions"), (logging, "_loggerClass"),
 )  # fmt: skip
@@ -90,6 +90,8 @@ def _settings() -> Iterator[Setting]:
     )
     for module, name in REBOUND:
         yield _rebound(module, name)
+    for name in ("stdout", "stderr"):
+        yield _stream(name)
     yield Setting(what="the filters of warnings", read=lambda: list(warnings.filters), write=_set_warning_filters)
     yield Setting(what="logging.disable", read=lambda: logging.root.manager.disable, write=logging.disable)
     yield Setting(what="the recursion limit", read=sys.getrecursionlimit, write=sys.setrecursionlimit)
@@ -102,6 +104,15 @@ def _settings() -> Iterator[Setting]:
         write=lambda method: multiprocessing.set_start_method(method, force=True),
     )
     yield from library_settings()
+
+
+def _stream(name: str) -> Setting:
+    """`sys.stdout` or `sys.stderr`; one that the trial has closed can't be restored, since others may refer to it."""
+    return Setting(
+        what=f"sys.{name}",
+        read=lambda: (getattr(sys, name), getattr(getattr(sys, name), "closed", False)),
+        write=lambda value: setattr(sys, name, value[0]),
+    )
 
 
 def _rebound(module: Any, name: str) -> Setting:

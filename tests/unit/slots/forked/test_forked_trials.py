@@ -152,6 +152,46 @@ def test_a_process_that_exits_has_its_exit_code_and_one_that_crashes_its_stack(s
     assert "in crashes" in (tmp_path / "trials" / "0001" / "log.txt").read_text()
 
 
+def _close(config: dict[str, Any]) -> None:
+    """What training code may do to the streams and descriptors of its output."""
+    if config["how"] == "close":
+        sys.stdout.close()
+        sys.stderr.close()
+    elif config["how"] == "none":
+        sys.stdout = sys.stderr = None
+    elif config["how"] == "replace":
+        sys.stdout = sys.stderr = object()
+    else:
+        os.close(1)
+        os.close(2)
+
+
+@pytest.mark.parametrize("how", ["close", "none", "replace", "descriptors"])
+def test_a_trial_that_closes_or_replaces_its_output_trains_and_its_own_error_is_the_evidence(
+    start: Any, tmp_path: Path, how: str
+) -> None:
+    def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        _close(config)
+        yield {"loss": 1.0}
+        raise KeyError("my own mistake")
+
+    rank = start(train, config={"how": how})
+    assert rank.step(save=False).metrics == {"loss": 1.0}
+    failure = rank.step(save=False).failure
+    assert failure.cause == "user_error"
+    assert "my own mistake" in failure.evidence and "test_forked_trials.py:" in failure.evidence
+    if how != "descriptors":
+        assert "my own mistake" in (tmp_path / "trials" / "0001" / "log.txt").read_text()
+
+
+def test_a_process_that_is_terminated_has_its_signal(start: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    failure = start(train).step(save=False).failure
+    assert failure.cause == "killed" and failure.evidence.endswith("was killed by signal 15 (Terminated)")
+
+
 def _leaves_a_family(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     """A child of every kind, and what a loader starts by fork, spawn and forkserver."""
     import multiprocessing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,3 +111,35 @@ def test_a_checkpoint_is_not_written_through_a_link_that_was_made_meanwhile(
     running.close(save=True)
     assert failure is not None and "this is a symbolic link" in failure.evidence
     assert sorted((tmp_path / "outside").rglob("*")) == before
+
+
+class Stream:
+    """A stream of the user's that can neither be written nor flushed."""
+
+
+@pytest.mark.parametrize("how", ["close", "none", "replace"])
+def test_the_own_error_of_a_trial_without_output_streams_is_the_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.StringIO())
+
+    def failing(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        for name in ("stdout", "stderr"):
+            if how == "close":
+                getattr(sys, name).close()
+            else:
+                setattr(sys, name, None if how == "none" else Stream())
+        yield {"loss": 1.0}
+        raise KeyError("my own mistake")
+
+    settings = settings_of(sweep_dir=str(tmp_path), working_dir=str(tmp_path))
+    assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None)
+    attempt = ResidentAttempt(
+        assignment, failing, settings=settings, position=RankPosition(), ranks_here=1, in_ray_session=False
+    )
+    assert attempt.advance(save=False).metrics == {"loss": 1.0}
+    failure = attempt.advance(save=False).failure
+    assert failure is not None and "my own mistake" in failure.evidence and "test_attempt.py:" in failure.evidence
+    attempt.close(save=False)
+    assert "my own mistake" in (tmp_path / "trials" / "0001" / "log.txt").read_text()

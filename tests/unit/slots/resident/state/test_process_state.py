@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import io
 import logging
 import os
 import resource
@@ -278,6 +279,12 @@ def test_a_function_that_is_to_run_at_exit_is_found(process: Process) -> None:
     found = process.left_after(module.train)
     atexit.unregister(module.end)
     assert found == ("train.end is registered with atexit",)
+
+
+def test_an_output_stream_that_a_trial_has_closed_is_found(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    process.take()
+    assert process.left_after(sys.stdout.close) == ("sys.stdout was changed and can't be restored",)
 
 
 def test_a_limit_that_can_not_be_raised_again_is_found(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
