@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -30,6 +31,7 @@ from hpsearch.live.display import Show
 from hpsearch.paths import (
     LEDGER_NAME,
     driver_log_path,
+    lock_path,
     replace_file,
     report_path,
     resolved_spec_path,
@@ -97,7 +99,7 @@ class Run:
         with Ledger(self.home, create=True) as ledger:
             with storage_errors(folder):
                 make_folder(folder, parts=IN_HOME)
-            with writer_lock(folder, name):
+            with writer_lock(folder, name), _in_place(ledger, folder):
                 check_whole(ledger.path)
                 known = ledger.find_sweep(name)
                 sweep = _LockedSweep(
@@ -123,6 +125,16 @@ class Run:
             SpecError: The sweep names no trainable, or one that does not exist.
         """
         return self.function or trainable_of(self.sweep, spec_dir=self.spec_dir)
+
+
+@contextmanager
+def _in_place(ledger: Ledger, folder: Path) -> Iterator[None]:
+    """End with a `LedgerError` if the ledger or the sweep's folder is removed in the block, whatever fails for it."""
+    ledger.keep_in_place(folder, lock_path(folder))
+    try:
+        yield
+    finally:
+        ledger.check_in_place()
 
 
 @final
@@ -273,6 +285,7 @@ def _write_results(ledger: Ledger, name: str) -> None:
         try:
             write(ledger.home, name)
         except Exception as error:
+            ledger.check_in_place()
             warnings.warn(f"'{name}': the {what} not written: {in_short(error)}", stacklevel=3)
             ledger.add_note(ledger.sweep(name), f"the {what} not written: {in_short(error)}")
 

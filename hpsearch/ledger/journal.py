@@ -44,14 +44,21 @@ class Journal:
     or `rollback` if it does not commit.
     """
 
-    def __init__(self, home: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        opened: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         """Prepare; no file is opened yet.
 
         Args:
             home: Folder of the ledger.
             clock: Seconds that never go back.
+            opened: Called with the path of each journal that was opened.
         """
-        self._home, self._clock = home, clock
+        self._home, self._clock, self._opened = home, clock, opened
         self._unforced: set[str] = set()
         self._unforced_since = 0.0
         self._appended: dict[str, Transaction] = {}
@@ -146,6 +153,7 @@ class Journal:
             make_folder(path.parent, parts=IN_HOME)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
             self._files[folder] = file = open_file(path, flags, parts=IN_SWEEP)
+            self._opened(path)
             size = os.fstat(file).st_size
             if size and os.pread(file, 1, size - 1) != b"\n":  # the last writer was killed in the middle of a line
                 os.write(file, b"\n")

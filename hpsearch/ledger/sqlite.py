@@ -23,6 +23,7 @@ from sqlalchemy.pool import StaticPool
 
 from hpsearch.errors import LedgerError, LinkRefused
 from hpsearch.ledger import schema
+from hpsearch.ledger.in_place import check_not_lost
 from hpsearch.ledger.migrations import migrate
 from hpsearch.links import IN_HOME, check_unlinked, open_file
 from hpsearch.paths import ledger_lock_path, replacing
@@ -92,6 +93,11 @@ def page_damage(path: Path) -> str | None:
     return None if found == "ok" else found
 
 
+def log_paths(path: Path) -> tuple[Path, Path]:
+    """Where SQLite has the write-ahead log of a ledger, and the index of that log, while a process has it open."""
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
 def fold_log(engine: Engine) -> None:
     """Move what is in the write-ahead log into the file itself, so that the file can be renamed without it."""
     with engine.connect() as connection:
@@ -124,6 +130,7 @@ def _make(path: Path) -> None:
     with making_lock(path.parent):
         if path.exists():
             return
+        check_not_lost(path)
         with replacing(path) as beside:
             engine = _connect(beside, create=True)
             schema.metadata.create_all(engine)

@@ -19,10 +19,11 @@ from sqlalchemy.exc import IntegrityError
 
 from hpsearch.errors import SweepExists, UnknownSweep
 from hpsearch.ledger import schema
+from hpsearch.ledger.in_place import check_not_lost
 from hpsearch.ledger.queries import Queries
 from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, SweepRecord, SweepState, TrialValues
 from hpsearch.ledger.spec_dir import from_home
-from hpsearch.ledger.sqlite import open_to_read, open_to_write, storage_errors
+from hpsearch.ledger.sqlite import log_paths, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
 from hpsearch.paths import ledger_path
 from hpsearch.time_of_day import utc_now
@@ -51,18 +52,21 @@ class Ledger(Queries):
 
         Raises:
             UnknownSweep: There is no ledger, and `create` is false.
-            LedgerError: It can't be opened, or a newer version of hpsearch wrote it.
+            LedgerError: It can't be opened, a newer version of hpsearch wrote it, or it is gone and its sweeps are not.
         """
         self.home = home
         """The folder as it was given."""
         self.path = ledger_path(home)
         if not create and not self.path.exists():
+            check_not_lost(self.path)
             raise UnknownSweep(
                 f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."
             )
         with storage_errors(self.path):
             engine = open_to_write(self.path) if create else open_to_read(self.path)
         self._transactions = Transactions(engine, self.path, clock=clock)
+        if create:
+            self.keep_in_place(home, self.path, *log_paths(self.path))
 
     def __enter__(self) -> Ledger:
         return self
@@ -81,6 +85,15 @@ class Ledger(Queries):
     def transaction(self) -> AbstractContextManager[Connection]:
         """Commit all that is written in the block at its end, or nothing."""
         return self._transactions.transaction()
+
+    def keep_in_place(self, *paths: Path) -> None:
+        """From now on, commit nothing once one of these files or folders was removed, moved or replaced."""
+        with storage_errors(self.path):
+            self._transactions.files.watch(*paths)
+
+    def check_in_place(self) -> None:
+        """Check that the files which this process writes were not removed, moved or replaced since it opened them."""
+        self._transactions.check_in_place()
 
     def wait_before_commits(self, wait: Callable[[], None]) -> None:
         """Call `wait` before each transaction, which begins when it returns; see `engine/disk.py`."""

@@ -16,12 +16,17 @@ from typing import Any, final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
+from hpsearch.ledger.in_place import FilesInPlace
 from hpsearch.ledger.journal import Journal
-from hpsearch.ledger.sqlite import storage_errors
+from hpsearch.ledger.sqlite import fold_log, storage_errors
+from hpsearch.paths import journal_path
 
 REPORT_DELAY_S = 0.2
 """Seconds that a report waits for others at most."""
+CHECK_S = 1.0
+"""Seconds between two checks that the files are in place, if `tick` is called often; each transaction checks too."""
 
 
 @final
@@ -39,7 +44,10 @@ class Transactions:
         self.wait_for_space: Callable[[], None] = lambda: None
         """Called before each transaction; returns when the disk has space for it."""
         self._engine, self._path, self._clock = engine, path, clock
-        self._journal = Journal(path.parent, clock=clock)
+        self.files = FilesInPlace(path)
+        """The files that must stay in place; the journals are added when they are opened."""
+        self._checked_at = clock()
+        self._journal = Journal(path.parent, clock=clock, opened=self.files.watch)
         self._open: Connection | None = None
         self._held: list[dict[str, Any]] = []
         self._held_since = 0.0
@@ -71,11 +79,12 @@ class Transactions:
         if self._open is not None:
             yield self._open
             return
+        self.check_in_place()
         self.wait_for_space()
         with storage_errors(self._path), self._journaled(), self._engine.begin() as connection:
             self._open = connection
             try:
-                self._insert_held(connection)
+                self._insert_reports(connection, self._held)
                 yield connection
             finally:
                 self._open = None
@@ -83,14 +92,22 @@ class Transactions:
         self._held = []
 
     def hold(self, report: dict[str, Any]) -> None:
-        """Hold back a row of the table `reports`, to be committed with what follows from it or with other reports."""
+        """Hold back a row of the table `reports`, to be committed with what follows from it or with other reports.
+
+        Within a `transaction` it is written at once, as part of it.
+        """
+        if self._open is not None:
+            self._insert_reports(self._open, [report])
+            return
         self.tick()
         if not self._held:
             self._held_since = self._clock()
         self._held.append(report)
 
     def tick(self) -> None:
-        """Commit reports that were held back long enough, and force the journals to the disk once a second."""
+        """Commit reports that were held back long enough; once a second, check the files and force the journals."""
+        if self._clock() - self._checked_at >= CHECK_S:
+            self.check_in_place()
         if self._held and self._clock() - self._held_since >= REPORT_DELAY_S:
             self.flush()
         with storage_errors(self._path):
@@ -101,6 +118,22 @@ class Transactions:
         if self._held:
             with self.transaction():
                 pass
+
+    def check_in_place(self) -> None:
+        """Check that the ledger and the journals are still the files that were opened; see `ledger/in_place.py`.
+
+        Raises:
+            LedgerError: They are not. What SQLite's write-ahead log holds is moved into the ledger first, in case that
+                this log alone is gone.
+        """
+        self._checked_at = self._clock()
+        try:
+            with storage_errors(self._path):
+                self.files.check()
+        except LedgerError:
+            with suppress(sa.exc.SQLAlchemyError):
+                fold_log(self._engine)
+            raise
 
     def append(self, folder: str, kind: str, *values: Any) -> None:
         """Add a change to a sweep's journal, as part of the transaction.
@@ -131,12 +164,13 @@ class Transactions:
 
     def forget(self, folder: str) -> None:
         """Remove the journal of a sweep that was removed from the ledger."""
+        self.files.unwatch(journal_path(self._path.parent / folder))
         self._journal.forget(folder)
 
-    def _insert_held(self, connection: Connection) -> None:
-        if self._held:
-            connection.execute(sa.insert(schema.reports), self._held)
-        for report in self._held:
+    def _insert_reports(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            connection.execute(sa.insert(schema.reports), rows)
+        for report in rows:
             values = report["epoch"], report["metrics"], report["elapsed_s"]
             self.append_of_trial(report["trial_id"], "report", *values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,12 @@ def test_an_entry_of_an_unknown_kind_is_refused_with_its_file_and_what_to_do(led
         use(ledger)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda home: Ledger(home, create=True).close(), rebuild], ids=["a new ledger", "rebuild"]
-)
+def start_over(home: Path) -> None:
+    shutil.rmtree(home / "s")
+    Ledger(home, create=True).close()
+
+
+@pytest.mark.parametrize("make", [start_over, rebuild], ids=["a new ledger", "rebuild"])
 def test_what_a_killed_process_left_of_a_half_made_ledger_is_removed_at_the_next_try(ledger, make):
     ledger.close()
     ledger.path.unlink()
