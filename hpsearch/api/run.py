@@ -20,7 +20,7 @@ def run(
     epochs: int | None = None,
     home: str | Path | None = None,
     address: str | None = None,
-    again: bool = False,
+    again: bool | None = None,
     accept_changes: bool = False,
     **keys: Any,
 ) -> Results:
@@ -34,7 +34,8 @@ def run(
         home: Folder of the ledger; None for the environment variable HPSEARCH_HOME, else `./sweeps`.
         address: Short for `ray={"address": ...}`, the address of a running Ray. A Ray that this process is connected
             to is used in any case.
-        again: Train every trial. Without it, a trial that another sweep of the ledger has trained is reused.
+        again: Train every trial, here and whenever the sweep is resumed, until it is False. Otherwise, a trial that
+            another sweep of the ledger has trained is reused. None: as the sweep began, False for a new one.
         accept_changes: Resume a known sweep although its code has changed.
         keys: Any top-level key of the YAML; maps such as `limits` are merged into the spec's, others replace it.
 

@@ -30,7 +30,14 @@ def sweep(
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep. Default: that of the spec.")] = None,
     prior: Prior = None,
     address: Address = None,
-    again: Annotated[bool, typer.Option("--again", help="Train trials that other sweeps have trained, too.")] = False,
+    again: Annotated[
+        bool | None,
+        typer.Option(
+            "--again/--no-again",
+            help="Train trials that other sweeps have trained, too. Kept when the sweep is resumed.",
+            show_default=False,
+        ),
+    ] = None,
     accept_changes: Accept = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configurations of the trials as JSON lines and start nothing.")

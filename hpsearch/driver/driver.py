@@ -62,8 +62,8 @@ class Run:
     """The trainable, if it is a function that the sweep does not name."""
     spec_dir: Path | None = None
     """The spec's folder, in which the trainable's file is looked for first; None for a spec without a file."""
-    again: bool = False
-    """Train trials that another sweep of the ledger has trained, instead of reusing them."""
+    again: bool | None = None
+    """Train trials that another sweep of the ledger has trained, instead of reusing them; None: as it began."""
     accept_changes: bool = False
     """Resume although the code has changed since the sweep began."""
     retry_failed: bool = False
@@ -160,6 +160,11 @@ class _LockedSweep:
         """Hashes of the trainable's source; None where it has none, so that no trial can be reused."""
         return self.files.code
 
+    @property
+    def again(self) -> bool:
+        """Whether no trial is reused from another sweep: as requested, else as when the sweep began."""
+        return self.request.again if self.request.again is not None else bool(self.known and self.known.again)
+
     def run_remaining(self) -> int | None:
         """Train what is left, if anything is.
 
@@ -214,15 +219,17 @@ class _LockedSweep:
         if prior is not None:
             searcher.learn_prior(prior.outcomes)
         record = self.known or ledger.add_sweep(
-            self.folder.name, sweep.to_dict(), spec_dir=self.request.spec_dir, code=self.code
+            self.folder.name, sweep.to_dict(), spec_dir=self.request.spec_dir, code=self.code, again=self.again
         )
+        if self.again != bool(record.again):
+            ledger.set_again(record, self.again)
         parts = EngineParts(
             sweep=sweep,
             searcher=searcher,
             rule=make_stopping_rule(sweep, can_pause=True, is_random=searcher.is_random),
             ledger=ledger,
             record=record,
-            cache=TrialCache(ledger, sweep, record, code=self.code, again=self.request.again),
+            cache=TrialCache(ledger, sweep, record, code=self.code, again=self.again),
             retention=CheckpointRetention(sweep, self.folder, is_random=searcher.is_random),
         )
         if self.known is None:

@@ -68,7 +68,7 @@ def make_run(
     overrides: Mapping[str, Any],
     settings: Sequence[str] = (),
     home: str | Path | None = None,
-    again: bool = False,
+    again: bool | None = None,
     accept_changes: bool = False,
     retry_failed: bool = False,
     show: Show = "auto",

@@ -53,7 +53,12 @@ def _to_4(op: Operations) -> None:
     op.add_column("trials", sa.Column("code", sa.Text))
 
 
-STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4}
+def _to_5(op: Operations) -> None:
+    """Add whether a sweep trains all its trials itself."""
+    op.add_column("sweeps", sa.Column("again", sa.Boolean))
+
+
+STEPS: Mapping[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}
 """Version to the step that migrates a ledger of the version before to it."""
 
 

@@ -64,6 +64,8 @@ class SweepRecord:
     """False once a trial had no checkpoint at a rung: trials are stopped there instead. None in older ledgers."""
     spec_from_home: str | None = None
     """Folder of the spec, relative to the ledger's; None in an older ledger, and for a spec within that folder."""
+    again: bool | None = None
+    """Whether it trains every trial itself, as with `--again`; None in older ledgers, where that is not known."""
 
     @property
     def metric(self) -> str:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of the tables, which a ledger has in its table `about`."""
 
 metadata = MetaData()
@@ -49,6 +49,7 @@ sweeps = Table(
     Column("ended_at", String(32)),
     Column("can_pause", Boolean),  # false once a trial had no checkpoint at a rung, so that trials are stopped there
     Column("spec_from_home", Text),  # `spec_dir` relative to the ledger's folder, for when both are moved; or NULL
+    Column("again", Boolean),  # true if no trial is reused from another sweep; NULL if it began before version 5
 )
 """One row for each sweep; see `records.SweepRecord`."""
 

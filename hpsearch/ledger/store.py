@@ -111,7 +111,13 @@ class Ledger(Queries):
         self._transactions.flush()
 
     def add_sweep(
-        self, name: str, spec: Mapping[str, Any], *, spec_dir: Path | None = None, code: Mapping[str, str] | None = None
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        *,
+        spec_dir: Path | None = None,
+        code: Mapping[str, str] | None = None,
+        again: bool = False,
     ) -> SweepRecord:
         """Add a sweep in state `running`.
 
@@ -120,6 +126,7 @@ class Ledger(Queries):
             spec: The resolved spec.
             spec_dir: Folder of the spec; None if it is no file.
             code: The trainable's source, see `fingerprint.code_of`; None if it can't be known.
+            again: Whether no trial is reused from another sweep.
 
         Raises:
             SweepExists: The ledger has a sweep of that name.
@@ -133,6 +140,7 @@ class Ledger(Queries):
             "code": _json(code),
             "started_at": now(),
             "can_pause": True,
+            "again": again,
         }
         try:
             with self.transaction() as connection:
@@ -171,6 +179,10 @@ class Ledger(Queries):
     def disable_pausing(self, sweep: SweepRecord) -> None:
         """Record that the sweep's rule stops trials instead of pausing them, since one had no checkpoint at a rung."""
         self._update_sweep(sweep, {"can_pause": False})
+
+    def set_again(self, sweep: SweepRecord, again: bool) -> None:
+        """Record whether the sweep, from now on, reuses no trial of another sweep."""
+        self._update_sweep(sweep, {"again": again})
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
         """Remove a sweep that has trained no epoch itself, so that its name is free again."""

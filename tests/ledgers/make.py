@@ -99,7 +99,7 @@ def train(engine: Engine, assignment: Assignment) -> None:
     for epoch in range(assignment.known_epochs + 1, 6):
         metrics = {"loss": assignment.config["x"] + 1 / epoch, "accuracy": 0.1 * epoch}
         report = Report(epoch=epoch, metrics=metrics, elapsed_s=float(epoch), checkpoint_epoch=epoch)
-        if engine.on_event(assignment.number, report).name != "GO_ON":
+        if engine.on_event(assignment.number, report).name != "CONTINUE":
             return
     engine.on_event(assignment.number, Ended(elapsed_s=5.0, checkpoint_epoch=5))
 

@@ -60,6 +60,8 @@ class Scenario:
     holds_after: int | None = None
     """Epochs of all trials after which it waits for a file `go-on` beside the diary, while a test does something."""
     checkpoint_bytes: int = 0
+    again: bool | None = None
+    """As the option `--again` or `--no-again` of the command; not passed to `resume`."""
     hours_ahead: float = 0.0
     """By how much the time of day is ahead of the real one when the driver starts."""
     clock_steps: tuple[tuple[int, float], ...] = ()
@@ -267,7 +269,7 @@ def _run(folder: Path, scenario: Scenario, points: FailPoints, name: str, resume
             make_run(StoredSweep(name), overrides={}, home=folder / "sweeps", show="none").start()
             return
         sweep = Sweep.from_dict(scenario.tree(name))
-        driver.Run(sweep=sweep, home=folder / "sweeps", spec_dir=folder, show="none").start()
+        driver.Run(sweep=sweep, home=folder / "sweeps", spec_dir=folder, show="none", again=scenario.again).start()
 
 
 def _child(folder: Path, scenario: Scenario, dies_at: int | None, name: str, writer: int, resumes: bool) -> int:

@@ -18,7 +18,7 @@ from hpsearch.driver.compatibility import check_compatible
 from hpsearch.driver.driver import Run
 from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.engine.replay import without_garbage_collection
-from hpsearch.errors import Interrupted, SpecError, SweepExists, SweepInUse
+from hpsearch.errors import Interrupted, LedgerError, SpecError, SweepExists, SweepInUse
 from hpsearch.ledger.fingerprint import code_hash, code_of
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import read_provenance
@@ -370,6 +370,31 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("hpsearch.driver.driver.Session", Session)
     return seen
+
+
+def test_what_fails_since_the_home_is_gone_is_an_error_of_the_storage(known, home, monkeypatch):
+    class Session:
+        def __init__(self, engine: Any, **given: Any) -> None: ...
+
+        def run(self) -> None:
+            shutil.rmtree(home)
+            home.stat()
+
+    monkeypatch.setattr("hpsearch.driver.driver.Session", Session)
+    with pytest.raises(LedgerError, match=r"sweeps: was removed or moved while the sweep ran") as caught:
+        known(limits={"trials": 2, "epochs": 2}).start()
+    assert "\n" not in str(caught.value)
+    assert not home.exists(), "nothing was made there again"
+
+
+@pytest.mark.parametrize("step", ["_write_tables", "_write_report"])
+def test_a_home_that_is_removed_while_tables_are_written_is_noticed(known, home, monkeypatch, step):
+    def write(home: Path, name: str) -> None:
+        shutil.rmtree(home)
+
+    monkeypatch.setattr(f"hpsearch.driver.driver.{step}", write)
+    with pytest.raises(LedgerError, match=r"sweeps: was removed or moved while the sweep ran"):
+        known().start()
 
 
 def test_a_sweep_that_starts_keeps_a_copy_of_its_code(known, sessions, home, tmp_path):
