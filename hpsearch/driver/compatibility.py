@@ -28,7 +28,7 @@ def check_folder_is_free(folder: Path) -> None:
 
 
 def check_compatible(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
-    """Check that a sweep resumes with the spec and the code that it began with; limits and notes may change.
+    """Check that a sweep resumes with the spec and the code that it began with; limits, notes and Ray may change.
 
     Args:
         record: The sweep in the ledger.
@@ -41,7 +41,7 @@ def check_compatible(record: SweepRecord, sweep: Sweep, code: Code | None, *, ac
     """
     begun = Sweep.from_stored(record.spec)
     old, new = (
-        {key: value for key, value in tree.items() if key not in ("limits", "notes")}
+        {key: value for key, value in tree.items() if key not in ("limits", "notes", "ray")}
         for tree in (begun.to_dict(), sweep.continuing(begun).to_dict())
     )
     changes = [f"  {key}: {before!r} -> {after!r}" for key, before, after in _differences(old, new)]

@@ -300,7 +300,7 @@ class Ledger(Queries):
                 self._transactions.append_of_trial(trial_id, "trial", {"checkpoint_epoch": None})
 
     def reset_failures(self, trial_ids: Iterable[int]) -> None:
-        """Record that the failures of these trials so far no longer count, since the user wants them retried.
+        """Record failed trials as `queued`, with failures that no longer count, since the user wants them retried.
 
         Args:
             trial_ids: Keys of their rows.
@@ -311,6 +311,7 @@ class Ledger(Queries):
             connection.execute(sa.update(schema.failures).where(theirs).values(counts=False))
             for trial_id in trial_ids:
                 self._transactions.append_of_trial(trial_id, "forgiven")
+                self.update_trial(trial_id, state="queued", cause=None, evidence=None)
 
     def add_report(self, trial_id: int, *, epoch: int, metrics: Mapping[str, float], elapsed_s: float) -> None:
         """Add a report; committed at most `transactions.REPORT_DELAY_S` later, if `tick` is called that often.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
@@ -177,6 +178,17 @@ def test_run_tells_a_spec_that_sets_isolation_from_one_that_leaves_it_open(known
     with pytest.raises(SweepExists, match="isolation"):
         keys: dict[str, Any] = {} if says else {"isolation": "process"}
         hpsearch.run(space, home=home, **keys)
+
+
+def test_a_sweep_may_resume_on_another_ray(known, home):
+    sweep = known(limits={"trials": 3, "epochs": 1}).sweep
+    with Ledger(home) as ledger:
+        record = ledger.sweep("known")
+    for begun in ({"address": "old:6379"}, {"address": None}):
+        spec = {**record.spec, "ray": begun}
+        for now in ({"address": "new:6379"}, {"address": None}):
+            moved = Sweep.from_dict({**sweep.to_dict(), "ray": now})
+            check_compatible(dataclasses.replace(record, spec=spec), moved, None, accept_changes=False)
 
 
 def test_another_spec_is_refused_with_each_difference(known):

@@ -132,6 +132,24 @@ def test_failed_trials_are_retried_when_the_user_asks_for_it(lives):
     assert lives("a", limits=limits).engine.has_work() is False, "it was not asked for"
 
 
+def test_a_retry_that_the_user_asked_for_is_not_forgotten_when_the_process_dies_before_it(lives):
+    limits = {"epochs": 2, "retries": 0}
+    first = lives("a", limits=limits)
+    for _ in range(2):
+        first.fail(first.next(), cause="user_error", place="E at f:1")
+    first.train(first.next())
+    first.die()
+    second = lives("a", limits=limits, retry_failed=True)
+    second.next()
+    second.die()
+    third = lives("a", limits=limits)
+    for number in (1, 2):
+        assignment = third.next()
+        assert assignment.number == number
+        third.train(assignment)
+    assert third.rows() == [("done", None)] * 3
+
+
 def test_a_failed_trial_that_is_retried_has_all_its_retries(lives):
     first = lives("a")
     for _ in range(2):

@@ -30,6 +30,11 @@ def ledger(home: Path, clock: Clock) -> Iterator[Ledger]:
         yield ledger
 
 
+def make_again(home: Path) -> None:
+    shutil.rmtree(home)
+    (home / "s" / "trials").mkdir(parents=True)
+
+
 def replace(path: Path) -> None:
     copy = path.with_name("copy")
     shutil.copy(path, copy)
@@ -40,7 +45,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "the home is removed": (shutil.rmtree, "sweeps: was removed or moved .*--home FOLDER"),
     "the home is moved": (lambda home: home.rename(home.with_name("other")), "sweeps: was removed or moved"),
     "the home is made again": (
-        lambda home: (shutil.rmtree(home), (home / "s" / "trials").mkdir(parents=True)),
+        make_again,
         "sweeps: was replaced",
     ),
     "the ledger is removed": (
