@@ -66,7 +66,7 @@ def is_linked(path: Path, *, parts: int) -> bool:
 def check_sweep_folder(folder: Path) -> None:
     """Check the folder of a sweep, and everything in it that a process that runs the sweep opens.
 
-    Takes 70 ms for 1000 trials.
+    Takes 50 ms for 1000 trials.
 
     Args:
         folder: The sweep's folder; it need not exist.

@@ -102,7 +102,7 @@ def slot_settings(
         leak_warnings=sweep.leak_warnings,
         loaders=sweep.resources.num_loaders,
         data=sweep.data,
-        sweep_dir=str(folder.resolve()),
+        sweep_dir=str(folder.parent.resolve() / folder.name),  # the last part is never followed, see `links.py`
         sys_path=tuple(dict.fromkeys([working_dir, *(path for path in sys.path if path)])),
         working_dir=working_dir,
         ships_code=cluster.ships_code,

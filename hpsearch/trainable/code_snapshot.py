@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.errors import Problem, SpecError
+from hpsearch.links import IN_SWEEP, make_folder
 from hpsearch.paths import snapshots_dir
 from hpsearch.trainable import code_finder
 
@@ -67,13 +68,14 @@ def snapshot(folder: Path, code: CodeFiles, *, name: str) -> Path:
         The snapshot's folder, absolute.
 
     Raises:
+        LinkRefused: The sweep's folder, or `code` in it, is a link.
         OSError: The folder can't be written.
     """
-    target = snapshots_dir(folder.resolve()) / name
+    target = snapshots_dir(folder.parent.resolve() / folder.name) / name
     files = _files_of(code)
     if _is_whole(target, files):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent, parts=IN_SWEEP)
     beside = Path(tempfile.mkdtemp(prefix=f".{name}.new-", dir=target.parent))
     try:
         for relative, content in files.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.errors import SpecError
+from hpsearch.errors import LinkRefused, SpecError
 from hpsearch.trainable import code_snapshot
 from hpsearch.trainable.code_files import CodeFiles, read_code
 from hpsearch.trainable.code_snapshot import check_size, snapshot
@@ -95,6 +95,16 @@ def test_a_link_in_a_snapshot_is_replaced_and_what_it_leads_to_stays(code, tmp_p
     assert snapshot(tmp_path / "sweep", code, name="abc") == folder
     assert files_in(folder) == whole and not (folder / what).is_symlink()
     assert files_in(tmp_path / "outside") == outside
+
+
+@pytest.mark.parametrize("level", ["sweep", "sweep/code"])
+def test_no_snapshot_is_written_through_a_link(code, tmp_path, level):
+    (tmp_path / level).parent.mkdir(exist_ok=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / level).symlink_to(tmp_path / "outside")
+    with pytest.raises(LinkRefused):
+        snapshot(tmp_path / "sweep", code, name="abc")
+    assert files_in(tmp_path / "outside") == {}
 
 
 def test_the_same_code_in_another_place_has_a_snapshot_of_that_place(code, tmp_path, monkeypatch):
