@@ -38,7 +38,7 @@ class Past:
     failures: Sequence[FailureRecord] = ()
     """Failed attempts, in the order in which they failed."""
     last_epoch: int | None
-    """`limits.epochs` of the earlier run."""
+    """`limits.epochs` of the earlier run, for trials whose end is not in the journal."""
 
     @classmethod
     def read(cls, ledger: Ledger, record: SweepRecord) -> Past:
@@ -95,7 +95,7 @@ class Replay:
             recorder.rank_checkpoint(trial)
             if trial.outcome is None and trial.number in paused_after:
                 self.outcomes.tell_outcome(trial, trial.outcome_after(paused_after[trial.number]))
-            self._queue(trial, decisions.get(record.number))
+            self._queue(trial, decisions.get(record.number), limit=order.limits.get(trial.number, self.past.last_epoch))
 
     def _cannot_pause(self) -> bool:
         """Whether the earlier run could not pause trials; in an old ledger, only its trials show that."""
@@ -150,15 +150,21 @@ class Replay:
                 else:
                     self.outcomes.policy.note_failure(trial, event, any_success=True)
 
-    def _queue(self, trial: Trial, decision: Decision | None) -> None:
-        """Retry a trial that ran or waited; extend one that is done if the limit of epochs was raised since."""
+    def _queue(self, trial: Trial, decision: Decision | None, *, limit: int | None) -> None:
+        """Retry a trial that ran or waited; extend one that is done if the limit of epochs was raised since.
+
+        Args:
+            trial: The trial.
+            decision: The stopping rule's last decision on it.
+            limit: `limits.epochs` when it ended. A run that was to extend all trials may have been killed before this.
+        """
         trials = self.outcomes.trials
         if trial.state in INTERRUPTED_STATES:
             trial.state = "queued"
             trials.to_retry.append(trial.number)
             return
         is_raised = self.sweep.max_epochs is None or trial.epochs < self.sweep.max_epochs
-        has_more = trial.epochs == self.past.last_epoch and is_raised
+        has_more = trial.epochs == limit and is_raised
         trial.is_final = trial.state == "done" and not has_more
         if trial.state in COMPLETE_STATES and has_more:
             if decision is Decision.CONTINUE:

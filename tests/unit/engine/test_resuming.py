@@ -19,7 +19,7 @@ from hpsearch.ledger.lock import is_held, writer_lock
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.search import make_searcher
-from hpsearch.slots.protocol import Assignment, Failed, Report
+from hpsearch.slots.protocol import Assignment, Ended, Failed, Report
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import make_stopping_rule
 
@@ -148,6 +148,23 @@ def test_a_retry_that_the_user_asked_for_is_not_forgotten_when_the_process_dies_
         assert assignment.number == number
         third.train(assignment)
     assert third.rows() == [("done", None)] * 3
+
+
+def test_more_epochs_are_not_forgotten_when_the_process_dies_before_every_trial_has_them(lives):
+    first = lives("a", limits={"epochs": 2})
+    for _ in range(3):
+        first.train(first.next())
+    first.die()
+    for number, has_more in ((1, True), (2, True), (3, False)):
+        life = lives("a", limits={"epochs": 4})
+        life.ledger.reopen_sweep(life.record, life.sweep.to_dict())
+        assignment = life.next()
+        assert (assignment.number, assignment.known_epochs) == (number, 2)
+        life.train(assignment, epochs=4 if has_more else 2)
+        if not has_more:  # its function ends by itself
+            life.engine.on_event(number, Ended(elapsed_s=1.0))
+        life.die()
+    assert not lives("a", limits={"epochs": 4}).engine.has_work(), "each of them had its chance"
 
 
 def test_a_failed_trial_that_is_retried_has_all_its_retries(lives):
