@@ -64,9 +64,28 @@ FATAL_SIGNALS = {
 def failure_of(error: BaseException) -> Failed:
     """The failure that an exception of a trainable amounts to."""
     where = user_location(_with_user_code(error).__traceback__)
-    return Failed(
-        cause=_cause_of(error), evidence=f"{_message(error)} ({where})", place=f"{type(error).__name__} at {where}"
-    )
+    cause = _cause_of(error)
+    place = None if cause == "killed" else f"{type(error).__name__} at {where}"
+    return Failed(cause=cause, evidence=f"{_message(error)} ({where})", place=place)
+
+
+def has_returned(error: BaseException) -> bool:
+    """Whether an exception only ends the trainable by itself: `sys.exit()` or `sys.exit(0)`, not by a signal."""
+    return isinstance(error, SystemExit) and not error.code and _ending_signal(error) is None
+
+
+def _ending_signal(error: BaseException) -> int | None:
+    """The signal whose handler has raised an exception that ends the program; None where it was no signal.
+
+    Training code often sets a handler of SIGTERM that saves its state and calls `sys.exit(0)`.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return int(signal.SIGINT)
+    if not isinstance(error, SystemExit):
+        return None
+    running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return next((int(n) for n, each in handlers.items() if getattr(each, "__code__", None) in running), None)
 
 
 def is_secondary(error: BaseException) -> bool:
@@ -171,7 +190,8 @@ def exit_evidence(*, rank: int, pid: int, log_tail: str, status: int | None = No
     if status is not None:
         return f"{process} {exit_text(status)}{'; its stack is in the log' if fatal else ''}"
     if not fatal:
-        return f"{process} was killed or exited without a message: signal 9 and os._exit leave no trace"
+        why = "under `isolation: slot` signal 9 and os._exit leave no trace"
+        return f"{process} was killed or exited without a message: {why}"
     number = FATAL_SIGNALS.get(fatal[-1].strip())
     return f"{process} was killed by signal {number} ({fatal[-1].strip()}); its stack is in the log"
 
@@ -236,7 +256,7 @@ def _cause_of(error: BaseException) -> Cause:
         return "diverged"
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return "oom_gpu"
-    if isinstance(error, KeyboardInterrupt):
+    if _ending_signal(error) is not None:
         return "killed"
     if isinstance(error, MemoryError):
         return "oom_host"
@@ -261,10 +281,11 @@ def _flat(report: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _message(error: BaseException) -> str:
+    number = _ending_signal(error)
+    if number is not None:
+        return f"signal {number} ({signal.strsignal(number)}) ended it"
     if isinstance(error, SystemExit):
         return _exit_message(error)
-    if isinstance(error, KeyboardInterrupt):
-        return f"signal {int(signal.SIGINT)} ({signal.strsignal(signal.SIGINT)}) ended it"
     text = " ".join(_text(error).split())
     return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}" if text else type(error).__name__
 

@@ -75,6 +75,13 @@ def test_a_segfault_names_its_signal_and_leaves_a_stack(sweep):
     assert "in segfaults" in outcome.log(1)
 
 
+@pytest.mark.parametrize("isolation", ["process", "slot"])
+def test_a_terminated_trial_was_killed_by_that_signal(sweep, isolation):
+    outcome = sweep("is_terminated", trials=1, limits={"retries": 0}, isolation=isolation)
+    assert outcome.trial(1)["cause"] == "killed"
+    assert "was killed by signal 15 (Terminated)" in outcome.results.failed.iloc[0]["evidence"]
+
+
 def test_a_trial_over_its_time_is_killed_and_the_slot_goes_on(sweep):
     outcome = sweep("hangs", trials=2, limits={"trial_time": 1.0, "retries": 0})
     assert outcome.results.trials["cause"].tolist() == ["hung", "hung"]

@@ -48,7 +48,10 @@ def test_two_ranks_meet_and_train_in_trial_after_trial(sweep, isolation, process
     assert trials["last_pid"].nunique() == processes
 
 
-@pytest.mark.parametrize(("trouble", "cause"), [("raise", "user_error"), ("kill", "killed"), ("short", "rank_lost")])
+@pytest.mark.parametrize(
+    ("trouble", "cause"),
+    [("raise", "user_error"), ("kill", "killed"), ("short", "rank_lost"), ("stop", "hung"), ("sleep", "hung")],
+)
 @pytest.mark.parametrize("isolation", ["process", "slot"])
 def test_trouble_in_one_rank_ends_the_trial_and_the_slot_goes_on(sweep, trouble, cause, isolation):
     outcome = sweep(
@@ -59,7 +62,12 @@ def test_trouble_in_one_rank_ends_the_trial_and_the_slot_goes_on(sweep, trouble,
     found = {row["trouble"]: row for _, row in outcome.results.trials.iterrows()}
     assert (found[trouble]["state"], found[trouble]["cause"]) == ("failed", cause)
     assert (found["none"]["state"], found["none"]["last_total"]) == ("done", 3.0)
-    assert "1" in outcome.results.failed.iloc[0]["evidence"], "the rank is named"
+    evidence = outcome.results.failed.iloc[0]["evidence"]
+    assert "1" in evidence, "the rank is named"
+    if cause == "hung":
+        assert evidence.startswith("rank 1 (process ")
+        assert ("stopped by a signal (SIGSTOP)" in evidence) == (trouble == "stop")
+        assert "trainables.py:" in evidence.partition(";")[0] or (trouble, isolation) == ("stop", "slot")
 
 
 def test_a_rank_that_saves_slowly_at_the_end_is_waited_for(sweep):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import hpsearch
@@ -111,6 +112,12 @@ def segfaults(config):
     ctypes.string_at(0)
 
 
+def is_terminated(config):
+    yield {"loss": config["x"]}
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield {"loss": 0.0}
+
+
 def hangs(config):
     yield {"loss": config["x"]}
     time.sleep(600)
@@ -168,6 +175,10 @@ def together(config):
     trial = hpsearch.current_trial()
     for epoch in range(3):
         total = torch.tensor([float(trial.rank + 1)])
+        if config.get("trouble") in ("stop", "sleep") and epoch == 1:
+            torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=3))
+            if trial.rank == 1:
+                os.kill(os.getpid(), signal.SIGSTOP) if config["trouble"] == "stop" else time.sleep(600)
         if trial.world_size > 1:
             torch.distributed.all_reduce(total)
         if config.get("trouble") == "raise" and trial.rank == 1 and epoch == 1:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, final
 from hpsearch.errors import TrialStopped
 from hpsearch.paths import log_path
 from hpsearch.slots import lightning
-from hpsearch.slots.diagnosis import failure_of
+from hpsearch.slots.diagnosis import failure_of, has_returned
 from hpsearch.slots.forked.channel import Channel, ChannelClosed
 from hpsearch.slots.forked.messages import Closed, Finish, Saved, SharesBlock, SharesListing, Step, TrialSetup
 from hpsearch.slots.process_tree import claim_descendants
@@ -149,7 +149,7 @@ class TrialRunner:
         except TrialStopped:
             return None
         except BaseException as error:
-            if isinstance(error, SystemExit) and not error.code:
+            if has_returned(error):
                 return None
             log_exception()
             return reporter.failed(error)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.paths import log_path
+from hpsearch.slots.diagnosis import has_returned
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.slots.replies import Reply
@@ -63,7 +64,7 @@ class ResidentAttempt:
                 metrics = self._stepper.advance()
             except BaseException as error:
                 self.has_ended = True
-                if isinstance(error, SystemExit) and not error.code:
+                if has_returned(error):
                     return self._reporter.ended()
                 log_exception()
                 return self._reporter.failed(error)
@@ -84,7 +85,7 @@ class ResidentAttempt:
                 if not self.has_ended:
                     self.reported_again = self._stepper.advance() is not None
             except BaseException as error:
-                if isinstance(error, SystemExit) and not error.code:
+                if has_returned(error):
                     return None
                 log_exception()
                 failure = self._reporter.failed(error).failure

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import signal
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -161,6 +163,17 @@ def test_a_fatal_signal_is_read_from_the_log():
     text = "epoch 1\nFatal Python error: Segmentation fault\n\nCurrent thread"
     assert f"signal {int(signal.SIGSEGV)} (Segmentation fault)" in exit_evidence(rank=1, pid=7, log_tail=text)
     assert "rank 1 (process 7)" in exit_evidence(rank=1, pid=7, log_tail="")
+
+
+def test_the_signal_that_terminates_an_actor_is_read_from_the_log():
+    code = (
+        "import os, signal\nfrom hpsearch.slots.resident.termination import die_by_sigterm\ndie_by_sigterm()\n"
+        "def train():\n    os.kill(os.getpid(), signal.SIGTERM)\n\ntrain()\nprint('trained on')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGTERM and ended.stdout == "" and "in train" in ended.stderr
+    evidence = exit_evidence(rank=0, pid=7, log_tail=ended.stderr)
+    assert evidence == "rank 0 (process 7) was killed by signal 15 (Terminated); its stack is in the log"
 
 
 @pytest.mark.parametrize(

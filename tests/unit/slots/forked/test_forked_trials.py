@@ -192,6 +192,22 @@ def test_a_process_that_is_terminated_has_its_signal(start: Any) -> None:
     assert failure.cause == "killed" and failure.evidence.endswith("was killed by signal 15 (Terminated)")
 
 
+def test_a_trial_that_exits_in_its_handler_of_a_signal_has_not_ended_by_itself(start: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        def save_and_exit(*_: Any) -> None:
+            sys.exit(0)
+
+        if config["by_signal"]:
+            signal.signal(signal.SIGTERM, save_and_exit)
+            os.kill(os.getpid(), signal.SIGTERM)
+        save_and_exit()
+
+    failure = start(train, config={"by_signal": True}).step(save=False).failure
+    assert failure.cause == "killed" and failure.evidence.startswith("signal 15 (Terminated) ended it (")
+    assert "in save_and_exit)" in failure.evidence and failure.place is None
+    assert start(train, config={"by_signal": False}).step(save=False).ended
+
+
 def _leaves_a_family(config: dict[str, Any]) -> Iterator[dict[str, float]]:
     """A child of every kind, and what a loader starts by fork, spawn and forkserver."""
     import multiprocessing
