@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -170,3 +171,29 @@ def test_the_tour_stands_in_the_guide_as_it_ran():
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.outputs for cell in cells), "run: python docs/tour.py"
     assert (DOCS / "tour.ipynb").stat().st_size < 500_000
+
+
+def test_a_home_that_is_removed_ends_the_cell_with_one_error_and_the_display_in_its_last_state(kernel):
+    home = folder(kernel) / "removed"
+
+    def remove() -> None:
+        until(lambda: has_epochs(home, "endless"))
+        shutil.rmtree(home)
+
+    thread = threading.Thread(target=remove)
+    thread.start()
+    display, error = kernel.run(
+        f"""
+import hpsearch, time
+def endless(config):
+    while True:
+        time.sleep(0.1)
+        yield {{"loss": config["x"]}}
+hpsearch.run({TREE}, endless, home={str(home)!r})
+"""
+    )
+    thread.join()
+    assert (display["output_type"], error["ename"]) == ("display_data", "LedgerError"), error
+    assert error["evalue"].startswith(f"{home}: was removed or moved while the sweep ran, so the sweep was ended.")
+    assert "No trial begins: the sweep ends: LedgerError: " in display["data"]["text/plain"]
+    assert kernel.value(RAY_RUNS) == "False"
