@@ -14,6 +14,10 @@ IDENTICAL_FAILURES = 3
 """Identical failures, without a success, after which a sweep gives up."""
 INFRA_RETRIES = 3
 """Retries of a trial that the machine has failed, even where `limits.retries` is lower."""
+MAX_BEGINS = 12
+"""Attempts at one trial that may fail before the first line of the user's code, in all."""
+BEGINS_WITHOUT_ONE = 6
+"""A sweep gives up after this many of them in a row, times the number of trials that hold a slot."""
 
 
 @final
@@ -33,6 +37,8 @@ class FailurePolicy:
         """Failed trials by exception and line, for causes that a mistake in the code explains."""
         self._num_unknown = 0
         """Failed trials that count against `limits.failures`."""
+        self._without_begin = 0
+        """Attempts in a row, of all trials, that could not begin."""
 
     def may_retry(self, trial: Trial, failure: Failed) -> bool:
         """Whether the trial gets another attempt.
@@ -47,6 +53,26 @@ class FailurePolicy:
         if is_config_fault(failure.cause) or is_out_of_time or trial.failures >= allowed:
             return False
         return failure.place is None or failure.place not in trial.failure_sites | self._permanent_sites
+
+    def note_begin(self) -> None:
+        """Record that an attempt has reached the user's code."""
+        self._without_begin = 0
+
+    def note_no_begin(self, failure: Failed, *, num_running: int, any_trains: bool) -> str | None:
+        """Record an attempt that failed before the first line of the user's code; it counts against no trial.
+
+        Args:
+            failure: The failure.
+            num_running: Trials that hold a slot, this one included.
+            any_trains: Whether one of them has finished an epoch in its present attempt.
+
+        Returns:
+            Why the sweep should give up, one sentence; None if it should continue.
+        """
+        self._without_begin += 1
+        if any_trains or self._without_begin < BEGINS_WITHOUT_ONE * max(num_running, 1):
+            return None
+        return f"{self._without_begin} attempts in a row could not begin, whatever the trial: {failure.evidence}"
 
     def note_retry(self, trial: Trial, failure: Failed) -> None:
         """Record a failure that is followed by another attempt at the trial."""

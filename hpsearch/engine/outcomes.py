@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from hpsearch.engine.failure_policy import FailurePolicy
+from hpsearch.engine.failure_policy import MAX_BEGINS, FailurePolicy
 from hpsearch.engine.notes import OutsideCode, SetupCost
 from hpsearch.engine.observers import Observers
 from hpsearch.engine.recorder import TrialRecorder
@@ -56,6 +56,9 @@ class Outcomes:
 
     def handle(self, trial: Trial, event: Event) -> Verdict:
         """Handle an event of a running trial; the verdict says what its slot does next."""
+        if isinstance(event, Failed) and not event.has_begun:
+            return self._on_no_begin(trial, event)
+        self.policy.note_begin()
         trial.note_peaks(getattr(event, "peaks", Peaks()))
         if isinstance(event, Report | Ended) and event.outside_code:
             self._note_outside_code(trial, event.outside_code)
@@ -200,6 +203,25 @@ class Outcomes:
         reason = self.policy.note_failure(trial, failure, any_success=self.trials.any_succeeded)
         if reason is not None:
             self.stop_state.stop("gave_up", reason)
+
+    def _on_no_begin(self, trial: Trial, failure: Failed) -> Verdict:
+        """The user's code was not reached: the trial is repeated, and interrupted if the sweep ends or it never begins.
+
+        The failure is no configuration's, so it is neither counted nor reported to the searcher.
+        """
+        trial.begin_failures += 1
+        reason = self.policy.note_no_begin(
+            failure,
+            num_running=len(self.trials.running),
+            any_trains=any(self.trials[number].elapsed_s > 0 for number in self.trials.running),
+        )
+        if reason is not None:
+            self.stop_state.stop("gave_up", reason)
+        if self.stop_state.reason is None and trial.begin_failures < MAX_BEGINS:
+            self.requeue(trial, failure.evidence)
+            return Verdict.END
+        trial.evidence = failure.evidence
+        return self.end(trial, "interrupted")
 
     def _on_unusable(self, trial: Trial, event: Unusable) -> None:
         """The trainable can't be imported: the sweep ends, unless it could be before, so that it was edited since."""

@@ -60,6 +60,8 @@ class Trial:
     """Whether an attempt has run in a slot; a trial whose epochs all come from the ledger has not."""
     failures: int = 0
     """Failures that were followed by another attempt and count against the limit of retries."""
+    begin_failures: int = 0
+    """Attempts that failed before the first line of the user's code; they count against no limit of retries."""
     cause: Cause | None = None
     """Cause of failure of a failed trial."""
     evidence: str | None = None

@@ -109,6 +109,8 @@ class Failed:
     """Seconds of training in this attempt."""
     peaks: Peaks = field(default_factory=Peaks)
     """Memory used, as far as it is known."""
+    has_begun: bool = True
+    """False if it failed before the first line of the user's code, for which no configuration is to blame."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "evidence", writable(self.evidence))

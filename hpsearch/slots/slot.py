@@ -7,17 +7,19 @@ its process, raises nothing here: it becomes an event, and the slot stays ready 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from hpsearch.slots.attempt_progress import AttemptProgress
 from hpsearch.slots.dashboard_names import CallNames
 from hpsearch.slots.diagnosis import exit_evidence, is_timeout
 from hpsearch.slots.forked.preload_client import ServerLost
 from hpsearch.slots.late_ranks import abort_late_ranks
+from hpsearch.slots.not_begun import could_not_begin
 from hpsearch.slots.process_file import TrialProcesses, remove_process_file, write_process_file
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Unusable
 from hpsearch.slots.rank_group import (
@@ -35,7 +37,11 @@ from hpsearch.slots.settings import SlotSettings
 FINISH_TIMEOUT_S = 45.0
 """Seconds, beyond `limits.grace`, after which a rank that has not ended a trial is replaced."""
 START_ATTEMPTS = 3
-"""Number of times that ranks are started before their death while starting counts as a failure of the assignment."""
+"""Number of times that ranks are started before their death while starting counts as a failure to begin."""
+BEGIN_FAILURES = 2
+"""Ranks are replaced after this many attempts in a row that could not begin."""
+MAX_BEGIN_PAUSE_S = 8.0
+"""The longest wait, in seconds, after an attempt that could not begin; the first such wait is 1 s."""
 MAX_EVIDENCE = 300
 """Most characters of an unexpected error that are kept as evidence."""
 
@@ -55,6 +61,8 @@ class Slot:
         self._progress: AttemptProgress | None = None
         self._lost_node: NodeLost | None = None
         """A node that was lost while an assignment was ended: reported with the next one."""
+        self._begin_failures = 0
+        """Attempts in a row that failed before the first line of the user's code."""
         self._call_names = CallNames(settings)
 
     def assign(self, assignment: Assignment) -> None:
@@ -78,21 +86,20 @@ class Slot:
         try:
             if self._lost_node is not None:
                 raise self._lost_node
-            trainable_error = self._start_ranks() if not self._ranks.alive else None
-            if trainable_error is not None:
-                return Unusable(evidence=trainable_error)
+            without_ranks = None if self._ranks.alive else self._start_ranks()
             start = time.monotonic()  # the start of the ranks does not count as the trial's time
-            event = self._train_epoch(progress)
+            event = without_ranks or self._begin(progress) or self._train_epoch(progress)
         except NodeLost as lost:
             self._replace_ranks(progress, f"the slot is closed: {lost.why}")
             raise
-        except ServerLost as lost:
-            self._replace_ranks(progress, str(lost))
-            event = Failed(cause="node_lost", evidence=str(lost))
         except RankLost as lost:
             event = self._after_loss(progress, lost)
         except (RanksTimedOut, RayError) as error:
             event = self._after_loss(progress, RankLost(0, 0, _one_line(error)))
+        if isinstance(event, Failed) and not event.has_begun:
+            self._after_no_begin(progress, event)
+            return event
+        self._begin_failures = 0
         progress.add_time(time.monotonic() - start)
         return progress.with_facts(event)
 
@@ -131,11 +138,39 @@ class Slot:
         self.finish()
         self._ranks.kill()
 
-    def _train_epoch(self, progress: AttemptProgress) -> Event:
-        if progress.is_new:
+    def _begin(self, progress: AttemptProgress) -> Failed | None:
+        """Begin the attempt on all ranks, unless it has begun; returns None, or the failure if that is not possible.
+
+        Raises:
+            NodeLost: A node is gone.
+        """
+        if not progress.is_new:
+            return None
+        try:
             self._ranks.begin(progress.assignment)
-            processes = TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members)
-            write_process_file(progress.processes_path, processes)
+        except NodeLost:
+            raise
+        except (RankLost, RanksTimedOut, RayError, ServerLost) as error:
+            if not isinstance(error, RayTaskError):  # which is an answer of a rank that lives
+                self._replace_ranks(progress, f"the ranks are replaced: {_one_line(error)}")
+            return could_not_begin(error, during="start of the trial")
+        processes = TrialProcesses(attempt=progress.assignment.attempt, ranks=self._ranks.members)
+        write_process_file(progress.processes_path, processes)
+        return None
+
+    def _after_no_begin(self, progress: AttemptProgress, failure: Failed) -> None:
+        """Log why the attempt could not begin, replace ranks that fail in this way twice in a row, and wait a little.
+
+        The wait is longer with each such failure, in case the machine has too many processes or open files for a while.
+        """
+        self._begin_failures += 1
+        progress.log(failure.evidence)
+        if self._begin_failures % BEGIN_FAILURES == 0 and self._ranks.alive:
+            self._replace_ranks(progress, f"the ranks are replaced: {BEGIN_FAILURES} trials in a row could not begin")
+        if self._begin_failures > BEGIN_FAILURES:
+            time.sleep(min(2.0 ** (self._begin_failures - BEGIN_FAILURES - 1), MAX_BEGIN_PAUSE_S))
+
+    def _train_epoch(self, progress: AttemptProgress) -> Event:
         try:
             replies = self._ranks.call(
                 "step",
@@ -165,7 +200,7 @@ class Slot:
 
     def _event_of(self, progress: AttemptProgress, replies: list[Reply]) -> Event:
         """The event that the replies of all ranks amount to: a failure, the end, or a report."""
-        failed = sorted((reply for reply in replies if reply.failure), key=lambda reply: reply.is_secondary)
+        failed = _failed_first(replies)
         if failed:
             return self._after_failure(progress, replies, failed[0])
         ended = [rank for rank, reply in enumerate(replies) if reply.ended]
@@ -185,8 +220,7 @@ class Slot:
 
     def _event_without_peers(self, progress: AttemptProgress, late: PeersTimedOut) -> Failed:
         """The failure of an attempt in which some ranks failed or ended, and the others did not answer after that."""
-        replies: list[Reply] = sorted(late.answers.values(), key=lambda reply: reply.is_secondary)
-        first = next((reply for reply in replies if reply.failure is not None), None)
+        first = next(iter(_failed_first(late.answers.values())), None)
         if first is None or first.failure is None:
             rank = min(late.answers)
             ended = f"rank {rank} ended after {late.answers[rank].epoch} epochs"
@@ -228,26 +262,27 @@ class Slot:
             evidence=f"over limits.trial_time after {used:.0f} s of this attempt; {running}",
         )
 
-    def _start_ranks(self) -> str | None:
+    def _start_ranks(self) -> Unusable | Failed | None:
         """Start the ranks.
 
         Returns:
-            Why the trainable can't be used at all; None if nothing is wrong with it, or nothing is known yet.
+            That the trainable can't be used at all, or the failure if the ranks did not start in START_ATTEMPTS
+            attempts; None otherwise.
 
         Raises:
             NodeLost: A node is gone.
-            RankLost, RanksTimedOut: The ranks did not start in START_ATTEMPTS attempts.
         """
-        for tries_left in reversed(range(START_ATTEMPTS)):
+        failure: Failed | None = None
+        for _ in range(START_ATTEMPTS):
             try:
-                return self._ranks.start()
+                trainable_error = self._ranks.start()
+                return None if trainable_error is None else Unusable(evidence=trainable_error)
             except NodeLost:
                 raise
-            except (RankLost, RanksTimedOut):
+            except (RankLost, RanksTimedOut, RayError, ServerLost) as error:
                 self._ranks.kill()
-                if not tries_left:
-                    raise
-        return None
+                failure = could_not_begin(error, during="start of the ranks")
+        return failure
 
     def _end_attempt(self, progress: AttemptProgress, why: str) -> None:
         """End the attempt on all ranks, which themselves may stay, and log why."""
@@ -275,6 +310,14 @@ def _end_of(reply: Reply) -> str | None:
     if reply.failure is not None:
         return "lost a peer" if reply.is_secondary else "failed"
     return "ended" if reply.ended else None
+
+
+def _failed_first(replies: Iterable[Reply]) -> list[Reply]:
+    """The replies with a failure: first those of ranks that could not begin, last those that follow from others."""
+    return sorted(
+        (reply for reply in replies if reply.failure is not None),
+        key=lambda reply: (reply.failure is None or reply.failure.has_begun, reply.is_secondary),
+    )
 
 
 def _failure_in_collective(replies: list[Reply]) -> Failed:

@@ -59,6 +59,8 @@ class Stepper(ABC):
         self._config = config
         self._context = context
         self._watch = LeakWatch(context)
+        self.has_called = False
+        """Whether the function has been called, so that a failure may be its own."""
 
     @final
     def advance(self) -> Metrics | None:
@@ -137,6 +139,7 @@ class _GeneratorStepper(Stepper):
     def _next_metrics(self) -> Metrics | None:
         if self._iterator is None:
             prepare_process(self._context)
+            self.has_called = True
             self._iterator = MetricsIterator(self._function(self._config), self._context)
         return self._iterator.next_metrics()
 
@@ -220,6 +223,7 @@ class _ThreadStepper(Stepper):
     def _run(self) -> None:
         try:
             prepare_process(self._context)
+            self.has_called = True
             self._events.put(_Returned(self._function(self._config)))
         except TrialStopped:
             self._events.put(_Returned(None))

@@ -76,6 +76,8 @@ class Channel:
         self._socket = connection
         self._received = bytearray()
         self._files: list[int] = []
+        self._has_lost_files = False
+        """Whether the kernel has dropped files that were sent, since this process may open no more."""
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -112,10 +114,13 @@ class Channel:
             raise ChannelClosed(str(error)) from error
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
-        """Receive the next message; returns None if none arrives in time.
+        """Receive the next message.
 
         Args:
             timeout_s: Seconds to wait; None for no limit, 0 for what has arrived already.
+
+        Returns:
+            The message, without its files if this process may open no more of them; None after `timeout_s`.
 
         Raises:
             ChannelClosed: The other end is closed, and everything that it sent before has been received.
@@ -143,10 +148,11 @@ class Channel:
 
     def _fill(self) -> None:
         try:
-            data, files, _, _ = socket.recv_fds(self._socket, _CHUNK, MAX_FILES, socket.MSG_CMSG_CLOEXEC)
+            data, files, flags, _ = socket.recv_fds(self._socket, _CHUNK, MAX_FILES, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise ChannelClosed(str(error)) from error
         self._files += files
+        self._has_lost_files |= bool(flags & socket.MSG_CTRUNC)
         if not data:
             raise ChannelClosed("the other end is gone")
         self._received += data
@@ -157,7 +163,8 @@ class Channel:
         if len(self._received) < _HEADER.size:
             return False
         length, num_files = _HEADER.unpack_from(self._received)
-        return bool(len(self._received) >= _HEADER.size + length and len(self._files) >= num_files)
+        has_files = self._has_lost_files or len(self._files) >= num_files
+        return bool(len(self._received) >= _HEADER.size + length and has_files)
 
     def _complete(self) -> Message | None:
         """Take the first message from the buffer; None if it is not complete."""

@@ -17,12 +17,14 @@ from hpsearch.paths import log_path
 from hpsearch.slots.diagnosis import exit_evidence, exit_text, is_abort_of_watchdog
 from hpsearch.slots.forked.channel import Channel, ChannelClosed, Message, wait_for_any
 from hpsearch.slots.forked.messages import (
+    Begins,
     Closed,
     Exited,
     Finish,
     Forked,
     Kill,
     Launch,
+    NotForked,
     Saved,
     SharesBlock,
     SharesListing,
@@ -31,6 +33,7 @@ from hpsearch.slots.forked.messages import (
 )
 from hpsearch.slots.forked.preload_client import ServerLost, connect
 from hpsearch.slots.forked.preload_server import ServerOptions, server_name
+from hpsearch.slots.not_begun import could_not_begin
 from hpsearch.slots.process_file import Process
 from hpsearch.slots.process_tree import kill_tree
 from hpsearch.slots.protocol import Assignment, Failed
@@ -104,6 +107,7 @@ class ForkedTrials:
 
         Raises:
             ServerLost: The server has ended, and so have others that were started to replace it.
+            OSError: The kernel refuses a further process or open file.
         """
         log = log_path(Path(self._settings.sweep_dir), assignment.number)
         log_start = log_size(log)  # what earlier attempts wrote is no evidence for this one
@@ -195,6 +199,8 @@ class ForkedTrials:
             message = server.receive(FORK_TIMEOUT_S)
             if message is not None and isinstance(message.content, Forked):
                 return message.content.pid, mine
+            if message is not None and isinstance(message.content, NotForked):
+                raise OSError(message.content.number, f"{os.strerror(message.content.number)}: no process was forked")
         except ChannelClosed:
             message = None
         except BaseException:
@@ -291,8 +297,11 @@ class ForkedTrials:
         if isinstance(content, Reply):
             trial.reply = content
             trial.has_failed |= content.failure is not None
+        elif isinstance(content, Begins):
+            trial.has_begun = True
         elif isinstance(content, SharesBlock):
-            self._shared_blocks.add(content.name, message.files[0])
+            if message.files:  # else this process has no free descriptor, and the next trial makes the block again
+                self._shared_blocks.add(content.name, message.files[0])
         elif isinstance(content, SharesListing):
             self._listings[content.path] = content.digest
         elif isinstance(content, Saved):
@@ -337,12 +346,12 @@ class ForkedTrials:
         """The reply for a process that has ended without one."""
         trial.has_ended = trial.has_failed = True
         if trial.lost_server:
-            failure = Failed(
-                cause="node_lost", evidence="the preload server of its node is gone, and its process with it"
-            )
-            return Reply(failure=failure)
+            evidence = "the preload server of its node is gone, and its process with it"
+            return Reply(failure=Failed(cause="node_lost", evidence=evidence, has_begun=trial.has_begun))
         log_tail, status = trial.log_tail(), trial.status
         evidence = exit_evidence(rank=self._position.rank, pid=trial.process.pid, log_tail=log_tail, status=status)
+        if not trial.has_begun:
+            return Reply(failure=could_not_begin(evidence, during="set-up of the trial's process"))
         has_waited = status is not None and is_abort_of_watchdog(status, log_tail)
         evidence += "; an operation of NCCL had timed out" if has_waited else ""
         return Reply(failure=Failed(cause="killed", evidence=evidence), is_secondary=has_waited)
@@ -369,6 +378,8 @@ class _RunningTrial:
         """Whether its end of the channel is closed."""
         self.lost_server = False
         """Whether it ended together with the preload server."""
+        self.has_begun = False
+        """Whether its process is set up, so that the user's code has begun."""
         self.has_ended = False
         """Whether the trainable ended by itself, before the slot ended the attempt."""
         self.has_failed = False

@@ -1,7 +1,8 @@
 """Messages between a rank, the preload server and the process of a trial. Plain data without Ray and torch.
 
-Between rank and server, `Launch` is answered by `Forked`, and by `Exited` when the process has ended. Between rank and
-process, `Step` is answered by a `Reply`, and `Finish` by `Saved` and `Closed`.
+Between rank and server, `Launch` is answered by `Forked` or `NotForked`, and by `Exited` when the process has ended.
+Between rank and process, the process sends `Begins` once it is set up; then `Step` is answered by a `Reply`, and
+`Finish` by `Saved` and `Closed`.
 """
 
 from __future__ import annotations
@@ -78,6 +79,14 @@ class Forked:
 
 
 @dataclass(frozen=True)
+class NotForked:
+    """From the server: the kernel has refused to fork the process."""
+
+    number: int
+    """The kernel's error number, for example EAGAIN."""
+
+
+@dataclass(frozen=True)
 class Exited:
     """From the server: a process of the rank has ended, and so have all processes that it had started."""
 
@@ -106,6 +115,11 @@ class Finish:
     """Whether to write a checkpoint first."""
     run_to_end: bool
     """Whether the code after the last epoch still runs; otherwise the trainable is stopped where it waits."""
+
+
+@dataclass(frozen=True)
+class Begins:
+    """From the trial: its process is set up, and the user's code begins now; what fails from here on is its own."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ is the parent of all these processes and a child subreaper, so that it inherits 
 has not forked itself was started by a trial that is over, and is killed. When a rank disconnects, its processes are
 killed; when the last rank disconnects, the server exits. When the server itself is killed, the kernel kills its
 children.
+
+If a trial lowers the limits (`ulimit`) of the server, they are restored; if that is not possible, the server forks no
+more and gives up its socket's name, and the ranks start another server.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import pickle
 import signal
 import socket
 import sys
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,13 +32,16 @@ from pathlib import Path
 from typing import final
 
 from hpsearch.slots.forked.channel import Channel, ChannelClosed, Message, readable
-from hpsearch.slots.forked.messages import Exited, Forked, Kill, Launch, Ready
+from hpsearch.slots.forked.messages import Exited, Forked, Kill, Launch, NotForked, Ready
 from hpsearch.slots.forked.preload_modules import preload, variables_set
 from hpsearch.slots.forked.process_title import setproctitle
 from hpsearch.slots.process_tree import become_subreaper, children_of
+from hpsearch.slots.resource_limits import read_limits, restore_limits
 
 FIRST_RANK_S = 60.0
 """Seconds after which a server exits if no rank has connected to it."""
+ACCEPT_PAUSE_S = 0.05
+"""Seconds until a connection is accepted again that the kernel has refused."""
 PR_SET_PDEATHSIG = 1
 """Option of prctl(2), which Python has no name for."""
 
@@ -175,6 +182,7 @@ class PreloadServer:
         """Whether any rank has connected so far."""
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._pid = os.getpid()
+        self._limits = read_limits()
 
     def serve(self) -> tuple[Launch, Channel, int | None] | None:
         """Serve ranks until the last one has disconnected.
@@ -188,7 +196,8 @@ class PreloadServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         while self._ranks or self._trials or not self._had_rank:
-            watched = [self._listener.fileno(), self._wakeup, *self._ranks]
+            listening = [self._listener.fileno()] if self._is_listening else []
+            watched = [*listening, self._wakeup, *self._ranks]
             ready = readable(watched, None if self._had_rank else FIRST_RANK_S)
             if not ready and not self._had_rank:
                 return None
@@ -196,7 +205,8 @@ class PreloadServer:
                 with suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
             self._collect_ended()
-            if self._listener.fileno() in ready:
+            self._check_limits()
+            if listening and self._listener.fileno() in ready:
                 self._accept()
             for rank in [self._ranks[each] for each in ready if each in self._ranks]:
                 launched = self._receive(rank)
@@ -206,8 +216,22 @@ class PreloadServer:
                     return launched
         return None
 
+    @property
+    def _is_listening(self) -> bool:
+        """Whether this server still forks processes, and ranks may connect."""
+        return self._listener.fileno() >= 0
+
+    def _check_limits(self) -> None:
+        """Restore the limits of this process, which each new trial inherits; leave the socket's name if that fails."""
+        if self._is_listening and not restore_limits(self._limits):
+            self._listener.close()
+
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # the machine has no more open files; the rank waits, or tries again
+            time.sleep(ACCEPT_PAUSE_S)
+            return
         channel = Channel(connection)
         if channel.peer()[1] != os.getuid():
             channel.close()  # any user of the machine may connect to a name in the abstract namespace
@@ -231,8 +255,18 @@ class PreloadServer:
         return self._launch(rank, message)
 
     def _launch(self, rank: Channel, message: Message) -> tuple[Launch, Channel, int | None] | None:
+        """Fork a process for a rank; returns what it runs in that process, and None in the server."""
+        if not self._is_listening or not message.files:
+            self._drop(rank)  # it connects to the server that has the name now, or starts one
+            return None
         file, *functions = message.files
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for each in message.files:
+                os.close(each)
+            self._report(rank, NotForked(error.errno or 0))
+            return None
         if pid == 0:
             self._become_child()
             return message.content, Channel.of_file(file), next(iter(functions), None)

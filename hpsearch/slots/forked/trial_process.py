@@ -23,7 +23,8 @@ from hpsearch.paths import log_path
 from hpsearch.slots import lightning
 from hpsearch.slots.diagnosis import failure_of, has_returned
 from hpsearch.slots.forked.channel import Channel, ChannelClosed
-from hpsearch.slots.forked.messages import Closed, Finish, Saved, SharesBlock, SharesListing, Step, TrialSetup
+from hpsearch.slots.forked.messages import Begins, Closed, Finish, Saved, SharesBlock, SharesListing, Step, TrialSetup
+from hpsearch.slots.not_begun import could_not_begin
 from hpsearch.slots.process_tree import claim_descendants
 from hpsearch.slots.protocol import Failed
 from hpsearch.slots.rank_environment import rank_variables
@@ -50,12 +51,16 @@ def run_and_exit(setup: TrialSetup, channel: Channel, function: int | None) -> N
         function: Open file of a block with the function, see `with_parameters`; None for the function of the settings.
     """
     status = 1
+    runner = TrialRunner(setup, channel, function)
     try:
-        status = TrialRunner(setup, channel, function).run()
+        set_up_process(setup)
+        status = runner.run()
     except BaseException as error:  # for example a log that can't be written, a full disk, a defect of hpsearch
         log_exception()
+        begun = runner.has_called
+        failure = failure_of(error) if begun else could_not_begin(error, during="set-up of the trial's process")
         with suppress(ChannelClosed):
-            channel.send(Reply(failure=failure_of(error), is_last=True))
+            channel.send(Reply(failure=failure, is_last=True))
     _exit(status)
 
 
@@ -73,7 +78,7 @@ def _exit(status: int) -> NoReturn:
 
 @final
 class TrialRunner:
-    """Runs the user's function, and replies to its rank.
+    """Runs the user's function, and replies to its rank; to be used after `set_up_process`.
 
     Args:
         setup: What to run.
@@ -93,10 +98,12 @@ class TrialRunner:
         self._reported_again = False
         """Whether the trainable reported again after its last epoch."""
         self._lock = threading.RLock()
-        set_up_process(setup)
+        self.has_called = False
+        """Whether the function has been called, so that a failure may be its own."""
 
     def run(self) -> int:
         """Import the trainable and train; returns the exit status for the process."""
+        self._send(Begins())
         trainable_error, function = self._load()
         try:
             self._wait_for_rank()
@@ -115,6 +122,8 @@ class TrialRunner:
         )
         self._reporter = reporter
         with reporter.active():
+            prepare_process(reporter.context)
+            self.has_called = True
             last = self._call(function, reporter)
         if self._is_over:
             note = None if last is None or last.failure is None else self._note_on(last.failure)
@@ -140,7 +149,6 @@ class TrialRunner:
         """Call the function until it returns or is stopped; returns None, or the reply with its failure."""
         reporter.context.on_report = self._report
         try:
-            prepare_process(reporter.context)
             returned = function(dict(self._setup.assignment.config))
             if isinstance(returned, Iterator):
                 self._report_all(MetricsIterator(returned, reporter.context))

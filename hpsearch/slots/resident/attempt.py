@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, final
 
 from hpsearch.paths import log_path
-from hpsearch.slots.diagnosis import has_returned
-from hpsearch.slots.protocol import Assignment
+from hpsearch.slots.diagnosis import failure_of, has_returned
+from hpsearch.slots.not_begun import could_not_begin
+from hpsearch.slots.protocol import Assignment, Failed
 from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.reporter import Reporter, reset_peaks
@@ -67,11 +68,20 @@ class ResidentAttempt:
                 if has_returned(error):
                     return self._reporter.ended()
                 log_exception()
-                return self._reporter.failed(error)
+                return self._reporter.failed(error) if self.has_called else Reply(failure=self.failure_of(error))
             if metrics is not None:
                 return self._reporter.epoch(metrics, save=save)
             self.has_ended = True
             return self._reporter.ended()
+
+    @property
+    def has_called(self) -> bool:
+        """Whether the trainable has been called."""
+        return self._stepper.has_called
+
+    def failure_of(self, error: Exception | BaseException) -> Failed:
+        """The failure for an exception; before the call of the trainable it is no failure of the trainable's."""
+        return failure_of(error) if self.has_called else could_not_begin(error, during="start of the trainable")
 
     def run_to_end(self) -> str | None:
         """Run the code after the last epoch, up to the next report if there is one.

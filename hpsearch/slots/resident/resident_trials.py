@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast, final
 
-from hpsearch.slots.diagnosis import failure_of
 from hpsearch.slots.process_file import Process
 from hpsearch.slots.process_tree import reap
 from hpsearch.slots.protocol import Assignment
@@ -97,7 +96,7 @@ class ResidentTrials:
         try:
             return self._attempt.advance(save=save)
         except Exception as error:  # for example the disk of the log is full: one trial fails, not the slot
-            return Reply(failure=failure_of(error))
+            return Reply(failure=self._attempt.failure_of(error))
 
     def end(self) -> None:
         """Do nothing: the slot kills this process, which is busy with the attempt."""

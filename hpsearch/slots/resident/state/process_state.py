@@ -2,13 +2,15 @@
 
 Settings are restored (`restorable.py`). Other differences mean that the process must be replaced: values in the user's
 modules (`user_globals.py`), replaced functions of libraries (`patches.py`), threads and tracker runs that have not
-ended (`still_running.py`). Child processes and memory are checked by the rank (`resident_trials.py`).
+ended (`still_running.py`), too many open files (`open_files.py`). Child processes and memory are checked by the rank
+(`resident_trials.py`).
 """
 
 from __future__ import annotations
 
 from typing import final
 
+from hpsearch.slots.resident.state.open_files import OpenFiles
 from hpsearch.slots.resident.state.patches import Patches
 from hpsearch.slots.resident.state.restorable import Restorable
 from hpsearch.slots.resident.state.still_running import StillRunning
@@ -33,6 +35,7 @@ class ProcessState:
         self._patches = Patches(self._globals.modules())
         self._imports = UserImports(self._globals)
         self._restorable = Restorable()
+        self._open_files = OpenFiles()
         self._stuck: list[str] = []
         self._imports.watch()
 
@@ -46,7 +49,8 @@ class ProcessState:
 
         To be called after `restore` and a garbage collection.
         """
-        found = [*self._globals.find_leftovers(), *self._patches.find(), *self._running.find(), *self._stuck]
+        in_code = [*self._globals.find_leftovers(), *self._patches.find()]
+        found = [*in_code, *self._running.find(), *self._open_files.find(), *self._stuck]
         more = len(found) - MAX_SENTENCES
         return (*found[:MAX_SENTENCES], *([f"{more} more of this kind"] if more > 0 else []))
 

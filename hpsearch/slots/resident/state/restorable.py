@@ -10,7 +10,6 @@ import locale
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from typing import Any, final
 from hpsearch.slots.resident.state.library_settings import library_settings
 from hpsearch.slots.resident.state.loggers import Loggers
 from hpsearch.slots.resident.state.setting import Setting
+from hpsearch.slots.resource_limits import read_limits, restore_limits
 
 REBOUND = (
     (sys, "stdin"), (sys, "argv"), (sys, "excepthook"), (sys, "displayhook"),
@@ -32,8 +32,6 @@ REBOUND = (
     (warnings, "formatwarning"), (tempfile, "tempdir"), (logging, "raiseExceptions"), (logging, "_loggerClass"),
 )  # fmt: skip
 """(module, name) of settings that are restored by an assignment."""
-_LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
-"""All resource limits that this system has."""
 _SIGNALS = tuple(sorted(signal.valid_signals()))
 """All signals that this system has."""
 
@@ -70,7 +68,7 @@ def _settings() -> Iterator[Setting]:
     yield Setting(what="the environment", read=lambda: dict(os.environ), write=_set_environment)
     yield Setting(what="the working directory", read=os.getcwd, write=os.chdir)
     yield Setting(what="sys.path", read=lambda: list(sys.path), write=lambda path: _fill(sys.path, path))
-    yield Setting(what="a resource limit", read=_limits, write=_set_limits)
+    yield Setting(what="a resource limit", read=read_limits, write=restore_limits)
     yield Setting(what="the umask", read=_file_mask, write=os.umask)
     yield Setting(
         what="the priority of the process", read=lambda: os.getpriority(os.PRIO_PROCESS, 0), write=_set_priority
@@ -133,16 +131,6 @@ def _set_environment(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
     if variables.get("TZ") != zone:
         time.tzset()
-
-
-def _limits() -> tuple[tuple[int, int], ...]:
-    return tuple(map(resource.getrlimit, _LIMITS))
-
-
-def _set_limits(limits: tuple[tuple[int, int], ...]) -> None:
-    for number, limit in zip(_LIMITS, limits, strict=True):
-        if resource.getrlimit(number) != limit:
-            resource.setrlimit(number, limit)
 
 
 def _file_mask() -> int:
