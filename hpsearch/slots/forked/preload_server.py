@@ -196,17 +196,18 @@ class PreloadServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         while self._ranks or self._trials or not self._had_rank:
+            self._check_limits()  # first, since poll(2) fails with more files than the limit
             listening = [self._listener.fileno()] if self._is_listening else []
             watched = [*listening, self._wakeup, *self._ranks]
             ready = readable(watched, None if self._had_rank else FIRST_RANK_S)
+            self._check_limits()
             if not ready and not self._had_rank:
                 return None
             if self._wakeup in ready:
                 with suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
             self._collect_ended()
-            self._check_limits()
-            if listening and self._listener.fileno() in ready:
+            if self._is_listening and self._listener.fileno() in ready:
                 self._accept()
             for rank in [self._ranks[each] for each in ready if each in self._ranks]:
                 launched = self._receive(rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_an_open_file_travels_with_its_message(ends: tuple[Channel, Channel], tm
     (number,) = second.files
     with os.fdopen(number) as copy:
         assert copy.read() == "shared"
+
+
+def test_a_message_whose_file_can_not_be_opened_here_arrives_without_it(ends: tuple[Channel, Channel]):
+    one, other = ends
+    one.send("a file", (one.fileno(),))
+    one.send("no file")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(one.fileno())
+    os.close(free)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        received = [other.receive(timeout_s=5) for _ in range(2)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [(each.content, each.files) for each in received if each] == [("a file", ()), ("no file", ())]
 
 
 def test_what_was_sent_before_an_end_is_received_then_the_end_is_an_error(ends: tuple[Channel, Channel]):

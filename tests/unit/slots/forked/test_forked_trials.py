@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
+import socket
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 import psutil
 import pytest
 
+from hpsearch.slots.forked import preload_server
+from hpsearch.slots.forked.channel import Channel, ChannelClosed
 from hpsearch.slots.forked.forked_trials import ForkedTrials
+from hpsearch.slots.forked.messages import NotForked, Ready
 from hpsearch.slots.forked.preload_modules import preload, variables_set
+from hpsearch.slots.forked.preload_server import PreloadServer
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.trainable.locate import locate
@@ -553,3 +560,100 @@ def test_a_trial_whose_log_can_not_be_written_fails_with_the_reason_and_the_rank
     assert rank.step(save=False).metrics == {"loss": 1.0}
     rank.finish(save=False, run_to_end=False)
     rank.close()
+
+
+def fine(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+    """One epoch."""
+    yield {"loss": 0.0}
+
+
+def test_a_process_that_can_not_be_set_up_is_no_failure_of_the_trainable(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "trials" / "0001" / "log.txt").mkdir(parents=True)
+    failure = start(fine).step(save=False).failure
+    assert (failure.cause, failure.has_begun) == ("node_lost", False)
+    assert "could not begin: IsADirectoryError" in failure.evidence
+    assert failure.evidence.endswith("(set-up of the trial's process)")
+
+
+def test_a_process_that_ends_before_the_users_code_is_no_killed_trial_and_one_that_ends_at_its_import_is(
+    start: Any, tmp_path: Path
+) -> None:
+    rank = start(fine)
+    rank._trial.has_begun, rank._trial.status = False, signal.SIGKILL
+    failure = rank.step(save=False).failure
+    assert (failure.cause, failure.has_begun) == ("node_lost", False)
+    assert "was killed by signal 9" in failure.evidence
+    rank.finish(save=False, run_to_end=False)
+    (tmp_path / "train.py").write_text("import os\nos.kill(os.getpid(), 9)\ndef train(config): ...\n")
+    failure = start(locate(f"{tmp_path / 'train.py'}:train", spec_dir=None)).step(save=False).failure
+    assert (failure.cause, failure.has_begun) == ("killed", True)
+
+
+def test_limits_that_a_trial_lowers_for_the_server_do_not_reach_the_next_trial(
+    start: Any, server: psutil.Process
+) -> None:
+    def limit(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        import resource
+
+        yield {"loss": float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])}
+
+    before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (4, before[1]))
+    assert start(limit).step(save=False).metrics == {"loss": float(before[0])}
+    assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == before
+
+
+@pytest.fixture
+def idle_server() -> Iterator[tuple[PreloadServer, Channel]]:
+    """A server in this process, and the end of a rank that has connected to it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(f"\0hpsearch-test-{uuid.uuid4().hex}")
+    listener.listen(1)
+    server = PreloadServer(listener, skipped={})
+    rank = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    rank.connect(listener.getsockname())
+    server._accept()
+    channel = Channel(rank)
+    assert isinstance(_content(channel), Ready)
+    yield server, channel
+    channel.close()
+    for each in server._ranks.values():
+        each.close()
+    listener.close()
+    os.close(server._wakeup), os.close(server._wake)
+
+
+def _content(channel: Channel) -> object:
+    message = channel.receive(timeout_s=5)
+    assert message is not None
+    return message.content
+
+
+def test_a_server_that_the_kernel_refuses_a_fork_says_so_and_serves_on(
+    idle_server: tuple[PreloadServer, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    server, rank = idle_server
+    monkeypatch.setattr(os, "fork", refuse)
+    rank.send(cast(Any, "a launch"), (rank.fileno(),))
+    assert server._receive(next(iter(server._ranks.values()))) is None
+    assert _content(rank) == NotForked(errno.EAGAIN)
+    assert len(server._ranks) == 1
+
+
+def test_a_server_whose_limits_can_not_be_restored_leaves_its_name_to_another_and_forks_no_more(
+    idle_server: tuple[PreloadServer, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, rank = idle_server
+    name = server._listener.getsockname()
+    monkeypatch.setattr(preload_server, "restore_limits", lambda limits: False)
+    server._check_limits()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(name)
+    rank.send(cast(Any, "a launch"), (rank.fileno(),))
+    assert server._receive(next(iter(server._ranks.values()))) is None
+    with pytest.raises(ChannelClosed):
+        rank.receive(timeout_s=5)
+    assert server._ranks == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Iterator
@@ -32,13 +33,13 @@ def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
 def attempt(tmp_path: Path) -> Any:
     """Makes an attempt at trial 1, on one of `workers` ranks."""
 
-    def make(*, rank: int = 0, workers: int = 1, known: int = 9) -> ResidentAttempt:
+    def make(*, rank: int = 0, workers: int = 1, known: int = 9, function: Any = train) -> ResidentAttempt:
         request = WorkerRequest(cpu=1, gpu=0, workers=workers)
         settings = settings_of(request=request, sweep_dir=str(tmp_path), working_dir=str(tmp_path))
         assignment = Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None, known_epochs=known)
         position = RankPosition(rank=rank, world_size=workers, local_rank=rank, local_world_size=workers)
         return ResidentAttempt(
-            assignment, train, settings=settings, position=position, ranks_here=1, in_ray_session=False
+            assignment, function, settings=settings, position=position, ranks_here=1, in_ray_session=False
         )
 
     return make
@@ -143,3 +144,33 @@ def test_the_own_error_of_a_trial_without_output_streams_is_the_evidence(
     assert failure is not None and "my own mistake" in failure.evidence and "test_attempt.py:" in failure.evidence
     attempt.close(save=False)
     assert "my own mistake" in (tmp_path / "trials" / "0001" / "log.txt").read_text()
+
+
+def by_report(config: dict[str, Any]) -> None:
+    """Fails in its first line, in a thread."""
+    raise ValueError("my own")
+
+
+def by_yield(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+    """Fails in its first line."""
+    raise ValueError("my own")
+    yield {}
+
+
+@pytest.mark.parametrize("function", [by_report, by_yield])
+def test_what_fails_before_the_trainables_first_line_is_no_failure_of_the_trainable(
+    attempt: Any, function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(seed: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    own = attempt(function=function)
+    failure = own.advance(save=False).failure
+    own.close(save=False)
+    assert (failure.cause, failure.has_begun) == ("user_error", True)
+    monkeypatch.setattr("hpsearch.training.rng.seed_everything", broken)
+    first = attempt(function=function)
+    failure = first.advance(save=False).failure
+    first.close(save=False)
+    assert (failure.cause, failure.has_begun) == ("node_lost", False)
+    assert failure.evidence == "could not begin: OSError: [Errno 24] Too many open files (start of the trainable)"
