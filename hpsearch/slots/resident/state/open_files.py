@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -47,9 +49,11 @@ def _num_open() -> int:
 
 
 def _example() -> str:
-    """What the descriptor with the highest number is open for, as a part of a sentence."""
-    try:
-        newest = max((int(each.name) for each in OPEN.iterdir() if each.exists()), default=0)
-        return f", for example {(OPEN / str(newest)).readlink()}"
-    except (OSError, ValueError):
-        return ""
+    """What the most descriptors are open for, as a part of a sentence: what leaks is opened again and again."""
+    targets: Counter[str] = Counter()
+    with suppress(OSError):
+        for each in OPEN.iterdir():
+            with suppress(OSError):  # it is the folder itself, or was closed by another thread
+                targets[str(each.readlink())] += 1
+    most = targets.most_common(1)
+    return f", most of them {most[0][0]}" if most and most[0][1] > 1 else ""
