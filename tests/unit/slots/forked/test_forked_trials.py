@@ -620,7 +620,8 @@ def idle_server() -> Iterator[tuple[PreloadServer, Channel]]:
     for each in server._ranks.values():
         each.close()
     listener.close()
-    os.close(server._wakeup), os.close(server._wake)
+    for number in (server._wakeup, server._wake):
+        os.close(number)
 
 
 def _content(channel: Channel) -> object:
