@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def home(tmp_path: Path) -> Path:
     """A folder for a ledger that no other test sees."""
     return tmp_path / "sweeps"
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A temporary folder that every user may enter; the folders above `tmp_path` are the test's user's alone."""
+    with tempfile.TemporaryDirectory(prefix="open-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder).resolve()
 
 
 @pytest.fixture(scope="module")

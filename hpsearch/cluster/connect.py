@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from hpsearch.cluster.heartbeat import Heartbeat
 from hpsearch.cluster.nodes import Files, Node, check_files, live_nodes
+from hpsearch.cluster.private_files import make_ray_dir, protect_token
 from hpsearch.devices.inventory import host_cpus, host_gpus
 from hpsearch.devices.requests import check_fits, resolve_request
 from hpsearch.errors import Interrupted, Problem, SpecError
@@ -63,6 +63,8 @@ class Cluster:
     """Whether this sweep started it, and stops it at its end."""
     heartbeat: Heartbeat
     """Checks whether it is alive."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user about its start."""
 
     @property
     def cpus(self) -> float:
@@ -119,22 +121,24 @@ def connect(sweep: Sweep, *, files: Files, num_gpus: int | None = None) -> Itera
         yield _describe(owned=False, ships_code=_check_own_ray(files))
         return
     address = address_of(sweep)
-    temp_dir = None if address else tempfile.mkdtemp(prefix="hps-", dir=_short_temp_dir())
+    ray_dir = None if address else make_ray_dir()
+    notes: tuple[str, ...] = ()
     try:
-        if address:
-            ships_code = _attach(address, files)
+        if ray_dir is None:
+            ships_code = _attach(address or "", files)
         else:
             gpus = host_gpus() if num_gpus is None else num_gpus
             _check_room(sweep, gpus)
-            _start(temp_dir, gpus)
+            notes = tuple(filter(None, [protect_token()]))
+            _start(ray_dir, gpus)
             ships_code = False
-        yield _describe(owned=address is None, ships_code=ships_code)
+        yield _describe(owned=address is None, ships_code=ships_code, notes=notes)
     except SystemExit as error:  # while it starts, Ray's own handler answers SIGTERM
         raise Interrupted(143) from error
     finally:
         ray.shutdown()
-        if temp_dir is not None:
-            shutil.rmtree(temp_dir, ignore_errors=True)
+        if ray_dir is not None:
+            shutil.rmtree(ray_dir.parent, ignore_errors=True)
 
 
 def _check_room(sweep: Sweep, gpus: int) -> None:
@@ -143,7 +147,7 @@ def _check_room(sweep: Sweep, gpus: int) -> None:
         raise SpecError(problems)
 
 
-def _start(temp_dir: str | None, gpus: int) -> None:
+def _start(ray_dir: Path, gpus: int) -> None:
     import ray
 
     with _any_agent_port(), ray_settings(PATIENT_START):
@@ -154,7 +158,7 @@ def _start(temp_dir: str | None, gpus: int) -> None:
             include_dashboard=True,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _temp_dir=temp_dir,  # private: every user may write Ray's default folder
+            _temp_dir=str(ray_dir),  # every user may write Ray's default folder
             # no memory monitor: it kills trials that use little memory, and Tune with them
             _system_config={"memory_monitor_refresh_ms": 0},
         )
@@ -238,7 +242,7 @@ def _is_below(name: str, folder: Path) -> bool:
     return Path(name).resolve().is_relative_to(folder.resolve())
 
 
-def _describe(*, owned: bool, ships_code: bool) -> Cluster:
+def _describe(*, owned: bool, ships_code: bool, notes: tuple[str, ...] = ()) -> Cluster:
     import ray
 
     node: Any = ray._private.worker._global_node
@@ -252,6 +256,7 @@ def _describe(*, owned: bool, ships_code: bool) -> Cluster:
         logs_dir=None if node is None else Path(node.get_logs_dir_path()),
         owned=owned,
         heartbeat=Heartbeat.of_this_ray(),
+        notes=notes,
     )
 
 
@@ -262,9 +267,3 @@ def _metrics_address() -> str | None:
     ports = {node["NodeID"]: (node["NodeManagerAddress"], node.get("MetricsExportPort")) for node in ray.nodes()}
     host, port = ports.get(here, ("", None))
     return f"{host}:{port}" if port else None
-
-
-def _short_temp_dir() -> str:
-    """Folder for Ray's sessions, of a short path: Ray makes unix sockets there, whose paths have at most 107 bytes."""
-    default = tempfile.gettempdir()
-    return default if len(default) <= 20 else "/tmp"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from hpsearch.cluster.open_ports import Port, Process, own_processes, ray_ports, tcp_sockets
+from hpsearch.cluster.private_files import access_of_others, token_path
 from hpsearch.doctor.finding import Finding, ok, problem, size_text, warning
 from hpsearch.text import counted
 from hpsearch.time_of_day import seconds_since_1970
@@ -23,8 +23,6 @@ TEMP_DIR = Path("/tmp")
 """Where sweeps make the folders of their Rays."""
 RAY_FOLDER, TUNE_FOLDER = "hps-[a-z0-9_]{8}", "hps-tune-[a-z0-9_]{8}"
 """Regular expressions of the names of the folders that a sweep makes for Ray and for Tune."""
-RAY_COMMAND = re.compile(r"/ray/(?:core|dashboard|_private|autoscaler)/|^ray::")
-"""Matches the command line of every process of a Ray."""
 PORTS = {8265: "dashboard", 6379: "Ray's head"}
 """Ports that Ray uses by default, and for what."""
 CONNECT_S = 2.0
@@ -33,27 +31,17 @@ YOUNG_S = 120.0
 """Seconds: a folder that is no older may belong to a sweep whose Ray is just starting."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Process:
-    """A running process of this user."""
-
-    pid: int
-    """Its process id."""
-    parent: int
-    """Process id of its parent; 1 if that one has ended."""
-    command: str
-    """Its command line."""
-
-
 def check_ray() -> Iterator[Finding]:
-    """The address, the token, the ports, and the leftovers of killed sweeps."""
+    """The address, the ports, the token, the folders of running Rays, and the leftovers of killed sweeps."""
     yield _check_address(os.environ.get("RAY_ADDRESS"))
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         what = "RAY_AUTH_MODE=disabled: anyone who can reach this machine can run code in a sweep's Ray"
         yield warning("ray", what, "unset RAY_AUTH_MODE")
     yield from _check_ports()
     processes = list(own_processes())
-    yield from _check_open_ports(processes)
+    yield from check_open_ports(ray_ports(processes))
+    yield from check_token()
+    yield from check_session_dirs(processes)
     yield from check_leftovers(processes, TEMP_DIR, now=seconds_since_1970())
 
 
@@ -78,14 +66,6 @@ def check_leftovers(processes: Iterable[Process], temp_dir: Path, *, now: float)
         size = size_text(sum(map(_size, folders)))
         what = f"killed sweeps left {counted(len(folders), 'folder')} of {size} behind"
         yield warning("leftovers", what, f"rm -r {names}" + (" ..." if len(folders) > 20 else ""))
-
-
-def own_processes() -> Iterator[Process]:
-    """All running processes of this user."""
-    for each in psutil.process_iter(["pid", "ppid", "uids", "cmdline"]):
-        facts = each.info
-        if facts["uids"] is not None and facts["uids"].real == os.getuid() and facts["cmdline"]:
-            yield Process(pid=facts["pid"], parent=facts["ppid"], command=" ".join(facts["cmdline"]))
 
 
 def _orphans(by_folder: Mapping[str, list[Process]]) -> Iterator[Finding]:
@@ -115,26 +95,70 @@ def _check_ports() -> Iterator[Finding]:
             yield ok("ports", f"{port} ({use}) is used by {holder}; a sweep's own Ray uses another port")
 
 
-def _check_open_ports(processes: Iterable[Process]) -> Iterator[Finding]:
-    """One finding for the ports of this user's Rays that other machines can reach."""
-    rays = {each.pid for each in processes if RAY_COMMAND.search(each.command)}
-    listening = [each for each in _connections() if each.pid in rays and each.status == psutil.CONN_LISTEN]
-    ports = sorted({each.laddr.port for each in listening if not ip_address(each.laddr.ip).is_loopback})
-    if ports:
-        shown = ", ".join(map(str, ports[:8])) + (", ..." if len(ports) > 8 else "")
-        yield ok("ports", f"{counted(len(ports), 'port')} of your Rays can be reached from other machines: {shown}")
+def check_open_ports(ports: Sequence[Port]) -> Iterator[Finding]:
+    """What the ports of this user's Rays answer without a token, and which of them other machines can reach.
+
+    Args:
+        ports: The ports of all Rays of this user.
+    """
+    if remote := [port for port in ports if port.is_remote]:
+        yield ok("ports", f"{_ports(remote)} of your Rays can be reached from other machines: {_numbers(remote)}")
+    if refusing := [port for port in ports if port.answer == "refused"]:
+        yield ok("ports", f"{_ports(refusing)} of your Rays refused a request without a token")
+    if metrics := [port for port in ports if port.answer == "metrics"]:
+        what = f"Ray's metrics are served without a token on {_numbers(metrics)}: they name the parameters of trials"
+        yield warning("ports", what, "Ray has no lock for them. If that matters, close these ports with a firewall.")
+    if accepting := [port for port in ports if port.answer == "open"]:
+        what = f"{_ports(accepting)} of your Rays answered a request without a token: {_numbers(accepting)}"
+        yield warning("ports", what, "Others can run code as you. Start these Rays again without RAY_AUTH_MODE.")
+    if silent := [port for port in ports if port.answer == "unknown"]:
+        yield warning("ports", f"{_ports(silent)} of your Rays gave no answer that is known: {_numbers(silent)}")
 
 
-def _connections() -> list[Any]:
-    """All TCP sockets of the machine; none if this user may not list them."""
-    with suppress(psutil.AccessDenied):
-        return list(psutil.net_connections(kind="tcp"))
-    return []
+def _ports(ports: Sequence[Port]) -> str:
+    return counted(len(ports), "port")
+
+
+def _numbers(ports: Sequence[Port]) -> str:
+    numbers = sorted({port.number for port in ports})
+    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
+
+
+def check_token() -> Iterator[Finding]:
+    """Whether other users can read Ray's token, with which one runs code as this user."""
+    path = token_path()
+    if path is None or not path.exists():
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if access_of_others(path) != "none":
+        yield warning("token", f"other users can read Ray's token, {path}, of mode {mode:04o}", f"chmod 600 {path}")
+    elif mode & 0o077:
+        what = f"Ray's token, {path}, has mode {mode:04o}: only a folder above it keeps other users out"
+        yield warning("token", what, f"chmod 600 {path}")
+    else:
+        yield ok("token", f"only you can read Ray's token, {path}")
+
+
+def check_session_dirs(processes: Iterable[Process]) -> Iterator[Finding]:
+    """Whether other users can read or write the folders of this user's Rays that run.
+
+    Args:
+        processes: All processes of this user.
+    """
+    commands = [each.command for each in processes if "gcs_server" in each.command]
+    for session in sorted({found[1] for text in commands if (found := re.search(r"--session-dir=(\S+)", text))}):
+        with suppress(OSError):
+            access = access_of_others(Path(session))
+            if access == "none":
+                yield ok("ray", f"only you can enter {session}, the folder of a Ray")
+            else:
+                what = f"other users can {access} {session}, the folder of a Ray with its logs and sockets"
+                yield warning("ray", what, f"chmod 700 {Path(session).parent}")
 
 
 def _listener(port: int) -> str | None:
     """The process that listens on a port; None if there is none."""
-    for each in _connections():
+    for each in tcp_sockets():
         if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port:
             return _name(each.pid)
     return None

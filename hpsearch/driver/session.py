@@ -16,6 +16,7 @@ from hpsearch.cluster.nodes import Files, Node, NodeWatch
 from hpsearch.devices.requests import WorkerRequest, resolve_request
 from hpsearch.driver.concurrency import check_a_trial_fits, concurrent_trials
 from hpsearch.driver.discovery import advertise
+from hpsearch.driver.exposure import watch_exposure
 from hpsearch.driver.gauges import Gauges
 from hpsearch.driver.placement import PendingPlacements
 from hpsearch.driver.signals import EXIT_CODES, Signals
@@ -128,7 +129,8 @@ class Session:
         """Run assignments on a Ray that is connected, and record the sweep's end unless that Ray dies."""
         run_assignments = self._assignment_runner(request, cluster, signals)
         self._started = True
-        with self._display.live(), advertise(cluster, name=self._sweep.name or "", folder=self._folder):
+        advertised = advertise(cluster, name=self._sweep.name or "", folder=self._folder)
+        with self._display.live(), advertised, watch_exposure(cluster, say=self._say):
             try:
                 with self._scratch_dir() as scratch_dir:
                     run_assignments(scratch_dir)

@@ -92,7 +92,7 @@ def start_lines(engine: Engine, cluster: Cluster, *, num_known: int, notes: Iter
     nodes = f" of {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else ""
     at_once = f"{engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs{nodes}"
     yield f"{engine.sweep.name}: {counted(engine.sweep.max_trials, 'trial')}{known}, {at_once}"
-    yield from notes
+    yield from (*notes, *cluster.notes)
     if cluster.dashboard_url is not None:
         token = " (asks for a token: `ray get-auth-token`)" if cluster.asks_for_token else ""
         yield f"Ray dashboard: {cluster.dashboard_url}{token}"

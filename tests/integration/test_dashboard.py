@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from hpsearch.cluster.open_ports import Port, own_processes, ray_ports
+from hpsearch.cluster.private_files import access_of_others
 from tests.support.blocks import blocks_of
 from tests.support.browser import new_context
 from tests.support.monitored import Watched, until_seen, watched_sweep
@@ -49,6 +52,23 @@ def test_the_dashboard_is_closed_without_its_token(watched):
         urllib.request.urlopen(f"{watched.url}/api/v0/tasks", timeout=PATIENCE_S)
     refused.value.close()
     assert refused.value.code == 401
+
+
+def test_no_port_of_ray_is_open_and_no_other_user_can_enter_its_folder(watched):
+    def ports() -> list[Port]:
+        found = ray_ports(own_processes(), driver=watched.process.pid)
+        return found if "metrics" in {port.answer for port in found} else []
+
+    answers = [port.answer for port in until_seen(ports)]
+    assert set(answers) == {"refused", "metrics"}
+    assert answers.count("metrics") == 1
+    assert answers.count("refused") >= 8  # GCS, raylet (2), dashboard, agent (3), runtime environments, driver, ranks
+    heads = [each for each in own_processes() if "gcs_server" in each.command and each.parent == watched.process.pid]
+    [session] = {Path(found[1]) for each in heads if (found := re.search(r"--session-dir=(\S+)", each.command))}
+    for folder in (session, session / "logs", session / "sockets"):
+        assert access_of_others(folder) == "none"
+    assert stat.S_IMODE((Path.home() / ".ray" / "auth_token").stat().st_mode) == 0o600
+    assert "without a token" not in (watched.folder / "console.txt").read_text()
 
 
 def test_calls_are_named_by_trial_epoch_metric_and_parameters(watched):

@@ -19,11 +19,12 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
+from hpsearch.cluster.open_ports import Port, Process
 from hpsearch.doctor import examine, machine
 from hpsearch.doctor import ray as ray_checks
 from hpsearch.doctor.finding import Finding
 from hpsearch.doctor.ledger import check_ledger
-from hpsearch.doctor.ray import YOUNG_S, Process, check_leftovers
+from hpsearch.doctor.ray import YOUNG_S, check_leftovers
 from hpsearch.ledger.lock import writer_lock
 from tests.support import curves
 from tests.support.nvml_stub import DRIVER_NOT_LOADED, LIBRARY_MISMATCH, build_nvml_stub, run_with_gpus
@@ -176,12 +177,12 @@ def test_processes_and_folders_of_killed_sweeps_are_found(tmp_path):
     for name in ("hps-aaaaaaaa", "hps-bbbbbbbb", "hps-cccccccc", "hps-tune-dddddddd", "hps-notes"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "log").write_bytes(b"x" * 2**20)
-    head = "gcs_server --session-dir=/tmp/{}/session_1/x"
+    head = "gcs_server --session-dir=/tmp/{}/r/session_1/x"
     processes = [
         Process(pid=1, parent=77, command=head.format("hps-aaaaaaaa")),
         Process(pid=2, parent=1, command="ray::trial 7 /tmp/hps-aaaaaaaa/s"),
         Process(pid=3, parent=1, command=head.format("hps-bbbbbbbb")),
-        Process(pid=4, parent=1, command="python agent.py --temp-dir=/tmp/hps-bbbbbbbb --more"),
+        Process(pid=4, parent=1, command="python agent.py --temp-dir=/tmp/hps-bbbbbbbb/r --more"),
     ]
     later = time.time() + 2 * YOUNG_S
     found = list(check_leftovers(processes, tmp_path, now=later))
@@ -214,21 +215,59 @@ def test_the_process_that_uses_a_port_is_named(monkeypatch):
     assert f"pid {os.getpid()}" in found.text
 
 
-def test_ports_that_other_machines_can_reach_are_listed(monkeypatch):
-    ray = Process(pid=os.getpid(), parent=1, command="python /x/ray/dashboard/agent.py")
-    other = Process(pid=os.getpid(), parent=1, command="python arrays/train.py")
-    everything = ray_checks._connections
-    with socket.create_server(("0.0.0.0", 0)) as server, socket.create_server(("127.0.0.1", 0)) as closed:
-        port, mine = server.getsockname()[1], {server.getsockname()[1], closed.getsockname()[1]}
-        monkeypatch.setattr(
-            ray_checks,
-            "_connections",
-            lambda: [each for each in everything() if each.laddr[1:2] and each.laddr.port in mine],
-        )
-        assert lines(ray_checks._check_open_ports([ray])) == [
-            ("ok", f"1 port of your Rays can be reached from other machines: {port}")
-        ]
-        assert list(ray_checks._check_open_ports([other])) == []
+def test_what_the_ports_of_rays_answer_is_reported():
+    ports = [
+        Port(number=11, address="0.0.0.0", answer="refused"),
+        Port(number=12, address="127.0.0.1", answer="refused"),
+        Port(number=13, address="::", answer="metrics"),
+        Port(number=14, address="::", answer="open"),
+        Port(number=15, address="127.0.0.1", answer="unknown"),
+    ]
+    assert lines(ray_checks.check_open_ports(ports)) == [
+        ("ok", "3 ports of your Rays can be reached from other machines: 11, 13, 14"),
+        ("ok", "2 ports of your Rays refused a request without a token"),
+        ("warning", "Ray's metrics are served without a token on 13: they name the parameters of trials"),
+        ("warning", "1 port of your Rays answered a request without a token: 14"),
+        ("warning", "1 port of your Rays gave no answer that is known: 15"),
+    ]
+    assert list(ray_checks.check_open_ports([])) == []
+
+
+@pytest.mark.parametrize(
+    ("folder_mode", "mode", "state", "text"),
+    [
+        (0o755, 0o644, "warning", "other users can read Ray's token, {}, of mode 0644"),
+        (0o700, 0o644, "warning", "Ray's token, {}, has mode 0644: only a folder above it keeps other users out"),
+        (0o755, 0o600, "ok", "only you can read Ray's token, {}"),
+    ],
+)
+def test_a_token_that_others_can_read_is_a_warning(monkeypatch, open_path, folder_mode, mode, state, text):
+    path = open_path / "home" / "token"
+    path.parent.mkdir()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    assert list(ray_checks.check_token()) == []
+    path.write_text("secret")
+    path.chmod(mode)
+    path.parent.chmod(folder_mode)
+    [found] = ray_checks.check_token()
+    assert (found.state, found.text) == (state, text.format(path))
+    assert found.advice == (None if state == "ok" else f"chmod 600 {path}")
+
+
+def test_a_folder_of_a_ray_that_others_can_write_is_a_warning(open_path):
+    session = open_path / "hps-aaaaaaaa" / "r" / "session_1"
+    session.mkdir(parents=True)
+    for folder in (session, session.parent):
+        folder.chmod(0o777)
+    processes = [Process(pid=2, parent=1, command=f"/x/gcs_server --session-dir={session} --port=1")]
+    session.parents[1].chmod(0o755)
+    [found] = ray_checks.check_session_dirs(processes)
+    assert (found.state, found.advice) == ("warning", f"chmod 700 {session.parent}")
+    assert found.text == f"other users can write {session}, the folder of a Ray with its logs and sockets"
+    session.parents[1].chmod(0o700)
+    [found] = ray_checks.check_session_dirs(processes)
+    assert (found.state, found.text) == ("ok", f"only you can enter {session}, the folder of a Ray")
 
 
 def test_a_check_that_raises_is_a_problem_and_not_the_end(monkeypatch, home):
