@@ -59,7 +59,7 @@ def export(
 
     results = Results(home_dir(home), name)
     path = output or check_unlinked(results.folder, parts=IN_HOME) / f"trials.{to.value}"
-    writers: dict[str, Callable[..., None]] = {
+    writers: dict[str, Callable[..., object]] = {
         "csv": tables.write_csv,
         "parquet": tables.write_parquet,
         "json": tables.write_json,
@@ -108,7 +108,7 @@ def _export_to_tensorboard(name: str | None, output: Path | None, *, as_json: bo
         print(f"{folder}: {num_runs} runs. Look at them: tensorboard --logdir {shlex.quote(str(folder))}")
 
 
-def _copy_to_console(write: Callable[[Path], None]) -> None:
+def _copy_to_console(write: Callable[[Path], object]) -> None:
     """Write a temporary file and copy its bytes to the standard output."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table"

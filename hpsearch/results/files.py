@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,31 @@ from hpsearch.links import IN_SWEEP, read_file
 from hpsearch.paths import history_path, outputs_path, replacing, report_path, trials_csv_path, trials_parquet_path
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> str:
     """Write a file for the user in one step; see `paths.replacing`.
 
     Args:
         path: Where it shall be; an existing file is replaced.
         content: The whole content.
 
+    Returns:
+        The SHA-256 of the content.
+
     Raises:
         LedgerError: It can't be written; the message says why.
     """
-    replace_by(path, lambda beside: beside.write_bytes(content))
+    return replace_by(path, lambda beside: beside.write_bytes(content))
 
 
-def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
+def replace_by(path: Path, write: Callable[[Path], Any]) -> str:
     """Let a function write a file for the user in one step; see `paths.replacing`.
 
     Args:
         path: Where it shall be; an existing file is replaced.
         write: Called with the path to write to.
+
+    Returns:
+        The SHA-256 of what was written; another process may have replaced the file since.
 
     Raises:
         LedgerError: It can't be written; the message says why.
@@ -46,9 +52,11 @@ def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         with replacing(path) as beside:
             write(beside)
+            digest = _digest(beside.read_bytes())
     except OSError as error:
         reason = error.strerror or str(error)
         raise LedgerError(f"{path}: can't be written: {reason}. Name another file, or free space there.") from error
+    return digest
 
 
 def output_paths(sweep_dir: Path) -> tuple[Path, ...]:
@@ -65,18 +73,24 @@ def are_up_to_date(sweep_dir: Path) -> bool:
     change, recorded = last_change(sweep_dir), _recorded(sweep_dir)
     if change is None:
         return False
-    return all(recorded.get(path.name, path) == _record(path, change) for path in output_paths(sweep_dir))
+    try:
+        shown = {
+            path.name: _record(change, _digest(read_file(path, parts=IN_SWEEP))) for path in output_paths(sweep_dir)
+        }
+    except OSError:  # one is missing, or is a link
+        return False
+    return all(recorded.get(name) == record for name, record in shown.items())
 
 
-def record_outputs(sweep_dir: Path, paths: Iterable[Path], *, change: str | None) -> None:
+def record_outputs(sweep_dir: Path, digests: Mapping[Path, str], *, change: str | None) -> None:
     """Record which state of the ledger some of `output_paths` show; to be called after they were written.
 
-    Several processes may do so at once: whichever is last, a file counts as up to date only if both its content and
-    its state of the ledger were recorded together.
+    Several processes may write them at once. Whichever is last, a file counts as up to date only if it has the content
+    that one of them wrote and recorded with its state of the ledger.
 
     Args:
         sweep_dir: The sweep's folder.
-        paths: The files.
+        digests: Files to the SHA-256 of what was written, as `replace_by` returns it.
         change: The journal's last change before the ledger was read; None if that is unknown, so that nothing is
             recorded, and the files count as out of date.
 
@@ -85,7 +99,7 @@ def record_outputs(sweep_dir: Path, paths: Iterable[Path], *, change: str | None
     """
     if change is None:
         return
-    new = {path.name: record for path in paths if (record := _record(path, change)) is not None}
+    new = {path.name: _record(change, digest) for path, digest in digests.items()}
     replace_file(outputs_path(sweep_dir), json.dumps(_recorded(sweep_dir) | new, indent=2).encode())
 
 
@@ -97,9 +111,9 @@ def _recorded(sweep_dir: Path) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _record(path: Path, change: str) -> dict[str, str] | None:
-    """What is recorded of a file as it is now; None if it can't be read, or is a link."""
-    try:
-        return {"change": change, "sha256": hashlib.sha256(read_file(path, parts=IN_SWEEP)).hexdigest()}
-    except OSError:
-        return None
+def _record(change: str, digest: str) -> dict[str, str]:
+    return {"change": change, "sha256": digest}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -86,34 +86,41 @@ def write_tables(found: Findings) -> None:
     """
     folder = check_unlinked(found.home / found.sweep.folder, parts=IN_HOME)
     frame = trials_frame(found.sweep, found.trials, home=found.home)
-    paths = trials_csv_path(folder), trials_parquet_path(folder), history_path(folder)
-    write_csv(frame, paths[0])
-    write_parquet(frame, paths[1])
-    write_parquet(history_frame(found.reports), paths[2])
-    record_outputs(folder, paths, change=found.change)
+    digests = {
+        (path := trials_csv_path(folder)): write_csv(frame, path),
+        (path := trials_parquet_path(folder)): write_parquet(frame, path),
+        (path := history_path(folder)): write_parquet(history_frame(found.reports), path),
+    }
+    record_outputs(folder, digests, change=found.change)
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
+def write_csv(frame: pd.DataFrame, path: Path) -> str:
     """Write a CSV file, in one step, that is safe to show in a spreadsheet or a terminal.
 
     A text that begins like a formula gets a leading `'`, control characters become `?`.
+
+    Returns:
+        The SHA-256 of what was written.
 
     Raises:
         LedgerError: The file can't be written.
     """
     safe = frame.map(_neutralised).rename(columns=_neutralised)
-    replace_by(path, lambda beside: safe.to_csv(beside, index=False))
+    return replace_by(path, lambda beside: safe.to_csv(beside, index=False))
 
 
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+def write_parquet(frame: pd.DataFrame, path: Path) -> str:
     """Write a Parquet file, in one step; columns of mixed values become JSON text.
+
+    Returns:
+        The SHA-256 of what was written.
 
     Raises:
         LedgerError: The file can't be written.
     """
     mixed = {name: "string" for name in frame.columns if frame[name].dtype == object}
     texts = frame.assign(**{name: frame[name].map(_json_text) for name in mixed}).astype(mixed)
-    replace_by(path, lambda beside: texts.to_parquet(beside, index=False))
+    return replace_by(path, lambda beside: texts.to_parquet(beside, index=False))
 
 
 def write_json(frame: pd.DataFrame, path: Path) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from hpsearch.api.results import Results
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import journal_path, outputs_path
-from hpsearch.results.files import are_up_to_date, output_paths
+from hpsearch.results.files import are_up_to_date, output_paths, record_outputs
 from hpsearch.spec.file import dump_yaml
 from tests.support.simulated import FINE, Scenario, live
 
@@ -176,6 +177,28 @@ def test_a_report_that_was_begun_while_the_sweep_ran_is_replaced(finished: Path)
     folder = finished / "sweeps" / "victim"
     with writer_lock(folder, "victim"):
         Results(folder.parent, "victim").report(static=True)  # its reader can't know what is about to be committed
+    assert not are_up_to_date(folder)
+    again(finished)
+    assert are_up_to_date(folder)
+
+
+@pytest.mark.parametrize("finished", ["random"], indirect=True)
+def test_an_older_report_that_takes_the_place_of_the_newest_is_not_taken_for_it(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A reader that was slow replaces the file after the driver has written it, and before it has recorded that."""
+    folder = finished / "sweeps" / "victim"
+    older = (folder / "report.html").read_bytes()
+    tell_the_ledger_something(folder)
+
+    def late(*arguments: Any, **named: Any) -> None:
+        (folder / "report.html").write_bytes(older)
+        record_outputs(*arguments, **named)
+
+    results = Results(folder.parent, "victim")
+    results.write()
+    monkeypatch.setattr("hpsearch.results.report.write.record_outputs", late)
+    results.report()
     assert not are_up_to_date(folder)
     again(finished)
     assert are_up_to_date(folder)

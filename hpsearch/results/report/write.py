@@ -64,10 +64,10 @@ def write_report(findings: Findings, path: Path, *, is_static: bool = False) -> 
         LedgerError: The file can't be written.
     """
     html = report_html(findings, is_static=is_static)
-    replace_file(path, html.encode("utf-8", "replace"))
+    digest = replace_file(path, html.encode("utf-8", "replace"))
     folder = findings.home / findings.sweep.folder
     if path == report_path(folder):
-        record_outputs(folder, [path], change=findings.change)
+        record_outputs(folder, {path: digest}, change=findings.change)
 
 
 def _lead(findings: Findings, now: datetime | None) -> str:
