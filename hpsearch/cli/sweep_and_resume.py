@@ -12,9 +12,11 @@ import typer
 from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_lines, print_rows
 from hpsearch.paths import report_path
+from hpsearch.text import counted
 
 if TYPE_CHECKING:
     from hpsearch.driver.driver import Run
+    from hpsearch.ledger.rebuild import RebuiltSweep
 
 END_ROWS = 10
 """Trials that are printed at the end of a sweep, the best first."""
@@ -77,7 +79,11 @@ def resume(
     address: Address = None,
     accept_changes: Accept = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="First rebuild a damaged ledger from the journals of its sweeps.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="First rebuild a damaged ledger from all that can be read of it: its file, journals, tables.",
+        ),
     ] = False,
     home: Home = None,
 ) -> None:
@@ -106,13 +112,40 @@ def _run(run: Run) -> NoReturn:
 
 
 def _rebuild(home: Path) -> None:
+    """Rebuild the ledger, and print what came from where, what was left out and where the old files are."""
+    from hpsearch.driver.table_copies import copy_of_tables
     from hpsearch.ledger.rebuild import rebuild
 
-    done = rebuild(home)
-    lines = f", {done.damaged_lines} damaged lines skipped" if done.damaged_lines else ""
-    print(f"Rebuilt the ledger: {done.sweeps} sweeps, {done.trials} trials, {done.reports} reports{lines}.")
-    if done.kept is not None:
-        print(f"The damaged ledger is kept: {done.kept}")
+    done = rebuild(home, read_tables=copy_of_tables)
+    held = f"{counted(len(done.sweeps), 'sweep')}, {counted(done.trials, 'trial')}, {counted(done.reports, 'report')}"
+    changed = ["the ledger"] if done.new_ledger else []
+    changed += [f"the journal of {name}" for name in done.new_journals]
+    if changed:
+        print(f"Rebuilt {' and '.join(changed)}: {held}.")
+    else:
+        print(f"Nothing is damaged: ledger and journals agree ({held}). No file was changed.")
+    if done.new_ledger and done.damage is not None:
+        print(f"What was wrong with the ledger: {done.damage}.")
+    print_lines(line for sweep in done.sweeps if (line := _rebuilt_line(sweep)))
+    print_lines(f"Left out: {name}: {reason}." for name, reason in done.left_out.items())
+    if done.kept:
+        print(f"The old files are kept: {', '.join(map(str, done.kept))}")
+
+
+def _rebuilt_line(sweep: RebuiltSweep) -> str | None:
+    """What of a sweep came from where, and what no source has; None if nothing is to be said."""
+    parts = []
+    if not (sweep.in_journal and sweep.in_ledger):
+        for what, given in (("trial", sweep.trials_from), ("report", sweep.reports_from)):
+            sources = ", ".join(f"{count} from the {source}" for source, count in given.items() if count)
+            parts.append(f"{counted(sum(given.values()), what)}{sources and f' ({sources})'}")
+    if sweep.damaged_lines:
+        parts.append(f"{counted(sweep.damaged_lines, 'damaged line')} in its journal")
+    if sweep.trials_lost:
+        parts.append(f"{counted(sweep.trials_lost, 'trial')} left out, since no source has the parameters")
+    if sweep.reports_lost:
+        parts.append(f"{counted(sweep.reports_lost, 'report')} in no source")
+    return f"{sweep.name}: {'; '.join(parts)}" if parts else None
 
 
 def _leave(home: Path, name: str, exit_code: int) -> NoReturn:

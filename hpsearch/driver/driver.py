@@ -18,10 +18,10 @@ from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.engine.replay import Past
 from hpsearch.engine.retention import CheckpointRetention
 from hpsearch.errors import LedgerError, Problem, SpecError, in_short
+from hpsearch.ledger.agreement import check_agrees
 from hpsearch.ledger.fingerprint import Code
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import append_provenance, take_provenance
-from hpsearch.ledger.rebuild import check_agrees
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, SUCCESS_STATES, SweepRecord
 from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger

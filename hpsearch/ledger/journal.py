@@ -15,13 +15,13 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.errors import LedgerError
-from hpsearch.links import IN_HOME, IN_SWEEP, check_unlinked, make_folder, open_file, read_file
+from hpsearch.ledger.sweep_copy import SweepCopy, reports_in_order
+from hpsearch.links import IN_HOME, IN_SWEEP, make_folder, open_file, read_file
 from hpsearch.paths import journal_path
 
 SYNC_S = 1.0
@@ -30,8 +30,9 @@ END_BYTES = 4096
 """Bytes at the end of a journal by which `last_change` recognises it, besides its size."""
 Entry = list[Any]
 """One change: `["sweep", columns]`, `["trial", number, columns]`, `["report", number, epoch, metrics, elapsed_s]`,
-`["failure", number, columns]` or `["forgiven", number]` (the trial's failures so far no longer count), with values as
-the ledger's columns have them. Alone in its line, `["undone", checksum]` undoes the transaction before it."""
+`["failure", number, columns]`, `["forgiven", number]` (the trial's failures so far no longer count) or
+`["forgotten", started_at]` (the sweep that began then was removed, and all before is void), with values as the ledger's
+columns have them. Alone in its line, `["undone", checksum]` undoes the transaction before it."""
 Transaction = list[Entry]
 """The changes that the ledger commits together; one line of the journal."""
 
@@ -119,12 +120,6 @@ class Journal:
         """
         self._write_line(folder, [["undone", checksum(transaction)]])
 
-    def forget(self, folder: str) -> None:
-        """Remove the journal of a sweep that was removed from the ledger."""
-        self._close(folder)
-        check_unlinked(self._home / folder, parts=IN_HOME)
-        journal_path(self._home / folder).unlink(missing_ok=True)
-
     def close(self) -> None:
         """Force what is left to the disk, as far as that is possible, and close the files."""
         with suppress(OSError):
@@ -133,7 +128,7 @@ class Journal:
             self._close(folder)
 
     def _write_line(self, folder: str, transaction: Transaction) -> None:
-        line = b"%s %s\n" % (checksum(transaction).encode(), json.dumps(transaction).encode())
+        line = line_of(transaction)
         if os.write(self._open(folder), line) < len(line):  # readers recognise a torn line by its checksum
             self._close(folder)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal_path(self._home / folder)))
@@ -162,6 +157,11 @@ class Journal:
     def _close(self, folder: str) -> None:
         if folder in self._files:
             os.close(self._files.pop(folder))
+
+
+def line_of(transaction: Transaction) -> bytes:
+    """The line of a transaction, with its checksum and its newline."""
+    return b"%s %s\n" % (checksum(transaction).encode(), json.dumps(transaction).encode())
 
 
 def checksum(transaction: Transaction) -> str:
@@ -216,79 +216,38 @@ def read_journal(folder: Path) -> tuple[list[Transaction], int]:
         if stated != b"%08x" % zlib.crc32(text):
             damaged += bool(line)
         elif text.startswith(b'[["undone"'):
-            ((_, undone),) = json.loads(text)
-            if sums and sums[-1] == undone.encode():
+            if sums and text == b'[["undone", "%s"]]' % sums[-1]:
                 del sums[-1], texts[-1]
         else:
             sums.append(stated)
             texts.append(text)
-    return json.loads(b"[%s]" % b",".join(texts)), damaged  # one call: a call for each line costs more than the lines
+    try:
+        found = json.loads(b"[%s]" % b",".join(texts))  # one call: a call for each line costs more than the lines
+    except (ValueError, RecursionError):  # a file that hpsearch did not write, since the checksums are right
+        found = [_decoded(text) for text in texts]
+    whole = [
+        each for each in found if isinstance(each, list) and all(isinstance(entry, list) and entry for entry in each)
+    ]
+    return whole, damaged + len(found) - len(whole)
 
 
-@final
-class SweepCopy:
-    """A sweep as its journal has it: the newest value of each column, the last report of each epoch."""
+def journal_of(copy: SweepCopy) -> bytes:
+    """A journal that gives this copy, with a line for each change, so that a damaged line costs as little as it can.
 
-    def __init__(self, transactions: Iterable[Transaction], *, folder: Path) -> None:
-        """Apply transactions in their order.
+    Args:
+        copy: A sweep; its columns have its name and folder.
+    """
+    changes: list[Entry] = [["forgotten", started_at] for started_at in sorted(copy.forgotten)]
+    changes += [["sweep", copy.sweep]] if copy.sweep else []
+    changes += [["trial", number, values] for number, values in sorted(copy.trials.items())]
+    failures = sorted((position, number, row) for number, rows in copy.failures.items() for position, row in rows)
+    changes += [["failure", number, row] for _, number, row in failures]
+    changes += [["report", number, epoch, *copy.reports[number][epoch][1:]] for number, epoch in reports_in_order(copy)]
+    return b"".join(line_of([change]) for change in changes)
 
-        Args:
-            transactions: As `read_journal` gives them.
-            folder: The sweep's folder, for messages.
 
-        Raises:
-            LedgerError: An entry is of a kind that this version does not know.
-        """
-        self.sweep: dict[str, Any] = {}
-        """The sweep's columns."""
-        self.trials: dict[int, dict[str, Any]] = {}
-        """Trial's number to its columns."""
-        self.failures: dict[int, list[dict[str, Any]]] = {}
-        """Trial's number to the columns of its failed attempts."""
-        self.reports: dict[int, dict[int, tuple[int, str, float]]] = {}
-        """Trial's number to epoch to (position among all reports, metrics as JSON, elapsed_s)."""
-        self._num_reports = 0
-        apply: Mapping[str, Callable[..., None]] = {
-            "sweep": self._apply_sweep,
-            "trial": self._apply_trial,
-            "report": self._apply_report,
-            "failure": self._apply_failure,
-            "forgiven": self._apply_forgiven,
-        }
-        for transaction in transactions:
-            for kind, *values in transaction:
-                if kind not in apply:
-                    raise LedgerError(
-                        f"{journal_path(folder)}: the journal has an entry of the unknown kind {kind!r}, so a newer"
-                        " version of hpsearch wrote it. Upgrade hpsearch."
-                    )
-                apply[kind](*values)
-
-    def drop_unknown_points(self) -> None:
-        """Drop the trials whose first line is damaged, since their parameters are unknown."""
-        whole = {number for number, values in self.trials.items() if "point" in values}
-        for known in (self.trials, self.reports, self.failures):
-            for number in known.keys() - whole:
-                del known[number]
-
-    def _apply_sweep(self, values: Mapping[str, Any]) -> None:
-        self.sweep |= values
-
-    def _apply_trial(self, number: int, values: Mapping[str, Any]) -> None:
-        if "point" in values:  # a trial whose first line was never committed begins again
-            self.trials[number], self.reports[number], self.failures[number] = {}, {}, []
-        self.trials.setdefault(number, {}).update(values)
-        if "epochs_trained" in values:  # reports beyond were never committed
-            known, last = self.reports.get(number, {}), values["epochs_trained"]
-            self.reports[number] = {epoch: report for epoch, report in known.items() if epoch <= last}
-
-    def _apply_report(self, number: int, epoch: int, metrics: str, elapsed_s: float) -> None:
-        self._num_reports += 1
-        self.reports.setdefault(number, {})[epoch] = (self._num_reports, metrics, elapsed_s)
-
-    def _apply_failure(self, number: int, values: dict[str, Any]) -> None:
-        self.failures.setdefault(number, []).append(dict(values))
-
-    def _apply_forgiven(self, number: int) -> None:
-        for failure in self.failures.get(number, []):
-            failure["counts"] = False
+def _decoded(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

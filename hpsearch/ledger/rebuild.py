@@ -1,9 +1,16 @@
-"""Damaged ledgers: how damage is found before anything is written, and how a ledger is rebuilt from the journals."""
+"""Rebuilds a ledger and the journals of its sweeps from all that can be read of them.
+
+Sources are the ledger's file (`salvage.py`), the journals (`journal.py`) and the tables in the folders of the sweeps,
+which the caller reads. `union.py` unites what they have of one sweep; here sources are collected and files written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,190 +19,379 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hpsearch.errors import LedgerError
+from hpsearch.errors import LedgerError, SpecError
 from hpsearch.ledger import schema
 from hpsearch.ledger.checkpoints import checkpoint_path, newest_epoch
-from hpsearch.ledger.journal import Journal, SweepCopy, read_journal
+from hpsearch.ledger.journal import journal_of, read_journal
 from hpsearch.ledger.lock import writer_lock
-from hpsearch.ledger.queries import decode_all
-from hpsearch.ledger.records import FINISHED_STATES, ReportRecord, TrialRecord
-from hpsearch.ledger.sqlite import damaged, fold_log, making_lock, open_to_write, storage_errors
-from hpsearch.paths import JOURNAL_NAME, checkpoint_dir, ledger_path, replacing
+from hpsearch.ledger.salvage import Salvaged, salvage
+from hpsearch.ledger.sqlite import fold_log, making_lock, open_to_write, storage_errors
+from hpsearch.ledger.store import now
+from hpsearch.ledger.sweep_copy import Columns, SweepCopy, is_of_one_sweep, is_same, usable
+from hpsearch.ledger.union import merged_order, unite
+from hpsearch.paths import (
+    JOURNAL_NAME,
+    LEDGER_NAME,
+    checkpoint_dir,
+    journal_path,
+    ledger_path,
+    replace_file,
+    replacing,
+    trials_parquet_path,
+)
+from hpsearch.plain import NAME_PATTERN
+from hpsearch.spec.sweep import Sweep
+from hpsearch.text import counted
 
-_COLUMNS = TrialRecord.__dataclass_fields__.keys()
-"""Columns of a trial that are compared."""
-_JSON_COLUMNS = ("point", "last_metrics")
-"""Columns of a trial that are JSON text in the journal, and decoded in a record."""
+JOURNAL, LEDGER, TABLES = "journal", "ledger", "tables"
+"""The sources, as messages name them; where two differ and neither is ahead, the first of them counts."""
+ReadTables = Callable[[Path, Mapping[str, Any] | None], SweepCopy]
+"""Reads the tables and `sweep.yaml` in a sweep's folder, given its spec if that is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuiltSweep:
+    """One sweep of a rebuilt ledger."""
+
+    name: str
+    """The sweep's name."""
+    copy: SweepCopy
+    """What the ledger has of it now."""
+    trials_from: Mapping[str, int]
+    """Source to the number of trials whose state it gave."""
+    reports_from: Mapping[str, int]
+    """Source to the number of reports that it gave: each is counted for the first source that has it."""
+    trials_lost: int
+    """Trials that are left out, since no source has their parameters."""
+    damaged_lines: int
+    """Lines of its journal that could not be used."""
+    in_journal: bool
+    """Whether its journal had all this already."""
+    in_ledger: bool
+    """Whether the ledger had all this already."""
+
+    @property
+    def reports_lost(self) -> int:
+        """Reports that no source has, of epochs that the trials have trained."""
+        trained = sum(
+            max(int(row["epochs_trained"]), max(self.copy.reports.get(number, ()), default=0))
+            for number, row in self.copy.trials.items()
+        )
+        return trained - self.copy.num_reports
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """What `rebuild` found in the journals and put into the new ledger."""
+    """What `rebuild` found, and what it wrote."""
 
-    sweeps: int
-    """Sweeps in the new ledger."""
-    trials: int
-    """Trials of all sweeps."""
-    reports: int
-    """Reports of all trials."""
-    damaged_lines: int
-    """Lines of the journals that could not be used."""
-    kept: Path | None
-    """Where the damaged file is now; None if there was no file."""
+    sweeps: tuple[RebuiltSweep, ...]
+    """The sweeps of the ledger as it is now."""
+    left_out: Mapping[str, str]
+    """Name of a sweep that could not be rebuilt to the reason, a clause without a full stop."""
+    damage: str | None
+    """What was wrong with the ledger's file, a clause; None if it was whole, whatever it lacked."""
+    new_ledger: bool
+    """Whether the ledger's file was rebuilt."""
+    new_journals: tuple[str, ...]
+    """Names of the sweeps whose journals were rebuilt."""
+    kept: tuple[Path, ...]
+    """Where the old files are now, of those that were rebuilt."""
 
+    @property
+    def trials(self) -> int:
+        """Number of trials of all sweeps."""
+        return sum(len(sweep.copy.trials) for sweep in self.sweeps)
 
-def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> None:
-    """Compare what the ledger has of a sweep with its journal; for the process that holds its lock, before it writes.
+    @property
+    def reports(self) -> int:
+        """Number of reports of all trials."""
+        return sum(sweep.copy.num_reports for sweep in self.sweeps)
 
-    This finds what SQLite does not notice: a flipped digit, or commits that were lost with a damaged write-ahead log.
-    Where the journal's last transaction alone is missing in the ledger, a crash prevented its commit: it is marked as
-    undone. A sweep without a journal passes, and so does what the ledger has beyond a journal that lost its end.
-    Takes 50 ms for 1000 trials of 10 reports, 0.6 s for 10,000.
-
-    Args:
-        folder: The sweep's folder.
-        trials: All trials of the sweep, as the ledger has them.
-        reports: All reports of the sweep, as the ledger has them.
-
-    Raises:
-        LedgerError: Something of the journal is missing in the ledger, or has another value there.
-    """
-    transactions, _ = read_journal(folder)
-    by_number = {trial.number: trial for trial in trials}
-    found = {(report.number, report.epoch): report.metrics for report in reports}
-    difference = _first_difference(SweepCopy(transactions, folder=folder), by_number, found)
-    if difference is None:
-        return
-    if _first_difference(SweepCopy(transactions[:-1], folder=folder), by_number, found) is not None:
-        raise damaged(ledger_path(folder.parent), f"sweep '{folder.name}': {difference}")
-    journal = Journal(folder.parent)
-    journal.mark_undone(folder.name, transactions[-1])
-    journal.close()
+    @property
+    def damaged_lines(self) -> int:
+        """Lines of all journals that could not be used."""
+        return sum(sweep.damaged_lines for sweep in self.sweeps)
 
 
-def rebuild(home: Path) -> Rebuilt:
-    """Rebuild the ledger of a home folder from the journals of its sweeps; the old file is kept beside it.
+class _LeftOut(Exception):
+    """A sweep can't be rebuilt; the message says why."""
+
+
+def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
+    """Rebuild the ledger of a home folder and the journals of its sweeps from the union of all that can be read.
+
+    What is whole and complete is not touched, and old files are kept beside the new ones. Journals are written before
+    the ledger, so that a process that is killed in between leaves no less than it found.
 
     Args:
         home: Folder of the ledger.
+        read_tables: Reads the tables in a sweep's folder; see `driver/table_copies.py`.
 
     Raises:
-        LedgerError: There is no journal, a newer version wrote one, or the disk can't be written.
+        LedgerError: No sweep can be rebuilt, a newer version wrote the files, or the disk can't be read or written.
         SweepInUse: A process runs one of the sweeps.
     """
     path = ledger_path(home)
-    folders = sorted(entry.parent for entry in home.glob(f"*/{JOURNAL_NAME}"))
-    if not folders:
-        raise LedgerError(f"{home}: no sweep here has a journal ({JOURNAL_NAME}), so that nothing can be rebuilt.")
     with ExitStack() as stack, storage_errors(path):
+        folders = _folders(home)
         for folder in folders:
             stack.enter_context(writer_lock(folder, folder.name))
-        _correct_checkpoints(home, folders)
-        with making_lock(home), replacing(path) as beside:
-            done = _fill(beside, folders)
-            kept = _put_aside(path)
-    return Rebuilt(**done, kept=kept)
+        if home.is_dir():
+            stack.enter_context(making_lock(home))
+        found = salvage(path)
+        sweeps: list[RebuiltSweep] = []
+        left_out: dict[str, str] = {}
+        nameless = list(found.nameless)
+        for folder in dict.fromkeys([*folders, *(home / name for name in found.sweeps)]):
+            try:
+                sweep = _rebuilt(folder, found, nameless, read_tables)
+            except _LeftOut as reason:
+                left_out[folder.name] = str(reason)
+            else:
+                sweeps += [] if sweep is None else [sweep]
+        for number, copy in enumerate(nameless, 1):
+            trials = counted(len(copy.trials), "trial")
+            left_out[f"sweep without a name {number}"] = f"the ledger has its {trials}, which are those of no folder"
+        if not sweeps:
+            reasons = "".join(f" {name}: {reason}." for name, reason in left_out.items())
+            raise LedgerError(
+                f"{home}: no sweep here has a journal ({JOURNAL_NAME}), rows in the ledger or tables that can be read,"
+                f" so that nothing can be rebuilt.{reasons}"
+            )
+        return _write(home, sweeps, found, left_out)
 
 
-def _correct_checkpoints(home: Path, folders: Iterable[Path]) -> None:
-    """Add to the journals the newest checkpoint on disk of trials whose last one is no longer there."""
-    journal = Journal(home)
-    for folder in folders:
-        for number, values in SweepCopy(read_journal(folder)[0], folder=folder).trials.items():
-            named, path = values.get("checkpoint_epoch"), checkpoint_dir(folder, number)
-            if named is not None and checkpoint_path(path, named) is None:
-                newest = newest_epoch(path, at_most=values.get("epochs_trained", 0))
-                journal.append(folder.name, "trial", number, {"checkpoint_epoch": newest})
-    journal.write()
-    journal.committed()
-    journal.close()
+def _folders(home: Path) -> list[Path]:
+    """The folders of sweeps in which there is something to rebuild from; links are not followed."""
+    return sorted(
+        folder
+        for folder in (home.iterdir() if home.is_dir() else ())
+        if NAME_PATTERN.fullmatch(folder.name) and not folder.name.startswith(LEDGER_NAME)
+        if folder.is_dir() and not folder.is_symlink()
+        if journal_path(folder).exists() or trials_parquet_path(folder).exists()
+    )
 
 
-def _fill(path: Path, folders: list[Path]) -> dict[str, int]:
-    """Make a ledger of the journals of these folders; the counts of `Rebuilt`."""
-    copies, lines = {}, 0
-    for folder in folders:
-        transactions, damaged_lines = read_journal(folder)
-        copies[folder.name], lines = SweepCopy(transactions, folder=folder), lines + damaged_lines
-        copies[folder.name].drop_unknown_points()
+def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tables: ReadTables) -> RebuiltSweep | None:
+    """The union of the sources of one sweep; None for a sweep that was removed.
+
+    Args:
+        folder: The sweep's folder.
+        found: What was read of the ledger.
+        nameless: Sweeps of the ledger without a name; the one that is this sweep is taken out.
+        read_tables: See `rebuild`.
+
+    Raises:
+        _LeftOut: It can't be rebuilt.
+    """
+    transactions, damaged_lines = read_journal(folder)
+    journal, ledger = usable(SweepCopy().apply(transactions, folder=folder)), found.sweeps.get(folder.name)
+    if ledger is not None and not is_same(journal, ledger):
+        before = usable(SweepCopy().apply(transactions[:-1], folder=folder))
+        journal = before if is_same(before, ledger) else journal  # a crash prevented the commit of the last transaction
+    if ledger is not None and ledger.sweep.get("started_at") in journal.forgotten:
+        ledger = None
+    if ledger is None and journal.is_forgotten:
+        return None
+    tables = SweepCopy()
+    if damaged_lines or found.damage is not None or ledger is None or not is_same(journal, ledger):
+        tables = usable(read_tables(folder, _spec([journal, ledger or SweepCopy()])))
+    if ledger is None:
+        ledger = _taken(nameless, journal, tables) or SweepCopy()
+        if not ledger.trials and not journal_path(folder).exists() and found.has_all_names:
+            raise _LeftOut("it has no journal, and the ledger, whose list of sweeps is whole, does not have it")
+    if any(_differ(tables, other) for other in (journal, ledger)):
+        tables = SweepCopy()  # those of another sweep that had this name
+    sources = {JOURNAL: journal, LEDGER: ledger, TABLES: tables}
+    spec = _spec(sources.values())
+    if spec is None:
+        raise _LeftOut("its spec can't be read: neither its journal nor the ledger nor sweep.yaml has it whole")
+    known = {number for copy in sources.values() for number, row in copy.trials.items() if "point" in row}
+    every = {number for copy in sources.values() for number in (*copy.trials, *copy.reports, *copy.failures)}
+    united = unite({source: _restricted(copy, known, spec) for source, copy in sources.items()})
+    copy = _completed(united.copy, folder.name, spec)
+    return RebuiltSweep(
+        name=folder.name,
+        copy=copy,
+        trials_from=united.trials_from,
+        reports_from=united.reports_from,
+        trials_lost=len(every - known),
+        damaged_lines=damaged_lines + journal.unusable,
+        in_journal=is_same(copy, journal),
+        in_ledger=is_same(copy, ledger),
+    )
+
+
+def _spec(copies: Iterable[SweepCopy]) -> Mapping[str, Any] | None:
+    """The first spec of some copies of a sweep that is a valid one; None without one."""
+    for copy in copies:
+        spec: Mapping[str, Any] = json.loads(copy.sweep.get("spec", "{}"))
+        with suppress(SpecError, TypeError, AttributeError):
+            Sweep.from_stored(spec)
+            return spec
+    return None
+
+
+def _taken(nameless: list[SweepCopy], *others: SweepCopy) -> SweepCopy | None:
+    """Take out the copy that is of the same sweep as one of the others."""
+    found = next((copy for copy in nameless if any(is_of_one_sweep(copy, other) for other in others)), None)
+    if found is not None:
+        nameless.remove(found)
+    return found
+
+
+def _differ(tables: SweepCopy, other: SweepCopy) -> bool:
+    """Whether a trial of the tables began at another time than the one of the same number."""
+    common = tables.trials.keys() & other.trials.keys()
+    times = ({copy.trials[number].get("started_at") for copy in (tables, other)} - {None} for number in common)
+    return any(len(each) > 1 for each in times)
+
+
+def _restricted(copy: SweepCopy, known: set[int], spec: Mapping[str, Any]) -> SweepCopy:
+    """A copy without trials whose parameters are unknown, and without reports that lack the objective."""
+    metric = spec["metric"]["name"]
+    reports = {
+        number: {epoch: row for epoch, row in rows.items() if metric in json.loads(row[1])}
+        for number, rows in copy.reports.items()
+        if number in known
+    }
+    return SweepCopy(
+        copy.sweep,
+        {number: row for number, row in copy.trials.items() if number in known},
+        {number: rows for number, rows in copy.failures.items() if number in known},
+        reports,
+        copy.forgotten,
+    )
+
+
+def _completed(copy: SweepCopy, name: str, spec: Mapping[str, Any]) -> SweepCopy:
+    """Fill in what no source has, where the ledger needs a value."""
+    began = min((row["started_at"] for row in copy.trials.values() if "started_at" in row), default=now())
+    copy.sweep = {"state": "interrupted", "started_at": began} | copy.sweep
+    if _spec([copy]) is None:
+        copy.sweep["spec"] = json.dumps(spec)
+    for number, row in copy.trials.items():
+        epochs = len(copy.reports.get(number, ()))
+        defaults = {
+            "seed": spec["seed"],
+            "attempts": 1,
+            "epochs_trained": epochs,
+            "started_at": copy.sweep["started_at"],
+        }
+        copy.trials[number] = defaults | row
+    for rows in copy.failures.values():
+        for _, failure in rows:
+            failure.setdefault("evidence", "")
+            failure.setdefault("was_retried", False)
+    return copy
+
+
+def _write(home: Path, sweeps: list[RebuiltSweep], found: Salvaged, left_out: Mapping[str, str]) -> Rebuilt:
+    """Write the journals that lack something, then the ledger if it does."""
+    names = {sweep.name for sweep in sweeps}
+    new_ledger = found.damage is not None or names != found.sweeps.keys() or not all(each.in_ledger for each in sweeps)
+    kept, new_journals = [], []
+    for sweep in sweeps:
+        folder = home / sweep.name
+        if not (new_ledger and _correct_checkpoints(sweep.copy, folder)) and sweep.in_journal:
+            continue
+        folder.mkdir(exist_ok=True)
+        kept += _kept_beside(journal_path(folder))
+        row = {"name": sweep.name, "folder": sweep.name, **sweep.copy.sweep}
+        replace_file(
+            journal_path(folder),
+            journal_of(
+                SweepCopy(row, sweep.copy.trials, sweep.copy.failures, sweep.copy.reports, sweep.copy.forgotten)
+            ),
+            durable=True,
+        )
+        new_journals.append(sweep.name)
+    if new_ledger:
+        path = ledger_path(home)
+        with replacing(path, durable=True) as beside:
+            _fill(beside, sweeps, list(found.sweeps))
+            kept += _put_aside(path)
+    return Rebuilt(
+        sweeps=tuple(sweeps),
+        left_out=left_out,
+        damage=found.damage,
+        new_ledger=new_ledger,
+        new_journals=tuple(new_journals),
+        kept=tuple(kept),
+    )
+
+
+def _correct_checkpoints(copy: SweepCopy, folder: Path) -> bool:
+    """Name the newest checkpoint on disk of trials whose last one is no longer there; whether any was."""
+    is_changed = False
+    for number, row in copy.trials.items():
+        named, path = row.get("checkpoint_epoch"), checkpoint_dir(folder, number)
+        if named is not None and checkpoint_path(path, named) is None:
+            row["checkpoint_epoch"] = newest_epoch(path, at_most=row["epochs_trained"])
+            is_changed = True
+    return is_changed
+
+
+def _fill(path: Path, sweeps: list[RebuiltSweep], order: list[str]) -> None:
+    """Make a ledger of these sweeps, in the order of the old one; new ones follow in that of their beginning."""
+    by_name = {sweep.name: sweep.copy for sweep in sweeps}
+    began = sorted(by_name, key=lambda name: str(by_name[name].sweep["started_at"]))
     engine = open_to_write(path)
-    began = sorted(copies.items(), key=lambda item: str(item[1].sweep.get("started_at")))
     with engine.begin() as connection:
-        for name, copy in began:
-            _insert_sweep(connection, name, copy)
+        for name in merged_order([[name for name in order if name in by_name], began]):
+            _insert_sweep(connection, name, by_name[name])
     fold_log(engine)
     engine.dispose()
-    return {
-        "sweeps": len(copies),
-        "trials": sum(len(copy.trials) for copy in copies.values()),
-        "reports": sum(len(epochs) for copy in copies.values() for epochs in copy.reports.values()),
-        "damaged_lines": lines,
-    }
 
 
 def _insert_sweep(connection: Connection, name: str, copy: SweepCopy) -> None:
-    if "spec" not in copy.sweep:
-        raise LedgerError(f"{name}/{JOURNAL_NAME}: its first line, which has the sweep's spec, is damaged.")
     sweep_id = _insert(connection, schema.sweeps, copy.sweep | {"name": name, "folder": name})
     keys = {
         number: _insert(connection, schema.trials, values | {"sweep_id": sweep_id, "number": number})
         for number, values in sorted(copy.trials.items())
     }
-    failures = [each | {"trial_id": keys[number]} for number, its in copy.failures.items() for each in its]
-    for failure in sorted(failures, key=lambda each: str(each["failed_at"])):
-        _insert(connection, schema.failures, failure)
-    rows = [
-        (position, {"trial_id": keys[number], "epoch": epoch, "metrics": metrics, "elapsed_s": elapsed_s})
-        for number, epochs in copy.reports.items()
-        for epoch, (position, metrics, elapsed_s) in epochs.items()
-    ]
-    if rows:
-        connection.execute(sa.insert(schema.reports), [row for _, row in sorted(rows, key=lambda pair: pair[0])])
+    failures = sorted((position, number, row) for number, rows in copy.failures.items() for position, row in rows)
+    for _, number, row in failures:
+        _insert(connection, schema.failures, row | {"trial_id": keys[number]})
+    reports = sorted((*row, number, epoch) for number, rows in copy.reports.items() for epoch, row in rows.items())
+    if reports:
+        rows = [
+            {"trial_id": keys[number], "epoch": epoch, "metrics": metrics, "elapsed_s": elapsed_s}
+            for _, metrics, elapsed_s, number, epoch in reports
+        ]
+        connection.execute(sa.insert(schema.reports), rows)
 
 
-def _insert(connection: Connection, table: sa.Table, values: dict[str, Any]) -> int:
-    """Insert a row and return its key; columns that this version does not know are left out."""
-    row = {name: value for name, value in values.items() if name in table.c}
-    key = connection.execute(sa.insert(table).values(row)).inserted_primary_key
+def _insert(connection: Connection, table: sa.Table, values: Columns) -> int:
+    """Insert a row and return its key."""
+    key = connection.execute(sa.insert(table).values(values)).inserted_primary_key
     assert key is not None
     return int(key[0])
 
 
-def _put_aside(path: Path) -> Path | None:
-    """Rename the old ledger with its write-ahead log, so that what it holds is not lost; None if there was none."""
-    kept = path.with_name(f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S}")
-    found = path.exists()
+def _kept_beside(path: Path) -> list[Path]:
+    """Give a file that is about to be replaced a second name, if there is one."""
+    if not path.exists():
+        return []
+    kept = _free_name(path)
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, kept, follow_symlinks=False)
+    return [kept]
+
+
+def _put_aside(path: Path) -> list[Path]:
+    """Rename the old ledger with its write-ahead log, which must not be beside the new one; empty if there was none."""
+    found, kept = path.exists(), _free_name(path)
     for suffix in ("", "-wal", "-shm"):
         old = path.with_name(path.name + suffix)
         if old.exists():
             old.replace(kept.with_name(kept.name + suffix))
-    return kept if found else None
+    return [kept] if found else []
 
 
-def _first_difference(
-    copy: SweepCopy, trials: Mapping[int, TrialRecord], reports: Mapping[tuple[int, int], Mapping[str, float]]
-) -> str | None:
-    """What of a sweep's copy is missing or different in the ledger, the first such thing; None if they agree."""
-    decoded = {name: decode_all(each.get(name) or "null" for each in copy.trials.values()) for name in _JSON_COLUMNS}
-    for position, (number, values) in enumerate(copy.trials.items()):
-        if number not in trials:
-            return f"trial {number} is missing"
-        plain = {name: decoded[name][position] if name in decoded else value for name, value in values.items()}
-        if (difference := _different_column(trials[number], plain)) is not None:
-            return difference
-    keys = [(number, epoch) for number in copy.trials for epoch in copy.reports.get(number, ())]
-    texts = (copy.reports[number][epoch][1] for number, epoch in keys)
-    for (number, epoch), metrics in zip(keys, decode_all(texts), strict=True):
-        if reports.get((number, epoch)) != metrics:
-            return f"epoch {epoch} of trial {number} is missing or has other values"
-    return None
-
-
-def _different_column(trial: TrialRecord, values: Mapping[str, Any]) -> str | None:
-    """A column that differs; of an unfinished trial only the point counts, since it may be ahead of the journal."""
-    is_finished = values.get("state") in FINISHED_STATES
-    for name in values.keys() & (_COLUMNS if is_finished else {"point"}):
-        expected = values[name]
-        if getattr(trial, name) != expected:
-            return f"{name} of trial {trial.number} is {getattr(trial, name)!r}, was {expected!r}"
-    return None
+def _free_name(path: Path) -> Path:
+    stamp = f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S}"
+    names = (path.with_name(f"{stamp}{suffix}") for suffix in ("", *(f"-{count}" for count in range(2, 1000))))
+    return next(name for name in names if not name.exists())

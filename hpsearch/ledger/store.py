@@ -25,7 +25,7 @@ from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, SweepRecord, S
 from hpsearch.ledger.spec_dir import from_home
 from hpsearch.ledger.sqlite import log_paths, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
-from hpsearch.paths import ledger_path
+from hpsearch.paths import history_path, ledger_path, trials_csv_path, trials_parquet_path
 from hpsearch.time_of_day import utc_now
 
 
@@ -185,7 +185,13 @@ class Ledger(Queries):
         self._update_sweep(sweep, {"again": again})
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
-        """Remove a sweep that has trained no epoch itself, so that its name is free again."""
+        """Remove a sweep that has trained no epoch itself, so that its name is free again.
+
+        Its tables are removed too, and its journal says so: a rebuilt ledger does not have it either.
+        """
+        with storage_errors(self.path):
+            for path in (trials_csv_path, trials_parquet_path, history_path):
+                path(self.home / sweep.folder).unlink(missing_ok=True)
         ours = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)
         with self.transaction() as connection:
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.sweep_id == sweep.id))
@@ -193,7 +199,7 @@ class Ledger(Queries):
                 connection.execute(sa.delete(table).where(table.c.trial_id.in_(ours)))
             connection.execute(sa.delete(schema.trials).where(schema.trials.c.sweep_id == sweep.id))
             connection.execute(sa.delete(schema.sweeps).where(schema.sweeps.c.id == sweep.id))
-        self._transactions.forget(sweep.folder)
+            self._transactions.append(sweep.folder, "forgotten", sweep.started_at)
 
     def end_sweep(self, sweep: SweepRecord, state: SweepState, reason: str | None = None) -> None:
         """Record how a sweep ended, and drop its claims.

@@ -162,11 +162,6 @@ class Transactions:
         """Remember the journal and the number of a new trial; those of older trials are read from the ledger."""
         self._owners[trial_id] = (folder, number)
 
-    def forget(self, folder: str) -> None:
-        """Remove the journal of a sweep that was removed from the ledger."""
-        self.files.unwatch(journal_path(self._path.parent / folder))
-        self._journal.forget(folder)
-
     def _insert_reports(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         if rows:
             connection.execute(sa.insert(schema.reports), rows)

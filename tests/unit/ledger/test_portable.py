@@ -19,14 +19,18 @@ from hpsearch.ledger.store import Ledger
 
 PACKAGE = Path(hpsearch.ledger.__file__).parents[1]
 FILES = sorted(path for folder in ("ledger", "doctor", "cli") for path in (PACKAGE / folder).glob("*.py"))
+OF_THE_FILE = ("sqlite.py", "salvage.py")
+"""Modules that know which database it is."""
 OWN_SQL = {"exec_driver_sql", "text", "literal_column"}
 """Calls that take SQL as it is written."""
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in FILES if path.name != "sqlite.py"], ids=lambda path: f"{path.parent.name}/{path.name}"
+    "path",
+    [path for path in FILES if path.name not in ("sqlite.py", "salvage.py")],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
 )
-def test_only_the_module_of_the_file_knows_the_database(path: Path):
+def test_only_the_modules_of_the_file_know_the_database(path: Path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert "sqlite3" not in {alias.name for alias in node.names}
