@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import SpecError
+from hpsearch.ledger.records import ACTIVE_STATES
 from hpsearch.ledger.sweep_copy import Columns, SweepCopy
 from hpsearch.paths import history_path, resolved_spec_path, trials_parquet_path
 from hpsearch.priors.mapping import Misfit, map_point
@@ -32,6 +33,8 @@ _AS_IN_LEDGER = (
     "code",
 )
 """Columns of the table of trials that are columns of the ledger."""
+_OF_ALL = ("point", "state", "started_at", "seed", "attempts", "reused_from", "code")
+"""Those of a trial that runs."""
 _CHECKPOINT = re.compile(r"epoch-(\d+)")
 
 
@@ -49,7 +52,10 @@ def copy_of_tables(folder: Path, spec: Mapping[str, Any] | None) -> SweepCopy:
         A copy with what could be read, which may be nothing.
     """
     copy = SweepCopy()
-    sweep = _sweep(folder) if spec is None else Sweep.from_stored(spec)
+    try:
+        sweep = _sweep(folder) if spec is None else Sweep.from_stored(spec)
+    except SpecError:
+        sweep = None
     if sweep is None:
         return copy
     copy.sweep = {"spec": json.dumps(sweep.to_dict())} if spec is None else {}
@@ -100,6 +106,8 @@ def _add_trial(copy: SweepCopy, row: Columns, sweep: Sweep) -> None:
     epoch = _CHECKPOINT.search(str(row.get("checkpoint", "")))
     values |= {"point": json.dumps(known), "best_value": best, "last_metrics": json.dumps(last)}
     values["checkpoint_epoch"] = int(epoch[1]) if epoch else None
+    if values.get("state") in ACTIVE_STATES:  # the table has what follows from its reports, the ledger has not
+        values = {name: value for name, value in values.items() if name in _OF_ALL}
     copy.trials[row.get("trial", 0)] = values
 
 

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -202,6 +202,8 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
             raise _LeftOut("it has no journal, and the ledger, whose list of sweeps is whole, does not have it")
     if any(_differ(tables, other) for other in (journal, ledger)):
         tables = SweepCopy()  # those of another sweep that had this name
+    journal.has_gaps, ledger.has_gaps = damaged_lines > 0, found.damage is not None
+    tables.has_gaps = True  # they are written at the end of a run
     sources = {JOURNAL: journal, LEDGER: ledger, TABLES: tables}
     spec = _spec(sources.values())
     if spec is None:
@@ -223,13 +225,18 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
 
 
 def _spec(copies: Iterable[SweepCopy]) -> Mapping[str, Any] | None:
-    """The first spec of some copies of a sweep that is a valid one; None without one."""
-    for copy in copies:
-        spec: Mapping[str, Any] = json.loads(copy.sweep.get("spec", "{}"))
-        with suppress(SpecError, TypeError, AttributeError):
-            Sweep.from_stored(spec)
-            return spec
-    return None
+    """The first valid spec of some copies of a sweep, else the first that has at least a metric; None without one."""
+    specs: list[Mapping[str, Any]] = [json.loads(copy.sweep["spec"]) for copy in copies if "spec" in copy.sweep]
+    readable = [spec for spec in specs if isinstance(spec.get("metric"), dict) and "name" in spec["metric"]]
+    return next((spec for spec in readable if _is_valid(spec)), readable[0] if readable else None)
+
+
+def _is_valid(spec: Mapping[str, Any]) -> bool:
+    try:
+        Sweep.from_stored(spec)
+    except (SpecError, TypeError, AttributeError):
+        return False
+    return True
 
 
 def _taken(nameless: list[SweepCopy], *others: SweepCopy) -> SweepCopy | None:
@@ -255,12 +262,11 @@ def _restricted(copy: SweepCopy, known: set[int], spec: Mapping[str, Any]) -> Sw
         for number, rows in copy.reports.items()
         if number in known
     }
-    return SweepCopy(
-        copy.sweep,
-        {number: row for number, row in copy.trials.items() if number in known},
-        {number: rows for number, rows in copy.failures.items() if number in known},
-        reports,
-        copy.forgotten,
+    return replace(
+        copy,
+        trials={number: row for number, row in copy.trials.items() if number in known},
+        failures={number: rows for number, rows in copy.failures.items() if number in known},
+        reports=reports,
     )
 
 
@@ -268,12 +274,12 @@ def _completed(copy: SweepCopy, name: str, spec: Mapping[str, Any]) -> SweepCopy
     """Fill in what no source has, where the ledger needs a value."""
     began = min((row["started_at"] for row in copy.trials.values() if "started_at" in row), default=now())
     copy.sweep = {"state": "interrupted", "started_at": began} | copy.sweep
-    if _spec([copy]) is None:
+    if "spec" not in copy.sweep or not _is_valid(json.loads(copy.sweep["spec"])):
         copy.sweep["spec"] = json.dumps(spec)
     for number, row in copy.trials.items():
         epochs = len(copy.reports.get(number, ()))
         defaults = {
-            "seed": spec["seed"],
+            "seed": spec.get("seed", 0),
             "attempts": 1,
             "epochs_trained": epochs,
             "started_at": copy.sweep["started_at"],
@@ -297,14 +303,8 @@ def _write(home: Path, sweeps: list[RebuiltSweep], found: Salvaged, left_out: Ma
             continue
         folder.mkdir(exist_ok=True)
         kept += _kept_beside(journal_path(folder))
-        row = {"name": sweep.name, "folder": sweep.name, **sweep.copy.sweep}
-        replace_file(
-            journal_path(folder),
-            journal_of(
-                SweepCopy(row, sweep.copy.trials, sweep.copy.failures, sweep.copy.reports, sweep.copy.forgotten)
-            ),
-            durable=True,
-        )
+        named = replace(sweep.copy, sweep={"name": sweep.name, "folder": sweep.name, **sweep.copy.sweep})
+        replace_file(journal_path(folder), journal_of(named), durable=True)
         new_journals.append(sweep.name)
     if new_ledger:
         path = ledger_path(home)

@@ -13,11 +13,13 @@ import sqlalchemy as sa
 
 from hpsearch.errors import Cause, LedgerError
 from hpsearch.ledger import schema
-from hpsearch.ledger.records import SweepState, TrialState
+from hpsearch.ledger.records import ACTIVE_STATES, SweepState, TrialState
 from hpsearch.paths import journal_path
 
 Columns = dict[str, Any]
 """Name of a column to its value, as the ledger's tables have it."""
+Ending = tuple[int, Any, Any, Any]
+"""How a trial was left: its number, state, `epochs_trained` and `duration_s`."""
 _KEYS = {"id", "sweep_id", "trial_id", "number", "name", "folder"}
 """Columns that say which row it is; a copy knows that by itself."""
 _KNOWN: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -44,6 +46,10 @@ class SweepCopy:
     """Trial's number to epoch to (position among all reports, metrics as JSON, elapsed_s)."""
     forgotten: set[str] = field(default_factory=set)
     """When the sweeps began that had this name before and were removed."""
+    past: set[Ending] = field(default_factory=set)
+    """How trials ended that were continued since; only a journal knows."""
+    has_gaps: bool = False
+    """Whether the source is known to lack something: it has damaged lines or pages."""
     unusable: int = 0
     """Entries or values that can't be used, since they are not what this version writes."""
     _num_entries: int = 0
@@ -92,6 +98,11 @@ class SweepCopy:
                     self.unusable += 1
         return self
 
+    def ending(self, number: int) -> Ending:
+        """How a trial was left, by which older tables and ledgers are recognised."""
+        row = self.trials[number]
+        return number, row.get("state"), row.get("epochs_trained"), row.get("duration_s")
+
     def add_report(self, number: int, epoch: int, metrics: str, elapsed_s: float) -> None:
         """Add a report, or replace the one of the same epoch."""
         self._num_entries += 1
@@ -108,6 +119,8 @@ class SweepCopy:
     def _apply_trial(self, number: int, values: Columns) -> None:
         if "point" in values:  # a trial whose first line was never committed begins again
             self.trials[number], self.reports[number], self.failures[number] = {}, {}, []
+        if "state" in values and self.trials.get(number, {}).get("state", "running") not in ACTIVE_STATES:
+            self.past.add(self.ending(number))
         self.trials.setdefault(number, {}).update(values)
         if "epochs_trained" in values:  # reports beyond were never committed
             known, last = self.reports.get(number, {}), values["epochs_trained"]
@@ -119,7 +132,7 @@ class SweepCopy:
 
     def _apply_forgotten(self, started_at: str) -> None:
         self.forgotten.add(started_at)
-        for each in (self.sweep, self.trials, self.failures, self.reports):
+        for each in (self.sweep, self.trials, self.failures, self.reports, self.past):
             each.clear()
 
 
@@ -128,7 +141,8 @@ def usable(copy: SweepCopy) -> SweepCopy:
 
     Values have the types of their columns, texts that hold JSON can be read, states and causes are known ones.
     """
-    checked = SweepCopy(forgotten=set(copy.forgotten), unusable=copy.unusable)
+    checked = SweepCopy(forgotten=set(copy.forgotten), past=set(copy.past), has_gaps=copy.has_gaps)
+    checked.unusable = copy.unusable
 
     def columns(table: sa.Table, found: Columns) -> Columns:
         good = {name: value for name, value in found.items() if name in table.c and _fits(table.c[name], value)}

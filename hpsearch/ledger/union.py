@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, final
 
 from hpsearch.ledger.records import ACTIVE_STATES, ENDED_SWEEP_STATES, FINISHED_STATES
-from hpsearch.ledger.sweep_copy import Columns, SweepCopy, failures_in_order, reports_in_order
+from hpsearch.ledger.sweep_copy import Columns, Ending, SweepCopy, failures_in_order, reports_in_order
 
 K = TypeVar("K", bound=Hashable)
 
@@ -34,7 +34,8 @@ def unite(copies: Mapping[str, SweepCopy]) -> United:
     """
     sources = {source: _without_flipped_keys(copy, copies, source) for source, copy in copies.items()}
     known = list(sources.values())
-    united = SweepCopy(forgotten={each for copy in known for each in copy.forgotten})
+    united = SweepCopy(forgotten=set[str]().union(*(copy.forgotten for copy in known)))
+    united.past = set[Ending]().union(*(copy.past for copy in known))
     for number, epoch in merged_order(reports_in_order(copy) for copy in known):
         rows = (copy.reports.get(number, {}).get(epoch) for copy in known)
         _, metrics, elapsed_s = next(row for row in rows if row is not None)
@@ -59,17 +60,17 @@ def _rank(copy: SweepCopy, number: int, united: SweepCopy) -> tuple[int, ...]:
     """How far a copy has followed a trial; of several copies the one with the highest rank is the newest.
 
     Nothing in it gets higher by a flipped bit: it counts what is there, and looks for words that differ in many bits.
+    A source that is known to lack something may lack a change of a trial that is not finished.
     """
     row, own = copy.trials[number], len(copy.reports.get(number, ()))
-    known, trained = len(united.reports.get(number, ())), row.get("epochs_trained") or 0
-    state = row.get("state")
-    is_finished = (
-        state in FINISHED_STATES and trained >= known and not (state == "failed" and _forgiven(united, number))
-    )
-    is_closed = state is not None and state not in ACTIVE_STATES
+    known, trained, state = len(united.reports.get(number, ())), row.get("epochs_trained") or 0, row.get("state")
+    is_finished = state in FINISHED_STATES and trained >= known
+    is_over = copy.ending(number) in united.past or (state == "failed" and _forgiven(united, number))
     epochs = max(own, trained) if trained <= known else own
+    is_closed = state is not None and state not in ACTIVE_STATES
     num_codes = (row.get("code") or "").count(", ")
-    return is_finished, epochs, len(copy.failures.get(number, ())), is_closed, num_codes
+    num_failures, is_complete = len(copy.failures.get(number, ())), is_finished or not copy.has_gaps
+    return not is_over, is_finished, epochs, num_failures, is_complete, is_closed, num_codes
 
 
 def _forgiven(united: SweepCopy, number: int) -> bool:
@@ -144,7 +145,7 @@ def _without_flipped_keys(copy: SweepCopy, copies: Mapping[str, SweepCopy], sour
             reports.pop(number, None)
         for number, epoch in _moved(_contents(earlier.reports), _contents(reports)):
             del reports[number][epoch]
-    return SweepCopy(copy.sweep, trials, copy.failures, reports, copy.forgotten)
+    return replace(copy, trials=trials, reports=reports)
 
 
 def _moved(earlier: Mapping[K, Hashable], later: Mapping[K, Hashable]) -> list[K]:
