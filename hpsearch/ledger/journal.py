@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from hpsearch.ledger.sweep_copy import SweepCopy, reports_in_order
+from hpsearch.ledger.sweep_copy import SweepCopy, events_in_order
 from hpsearch.links import IN_HOME, IN_SWEEP, make_folder, open_file, read_file
 from hpsearch.paths import journal_path
 
@@ -234,15 +234,25 @@ def read_journal(folder: Path) -> tuple[list[Transaction], int]:
 def journal_of(copy: SweepCopy) -> bytes:
     """A journal that gives this copy, with a line for each change, so that a damaged line costs as little as it can.
 
+    Trials begin, report and end in the order of the copy, which `event_order.py` reads.
+
     Args:
         copy: A sweep; its columns have its name and folder.
     """
     changes: list[Entry] = [["forgotten", started_at] for started_at in sorted(copy.forgotten)]
     changes += [["sweep", copy.sweep]] if copy.sweep else []
-    changes += [["trial", number, values] for number, values in sorted(copy.trials.items())]
+    begun: set[int] = set()
+    for kind, number, epoch in events_in_order(copy):
+        row = copy.trials[number]
+        if number not in begun:  # the line with the parameters voids those before, where a source lacked it
+            changes.append(["trial", number, {name: value for name, value in row.items() if name != "ended_at"}])
+            begun.add(number)
+        if kind == "report":
+            changes.append(["report", number, epoch, *copy.reports[number][epoch][1:]])
+        elif kind == "end":
+            changes.append(["trial", number, {"ended_at": row["ended_at"]}])
     failures = sorted((position, number, row) for number, rows in copy.failures.items() for position, row in rows)
     changes += [["failure", number, row] for _, number, row in failures]
-    changes += [["report", number, epoch, *copy.reports[number][epoch][1:]] for number, epoch in reports_in_order(copy)]
     return b"".join(line_of([change]) for change in changes)
 
 

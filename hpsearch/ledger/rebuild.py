@@ -29,12 +29,14 @@ from hpsearch.ledger.sqlite import fold_log, making_lock, open_to_write, storage
 from hpsearch.ledger.store import now
 from hpsearch.ledger.sweep_copy import Columns, SweepCopy, is_of_one_sweep, is_same, usable
 from hpsearch.ledger.union import merged_order, unite
+from hpsearch.links import IN_HOME, IN_SWEEP, is_linked, make_folder
 from hpsearch.paths import (
     JOURNAL_NAME,
     LEDGER_NAME,
     checkpoint_dir,
     journal_path,
     ledger_path,
+    lock_path,
     replace_file,
     replacing,
     trials_parquet_path,
@@ -135,7 +137,8 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
     with ExitStack() as stack, storage_errors(path):
         folders = _folders(home)
         for folder in folders:
-            stack.enter_context(writer_lock(folder, folder.name))
+            if not _has_links(folder):
+                stack.enter_context(writer_lock(folder, folder.name))
         if home.is_dir():
             stack.enter_context(making_lock(home))
         found = salvage(path)
@@ -162,14 +165,18 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
 
 
 def _folders(home: Path) -> list[Path]:
-    """The folders of sweeps in which there is something to rebuild from; links are not followed."""
+    """The folders of sweeps in which there is something to rebuild from."""
     return sorted(
         folder
         for folder in (home.iterdir() if home.is_dir() else ())
         if NAME_PATTERN.fullmatch(folder.name) and not folder.name.startswith(LEDGER_NAME)
-        if folder.is_dir() and not folder.is_symlink()
         if journal_path(folder).exists() or trials_parquet_path(folder).exists()
     )
+
+
+def _has_links(folder: Path) -> bool:
+    """Whether the folder, or what is opened there, is a link, so that nothing is read or written through it."""
+    return any(is_linked(path, parts=IN_SWEEP) for path in (journal_path(folder), lock_path(folder)))
 
 
 def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tables: ReadTables) -> RebuiltSweep | None:
@@ -184,7 +191,10 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
     Raises:
         _LeftOut: It can't be rebuilt.
     """
-    transactions, damaged_lines = read_journal(folder)
+    has_links = _has_links(folder)
+    if has_links and folder.name not in found.sweeps:
+        raise _LeftOut("its folder, its journal or its lock is a symbolic link, which hpsearch does not follow")
+    transactions, damaged_lines = ([], 0) if has_links else read_journal(folder)
     journal, ledger = usable(SweepCopy().apply(transactions, folder=folder)), found.sweeps.get(folder.name)
     if ledger is not None and not is_same(journal, ledger):
         before = usable(SweepCopy().apply(transactions[:-1], folder=folder))
@@ -194,7 +204,7 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
     if ledger is None and journal.is_forgotten:
         return None
     tables = SweepCopy()
-    if damaged_lines or found.damage is not None or ledger is None or not is_same(journal, ledger):
+    if not has_links and (damaged_lines or found.damage is not None or ledger is None or not is_same(journal, ledger)):
         tables = usable(read_tables(folder, _spec([journal, ledger or SweepCopy()])))
     if ledger is None:
         ledger = _taken(nameless, journal, tables) or SweepCopy()
@@ -219,7 +229,7 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
         reports_from=united.reports_from,
         trials_lost=len(every - known),
         damaged_lines=damaged_lines + journal.unusable,
-        in_journal=is_same(copy, journal),
+        in_journal=has_links or is_same(copy, journal),
         in_ledger=is_same(copy, ledger),
     )
 
@@ -299,9 +309,10 @@ def _write(home: Path, sweeps: list[RebuiltSweep], found: Salvaged, left_out: Ma
     kept, new_journals = [], []
     for sweep in sweeps:
         folder = home / sweep.name
-        if not (new_ledger and _correct_checkpoints(sweep.copy, folder)) and sweep.in_journal:
+        is_corrected = new_ledger and not _has_links(folder) and _correct_checkpoints(sweep.copy, folder)
+        if sweep.in_journal and not is_corrected:
             continue
-        folder.mkdir(exist_ok=True)
+        make_folder(folder, parts=IN_HOME)
         kept += _kept_beside(journal_path(folder))
         named = replace(sweep.copy, sweep={"name": sweep.name, "folder": sweep.name, **sweep.copy.sweep})
         replace_file(journal_path(folder), journal_of(named), durable=True)

@@ -25,6 +25,7 @@ from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, SweepRecord, S
 from hpsearch.ledger.spec_dir import from_home
 from hpsearch.ledger.sqlite import log_paths, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
+from hpsearch.links import IN_HOME, check_unlinked
 from hpsearch.paths import history_path, ledger_path, trials_csv_path, trials_parquet_path
 from hpsearch.time_of_day import utc_now
 
@@ -190,6 +191,7 @@ class Ledger(Queries):
         Its tables are removed too, and its journal says so: a rebuilt ledger does not have it either.
         """
         with storage_errors(self.path):
+            check_unlinked(self.home / sweep.folder, parts=IN_HOME)
             for path in (trials_csv_path, trials_parquet_path, history_path):
                 path(self.home / sweep.folder).unlink(missing_ok=True)
         ours = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final, get_args
+from typing import Any, Literal, final, get_args
 
 import sqlalchemy as sa
 
@@ -18,6 +19,8 @@ from hpsearch.paths import journal_path
 
 Columns = dict[str, Any]
 """Name of a column to its value, as the ledger's tables have it."""
+Event = tuple[Literal["begin", "report", "end"], int, int]
+"""What happened, to which trial, and the epoch of a report."""
 Ending = tuple[int, Any, Any, Any]
 """How a trial was left: its number, state, `epochs_trained` and `duration_s`."""
 _KEYS = {"id", "sweep_id", "trial_id", "number", "name", "folder"}
@@ -41,9 +44,13 @@ class SweepCopy:
     trials: dict[int, Columns] = field(default_factory=dict)
     """Trial's number to its columns."""
     failures: dict[int, list[tuple[int, Columns]]] = field(default_factory=dict)
-    """Trial's number to its failed attempts: (position among all failures, columns)."""
+    """Trial's number to its failed attempts: (position among all entries, columns)."""
     reports: dict[int, dict[int, tuple[int, str, float]]] = field(default_factory=dict)
-    """Trial's number to epoch to (position among all reports, metrics as JSON, elapsed_s)."""
+    """Trial's number to epoch to (position among all entries, metrics as JSON, elapsed_s)."""
+    began: dict[int, int] = field(default_factory=dict)
+    """Trial's number to the position of its first entry; empty where the source has none."""
+    ended: dict[int, int] = field(default_factory=dict)
+    """Trial's number to the position of the entry that ended it; empty where the source has none."""
     forgotten: set[str] = field(default_factory=set)
     """When the sweeps began that had this name before and were removed."""
     past: set[Ending] = field(default_factory=set)
@@ -108,6 +115,11 @@ class SweepCopy:
         self._num_entries += 1
         self.reports.setdefault(number, {})[epoch] = (self._num_entries, metrics, elapsed_s)
 
+    def note_event(self, kind: Literal["begin", "end"], number: int) -> None:
+        """Note that a trial began or ended after what is here so far."""
+        self._num_entries += 1
+        (self.began if kind == "begin" else self.ended)[number] = self._num_entries
+
     def add_failure(self, number: int, values: Columns) -> None:
         """Add a failed attempt."""
         self._num_entries += 1
@@ -122,6 +134,10 @@ class SweepCopy:
         if "state" in values and self.trials.get(number, {}).get("state", "running") not in ACTIVE_STATES:
             self.past.add(self.ending(number))
         self.trials.setdefault(number, {}).update(values)
+        if "point" in values:
+            self.note_event("begin", number)
+        if values.get("ended_at") is not None:
+            self.note_event("end", number)
         if "epochs_trained" in values:  # reports beyond were never committed
             known, last = self.reports.get(number, {}), values["epochs_trained"]
             self.reports[number] = {epoch: report for epoch, report in known.items() if epoch <= last}
@@ -132,7 +148,7 @@ class SweepCopy:
 
     def _apply_forgotten(self, started_at: str) -> None:
         self.forgotten.add(started_at)
-        for each in (self.sweep, self.trials, self.failures, self.reports, self.past):
+        for each in (self.sweep, self.trials, self.failures, self.reports, self.began, self.ended, self.past):
             each.clear()
 
 
@@ -141,8 +157,7 @@ def usable(copy: SweepCopy) -> SweepCopy:
 
     Values have the types of their columns, texts that hold JSON can be read, states and causes are known ones.
     """
-    checked = SweepCopy(forgotten=set(copy.forgotten), past=set(copy.past), has_gaps=copy.has_gaps)
-    checked.unusable = copy.unusable
+    checked = replace(copy, sweep={}, trials={}, failures={}, reports={})
 
     def columns(table: sa.Table, found: Columns) -> Columns:
         good = {name: value for name, value in found.items() if name in table.c and _fits(table.c[name], value)}
@@ -176,10 +191,32 @@ def is_of_one_sweep(one: SweepCopy, other: SweepCopy) -> bool:
     )
 
 
-def reports_in_order(copy: SweepCopy) -> list[tuple[int, int]]:
-    """(Trial, epoch) of the reports, in the order in which they arrived."""
+def reports_in_order(copy: SweepCopy) -> list[Event]:
+    """The reports in the order in which they arrived."""
     found = ((row[0], number, epoch) for number, rows in copy.reports.items() for epoch, row in rows.items())
-    return [(number, epoch) for _, number, epoch in sorted(found)]
+    return [("report", number, epoch) for _, number, epoch in sorted(found)]
+
+
+def events_in_order(copy: SweepCopy) -> list[Event]:
+    """The beginnings and ends of trials and their reports, in their order.
+
+    A source without the positions of beginnings and ends has them as close to a trial's reports as is possible, trials
+    beginning in the order of their numbers: times of day decide nothing.
+    """
+    positions = {
+        ("report", n, epoch): (row[0], 1, 0) for n, rows in copy.reports.items() for epoch, row in rows.items()
+    }
+    began = sys.maxsize
+    for number in sorted(copy.trials, reverse=True):
+        known = [row[0] for row in copy.reports.get(number, {}).values()]
+        began = min([began, *known])
+        positions["begin", number, 0] = (copy.began.get(number, began), 0, number)
+        if copy.trials[number].get("ended_at") is not None:
+            last = max(known, default=began)
+            positions["end", number, 0] = (copy.ended.get(number, last), 2, number)
+    events = list(positions)
+    events.sort(key=positions.__getitem__)
+    return events
 
 
 def failures_in_order(copy: SweepCopy) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar, final
 
 from hpsearch.ledger.records import ACTIVE_STATES, ENDED_SWEEP_STATES, FINISHED_STATES
-from hpsearch.ledger.sweep_copy import Columns, Ending, SweepCopy, failures_in_order, reports_in_order
+from hpsearch.ledger.sweep_copy import Columns, Ending, SweepCopy, events_in_order, failures_in_order, reports_in_order
 
 K = TypeVar("K", bound=Hashable)
 
@@ -36,10 +36,14 @@ def unite(copies: Mapping[str, SweepCopy]) -> United:
     known = list(sources.values())
     united = SweepCopy(forgotten=set[str]().union(*(copy.forgotten for copy in known)))
     united.past = set[Ending]().union(*(copy.past for copy in known))
-    for number, epoch in merged_order(reports_in_order(copy) for copy in known):
-        rows = (copy.reports.get(number, {}).get(epoch) for copy in known)
-        _, metrics, elapsed_s = next(row for row in rows if row is not None)
-        united.add_report(number, epoch, metrics, elapsed_s)
+    arrived = merged_order(reports_in_order(copy) for copy in known)
+    for kind, number, epoch in merged_order([arrived, *(events_in_order(copy) for copy in known)]):
+        if kind == "report":
+            rows = (copy.reports.get(number, {}).get(epoch) for copy in known)
+            _, metrics, elapsed_s = next(row for row in rows if row is not None)
+            united.add_report(number, epoch, metrics, elapsed_s)
+        else:
+            united.note_event(kind, number)
     failures = _failures(known)
     for number, failed_at in merged_order(failures_in_order(copy) for copy in known):
         for values in failures.pop((number, failed_at), ()):

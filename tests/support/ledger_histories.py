@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from hpsearch.driver.driver import _write_tables
 from hpsearch.ledger.records import FailureRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
-from hpsearch.results.tables import write_tables
 from hpsearch.spec.sweep import Sweep
 
 SPEC = Sweep.from_dict(
@@ -52,8 +52,7 @@ class History:
 
     def write_tables(self) -> None:
         """The tables as they are at the end of a run."""
-        trials, reports = self.ledger.current_trials(self.sweep), self.ledger.reports(self.sweep)
-        write_tables(self.ledger.sweep(self.sweep.name), trials, reports, home=self.ledger.home)
+        _write_tables(self.ledger.home, self.sweep.name)
 
     def _begin(self, number: int) -> None:
         point = {"x": self.dice.random(), "depth": self.dice.choice([20, 32, 44]), "seed": 3}
