@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,9 @@ from hpsearch.paths import (
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import counted
+from hpsearch.time_of_day import local_now
 
-JOURNAL, LEDGER, TABLES = "journal", "ledger", "tables"
+JOURNAL, LEDGER, STRAY, TABLES = "journal", "ledger", "ledger's rows without a sweep", "tables"
 """The sources, as messages name them; where two differ and neither is ahead, the first of them counts."""
 ReadTables = Callable[[Path, Mapping[str, Any] | None], SweepCopy]
 """Reads the tables and `sweep.yaml` in a sweep's folder, given its spec if that is known."""
@@ -196,7 +196,7 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
         raise _LeftOut("its folder, its journal or its lock is a symbolic link, which hpsearch does not follow")
     transactions, damaged_lines = ([], 0) if has_links else read_journal(folder)
     journal, ledger = usable(SweepCopy().apply(transactions, folder=folder)), found.sweeps.get(folder.name)
-    if ledger is not None and not is_same(journal, ledger):
+    if ledger is not None and not is_same(journal, ledger) and not journal.is_forgotten:
         before = usable(SweepCopy().apply(transactions[:-1], folder=folder))
         journal = before if is_same(before, ledger) else journal  # a crash prevented the commit of the last transaction
     if ledger is not None and ledger.sweep.get("started_at") in journal.forgotten:
@@ -206,15 +206,17 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
     tables = SweepCopy()
     if not has_links and (damaged_lines or found.damage is not None or ledger is None or not is_same(journal, ledger)):
         tables = usable(read_tables(folder, _spec([journal, ledger or SweepCopy()])))
+    others = _taken(nameless, journal, ledger or SweepCopy(), tables)
     if ledger is None:
-        ledger = _taken(nameless, journal, tables) or SweepCopy()
+        ledger = others.pop(0) if others else SweepCopy()
         if not ledger.trials and not journal_path(folder).exists() and found.has_all_names:
             raise _LeftOut("it has no journal, and the ledger, whose list of sweeps is whole, does not have it")
     if any(_differ(tables, other) for other in (journal, ledger)):
         tables = SweepCopy()  # those of another sweep that had this name
     journal.has_gaps, ledger.has_gaps = damaged_lines > 0, found.damage is not None
     tables.has_gaps = True  # they are written at the end of a run
-    sources = {JOURNAL: journal, LEDGER: ledger, TABLES: tables}
+    more = {f"{STRAY} {number}": copy for number, copy in enumerate(others, 1)}
+    sources = {JOURNAL: journal, LEDGER: ledger, **more, TABLES: tables}
     spec = _spec(sources.values())
     if spec is None:
         raise _LeftOut("its spec can't be read: neither its journal nor the ledger nor sweep.yaml has it whole")
@@ -249,11 +251,10 @@ def _is_valid(spec: Mapping[str, Any]) -> bool:
     return True
 
 
-def _taken(nameless: list[SweepCopy], *others: SweepCopy) -> SweepCopy | None:
-    """Take out the copy that is of the same sweep as one of the others."""
-    found = next((copy for copy in nameless if any(is_of_one_sweep(copy, other) for other in others)), None)
-    if found is not None:
-        nameless.remove(found)
+def _taken(nameless: list[SweepCopy], *others: SweepCopy) -> list[SweepCopy]:
+    """Take out the copies that are of the same sweep as one of the others."""
+    found = [copy for copy in nameless if any(is_of_one_sweep(copy, other) for other in others)]
+    nameless[:] = [copy for copy in nameless if not any(copy is each for each in found)]
     return found
 
 
@@ -403,6 +404,6 @@ def _put_aside(path: Path) -> list[Path]:
 
 
 def _free_name(path: Path) -> Path:
-    stamp = f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S}"
+    stamp = f"{path.name}.damaged-{local_now():%Y%m%d-%H%M%S}"
     names = (path.with_name(f"{stamp}{suffix}") for suffix in ("", *(f"-{count}" for count in range(2, 1000))))
     return next(name for name in names if not name.exists())

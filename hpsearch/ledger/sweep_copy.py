@@ -203,9 +203,10 @@ def events_in_order(copy: SweepCopy) -> list[Event]:
     A source without the positions of beginnings and ends has them as close to a trial's reports as is possible, trials
     beginning in the order of their numbers: times of day decide nothing.
     """
-    positions = {
-        ("report", n, epoch): (row[0], 1, 0) for n, rows in copy.reports.items() for epoch, row in rows.items()
-    }
+    positions: dict[Event, tuple[int, int, int]] = {}
+    for number, rows in copy.reports.items():
+        for epoch, row in rows.items():
+            positions["report", number, epoch] = (row[0], 1, 0)
     began = sys.maxsize
     for number in sorted(copy.trials, reverse=True):
         known = [row[0] for row in copy.reports.get(number, {}).values()]
@@ -214,9 +215,7 @@ def events_in_order(copy: SweepCopy) -> list[Event]:
         if copy.trials[number].get("ended_at") is not None:
             last = max(known, default=began)
             positions["end", number, 0] = (copy.ended.get(number, last), 2, number)
-    events = list(positions)
-    events.sort(key=positions.__getitem__)
-    return events
+    return sorted(positions, key=positions.__getitem__)
 
 
 def failures_in_order(copy: SweepCopy) -> list[tuple[int, str]]:

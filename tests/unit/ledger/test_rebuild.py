@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import random
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hpsearch.driver.driver import _write_tables
 from hpsearch.driver.table_copies import copy_of_tables
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.agreement import check_agrees
-from hpsearch.ledger.journal import read_journal
+from hpsearch.ledger.journal import Journal, read_journal
 from hpsearch.ledger.rebuild import Rebuilt, rebuild
-from hpsearch.ledger.records import FINISHED_STATES
+from hpsearch.ledger.records import FINISHED_STATES, FailureRecord, TrialState
 from hpsearch.ledger.salvage import salvage
-from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.store import Ledger, now
 from hpsearch.ledger.sweep_copy import SweepCopy, usable
 from hpsearch.paths import history_path, journal_path, ledger_path, trials_parquet_path
-from tests.support.ledger_histories import damage, live
+from hpsearch.spec.yaml_writer import dump_yaml
+from tests.support.ledger_histories import SPEC, damage, live
 
 
 def rebuilt(home: Path) -> Rebuilt:
@@ -149,3 +154,246 @@ def readable(home: Path, name: str) -> list[SweepCopy]:
     journal = usable(SweepCopy().apply(transactions, folder=home / name))
     ledger = salvage(ledger_path(home)).sweeps.get(name, SweepCopy())
     return [journal, ledger]
+
+
+@pytest.fixture
+def home(home: Path) -> Path:
+    """Two sweeps: `s` with two finished trials and a third that failed, was retried and runs, and `other`."""
+    with Ledger(home, create=True) as ledger:
+        for name in ("s", "other"):
+            sweep = ledger.add_sweep(name, SPEC)
+            for number in (1, 2, 3):
+                row = ledger.add_trial(sweep, number, point={"x": number / 7, "depth": 20, "seed": 3}, seed=0)
+                ledger.add_report(row, epoch=1, metrics={"loss": number / 3}, elapsed_s=0.1)
+                if number < 3:
+                    end(ledger, row, "done", number / 3)
+            failure = FailureRecord(number=3, attempt=1, cause="killed", evidence="gone", place=None, was_retried=False)
+            end(ledger, row, "failed", 1.0, failure=failure, cause="killed", evidence="gone")
+            ledger.reset_failures([row])
+            ledger.update_trial(row, state="running", attempts=2, cause=None, evidence=None, ended_at=None)
+    return home
+
+
+def end(ledger: Ledger, row: int, state: TrialState, loss: float, **more: Any) -> None:
+    ledger.update_trial(
+        row,
+        state=state,
+        epochs_trained=1,
+        best_value=loss,
+        best_epoch=1,
+        last_metrics={"loss": loss},
+        ended_at=now(),
+        duration_s=loss,
+        **more,
+    )
+
+
+def edit(home: Path, statement: str) -> None:
+    """Change the ledger as a flipped bit does: behind the back of the journal."""
+    with closing(sqlite3.connect(ledger_path(home))) as connection, connection:
+        connection.execute(statement)
+
+
+def lines_of(home: Path, name: str = "s") -> list[bytes]:
+    return journal_path(home / name).read_bytes().splitlines(keepends=True)
+
+
+def spoil(home: Path, which: int, name: str = "s") -> None:
+    lines = lines_of(home, name)
+    lines[which] = b"0" * 30 + b"\n"
+    journal_path(home / name).write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE trials SET best_value = 0.34 WHERE id = 1",
+        "UPDATE trials SET epochs_trained = 9 WHERE id = 1",
+        "UPDATE trials SET attempts = 3 WHERE id = 1",
+        "UPDATE trials SET state = 'dome' WHERE id = 1",
+        "UPDATE trials SET number = 9 WHERE id = 1",
+        "UPDATE trials SET point = '{' WHERE id = 1",
+        "UPDATE trials SET started_at = CAST(x'ff' AS TEXT) WHERE id = 1",
+        "UPDATE trials SET sweep_id = 9 WHERE id = 1",
+        "UPDATE reports SET epoch = 3 WHERE id = 1",
+        "UPDATE reports SET metrics = replace(metrics, '3', '4') WHERE id = 1",
+        "UPDATE reports SET metrics = replace(metrics, 'loss', 'lass') WHERE id = 1",
+        "UPDATE reports SET trial_id = 77 WHERE id = 1",
+        "UPDATE failures SET attempt = 5",
+        "UPDATE failures SET failed_at = replace(failed_at, '20', '21')",
+        "UPDATE sweeps SET name = 'r' WHERE id = 1",
+        "UPDATE sweeps SET folder = 'r' WHERE id = 1",
+        "UPDATE sweeps SET state = 'rumming' WHERE id = 1",
+        "UPDATE sweeps SET spec = replace(spec, 'minimize', 'minimizf') WHERE id = 1",
+        "UPDATE about SET value = '5'",
+        "UPDATE about SET value = 'x'",
+        "DELETE FROM reports",
+        "DELETE FROM sweeps",
+    ],
+)
+def test_what_is_wrong_in_the_ledger_alone_is_put_right_from_the_journal(home: Path, statement: str):
+    before = content(home)
+    edit(home, statement)
+    done = rebuilt(home)
+    assert done.new_ledger and not done.left_out
+    assert content(home) == before
+    check_is_sound(home, done)
+
+
+@pytest.mark.parametrize("which", range(9))
+def test_a_damaged_line_of_the_journal_is_filled_in_from_the_ledger_and_written_again(home: Path, which: int):
+    before = content(home)
+    spoil(home, which)
+    done = rebuilt(home)
+    assert (done.new_ledger, done.new_journals) == (False, ("s",))
+    assert content(home) == before
+    ledger_path(home).unlink()
+    rebuilt(home)
+    assert content(home) == before, "the new journal holds all by itself"
+
+
+def test_what_only_tables_have_comes_back_with_the_types_of_the_space(tmp_path: Path):
+    home = tmp_path / "home"
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("s", SPEC)
+        row = ledger.add_trial(sweep, 1, point={"x": 0.1, "depth": 44, "seed": 3}, seed=7)
+        ledger.add_report(row, epoch=1, metrics={"loss": 1 / 3, "epoch": 2.5}, elapsed_s=0.25)
+        end(ledger, row, "done", 1 / 3)
+    _write_tables(home, "s")
+    (home / "s" / "sweep.yaml").write_text(dump_yaml(SPEC))
+    _, trials, reports, _ = content(home)["s"]
+    before = trials[1]
+    ledger_path(home).unlink()
+    journal_path(home / "s").unlink()
+    done = rebuilt(home)
+    _, trials, again, _ = content(home)["s"]
+    assert trials[1] == {**before, "ended_at": None}
+    assert type(trials[1]["point"]["depth"]) is int and again == reports
+    assert done.sweeps[0].trials_from == {"tables": 1}
+
+
+def test_a_sweep_that_cannot_be_rebuilt_is_named_and_the_others_are_rebuilt(home: Path):
+    before = content(home)
+    ledger_path(home).unlink()
+    spoil(home, 0)
+    done = rebuilt(home)
+    assert list(done.left_out) == ["s"] and "its spec can't be read" in done.left_out["s"]
+    assert content(home) == {"other": before["other"]}
+    assert journal_path(home / "s").exists()
+
+
+def test_a_home_of_which_nothing_can_be_read_is_an_error_of_the_ledger(tmp_path: Path):
+    for content in (None, b"", b"x" * 5000):
+        if content is not None:
+            ledger_path(tmp_path).write_bytes(content)
+        with pytest.raises(LedgerError, match="nothing can be rebuilt"):
+            rebuilt(tmp_path)
+    with pytest.raises(LedgerError, match="nothing can be rebuilt"):
+        rebuilt(tmp_path / "missing")
+
+
+def test_a_sweep_that_was_forgotten_stays_so_though_an_old_ledger_and_tables_have_it(home: Path, tmp_path: Path):
+    old = tmp_path / "old.db"
+    with Ledger(home, create=True) as ledger:
+        never = ledger.add_sweep("never", SPEC)
+        ledger.add_trial(never, 1, point={"x": 0.5, "depth": 20, "seed": 3}, seed=0)
+    _write_tables(home, "never")
+    shutil.copyfile(ledger_path(home), old)
+    with Ledger(home, create=True) as ledger:
+        ledger.forget_sweep(ledger.sweep("never"))
+    assert not trials_parquet_path(home / "never").exists()
+    before = content(home)
+    shutil.copyfile(old, ledger_path(home))  # as if the log with the removal was lost
+    done = rebuilt(home)
+    assert content(home) == before and not done.left_out
+    with Ledger(home, create=True) as ledger:
+        ledger.add_sweep("never", SPEC)
+    assert "never" in content(home)
+    assert not rebuilt(home).new_ledger
+
+
+def test_tables_of_another_sweep_that_had_the_name_are_not_taken(home: Path, tmp_path: Path):
+    _write_tables(home, "s")
+    with Ledger(tmp_path / "again", create=True) as ledger:
+        sweep = ledger.add_sweep("s", SPEC)
+        ledger.add_trial(sweep, 1, point={"x": 0.5, "depth": 20, "seed": 3}, seed=0)
+    shutil.copyfile(trials_parquet_path(home / "s"), trials_parquet_path(tmp_path / "again" / "s"))
+    ledger_path(tmp_path / "again").unlink()
+    assert rebuilt(tmp_path / "again").trials == 1
+
+
+def test_what_was_forgiven_or_continued_stays_so_though_ledger_and_tables_are_older(home: Path, tmp_path: Path):
+    old = tmp_path / "old.db"
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.sweep("s")
+        row = ledger.trials(sweep)[2].id
+        failure = FailureRecord(number=3, attempt=2, cause="killed", evidence="gone", place=None, was_retried=False)
+        end(ledger, row, "failed", 1.0, failure=failure, cause="killed", evidence="gone")
+    _write_tables(home, "s")
+    shutil.copyfile(ledger_path(home), old)
+    with Ledger(home, create=True) as ledger:
+        ledger.reset_failures([row])
+        ledger.update_trial(row, state="queued", cause=None, ended_at=None)
+        ledger.update_trial(ledger.trials(sweep)[0].id, state="running", ended_at=None)
+    before = content(home)
+    shutil.copyfile(old, ledger_path(home))
+    rebuilt(home)
+    assert content(home) == before
+
+
+def test_old_files_are_kept_also_by_two_rebuilds_within_a_second(home: Path):
+    for _ in range(2):
+        edit(home, "UPDATE trials SET attempts = attempts + 1 WHERE number = 1")
+        spoil(home, -1)
+        spoil(home, -1, "other")
+        old = {path: path.read_bytes() for path in (ledger_path(home), journal_path(home / "s"))}
+        kept = rebuilt(home).kept
+        assert {each.name.split(".damaged-")[0] for each in kept} == {"ledger.db", "journal.jsonl"}
+        assert sorted(old.values()) == sorted(each.read_bytes() for each in kept if each.parent.name != "other")
+    assert len(list(home.rglob("*.damaged-*"))) == 6
+
+
+def test_a_rebuild_that_is_killed_before_the_ledger_is_written_loses_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = content(home)
+    edit(home, "DELETE FROM trials WHERE id = 1")
+    spoil(home, 5)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hpsearch.ledger.rebuild._put_aside", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuilt(home)
+    ledger_path(home).unlink()
+    rebuilt(home)
+    assert content(home) == before
+
+
+def test_nothing_is_read_or_written_through_a_link(home: Path, tmp_path: Path):
+    before = content(home)
+    outside = tmp_path / "outside"
+    (home / "s").rename(outside)
+    (home / "s").symlink_to(outside)
+    edit(home, "UPDATE trials SET attempts = 3 WHERE sweep_id = 2")
+    files = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    done = rebuilt(home)
+    assert content(home) == before and done.new_ledger
+    assert files == {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    ledger_path(home).unlink()
+    done = rebuilt(home)
+    assert "symbolic link" in done.left_out["s"] and content(home) == {"other": before["other"]}
+
+
+def test_a_removal_that_was_not_committed_is_undone_when_the_sweep_resumes(home: Path):
+    with Ledger(home) as ledger:
+        sweep = ledger.sweep("s")
+        journal = Journal(home)
+        journal.append("s", "forgotten", sweep.started_at)
+        journal.write()
+        journal.close()
+        check_agrees(home / "s", ledger.trials(sweep), ledger.reports(sweep))
+    assert not rebuilt(home).new_ledger
+    assert "s" in content(home)
