@@ -35,10 +35,6 @@ class FilesInPlace:
             if (found := _identity(path)) is not None:
                 self._known[path] = found
 
-    def unwatch(self, path: Path) -> None:
-        """Forget a path, since this process removes the file itself."""
-        self._known.pop(path, None)
-
     def check(self) -> None:
         """Check that every path still leads to the same file; takes about 2 µs for each on a local disk.
 

@@ -240,9 +240,13 @@ def journal_of(copy: SweepCopy) -> bytes:
         copy: A sweep; its columns have its name and folder.
     """
     changes: list[Entry] = [["forgotten", started_at] for started_at in sorted(copy.forgotten)]
-    changes += [["sweep", copy.sweep]] if copy.sweep else []
+    first = {"spec": copy.specs[0][1]} if copy.specs else {}
+    changes += [["sweep", copy.sweep | first]] if copy.sweep else []
     begun: set[int] = set()
     for kind, number, epoch in events_in_order(copy):
+        if kind == "spec":
+            changes += [["sweep", {"spec": copy.specs[number][1]}]] if number else []
+            continue
         row = copy.trials[number]
         if number not in begun:  # the line with the parameters voids those before, where a source lacked it
             changes.append(["trial", number, {name: value for name, value in row.items() if name != "ended_at"}])
@@ -251,6 +255,8 @@ def journal_of(copy: SweepCopy) -> bytes:
             changes.append(["report", number, epoch, *copy.reports[number][epoch][1:]])
         elif kind == "end":
             changes.append(["trial", number, {"ended_at": row["ended_at"]}])
+    if copy.specs and copy.specs[-1][1] != copy.sweep["spec"]:
+        changes.append(["sweep", {"spec": copy.sweep["spec"]}])
     failures = sorted((position, number, row) for number, rows in copy.failures.items() for position, row in rows)
     changes += [["failure", number, row] for _, number, row in failures]
     return b"".join(line_of([change]) for change in changes)

@@ -143,7 +143,7 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
             stack.enter_context(making_lock(home))
         found = salvage(path)
         sweeps: list[RebuiltSweep] = []
-        left_out: dict[str, str] = {}
+        has_removed, left_out = False, dict[str, str]()
         nameless = list(found.nameless)
         for folder in dict.fromkeys([*folders, *(home / name for name in found.sweeps)]):
             try:
@@ -152,10 +152,11 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
                 left_out[folder.name] = str(reason)
             else:
                 sweeps += [] if sweep is None else [sweep]
+                has_removed |= sweep is None
         for number, copy in enumerate(nameless, 1):
             trials = counted(len(copy.trials), "trial")
             left_out[f"sweep without a name {number}"] = f"the ledger has its {trials}, which are those of no folder"
-        if not sweeps:
+        if not (sweeps or has_removed):
             reasons = "".join(f" {name}: {reason}." for name, reason in left_out.items())
             raise LedgerError(
                 f"{home}: no sweep here has a journal ({JOURNAL_NAME}), rows in the ledger or tables that can be read,"

@@ -19,8 +19,8 @@ from hpsearch.paths import journal_path
 
 Columns = dict[str, Any]
 """Name of a column to its value, as the ledger's tables have it."""
-Event = tuple[Literal["begin", "report", "end"], int, int]
-"""What happened, to which trial, and the epoch of a report."""
+Event = tuple[Literal["spec", "begin", "report", "end"], int, int]
+"""What happened, to which trial, and the epoch of a report; `spec` with an index in `SweepCopy.specs`."""
 Ending = tuple[int, Any, Any, Any]
 """How a trial was left: its number, state, `epochs_trained` and `duration_s`."""
 _KEYS = {"id", "sweep_id", "trial_id", "number", "name", "folder"}
@@ -53,6 +53,8 @@ class SweepCopy:
     """Trial's number to the position of the entry that ended it; empty where the source has none."""
     forgotten: set[str] = field(default_factory=set)
     """When the sweeps began that had this name before and were removed."""
+    specs: list[tuple[int, str]] = field(default_factory=list)
+    """The specs that the sweep has had: (position among all entries, JSON). A trial ends under the one of its time."""
     past: set[Ending] = field(default_factory=set)
     """How trials ended that were continued since; only a journal knows."""
     has_gaps: bool = False
@@ -120,6 +122,11 @@ class SweepCopy:
         self._num_entries += 1
         (self.began if kind == "begin" else self.ended)[number] = self._num_entries
 
+    def add_spec(self, spec: str) -> None:
+        """Add a spec that the sweep has from here on."""
+        self._num_entries += 1
+        self.specs.append((self._num_entries, spec))
+
     def add_failure(self, number: int, values: Columns) -> None:
         """Add a failed attempt."""
         self._num_entries += 1
@@ -127,6 +134,8 @@ class SweepCopy:
 
     def _apply_sweep(self, values: Columns) -> None:
         self.sweep |= values
+        if "spec" in values:
+            self.add_spec(values["spec"])
 
     def _apply_trial(self, number: int, values: Columns) -> None:
         if "point" in values:  # a trial whose first line was never committed begins again
@@ -148,8 +157,8 @@ class SweepCopy:
 
     def _apply_forgotten(self, started_at: str) -> None:
         self.forgotten.add(started_at)
-        for each in (self.sweep, self.trials, self.failures, self.reports, self.began, self.ended, self.past):
-            each.clear()
+        self.sweep, self.trials, self.failures, self.reports = {}, {}, {}, {}
+        self.began, self.ended, self.specs, self.past = {}, {}, [], set()
 
 
 def usable(copy: SweepCopy) -> SweepCopy:
@@ -157,7 +166,8 @@ def usable(copy: SweepCopy) -> SweepCopy:
 
     Values have the types of their columns, texts that hold JSON can be read, states and causes are known ones.
     """
-    checked = replace(copy, sweep={}, trials={}, failures={}, reports={})
+    specs = [spec for spec in copy.specs if _fits(schema.sweeps.c.spec, spec[1])]
+    checked = replace(copy, sweep={}, trials={}, failures={}, reports={}, specs=specs)
 
     def columns(table: sa.Table, found: Columns) -> Columns:
         good = {name: value for name, value in found.items() if name in table.c and _fits(table.c[name], value)}
@@ -198,12 +208,14 @@ def reports_in_order(copy: SweepCopy) -> list[Event]:
 
 
 def events_in_order(copy: SweepCopy) -> list[Event]:
-    """The beginnings and ends of trials and their reports, in their order.
+    """The specs that a sweep has had, the beginnings and ends of trials and their reports, in their order.
 
     A source without the positions of beginnings and ends has them as close to a trial's reports as is possible, trials
     beginning in the order of their numbers: times of day decide nothing.
     """
     positions: dict[Event, tuple[int, int, int]] = {}
+    for index, (position, _) in enumerate(copy.specs):
+        positions["spec", index, 0] = (position, 0, 0)
     for number, rows in copy.reports.items():
         for epoch, row in rows.items():
             positions["report", number, epoch] = (row[0], 1, 0)

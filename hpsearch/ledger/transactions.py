@@ -21,7 +21,6 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.in_place import FilesInPlace
 from hpsearch.ledger.journal import Journal
 from hpsearch.ledger.sqlite import fold_log, storage_errors
-from hpsearch.paths import journal_path
 
 REPORT_DELAY_S = 0.2
 """Seconds that a report waits for others at most."""

@@ -42,6 +42,8 @@ def unite(copies: Mapping[str, SweepCopy]) -> United:
             rows = (copy.reports.get(number, {}).get(epoch) for copy in known)
             _, metrics, elapsed_s = next(row for row in rows if row is not None)
             united.add_report(number, epoch, metrics, elapsed_s)
+        elif kind == "spec":
+            united.add_spec(next(copy.specs for copy in known if copy.specs)[number][1])
         else:
             united.note_event(kind, number)
     failures = _failures(known)

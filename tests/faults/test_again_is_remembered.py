@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.driver.table_copies import copy_of_tables
 from hpsearch.ledger.rebuild import rebuild
 from hpsearch.ledger.store import Ledger
 from tests.support.simulated import FINE, KILLED, Scenario, live
@@ -52,7 +53,7 @@ def test_a_killed_sweep_that_began_with_again_still_trains_everything(folder: Pa
 
 def test_a_rebuilt_ledger_remembers_it(folder: Path):
     (folder / "sweeps" / "ledger.db").unlink()
-    rebuild(folder / "sweeps")
+    rebuild(folder / "sweeps", read_tables=copy_of_tables)
     finish(folder, resumes=True)
     assert trials(folder) == dict.fromkeys(range(1, 7), ("done", None))
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from hpsearch.driver.table_copies import copy_of_tables
 from hpsearch.errors import LedgerError, UnknownSweep
 from hpsearch.ledger.rebuild import rebuild
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.transactions import CHECK_S
 from tests.support.clock import Clock
 
-SPEC = {"limits": {"epochs": 3}}
+SPEC = {"metric": {"name": "loss", "goal": "minimize"}, "limits": {"epochs": 3}}
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_removed_ledger_is_rebuilt_with_what_was_committed(ledger: Ledger, hom
     for create in (False, True):
         with pytest.raises(LedgerError, match=r"ledger\.db: the ledger is gone, but not its sweeps\. .*--rebuild"):
             Ledger(home, create=create)
-    rebuild(home)
+    rebuild(home, read_tables=copy_of_tables)
     with Ledger(home) as other:
         assert [(trial.number, trial.state) for trial in other.trials(other.sweep("s"))] == [(1, "running")]
 
@@ -116,7 +117,7 @@ def test_a_home_without_sweeps_has_no_ledger_to_lose(home: Path):
     Ledger(home, create=True).close()
 
 
-def test_a_journal_that_this_process_removes_itself_is_not_missed(ledger: Ledger):
+def test_a_sweep_that_this_process_removes_itself_is_not_missed(ledger: Ledger):
     ledger.forget_sweep(ledger.sweep("s"))
     ledger.check_in_place()
 

@@ -15,10 +15,12 @@ from hpsearch.driver.driver import _write_tables
 from hpsearch.driver.table_copies import copy_of_tables
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.agreement import check_agrees
+from hpsearch.ledger.event_order import event_order
 from hpsearch.ledger.journal import Journal, read_journal
 from hpsearch.ledger.rebuild import Rebuilt, rebuild
 from hpsearch.ledger.records import FINISHED_STATES, FailureRecord, TrialState
 from hpsearch.ledger.salvage import salvage
+from hpsearch.ledger.schema import SCHEMA_VERSION
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.ledger.sweep_copy import SweepCopy, usable
 from hpsearch.paths import history_path, journal_path, ledger_path, trials_parquet_path
@@ -225,7 +227,7 @@ def spoil(home: Path, which: int, name: str = "s") -> None:
         "UPDATE sweeps SET folder = 'r' WHERE id = 1",
         "UPDATE sweeps SET state = 'rumming' WHERE id = 1",
         "UPDATE sweeps SET spec = replace(spec, 'minimize', 'minimizf') WHERE id = 1",
-        "UPDATE about SET value = '5'",
+        f"UPDATE about SET value = '{SCHEMA_VERSION + 1}'",
         "UPDATE about SET value = 'x'",
         "DELETE FROM reports",
         "DELETE FROM sweeps",
@@ -397,3 +399,43 @@ def test_a_removal_that_was_not_committed_is_undone_when_the_sweep_resumes(home:
         check_agrees(home / "s", ledger.trials(sweep), ledger.reports(sweep))
     assert not rebuilt(home).new_ledger
     assert "s" in content(home)
+
+
+def test_a_rebuilt_journal_has_the_order_of_events_and_the_limits_of_their_time(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.sweep("s")
+        trials = ledger.trials(sweep)
+        ledger.reopen_sweep(sweep, SPEC | {"limits": SPEC["limits"] | {"epochs": 27}})
+        for number in (2, 1):
+            ledger.update_trial(trials[number - 1].id, state="running", ended_at=None)
+        end(ledger, trials[1].id, "done", 0.5)
+        ledger.add_report(trials[2].id, epoch=2, metrics={"loss": 0.5}, elapsed_s=0.2)
+        ledger.flush()
+        end(ledger, trials[2].id, "done", 0.5)
+    before = event_order(home / "s")
+    spoil(home, -2)
+    assert rebuilt(home).new_journals == ("s",)
+    after = event_order(home / "s")
+    assert after.limits[3] == before.limits[3] == 27
+    assert after.limits[2] == before.limits[2] == 27
+    for mine, others in ((after.began, before.began), (after.ended, before.ended)):
+        assert sorted(mine, key=mine.__getitem__) == sorted(others, key=others.__getitem__)
+
+
+def test_a_trial_that_ended_under_an_earlier_limit_still_has_it_in_a_rebuilt_journal(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.sweep("s")
+        ledger.reopen_sweep(sweep, SPEC | {"limits": SPEC["limits"] | {"epochs": 27}})
+        ledger.disable_pausing(sweep)
+    spoil(home, -1)
+    rebuilt(home)
+    assert event_order(home / "s").limits == {1: 9, 2: 9}
+    assert not rebuilt(home).new_journals
+
+
+def test_a_home_in_which_every_sweep_was_removed_gets_an_empty_ledger(tmp_path: Path):
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.forget_sweep(ledger.add_sweep("s", SPEC))
+    ledger_path(tmp_path).unlink()
+    assert rebuilt(tmp_path).sweeps == ()
+    assert content(tmp_path) == {}
