@@ -48,9 +48,10 @@ class FailurePolicy:
         """
         limit = self._limits.trial_time_s
         is_infra = CAUSE_CLASSES[failure.cause] == "infra"
+        failures = trial.machine_failures if is_infra else trial.failures
         allowed = max(self._limits.retries, INFRA_RETRIES) if is_infra else self._limits.retries
         is_out_of_time = limit is not None and trial.duration_s >= limit
-        if is_config_fault(failure.cause) or is_out_of_time or trial.failures >= allowed:
+        if is_config_fault(failure.cause) or is_out_of_time or failures >= allowed:
             return False
         return failure.place is None or failure.place not in trial.failure_sites | self._permanent_sites
 
@@ -76,7 +77,9 @@ class FailurePolicy:
 
     def note_retry(self, trial: Trial, failure: Failed) -> None:
         """Record a failure that is followed by another attempt at the trial."""
-        trial.failures += 1
+        is_infra = CAUSE_CLASSES[failure.cause] == "infra"
+        trial.machine_failures += is_infra
+        trial.failures += not is_infra
         trial.failure_sites |= {failure.place} if failure.place else set()
 
     def note_failure(self, trial: Trial, failure: Failed, *, any_success: bool) -> str | None:

@@ -58,8 +58,10 @@ class Trial:
     """The trial whose epochs or checkpoint were reused, as sweep and number; None for none."""
     ran_in_slot: bool = False
     """Whether an attempt has run in a slot; a trial whose epochs all come from the ledger has not."""
+    machine_failures: int = 0
+    """Failures of the machine that were followed by another attempt."""
     failures: int = 0
-    """Failures that were followed by another attempt and count against the limit of retries."""
+    """All other failures that were followed by another attempt; they count against `limits.retries`."""
     begin_failures: int = 0
     """Attempts that failed before the first line of the user's code; they count against no limit of retries."""
     cause: Cause | None = None

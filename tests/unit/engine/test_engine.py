@@ -171,6 +171,35 @@ def test_trials_that_lose_their_slots_are_requeued_without_counting_as_failures(
     assert (b.searcher.outcomes, b.searcher.dropped) == ([], [])
 
 
+def test_failures_of_the_machine_and_lost_slots_use_up_no_retry_of_the_trial(bench):
+    b = bench(limits={"retries": 1}, concurrent=1)
+    assert b.next().number == 1
+    b.fail(1, "disk_full", place=None)
+    assert b.next().attempt == 2
+    b.engine.requeue_running("Ray's raylet is gone")
+    assert b.next().attempt == 3
+    b.fail(1, "killed", place=None)
+    assert b.next().attempt == 4, "its first failure of its own"
+    b.fail(1, "node_lost", place=None)
+    assert b.next().attempt == 5
+    b.fail(1, "killed", place=None)
+    assert b.states() == ["failed"]
+
+
+def test_a_trial_that_the_machine_has_failed_for_good_does_not_count_for_the_limit_of_failures(bench):
+    b = bench(limits={"retries": 0, "failures": 1}, concurrent=1)
+    for _ in range(4):
+        assert b.next().number == 1
+        b.fail(1, "gpu_fault", place=None)
+    assert (b.states(), b.engine.reason) == (["failed"], None)
+    assert b.next().number == 2
+    b.fail(2, "diverged", place=None)
+    assert b.engine.reason is None, "nor does a configuration that can't be trained"
+    assert b.next().number == 3
+    b.fail(3, "killed", place=None)
+    assert "limits.failures: 1" in (b.engine.reason or "")
+
+
 def test_an_unknown_failure_is_retried_up_to_the_limit(bench):
     b = bench(limits={"retries": 2})
     b.next()
