@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from hpsearch.slots.forked.channel import Channel, ChannelClosed
 from hpsearch.slots.forked.forked_trials import ForkedTrials
 from hpsearch.slots.forked.messages import NotForked, Ready
 from hpsearch.slots.forked.preload_modules import preload, variables_set
-from hpsearch.slots.forked.preload_server import PreloadServer
+from hpsearch.slots.forked.preload_server import PreloadServer, server_name
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.trainable.locate import locate
@@ -381,6 +382,35 @@ def test_the_death_of_the_server_counts_as_a_lost_node_and_the_next_attempt_has_
     assert rank.step(save=False).metrics
     rank.finish(save=False, run_to_end=False)
     rank.close()
+
+
+def test_a_busy_trial_ends_when_its_rank_is_killed(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+        while True:
+            time.sleep(1)  # it does not see that its connection to the rank is closed: the server kills it
+        yield {}
+
+    pid = os.fork()
+    if pid == 0:
+        rank = _rank(tmp_path, train)
+        rank.load()
+        rank.begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), None)
+        rank.step(save=False)
+        os._exit(1)
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+    trial = psutil.Process(int((tmp_path / "pid").read_text()))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    until(lambda: not trial.is_running())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_the_server_does_not_serve_another_user(server: psutil.Process) -> None:
+    code = "import os, socket, sys; os.setgid(65534); os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
+    code += f" s.settimeout(200); s.connect({server_name(RUN)!r}); sys.exit(s.recv(1) != b'')"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert server.is_running()
 
 
 def test_a_function_that_only_returns_its_metrics_has_one_epoch(start: Any) -> None:
