@@ -62,6 +62,7 @@ class SweepCopy:
     unusable: int = 0
     """Entries or values that can't be used, since they are not what this version writes."""
     _num_entries: int = 0
+    """Entries so far, by which reports are numbered in their order."""
 
     @property
     def is_forgotten(self) -> bool:
