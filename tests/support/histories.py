@@ -69,6 +69,7 @@ class Life:
         folder.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(writer_lock(folder, self.name))
         self.ledger = Ledger(self.history.home, create=True, clock=lambda: self.history.now)
+        self.history.keep_log()
         self._together = self.ledger._transactions.transaction
         self.ledger._transactions.transaction = self._commit  # type: ignore[method-assign]
         known = self.ledger.find_sweep(self.name)
@@ -197,11 +198,12 @@ class History:
         self.lives: dict[str, Life] = {}
         self.active: list[Life] = []
         self.log: list[str] = []
+        self._kept = ExitStack()
 
     def run(self, num_events: int) -> None:
         """Let things happen, look at every row after each; then let both sweeps come to their end."""
         events = (self._go_on, self._go_on, self._go_on, self._kill, self._interrupt, self._clean, self._ask_for_more)
-        with self._instants():
+        with self._instants(), self._kept:
             for _ in range(num_events):
                 event, name = self.dice.choice(events), self.dice.choice(NAMES)
                 self.log.append(f"{event.__name__} {name}")
@@ -211,6 +213,11 @@ class History:
                 self._come_to_end(name)
                 self.check(is_last=True)
         self.check_end()
+
+    def keep_log(self) -> None:
+        """Keep SQLite's write-ahead log until the end, since all lives share the connections that each one closes."""
+        connection = self._kept.enter_context(closing(sqlite3.connect(self.home / "ledger.db")))
+        connection.execute("SELECT count(*) FROM sweeps").fetchall()
 
     def loss(self, training: str, x: float, epoch: int) -> float:
         """Of an epoch, lower being better; the best is seldom the last."""
