@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from hpsearch.errors import SweepExists
+from hpsearch.errors import SpecError, SweepExists
+from hpsearch.ledger.agreement import check_spec
 from hpsearch.ledger.fingerprint import Code, changed_files
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import trials_dir
-from hpsearch.spec.sweep import Sweep
+from hpsearch.spec.sweep import Sweep, merge_spec
 
 
 def check_folder_is_free(folder: Path) -> None:
@@ -25,6 +27,25 @@ def check_folder_is_free(folder: Path) -> None:
             f"{folder} holds the files of a sweep that the ledger does not know. Rebuild the ledger from it"
             " by `python -m hpsearch resume --rebuild`, move the folder, or choose another --name."
         )
+
+
+def stored_sweep(record: SweepRecord, home: Path, *, overrides: Mapping[str, Any] = MappingProxyType({})) -> Sweep:
+    """The sweep as the ledger has it, with other values.
+
+    Args:
+        record: The sweep in the ledger.
+        home: Folder of the ledger.
+        overrides: As for `merge_spec`.
+
+    Raises:
+        LedgerError: Its spec can't be used, and is not the one in its journal.
+        SpecError: The overrides are wrong, or the spec was written by another version.
+    """
+    try:
+        return Sweep.from_stored(merge_spec(record.spec, overrides))
+    except SpecError:
+        check_spec(home / record.folder, record.spec)
+        raise
 
 
 def check_compatible(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:

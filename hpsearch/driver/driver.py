@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished
+from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished, stored_sweep
 from hpsearch.driver.console_log import redirect_output
 from hpsearch.driver.session import Session
 from hpsearch.driver.slot_setup import prepare_trial_code
@@ -116,7 +116,7 @@ class Run:
                 return _exit_code(ledger, name) if exit_code is None else exit_code
 
     def _continuing(self, known: SweepRecord) -> Run:
-        return replace(self, sweep=self.sweep.continuing(Sweep.from_stored(known.spec)))
+        return replace(self, sweep=self.sweep.continuing(stored_sweep(known, self.home)))
 
     def find_trainable(self) -> TrainableSource | Trainable:
         """The function, or the file or module that has it.
@@ -239,7 +239,7 @@ class _LockedSweep:
     def _past(self, record: SweepRecord) -> Past:
         """What earlier runs left in the ledger, checked against the sweep's journal."""
         past = Past.read(self.ledger, record)
-        check_agrees(self.folder, past.trials, past.reports)
+        check_agrees(self.folder, past.trials, past.reports, spec=record.spec)
         return past
 
     def _record_start(self, engine: Engine) -> None:

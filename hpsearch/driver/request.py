@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from hpsearch.driver.compatibility import check_compatible
+from hpsearch.driver.compatibility import check_compatible, stored_sweep
 from hpsearch.driver.driver import Run
 from hpsearch.errors import Problem, SpecError, SweepExists
 from hpsearch.ledger.fingerprint import code_of
@@ -20,7 +20,7 @@ from hpsearch.paths import home_dir, ledger_path
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.dialects.ray_tune import contains_ray_domain
 from hpsearch.spec.file import find_spec, load_sweep, spec_dir_of, trainable_of
-from hpsearch.spec.sweep import Sweep, merge_spec
+from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.locate import Trainable, check_is_outside
 
 
@@ -120,10 +120,10 @@ def _load_stored(
     """(The sweep as the ledger has it, with other values; the folder of its spec)."""
     with Ledger(home) as ledger:
         record = ledger.sweep(source.name)
+    sweep, spec_dir = stored_sweep(record, home, overrides=overrides), find_spec_dir(record, home)
     if record.spec["trainable"] is None and function is None:
         message = "its trainable is a function, which only Python has. Call hpsearch.run or Results.resume with it."
         raise SpecError([Problem(where=(record.name, "trainable"), message=message)])
-    sweep, spec_dir = Sweep.from_stored(merge_spec(record.spec, overrides)), find_spec_dir(record, home)
     if function is None:
         check_is_outside(trainable_of(sweep, spec_dir=spec_dir), home)
     return sweep, spec_dir

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpsearch.errors import LedgerError
 from hpsearch.ledger.journal import Journal, read_journal
 from hpsearch.ledger.queries import decode_all
 from hpsearch.ledger.records import FINISHED_STATES, ReportRecord, TrialRecord
@@ -17,9 +19,17 @@ _COLUMNS = TrialRecord.__dataclass_fields__.keys()
 """Columns of a trial that are compared."""
 _JSON_COLUMNS = ("point", "last_metrics")
 """Columns of a trial that are JSON text in the journal, and decoded in a record."""
+_CHANGEABLE = ("limits", "notes")
+"""Keys of a spec that may change when a sweep resumes, so that the ledger may be ahead of the journal."""
 
 
-def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[ReportRecord]) -> None:
+def check_agrees(
+    folder: Path,
+    trials: Iterable[TrialRecord],
+    reports: Iterable[ReportRecord],
+    *,
+    spec: Mapping[str, Any] | None = None,
+) -> None:
     """Compare what the ledger has of a sweep with its journal; for the process that holds its lock, before it writes.
 
     This finds what SQLite does not notice: a flipped digit, or commits that were lost with a damaged write-ahead log.
@@ -31,6 +41,7 @@ def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[
         folder: The sweep's folder.
         trials: All trials of the sweep, as the ledger has them.
         reports: All reports of the sweep, as the ledger has them.
+        spec: The sweep's spec, as the ledger has it; its limits and notes are not compared. None compares no spec.
 
     Raises:
         LedgerError: Something of the journal is missing in the ledger, or has another value there.
@@ -38,7 +49,10 @@ def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[
     transactions, _ = read_journal(folder)
     by_number = {trial.number: trial for trial in trials}
     found = {(report.number, report.epoch): report.metrics for report in reports}
-    difference = _first_difference(SweepCopy().apply(transactions, folder=folder), by_number, found)
+    copy = SweepCopy().apply(transactions, folder=folder)
+    if spec is not None and not _has_spec(copy, spec, without=_CHANGEABLE):
+        raise _other_spec(folder)
+    difference = _first_difference(copy, by_number, found)
     if difference is None:
         return
     before = SweepCopy().apply(transactions[:-1], folder=folder)
@@ -47,6 +61,38 @@ def check_agrees(folder: Path, trials: Iterable[TrialRecord], reports: Iterable[
     journal = Journal(folder.parent)
     journal.mark_undone(folder.name, transactions[-1])
     journal.close()
+
+
+def check_spec(folder: Path, spec: Mapping[str, Any]) -> None:
+    """Compare a spec of the ledger with the journal: whether it is damaged, for a spec that can't be used.
+
+    Args:
+        folder: The sweep's folder.
+        spec: The sweep's spec, as the ledger has it.
+
+    Raises:
+        LedgerError: The sweep has a journal, and this spec is none of those in it.
+    """
+    if not _has_spec(SweepCopy().apply(read_journal(folder)[0], folder=folder), spec):
+        raise _other_spec(folder)
+
+
+def _has_spec(copy: SweepCopy, spec: Mapping[str, Any], *, without: tuple[str, ...] = ()) -> bool:
+    """Whether a spec is one of those that the sweep has had, apart from some keys; true if none is known."""
+    known = [each for _, text in copy.specs if isinstance(each := _decoded(text), dict)]
+    texts = [json.dumps({key: each[key] for key in each if key not in without}) for each in (spec, *known)]  # NaN too
+    return not known or texts[0] in texts[1:]
+
+
+def _decoded(text: object) -> object:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _other_spec(folder: Path) -> LedgerError:
+    return damaged(ledger_path(folder.parent), f"sweep '{folder.name}': its spec has other values than in its journal")
 
 
 def _first_difference(

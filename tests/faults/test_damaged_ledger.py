@@ -16,7 +16,7 @@ import pytest
 from hpsearch.cli import app
 from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.driver.table_copies import copy_of_tables
-from hpsearch.errors import LedgerError
+from hpsearch.errors import LedgerError, SpecError
 from hpsearch.ledger.rebuild import rebuild
 from tests.faults.checker import Row, Watch
 from tests.support.real import ROOT
@@ -134,6 +134,44 @@ def test_a_flipped_digit_is_noticed_when_the_sweep_goes_on(finished):
         make_run(StoredSweep(), overrides={}, home=finished.home).start()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seed": 0', '"sead": 0'),
+        ('"trainable"', '"tqainable"'),
+        ('"minimize"', '"minimmze"'),
+        ('"trials"', '"triaks"'),
+    ],
+)
+def test_a_spec_that_a_flip_has_made_invalid_is_damage_and_no_mistake_of_the_user(finished, old, new):
+    change(finished, "UPDATE sweeps SET spec = replace(spec, ?, ?)", old, new)
+    with pytest.raises(LedgerError, match=r"its spec has other values than in its journal.*resume --rebuild"):
+        make_run(StoredSweep(), overrides={}, home=finished.home).start()
+
+
+@pytest.mark.parametrize(("old", "new"), [('"seed": 0', '"seed": 1'), ('"max": 1.0', '"max": 3.0')])
+def test_a_flipped_digit_in_the_spec_is_noticed_when_the_sweep_resumes(killed, old, new):
+    change(killed, "UPDATE sweeps SET spec = replace(spec, ?, ?)", old, new)
+    with pytest.raises(LedgerError, match="its spec has other values than in its journal"):
+        make_run(StoredSweep(), overrides={}, home=killed.home).start()
+
+
+def test_bytes_in_the_place_of_a_text_are_damage(finished):
+    change(finished, "UPDATE reports SET metrics = CAST(metrics AS BLOB) WHERE id = 9")
+    with pytest.raises(LedgerError, match="damaged: a column of text has another type"):
+        make_run(StoredSweep(), overrides={}, home=finished.home).start()
+
+
+def test_a_wrong_option_of_resume_is_still_the_users_mistake(finished):
+    with pytest.raises(SpecError, match=r"limits\.trials"):
+        make_run(StoredSweep(), overrides={"limits": {"trials": -1}}, home=finished.home)
+
+
+def change(watch: Watch, statement: str, *values: str) -> None:
+    with closing(sqlite3.connect(watch.home / "ledger.db")) as connection, connection:
+        assert connection.execute(statement, values).rowcount == 1
+
+
 def test_no_flip_at_a_random_place_changes_a_table_unnoticed(lives, tmp_path):
     dice, noticed = random.Random(0), 0
     for number in range(100):  # about one flip in ten is noticed; the file differs from run to run
@@ -142,7 +180,7 @@ def test_no_flip_at_a_random_place_changes_a_table_unnoticed(lives, tmp_path):
         flip(path, dice.randrange(path.stat().st_size), dice.randrange(8))
         try:
             make_run(StoredSweep(), overrides={}, home=watch.home).start()
-        except Exception:
+        except LedgerError:  # any other error is not one about the ledger: the user is blamed, or sees a traceback
             noticed += 1
             continue
         assert everything(watch) == before
