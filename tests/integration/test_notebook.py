@@ -175,6 +175,7 @@ def test_the_tour_stands_in_the_guide_as_it_ran():
 
 def test_a_home_that_is_removed_ends_the_cell_with_one_error_and_the_display_in_its_last_state(kernel):
     home = folder(kernel) / "removed"
+    was_there = kernel.value(RAY_RUNS)
 
     def remove() -> None:
         until(lambda: has_epochs(home, "endless"))
@@ -196,4 +197,4 @@ hpsearch.run({TREE}, endless, home={str(home)!r})
     assert (display["output_type"], error["ename"]) == ("display_data", "LedgerError"), error
     assert error["evalue"].startswith(f"{home}: was removed or moved while the sweep ran, so the sweep was ended.")
     assert "No trial begins: the sweep ends: LedgerError: " in display["data"]["text/plain"]
-    assert kernel.value(RAY_RUNS) == "False"
+    assert kernel.value(RAY_RUNS) == was_there
