@@ -6,7 +6,7 @@ HOME/                             `--home`, else HPSEARCH_HOME, else ./sweeps
   .monitoring/NAME.json           for Prometheus: the address of a running sweep's metrics
   NAME/                           a sweep's folder
     lock                          held by the process that runs the sweep
-    journal.jsonl                 every change of the ledger, as text; a damaged ledger is rebuilt from it
+    journal.jsonl                 every change of the ledger, as text; a damaged ledger is rebuilt with it
     runs.jsonl                    versions, commit and machine of each run
     sweep.yaml                    the resolved spec
     prior.json                    outcomes of other sweeps that the search began with
@@ -40,7 +40,7 @@ DEFAULT_HOME = Path("sweeps")
 LEDGER_NAME = "ledger.db"
 """No sweep may have a name that begins so, since sweeps have folders beside this file."""
 JOURNAL_NAME = "journal.jsonl"
-"""Name of each sweep's journal; `resume --rebuild` looks for these files."""
+"""Name of each sweep's journal."""
 
 
 def home_dir(home: str | Path | None) -> Path:

@@ -13,7 +13,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.paths import home_option, ledger_path
 from hpsearch.text import counted
 
-REBUILD = "Rebuild it from the journals: hpsearch resume --rebuild"
+REBUILD = "Rebuild it from all that can be read: hpsearch resume --rebuild"
 """Advice for a damaged ledger."""
 
 

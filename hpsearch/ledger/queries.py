@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ class Queries(ABC):
         query = sa.select(schema.sweeps).where(schema.sweeps.c.name == name)
         with self.reading() as connection:
             row = connection.execute(query).mappings().first()
-        return None if row is None else sweep_record(row)
+            return None if row is None else sweep_record(row)
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, in the order in which they were added."""
@@ -130,13 +130,22 @@ def sweep_record(row: RowMapping) -> SweepRecord:
 
     Raises:
         LedgerError: The sweep's folder is not the one of its name, so that its files would be looked for elsewhere.
+        ValueError: Its spec or its code is not the JSON text of a map.
     """
     name = row["name"]
     is_one_folder = isinstance(name, str) and name not in ("", "..") and "\0" not in name and Path(name).name == name
     if row["folder"] != name or not is_one_folder:
         raise LedgerError(f"sweep {name!r} has the folder {row['folder']!r}: this ledger was edited.")
-    code = None if row["code"] is None else json.loads(row["code"])
-    return SweepRecord(**{**row, "spec": json.loads(row["spec"]), "code": code})
+    code = None if row["code"] is None else _map(row["code"])
+    return SweepRecord(**{**row, "spec": _map(row["spec"]), "code": code})
+
+
+def _map(text: object) -> Mapping[str, Any]:
+    """The map that a JSON text holds; a damaged file may have something else in its place."""
+    found = json.loads(text) if isinstance(text, str) else text
+    if not isinstance(found, dict):
+        raise ValueError(f"expected the JSON text of a map, got {str(text)[:100]!r}")
+    return found
 
 
 def trial_records(rows: Sequence[RowMapping]) -> list[TrialRecord]:

@@ -20,6 +20,8 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.sweep_copy import Columns, SweepCopy, usable
 from hpsearch.plain import NAME_PATTERN
 
+_ERRORS = (sqlite3.Error, ValueError)
+"""What a damaged file raises; a ValueError where the name of a column or a message of SQLite is not UTF-8."""
 MAX_FAILED_QUERIES = 100_000
 """Queries that may fail for each table before its other rows are given up; each takes some 20 µs."""
 MIN_ROW_BYTES = 8
@@ -127,7 +129,9 @@ class _Rows:
     def __iter__(self) -> Iterator[Columns]:
         try:
             (last,) = self._connection.execute(f"SELECT max(id) FROM {self._table}").fetchone()
-        except sqlite3.Error:
+        except _ERRORS:
+            last = b""
+        if isinstance(last, bytes):
             self._num_failed, last = 1, self._last
         yield from self._between(1, last or 0)
 
@@ -141,7 +145,7 @@ class _Rows:
             )
             names = [column[0] for column in cursor.description]
             found = cursor.fetchall()
-        except sqlite3.Error:
+        except _ERRORS:
             self._num_failed += 1
             if first < last:
                 middle = (first + last) // 2
@@ -165,7 +169,7 @@ def _columns(names: list[str], row: tuple[Any, ...]) -> Columns:
 def _integrity(connection: sqlite3.Connection) -> str | None:
     try:
         (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         return str(error)
     text = " ".join(answer.decode(errors="replace").split())
     return None if text == "ok" else text
@@ -182,7 +186,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             "SELECT m.name || '.' || c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c"
             " WHERE m.type = 'table'"
         ).fetchall()
-    except sqlite3.Error:
+    except _ERRORS:
         return
     known = {str(column).encode() for table in schema.metadata.tables.values() for column in table.c}
     is_newer = found and isinstance(found[0], bytes) and found[0].isdigit() and int(found[0]) > schema.SCHEMA_VERSION
@@ -196,7 +200,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 def _version_damage(connection: sqlite3.Connection) -> str | None:
     try:
         found = connection.execute("SELECT value FROM about WHERE key = 'schema'").fetchone()
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         return str(error)
     is_known = found and isinstance(found[0], bytes) and found[0].isdigit() and int(found[0]) <= schema.SCHEMA_VERSION
     return None if is_known else "its version can't be read"

@@ -88,7 +88,7 @@ def page_damage(path: Path) -> str | None:
             found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.OperationalError:  # a disk that can't be written, say: `open_to_read` reads it in another way
         return None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, ValueError) as error:  # a ValueError where SQLite's message is not UTF-8
         return str(error)
     return None if found == "ok" else found
 
@@ -225,5 +225,5 @@ def damaged(path: Path, what: str) -> LedgerError:
     """
     return LedgerError(
         f"{path}: the ledger is damaged: {what}. Nothing was changed. Restore a backup, or rebuild it"
-        " from the journals of its sweeps: python -m hpsearch resume --rebuild (the damaged file is kept)."
+        " from all that can be read of it and its journals: python -m hpsearch resume --rebuild (old files are kept)."
     )

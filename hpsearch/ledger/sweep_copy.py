@@ -21,8 +21,8 @@ Columns = dict[str, Any]
 """Name of a column to its value, as the ledger's tables have it."""
 Event = tuple[Literal["spec", "begin", "report", "end"], int, int]
 """What happened, to which trial, and the epoch of a report; `spec` with an index in `SweepCopy.specs`."""
-Ending = tuple[int, Any, Any, Any]
-"""How a trial was left: its number, state, `epochs_trained` and `duration_s`."""
+Ending = tuple[int, Any, Any]
+"""How a trial was left: its number, `epochs_trained` and `duration_s`."""
 _KEYS = {"id", "sweep_id", "trial_id", "number", "name", "folder"}
 """Columns that say which row it is; a copy knows that by itself."""
 _KNOWN: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -56,7 +56,7 @@ class SweepCopy:
     specs: list[tuple[int, str]] = field(default_factory=list)
     """The specs that the sweep has had: (position among all entries, JSON). A trial ends under the one of its time."""
     past: set[Ending] = field(default_factory=set)
-    """How trials ended that were continued since; only a journal knows."""
+    """How trials were left that were continued since, as far as a journal knows more than their rows."""
     has_gaps: bool = False
     """Whether the source is known to lack something: it has damaged lines or pages."""
     unusable: int = 0
@@ -108,10 +108,16 @@ class SweepCopy:
                     self.unusable += 1
         return self
 
-    def ending(self, number: int) -> Ending:
-        """How a trial was left, by which older tables and ledgers are recognised."""
+    def ending(self, number: int) -> Ending | None:
+        """How a trial was left last, also if it runs again, by which older tables and ledgers are recognised."""
         row = self.trials[number]
-        return number, row.get("state"), row.get("epochs_trained"), row.get("duration_s")
+        left = number, row.get("epochs_trained"), row.get("duration_s")
+        return None if left[2] is None else left
+
+    def continued(self) -> set[Ending]:
+        """How trials were left that were continued since."""
+        running = (number for number, row in self.trials.items() if row.get("state") in ACTIVE_STATES)
+        return self.past | {left for number in running if (left := self.ending(number))}
 
     def add_report(self, number: int, epoch: int, metrics: str, elapsed_s: float) -> None:
         """Add a report, or replace the one of the same epoch."""
@@ -142,7 +148,7 @@ class SweepCopy:
         if "point" in values:  # a trial whose first line was never committed begins again
             self.trials[number], self.reports[number], self.failures[number] = {}, {}, []
         if "state" in values and self.trials.get(number, {}).get("state", "running") not in ACTIVE_STATES:
-            self.past.add(self.ending(number))
+            self.past |= {left for left in (self.ending(number),) if left}
         self.trials.setdefault(number, {}).update(values)
         if "point" in values:
             self.note_event("begin", number)

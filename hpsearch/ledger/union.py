@@ -35,7 +35,7 @@ def unite(copies: Mapping[str, SweepCopy]) -> United:
     sources = {source: _without_flipped_keys(copy, copies, source) for source, copy in copies.items()}
     known = list(sources.values())
     united = SweepCopy(forgotten=set[str]().union(*(copy.forgotten for copy in known)))
-    united.past = set[Ending]().union(*(copy.past for copy in known))
+    united.past = set[Ending]().union(*(copy.continued() for copy in known))
     arrived = merged_order(reports_in_order(copy) for copy in known)
     for kind, number, epoch in merged_order([arrived, *(events_in_order(copy) for copy in known)]):
         if kind == "report":
@@ -71,9 +71,9 @@ def _rank(copy: SweepCopy, number: int, united: SweepCopy) -> tuple[int, ...]:
     row, own = copy.trials[number], len(copy.reports.get(number, ()))
     known, trained, state = len(united.reports.get(number, ())), row.get("epochs_trained") or 0, row.get("state")
     is_finished = state in FINISHED_STATES and trained >= known
-    is_over = copy.ending(number) in united.past or (state == "failed" and _forgiven(united, number))
     epochs = max(own, trained) if trained <= known else own
     is_closed = state is not None and state not in ACTIVE_STATES
+    is_over = (is_closed and copy.ending(number) in united.past) or (state == "failed" and _forgiven(united, number))
     num_codes = (row.get("code") or "").count(", ")
     num_failures, is_complete = len(copy.failures.get(number, ())), is_finished or not copy.has_gaps
     return not is_over, is_finished, epochs, num_failures, is_complete, is_closed, num_codes

@@ -102,6 +102,62 @@ def test_a_rebuilt_ledger_has_every_number_of_the_old_one(finished):
     assert kept.read_bytes() == b"nothing of it is left"
 
 
+def resume_rebuild(home: Path) -> str:
+    """What `resume --rebuild` prints on a sweep that has ended; Ray does not start."""
+    command = [sys.executable, "-m", "hpsearch", "resume", "victim", "--rebuild", "--home", str(home)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Ray" not in done.stdout
+    return done.stdout
+
+
+def cut(journal: Path) -> None:
+    journal.write_bytes(journal.read_bytes()[:5000])
+
+
+def flip_in_the_middle(journal: Path) -> None:
+    flip(journal, journal.read_bytes().index(b'["report"', journal.stat().st_size // 2) + 15)
+
+
+def flip_in_the_first_line(journal: Path) -> None:
+    flip(journal, 100)
+
+
+@pytest.mark.parametrize("harm", [cut, flip_in_the_middle, flip_in_the_first_line, Path.unlink])
+def test_a_whole_ledger_beside_a_damaged_journal_loses_nothing_and_the_journal_is_whole_again(finished, harm):
+    before, journal = everything(finished), finished.home / "victim" / "journal.jsonl"
+    harm(journal)
+    damaged = journal.read_bytes() if journal.exists() else None
+    said = resume_rebuild(finished.home)
+    assert everything(finished) == before
+    assert said.startswith("Rebuilt the journal of victim: 1 sweep, 7 trials, ")
+    if damaged is not None:
+        (kept,) = journal.parent.glob("journal.jsonl.damaged-*")
+        assert kept.read_bytes() == damaged and f"The old files are kept: {kept}" in said
+    (finished.home / "ledger.db").unlink()
+    assert "victim: 7 trials (7 from the journal)" in resume_rebuild(finished.home)
+    assert everything(finished) == before
+
+
+def test_a_rebuild_of_a_healthy_home_says_that_nothing_is_damaged_and_writes_nothing(finished):
+    before = {path: path.read_bytes() for path in finished.home.rglob("*") if path.is_file()}
+    said = resume_rebuild(finished.home)
+    assert said.startswith("Nothing is damaged: ledger and journals agree (1 sweep, 7 trials, ")
+    after = {path: path.read_bytes() for path in finished.home.rglob("*") if path.is_file()}
+    names = {path.name for path in before.keys() ^ after.keys() if not path.name.startswith("ledger.db-")}
+    assert not names
+    assert all(after[path] == before[path] for path in before.keys() & after.keys() if path.name != "ledger.db-shm")
+
+
+def test_a_cut_ledger_is_read_as_far_as_it_goes_and_said_to_be_damaged(finished):
+    before, path = everything(finished), finished.home / "ledger.db"
+    path.write_bytes(path.read_bytes()[:-8192])
+    cut(finished.home / "victim" / "journal.jsonl")
+    said = resume_rebuild(finished.home)
+    assert "What was wrong with the ledger: " in said
+    assert [row.numbers for row in everything(finished)[0]] == [row.numbers for row in before[0]]
+
+
 def test_a_killed_sweep_is_rebuilt_with_all_that_was_acknowledged(killed):
     rows, reports = everything(killed)
     assert any(row.state == "done" for row in rows) and any(row.state == "running" for row in rows)

@@ -166,7 +166,7 @@ def test_a_damaged_ledger_is_a_problem(home, damage):
     }[damage])  # fmt: skip
     [found] = check_ledger(home)
     assert found.state == "problem"
-    assert found.advice == "Rebuild it from the journals: hpsearch resume --rebuild"
+    assert found.advice == "Rebuild it from all that can be read: hpsearch resume --rebuild"
 
 
 def test_no_ledger_is_no_problem(home):
