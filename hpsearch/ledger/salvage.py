@@ -19,11 +19,14 @@ from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
 from hpsearch.ledger.sweep_copy import Columns, SweepCopy, usable
 from hpsearch.plain import NAME_PATTERN
+from hpsearch.text import printable
 
 _ERRORS = (sqlite3.Error, ValueError)
 """What a damaged file raises; a ValueError where the name of a column or a message of SQLite is not UTF-8."""
 MAX_FAILED_QUERIES = 100_000
 """Queries that may fail for each table before its other rows are given up; each takes some 20 µs."""
+NUM_SAMPLES = 256
+"""Keys that are looked up to see whether a table can be read at all."""
 MIN_ROW_BYTES = 8
 """No row is shorter, so that the file's size limits how many there are, where the largest key can't be read."""
 
@@ -67,8 +70,8 @@ def salvage(path: Path) -> Salvaged:
 
 
 def _read(connection: sqlite3.Connection, path: Path, *, num_bytes: int) -> Salvaged:
-    _check_version(connection, path)
-    found = Salvaged(damage=_integrity(connection) or _version_damage(connection))
+    damage = _schema_damage(connection, path)
+    found = Salvaged(damage=_integrity(connection) or damage)
     tables = {
         name: _Rows(connection, name, last=num_bytes // MIN_ROW_BYTES)
         for name in ("sweeps", "trials", "failures", "reports")
@@ -133,7 +136,19 @@ class _Rows:
             last = b""
         if isinstance(last, bytes):
             self._num_failed, last = 1, self._last
-        yield from self._between(1, last or 0)
+        if self._has_any(last or 0):
+            yield from self._between(1, last or 0)
+
+    def _has_any(self, last: int) -> bool:
+        """Whether one of some keys can be looked up; none can if the table's first page or its name is damaged."""
+        for key in range(1, last + 1, max(last // NUM_SAMPLES, 1)):
+            try:
+                self._connection.execute(f"SELECT id FROM {self._table} WHERE id = ?", (key,)).fetchall()
+            except _ERRORS:
+                self._num_failed += 1
+            else:
+                return True
+        return False
 
     def _between(self, first: int, last: int) -> Iterator[Columns]:
         """The rows with these keys; where they can't be read together, one half after the other."""
@@ -175,10 +190,12 @@ def _integrity(connection: sqlite3.Connection) -> str | None:
     return None if text == "ok" else text
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a ledger of a newer version: its number is higher, and it has columns that this version does not know.
+def _schema_damage(connection: sqlite3.Connection, path: Path) -> str | None:
+    """What is wrong with the names of tables and columns, or with the version that the ledger says it has.
 
-    Each newer version adds some; without them, the number is damaged.
+    Raises:
+        LedgerError: A newer version wrote it: it says so, and has columns that this version does not know. Each newer
+            version adds some; without them, the number is damaged.
     """
     try:
         found = connection.execute("SELECT value FROM about WHERE key = 'schema'").fetchone()
@@ -186,21 +203,16 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             "SELECT m.name || '.' || c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c"
             " WHERE m.type = 'table'"
         ).fetchall()
-    except _ERRORS:
-        return
-    known = {str(column).encode() for table in schema.metadata.tables.values() for column in table.c}
-    is_newer = found and isinstance(found[0], bytes) and found[0].isdigit() and int(found[0]) > schema.SCHEMA_VERSION
-    if is_newer and not {name for (name,) in names} <= known:
-        raise LedgerError(
-            f"{path}: written by a newer version of hpsearch (ledger version {int(found[0])}, this one knows"
-            f" {schema.SCHEMA_VERSION}). Upgrade hpsearch, or name another folder with --home."
-        )
-
-
-def _version_damage(connection: sqlite3.Connection) -> str | None:
-    try:
-        found = connection.execute("SELECT value FROM about WHERE key = 'schema'").fetchone()
     except _ERRORS as error:
         return str(error)
-    is_known = found and isinstance(found[0], bytes) and found[0].isdigit() and int(found[0]) <= schema.SCHEMA_VERSION
-    return None if is_known else "its version can't be read"
+    known = {str(column).encode() for table in schema.metadata.tables.values() for column in table.c}
+    strange = {name for (name,) in names} - known
+    version = int(found[0]) if found and isinstance(found[0], bytes) and found[0].isdigit() else 0
+    if version > schema.SCHEMA_VERSION and strange:
+        raise LedgerError(
+            f"{path}: written by a newer version of hpsearch (ledger version {version}, this one knows"
+            f" {schema.SCHEMA_VERSION}). Upgrade hpsearch, or name another folder with --home."
+        )
+    if strange:
+        return f"it has an unknown column {printable(min(strange).decode(errors='replace')[:100])}"
+    return None if 1 <= version <= schema.SCHEMA_VERSION else "its version can't be read"

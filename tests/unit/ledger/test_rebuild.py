@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hpsearch.driver.table_copies import copy_of_tables
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.agreement import check_agrees
 from hpsearch.ledger.event_order import event_order
-from hpsearch.ledger.journal import Journal, read_journal
+from hpsearch.ledger.journal import Journal, line_of, read_journal
 from hpsearch.ledger.rebuild import Rebuilt, rebuild
 from hpsearch.ledger.records import FINISHED_STATES, FailureRecord, TrialState
 from hpsearch.ledger.salvage import salvage
@@ -73,7 +74,7 @@ def damage_some(home: Path, dice: random.Random, kinds: list[str]) -> None:
             damage(path, dice)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_healthy_home_loses_nothing_and_nothing_is_written(tmp_path: Path, seed: int):
     home = tmp_path / "home"
     live(home, random.Random(seed))
@@ -87,7 +88,7 @@ def test_a_healthy_home_loses_nothing_and_nothing_is_written(tmp_path: Path, see
     assert all(path.read_bytes() == old for path, old in stats.items() if not path.name.startswith("ledger.db"))
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("kinds", [["journal"], ["journal", "tables"]], ids=" and ".join)
 def test_a_whole_ledger_loses_nothing_to_damaged_journals(tmp_path: Path, seed: int, kinds: list[str]):
     home, dice = tmp_path / "home", random.Random(seed)
@@ -106,7 +107,7 @@ def test_a_whole_ledger_loses_nothing_to_damaged_journals(tmp_path: Path, seed: 
     check_is_sound(home, done)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(15))
 @pytest.mark.parametrize("kinds", [["ledger"], ["ledger", "tables"]], ids=" and ".join)
 def test_whole_journals_lose_nothing_to_a_damaged_ledger(tmp_path: Path, seed: int, kinds: list[str]):
     home, dice = tmp_path / "home", random.Random(seed)
@@ -121,7 +122,7 @@ def test_whole_journals_lose_nothing_to_a_damaged_ledger(tmp_path: Path, seed: i
     check_is_sound(home, done)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 def test_what_is_rebuilt_has_never_less_than_any_source(tmp_path: Path, seed: int):
     home, dice = tmp_path / "home", random.Random(seed)
     live(home, dice)
@@ -443,3 +444,37 @@ def test_a_home_in_which_every_sweep_was_removed_gets_an_empty_ledger(tmp_path: 
     ledger_path(tmp_path).unlink()
     assert rebuilt(tmp_path).sweeps == ()
     assert content(tmp_path) == {}
+
+
+def test_a_flipped_name_of_a_column_is_damage(home: Path):
+    before, path = content(home), ledger_path(home)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes().replace(b"\treused_from TEXT", b"\treused_grom TEXT"))
+    with pytest.raises(LedgerError, match="damaged"):
+        content(home)
+    done = rebuilt(home)
+    assert done.damage == "it has an unknown column trials.reused_grom" and content(home) == before
+
+
+def test_a_ledger_of_a_newer_version_is_refused_and_nothing_is_changed(home: Path):
+    edit(home, "ALTER TABLE trials ADD COLUMN novel TEXT")
+    edit(home, f"UPDATE about SET value = '{SCHEMA_VERSION + 1}'")
+    spoil(home, 1)
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "lock"}
+    with pytest.raises(LedgerError, match=r"newer version of hpsearch.*Upgrade"):
+        rebuilt(home)
+    assert all(path.read_bytes() == old for path, old in before.items())
+
+
+def test_a_journal_that_hpsearch_did_not_write_is_read_as_far_as_it_makes_sense(home: Path):
+    before = content(home)
+    entries: list[list[Any]] = [["trial"], ["trial", "x", {}], ["trial", 1, None], ["trial", -1, {}], ["sweep", 5]]
+    entries.append(["report", [], 1, 2, 3])
+    with journal_path(home / "s").open("ab") as file:
+        for entry in entries:
+            file.write(line_of([entry]))
+        text = b"{"
+        file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+    rebuilt(home)
+    assert content(home) == before
