@@ -40,6 +40,16 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep whose damage was not noticed fails the test at once, instead of training on."""
+
+    def train(*_: Any, **__: Any) -> None:
+        raise AssertionError("the damage was not noticed")
+
+    monkeypatch.setattr("hpsearch.driver.driver.Session", train)
+
+
 @pytest.fixture
 def finished(lives: Path, tmp_path: Path) -> Watch:
     return copy_of(lives / "finished", tmp_path / "copy")
@@ -216,6 +226,18 @@ def test_bytes_in_the_place_of_a_text_are_damage(finished):
     change(finished, "UPDATE reports SET metrics = CAST(metrics AS BLOB) WHERE id = 9")
     with pytest.raises(LedgerError, match="damaged: a column of text has another type"):
         make_run(StoredSweep(), overrides={}, home=finished.home).start()
+
+
+def test_damage_in_a_part_of_the_file_that_nothing_reads_is_noticed(finished):
+    """The number of free pages in the head of the file: it would spoil the next page that is allocated."""
+    path = finished.home / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    flip(path, 39)
+    before = everything(finished)
+    with pytest.raises(LedgerError, match=r"the ledger is damaged: .*freelist"):
+        make_run(StoredSweep(), overrides={}, home=finished.home).start()
+    assert everything(finished) == before
 
 
 def test_a_wrong_option_of_resume_is_still_the_users_mistake(finished):

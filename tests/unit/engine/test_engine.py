@@ -10,6 +10,7 @@ import pytest
 
 from hpsearch.engine.engine import Engine, EngineParts, Idle
 from hpsearch.engine.replay import Past
+from hpsearch.errors import LinkRefused
 from hpsearch.ledger.store import Ledger
 from hpsearch.search import make_searcher
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Report, Unusable, Verdict
@@ -84,6 +85,15 @@ def test_a_trial_is_in_the_ledger_before_its_assignment_leaves_the_engine(bench)
     b = bench()
     b.next()
     assert b.states() == ["running"]
+
+
+def test_no_trial_begins_in_a_folder_that_has_become_a_link(bench, home: Path, tmp_path: Path):
+    b = bench()
+    (home / "bench" / "trials").mkdir(parents=True, exist_ok=True)
+    (home / "bench" / "trials" / "0001").symlink_to(tmp_path)
+    with pytest.raises(LinkRefused, match="0001: this is a symbolic link"):
+        b.next()
+    assert b.states() == []
 
 
 def test_it_ends_after_the_last_trial(bench):

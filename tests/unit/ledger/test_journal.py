@@ -15,6 +15,7 @@ from hpsearch.ledger.journal import Journal, read_journal
 from hpsearch.ledger.rebuild import rebuild
 from hpsearch.ledger.records import FailureRecord
 from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.sweep_copy import SweepCopy
 from hpsearch.spec.sweep import Sweep
 
 SPEC = Sweep.from_dict(
@@ -72,6 +73,15 @@ def test_a_commit_that_a_kill_prevented_is_no_damage_now_or_after_another_restar
     check(ledger)
     ledger.update_trial(2, state="done", epochs_trained=1, last_metrics={"loss": 1.0 / 3})
     check(ledger)
+
+
+def test_reports_beyond_the_epochs_of_a_trial_that_has_ended_were_never_committed(ledger):
+    """Their mark as undone may be lost in a power cut, and the trial may then have ended earlier."""
+    ledger.close()
+    write_and_die(ledger.home, ("report", 2, 2, '{"loss": 0.25}', 0.2))
+    write_and_die(ledger.home, ("trial", 2, {"state": "stopped", "epochs_trained": 1}))
+    copy = SweepCopy().apply(read_journal(ledger.home / "s")[0], folder=ledger.home / "s")
+    assert {number: list(reports) for number, reports in copy.reports.items()} == {1: [1], 2: [1]}
 
 
 def test_what_never_happened_is_not_rebuilt(ledger):

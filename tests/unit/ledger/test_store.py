@@ -55,6 +55,22 @@ def test_reports_stay_pending_when_a_commit_fails(home: Path):
         assert len(ledger.reports(sweep)) == 1
 
 
+def test_reports_stay_pending_when_their_line_of_the_journal_can_not_be_written(home: Path, monkeypatch):
+    def full(file: int, line: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with Ledger(home, create=True, clock=lambda: 0.0) as ledger:
+        sweep = ledger.add_sweep("a", SPEC)
+        row = ledger.add_trial(sweep, 1, point={}, seed=0)
+        ledger.add_report(row, epoch=1, metrics={}, elapsed_s=0.0)
+        with monkeypatch.context() as patched, pytest.raises(LedgerError, match="No space left"):
+            patched.setattr("os.write", full)
+            ledger.flush()
+        assert ledger.reports(sweep) == []
+        ledger.flush()
+        assert len(ledger.reports(sweep)) == 1
+
+
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_commit_is_forced_to_the_disk_before_it_returns(home: Path, is_new: bool):
     """SQLite's `synchronous` says so: 2 is FULL; with 1 a power cut loses commits of a write-ahead log."""

@@ -384,24 +384,36 @@ def test_the_death_of_the_server_counts_as_a_lost_node_and_the_next_attempt_has_
     rank.close()
 
 
-def test_a_busy_trial_ends_when_its_rank_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["rank", "server"])
+def test_a_busy_trial_ends_with_its_rank_and_with_its_server_though_the_rank_is_stopped(
+    tmp_path: Path, killed: str
+) -> None:
+    """The server kills the trials of a rank that is gone; the kernel kills those of a server that is gone."""
+
     def train(config: dict[str, Any]) -> Iterator[dict[str, float]]:
         (tmp_path / "pid").write_text(f"{os.getpid()}\n")
         while True:
-            time.sleep(1)  # it does not see that its connection to the rank is closed: the server kills it
+            time.sleep(1)  # it does not see that its connection to the rank is closed
         yield {}
 
+    run = RUN if killed == "rank" else uuid.uuid4().hex
     pid = os.fork()
     if pid == 0:
-        rank = _rank(tmp_path, train)
+        rank = _rank(tmp_path, train, run=run)
         rank.load()
         rank.begin(Assignment(number=1, attempt=1, config={}, seed=0, max_epochs=None), None)
         rank.step(save=False)
         os._exit(1)
-    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
-    trial = psutil.Process(int((tmp_path / "pid").read_text()))
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    try:
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+        trial = psutil.Process(int((tmp_path / "pid").read_text()))
+        if killed == "server":
+            os.kill(pid, signal.SIGSTOP)  # a rank that runs kills its trial itself
+            psutil.Process(trial.ppid()).kill()
+            until(lambda: not trial.is_running() or trial.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
     until(lambda: not trial.is_running())
 
 
