@@ -5,9 +5,7 @@ SQLite finds a row by the pages that lead to it, so damage to one page costs the
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +15,7 @@ from typing import Any, final
 
 from hpsearch.errors import LedgerError
 from hpsearch.ledger import schema
+from hpsearch.ledger.sqlite import copied
 from hpsearch.ledger.sweep_copy import Columns, SweepCopy, usable
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.text import printable
@@ -58,15 +57,11 @@ def salvage(path: Path) -> Salvaged:
     """
     if not path.exists():
         return Salvaged(damage="it is missing", has_all_names=False)
-    with tempfile.TemporaryDirectory(prefix="hps-ledger-") as folder:
-        copy = Path(folder) / path.name
-        shutil.copyfile(path, copy)
-        log = path.with_name(f"{path.name}-wal")
-        if log.exists():
-            shutil.copyfile(log, copy.with_name(log.name))
+    with copied(path) as copy:
+        num_bytes = sum(each.stat().st_size for each in copy.parent.iterdir())
         with closing(sqlite3.connect(copy)) as connection:
             connection.text_factory = bytes  # a flipped bit may leave a text that is not UTF-8
-            return _read(connection, path, num_bytes=sum(each.stat().st_size for each in Path(folder).iterdir()))
+            return _read(connection, path, num_bytes=num_bytes)
 
 
 def _read(connection: sqlite3.Connection, path: Path, *, num_bytes: int) -> Salvaged:

@@ -58,7 +58,8 @@ def open_to_read(path: Path) -> Engine:
         with closing(sqlite3.connect(path)) as source:
             copy = _in_memory(source)
     except OperationalError:  # a disk that can't be written: SQLite can't make its WAL files beside the ledger
-        copy = _in_memory_from_elsewhere(path)
+        with copied(path) as elsewhere, closing(sqlite3.connect(elsewhere)) as source:
+            copy = _in_memory(source)
     engine.dispose()
     _migrate(copy, path)
     return copy
@@ -169,16 +170,20 @@ def _check_files(path: Path) -> None:
         check_unlinked(path.with_name(path.name + suffix), parts=IN_HOME)
 
 
-def _in_memory_from_elsewhere(path: Path) -> Engine:
-    """A copy of the file and its write-ahead log in memory, made from copies in a folder that can be written."""
+@contextmanager
+def copied(path: Path) -> Iterator[Path]:
+    """A copy of a ledger's file with its write-ahead log, in a folder that can be written, until the block ends.
+
+    Raises:
+        OSError: It can't be copied.
+    """
     with tempfile.TemporaryDirectory(prefix="hps-ledger-") as folder:
-        beside = Path(folder) / path.name
-        shutil.copyfile(path, beside)
-        log = path.with_name(f"{path.name}-wal")
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        log, _ = log_paths(path)
         if log.exists():
-            shutil.copyfile(log, beside.with_name(log.name))
-        with closing(sqlite3.connect(beside)) as source:
-            return _in_memory(source)
+            shutil.copyfile(log, copy.with_name(log.name))
+        yield copy
 
 
 def _in_memory(source: sqlite3.Connection) -> Engine:
