@@ -16,7 +16,7 @@ from hpsearch.text import counted
 
 if TYPE_CHECKING:
     from hpsearch.driver.driver import Run
-    from hpsearch.ledger.rebuild import RebuiltSweep
+    from hpsearch.ledger.rebuilt_files import RebuiltSweep
 
 END_ROWS = 10
 """Trials that are printed at the end of a sweep, the best first."""

@@ -7,112 +7,36 @@ which the caller reads. `union.py` unites what they have of one sweep; here sour
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from hpsearch.errors import LedgerError, SpecError
-from hpsearch.ledger import schema
-from hpsearch.ledger.checkpoints import checkpoint_path, newest_epoch
-from hpsearch.ledger.journal import journal_of, read_journal
+from hpsearch.ledger.journal import Transaction, read_journal
 from hpsearch.ledger.lock import writer_lock
+from hpsearch.ledger.rebuilt_files import Rebuilt, RebuiltSweep, has_links, write_rebuilt
 from hpsearch.ledger.salvage import Salvaged, salvage
-from hpsearch.ledger.sqlite import fold_log, making_lock, open_to_write, storage_errors
+from hpsearch.ledger.sqlite import making_lock, storage_errors
 from hpsearch.ledger.store import now
-from hpsearch.ledger.sweep_copy import Columns, SweepCopy, is_of_one_sweep, is_same, usable
-from hpsearch.ledger.union import merged_order, unite
-from hpsearch.links import IN_HOME, IN_SWEEP, is_linked, make_folder
+from hpsearch.ledger.sweep_copy import SweepCopy, is_of_one_sweep, is_same, usable
+from hpsearch.ledger.union import unite
 from hpsearch.paths import (
     JOURNAL_NAME,
     LEDGER_NAME,
-    checkpoint_dir,
     journal_path,
     ledger_path,
-    lock_path,
-    replace_file,
-    replacing,
     trials_parquet_path,
 )
 from hpsearch.plain import NAME_PATTERN
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import counted
-from hpsearch.time_of_day import local_now
 
 JOURNAL, LEDGER, STRAY, TABLES = "journal", "ledger", "ledger's rows without a sweep", "tables"
 """The sources, as messages name them; where two differ and neither is ahead, the first of them counts."""
 ReadTables = Callable[[Path, Mapping[str, Any] | None], SweepCopy]
 """Reads the tables and `sweep.yaml` in a sweep's folder, given its spec if that is known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RebuiltSweep:
-    """One sweep of a rebuilt ledger."""
-
-    name: str
-    """The sweep's name."""
-    copy: SweepCopy
-    """What the ledger has of it now."""
-    trials_from: Mapping[str, int]
-    """Source to the number of trials whose state it gave."""
-    reports_from: Mapping[str, int]
-    """Source to the number of reports that it gave: each is counted for the first source that has it."""
-    trials_lost: int
-    """Trials that are left out, since no source has their parameters."""
-    damaged_lines: int
-    """Lines of its journal that could not be used."""
-    in_journal: bool
-    """Whether its journal had all this already."""
-    in_ledger: bool
-    """Whether the ledger had all this already."""
-
-    @property
-    def reports_lost(self) -> int:
-        """Reports that no source has, of epochs that the trials have trained."""
-        trained = sum(
-            max(int(row["epochs_trained"]), max(self.copy.reports.get(number, ()), default=0))
-            for number, row in self.copy.trials.items()
-        )
-        return trained - self.copy.num_reports
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rebuilt:
-    """What `rebuild` found, and what it wrote."""
-
-    sweeps: tuple[RebuiltSweep, ...]
-    """The sweeps of the ledger as it is now."""
-    left_out: Mapping[str, str]
-    """Name of a sweep that could not be rebuilt to the reason, a clause without a full stop."""
-    damage: str | None
-    """What was wrong with the ledger's file, a clause; None if it was whole, whatever it lacked."""
-    new_ledger: bool
-    """Whether the ledger's file was rebuilt."""
-    new_journals: tuple[str, ...]
-    """Names of the sweeps whose journals were rebuilt."""
-    kept: tuple[Path, ...]
-    """Where the old files are now, of those that were rebuilt."""
-
-    @property
-    def trials(self) -> int:
-        """Number of trials of all sweeps."""
-        return sum(len(sweep.copy.trials) for sweep in self.sweeps)
-
-    @property
-    def reports(self) -> int:
-        """Number of reports of all trials."""
-        return sum(sweep.copy.num_reports for sweep in self.sweeps)
-
-    @property
-    def damaged_lines(self) -> int:
-        """Lines of all journals that could not be used."""
-        return sum(sweep.damaged_lines for sweep in self.sweeps)
 
 
 class _LeftOut(Exception):
@@ -137,7 +61,7 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
     with ExitStack() as stack, storage_errors(path):
         folders = _folders(home)
         for folder in folders:
-            if not _has_links(folder):
+            if not has_links(folder):
                 stack.enter_context(writer_lock(folder, folder.name))
         if home.is_dir():
             stack.enter_context(making_lock(home))
@@ -162,7 +86,7 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
                 f"{home}: no sweep here has a journal ({JOURNAL_NAME}), rows in the ledger or tables that can be read,"
                 f" so that nothing can be rebuilt.{reasons}"
             )
-        return _write(home, sweeps, found, left_out)
+        return write_rebuilt(home, sweeps, found=found, left_out=left_out)
 
 
 def _folders(home: Path) -> list[Path]:
@@ -173,11 +97,6 @@ def _folders(home: Path) -> list[Path]:
         if NAME_PATTERN.fullmatch(folder.name) and not folder.name.startswith(LEDGER_NAME)
         if journal_path(folder).exists() or trials_parquet_path(folder).exists()
     )
-
-
-def _has_links(folder: Path) -> bool:
-    """Whether the folder, or what is opened there, is a link, so that nothing is read or written through it."""
-    return any(is_linked(path, parts=IN_SWEEP) for path in (journal_path(folder), lock_path(folder)))
 
 
 def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tables: ReadTables) -> RebuiltSweep | None:
@@ -192,32 +111,18 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
     Raises:
         _LeftOut: It can't be rebuilt.
     """
-    has_links = _has_links(folder)
-    if has_links and folder.name not in found.sweeps:
+    is_closed = has_links(folder)
+    if is_closed and folder.name not in found.sweeps:
         raise _LeftOut("its folder, its journal or its lock is a symbolic link, which hpsearch does not follow")
-    transactions, damaged_lines = ([], 0) if has_links else read_journal(folder)
-    journal, ledger = usable(SweepCopy().apply(transactions, folder=folder)), found.sweeps.get(folder.name)
-    if ledger is not None and not is_same(journal, ledger) and not journal.is_forgotten:
-        before = usable(SweepCopy().apply(transactions[:-1], folder=folder))
-        journal = before if is_same(before, ledger) else journal  # a crash prevented the commit of the last transaction
-    if ledger is not None and ledger.sweep.get("started_at") in journal.forgotten:
-        ledger = None
+    transactions, damaged_lines = ([], 0) if is_closed else read_journal(folder)
+    journal, ledger = _journal_and_ledger(folder, transactions, found.sweeps.get(folder.name))
     if ledger is None and journal.is_forgotten:
         return None
     tables = SweepCopy()
-    if not has_links and (damaged_lines or found.damage is not None or ledger is None or not is_same(journal, ledger)):
+    if not is_closed and (damaged_lines or found.damage is not None or ledger is None or not is_same(journal, ledger)):
         tables = usable(read_tables(folder, _spec([journal, ledger or SweepCopy()])))
-    others = _taken(nameless, journal, ledger or SweepCopy(), tables)
-    if ledger is None:
-        ledger = others.pop(0) if others else SweepCopy()
-        if not ledger.trials and not journal_path(folder).exists() and found.has_all_names:
-            raise _LeftOut("it has no journal, and the ledger, whose list of sweeps is whole, does not have it")
-    if any(_differ(tables, other) for other in (journal, ledger)):
-        tables = SweepCopy()  # those of another sweep that had this name
-    journal.has_gaps, ledger.has_gaps = damaged_lines > 0, found.damage is not None
-    tables.has_gaps = True  # they are written at the end of a run
-    more = {f"{STRAY} {number}": copy for number, copy in enumerate(others, 1)}
-    sources = {JOURNAL: journal, LEDGER: ledger, **more, TABLES: tables}
+    journal.has_gaps, tables.has_gaps = damaged_lines > 0, True  # tables are written at the end of a run
+    sources = _sources(journal, ledger, tables, folder=folder, found=found, nameless=nameless)
     spec = _spec(sources.values())
     if spec is None:
         raise _LeftOut("its spec can't be read: neither its journal nor the ledger nor sweep.yaml has it whole")
@@ -232,9 +137,50 @@ def _rebuilt(folder: Path, found: Salvaged, nameless: list[SweepCopy], read_tabl
         reports_from=united.reports_from,
         trials_lost=len(every - known),
         damaged_lines=damaged_lines + journal.unusable,
-        in_journal=has_links or is_same(copy, journal),
-        in_ledger=is_same(copy, ledger),
+        in_journal=is_closed or is_same(copy, journal),
+        in_ledger=is_same(copy, sources[LEDGER]),
     )
+
+
+def _journal_and_ledger(
+    folder: Path, transactions: list[Transaction], ledger: SweepCopy | None
+) -> tuple[SweepCopy, SweepCopy | None]:
+    """What the journal has, without a last transaction that a crash kept from the ledger; what the ledger has.
+
+    The latter is None where the journal shows that the sweep in the ledger was removed.
+    """
+    journal = usable(SweepCopy().apply(transactions, folder=folder))
+    if ledger is not None and not is_same(journal, ledger) and not journal.is_forgotten:
+        before = usable(SweepCopy().apply(transactions[:-1], folder=folder))
+        journal = before if is_same(before, ledger) else journal
+    was_removed = ledger is not None and ledger.sweep.get("started_at") in journal.forgotten
+    return journal, None if was_removed else ledger
+
+
+def _sources(
+    journal: SweepCopy,
+    ledger: SweepCopy | None,
+    tables: SweepCopy,
+    *,
+    folder: Path,
+    found: Salvaged,
+    nameless: list[SweepCopy],
+) -> dict[str, SweepCopy]:
+    """All sources of a sweep by their names, the rows that the ledger has under no name among them.
+
+    Raises:
+        _LeftOut: Only tables are left, of a sweep that the ledger is known not to have.
+    """
+    others = _taken(nameless, journal, ledger or SweepCopy(), tables)
+    if ledger is None:
+        ledger = others.pop(0) if others else SweepCopy()
+        if not ledger.trials and not journal_path(folder).exists() and found.has_all_names:
+            raise _LeftOut("it has no journal, and the ledger, whose list of sweeps is whole, does not have it")
+    if any(_differ(tables, other) for other in (journal, ledger)):
+        tables = SweepCopy(has_gaps=True)  # those of another sweep that had this name
+    ledger.has_gaps = found.damage is not None
+    more = {f"{STRAY} {number}": copy for number, copy in enumerate(others, 1)}
+    return {JOURNAL: journal, LEDGER: ledger, **more, TABLES: tables}
 
 
 def _spec(copies: Iterable[SweepCopy]) -> Mapping[str, Any] | None:
@@ -302,109 +248,3 @@ def _completed(copy: SweepCopy, name: str, spec: Mapping[str, Any]) -> SweepCopy
             failure.setdefault("evidence", "")
             failure.setdefault("was_retried", False)
     return copy
-
-
-def _write(home: Path, sweeps: list[RebuiltSweep], found: Salvaged, left_out: Mapping[str, str]) -> Rebuilt:
-    """Write the journals that lack something, then the ledger if it does."""
-    names = {sweep.name for sweep in sweeps}
-    new_ledger = found.damage is not None or names != found.sweeps.keys() or not all(each.in_ledger for each in sweeps)
-    kept, new_journals = [], []
-    for sweep in sweeps:
-        folder = home / sweep.name
-        is_corrected = new_ledger and not _has_links(folder) and _correct_checkpoints(sweep.copy, folder)
-        if sweep.in_journal and not is_corrected:
-            continue
-        make_folder(folder, parts=IN_HOME)
-        kept += _kept_beside(journal_path(folder))
-        named = replace(sweep.copy, sweep={"name": sweep.name, "folder": sweep.name, **sweep.copy.sweep})
-        replace_file(journal_path(folder), journal_of(named), durable=True)
-        new_journals.append(sweep.name)
-    if new_ledger:
-        path = ledger_path(home)
-        with replacing(path, durable=True) as beside:
-            _fill(beside, sweeps, list(found.sweeps))
-            kept += _put_aside(path)
-    return Rebuilt(
-        sweeps=tuple(sweeps),
-        left_out=left_out,
-        damage=found.damage,
-        new_ledger=new_ledger,
-        new_journals=tuple(new_journals),
-        kept=tuple(kept),
-    )
-
-
-def _correct_checkpoints(copy: SweepCopy, folder: Path) -> bool:
-    """Name the newest checkpoint on disk of trials whose last one is no longer there; whether any was."""
-    is_changed = False
-    for number, row in copy.trials.items():
-        named, path = row.get("checkpoint_epoch"), checkpoint_dir(folder, number)
-        if named is not None and checkpoint_path(path, named) is None:
-            row["checkpoint_epoch"] = newest_epoch(path, at_most=row["epochs_trained"])
-            is_changed = True
-    return is_changed
-
-
-def _fill(path: Path, sweeps: list[RebuiltSweep], order: list[str]) -> None:
-    """Make a ledger of these sweeps, in the order of the old one; new ones follow in that of their beginning."""
-    by_name = {sweep.name: sweep.copy for sweep in sweeps}
-    began = sorted(by_name, key=lambda name: str(by_name[name].sweep["started_at"]))
-    engine = open_to_write(path)
-    with engine.begin() as connection:
-        for name in merged_order([[name for name in order if name in by_name], began]):
-            _insert_sweep(connection, name, by_name[name])
-    fold_log(engine)
-    engine.dispose()
-
-
-def _insert_sweep(connection: Connection, name: str, copy: SweepCopy) -> None:
-    sweep_id = _insert(connection, schema.sweeps, copy.sweep | {"name": name, "folder": name})
-    keys = {
-        number: _insert(connection, schema.trials, values | {"sweep_id": sweep_id, "number": number})
-        for number, values in sorted(copy.trials.items())
-    }
-    failures = sorted((position, number, row) for number, rows in copy.failures.items() for position, row in rows)
-    for _, number, row in failures:
-        _insert(connection, schema.failures, row | {"trial_id": keys[number]})
-    reports = sorted((*row, number, epoch) for number, rows in copy.reports.items() for epoch, row in rows.items())
-    if reports:
-        rows = [
-            {"trial_id": keys[number], "epoch": epoch, "metrics": metrics, "elapsed_s": elapsed_s}
-            for _, metrics, elapsed_s, number, epoch in reports
-        ]
-        connection.execute(sa.insert(schema.reports), rows)
-
-
-def _insert(connection: Connection, table: sa.Table, values: Columns) -> int:
-    """Insert a row and return its key."""
-    key = connection.execute(sa.insert(table).values(values)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
-
-
-def _kept_beside(path: Path) -> list[Path]:
-    """Give a file that is about to be replaced a second name, if there is one."""
-    if not path.exists():
-        return []
-    kept = _free_name(path)
-    try:
-        os.link(path, kept, follow_symlinks=False)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, kept, follow_symlinks=False)
-    return [kept]
-
-
-def _put_aside(path: Path) -> list[Path]:
-    """Rename the old ledger with its write-ahead log, which must not be beside the new one; empty if there was none."""
-    found, kept = path.exists(), _free_name(path)
-    for suffix in ("", "-wal", "-shm"):
-        old = path.with_name(path.name + suffix)
-        if old.exists():
-            old.replace(kept.with_name(kept.name + suffix))
-    return [kept] if found else []
-
-
-def _free_name(path: Path) -> Path:
-    stamp = f"{path.name}.damaged-{local_now():%Y%m%d-%H%M%S}"
-    names = (path.with_name(f"{stamp}{suffix}") for suffix in ("", *(f"-{count}" for count in range(2, 1000))))
-    return next(name for name in names if not name.exists())

@@ -18,7 +18,8 @@ from hpsearch.errors import LedgerError
 from hpsearch.ledger.agreement import check_agrees
 from hpsearch.ledger.event_order import event_order
 from hpsearch.ledger.journal import Journal, line_of, read_journal
-from hpsearch.ledger.rebuild import Rebuilt, rebuild
+from hpsearch.ledger.rebuild import rebuild
+from hpsearch.ledger.rebuilt_files import Rebuilt
 from hpsearch.ledger.records import FINISHED_STATES, FailureRecord, TrialState
 from hpsearch.ledger.salvage import salvage
 from hpsearch.ledger.schema import SCHEMA_VERSION
@@ -74,6 +75,19 @@ def damage_some(home: Path, dice: random.Random, kinds: list[str]) -> None:
             damage(path, dice)
 
 
+def before_and_after(home: Path, seed: int, kinds: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the ledger has of a random history, and what it has when it was damaged and rebuilt."""
+    dice = random.Random(seed)
+    live(home, dice)
+    before = content(home)
+    damage_some(home, dice, kinds)
+    done = rebuilt(home)
+    check_is_sound(home, done)
+    after = content(home)
+    assert after.keys() == before.keys()
+    return before, after
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_healthy_home_loses_nothing_and_nothing_is_written(tmp_path: Path, seed: int):
     home = tmp_path / "home"
@@ -91,35 +105,21 @@ def test_a_healthy_home_loses_nothing_and_nothing_is_written(tmp_path: Path, see
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("kinds", [["journal"], ["journal", "tables"]], ids=" and ".join)
 def test_a_whole_ledger_loses_nothing_to_damaged_journals(tmp_path: Path, seed: int, kinds: list[str]):
-    home, dice = tmp_path / "home", random.Random(seed)
-    live(home, dice)
-    before = content(home)
-    damage_some(home, dice, kinds)
-    done = rebuilt(home)
-    after = content(home)
-    assert after.keys() == before.keys()
+    before, after = before_and_after(tmp_path / "home", seed, kinds)
     for name, (_, trials, reports, failures) in before.items():
         assert after[name][2:] == (reports, failures)
         for number, trial in trials.items():
             ours = after[name][1][number]
             was_continued = trial["state"] not in FINISHED_STATES and ours["state"] in FINISHED_STATES
             assert was_continued or ours == trial  # that it was continued may be the line that is lost
-    check_is_sound(home, done)
 
 
 @pytest.mark.parametrize("seed", range(15))
 @pytest.mark.parametrize("kinds", [["ledger"], ["ledger", "tables"]], ids=" and ".join)
 def test_whole_journals_lose_nothing_to_a_damaged_ledger(tmp_path: Path, seed: int, kinds: list[str]):
-    home, dice = tmp_path / "home", random.Random(seed)
-    live(home, dice)
-    before = content(home)
-    damage_some(home, dice, kinds)
-    done = rebuilt(home)
-    after = content(home)
-    assert after.keys() == before.keys()
+    before, after = before_and_after(tmp_path / "home", seed, kinds)
     for name, (_, trials, reports, failures) in before.items():
         assert after[name][1:] == (trials, reports, failures)
-    check_is_sound(home, done)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -371,7 +371,7 @@ def test_a_rebuild_that_is_killed_before_the_ledger_is_written_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("hpsearch.ledger.rebuild._put_aside", killed)
+        patched.setattr("hpsearch.ledger.rebuilt_files._put_aside", killed)
         with pytest.raises(KeyboardInterrupt):
             rebuilt(home)
     ledger_path(home).unlink()
