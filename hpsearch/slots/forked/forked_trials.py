@@ -33,6 +33,7 @@ from hpsearch.slots.forked.messages import (
 )
 from hpsearch.slots.forked.preload_client import ServerLost, connect
 from hpsearch.slots.forked.preload_server import ServerOptions, server_name
+from hpsearch.slots.forked.running_trial import RunningTrial
 from hpsearch.slots.not_begun import could_not_begin
 from hpsearch.slots.process_file import Process
 from hpsearch.slots.process_tree import kill_tree
@@ -40,7 +41,7 @@ from hpsearch.slots.protocol import Assignment, Failed
 from hpsearch.slots.rank_environment import RankPosition, Rendezvous, rank_variables
 from hpsearch.slots.replies import LOOP_TOO_LONG, CleanupResult, Reply
 from hpsearch.slots.settings import SlotSettings
-from hpsearch.slots.trial_log import log_size, log_tail
+from hpsearch.slots.trial_log import log_size
 from hpsearch.slots.with_parameters import refers_to_ray, resolve
 from hpsearch.training.data.sealed_memory import RecentBlocks
 
@@ -80,7 +81,7 @@ class ForkedTrials:
         self._settings, self._position, self._ranks_here = settings, position, ranks_here
         self._working_dir, self._sys_path = working_dir, sys_path
         self._server: Channel | None = None
-        self._trial: _RunningTrial | None = None
+        self._trial: RunningTrial | None = None
         self._listings: dict[str, str] = {}
         """Digests of the files at paths that earlier trials have listed, see `SharedDataHost`."""
         self._shared_blocks = RecentBlocks()
@@ -118,7 +119,7 @@ class ForkedTrials:
             except ServerLost:
                 if not tries_left:
                     raise
-        self._trial = _RunningTrial(pid, channel, log, log_start)
+        self._trial = RunningTrial(pid, channel, log, log_start)
         self._shared_blocks.begin_trial()
         return self._trial.process
 
@@ -155,7 +156,7 @@ class ForkedTrials:
                 return CleanupResult(reusable=True)
             return self._finish(trial, save=save, run_to_end=run_to_end)
 
-    def _finish(self, trial: _RunningTrial, *, save: bool, run_to_end: bool) -> CleanupResult:
+    def _finish(self, trial: RunningTrial, *, save: bool, run_to_end: bool) -> CleanupResult:
         run_to_end = run_to_end and self._settings.grace_s > 0 and not self._loop_is_too_long
         self._send_finish(trial, Finish(save, run_to_end))
         own_end = run_to_end or trial.has_ended
@@ -267,7 +268,7 @@ class ForkedTrials:
 
     # -- the trial ----------------------------------------------------------------------------------------------------
 
-    def _receive_next(self, trial: _RunningTrial, timeout_s: float | None) -> None:
+    def _receive_next(self, trial: RunningTrial, timeout_s: float | None) -> None:
         """Wait for the next message of the process or the server, at most `timeout_s`, and handle it."""
         server = self._server
         watched: list[Channel] = [
@@ -283,7 +284,7 @@ class ForkedTrials:
         elif server is not None and server in ready:
             self._receive_from_server(trial, server)
 
-    def _receive_from_trial(self, trial: _RunningTrial) -> None:
+    def _receive_from_trial(self, trial: RunningTrial) -> None:
         try:
             message = trial.channel.receive(timeout_s=0)
         except ChannelClosed:
@@ -292,7 +293,7 @@ class ForkedTrials:
         if message is not None:
             self._handle(trial, message)
 
-    def _handle(self, trial: _RunningTrial, message: Message) -> None:
+    def _handle(self, trial: RunningTrial, message: Message) -> None:
         content = message.content
         if isinstance(content, Reply):
             trial.reply = content
@@ -309,7 +310,7 @@ class ForkedTrials:
         elif isinstance(content, Closed):
             trial.note, trial.reported_again = content.note, content.reported_again
 
-    def _receive_from_server(self, trial: _RunningTrial, server: Channel) -> None:
+    def _receive_from_server(self, trial: RunningTrial, server: Channel) -> None:
         try:
             message = server.receive(timeout_s=0)
         except ChannelClosed:
@@ -323,12 +324,12 @@ class ForkedTrials:
                 self._receive_from_trial(trial)
             trial.status = message.content.status
 
-    def _send_finish(self, trial: _RunningTrial, request: Finish) -> None:
+    def _send_finish(self, trial: RunningTrial, request: Finish) -> None:
         if trial.status is None and not trial.has_ended:
             with suppress(ChannelClosed):
                 trial.channel.send(request)
 
-    def _wait_for_end(self, trial: _RunningTrial, timeout_s: float, *, until_saved: bool = False) -> None:
+    def _wait_for_end(self, trial: RunningTrial, timeout_s: float, *, until_saved: bool = False) -> None:
         """Wait until the process has ended or, with `until_saved`, its last checkpoint is on disk."""
         deadline = time.monotonic() + timeout_s
         while trial.status is None and not (until_saved and trial.is_saved):
@@ -337,12 +338,12 @@ class ForkedTrials:
                 return
             self._receive_next(trial, left)
 
-    def _kill(self, trial: _RunningTrial) -> None:
+    def _kill(self, trial: RunningTrial) -> None:
         if self._server is not None and trial.status is None:
             with suppress(ChannelClosed):
                 self._server.send(Kill(trial.process.pid))
 
-    def _reply_without_process(self, trial: _RunningTrial) -> Reply:
+    def _reply_without_process(self, trial: RunningTrial) -> Reply:
         """The reply for a process that has ended without one."""
         trial.has_ended = trial.has_failed = True
         if trial.lost_server:
@@ -355,49 +356,6 @@ class ForkedTrials:
         has_waited = status is not None and is_abort_of_watchdog(status, log_tail)
         evidence += "; an operation of NCCL had timed out" if has_waited else ""
         return Reply(failure=Failed(cause="killed", evidence=evidence), is_secondary=has_waited)
-
-
-@final
-class _RunningTrial:
-    """The process of a rank's current attempt, with what it has replied."""
-
-    def __init__(self, pid: int, channel: Channel, log: Path, log_start: int) -> None:
-        self.process, self.channel = Process.of(pid), channel
-        self._log, self._log_start = log, log_start
-        self.reply: Reply | None = None
-        """Its last reply, until `take_reply`."""
-        self.status: int | None = None
-        """Its exit status; None while it runs."""
-        self.note: str | None = None
-        """What it raised while it ended, for the log."""
-        self.reported_again = False
-        """Whether it reported again after its last epoch."""
-        self.is_saved = False
-        """Whether its last checkpoint is on disk."""
-        self.is_disconnected = False
-        """Whether its end of the channel is closed."""
-        self.lost_server = False
-        """Whether it ended together with the preload server."""
-        self.has_begun = False
-        """Whether its process is set up, so that the user's code has begun."""
-        self.has_ended = False
-        """Whether the trainable ended by itself, before the slot ended the attempt."""
-        self.has_failed = False
-        """Whether the trainable failed."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it will train no further epoch."""
-        return self.has_ended or self.status is not None
-
-    def take_reply(self) -> Reply | None:
-        """Its last reply, if it was not taken before."""
-        reply, self.reply = self.reply, None
-        return reply
-
-    def log_tail(self) -> str:
-        """The end of what this attempt has printed."""
-        return log_tail(self._log, start=self._log_start)
 
 
 def _overrun(limit_s: float) -> str:
