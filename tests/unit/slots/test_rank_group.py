@@ -12,7 +12,8 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from hpsearch.slots import rank_group
-from hpsearch.slots.rank_group import NodeLost, RankGroup, RankLost, _RankActor
+from hpsearch.slots.rank_group import RankGroup, _RankActor
+from hpsearch.slots.rank_losses import NodeLost, RankLost
 
 HERE, ELSEWHERE = "here", "elsewhere"
 

@@ -9,7 +9,8 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from hpsearch.slots.protocol import Assignment, Failed, Report
-from hpsearch.slots.rank_group import RankGroup, RankLost, RanksTimedOut
+from hpsearch.slots.rank_group import RankGroup
+from hpsearch.slots.rank_losses import RankLost, RanksTimedOut
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.slot import Slot
 from tests.support.slot_settings import settings_of

@@ -12,7 +12,8 @@ from ray.exceptions import RayTaskError
 from hpsearch.slots import slot as slot_module
 from hpsearch.slots.not_begun import could_not_begin
 from hpsearch.slots.protocol import Assignment, Failed, Report
-from hpsearch.slots.rank_group import PeersTimedOut, RankGroup, RankLost, RanksTimedOut
+from hpsearch.slots.rank_group import RankGroup
+from hpsearch.slots.rank_losses import PeersTimedOut, RankLost, RanksTimedOut
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.slot import START_ATTEMPTS, Slot
 from tests.support.slot_settings import settings_of
