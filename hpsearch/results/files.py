@@ -85,7 +85,7 @@ def are_up_to_date(sweep_dir: Path) -> bool:
 def record_outputs(sweep_dir: Path, digests: Mapping[Path, str], *, change: str | None) -> None:
     """Record which state of the ledger some of `output_paths` show; to be called after they were written.
 
-    Several processes may write them at once. Whichever is last, a file counts as up to date only if it has the content
+    Several processes may write them at once. A file counts as up to date only if it has the content
     that one of them wrote and recorded with its state of the ledger.
 
     Args:
