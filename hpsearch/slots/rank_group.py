@@ -26,7 +26,7 @@ from hpsearch.slots.process_tree import kill_tree
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.rank import Rank
 from hpsearch.slots.rank_environment import rank_positions
-from hpsearch.slots.rank_losses import NodeLost, PeersTimedOut, RankLost, RanksTimedOut
+from hpsearch.slots.rank_losses import NodeLost, PeersTimedOut, RankLost, RanksStopped, RanksTimedOut
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.training.data.sealed_memory import HeldBlocks
 
@@ -45,10 +45,6 @@ report its own error, or ended: they may still write a checkpoint."""
 STOPPED_S = 125.0
 """Seconds after which a rank that is stopped by a signal is given up. A little more than the time-out of the process
 group (120 s by default): its error says which rank waited where."""
-
-
-class RanksStopped(RanksTimedOut):
-    """Some ranks, but not all, were stopped by a signal for STOPPED_S seconds."""
 
 
 @dataclass(frozen=True)

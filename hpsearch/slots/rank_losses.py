@@ -48,3 +48,7 @@ class PeersTimedOut(RanksTimedOut):
     def __init__(self, answers: dict[int, Any], behind: list[int]) -> None:
         super().__init__(behind)
         self.answers = answers
+
+
+class RanksStopped(RanksTimedOut):
+    """Some ranks, but not all, were stopped by a signal for `rank_group.STOPPED_S` seconds."""

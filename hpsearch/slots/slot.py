@@ -22,8 +22,8 @@ from hpsearch.slots.late_ranks import abort_late_ranks
 from hpsearch.slots.not_begun import could_not_begin
 from hpsearch.slots.process_file import TrialProcesses, remove_process_file, write_process_file
 from hpsearch.slots.protocol import Assignment, Ended, Event, Failed, Report, Unusable
-from hpsearch.slots.rank_group import STOPPED_S, RankGroup, RanksStopped
-from hpsearch.slots.rank_losses import NodeLost, PeersTimedOut, RankLost, RanksTimedOut
+from hpsearch.slots.rank_group import STOPPED_S, RankGroup
+from hpsearch.slots.rank_losses import NodeLost, PeersTimedOut, RankLost, RanksStopped, RanksTimedOut
 from hpsearch.slots.replies import Reply
 from hpsearch.slots.settings import SlotSettings
 
