@@ -92,7 +92,7 @@ def _was_readable(path: Path, mode: int) -> str:
 
 def _make_token(path: Path) -> None:
     """Write a new token, unless another sweep does so at the same time: then its token is kept."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file, name = tempfile.mkstemp(prefix=".auth_token-", dir=path.parent)
     try:
         with open(file, "w") as stream:

@@ -88,7 +88,7 @@ def test_a_token_is_made_that_only_its_user_can_read(user_home, umask):
     assert protect_token() is None
     path = user_home / ".ray" / "auth_token"
     assert token_path() == path
-    assert mode_of(path) == 0o600
+    assert (mode_of(path.parent), mode_of(path)) == (0o700, 0o600)
     assert len(bytes.fromhex(path.read_text())) == 32
     token = path.read_text()
     assert protect_token() is None
