@@ -113,7 +113,8 @@ def test_the_same_cell_again_comes_back_at_once_with_the_same_trials(kernel):
 
 
 def test_a_ray_that_runs_is_used_and_left_and_an_edited_cell_is_another_sweep(kernel):
-    kernel.run("import ray; info = ray.init(num_cpus=2, include_dashboard=False)")
+    own_ray = 'import ray; info = ray.init("local", num_cpus=2, include_dashboard=False)'
+    assert kernel.run(own_ray) == [], "not the Ray of another test, which a call without an address would find"
     outputs = kernel.run(CELL.replace("SCALE = 1", "SCALE = 2"))
     assert [output["output_type"] for output in outputs] == ["display_data"], outputs
     assert kernel.value("results.name, results.best.value") == "('train-2', 1.0)"
