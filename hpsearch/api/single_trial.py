@@ -10,9 +10,10 @@ import argparse
 import inspect
 import json
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hpsearch.space.references import name_hint
 from hpsearch.space.space import Point, Space, to_config
 from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override, spec_dir_of, trainable_of
 from hpsearch.spec.sweep import Sweep
+from hpsearch.trainable.definitions import trainable_error
 from hpsearch.trainable.locate import load
 from hpsearch.training.context import TrialContext, activate, context_by_hand, metrics_text
 
@@ -63,7 +65,10 @@ def trial(
     )
     path = find_spec(str(spec))
     sweep, point = load_by_hand(path, parser.parse_args(list(arguments)).set)
-    return train_by_hand(sweep, trainable or function_of(sweep, path), point)
+    if trainable is not None:
+        return train_by_hand(sweep, trainable, point)
+    with imported_function(sweep, path) as function:
+        return train_by_hand(sweep, function, point)
 
 
 def load_by_hand(path: Path, settings: Sequence[str]) -> tuple[Sweep, Point]:
@@ -116,18 +121,30 @@ def point_by_hand(sweep: Sweep, values: Mapping[str, Any]) -> Point:
     raise SpecError([Problem(where=("constraints",), message=f"{broken!r} is not met by these values.")])
 
 
-def function_of(sweep: Sweep, path: Path) -> Callable[..., Any]:
-    """Import the trainable that a spec names.
+@contextmanager
+def imported_function(sweep: Sweep, path: Path) -> Iterator[Callable[..., Any]]:
+    """Import the trainable that a spec names, as in a sweep: within the block it finds no command-line arguments.
 
     Args:
         sweep: The spec.
-        path: Path of the spec; a trainable's file is looked for beside it first.
+        path: Path of the spec; a trainable's file is looked for beside it too.
 
     Raises:
-        SpecError: The spec names no trainable, or one that does not exist.
-        BaseException: The exception that its module raises.
+        SpecError: The spec names no trainable, or one that does not exist, or its module exits when it is imported.
+        BaseException: Any other exception that its module raises.
     """
-    return load(trainable_of(sweep, spec_dir=spec_dir_of(path)))
+    from hpsearch.slots.user_function import import_failure
+
+    source = trainable_of(sweep, spec_dir=spec_dir_of(path))
+    before, sys.argv = sys.argv, [source.program]
+    try:
+        try:
+            function = load(source)
+        except SystemExit as error:
+            raise trainable_error(import_failure(error)) from error
+        yield function
+    finally:
+        sys.argv = before
 
 
 def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> list[Metrics]:

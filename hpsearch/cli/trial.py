@@ -24,14 +24,14 @@ def trial(
     Parameters that are not set have the values of the sweep's first trial. With several processes: torchrun
     --nproc-per-node 2 -m hpsearch trial ...
     """
-    from hpsearch.api.single_trial import function_of, load_by_hand, train_by_hand
+    from hpsearch.api.single_trial import imported_function, load_by_hand, train_by_hand
     from hpsearch.spec.file import find_spec
 
     path = find_spec(spec)
     sweep, point = load_by_hand(path, set_ or [])
-    function = function_of(sweep, path)
-    try:
-        train_by_hand(sweep, function, point)
-    except HpsearchError as error:  # InvalidConfig or Diverged, which the function raised: not a mistake in the spec
-        traceback.print_exc()
-        raise typer.Exit(1) from error
+    with imported_function(sweep, path) as function:
+        try:
+            train_by_hand(sweep, function, point)
+        except HpsearchError as error:  # InvalidConfig or Diverged, which it raised: not a mistake in the spec
+            traceback.print_exc()
+            raise typer.Exit(1) from error

@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from hpsearch.errors import Cause, Diverged, InvalidConfig
@@ -66,7 +66,7 @@ def failure_of(error: BaseException) -> Failed:
     where = user_location(_with_user_code(error).__traceback__)
     cause = _cause_of(error)
     place = None if cause == "killed" else f"{type(error).__name__} at {where}"
-    return Failed(cause=cause, evidence=f"{_message(error)} ({where})", place=place)
+    return Failed(cause=cause, evidence=f"{message_of(error)} ({where})", place=place)
 
 
 def has_returned(error: BaseException) -> bool:
@@ -280,7 +280,8 @@ def _flat(report: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """The name and the text of an exception in one line; for an exit, what it was called with or argparse's message."""
     number = _ending_signal(error)
     if number is not None:
         return f"signal {number} ({signal.strsignal(number)}) ended it"
@@ -307,13 +308,15 @@ def _exit_message(error: SystemExit) -> str:
     if not isinstance(error.code, int):
         return f"it exited with: {' '.join(str(error.code).split())[:MAX_EVIDENCE]}"
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    messages = (
-        frame.f_locals.get("message")
-        for frame in frames
-        if frame.f_globals.get("__name__") == "argparse" and frame.f_code.co_name == "error"
-    )
+    messages = (frame.f_locals.get("message") for frame in frames if _is_error_of_parser(frame))
     detail = next((f": {message}" for message in messages), "")
     return f"it exited with code {error.code}{detail[:MAX_EVIDENCE]}"
+
+
+def _is_error_of_parser(frame: FrameType) -> bool:
+    """Whether a frame is a call of `ArgumentParser.error`, or of the method `error` of a subclass."""
+    parser = getattr(sys.modules.get("argparse"), "ArgumentParser", ())
+    return frame.f_code.co_name == "error" and isinstance(frame.f_locals.get("self"), parser)
 
 
 def _short(value: object) -> str:

@@ -1,7 +1,7 @@
 """The user's training function, loaded in the process that runs it.
 
 Used by both ways to run a trial: in a new process for each attempt (`forked/`) and in one process for all
-(`resident/`).
+(`resident/`); and by `hpsearch.trial`, which runs one by hand.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpsearch.slots.diagnosis import user_location
+from hpsearch.slots.diagnosis import message_of, user_location
 from hpsearch.slots.settings import SlotSettings
+
+NO_PROGRAM = (
+    " To import a function, hpsearch runs the top level of its file, without arguments. Put what only a program does,"
+    ' such as parse_args(), below `if __name__ == "__main__":`. Or name the file without a function, `trainable:'
+    " FILE.py`: then it runs as a script, with the parameters as its arguments."
+)
+"""What to do about a module that exits when it is imported."""
 
 
 def load_trainable(found: Any, *, settings: SlotSettings, working_dir: str) -> Callable[..., Any]:
@@ -36,13 +43,17 @@ def load_trainable(found: Any, *, settings: SlotSettings, working_dir: str) -> C
     path = found.file_path
     if path is not None:
         found = replace(found, file_path=Path(moved(str(path), old=settings.working_dir, new=working_dir)))
-    sys.argv = [str(found.file_path or found.module)]
+    sys.argv = [found.program]
     return load(found)
 
 
 def import_failure(error: BaseException) -> str:
-    """The message on a trainable that can't be imported: what was raised, and at which line of the user's code."""
-    return f"it can't be imported: {type(error).__name__}: {error} ({user_location(error.__traceback__)})"
+    """The message on a trainable that can't be imported: what was raised, at which line of the user's code, what to do.
+
+    For a module that reads its command line when it is imported, that is what argparse found wrong.
+    """
+    advice = f".{NO_PROGRAM}" if isinstance(error, SystemExit) else ""
+    return f"it can't be imported: {message_of(error)} ({user_location(error.__traceback__)}){advice}"
 
 
 def set_torch_threads(settings: SlotSettings) -> None:

@@ -46,6 +46,11 @@ class TrainableSource:
     arguments: tuple[str, ...] = ()
     """The command line of a script, see `script.Script`; empty for a function."""
 
+    @property
+    def program(self) -> str:
+        """What `sys.argv[0]` is while it is imported and runs. Only a script has further arguments."""
+        return str(self.file_path or self.module)
+
 
 def locate(text: str, *, spec_dir: Path | None, arguments: Sequence[str] = DEFAULT) -> TrainableSource:
     """Find a trainable without importing it.

@@ -16,6 +16,7 @@ import hpsearch
 from hpsearch.api.single_trial import load_by_hand
 from hpsearch.errors import SpecError
 from hpsearch.search import first_points
+from hpsearch.slots.user_function import NO_PROGRAM
 from hpsearch.spec.file import load_sweep
 
 SPEC = """
@@ -56,6 +57,12 @@ TRAIN = """
     def fails(config):
         yield {"loss": 1.0}
         raise ValueError("the user's own")
+"""
+PARSES_AT_IMPORT = """import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, required=True)
+ARGS = parser.parse_args()
+def train(config): ...
 """
 UNCHANGED = """
 import ray
@@ -164,6 +171,27 @@ def test_a_script_gets_its_arguments_and_leaves_as_in_a_shell(spec: Path) -> Non
     with pytest.raises(SystemExit) as caught:
         hpsearch.trial(spec, arguments=settings(trainable="script.py", lr=0.25, optimizer__name="adamw"))
     assert str(caught.value).startswith("--lr=0.25 --seed=")
+
+
+def test_the_module_and_its_function_see_a_program_without_arguments(spec: Path, monkeypatch) -> None:
+    """As in a sweep: the arguments of `hpsearch trial` are not theirs."""
+    source = "import sys\nSEEN = sys.argv[:]\ndef train(config):\n    yield {'loss': 1, 'argv': (SEEN, sys.argv)}\n"
+    Path("train.py").write_text(source)
+    monkeypatch.setattr(sys, "argv", ["hpsearch", "trial", "spec.yaml"])
+    (row,) = hpsearch.trial(spec)
+    assert row["argv"] == ([str(Path("train.py").resolve())],) * 2
+    assert sys.argv == ["hpsearch", "trial", "spec.yaml"]
+
+
+def test_a_module_that_parses_arguments_at_import_is_a_mistake_with_the_words_of_argparse(spec: Path, capsys) -> None:
+    Path("train.py").write_text(PARSES_AT_IMPORT)
+    with pytest.raises(SpecError) as caught:
+        hpsearch.trial(spec)
+    assert str(caught.value) == (
+        "trainable: it can't be imported: it exited with code 2: the following arguments are required: --lr"
+        f" (train.py:4 in <module>).{NO_PROGRAM}"
+    )
+    assert "usage: train.py [-h] --lr LR" in capsys.readouterr().err
 
 
 def test_a_function_of_ray_tune_finds_its_session_and_no_ray_is_started(spec: Path) -> None:
