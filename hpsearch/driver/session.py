@@ -28,6 +28,7 @@ from hpsearch.live.display import Display, Show, start_lines
 from hpsearch.paths import driver_log_path, processes_path
 from hpsearch.slots.process_file import TrialProcesses, attempt_processes
 from hpsearch.slots.process_tree import kill_ranks
+from hpsearch.text import counted
 
 MAX_DEATHS = 5
 """Deaths of our own Ray after which a sweep gives up: something on this machine kills it."""
@@ -143,7 +144,15 @@ class Session:
                 self._engine.finish()
                 raise
             signals.end()
-            self._engine.finish()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Record the sweep's end, and say what becomes of the trials that are still paused."""
+        num_paused = self._engine.trials.num_paused
+        self._engine.finish()
+        if num_paused and self._engine.stop_state.state == "done":
+            reason = self._engine.reason or "not among the best of those that reached the same rung"
+            self._say(f"Stopped {counted(num_paused, 'paused trial')}: {reason}.")
 
     def _assignment_runner(self, request: WorkerRequest, cluster: Cluster, signals: Signals) -> Callable[[Path], None]:
         """Import Tune, make the class of slots and the monitors of a running sweep; returns a function that runs it."""

@@ -35,9 +35,13 @@ class Lines:
         point = describe(trial, progress.sweep)
         self._print(
             f"[{progress.states.total()}/{progress.total}] {MARKS.get(trial.state, ' ')} trial {trial.number}"
-            f" {trial.state} after {counted(trial.epochs, 'epoch')}, {trial.duration_s:.1f} s:"
+            f" {trial.state} after {counted(trial.epochs, 'epoch')}, {trial.duration_s:.1f} s{self._outlook(trial)}:"
             f" {printable(self._result(trial))}{f' ({point})' if point else ''}"
         )
+
+    def _outlook(self, trial: Trial) -> str:
+        """That a paused trial may continue: the last line of a sweep may be one of them."""
+        return " (may continue)" if trial.state == "paused" else ""
 
     def _result(self, trial: Trial) -> str:
         if trial.state == "failed":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from hpsearch.errors import Interrupted
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import processes_path
 from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses, write_process_file
-from hpsearch.slots.protocol import Assignment
+from hpsearch.slots.protocol import Assignment, Report
 from hpsearch.spec.sweep import Sweep
 from tests.support.waiting import PATIENCE_S
 
@@ -89,6 +90,31 @@ def test_after_a_second_signal_no_rank_is_left_and_the_sweep_can_go_on(run, run_
     assert rank.wait(PATIENCE_S) == -signal.SIGKILL
     with Ledger(home) as ledger:
         assert [trial.state for trial in ledger.trials(ledger.sweep("ends"))] == ["interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        (False, "Stopped 1 paused trial: not among the best of those that reached the same rung."),
+        (True, "Stopped 1 paused trial: the time limit of 60 s was reached."),
+    ],
+)
+def test_what_becomes_of_trials_that_are_paused_at_the_end_is_said(run, monkeypatch, capsys, ends, words):
+    def run_assignments(engine: Engine, *words: object, **more: object) -> None:
+        for _ in range(2):
+            assignment = engine.next_assignment()
+            assert isinstance(assignment, Assignment)
+            report = Report(epoch=1, metrics={"loss": 1.0}, elapsed_s=1.0, checkpoint_epoch=1)
+            engine.on_event(assignment.number, report)
+            if ends:
+                engine.stop("done", "the time limit of 60 s was reached")
+                return
+        engine.on_event(engine.next_assignment().number, report)  # type: ignore[union-attr]
+
+    monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", run_assignments)
+    stopping = {"early_terminate": {"type": "asha"}, "limits": {"trials": 2, "epochs": 9, "concurrent": 1}}
+    replace(run, sweep=Sweep.from_dict({**TREE, **stopping}), show="lines").start()
+    assert words in capsys.readouterr().out
 
 
 def test_a_signal_that_was_dropped_while_ray_came_up_ends_the_sweep_when_it_is_up(run, run_ends, monkeypatch):

@@ -203,6 +203,13 @@ def test_a_pipe_gets_one_line_for_each_trial():
     assert "oom_gpu: too large" in lines[1]
 
 
+def test_a_paused_trial_may_continue_says_its_line_which_may_be_the_last():
+    lines: list[str] = []
+    paused = trial(1, 0.5, state="paused")
+    Lines(progress_of(paused), lines.append).on_end(paused)
+    assert lines[0].startswith("[1/4] = trial 1 paused after 1 epoch, 1.5 s (may continue): acc 0.5 (net.lr=0.123 ")
+
+
 def test_a_trial_of_a_space_without_a_choice_has_no_empty_brackets():
     fixed = Sweep.from_dict(SWEEP.to_dict() | {"parameters": {"x": 1}, "constraints": [], "initial_points": []})
     lines: list[str] = []
