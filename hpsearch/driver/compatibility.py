@@ -90,6 +90,7 @@ def is_finished(record: SweepRecord, sweep: Sweep, ledger: Ledger) -> bool:
     """
     states = ledger.count_states(record)
     ended = record.state in ENDED_SWEEP_STATES and states.keys() <= set(FINISHED_STATES)
+    ended = ended and not record.ended_by_time_limit  # which stops paused trials that may continue in a new span
     return ended and states.total() >= sweep.max_trials and Sweep.from_stored(record.spec).limits == sweep.limits
 
 

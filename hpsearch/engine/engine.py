@@ -29,7 +29,7 @@ from hpsearch.engine.reuse import TrialReuse
 from hpsearch.engine.status import IdleReasons, StopState
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import SpecError
-from hpsearch.ledger.records import ACTIVE_STATES, SweepRecord, SweepState
+from hpsearch.ledger.records import ACTIVE_STATES, SweepRecord, SweepState, time_limit_reason
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.paths import trial_dir
@@ -101,7 +101,7 @@ class Engine:
         self.stop_state = StopState(self.idle_reasons)
         """Whether the sweep is to end, and why."""
         self._searcher, self._ledger, self._clock = parts.searcher, parts.ledger, parts.clock
-        self._started_at = parts.clock()
+        self._began_at: float | None = None
         self._found: Trial | None = None
         self._disk_guard: DiskGuard | None = None
         self._observers = Observers()
@@ -213,12 +213,23 @@ class Engine:
             self._disk_guard.raise_minimum(trial_dir(self._disk_guard.folder, number))
         return self._outcomes.handle(self.trials[number], event)
 
+    def on_slot(self, number: int, slot: int) -> None:
+        """Note that a slot is ready and begins the assignment of trial `number`; `limits.time` counts from the first.
+
+        Args:
+            number: The trial's number.
+            slot: The slot's number, counted from 1.
+        """
+        self.trials[number].slot = slot
+        if self._began_at is None:
+            self._began_at = self._clock()
+
     def tick(self) -> None:
         """Commit reports that are due, and end a sweep whose time is up; to be called a few times a second."""
         self._ledger.tick()
-        limit = self.sweep.limits.time_s
-        if limit is not None and self._clock() - self._started_at >= limit:
-            self.stop("done", f"the time limit of {limit:g} s was reached")
+        limit, left_s = self.sweep.limits.time_s, self.time_left_s
+        if limit is not None and left_s is not None and left_s <= 0:
+            self.stop("done", time_limit_reason(limit))
 
     def requeue_running(self, evidence: str) -> None:
         """Retry all running trials from their checkpoints, since every slot is lost through no fault of theirs.
@@ -266,6 +277,14 @@ class Engine:
         return self.stop_state.mistake
 
     # -- what is shown -----------------------------------------------------------------------------------------------
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until `limits.time` ends the sweep; None without that limit, and until the first slot is ready."""
+        limit = self.sweep.limits.time_s
+        if limit is None or self._began_at is None:
+            return None
+        return max(limit - (self._clock() - self._began_at), 0.0)
 
     @property
     def observers(self) -> tuple[Observer, ...]:

@@ -34,6 +34,8 @@ ENDED_SWEEP_STATES = ("done", "gave_up")
 """Sweeps that ended by themselves: all trials are finished, or too many failed."""
 CODE_DIGITS = 12
 """Digits of a code's hash that tables show."""
+_TIME_LIMIT = "the time limit of "
+"""How the reason begins for which `limits.time` ends a sweep; ledgers of older versions have it too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,11 @@ class SweepRecord:
     """Folder of the spec, relative to the ledger's; None in an older ledger, and for a spec within that folder."""
     again: bool | None = None
     """Whether it trains every trial itself, as with `--again`; None in older ledgers, where that is not known."""
+
+    @property
+    def ended_by_time_limit(self) -> bool:
+        """Whether `limits.time` ended it, so that it has more to do when it resumes."""
+        return self.state == "done" and (self.reason or "").startswith(_TIME_LIMIT)
 
     @property
     def metric(self) -> str:
@@ -212,6 +219,11 @@ class Claim:
     """The sweep's folder, relative to the ledger's; the claim is void if no process holds the lock there."""
     number: int
     """The trial's number."""
+
+
+def time_limit_reason(limit_s: float) -> str:
+    """Why a sweep ends once the seconds of its `limits.time` are over; see `SweepRecord.ended_by_time_limit`."""
+    return f"{_TIME_LIMIT}{limit_s:g} s was reached"
 
 
 def best_of(trials: list[TrialRecord], *, sign: int) -> TrialRecord | None:

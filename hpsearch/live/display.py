@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ each trial that ends. `none`: nothing."""
 
 @final
 class Display:
-    """Shows one sweep while it runs; made when its time limit begins to count."""
+    """Shows one sweep while it runs."""
 
     def __init__(
         self, engine: Engine, *, folder: Path, stream: TextIO, show: Show, has_processes: Callable[[Trial], bool]
@@ -41,7 +40,6 @@ class Display:
         """
         self._engine, self._folder, self._show, self._has_processes = engine, folder, show, has_processes
         self._console = SafeConsole(file=stream, highlight=False, soft_wrap=True)
-        self._began = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a message, unless nothing is shown or the console is a pipe that asked for no lines."""
@@ -69,10 +67,11 @@ class Display:
             yield
 
     def _status(self) -> DriverStatus:
-        limit = self._engine.sweep.limits.time_s
-        left = None if limit is None else max(limit - (time.monotonic() - self._began), 0.0)
+        engine = self._engine
         return DriverStatus(
-            concurrent=self._engine.concurrent, idle_reason=self._engine.idle_reasons.current, time_left_s=left
+            concurrent=engine.concurrent,
+            idle_reason=engine.idle_reasons.current,
+            time_left_s=engine.time_left_s,
         )
 
 

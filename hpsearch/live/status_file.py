@@ -35,7 +35,10 @@ class StatusRecord:
     idle_reason: IdleReason | None
     """Why no trial begins; None while trials begin."""
     ends_at: float | None
-    """Time of day in seconds since 1970 at which `limits.time` ends the sweep; None without such a limit."""
+    """Time of day in seconds since 1970 at which `limits.time` ends the sweep.
+
+    None without that limit, and until the first slot is ready.
+    """
 
     def status(self) -> DriverStatus:
         """The driver's status, with the time that is left now."""

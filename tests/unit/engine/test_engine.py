@@ -294,14 +294,27 @@ def test_a_stop_lets_epochs_end_and_saves_them(bench):
     assert (record.state, record.reason) == ("interrupted", "Ctrl-C")
 
 
-def test_the_time_limit_ends_a_sweep(bench):
+def test_the_time_limit_ends_a_sweep_that_has_trained_for_so_long_without_the_start_of_ray(bench):
     b = bench(limits={"time": "1m"})
+    b.clock.now = 100.0
     b.next()
-    b.clock.now = 59.0
+    b.clock.now = 200.0
+    b.engine.tick()
+    assert b.engine.reason is None and b.engine.time_left_s is None, "Ray is still starting"
+    b.engine.on_slot(1, 1)
+    b.clock.now = 230.0
     b.next()
-    b.clock.now = 60.0
+    b.engine.on_slot(2, 2)
+    assert b.engine.time_left_s == 30.0, "counted from the first slot"
+    b.clock.now = 259.0
+    b.engine.tick()
+    assert b.engine.reason is None
+    b.clock.now = 260.0
     assert b.engine.next_assignment() is Idle.FINISHED
-    assert b.engine.stop_state.state == "done"
+    b.engine.finish()
+    record = b.ledger.sweep("bench")
+    assert (record.state, record.reason) == ("done", "the time limit of 60 s was reached")
+    assert record.ended_by_time_limit
 
 
 def test_the_time_of_a_trial_counts_over_its_attempts(bench):

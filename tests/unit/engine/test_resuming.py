@@ -110,6 +110,28 @@ def test_retries_are_used_up_over_restarts(lives):
     assert second.rows()[0][0] == "failed", "limits.retries: 1 was used up before the restart"
 
 
+def test_a_sweep_that_its_time_limit_ended_resumes_with_a_new_span_and_continues_the_best_paused_trial(lives):
+    limits = {"trials": 3, "epochs": 9, "time": "1m"}
+    keys: dict[str, Any] = {"limits": limits, "early_terminate": {"type": "asha", "min_iter": 1, "eta": 3}}
+    first = lives("a", **keys)
+    for _ in range(2):
+        assignment = first.next()
+        first.engine.on_slot(assignment.number, 1)
+        first.train(assignment, epochs=1)
+    first.now = 60.0
+    first.engine.tick()
+    first.engine.finish()
+    assert first.rows() == [("stopped", None), ("stopped", None)]
+    first.die()
+    second = lives("a", **keys)
+    second.now = 1000.0
+    new = second.next()
+    second.engine.on_slot(new.number, 1)
+    assert (new.number, second.engine.time_left_s) == (3, 60.0)
+    second.train(new, epochs=1)
+    assert second.next().known_epochs == 1, "the best of the three"
+
+
 def test_identical_failures_add_up_over_restarts(lives):
     limits = {"epochs": 2, "retries": 0}
     first = lives("a", limits=limits)
