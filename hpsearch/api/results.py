@@ -218,6 +218,7 @@ class Results:
         *,
         function: Callable[[dict[str, Any]], Any] | None = None,
         retry_failed: bool = False,
+        accept_changes: bool = False,
     ) -> Results:
         """Resume the sweep: interrupted trials resume from their checkpoints, and no epoch of a trial is trained twice.
 
@@ -225,13 +226,14 @@ class Results:
             trials: New total number of trials; None for the present one.
             function: The trainable, if the sweep was started with a function.
             retry_failed: Try failed trials again, with all their retries.
+            accept_changes: Resume although the trainable's code has changed.
 
         Returns:
             The results of the same sweep.
 
         Raises:
             SpecError: The sweep was started with a function, and none is given now.
-            SweepExists: The code has changed since the sweep began.
+            SweepExists: The code has changed since the sweep began, and `accept_changes` is False.
             SweepInUse: Another process runs the sweep.
             LedgerError: The ledger can't be read or written.
             RayGone: The Ray that runs the sweep died and can't be started again from here.
@@ -245,6 +247,7 @@ class Results:
             overrides=overrides_of(trials=trials),
             home=self.home,
             retry_failed=retry_failed,
+            accept_changes=accept_changes,
         )
         run.start()
         return Results(run.home, run.sweep.name)

@@ -49,12 +49,15 @@ def sweep(
     home: Home = None,
 ) -> None:
     """Run a sweep, or resume it if the ledger has it, and print the best configuration."""
+    from hpsearch.driver.next_steps import ShellCommands
     from hpsearch.driver.request import make_run, overrides_of
+    from hpsearch.paths import home_dir
     from hpsearch.spec.file import find_spec
 
     path = find_spec(spec)
     if str(path) != spec:
         print(f"Using {path}", file=sys.stderr if dry_run else sys.stdout)
+    options = _options(n=trials, set=set_, prior=prior, address=address, again=again)
     run = make_run(
         path,
         overrides=overrides_of(name=name or None, trials=trials, prior=prior or None, address=address or None),
@@ -63,6 +66,7 @@ def sweep(
         again=again,
         accept_changes=accept_changes,
         show="lines",
+        commands=ShellCommands(home_dir(home), sweep=[spec, *options], resume=_options(n=trials, address=address)),
     )
     if dry_run:
         from hpsearch.cli.validate import first_configs
@@ -90,6 +94,7 @@ def resume(
     home: Home = None,
 ) -> None:
     """Resume a sweep that was interrupted or killed, or add trials to it. Finished trials are not trained again."""
+    from hpsearch.driver.next_steps import ShellCommands
     from hpsearch.driver.request import StoredSweep, make_run, overrides_of
     from hpsearch.paths import home_dir
 
@@ -102,8 +107,27 @@ def resume(
         accept_changes=accept_changes,
         retry_failed=retry_failed,
         show="lines",
+        commands=ShellCommands(home_dir(home), resume=_options(n=trials, address=address)),
     )
     _run(run)
+
+
+def _options(**values: str | int | bool | list[str] | None) -> list[str]:
+    """The options that the user has typed, as words of a command.
+
+    Example:
+        >>> _options(n=3, set=["seed=1", "seed=2"], prior=None, again=False)
+        ['-n', '3', '--set', 'seed=1', '--set', 'seed=2', '--no-again']
+    """
+    words: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+            continue
+        option = f"-{name}" if len(name) == 1 else f"--{name}"
+        for each in value if isinstance(value, list) else [] if value in (None, "") else [value]:
+            words += [option, str(each)]
+    return words
 
 
 def _run(run: Run) -> NoReturn:

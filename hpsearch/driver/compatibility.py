@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hpsearch.driver.next_steps import NextSteps, numbered_names
 from hpsearch.errors import SpecError, SweepExists
 from hpsearch.ledger.agreement import check_spec
 from hpsearch.ledger.fingerprint import Code, changed_files
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.paths import trials_dir
+from hpsearch.paths import home_option, trials_dir
 from hpsearch.spec.sweep import Sweep, merge_spec
+from hpsearch.text import counted
 
 
 def check_folder_is_free(folder: Path) -> None:
@@ -24,8 +27,8 @@ def check_folder_is_free(folder: Path) -> None:
     """
     if any(trials_dir(folder).glob("*")):
         raise SweepExists(
-            f"{folder} holds the files of a sweep that the ledger does not know. Rebuild the ledger from it"
-            " by `python -m hpsearch resume --rebuild`, move the folder, or choose another --name."
+            f"{folder} holds the files of a sweep that the ledger does not know. Move the folder, choose another name,"
+            f" or rebuild the ledger with it: python -m hpsearch resume --rebuild{home_option(folder.parent)}"
         )
 
 
@@ -48,36 +51,68 @@ def stored_sweep(record: SweepRecord, home: Path, *, overrides: Mapping[str, Any
         raise
 
 
-def check_compatible(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> None:
-    """Check that a sweep resumes with the spec and the code that it began with; limits, notes and Ray may change.
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What keeps a sweep from resuming as it is requested; false where it can resume."""
+
+    spec: tuple[tuple[str, Any, Any], ...]
+    """(Dotted key, value that it began with, value now) for each difference; limits, notes and Ray may change."""
+    code: tuple[str, ...]
+    """What changed in the trainable's code, for example `train.py changed`."""
+
+    def __bool__(self) -> bool:
+        return bool(self.spec or self.code)
+
+
+def find_changes(record: SweepRecord, sweep: Sweep, code: Code | None, *, accept_changes: bool) -> Changes:
+    """Compare a sweep as it is requested with the spec and the code that it began with.
 
     Args:
         record: The sweep in the ledger.
         sweep: The sweep as it is requested.
         code: The trainable's code now; None where it is unknown, so that it isn't compared.
         accept_changes: Whether other code is allowed.
-
-    Raises:
-        SweepExists: Spec or code differ; the message lists each difference.
     """
     begun = Sweep.from_stored(record.spec)
     old, new = (
         {key: value for key, value in tree.items() if key not in ("limits", "notes", "ray")}
         for tree in (begun.to_dict(), sweep.continuing(begun).to_dict())
     )
-    changes = [f"  {key}: {before!r} -> {after!r}" for key, before, after in _differences(old, new)]
-    if changes:
-        raise SweepExists(
-            f"sweep '{record.name}' is in the ledger with another spec:\n"
-            + "\n".join(changes)
-            + "\nUndo the change to resume the sweep, or choose another --name."
+    is_compared = not accept_changes and record.code is not None and code is not None
+    changed = changed_files(record.code or {}, code or {}) if is_compared else ()
+    return Changes(spec=tuple(_differences(old, new)), code=tuple(changed))
+
+
+def refusal(record: SweepRecord, changes: Changes, ledger: Ledger, steps: NextSteps, *, resumes: bool) -> SweepExists:
+    """The error that says why a sweep can't resume as it is requested, and what the user most likely wants instead.
+
+    Args:
+        record: The sweep in the ledger.
+        changes: What has changed since it began.
+        ledger: The open ledger.
+        steps: Writes what the message offers.
+        resumes: Whether the user asked to resume the sweep of this name, with the spec that is in the ledger.
+    """
+    taken = {each.name for each in ledger.sweeps()}
+    other = steps.sweep_as(next(name for name in numbered_names(record.name) if name not in taken))
+    if changes.spec:
+        listed = "\n".join(f"  {key}: {before!r} -> {after!r}" for key, before, after in changes.spec)
+        return SweepExists(
+            f"sweep '{record.name}' is in the ledger with another spec:\n{listed}\n"
+            f"To resume it, undo the change. To run the changed spec as a sweep of its own: {other}"
         )
-    changed = changed_files(record.code, code) if record.code is not None and code is not None else []
-    if changed and not accept_changes:
-        raise SweepExists(
-            f"the code of sweep '{record.name}' has changed since it began: {'; '.join(changed)}. Choose another --name"
-            " for the new code, or resume with both in one table by --accept-changes."
-        )
+    num_failed = ledger.count_states(record)["failed"]
+    changed = f"the code of sweep '{record.name}' has changed since it began: {'; '.join(changes.code)}."
+    again = steps.resume(record.name, retry_failed=num_failed > 0)
+    if num_failed:
+        failed = f"{counted(num_failed, 'trial')} failed"
+        return SweepExists(f"{changed} {failed}. To try again with the new code and keep the others: {again}")
+    if resumes:
+        return SweepExists(f"{changed} To resume with the new code, in the same table: {again}")
+    return SweepExists(
+        f"{changed} To resume with the new code in the same table, add {steps.accept_changes}. To run the new code as a"
+        f" sweep of its own: {other}"
+    )
 
 
 def is_finished(record: SweepRecord, sweep: Sweep, ledger: Ledger) -> bool:

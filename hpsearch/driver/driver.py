@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from hpsearch.driver.compatibility import check_compatible, check_folder_is_free, is_finished, stored_sweep
+from hpsearch.driver.compatibility import check_folder_is_free, find_changes, is_finished, refusal, stored_sweep
 from hpsearch.driver.console_log import redirect_output
+from hpsearch.driver.next_steps import NextSteps, PythonCalls, ShellCommands
 from hpsearch.driver.session import Session
 from hpsearch.driver.slot_setup import prepare_trial_code
 from hpsearch.engine.engine import Engine, EngineParts
@@ -68,6 +69,10 @@ class Run:
     """Resume although the code has changed since the sweep began."""
     retry_failed: bool = False
     """Try failed trials again, with all their retries."""
+    resumes: bool = False
+    """Whether the user asked to resume the sweep of this name, with the spec that is in the ledger."""
+    commands: ShellCommands | None = None
+    """Writes what messages offer as the command line has it; None for Python."""
     show: Show = "auto"
     """What is shown while it runs."""
     num_gpus: int | None = None
@@ -114,6 +119,11 @@ class Run:
                 if not are_up_to_date(folder):
                     _write_results(ledger, name)
                 return _exit_code(ledger, name) if exit_code is None else exit_code
+
+    @property
+    def next_steps(self) -> NextSteps:
+        """Writes what messages offer to do next."""
+        return self.commands or PythonCalls(self.home, self.function)
 
     def _continuing(self, known: SweepRecord) -> Run:
         return replace(self, sweep=self.sweep.continuing(stored_sweep(known, self.home)))
@@ -174,8 +184,7 @@ class _LockedSweep:
         if self.known is None:
             check_folder_is_free(self.folder)
         else:
-            code = self.files.code_matching(self.known.code)
-            check_compatible(self.known, self.request.sweep, code, accept_changes=self.request.accept_changes)
+            self._check_unchanged(self.known)
             if not self.request.retry_failed and is_finished(self.known, self.request.sweep, self.ledger):
                 self._past(self.known)
                 return None
@@ -186,6 +195,12 @@ class _LockedSweep:
         except BaseException as error:
             self._record_abort(engine, error)
             raise
+
+    def _check_unchanged(self, known: SweepRecord) -> None:
+        """Check that the sweep resumes with the spec and the code that it began with."""
+        request, code = self.request, self.files.code_matching(known.code)
+        if changes := find_changes(known, request.sweep, code, accept_changes=request.accept_changes):
+            raise refusal(known, changes, self.ledger, request.next_steps, resumes=request.resumes)
 
     def _run_engine(self, engine: Engine, prior: Prior | None) -> int | None:
         """Train what is left of a sweep whose past the engine has replayed."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hpsearch.driver.compatibility import check_compatible, stored_sweep
+from hpsearch.driver.compatibility import find_changes, stored_sweep
 from hpsearch.driver.driver import Run
-from hpsearch.errors import Problem, SpecError, SweepExists
+from hpsearch.driver.next_steps import ShellCommands, numbered_names
+from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.spec_dir import find_spec_dir
 from hpsearch.ledger.store import Ledger
@@ -72,6 +72,7 @@ def make_run(
     accept_changes: bool = False,
     retry_failed: bool = False,
     show: Show = "auto",
+    commands: ShellCommands | None = None,
 ) -> Run:
     """Load a spec, override values, check and name it.
 
@@ -85,6 +86,7 @@ def make_run(
         accept_changes: As in `Run`.
         retry_failed: As in `Run`.
         show: As in `Run`.
+        commands: As in `Run`.
 
     Raises:
         SpecError: With every mistake in the spec; or the stored sweep was given a function, and none is given now; or
@@ -109,7 +111,9 @@ def make_run(
         again=again,
         accept_changes=accept_changes,
         retry_failed=retry_failed,
+        resumes=isinstance(source, StoredSweep),
         show=show,
+        commands=commands,
     )
     return run if sweep.name is not None else _with_free_name(run)
 
@@ -178,11 +182,9 @@ def _with_free_name(run: Run) -> Run:
     code = code_of(run.find_trainable())
     with Ledger(run.home) as ledger:
         known = {record.name: record for record in ledger.sweeps()}
-    numbered = (run.sweep.with_values(name=f"{run.sweep.name}-{number}") for number in count(2))
-    for sweep in chain([run.sweep], numbered):
-        record = known.get(sweep.name or "")
-        with suppress(SweepExists):
-            if record is not None:
-                check_compatible(record, sweep, code, accept_changes=run.accept_changes)
+    assert run.sweep.name is not None
+    for name in chain([run.sweep.name], numbered_names(run.sweep.name)):
+        sweep, record = run.sweep.with_values(name=name), known.get(name)
+        if record is None or not find_changes(record, sweep, code, accept_changes=run.accept_changes):
             return replace(run, sweep=sweep)
-    raise AssertionError("unreachable: `numbered` never ends")
+    raise AssertionError("unreachable: there is always a further name")

@@ -25,7 +25,7 @@ from hpsearch.engine.engine import Engine
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import Interrupted, RayGone
 from hpsearch.live.display import Display, Show, start_lines
-from hpsearch.paths import driver_log_path, processes_path
+from hpsearch.paths import driver_log_path, home_option, processes_path
 from hpsearch.slots.process_file import TrialProcesses, attempt_processes
 from hpsearch.slots.process_tree import kill_ranks
 from hpsearch.text import counted
@@ -111,9 +111,8 @@ class Session:
             if self._after_death(died, owned=owned):
                 return True
             if signals.first is None:
-                raise RayGone(
-                    f"{died}. When it runs again, resume with: python -m hpsearch resume {self._sweep.name}"
-                ) from None
+                command = f"python -m hpsearch resume {self._sweep.name}{home_option(self._folder.parent)}"
+                raise RayGone(f"{died}. When it runs again, resume with: {command}") from None
         return False
 
     def _after_death(self, died: RayDied, *, owned: bool) -> bool:

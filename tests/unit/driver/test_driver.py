@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import hpsearch
-from hpsearch.driver.compatibility import check_compatible
+from hpsearch.driver.compatibility import Changes, find_changes
 from hpsearch.driver.driver import Run
+from hpsearch.driver.next_steps import PythonCalls
 from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.engine.replay import without_garbage_collection
 from hpsearch.errors import Interrupted, LedgerError, SpecError, SweepExists, SweepInUse
@@ -149,10 +150,12 @@ def test_sweeps_of_every_older_ledger_began_in_slots(home, version, tree):
     with Ledger(home) as ledger:
         record = ledger.sweep(tree["name"])
     asked = Sweep.from_dict(tree)
-    check_compatible(record, asked, None, accept_changes=False)
+    assert not find_changes(record, asked, None, accept_changes=False)
     assert asked.continuing(Sweep.from_stored(record.spec)).isolation == "slot"
-    with pytest.raises(SweepExists, match="isolation: 'slot' -> 'process'"):
-        check_compatible(record, Sweep.from_dict({**tree, "isolation": "process"}), None, accept_changes=False)
+    in_processes = Sweep.from_dict({**tree, "isolation": "process"})
+    assert find_changes(record, in_processes, None, accept_changes=False) == Changes(
+        spec=(("isolation", "slot", "process"),), code=()
+    )
 
 
 def test_a_sweep_keeps_the_isolation_that_was_set_once(known, home):
@@ -188,7 +191,7 @@ def test_a_sweep_may_resume_on_another_ray(known, home):
         spec = {**record.spec, "ray": begun}
         for now in ({"address": "new:6379"}, {"address": None}):
             moved = Sweep.from_dict({**sweep.to_dict(), "ray": now})
-            check_compatible(dataclasses.replace(record, spec=spec), moved, None, accept_changes=False)
+            assert not find_changes(dataclasses.replace(record, spec=spec), moved, None, accept_changes=False)
 
 
 def test_another_spec_is_refused_with_each_difference(known):
@@ -196,14 +199,41 @@ def test_another_spec_is_refused_with_each_difference(known):
         known(seed=3, parameters={"x": {"values": [1, 3]}}).start()
     assert "seed: 0 -> 3" in str(caught.value)
     assert "parameters.x.values: [1, 2] -> [1, 3]" in str(caught.value)
+    assert str(caught.value).endswith("the changed spec as a sweep of its own: the same call with name='known-2'")
     assert caught.value.exit_code == 2
 
 
 def test_changed_code_is_refused_by_name_unless_it_is_accepted(known, tmp_path):
     (tmp_path / "train.py").write_text("def train(config):\n    yield {'loss': 2 * config['x']}\n")
-    with pytest.raises(SweepExists, match=r"train\.py changed.*--accept-changes"):
+    with pytest.raises(SweepExists, match=r"train\.py changed.*add accept_changes=True.*with name='known-2'$"):
         known().start()
     assert known(accept_changes=True).start() == 0
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_python_is_offered_the_call_that_tries_failed_trials_with_the_corrected_code(known, home, tmp_path):
+    with Ledger(home, create=True) as ledger:
+        ledger.update_trial(ledger.trials(ledger.sweep("known"))[1].id, state="failed", cause="user_error")
+    (tmp_path / "train.py").write_text("def train(config):\n    yield {'loss': 2 * config['x']}\n")
+    with pytest.raises(SweepExists) as caught:
+        known().start()
+    call = str(caught.value).rpartition(": ")[2]
+    assert call == f"hpsearch.Results({str(home)!r}, 'known').resume(accept_changes=True, retry_failed=True)"
+    with pytest.raises(Interrupted):
+        eval(call)
+    with Ledger(home) as ledger:
+        assert "failed" not in {trial.state for trial in ledger.trials(ledger.sweep("known"))}
+
+
+def test_a_call_with_a_function_is_offered_with_it(home):
+    def train(config: dict[str, Any]) -> None: ...
+
+    assert PythonCalls(home, train).resume("a", retry_failed=False).endswith("(function=train, accept_changes=True)")
+    assert (
+        PythonCalls(home, lambda config: None)
+        .resume("a", retry_failed=False)
+        .endswith("(function=..., accept_changes=True)")
+    )
 
 
 def test_a_sweep_has_one_writer_whom_the_error_of_the_second_names(known, home):

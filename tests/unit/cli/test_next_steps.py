@@ -1,4 +1,4 @@
-"""What `sweep` and `resume` print when a sweep has ended, and what they offer to do next."""
+"""What `sweep` and `resume` offer to do next, when a sweep has ended and when they refuse one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsearch.cli import app
+from hpsearch.errors import SweepExists
 from hpsearch.ledger.fingerprint import code_of
 from hpsearch.ledger.records import TrialValues, time_limit_reason
 from hpsearch.ledger.store import Ledger
@@ -76,3 +77,50 @@ def test_a_sweep_that_is_over_has_no_such_command():
     lines = printed("sweep", "net.yaml")
     assert any(line.startswith("net: done: 2 done; best loss 1") for line in lines)
     assert not any("resume" in line for line in lines)
+
+
+def refused(*words: str) -> str:
+    """The message of a command that ends with exit code 2."""
+    result = CliRunner().invoke(app, [*words])
+    assert isinstance(result.exception, SweepExists), result.output
+    return str(result.exception)
+
+
+def test_another_spec_is_refused_with_the_command_that_runs_it_under_the_next_free_name(project):
+    add_sweep(DONE, DONE)
+    with Ledger(Path("sweeps"), create=True) as ledger:
+        ledger.add_sweep("net-2", ledger.sweep("net").spec)
+    (project / "net.yaml").write_text(dump_yaml({**TREE, "seed": 1}))
+    message = refused("sweep", "net.yaml", "-n", "2", "--set", "data.root=a b", "--no-again")
+    assert message == (
+        "sweep 'net' is in the ledger with another spec:\n  seed: 0 -> 1\n  data.root: None -> 'a b'\n"
+        "To resume it, undo the change. To run the changed spec as a sweep of its own:"
+        " python -m hpsearch sweep net.yaml -n 2 --set 'data.root=a b' --no-again --name net-3"
+    )
+
+
+def test_changed_code_is_refused_with_the_command_that_tries_the_failed_trials_again(project):
+    add_sweep(DONE, {"state": "failed", "cause": "user_error"})
+    (project / "train.py").write_text("def train(config):\n    yield {'loss': 2 * config['x']}\n")
+    message = refused("sweep", "net.yaml", "-n", "3", "--home", "sweeps/../sweeps")
+    assert message == (
+        "the code of sweep 'net' has changed since it began: train.py changed. 1 trial failed. To try again"
+        " with the new code and keep the others:"
+        " python -m hpsearch resume net -n 3 --accept-changes --retry-failed --home sweeps/../sweeps"
+    )
+    assert refused("resume", "net", "-n", "3").endswith(
+        ": python -m hpsearch resume net -n 3 --accept-changes --retry-failed"
+    )
+
+
+def test_changed_code_of_a_sweep_without_failures_is_offered_a_name_of_its_own(project):
+    add_sweep(DONE, DONE)
+    (project / "train.py").write_text("def train(config):\n    yield {'loss': 2 * config['x']}\n")
+    assert refused("sweep", "net.yaml") == (
+        "the code of sweep 'net' has changed since it began: train.py changed. To resume with the new code in the same"
+        " table, add --accept-changes. To run the new code as a sweep of its own:"
+        " python -m hpsearch sweep net.yaml --name net-2"
+    )
+    assert refused("resume").endswith(
+        "To resume with the new code, in the same table: python -m hpsearch resume net --accept-changes"
+    )
