@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from hpsearch.errors import Problem
+from hpsearch.paths import LEDGER_NAME
 from hpsearch.text import shown
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Names of sweeps: up to 64 letters, digits, dots, hyphens and underscores; the first is a letter or a digit."""
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(~[1-9][0-9]{0,5})?")
+"""Names of sweeps: up to 64 letters, digits, dots, hyphens and underscores; the first is a letter or a digit.
+
+A tilde and a number may follow: hpsearch renames a sweep so where a new one gets its name. Messages don't offer it.
+"""
 MAX_KEY_LENGTH = 200
 """Characters of a key in a spec, such as the name of a parameter."""
 MAX_DEPTH = 32
@@ -25,6 +29,21 @@ Key = str | int
 """A key of a map or a position in a list."""
 KeyPath = tuple[Key, ...]
 """Keys and positions that lead from the top of a spec to a value; empty for the whole spec."""
+
+
+def wrong_name(name: str) -> str | None:
+    """What is wrong with a text as the name of a sweep, in a sentence; None if nothing is.
+
+    Example:
+        >>> wrong_name("ledger.db")
+        "'ledger.db' is the name of the ledger's own file. Choose another."
+    """
+    if name.startswith(LEDGER_NAME):
+        return f"'{name[:60]}' is the name of the ledger's own file. Choose another."
+    if NAME_PATTERN.fullmatch(name):
+        return None
+    expected = "letters, digits, '.', '_' or '-', a letter or digit first, at most 64 in all"
+    return f"expected {expected}, got {shown(name)}."
 
 
 def check_plain(value: object, where: KeyPath, problems: list[Problem]) -> bool:

@@ -18,7 +18,7 @@ from hpsearch.driver.slot_setup import prepare_trial_code
 from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.engine.replay import Past
 from hpsearch.engine.retention import CheckpointRetention
-from hpsearch.errors import LedgerError, Problem, SpecError, in_short
+from hpsearch.errors import LedgerError, Problem, SpecError, SweepInUse, in_short
 from hpsearch.ledger.agreement import check_agrees
 from hpsearch.ledger.fingerprint import Code
 from hpsearch.ledger.lock import writer_lock
@@ -30,7 +30,6 @@ from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.links import IN_HOME, make_folder
 from hpsearch.live.display import Show
 from hpsearch.paths import (
-    LEDGER_NAME,
     driver_log_path,
     lock_path,
     replace_file,
@@ -39,6 +38,7 @@ from hpsearch.paths import (
     snapshots_dir,
     trials_dir,
 )
+from hpsearch.plain import wrong_name
 from hpsearch.priors.mapping import Prior
 from hpsearch.priors.prior_file import load_prior, save_prior
 from hpsearch.priors.sources import describe_prior, find_prior
@@ -95,10 +95,8 @@ class Run:
         """
         name = self.sweep.name
         assert name is not None
-        if name.startswith(LEDGER_NAME):
-            raise SpecError(
-                [Problem(where=("name",), message=f"'{name}' is the name of the ledger's own file. Choose another.")]
-            )
+        if (wrong := wrong_name(name)) is not None:
+            raise SpecError([Problem(where=("name",), message=wrong)])
         folder = self.home / name
         trainable = self.find_trainable()
         with Ledger(self.home, create=True) as ledger:
@@ -107,6 +105,8 @@ class Run:
             with writer_lock(folder, name), _in_place(ledger, folder):
                 check_whole(ledger.path)
                 known = ledger.find_sweep(name)
+                if known is not None and known.folder != name:
+                    raise SweepInUse(f"sweep '{name}' is being renamed by another process. Try again.")
                 sweep = _LockedSweep(
                     request=self if known is None else self._continuing(known),
                     ledger=ledger,

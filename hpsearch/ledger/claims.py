@@ -55,7 +55,8 @@ class Claims:
             rows = connection.execute(query).mappings().all()
             sweeps = schema.sweeps
             theirs = sa.select(sweeps).where(sweeps.c.id.in_({row["sweep_id"] for row in rows}))
-            found = {row["id"]: sweep_record(row) for row in connection.execute(theirs).mappings()} if rows else {}
+            records = connection.execute(theirs).mappings().all() if rows else ()
+        found = {row["id"]: sweep_record(row, self._ledger.home) for row in records}
         return [(found[row["sweep_id"]], trial) for row, trial in zip(rows, trial_records(rows), strict=True)]
 
     def claim(self, fingerprint: str, sweep: SweepRecord, number: int) -> Claim | None:

@@ -35,6 +35,10 @@ class FilesInPlace:
             if (found := _identity(path)) is not None:
                 self._known[path] = found
 
+    def release(self, folder: Path) -> None:
+        """Forget a folder and what is below it: this process moves or removes it itself."""
+        self._known = {path: known for path, known in self._known.items() if not path.is_relative_to(folder)}
+
     def check(self) -> None:
         """Check that every path still leads to the same file; takes about 2 µs for each on a local disk.
 

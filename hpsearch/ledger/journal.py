@@ -120,6 +120,17 @@ class Journal:
         """
         self._write_line(folder, [["undone", checksum(transaction)]])
 
+    def release(self, folder: str) -> None:
+        """Force the journal of a sweep to the disk and close it, before its folder is moved or removed.
+
+        Raises:
+            OSError: It can't be forced.
+        """
+        if folder in self._files:
+            os.fdatasync(self._files[folder])
+            self._unforced.discard(folder)
+            self._close(folder)
+
     def close(self) -> None:
         """Force what is left to the disk, as far as that is possible, and close the files."""
         with suppress(OSError):

@@ -61,6 +61,8 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
         file = os.fdopen(open_file(path, os.O_RDWR | os.O_CREAT, parts=IN_SWEEP), "r+")
     except LinkRefused:
         raise
+    except FileNotFoundError as error:  # the folder
+        raise SweepInUse(_moved(name)) from error
     except OSError as error:
         raise LedgerError(
             f"{path}: the lock can't be made: {error.strerror}. Correct the folder's permissions."
@@ -69,6 +71,8 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
         if not _locked(file):
             holder = file.read(200).strip() or "another process"
             raise SweepInUse(f"sweep '{name}' is in use by {holder}. Wait for it, or choose another --name.")
+        if not _has_path(file, path):
+            raise SweepInUse(_moved(name))
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {socket.gethostname()} since {local_now():%Y-%m-%d %H:%M}")
         file.flush()
@@ -109,6 +113,18 @@ def holder_of(folder: Path) -> Holder | None:
     text = read_file(lock_path(folder), parts=IN_SWEEP)[:200].decode(errors="replace")
     found = re.match(r"pid (\d+) on (\S+) since", text)
     return None if found is None else Holder(pid=int(found[1]), host=found[2])
+
+
+def _moved(name: str) -> str:
+    return f"sweep '{name}' was renamed or removed by another process just now. Try again."
+
+
+def _has_path(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one at a path; it is not if the folder was moved since it was opened."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except OSError:
+        return False
 
 
 def _locked(file: IO[str]) -> bool:

@@ -38,13 +38,13 @@ class Queries(ABC):
         query = sa.select(schema.sweeps).where(schema.sweeps.c.name == name)
         with self.reading() as connection:
             row = connection.execute(query).mappings().first()
-            return None if row is None else sweep_record(row)
+            return None if row is None else sweep_record(row, self.path.parent)
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, in the order in which they were added."""
         with self.reading() as connection:
             rows = connection.execute(sa.select(schema.sweeps).order_by(schema.sweeps.c.id)).mappings()
-            return [sweep_record(row) for row in rows]
+            return [sweep_record(row, self.path.parent) for row in rows]
 
     def sweep(self, name: str | None = None) -> SweepRecord:
         """The sweep of that name.
@@ -125,19 +125,28 @@ class Queries(ABC):
             return _report_records(connection.execute(query).all())
 
 
-def sweep_record(row: RowMapping) -> SweepRecord:
+def sweep_record(row: RowMapping, home: Path) -> SweepRecord:
     """A row of the table `sweeps` as a record.
 
+    Args:
+        row: The row. While the sweep is being renamed it has the new name and the old folder, see `renaming.py`.
+        home: Folder of the ledger, in which it is looked up whether the folder was moved already.
+
     Raises:
-        LedgerError: The sweep's folder is not the one of its name, so that its files would be looked for elsewhere.
+        LedgerError: The sweep's folder is none in the ledger's folder, so that its files would be looked for elsewhere.
         ValueError: Its spec or its code is not the JSON text of a map.
     """
-    name = row["name"]
-    is_one_folder = isinstance(name, str) and name not in ("", "..") and "\0" not in name and Path(name).name == name
-    if row["folder"] != name or not is_one_folder:
-        raise LedgerError(f"sweep {name!r} has the folder {row['folder']!r}: this ledger was edited.")
+    name, folder = row["name"], row["folder"]
+    if not (_is_one_folder(name) and _is_one_folder(folder)):
+        raise LedgerError(f"sweep {name!r} has the folder {folder!r}: this ledger was edited.")
+    if folder != name and (home / name).is_dir():
+        folder = name
     code = None if row["code"] is None else _map(row["code"])
-    return SweepRecord(**{**row, "spec": _map(row["spec"]), "code": code})
+    return SweepRecord(**{**row, "folder": folder, "spec": _map(row["spec"]), "code": code})
+
+
+def _is_one_folder(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", "..") and "\0" not in name and Path(name).name == name
 
 
 def _map(text: object) -> Mapping[str, Any]:

@@ -234,6 +234,9 @@ def _completed(copy: SweepCopy, name: str, spec: Mapping[str, Any]) -> SweepCopy
     copy.sweep = {"state": "interrupted", "started_at": began} | copy.sweep
     if "spec" not in copy.sweep or not _is_valid(json.loads(copy.sweep["spec"])):
         copy.sweep["spec"] = json.dumps(spec)
+    stored = json.loads(copy.sweep["spec"])
+    if (stored.get("name") or name) != name:  # the folder was renamed, by hand say
+        copy.sweep["spec"] = json.dumps({**stored, "name": name})
     for number, row in copy.trials.items():
         epochs = len(copy.reports.get(number, ()))
         defaults = {

@@ -22,6 +22,7 @@ from hpsearch.ledger import schema
 from hpsearch.ledger.in_place import check_not_lost
 from hpsearch.ledger.queries import Queries
 from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, SweepRecord, SweepState, TrialValues
+from hpsearch.ledger.renaming import Renaming
 from hpsearch.ledger.spec_dir import from_home
 from hpsearch.ledger.sqlite import log_paths, open_to_read, open_to_write, storage_errors
 from hpsearch.ledger.transactions import Transactions
@@ -66,8 +67,10 @@ class Ledger(Queries):
         with storage_errors(self.path):
             engine = open_to_write(self.path) if create else open_to_read(self.path)
         self._transactions = Transactions(engine, self.path, clock=clock)
+        self._renaming = Renaming(self._transactions, self.path)
         if create:
             self.keep_in_place(home, self.path, *log_paths(self.path))
+            self._renaming.finish_all()
 
     def __enter__(self) -> Ledger:
         return self
@@ -184,6 +187,26 @@ class Ledger(Queries):
     def set_again(self, sweep: SweepRecord, again: bool) -> None:
         """Record whether the sweep, from now on, reuses no trial of another sweep."""
         self._update_sweep(sweep, {"again": again})
+
+    def rename_sweep(self, sweep: SweepRecord, name: str) -> SweepRecord:
+        """Rename a sweep, and its folder with it; for the process that holds its lock, which it holds there too.
+
+        Where the process is killed in between, the sweep is whole under one of the names, and the next `Ledger` that is
+        opened to write finishes the rename or undoes it.
+
+        Args:
+            sweep: Its record; no trial of it runs.
+            name: A name that no sweep of the ledger has; see `plain.NAME_PATTERN`.
+
+        Returns:
+            The record as it is then.
+
+        Raises:
+            SpecError: It is no name for a sweep.
+            SweepExists: Another sweep has the name, or there is a file or a folder of that name.
+        """
+        self._renaming.rename(sweep, name)
+        return self.sweep(name)
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
         """Remove a sweep that has trained no epoch itself, so that its name is free again.

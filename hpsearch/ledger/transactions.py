@@ -161,6 +161,18 @@ class Transactions:
         """Remember the journal and the number of a new trial; those of older trials are read from the ledger."""
         self._owners[trial_id] = (folder, number)
 
+    def release(self, folder: str) -> None:
+        """Commit what is held back and close the journal of a sweep, whose folder this process moves or removes.
+
+        Args:
+            folder: The sweep's folder, relative to the ledger's.
+        """
+        self.flush()
+        with storage_errors(self._path):
+            self._journal.release(folder)
+        self.files.release(self._path.parent / folder)
+        self._owners = {key: owner for key, owner in self._owners.items() if owner[0] != folder}
+
     def _insert_reports(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         if rows:
             connection.execute(sa.insert(schema.reports), rows)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import NAME_PATTERN, KeyPath, check_plain
+from hpsearch.plain import KeyPath, check_plain, wrong_name
 from hpsearch.space.space import Real, Shaped, Space
 from hpsearch.text import shown
 from hpsearch.trainable.arguments import unknown_macro
@@ -163,10 +163,8 @@ def _map(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _check_name(name: object) -> list[Problem]:
-    if not isinstance(name, str) or NAME_PATTERN.fullmatch(name):
-        return []
-    expected = "letters, digits, '.', '_' or '-', a letter or digit first, at most 64 in all"
-    return [Problem(where=("name",), message=f"expected {expected}, got {shown(name)}.")]
+    wrong = wrong_name(name) if isinstance(name, str) else None
+    return [] if wrong is None else [Problem(where=("name",), message=wrong)]
 
 
 def _check_arguments(arguments: object, trainable: object) -> list[Problem]:

@@ -81,7 +81,8 @@ def a_sweeps_life(ledger: Ledger) -> None:
     never_trained = ledger.add_sweep("b", sweep.spec)
     ledger.add_trial(never_trained, 1, point={"x": 1}, seed=0)
     ledger.forget_sweep(never_trained)
-    assert [each.name for each in ledger.sweeps()] == ["a"]
+    assert ledger.rename_sweep(sweep, "c").name == "c"
+    assert [each.name for each in ledger.sweeps()] == ["c"]
 
 
 def test_every_statement_is_valid_for_postgresql(home: Path, heard: list[tuple[Any, Any]]):
