@@ -28,6 +28,12 @@ MACROS = (
 )
 """W&B's macros that are replaced by parameters."""
 
+LIST_MACROS = {"args_list": "args", "args_list_no_boolean_flags": "args_no_boolean_flags"}
+"""Our macros for `nargs="+"`, to those of W&B that they equal where no value is a list."""
+
+KNOWN = (*MACROS, *LIST_MACROS)
+"""All macros that are replaced by parameters."""
+
 UNSET = {"LOCAL_RANK": "0"}
 """Values of `${envvar:NAME}` for variables that are not set. Without a launcher, a process has local rank 0."""
 
@@ -41,8 +47,8 @@ def unknown_macro(arguments: Sequence[str]) -> str | None:
     `run.dir=out/${now:%H-%M}`.
     """
     for name, argument in (found.groups() for text in arguments if (found := _MACRO.fullmatch(text))):
-        if name not in MACROS and not (name == "envvar" and argument):
-            return f"unknown macro '${{{name}}}'. Known: {', '.join(MACROS)}, envvar:NAME"
+        if name not in KNOWN and not (name == "envvar" and argument):
+            return f"unknown macro '${{{name}}}'. Known: {', '.join(KNOWN)}, envvar:NAME"
     return None
 
 
@@ -61,7 +67,7 @@ def command_line(config: Mapping[str, Any], arguments: Sequence[str] = DEFAULT) 
     result: list[str] = []
     for text in arguments:
         macro = _MACRO.fullmatch(text)
-        if macro and macro[1] in MACROS:
+        if macro and macro[1] in KNOWN:
             result += _expanded(macro[1], flat, config)
         else:
             result.append(_MACRO.sub(_variable, text))
@@ -69,6 +75,8 @@ def command_line(config: Mapping[str, Any], arguments: Sequence[str] = DEFAULT) 
 
 
 def _expanded(macro: str, flat: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    if macro in LIST_MACROS:
+        return [word for each in flat.items() for word in _with_list(*each, otherwise=LIST_MACROS[macro])]
     if macro == "args_json":
         return [json.dumps(config)]
     if macro == "args_json_file":
@@ -80,6 +88,13 @@ def _expanded(macro: str, flat: Mapping[str, Any], config: Mapping[str, Any]) ->
         return [f"--{name}" if value is True else f"--{name}={_text(value)}" for name, value in kept.items()]
     prefix = {"args": "--", "args_append_hydra": "+", "args_override_hydra": "++"}.get(macro, "")
     return [f"{prefix}{name}={_text(value)}" for name, value in flat.items()]
+
+
+def _with_list(name: str, value: Any, *, otherwise: str) -> list[str]:
+    """The words of one parameter: its name and each value of a list, or those of another macro."""
+    if isinstance(value, list | tuple):
+        return [f"--{name}", *map(_text, value)]
+    return _expanded(otherwise, {name: value}, {})
 
 
 def _variable(found: re.Match[str]) -> str:

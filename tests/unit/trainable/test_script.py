@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import textwrap
@@ -143,6 +144,14 @@ JSON = '{"lr": 0.1, "wide": true, "model": {"name": "a b", "layers": [1, 2]}, "n
         (["${args_no_equals}"], [part for word in FLAT for part in f"--{word}".split("=")]),
         (["${args_json}"], [JSON]),
         (["--home=${envvar:SOME_HOME}/x"], ["--home=/data/x"]),
+        (
+            ["x", "${args_list}"],
+            ["x", "--lr=0.1", "--wide=True", "--model.name=a b", "--model.layers", "1", "2", "--none=None"],
+        ),
+        (
+            ["${args_list_no_boolean_flags}"],
+            ["--lr=0.1", "--wide", "--model.name=a b", "--model.layers", "1", "2", "--none=None"],
+        ),
     ],
 )
 def test_the_command_line_is_what_the_macros_say(arguments: list[str], words: list[str], monkeypatch) -> None:
@@ -153,6 +162,16 @@ def test_the_command_line_is_what_the_macros_say(arguments: list[str], words: li
 def test_a_flag_that_is_false_is_left_out_where_flags_have_no_value() -> None:
     assert command_line({"deep": False}, ["${args_no_boolean_flags}"]) == []
     assert command_line({"deep": False}) == ["--deep=False"]
+
+
+@pytest.mark.parametrize("sizes", [[1, -2, 3], [4], []])
+def test_a_list_reaches_argparse_as_the_words_of_nargs(sizes: list[int]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", type=int, nargs="*")
+    parser.add_argument("--names", nargs="+")
+    parser.add_argument("--deep", action="store_true")
+    words = command_line({"sizes": sizes, "names": ["a b", "c"], "deep": True}, ["${args_list_no_boolean_flags}"])
+    assert vars(parser.parse_args(words)) == {"sizes": sizes, "names": ["a b", "c"], "deep": True}
 
 
 def test_a_file_that_only_defines_names_is_no_script(folder: Path) -> None:
