@@ -15,7 +15,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -288,7 +290,23 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return _exit_message(error)
     text = " ".join(_text(error).split())
-    return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text[:MAX_EVIDENCE]}{_place_of_file(error)}" if text else type(error).__name__
+
+
+def _place_of_file(error: BaseException) -> str:
+    """What to do about a relative path that names no file in the working directory, but one beside the code."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, FileNotFoundError) or not isinstance(name, str) or Path(name).is_absolute():
+        return ""
+    files = (Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__))
+    with suppress(OSError):  # the working directory has been deleted, or a folder can't be read
+        found = next((file for file in files if is_user_code(str(file)) and (file.parent / name).exists()), None)
+        if found is not None:
+            return (
+                f", looked for in the working directory {Path.cwd()}; it is beside {found.name}: write"
+                f" Path(__file__).parent / {name!r}, or start the sweep in {found.parent}"
+            )
+    return ""
 
 
 def _lower_text(error: BaseException) -> str:

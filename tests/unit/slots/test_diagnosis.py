@@ -53,6 +53,28 @@ def test_an_exception_has_one_cause(error, cause):
     assert failure_of(raised(error)).cause == cause
 
 
+def test_a_file_that_is_beside_the_code_and_not_in_the_working_directory_is_pointed_out(tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "data.csv").touch()
+    script = tmp_path / "project" / "train.py"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        exec(compile("open('data.csv')", str(script), "exec"))
+    assert failure_of(caught.value).evidence == (
+        "FileNotFoundError: [Errno 2] No such file or directory: 'data.csv', looked for in the working directory"
+        f" {tmp_path}; it is beside train.py: write Path(__file__).parent / 'data.csv', or start the sweep in"
+        f" {script.parent} (project/train.py:1 in <module>)"
+    )
+
+
+@pytest.mark.parametrize("source", ["open('nowhere.csv')", "open('/nowhere.csv')", "raise FileNotFoundError(2, 'x')"])
+def test_a_file_that_is_nowhere_is_left_to_the_message_of_python(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        exec(compile(source, str(tmp_path / "train.py"), "exec"))
+    assert failure_of(caught.value).evidence == f"FileNotFoundError: {caught.value} (train.py:1 in <module>)"
+
+
 def test_the_evidence_names_the_users_own_last_frame():
     def own():
         return torch.zeros(2, 3) @ torch.zeros(4, 5)
