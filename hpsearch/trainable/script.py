@@ -1,8 +1,8 @@
 """A script as a trainable: it runs as `__main__`, with the configuration on its command line, as from a shell.
 
-In a sweep it runs in the main thread of its trial's process, so that `signal.signal` works. Under `isolation: slot` the
-process runs other trials too: modules that the script has imported stay loaded, its top level runs for each trial, and
-it runs in a second thread, where Python refuses `signal.signal`.
+In a sweep it runs in the main thread of its trial's process. Under `isolation: slot` the process runs other trials too:
+modules that the script has imported stay loaded, its top level runs for each trial, and it runs in a second thread, for
+which the main thread installs signal handlers.
 """
 
 from __future__ import annotations

@@ -4,23 +4,26 @@ Used with `isolation: slot`, where one process runs all trials; `MetricsIterator
 used with `isolation: process` too. A generator runs in the caller's thread. Any other function runs in a daemon thread:
 its `report` hands over the metrics of an epoch and blocks until the next `advance`. The function therefore never runs
 ahead: a checkpoint made between two calls of `advance` has the state of that epoch, and a trial is stopped by not
-calling `advance` again. The two threads never run at the same time.
+calling `advance` again. The two threads never run at the same time, and the function may install signal handlers, see
+`main_thread.py`.
 """
 
 from __future__ import annotations
 
 import inspect
 import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
 from hpsearch.errors import TrialStopped
 from hpsearch.training.context import TrialContext
+from hpsearch.training.main_thread import CallingThread, MainThreadCall
 
 if TYPE_CHECKING:
     from hpsearch.training.leaks.sentinel import Sentinel
@@ -179,8 +182,8 @@ class _ThreadStepper(Stepper):
         self, function: Callable[[dict[str, Any]], Any], config: dict[str, Any], context: TrialContext
     ) -> None:
         super().__init__(function, config, context)
-        self._thread = threading.Thread(target=self._run, name=f"trial {context.number}", daemon=True)
-        self._events: SimpleQueue[_Reported | _Returned | _Raised] = SimpleQueue()
+        self._events: SimpleQueue[_Reported | _Returned | _Raised | MainThreadCall] = SimpleQueue()
+        self._thread = CallingThread(self._run, name=f"trial {context.number}", request=self._events.put)
         self._may_continue = threading.Semaphore(0)
         self._stopping = False
         self._ended = False
@@ -196,7 +199,7 @@ class _ThreadStepper(Stepper):
             self._thread.start()
         else:
             self._may_continue.release()
-        return self._handle(self._events.get())
+        return self._handle(self._next_event())
 
     def close(self, timeout_s: float = 5.0) -> bool:
         self._stopping = True
@@ -205,8 +208,24 @@ class _ThreadStepper(Stepper):
         if self._thread.ident is None:
             return True
         self._may_continue.release()
-        self._thread.join(timeout_s)
+        with suppress(Empty):
+            deadline = time.monotonic() + timeout_s
+            while not self._ended:
+                self._ended = isinstance(self._next_event(deadline), _Returned | _Raised)
+        self._thread.join(timeout_s if self._ended else 0)
         return not self._thread.is_alive()
+
+    def _next_event(self, deadline: float | None = None) -> _Reported | _Returned | _Raised:
+        """Wait for what the function does next, and make the calls that it asks the main thread for.
+
+        Args:
+            deadline: Time of `time.monotonic` after which Empty is raised; None to wait for as long as it takes.
+        """
+        while True:
+            event = self._events.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if not isinstance(event, MainThreadCall):
+                return event
+            event.run()
 
     def _handle(self, event: _Reported | _Returned | _Raised) -> Metrics | None:
         if isinstance(event, _Reported):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,6 +14,7 @@ import pytest
 from hpsearch.errors import TrialStopped
 from hpsearch.training.context import TrialContext, activate, report
 from hpsearch.training.stepper import Stepper, make_stepper
+from tests.support.waiting import until
 
 Function = Callable[[dict[str, Any]], Any]
 
@@ -282,6 +286,79 @@ def test_the_reported_dict_may_be_changed_afterwards(stepping: Any) -> None:
     stepper = stepping(reuses)
     rows = [stepper.advance(), stepper.advance(), stepper.advance()]
     assert rows == [{"loss": 2.0}, {"loss": 1.0}, None]
+
+
+@pytest.fixture
+def handlers_restored() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_function_installs_signal_handlers_and_they_run(stepping: Any, handlers_restored: None) -> None:
+    original, received = signal.signal, []
+
+    def function(config: dict[str, Any]) -> None:
+        before = signal.signal(signal.SIGUSR1, lambda number, frame: received.append(number))
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            until(lambda: received)
+            report(loss=1.0)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    stepper = stepping(function)
+    assert stepper.advance() == {"loss": 1.0}
+    assert received == [signal.SIGUSR1] and signal.getsignal(signal.SIGUSR1) is not before
+    assert stepper.close()  # its `finally` block asks the main thread too
+    assert signal.getsignal(signal.SIGUSR1) is before and signal.signal is original
+
+
+def test_what_signal_refuses_is_raised_where_the_function_called_it(stepping: Any) -> None:
+    def function(config: dict[str, Any]) -> None:
+        signal.signal(signal.SIGKILL, signal.SIG_IGN)
+
+    with pytest.raises(OSError) as caught:
+        stepping(function).advance()
+    assert "function" in {frame.name for frame in traceback.extract_tb(caught.value.__traceback__)}
+
+
+def test_a_handler_that_exits_ends_the_epoch_and_the_function(stepping: Any, handlers_restored: None) -> None:
+    """The handler runs in the main thread, as in any program, so what it raises comes out of `advance`."""
+    go_on = threading.Event()
+
+    def function(config: dict[str, Any]) -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        go_on.wait()
+        report(loss=1.0)
+
+    stepper = stepping(function)
+    with pytest.raises(SystemExit):
+        stepper.advance()
+    go_on.set()
+    assert stepper.close()
+
+
+def test_another_thread_of_the_function_can_not_install_handlers(stepping: Any) -> None:
+    """As in any program."""
+
+    def function(config: dict[str, Any]) -> dict[str, Any]:
+        raised: list[BaseException] = []
+
+        def install() -> None:
+            try:
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            except ValueError as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=install)
+        thread.start()
+        thread.join()
+        return {"loss": len(raised)}
+
+    assert stepping(function).advance() == {"loss": 1}
 
 
 def test_reports_from_a_functions_own_threads_arrive_and_end(stepping: Any) -> None:
