@@ -196,6 +196,19 @@ def in_short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:MAX_MESSAGE].rstrip(": ")
 
 
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known word that is most like this one; None if none is.
+
+    Args:
+        word: A word that may be misspelt.
+        known: The words that it may be.
+        cutoff: Least similarity as `difflib` measures it, from 0 to 1 for equal words.
+    """
+    from difflib import get_close_matches  # here, since the happy path never needs it
+
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known word, or an empty text when none is near.
 
@@ -203,7 +216,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         >>> did_you_mean("optunna", ["grid", "optuna"])
         " Did you mean 'optuna'?"
     """
-    from difflib import get_close_matches  # here, since the happy path never needs it
-
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    near = nearest(word, known)
+    return "" if near is None else f" Did you mean '{near}'?"

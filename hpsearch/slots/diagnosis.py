@@ -1,4 +1,6 @@
-"""Why an attempt failed: one cause and one sentence of evidence, from an exception, a lost process or bad metrics.
+"""Why an attempt failed: one cause and one sentence of evidence, from an exception or a lost process.
+
+Reports that can't be used are in `report_check.py`.
 
 torch is used only where it is imported already, so that the supervisor can use this module without it.
 """
@@ -7,23 +9,19 @@ from __future__ import annotations
 
 import dis
 import errno
-import math
-import numbers
 import os
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 from hpsearch.errors import Cause, Diverged, InvalidConfig
 from hpsearch.slots.protocol import Failed
-from hpsearch.text import writable
 from hpsearch.training.user_code import display_path, is_user_code
 
 MAX_EVIDENCE = 500
@@ -212,44 +210,6 @@ def exit_text(status: int) -> str:
     return f"exited with code {os.WEXITSTATUS(status)}"
 
 
-def check_metrics(report: object, *, objective: str) -> dict[str, float] | Failed:
-    """The finite numbers of a report, or the failure of a report that can't be used.
-
-    Args:
-        report: What the trainable reported. Any kind of number is accepted: bool, NumPy scalars, 0-d tensors. Nested
-            dicts are flattened, with `/` between the names; values that are no numbers are left out.
-        objective: Name of the metric that must be among them, and finite.
-    """
-    if not isinstance(report, Mapping):
-        return Failed(cause="bad_metric", evidence=f"reported {_short(report)}, needed a dict with {objective}")
-    metrics = {name: number for name, value in _flat(report).items() if (number := as_number(value)) is not None}
-    if objective not in metrics:
-        known = _flat(report)
-        found = (
-            f"{objective} = {_short(known[objective])}, which is no number"
-            if objective in known
-            else f"[{', '.join(known)}]"
-        )
-        return Failed(cause="bad_metric", evidence=f"reported {found}, needed {objective}")
-    if not math.isfinite(metrics[objective]):
-        return Failed(cause="diverged", evidence=f"{objective} is {metrics[objective]}")
-    return {writable(name): value for name, value in metrics.items() if math.isfinite(value)}
-
-
-def as_number(value: object) -> float | None:
-    """The value as a float if it is one number of any kind, else None."""
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-d tensors and arrays, numpy scalars
-        value = value.item()
-    if not isinstance(value, numbers.Real | Decimal):  # bool, int, float and Fraction are Real
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an int too large for a float counts as diverged
-        return -math.inf if value < 0 else math.inf
-    except ValueError:  # a signaling NaN of `decimal`
-        return math.nan
-
-
 def _cause_of(error: BaseException) -> Cause:
     torch: Any = sys.modules.get("torch")
     if isinstance(error, InvalidConfig):
@@ -273,13 +233,6 @@ def _is_disk_full(error: BaseException) -> bool:
     """Whether a full disk is the error or a cause of it: torch's writer raises "unexpected pos" in that case."""
     full = (errno.ENOSPC, errno.EDQUOT)
     return any(isinstance(each, OSError) and each.errno in full for each in _chain(error))
-
-
-def _flat(report: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in report.items():
-        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def message_of(error: BaseException) -> str:
@@ -335,8 +288,3 @@ def _is_error_of_parser(frame: FrameType) -> bool:
     """Whether a frame is a call of `ArgumentParser.error`, or of the method `error` of a subclass."""
     parser = getattr(sys.modules.get("argparse"), "ArgumentParser", ())
     return frame.f_code.co_name == "error" and isinstance(frame.f_locals.get("self"), parser)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

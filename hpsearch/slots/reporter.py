@@ -16,11 +16,12 @@ from typing import Any, final
 from hpsearch.devices.inventory import host_cpus
 from hpsearch.links import IN_TRIAL, check_unlinked
 from hpsearch.paths import checkpoint_dir
-from hpsearch.slots.diagnosis import check_metrics, failure_of, is_fatal_to_process, is_secondary
+from hpsearch.slots.diagnosis import failure_of, is_fatal_to_process, is_secondary
 from hpsearch.slots.protocol import Assignment, Failed
 from hpsearch.slots.rank_environment import RankPosition
 from hpsearch.slots.ray_tune_session import RayTuneSession
 from hpsearch.slots.replies import Reply
+from hpsearch.slots.report_check import check_metrics
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.training.context import SharedDataHost, TrialContext, activate
 from hpsearch.training.environment import in_process_group
@@ -104,7 +105,7 @@ class Reporter:
         try:
             if save or self.context.epochs_done in self._assignment.save_epochs:
                 self.save()
-            checked = check_metrics(metrics, objective=self._objective)
+            checked = check_metrics(metrics, objective=self._objective, epoch=self.context.epochs_done)
         except Exception as error:  # for example a state that can't be written, or a value that can't be converted
             log_exception()
             return self.failed(error)

@@ -6,25 +6,19 @@ import errno
 import signal
 import subprocess
 import sys
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from hpsearch.errors import CAUSE_CLASSES, InvalidConfig
 from hpsearch.slots.diagnosis import (
-    as_number,
-    check_metrics,
     exit_evidence,
     failure_of,
     is_abort_of_watchdog,
     is_fatal_to_process,
     is_secondary,
 )
-from hpsearch.slots.protocol import Failed
 
 
 def raised(error: BaseException) -> BaseException:
@@ -196,59 +190,6 @@ def test_the_signal_that_terminates_an_actor_is_read_from_the_log():
     assert ended.returncode == -signal.SIGTERM and ended.stdout == "" and "in train" in ended.stderr
     evidence = exit_evidence(rank=0, pid=7, log_tail=ended.stderr)
     assert evidence == "rank 0 (process 7) was killed by signal 15 (Terminated); its stack is in the log"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        1, 1.0, True, np.float32(1), np.int64(1), np.longdouble(1), np.bool_(True), np.array(1.0), torch.tensor(1.0),
-        torch.tensor(1), torch.tensor(True), Decimal(1), Fraction(1), np.array(Decimal(1)),
-    ],
-)  # fmt: skip
-def test_numbers_of_any_kind_are_numbers(value):
-    assert as_number(value) == 1.0 and type(as_number(value)) is float
-
-
-def test_a_number_too_large_for_a_float_is_infinite_with_its_sign():
-    huge: list[Any] = [10**400, Fraction(10**400), Decimal("1e400")]
-    assert [as_number(value) for value in huge] == [float("inf")] * 3
-    assert [as_number(-value) for value in huge] == [-float("inf")] * 3
-
-
-def test_a_decimal_that_is_no_number_has_diverged():
-    for text in ("nan", "snan"):
-        failed = check_metrics({"loss": Decimal(text)}, objective="loss")
-        assert isinstance(failed, Failed) and failed.cause == "diverged"
-
-
-@pytest.mark.parametrize("value", [None, "1", [1.0], torch.ones(2), np.ones(2), {"a": 1}, 1j])
-def test_what_is_not_one_number_is_none(value):
-    assert as_number(value) is None
-
-
-def test_good_metrics_are_returned_flat_and_finite():
-    report = {"loss": 1, "more": {"acc": torch.tensor(0.5), "note": "text"}, "lr": float("inf")}
-    assert check_metrics(report, objective="loss") == {"loss": 1.0, "more/acc": 0.5}
-
-
-def test_a_metrics_name_that_is_no_unicode_can_be_stored():
-    assert check_metrics({"loss": 1, "acc/\udce9": 2}, objective="loss") == {"loss": 1.0, "acc/\\udce9": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("report", "cause", "text"),
-    [
-        ({"acc": 1, "f1": 2}, "bad_metric", "reported [acc, f1], needed loss"),
-        ({"loss": None}, "bad_metric", "loss = None"),
-        ({"loss": "low"}, "bad_metric", "'low'"),
-        (3.0, "bad_metric", "needed a dict"),
-        ({"loss": float("nan")}, "diverged", "loss is nan"),
-        ({"loss": -float("inf")}, "diverged", "loss is -inf"),
-    ],
-)
-def test_bad_metrics_say_what_was_found(report, cause, text):
-    failed = check_metrics(report, objective="loss")
-    assert isinstance(failed, Failed) and failed.cause == cause and text in failed.evidence
 
 
 def test_every_cause_has_a_class():
