@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+
+_NUMBER = re.compile(r"(?<![\w.:])(?<!signal )(?<!code )[-+]?(?:0x[0-9a-f]+|\d+\.?\d*(?:e[-+]?\d+)?)")
+"""A number in a text, unless it is part of a name or a line of code, or is that of a signal or an exit code."""
 
 
 def shown(value: object) -> str:
@@ -62,6 +66,20 @@ def duration_text(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
+
+
+def without_numbers(text: str) -> str:
+    """A sentence on a failure with `#` for each number that may differ between two failures that are the same.
+
+    Signals, exit codes, lines of code and digits within names stay.
+
+    Example:
+        >>> without_numbers("rank 0 (process 411) was killed by signal 9 (Killed)")
+        'rank # (process #) was killed by signal 9 (Killed)'
+        >>> without_numbers("reported top1 = tensor([0.25, 1e-3]), which is no number (train.py:12 in train)")
+        'reported top1 = tensor([#, #]), which is no number (train.py:12 in train)'
+    """
+    return _NUMBER.sub("#", text)
 
 
 def counted(number: int, what: str) -> str:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import dataclass
 from typing import final
 
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import CAUSE_CLASSES, is_config_fault
 from hpsearch.slots.protocol import Failed
 from hpsearch.spec.parts import Limits
+from hpsearch.text import duration_text, without_numbers
 
 IDENTICAL_FAILURES = 3
 """Identical failures, without a success, after which a sweep gives up."""
+COSTLY_S = 600.0
+"""Seconds of training in identical failures after which a sweep gives up whatever their number, if they came because
+nothing, or not the metric, was reported, and no trial has ever reported the metric."""
 INFRA_RETRIES = 3
 """Retries of a trial that the machine has failed, even where `limits.retries` is lower."""
 MAX_BEGINS = 12
 """Attempts at one trial that may fail before the first line of the user's code, in all."""
 BEGINS_WITHOUT_ONE = 6
 """A sweep gives up after this many of them in a row, times the number of trials that hold a slot."""
+
+
+@dataclass
+class _Identical:
+    """Trials that have failed in the same way."""
+
+    count: int = 0
+    """Number of these trials."""
+    duration_s: float = 0.0
+    """Seconds that they have trained, summed over them and their attempts."""
 
 
 @final
@@ -33,8 +47,8 @@ class FailurePolicy:
         self._limits = limits
         self._permanent_sites: set[str] = set()
         """Exceptions, with file and line, that have ended two attempts at one trial: no trial is retried for them."""
-        self._identical: Counter[str] = Counter()
-        """Failed trials by exception and line, for causes that a mistake in the code explains."""
+        self._identical: dict[tuple[str, str], _Identical] = {}
+        """Failed trials by cause and `_kind_of`."""
         self._num_unknown = 0
         """Failed trials that count against `limits.failures`."""
         self._without_begin = 0
@@ -82,26 +96,55 @@ class FailurePolicy:
         trial.failures += not is_infra
         trial.failure_sites |= {failure.place} if failure.place else set()
 
-    def note_failure(self, trial: Trial, failure: Failed, *, any_success: bool) -> str | None:
+    def note_failure(self, trial: Trial, failure: Failed, *, any_success: bool, any_report: bool) -> str | None:
         """Record a failure that ends the trial.
 
         Args:
             trial: The trial, which has failed.
             failure: Of its last attempt.
-            any_success: Whether a trial of the sweep has a result.
+            any_success: Whether a trial of the sweep has a result, or one that trains has come further than this one.
+            any_report: Whether a trial of the sweep has ever reported the metric.
 
         Returns:
             Why the sweep should give up, one sentence; None if it should continue.
         """
         if failure.place is not None and failure.place in trial.failure_sites:
             self._permanent_sites.add(failure.place)
-        if failure.cause in ("user_error", "invalid_config"):
-            self._identical[failure.place or failure.evidence] += 1
+        identical = self._note_identical(trial, failure)
         self._num_unknown += CAUSE_CLASSES[failure.cause] == "unknown"
         limit = self._limits.failures
-        if limit is not None:
+        if limit is not None and failure.cause != "bad_metric":  # which the limit never counts
             count = f"{self._num_unknown} trials failed (limits.failures: {limit}); the last: {failure.evidence}"
             return count if self._num_unknown >= limit else None
-        if any_success or max(self._identical.values(), default=0) < IDENTICAL_FAILURES:
+        if identical is None or any_success:
             return None
-        return f"{IDENTICAL_FAILURES} trials failed in the same way and none succeeded: {failure.evidence}"
+        is_costly = failure.cause == "bad_metric" and not any_report and identical.duration_s >= COSTLY_S
+        if identical.count < IDENTICAL_FAILURES and not is_costly:
+            return None
+        if identical.count == 1:
+            return f"trial {trial.number} failed after {duration_text(trial.duration_s)}: {failure.evidence}"
+        return f"{identical.count} trials failed in the same way and none succeeded: {failure.evidence}"
+
+    def _note_identical(self, trial: Trial, failure: Failed) -> _Identical | None:
+        """The trials that have failed like this one, this one included; None if their number decides nothing."""
+        kind = _kind_of(failure, has_reported=trial.epochs > 0)
+        if kind is None:
+            return None
+        identical = self._identical.setdefault((failure.cause, kind), _Identical())
+        identical.count += 1
+        identical.duration_s += trial.duration_s
+        return identical
+
+
+def _kind_of(failure: Failed, *, has_reported: bool) -> str | None:
+    """What is equal for two failures of one cause that one mistake explains; None where a mistake explains none.
+
+    That is the place of an exception, and else the evidence without the numbers that differ from trial to trial. A loss
+    that is not finite, memory that is full and a fault of the machine say nothing about the next trial; nor does the
+    end of a process that has trained before.
+    """
+    if failure.cause in ("user_error", "invalid_config"):
+        return failure.place or without_numbers(failure.evidence)
+    if failure.cause == "bad_metric" or (failure.cause == "killed" and not has_reported):
+        return without_numbers(failure.evidence)
+    return None

@@ -186,7 +186,7 @@ class Outcomes:
         if trial.epochs:
             self.end(trial, "done")
         else:
-            evidence = f"it ended without a report, needed {self.sweep.metric.name}"
+            evidence = f"it ended without a report: call {self.sweep.metric.report_call} once an epoch"
             self._on_failed(trial, Failed(cause="bad_metric", evidence=evidence, elapsed_s=event.elapsed_s))
 
     def _on_failed(self, trial: Trial, failure: Failed) -> None:
@@ -200,7 +200,12 @@ class Outcomes:
         if failure.cause == "diverged":
             self.rule.report(trial.number, trial.epochs + 1, math.inf)
         self.end(trial, "failed", failure=_record(trial, failure, was_retried=False))
-        reason = self.policy.note_failure(trial, failure, any_success=self.trials.any_succeeded)
+        reason = self.policy.note_failure(
+            trial,
+            failure,
+            any_success=self.trials.any_succeeded or self.trials.any_beyond(trial.epochs),
+            any_report=self.trials.any_trained,
+        )
         if reason is not None:
             self.stop_state.stop("gave_up", reason)
 

@@ -86,6 +86,10 @@ class Trials(Mapping[int, Trial]):
         """Whether a trial has a result: it is done, stopped, reused or paused at a rung."""
         return any(trial.state in TRAINABLE_STATES for trial in self.values())
 
+    def any_beyond(self, epochs: int) -> bool:
+        """Whether a trial that has not failed has finished more epochs than this."""
+        return any(trial.epochs > epochs and trial.state != "failed" for trial in self.values())
+
     @property
     def any_trained(self) -> bool:
         """Whether a trial has finished an epoch in a slot of this sweep, in this run or an earlier one."""

@@ -148,7 +148,7 @@ class Replay:
                 if failure.was_retried:
                     self.outcomes.policy.note_retry(trial, event)
                 else:
-                    self.outcomes.policy.note_failure(trial, event, any_success=True)
+                    self.outcomes.policy.note_failure(trial, event, any_success=True, any_report=True)
 
     def _queue(self, trial: Trial, decision: Decision | None, *, limit: int | None) -> None:
         """Retry a trial that ran or waited; extend one that is done if the limit of epochs was raised since.

@@ -7,6 +7,7 @@ types, are in `checks.py`; the top-level keys are in `sweep.py`.
 from __future__ import annotations
 
 import re
+from keyword import iskeyword
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -93,6 +94,13 @@ class Metric(Part):
         """1 to minimise, -1 to maximise, so that a lower `sign * value` is better."""
         return 1 if self.goal == "minimize" else -1
 
+    @property
+    def report_call(self) -> str:
+        """The call that reports it, as a message shows it."""
+        if self.name.isidentifier() and not iskeyword(self.name):
+            return f"hpsearch.report({self.name}=...)"
+        return f"hpsearch.report({{{self.name!r}: ...}})"
+
 
 class EarlyTerminate(Part):
     """The stopping rule."""
@@ -130,7 +138,8 @@ class Limits(Part):
     retries: Annotated[int, Field(ge=0, le=100)] = 1
     """Further attempts of a trial that failed for an unknown cause."""
     failures: Count | None = None
-    """Number of counted failures that ends the sweep; None for 3 identical failures without a success."""
+    """Number of counted failures that ends the sweep; None for 3 identical failures without a success, which end it in
+    any case where they are reports without the metric, or no reports."""
     checkpoints: Literal["all"] | Count = 3
     """Number of best finished trials whose checkpoints are kept, beside those needed to resume trials."""
 

@@ -246,42 +246,6 @@ def test_repeated_epochs_of_a_second_attempt_are_not_reported_twice(bench):
     assert b.searcher.outcomes[0].losses == {1: 3.0, 2: 2.0, 3: 1.0}
 
 
-def test_three_identical_failures_without_a_success_end_the_sweep(bench):
-    b = bench(limits={"retries": 0}, concurrent=1)
-    for number in (1, 2, 3):
-        assert b.next().number == number
-        b.fail(number)
-    assert b.engine.next_assignment() is Idle.FINISHED
-    assert b.engine.stop_state.state == "gave_up" and "same way" in (b.engine.reason or "")
-
-
-def test_a_success_keeps_the_sweep_going(bench):
-    b = bench(limits={"retries": 0}, concurrent=1)
-    b.next()
-    b.report(1, 1)
-    b.engine.on_event(1, Ended(elapsed_s=1.0))
-    for number in (2, 3, 4, 5):
-        assert b.next().number == number
-        b.fail(number)
-    assert b.next().number == 6
-
-
-def test_different_failures_do_not_add_up(bench):
-    b = bench(limits={"retries": 0}, concurrent=1)
-    for number in range(1, 6):
-        assert b.next().number == number
-        b.fail(number, place=f"E at f:{number}")
-    assert b.engine.reason is None
-
-
-def test_the_limit_of_failures_decides_alone_where_it_is_set(bench):
-    b = bench(limits={"retries": 0, "failures": 5}, concurrent=1)
-    for number in range(1, 6):
-        b.next()
-        b.fail(number)
-    assert "limits.failures: 5" in (b.engine.reason or "")
-
-
 def test_a_stop_lets_epochs_end_and_saves_them(bench):
     b = bench()
     b.next(), b.next()

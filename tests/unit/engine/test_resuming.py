@@ -143,6 +143,56 @@ def test_identical_failures_add_up_over_restarts(lives):
     assert second.engine.stop_state.state == "gave_up"
 
 
+FAILURES: dict[str, Any] = {
+    "without the metric": Failed(cause="bad_metric", evidence="reported [val_los], needed loss"),
+    "without a report": Ended(elapsed_s=1.0),
+    "killed": Failed(cause="killed", evidence="rank 0 (process 411) was killed by signal 9 (Killed)"),
+}
+
+
+@pytest.fixture(params=FAILURES)
+def given_up(request: pytest.FixtureRequest, lives: Any) -> tuple[dict[str, Any], Any]:
+    """The keys of a sweep that gave up after three of its six trials, and the event with which each of them failed."""
+    keys = {"parameters": {"x": {"values": list(range(6))}}, "limits": {"retries": 0}}
+    first, event = lives("a", **keys), FAILURES[request.param]
+    for _ in range(2):
+        first.engine.on_event(first.next().number, event)
+    assert first.engine.reason is None
+    first.die()
+    second = lives("a", **keys)
+    second.engine.on_event(second.next().number, event)
+    assert second.engine.stop_state.state == "gave_up", "failures count over restarts"
+    second.engine.finish()
+    second.die()
+    return keys, event
+
+
+def test_a_sweep_that_gave_up_and_fails_in_the_same_way_again_gives_up_at_once(lives, given_up):
+    keys, event = given_up
+    third = lives("a", **keys)
+    third.engine.on_event(third.next().number, event)
+    assert (third.engine.reason or "").startswith("4 trials failed in the same way and none succeeded: ")
+
+
+def test_a_sweep_that_gave_up_does_not_end_for_a_failure_of_another_kind(lives, given_up):
+    keys, _ = given_up
+    third = lives("a", **keys)
+    for place in ("E at f:1", "E at f:2"):
+        third.fail(third.next(), cause="user_error", place=place)
+    assert third.engine.reason is None
+
+
+def test_failures_that_the_user_has_forgiven_do_not_count(lives, given_up):
+    keys, event = given_up
+    third = lives("a", retry_failed=True, **keys)
+    for _ in range(2):
+        assert third.engine.reason is None
+        third.engine.on_event(third.next().number, event)
+    assert third.engine.reason is None
+    third.engine.on_event(third.next().number, event)
+    assert (third.engine.reason or "").startswith("3 trials failed in the same way")
+
+
 def test_failed_trials_are_retried_when_the_user_asks_for_it(lives):
     limits = {"epochs": 2, "retries": 0}
     first = lives("a", limits=limits)
