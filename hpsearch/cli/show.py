@@ -65,17 +65,20 @@ def show(
 def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
     from hpsearch.ledger.lock import is_held
     from hpsearch.results.rows import trial_rows
-    from hpsearch.results.summaries import ahead_lines, note_lines, trial_summary
+    from hpsearch.results.summaries import ahead_lines, next_step_lines, note_lines, trial_summary
 
     trials = ledger.current_trials(record)
     if as_json:
         print_json(trial_rows(record, trials, home=ledger.home))
         return
-    rows, note = trial_summary(record, trials, is_alive=is_held(ledger.home / record.folder))
+    is_alive = is_held(ledger.home / record.folder)
+    rows, note = trial_summary(record, trials, is_alive=is_alive)
     winner = best_of(trials, sign=record.sign)
     ahead = ahead_lines(record, trials, ledger.reports_of(winner)) if winner is not None else []
     print_lines([note, *ahead, *note_lines(record, trials)])
     print_rows(rows, as_json=False)
+    if not is_alive:
+        print_lines(next_step_lines(record, trials, home=ledger.home))
 
 
 def _show_trial(ledger: Ledger, record: SweepRecord, number: int, *, as_json: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,12 +12,11 @@ import typer
 from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
 from hpsearch.cli.printing import print_lines, print_rows
 from hpsearch.paths import report_path
-from hpsearch.text import counted, duration_text
+from hpsearch.text import counted
 
 if TYPE_CHECKING:
     from hpsearch.driver.driver import Run
     from hpsearch.ledger.rebuilt_files import RebuiltSweep
-    from hpsearch.ledger.records import SweepRecord
 
 END_ROWS = 10
 """Trials that are printed at the end of a sweep, the best first."""
@@ -186,22 +184,12 @@ def _leave(home: Path, name: str, exit_code: int) -> NoReturn:
     raise typer.Exit(exit_code)
 
 
-def _resume_lines(record: SweepRecord, *, at: str) -> Iterator[str]:
-    """How a sweep resumes that was interrupted, or that its time limit ended; no line for one that is over."""
-    if record.state != "interrupted" and not record.ended_by_time_limit:
-        return
-    yield f"Resume it:        python -m hpsearch resume {record.name}{at}"
-    if record.ended_by_time_limit:
-        span = duration_text(record.spec["limits"]["time"])
-        yield f"                  This begins a new span of {span}, and so does the same command again."
-
-
 def _print_end(home: Path, name: str) -> None:
     """Print the summary of a sweep: its best trials, the best configuration and the commands that train it."""
     from hpsearch.ledger.store import Ledger
     from hpsearch.paths import home_option
     from hpsearch.results.analysis.best import best_spec, trial_command
-    from hpsearch.results.summaries import failure_lines, note_lines, trial_summary
+    from hpsearch.results.summaries import failure_lines, next_step_lines, note_lines, trial_summary
     from hpsearch.spec.file import dump_yaml
 
     with Ledger(home) as ledger:
@@ -215,7 +203,7 @@ def _print_end(home: Path, name: str) -> None:
     print_lines([*failure_lines(record, trials, home=home), *note_lines(record, trials), note])
     if (report := report_path(home / record.folder)).is_file():
         print_lines([f"Report: {report}"])
-    print_lines(_resume_lines(record, at=at))
+    print_lines(next_step_lines(record, trials, home=home))
     if not any(trial.succeeded and trial.best_value is not None for trial in trials):
         return
     tree, _ = best_spec(record, trials)

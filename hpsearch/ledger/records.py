@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -224,6 +224,15 @@ class Claim:
 def time_limit_reason(limit_s: float) -> str:
     """Why a sweep ends once the seconds of its `limits.time` are over; see `SweepRecord.ended_by_time_limit`."""
     return f"{_TIME_LIMIT}{limit_s:g} s was reached"
+
+
+def has_nothing_to_keep(trials: Collection[TrialRecord]) -> bool:
+    """Whether a sweep that begins again would lose nothing: each trial failed, or was interrupted before an epoch.
+
+    Trials are interrupted where a sweep gives up while they run. False for a sweep without a failed trial.
+    """
+    states = {trial.state if trial.epochs_trained or trial.state != "interrupted" else "failed" for trial in trials}
+    return states == {"failed"} and any(trial.state == "failed" for trial in trials)
 
 
 def best_of(trials: list[TrialRecord], *, sign: int) -> TrialRecord | None:

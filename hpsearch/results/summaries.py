@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpsearch.errors import UnknownSweep
-from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord
-from hpsearch.paths import log_path
+from hpsearch.errors import CAUSE_CLASSES, UnknownSweep
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, has_nothing_to_keep
+from hpsearch.paths import home_option, log_path
 from hpsearch.plain import canonical
 from hpsearch.results.analysis.best import best_so_far, ranked_trials, varying_parameters
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, ranking
@@ -18,6 +18,7 @@ from hpsearch.results.analysis.failure_regions import failure_region_lines
 from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.space.space import to_config
+from hpsearch.text import duration_text, without_numbers
 
 MAX_CELL = 40
 """Characters of a parameter's value in a table at most."""
@@ -175,15 +176,43 @@ def _best_text(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
 
 
 def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> list[str]:
-    """One line for each different failure: which trials, the cause, the evidence, and the path of a log."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    """One line for each different failure: which trials, the cause, the first one's evidence, and its log's path.
+
+    Numbers in the evidence that differ from trial to trial, such as process ids, make no different failure.
+    """
+    groups: dict[tuple[str, str], list[TrialRecord]] = {}
     for trial in trials:
         if trial.state == "failed":
-            groups.setdefault((trial.cause or "", trial.evidence or ""), []).append(trial.number)
+            groups.setdefault((trial.cause or "", without_numbers(trial.evidence or "")), []).append(trial)
     return [
-        f"{_numbers(numbers)} failed ({cause}): {evidence}. Log: {log_path(home / sweep.folder, numbers[0])}"
-        for (cause, evidence), numbers in groups.items()
+        f"{_numbers([trial.number for trial in failed])} failed ({cause}): {failed[0].evidence or ''}."
+        f" Log: {log_path(home / sweep.folder, failed[0].number)}"
+        for (cause, _), failed in groups.items()
     ]
+
+
+def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home: Path) -> Iterator[str]:
+    """What to do after a sweep that was interrupted, or ended for its time limit or its failures; else no line.
+
+    Args:
+        sweep: The sweep, which is not running.
+        trials: All its trials.
+        home: Folder of the ledger.
+    """
+    resume, at = f"python -m hpsearch resume {sweep.name}", home_option(home)
+    causes = {trial.cause for trial in trials if trial.state == "failed" and trial.cause is not None}
+    if sweep.state == "interrupted" or (sweep.state == "gave_up" and not causes):
+        yield f"Resume it:        {resume}{at}"
+    elif sweep.ended_by_time_limit:
+        span = duration_text(sweep.spec["limits"]["time"])
+        yield f"Resume it:        {resume}{at}"
+        yield f"                  This begins a new span of {span}, and so does the same command again."
+    elif causes and all(CAUSE_CLASSES[cause] == "infra" for cause in causes):
+        yield f"Try them again:   {resume} --retry-failed{at}"
+    elif has_nothing_to_keep(trials):
+        yield "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again."
+    elif sweep.state == "gave_up":
+        yield f"Correct it, then: {resume} --retry-failed --accept-changes{at}"
 
 
 def trial_details(

@@ -15,7 +15,7 @@ from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.store import Ledger
 from hpsearch.results.analysis.best import best_spec
 from hpsearch.results.rows import history_rows, trial_columns, trial_rows
-from hpsearch.results.summaries import failure_lines, headline, trial_details, trial_summary
+from hpsearch.results.summaries import failure_lines, headline, next_step_lines, trial_details, trial_summary
 from hpsearch.spec.sweep import Sweep
 from tests.support.checkpoints import write_checkpoint
 
@@ -201,6 +201,59 @@ def test_equal_failures_are_listed_once(home: Path):
     assert len(lines) == 2
     assert lines[0] == f"trial 1 failed (user_error): other. Log: {home}/demo/trials/0001/log.txt"
     assert lines[1].startswith("10 trials (2, 3, 4, 5, 6, 7, 8, 9, ...) failed")
+
+
+def test_failures_that_differ_in_numbers_alone_are_listed_once_with_those_of_the_first(home: Path):
+    killed = "rank 0 (process {}) was killed by signal {}"
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", SPEC)
+        for number, evidence in enumerate([killed.format(411, 9), killed.format(77, 9), killed.format(5, 11)], 1):
+            row = ledger.add_trial(sweep, number, point={}, seed=0)
+            ledger.update_trial(row, state="failed", cause="killed", evidence=evidence)
+        lines = failure_lines(sweep, ledger.trials(sweep), home=home)
+    assert lines[0].startswith("2 trials (1, 2) failed (killed): rank 0 (process 411) was killed by signal 9. Log: ")
+    assert lines[1].startswith("trial 3 failed (killed): rank 0 (process 5) was killed by signal 11. Log: ")
+
+
+SAME_COMMAND = "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again."
+RESUME = "python -m hpsearch resume demo"
+
+
+@pytest.mark.parametrize(
+    ("sweep_state", "trials", "step"),
+    [
+        ("gave_up", [{"cause": "bad_metric"}] * 3, SAME_COMMAND),
+        ("gave_up", [{"cause": "killed"}] * 3 + [{"state": "interrupted"}], SAME_COMMAND),
+        ("done", [{"cause": "diverged"}, {"cause": "oom_gpu"}], SAME_COMMAND),
+        (
+            "gave_up",
+            [{"cause": "user_error"}, {"state": "interrupted", "epochs_trained": 2}],
+            f"Correct it, then: {RESUME} --retry-failed --accept-changes",
+        ),
+        (
+            "gave_up",
+            [{"cause": "user_error"}, {"state": "done"}],
+            f"Correct it, then: {RESUME} --retry-failed --accept-changes",
+        ),
+        ("gave_up", [{"state": "interrupted"}], f"Resume it:        {RESUME}"),
+        ("interrupted", [{"cause": "user_error"}, {"state": "interrupted"}], f"Resume it:        {RESUME}"),
+        ("done", [{"cause": "gpu_fault"}, {"state": "done"}], f"Try them again:   {RESUME} --retry-failed"),
+        ("done", [{"cause": "user_error"}, {"state": "done"}], None),
+        ("done", [{"state": "done"}], None),
+        ("running", [{"state": "running"}], None),
+    ],
+)
+def test_after_failures_the_next_step_is_named(home: Path, sweep_state, trials, step):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", SPEC)
+        for number, values in enumerate(trials, 1):
+            row = ledger.add_trial(sweep, number, point={}, seed=0)
+            ledger.update_trial(row, **{"state": "failed", "evidence": "E", **values})
+        if sweep_state != "running":
+            ledger.end_sweep(sweep, sweep_state)
+        found = list(next_step_lines(ledger.sweep("demo"), ledger.trials(sweep), home=home))
+    at = f" --home {home}" if RESUME in (step or "") else ""
+    assert found == ([] if step is None else [step + at])
 
 
 def test_the_best_spec_is_a_spec_of_one_trial(home: Path):
