@@ -1,6 +1,7 @@
-"""Plain values: those that specs and the ledger can hold, how they are checked, and their canonical text.
+"""Plain values: those that specs and the ledger can hold, how they are checked, and their texts.
 
-How a message shows a value is in `text.py`; what is wrong with a spec is in `errors.Problem`.
+`canonical` is the text by which values are compared, `value_text` the one that people read in a table or a chart. How a
+message shows a value is in `text.py`; what is wrong with a spec is in `errors.Problem`.
 """
 
 from __future__ import annotations
@@ -100,3 +101,40 @@ def canonical(value: Any) -> str:
         '{"a":1.0,"b":1}'
     """
     return _encode(value)
+
+
+_WORDS_OF_OTHER_VALUES = frozenset(("", "-", "~", "null", "none", "true", "false"))
+"""Texts, in lower case, that are in quotes: they would read as null, true, false or as a missing value."""
+
+
+def value_text(value: Any, *, digits: int | None = None) -> str:
+    """A parameter's value as people read it, so that values of different types look different: `1`, `1.0`, `"1"`.
+
+    A text is in quotes only where it would read as another value without them. A float has a point or an exponent.
+
+    Args:
+        value: A value that `check_plain` accepts.
+        digits: Significant digits of a float at most; None for all that tell it from other floats.
+
+    Example:
+        >>> [value_text(value) for value in (1, 1.0, "1", None, "null", True, "true", "sgd", [1, "a"])]
+        ['1', '1.0', '"1"', 'null', '"null"', 'true', '"true"', 'sgd', '[1,"a"]']
+        >>> value_text(0.000123456, digits=3), value_text(2.00001, digits=3)
+        ('0.000123', '2.0')
+    """
+    if isinstance(value, str):
+        return canonical(value) if _reads_as_another_value(value) else value
+    if isinstance(value, float) and digits is not None:
+        text = f"{value:.{digits}g}"
+        return f"{text}.0" if text.lstrip("-").isdecimal() else text
+    return canonical(value)
+
+
+def _reads_as_another_value(text: str) -> bool:
+    if text.lower() in _WORDS_OF_OTHER_VALUES or text != text.strip() or text.startswith(('"', "[", "{")):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -28,6 +28,7 @@ ORDER = (
     ("search", "stopping", "devices"),
     ("spec",),
     ("space", "trainable", "training"),
+    ("text_table",),
     ("plain", "links"),
     ("text", "paths"),
     ("errors",),
@@ -51,6 +52,7 @@ CLOSED = {
 """Folders of which others may import only what is named: importer to the module, or to the folder of modules."""
 
 FOREIGN = {
+    "text_table": set(),
     "plain": set(),
     "text": set(),
     "paths": set(),

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -53,26 +54,28 @@ def export(
     if to is ExportFormat.tensorboard:
         _export_to_tensorboard(name, output, as_json=as_json, home=home)
         return
-    from hpsearch.api.results import Results
-    from hpsearch.paths import home_dir
     from hpsearch.results import tables
+    from hpsearch.results.rows import trial_rows
 
-    results = Results(home_dir(home), name)
-    path = output or check_unlinked(results.folder, parts=IN_HOME) / f"trials.{to.value}"
-    writers: dict[str, Callable[..., object]] = {
-        "csv": tables.write_csv,
-        "parquet": tables.write_parquet,
-        "json": tables.write_json,
-    }
-    frame = results.trials
-    if path == Path("-"):
-        _copy_to_console(lambda beside: writers[to.value](frame, beside))
-        return
-    writers[to.value](frame, path)
-    if as_json:
-        print_json({"path": str(path), "rows": len(frame)})
+    with open_ledger(home) as ledger:
+        sweep = ledger.sweep(name)
+        trials = ledger.current_trials(sweep)
+        path = output or check_unlinked(ledger.home / sweep.folder, parts=IN_HOME) / f"trials.{to.value}"
+    write: Callable[[Path], object]
+    if to is ExportFormat.json:
+        rows = trial_rows(sweep, trials, home=ledger.home)
+        write = partial(tables.write_json, rows)
     else:
-        print(f"{path}: {counted(len(frame), 'trial')}")
+        frame = tables.trials_frame(sweep, trials, home=ledger.home)
+        write = partial(tables.write_csv if to is ExportFormat.csv else tables.write_parquet, frame)
+    if path == Path("-"):
+        _copy_to_console(write)
+        return
+    write(path)
+    if as_json:
+        print_json({"path": str(path), "rows": len(trials)})
+    else:
+        print(f"{path}: {counted(len(trials), 'trial')}")
 
 
 def _export_to_optuna(name: str | None, output: Path | None, *, as_json: bool, home: Path | None) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
-from hpsearch.cli.printing import cell_text, open_ledger, print_json, print_lines, print_rows
+from hpsearch.cli.printing import (
+    cell_text,
+    open_ledger,
+    print_json,
+    print_lines,
+    print_rows,
+    print_table,
+    print_text,
+)
 from hpsearch.ledger.records import SweepRecord, best_of
-from hpsearch.text import printable
+from hpsearch.paths import home_option
 
 if TYPE_CHECKING:
     from hpsearch.ledger.store import Ledger
@@ -23,7 +32,7 @@ def list_(as_json: Json = False, home: Home = None) -> None:
     from hpsearch.results.analysis.best import best_so_far
 
     with open_ledger(home) as ledger:
-        rows = []
+        at, rows = home_option(ledger.home), []
         for record in ledger.sweeps():
             found = ledger.current_trials(record)
             best = best_so_far(record, found)
@@ -33,7 +42,10 @@ def list_(as_json: Json = False, home: Home = None) -> None:
                 "trials": len(found), "failed": sum(1 for trial in found if trial.state == "failed"),
                 "metric": record.metric, "best": best.best_value if best else None, "started_at": record.started_at,
             })  # fmt: skip
-    print_rows(rows, as_json=as_json)
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows, kept=("name", "state", "best"), complete=[f"hpsearch list --json{at}"])
 
 
 @app.command(epilog="Example: hpsearch show resnet --trial 3; hpsearch show resnet --failures")
@@ -72,11 +84,12 @@ def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
         print_json(trial_rows(record, trials, home=ledger.home))
         return
     is_alive = is_held(ledger.home / record.folder)
-    rows, note = trial_summary(record, trials, is_alive=is_alive)
+    table, note = trial_summary(record, trials, is_alive=is_alive)
     winner = best_of(trials, sign=record.sign)
     ahead = ahead_lines(record, trials, ledger.reports_of(winner)) if winner is not None else []
-    print_lines([note, *ahead, *note_lines(record, trials)])
-    print_rows(rows, as_json=False)
+    print_text([note, *ahead, *note_lines(record, trials)])
+    at = home_option(ledger.home)
+    print_table(table, complete=[f"hpsearch show {record.name} --json{at}", f"hpsearch export {record.name}{at}"])
     if not is_alive:
         print_lines(next_step_lines(record, trials, home=ledger.home))
 
@@ -89,17 +102,36 @@ def _show_trial(ledger: Ledger, record: SweepRecord, number: int, *, as_json: bo
         print_json(details)
         return
     history = details.pop("history")
-    print_lines(f"{key}: {cell_text(value)}" for key, value in details.items())
-    print_rows(history, as_json=False)
+    print_text(_detail_lines(details))
+    print_rows(
+        history,
+        kept=("epoch",),
+        complete=[f"hpsearch show {record.name} --trial {number} --json{home_option(ledger.home)}"],
+    )
+
+
+def _detail_lines(details: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each value of a trial; its configuration as YAML."""
+    from hpsearch.spec.yaml_writer import dump_yaml
+
+    for key, value in details.items():
+        if key == "config":
+            yield f"{key}:"
+            yield from (f"  {line}" for line in dump_yaml(value).splitlines())
+        else:
+            yield f"{key}: {cell_text(value)}"
 
 
 def _show_ranking(ledger: Ledger, record: SweepRecord, epoch: int, *, as_json: bool) -> None:
-    from hpsearch.results.summaries import ranking_rows
+    from hpsearch.results.summaries import ranking_rows, ranking_summary
 
-    rows, note = ranking_rows(record, ledger.trials(record), ledger.reports(record), epoch)
-    if not as_json:
-        print_lines([note])
-    print_rows(rows, as_json=as_json)
+    trials, reports = ledger.trials(record), ledger.reports(record)
+    if as_json:
+        print_json(ranking_rows(record, trials, reports, epoch))
+        return
+    table, note = ranking_summary(record, trials, reports, epoch)
+    print_text([note])
+    print_table(table, complete=[f"hpsearch show {record.name} --epoch {epoch} --json{home_option(ledger.home)}"])
 
 
 def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
@@ -113,10 +145,11 @@ def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> Non
     if not attempts:
         print(f"{record.name}: nothing failed.")
         return
-    print_rows(cause_rows(attempts), as_json=False)
+    complete = [f"hpsearch show {record.name} --failures --json{home_option(ledger.home)}"]
+    print_rows(cause_rows(attempts), kept=("cause", "attempts", "trials"), complete=complete, wrapped="what follows")
     print()
-    print_rows(failure_rows(attempts), as_json=False)
-    print_lines(log_tail_lines(attempts))
+    print_rows(failure_rows(attempts), kept=("trial", "cause", "evidence"), complete=complete, wrapped="evidence")
+    print_text(log_tail_lines(attempts))
 
 
 @app.command(epilog="Example: hpsearch compare resnet resnet-tpe -o compared.png")
@@ -134,13 +167,21 @@ def compare(
         read = [read_sweep(each, ledger.current_trials(each), ledger.reports(each)) for each in records]
     comparison = compare_sweeps(read)
     if not as_json:
-        print(printable(comparison.sentence))
+        print_text([comparison.sentence])
     if output is not None:
         from hpsearch.results.charts.comparison import comparison_chart
         from hpsearch.results.figure import Figure
 
         Figure(comparison_chart(comparison, read)).save(output)
-    print_rows([vars(row) for row in comparison.rows], as_json=as_json)
+    rows = [vars(row) for row in comparison.rows]
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(
+            rows,
+            kept=("sweep", "best"),
+            complete=[f"hpsearch compare {' '.join(names)} --json{home_option(ledger.home)}"],
+        )
 
 
 @app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")

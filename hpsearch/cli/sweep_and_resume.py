@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
-from hpsearch.cli.printing import print_lines, print_rows
+from hpsearch.cli.printing import print_lines, print_table
 from hpsearch.paths import report_path
 from hpsearch.text import counted
 
@@ -196,10 +197,10 @@ def _print_end(home: Path, name: str) -> None:
         record = ledger.sweep(name)
         trials = ledger.trials(record)
     at = home_option(home)
-    rows, note = trial_summary(record, trials)
-    print_rows(rows[:END_ROWS], as_json=False)
-    if len(rows) > END_ROWS:
-        print(f"... and {len(rows) - END_ROWS} more: python -m hpsearch show {name}{at}")
+    table, note = trial_summary(record, trials)
+    print_table(replace(table, rows=table.rows[:END_ROWS]), complete=[f"python -m hpsearch show {name} --json{at}"])
+    if len(trials) > END_ROWS:
+        print(f"... and {len(trials) - END_ROWS} more: python -m hpsearch show {name}{at}")
     print_lines([*failure_lines(record, trials, home=home), *note_lines(record, trials), note])
     if (report := report_path(home / record.folder)).is_file():
         print_lines([f"Report: {report}"])

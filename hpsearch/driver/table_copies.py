@@ -12,7 +12,7 @@ from hpsearch.errors import SpecError
 from hpsearch.ledger.records import ACTIVE_STATES
 from hpsearch.ledger.sweep_copy import Columns, SweepCopy
 from hpsearch.paths import history_path, resolved_spec_path, trials_parquet_path
-from hpsearch.priors.mapping import Misfit, map_point
+from hpsearch.priors.mapping import Misfit, map_point, value_of_cell
 from hpsearch.results import columns as c
 from hpsearch.results import rows as r
 from hpsearch.spec.sweep import Sweep
@@ -94,7 +94,8 @@ def _rows(path: Path) -> Iterable[Columns]:
 
 def _add_trial(copy: SweepCopy, row: Columns, sweep: Sweep) -> None:
     taken = {column.name for column in (*c.BEFORE, *c.AFTER)} | {r.EPOCHS_TRAINED, r.BEST_EPOCH}
-    point = {_parameter(name, sweep): value for name, value in row.items() if name not in taken}
+    cells = {_parameter(name, sweep): value for name, value in row.items() if name not in taken}
+    point = {name: value_of_cell(sweep.space.domains.get(name), value) for name, value in cells.items()}
     try:
         known = map_point(point, sweep.space)
     except Misfit:

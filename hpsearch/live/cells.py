@@ -1,13 +1,9 @@
-"""Numbers, values and curves as text of few characters, without control characters that a terminal would obey."""
+"""Durations and curves as text of few characters; values of parameters are in `text_table.py`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from hpsearch.plain import canonical
-from hpsearch.text import printable
 
 BARS = "▁▂▃▄▅▆▇█"
 """Characters of a sparkline, from low to high."""
@@ -17,28 +13,6 @@ NOT_FINITE = "?"
 """In place of a bar for a value that is not finite."""
 CLIPPED_SHARE = 0.2
 """Share of all values, the worst ones, that are drawn at the edge: the first losses would flatten all later ones."""
-
-
-def short(value: Any) -> str:
-    """A parameter's value in few characters.
-
-    Example:
-        >>> short(0.000123456), short("adamw"), short([1, 2])
-        ('0.000123', 'adamw', '[1,2]')
-    """
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return printable(value if isinstance(value, str) else canonical(value))
-
-
-def truncate(text: str, width: int) -> str:
-    """The text in at most `width` characters; an ellipsis at the end says that there were more.
-
-    Example:
-        >>> truncate("batch_size", 6)
-        'batch…'
-    """
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
 def clock_text(seconds: float) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hpsearch.engine.status import IdleReason
-from hpsearch.live.cells import BARS, truncate
+from hpsearch.live.cells import BARS
 from hpsearch.live.progress import SweepProgress, headline
-from hpsearch.live.table import Column, columns_of, fit_columns, rows_of, text_lines
+from hpsearch.live.table import columns_of, fit_grid, rows_of
 from hpsearch.text import duration_text, printable
+from hpsearch.text_table import Column, truncate
 
 Style = Literal["", "bold", "dim"]
 """Styles as rich names them; an empty text is the usual one."""
@@ -54,10 +55,10 @@ def frame(
     max_rows = max(height - len(above) - 2, 1)  # titles, and the line on what is not shown
     rows, num_hidden = rows_of(progress, max_rows, bars=bars)
     rows = [replace(row, cells={**row.cells, **(extras.cells or {}).get(row.number, {})}) for row in rows]
-    grid = fit_columns(columns_of(progress, extras.columns), rows, width=width, num_hidden_running=num_hidden)
+    grid = fit_grid(columns_of(progress, extras.columns), rows, width=width, num_hidden_running=num_hidden)
     lines: list[Line] = [(line, "") for line in above]
     if rows:
-        (titles, _), *cells = text_lines(grid)
+        (titles, _), *cells = grid.lines()
         lines += [(titles, "dim"), *((line, "bold" if is_best else "") for line, is_best in cells)]
     if grid.hidden:
         lines.append((f"({'; '.join(grid.hidden)})", "dim"))

@@ -8,6 +8,7 @@ from typing import final
 from hpsearch.engine.trial import Trial
 from hpsearch.live.progress import MARKS, SweepProgress, describe
 from hpsearch.text import counted, printable
+from hpsearch.text_table import PIPE_WIDTH
 
 
 @final
@@ -32,12 +33,13 @@ class Lines:
     def on_end(self, trial: Trial) -> None:
         """Print the trial's line: its number among all, state, epochs, seconds, result and parameters."""
         progress = self._progress
-        point = describe(trial, progress.sweep)
-        self._print(
+        line = (
             f"[{progress.states.total()}/{progress.total}] {MARKS.get(trial.state, ' ')} trial {trial.number}"
             f" {trial.state} after {counted(trial.epochs, 'epoch')}, {trial.duration_s:.1f} s{self._outlook(trial)}:"
-            f" {printable(self._result(trial))}{f' ({point})' if point else ''}"
+            f" {printable(self._result(trial))}"
         )
+        point = describe(trial, progress.sweep, most=PIPE_WIDTH - len(line) - len(" ()"))
+        self._print(f"{line} ({point})" if point else line)
 
     def _outlook(self, trial: Trial) -> str:
         """That a paused trial may continue: the last line of a sweep may be one of them."""

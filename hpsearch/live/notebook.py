@@ -10,6 +10,7 @@ from hpsearch.engine.trial import Trial
 from hpsearch.live.frame import idle_line
 from hpsearch.live.progress import SweepProgress, headline
 from hpsearch.live.table import columns_of, rows_of
+from hpsearch.text_table import ABSENT
 
 REFRESH_S = 1.0
 """Seconds between two updates at least."""
@@ -77,6 +78,6 @@ def _html_table(progress: SweepProgress) -> str:
     head = "".join(f"<th>{html.escape(column.title)}</th>" for column in columns)
     lines = []
     for row in rows:
-        cells = "".join(f"<td>{html.escape(row.cells.get(column.key, '-'))}</td>" for column in columns)
+        cells = "".join(f"<td>{html.escape(row.cells.get(column.key, ABSENT))}</td>" for column in columns)
         lines.append(f'<tr style="font-weight: bold">{cells}</tr>' if row.is_best else f"<tr>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

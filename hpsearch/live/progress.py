@@ -7,20 +7,23 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from itertools import accumulate
+from typing import final
 
 from hpsearch.engine.status import IdleReason
 from hpsearch.engine.trial import Trial
 from hpsearch.ledger.records import ACTIVE_STATES, HALTED_STATES
-from hpsearch.live.cells import short
 from hpsearch.live.eta import Forecast, Pace
 from hpsearch.plain import canonical
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import duration_text, printable
+from hpsearch.text_table import MAX_CELL, PIPE_WIDTH, parameter_text
 from hpsearch.time_of_day import seconds_since_1970
 
 MARKS = {"done": "+", "stopped": "-", "failed": "!", "queued": "~", "interrupted": "x", "paused": "=", "reused": "*"}
 """State to the sign that displays put before a trial, so that nothing depends on colour."""
+DIGITS = 3
+"""Significant digits of a parameter while a sweep runs."""
 NUM_RECENT = 100
 """Trials that ended last and are kept in the order in which they ended."""
 ESTIMATE_EVERY_S = 5.0
@@ -238,7 +241,18 @@ def headline(progress: SweepProgress) -> str:
     return " | ".join(parts)
 
 
-def describe(trial: Trial, sweep: Sweep) -> str:
-    """The searched parameters of a trial in one line, in few characters."""
-    values: dict[str, Any] = {name: trial.point[name] for name in sweep.space.searched if name in trial.point}
-    return " ".join(f"{printable(name)}={short(value)}" for name, value in values.items())
+def describe(trial: Trial, sweep: Sweep, *, most: int = PIPE_WIDTH) -> str:
+    """The searched parameters of a trial in one line, in few characters.
+
+    Args:
+        trial: The trial.
+        sweep: Its sweep.
+        most: Characters at most, unless the first parameter alone has more; the parameters beyond are counted.
+    """
+    names = (name for name in sweep.space.searched if name in trial.point)
+    parts = [f"{printable(name)}={parameter_text(trial.point, name, digits=DIGITS, most=MAX_CELL)}" for name in names]
+    ends = list(accumulate(len(part) + 1 for part in parts))
+    if not ends or ends[-1] - 1 <= most:
+        return " ".join(parts)
+    fitting = max(sum(end + len(f"and {len(parts)} more") <= most for end in ends), 1)
+    return " ".join([*parts[:fitting], f"and {len(parts) - fitting} more"])

@@ -7,21 +7,20 @@ the best one, then those that ended last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hpsearch.engine.trial import Trial
-from hpsearch.live.cells import BARS, clock_text, scale_of, short, sparkline, truncate
-from hpsearch.live.progress import MARKS, SweepProgress
+from hpsearch.live.cells import BARS, clock_text, scale_of, sparkline
+from hpsearch.live.progress import DIGITS, MARKS, SweepProgress
 from hpsearch.text import printable
+from hpsearch.text_table import Column, Fit, fit, listed, parameter_key, parameter_text, truncate
 
-GAP = 2
-"""Blanks between two columns."""
 CURVE_WIDTH = 12
 """Characters of a curve at most."""
 MAX_CELL = 18
 """Characters of a parameter's value at most; a longer one is truncated."""
-ALWAYS_SHOWN = ("", "trial", "state", "epoch", "best")
-"""Keys of the columns that are shown whatever the width."""
+MAX_NAMED = 3
+"""Columns that are named where they don't fit; of more the rest is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,29 +36,19 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of the table."""
-
-    key: str
-    """Its key in the cells of a row."""
-    title: str
-    """Text above it."""
-    right: bool = False
-    """Whether it is aligned to the right."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Grid:
     """The part of the table that fits on a screen."""
 
-    columns: tuple[Column, ...]
-    """Columns from left to right."""
+    fit: Fit
+    """The columns that fit."""
     rows: tuple[Row, ...]
     """Rows from top to bottom."""
     hidden: tuple[str, ...] = ()
     """Phrases that say what does not fit."""
-    widths: Mapping[str, int] = field(default_factory=dict)
-    """Key of a column to its width in characters."""
+
+    def lines(self) -> list[tuple[str, bool]]:
+        """The titles and every row as a line each, with whether it is the best trial's."""
+        return [(self.fit.titles(), False), *((self.fit.line(row.cells), row.is_best) for row in self.rows)]
 
 
 def columns_of(progress: SweepProgress, extra: Sequence[Column] = ()) -> list[Column]:
@@ -69,15 +58,15 @@ def columns_of(progress: SweepProgress, extra: Sequence[Column] = ()) -> list[Co
     better = "lower" if sweep.metric.sign > 0 else "higher"
     names = progress.varying
     return [
-        Column(key="", title=""),
-        Column(key="trial", title="trial", right=True),
-        Column(key="state", title="state"),
-        Column(key="epoch", title="epoch", right=True),
+        Column(key="", title="", drop=0),
+        Column(key="trial", title="trial", right=True, drop=0),
+        Column(key="state", title="state", drop=0),
+        Column(key="epoch", title="epoch", right=True, drop=0),
         Column(key="curve", title=f"{better} better"),
-        Column(key="last", title="last", right=True),
-        Column(key="best", title=f"best {metric}", right=True),
+        Column(key="last", title="last", right=True, drop=2),
+        Column(key="best", title=f"best {metric}", right=True, drop=0),
         *extra,
-        *(Column(key=f"param.{name}", title=title, right=True) for name, title in _titles(names).items()),
+        *(Column(key=parameter_key(name), title=title, right=True) for name, title in _titles(names).items()),
         Column(key="time", title="trained", right=True),
     ]
 
@@ -105,7 +94,8 @@ def row_of(
         "best": progress.best_text(trial),
         "time": clock_text(trial.duration_s),
     }
-    cells |= {f"param.{name}": truncate(short(value), MAX_CELL) for name, value in trial.point.items()}
+    point = trial.point
+    cells |= {parameter_key(name): parameter_text(point, name, digits=DIGITS, most=MAX_CELL) for name in point}
     return Row(number=trial.number, cells=cells, is_best=trial.number == best)
 
 
@@ -131,8 +121,8 @@ def rows_of(progress: SweepProgress, max_rows: int, *, bars: str = BARS) -> tupl
     return rows, max(len(running) - max_rows, 0)
 
 
-def fit_columns(columns: Sequence[Column], rows: Sequence[Row], *, width: int, num_hidden_running: int = 0) -> Grid:
-    """Choose the columns that fit: those of ALWAYS_SHOWN, then the others from left to right, the last value last.
+def fit_grid(columns: Sequence[Column], rows: Sequence[Row], *, width: int, num_hidden_running: int = 0) -> Grid:
+    """The columns that fit, by `text_table.fit`, with phrases that say what does not.
 
     Args:
         columns: All columns.
@@ -140,41 +130,11 @@ def fit_columns(columns: Sequence[Column], rows: Sequence[Row], *, width: int, n
         width: Characters of a line.
         num_hidden_running: Running trials that have no row.
     """
-    natural = {column.key: _width(column, rows) for column in columns}
-    order = sorted(columns, key=lambda column: (column.key not in ALWAYS_SHOWN, column.key == "last"))
-    chosen, used = set[str](), -GAP
-    for column in order:
-        if column.key in ALWAYS_SHOWN or used + GAP + natural[column.key] <= width:
-            chosen.add(column.key)
-            used += GAP + natural[column.key]
-    left_out = [_name(column) for column in columns if column.key not in chosen]
+    fitting = fit(columns, [row.cells for row in rows], width=width)
+    left_out = [_name(column) for column in fitting.left_out]
     hidden = [f"{num_hidden_running} more trials running"] if num_hidden_running else []
-    hidden += [f"columns not shown: {_listed(left_out)}"] if left_out else []
-    return Grid(
-        columns=tuple(column for column in columns if column.key in chosen),
-        rows=tuple(rows),
-        hidden=tuple(hidden),
-        widths=natural,
-    )
-
-
-def text_lines(grid: Grid) -> list[tuple[str, bool]]:
-    """The titles and every row as a line each, with whether it is the best trial's."""
-    titles = _line(grid, {column.key: column.title for column in grid.columns})
-    return [(titles, False), *((_line(grid, row.cells), row.is_best) for row in grid.rows)]
-
-
-def _line(grid: Grid, cells: Mapping[str, str]) -> str:
-    padded = (
-        text.rjust(grid.widths[column.key]) if column.right else text.ljust(grid.widths[column.key])
-        for column in grid.columns
-        for text in [cells.get(column.key, "-")]
-    )
-    return (" " * GAP).join(padded).rstrip()
-
-
-def _width(column: Column, rows: Sequence[Row]) -> int:
-    return max([len(column.title), *(len(row.cells.get(column.key, "-")) for row in rows)])
+    hidden += [f"columns not shown: {listed(left_out, most=MAX_NAMED)}"] if left_out else []
+    return Grid(fit=fitting, rows=tuple(rows), hidden=tuple(hidden))
 
 
 def _titles(names: Iterable[str]) -> dict[str, str]:
@@ -188,9 +148,4 @@ def _titles(names: Iterable[str]) -> dict[str, str]:
 
 
 def _name(column: Column) -> str:
-    return column.title if column.key.startswith("param.") else column.key
-
-
-def _listed(titles: Sequence[str]) -> str:
-    shown = ", ".join(titles[:3])
-    return shown if len(titles) <= 3 else f"{shown} and {len(titles) - 3} more"
+    return column.title if column.key.startswith(parameter_key("")) else column.key

@@ -8,8 +8,8 @@ from hpsearch.devices.readings import GpuReading
 from hpsearch.engine.trial import Trial
 from hpsearch.live.follower import LedgerFollower
 from hpsearch.live.frame import Extras
-from hpsearch.live.table import Column
 from hpsearch.live.usage import Machine, Measurement, Usage
+from hpsearch.text_table import Column
 
 
 def usage_extras(follower: LedgerFollower, measured: Measurement) -> Extras:

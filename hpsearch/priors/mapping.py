@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hpsearch.plain import canonical
+from hpsearch.plain import canonical, value_text
 from hpsearch.search.searcher import Outcome
 from hpsearch.space.distributions import Shaped
 from hpsearch.space.domains import Choice, Computed, Constant, Domain, Drawn, Integer, Real
@@ -148,6 +148,21 @@ def _same(value: Any, known: Any) -> bool:
             finite_number(known) is not None and finite_number(value) == known
         )
     return finite_number(known) is not None and finite_number(value) == finite_number(known)
+
+
+def value_of_cell(domain: Domain | None, cell: Any) -> Any:
+    """The value for which a text is in a table's column of values of different types, as our own tables write them.
+
+    Args:
+        domain: The parameter's domain; None if the space has no such parameter.
+        cell: A value of a table; anything but a text is returned as it is, as is a text that stands for no value.
+
+    Example:
+        >>> value_of_cell(Choice(values=(1, "1", None)), '"1"'), value_of_cell(Choice(values=(1, "1", None)), "1")
+        ('1', 1)
+    """
+    known = domain.values if isinstance(domain, Choice) else (domain.value,) if isinstance(domain, Constant) else ()
+    return next((each for each in known if cell in (value_text(each), canonical(each))), cell)
 
 
 def finite_number(value: Any) -> float | None:

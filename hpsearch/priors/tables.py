@@ -8,12 +8,14 @@ from pathlib import Path
 
 from hpsearch.errors import Problem, SpecError, is_config_fault
 from hpsearch.ledger.records import ACTIVE_STATES, COMPLETE_STATES
-from hpsearch.priors.mapping import EarlierTrial, finite_number
-from hpsearch.space.space import Space
+from hpsearch.priors.mapping import EarlierTrial, finite_number, value_of_cell
+from hpsearch.space.space import Domain, Space
 from hpsearch.spec.parts import Metric
 
 Row = Mapping[str, str]
 """Column to cell."""
+Parameters = Mapping[str, tuple[str, Domain]]
+"""Dotted name of a parameter to its column and its domain."""
 
 MAX_BYTES = 256 * 2**20
 """Size of the largest file that is read."""
@@ -48,9 +50,9 @@ def read_table(path: Path, *, space: Space, metric: Metric) -> list[EarlierTrial
     return [each for each in found if each is not None]
 
 
-def _earlier(row: Row, *, source: str, objective: str, names: Mapping[str, str], sign: int) -> EarlierTrial | None:
+def _earlier(row: Row, *, source: str, objective: str, names: Parameters, sign: int) -> EarlierTrial | None:
     """The trial of a row; None if it was active, or failed for a reason other than its configuration."""
-    point = {name: row[column] for name, column in names.items() if row[column]}
+    point = {name: value_of_cell(domain, row[column]) for name, (column, domain) in names.items() if row[column]}
     state = row.get("state") or "done"
     value = finite_number(row[objective])
     if state in ACTIVE_STATES or (state == "failed" and not is_config_fault(row.get("cause"))):
@@ -73,11 +75,10 @@ def _objective(path: Path, columns: list[str], metric: str) -> str:
     return found
 
 
-def _parameters(path: Path, columns: list[str], space: Space) -> dict[str, str]:
-    """Dotted name of a parameter to its column."""
+def _parameters(path: Path, columns: list[str], space: Space) -> dict[str, tuple[str, Domain]]:
     found = {
-        name: next(column for column in (f"param.{name}", name) if column in columns)
-        for name in space.domains
+        name: (next(column for column in (f"param.{name}", name) if column in columns), domain)
+        for name, domain in space.domains.items()
         if name in columns or f"param.{name}" in columns
     }
     if not found.keys() & space.searched.keys():

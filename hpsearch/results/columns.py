@@ -35,7 +35,10 @@ BEFORE: tuple[Column, ...] = (
 )
 """Columns of the table of trials before the parameters."""
 PARAMETER = Column(
-    "<parameter>", "", "", "The value of a parameter; one column for each, by its dotted name, constants included."
+    "<parameter>",
+    "",
+    "",
+    "The value of a parameter, missing where it is inactive; one column for each, by its dotted name, constants too.",
 )
 EPOCHS_TRAINED = Column("epochs_trained", "Int64", "epochs", "Number of epochs that were reported.")
 LAST = Column("last_<metric>", "Float64", "", "Last reported value of a metric; one column for each.")

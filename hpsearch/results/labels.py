@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpsearch.plain import canonical
+from hpsearch.plain import is_number, value_text
 
 MAX_TEXT = 48
 """Characters of a name or value in a chart at most; the middle of a longer one is left out."""
@@ -41,13 +41,10 @@ def one_line(text: str, *, most: int = MAX_TEXT) -> str:
     return f"{line[: most - 3 - tail]}...{line[-tail:]}" if tail else line[:most]
 
 
-def value_text(value: Any, *, most: int = MAX_TEXT) -> str:
-    """A parameter's value as text: true, false, null, a number, a text as it is, or JSON; at most `most` characters."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int | float):
-        return number(value)
-    return one_line(value if isinstance(value, str) else canonical(value), most=most)
+def value_label(value: Any, *, most: int = MAX_TEXT) -> str:
+    """A parameter's value by `plain.value_text`, with at most four significant digits, in at most `most` characters."""
+    text = value_text(value, digits=4)
+    return number(value) if is_number(value) and len(text) > most else one_line(text, most=most)
 
 
 def config_lines(config: Mapping[str, Any]) -> list[str]:
@@ -74,4 +71,4 @@ def _phrase(name: str, value: Any) -> str:
         return f"{name} ({_phrases(value)})"
     if isinstance(value, bool):
         return name if value else f"no {name}"
-    return f"{name} {value}"
+    return f"{name} {value_text(value)}"

@@ -63,7 +63,9 @@ def trial_columns(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> TrialCol
 
 
 def trial_rows(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path | None) -> list[Row]:
-    """One row for each trial, by number, each with every column; None where a trial has no value.
+    """One row for each trial, by number; None where a trial has no value.
+
+    A parameter that is inactive in a trial is not in its row, so that None is the value null.
 
     Args:
         sweep: The sweep.
@@ -114,7 +116,7 @@ def _trial_row(sweep: SweepRecord, trial: TrialRecord, columns: TrialColumns, ho
     checkpoint = None if home is None else checkpoint_of(sweep, trial, epoch=trial.checkpoint_epoch, home=home)
     fixed = vars(trial) | {"trial": trial.number, "checkpoint": checkpoint}
     row: Row = {column.name: fixed[column.name] for column in BEFORE}
-    row |= {column: trial.point.get(name) for name, column in columns.parameters.items()}
+    row |= {column: trial.point[name] for name, column in columns.parameters.items() if name in trial.point}
     row[EPOCHS_TRAINED] = trial.epochs_trained
     row |= {f"last_{metric}": trial.last_metrics.get(metric) for metric in columns.metrics}
     row |= {columns.best: trial.best_value, BEST_EPOCH: trial.best_epoch}

@@ -10,7 +10,6 @@ from typing import Any
 from hpsearch.errors import CAUSE_CLASSES, UnknownSweep
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, has_nothing_to_keep
 from hpsearch.paths import home_option, log_path
-from hpsearch.plain import canonical
 from hpsearch.results.analysis.best import best_so_far, ranked_trials, varying_parameters
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, ranking
 from hpsearch.results.analysis.curves import learning_curves
@@ -18,17 +17,16 @@ from hpsearch.results.analysis.failure_regions import failure_region_lines
 from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.space.space import to_config
-from hpsearch.text import duration_text, without_numbers
+from hpsearch.text import duration_text, printable, without_numbers
+from hpsearch.text_table import ABSENT, Column, TextTable, cell_text, parameter_cells, parameter_columns
 
-MAX_CELL = 40
-"""Characters of a parameter's value in a table at most."""
 MAX_TAILS = 5
 """Logs whose last lines are printed together at most."""
 
 
 def trial_summary(
     sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None
-) -> tuple[list[dict[str, Any]], str]:
+) -> tuple[TextTable, str]:
     """The table of trials that `show` prints, and the headline above it.
 
     Args:
@@ -40,29 +38,63 @@ def trial_summary(
         One row for each trial, best first and failed ones last, with the parameters that vary; and the sweep in a line.
     """
     trials = list(trials)
-    ranked = ranked_trials(sweep, trials)
-    varying = varying_parameters(trials)
+    ranked, varying = ranked_trials(sweep, trials), varying_parameters(trials)
     any_reused = any(trial.reused_from for trial in trials)
     codes = {code for trial in trials for code in trial.codes}
-    rows = [
-        {"trial": trial.number, "state": trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"}
-        | {name: _short(trial.point.get(name)) for name in varying}
-        | {
-            "epochs": trial.epochs_trained,
-            f"best_{sweep.metric}": trial.best_value,
-            "duration_s": _rounded(trial.duration_s),
-        }
-        | ({"reused_from": trial.reused_from} if any_reused else {})
-        | ({"code": ", ".join(trial.codes) or None} if len(codes) > 1 else {})
-        for trial in ranked
+    columns = [
+        Column(key="trial", title="trial", right=True, drop=0),
+        Column(key="state", title="state", drop=0),
+        *parameter_columns([trial.point for trial in trials], varying, drop=2),
+        Column(key="epochs", title="epochs", right=True, drop=1),
+        Column(key="best", title=printable(f"best_{sweep.metric}"), right=True, drop=0),
+        Column(key="duration_s", title="duration_s", right=True, drop=3),
+        *([Column(key="reused_from", title="reused_from", drop=3)] if any_reused else []),
+        *([Column(key="code", title="code", drop=3)] if len(codes) > 1 else []),
     ]
-    return rows, headline(sweep, trials, is_alive=is_alive)
+    rows = tuple(_cells(trial) | parameter_cells(trial.point, varying) for trial in ranked)
+    return TextTable(columns=tuple(columns), rows=rows), headline(sweep, trials, is_alive=is_alive)
+
+
+def _cells(trial: TrialRecord) -> dict[str, str]:
+    """The cells of a trial but for its parameters."""
+    return {
+        "trial": cell_text(trial.number),
+        "state": cell_text(trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"),
+        "epochs": cell_text(trial.epochs_trained),
+        "best": cell_text(trial.best_value),
+        "duration_s": ABSENT if trial.duration_s is None else f"{trial.duration_s:.2f}",
+        "reused_from": cell_text(trial.reused_from),
+        "code": cell_text(", ".join(trial.codes) or None),
+    }
+
+
+def ranking_summary(
+    sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord], epoch: int
+) -> tuple[TextTable, str]:
+    """The ranking of trials at an epoch that `show --epoch` prints, and a sentence; arguments as `ranking_rows`."""
+    ranked = ranking(learning_curves(sweep, trials, reports), epoch)
+    by_number, varying = {trial.number: trial for trial in trials}, varying_parameters(trials)
+    columns = [
+        Column(key="rank", title="rank", right=True, drop=0),
+        Column(key="trial", title="trial", right=True, drop=0),
+        Column(key="state", title="state"),
+        *parameter_columns([trial.point for trial in trials], varying, drop=2),
+        Column(key="best", title=printable(f"best_{sweep.metric}_to_epoch_{epoch}"), right=True, drop=0),
+    ]
+    rows = tuple(
+        {"rank": str(each.rank), "best": cell_text(each.value)}
+        | {key: _cells(by_number[each.trial])[key] for key in ("trial", "state")}
+        | parameter_cells(by_number[each.trial].point, varying)
+        for each in ranked
+    )
+    sentence = f"{sweep.name}: {len(ranked)} of {len(trials)} trials reached epoch {epoch}; failed ones are left out."
+    return TextTable(columns=tuple(columns), rows=rows), sentence
 
 
 def ranking_rows(
     sweep: SweepRecord, trials: Sequence[TrialRecord], reports: Iterable[ReportRecord], epoch: int
-) -> tuple[list[dict[str, Any]], str]:
-    """The ranking of trials at an epoch that `show --epoch` prints.
+) -> list[dict[str, Any]]:
+    """The ranking of trials at an epoch as plain values; a parameter that is inactive in a trial is not in its row.
 
     Args:
         sweep: The sweep.
@@ -71,17 +103,15 @@ def ranking_rows(
         epoch: Counted from 1.
 
     Returns:
-        One row for each trial that reached the epoch, best first, each by its best value up to there; and a sentence.
+        One row for each trial that reached the epoch, best first, each by its best value up to there.
     """
-    ranked = ranking(learning_curves(sweep, trials, reports), epoch)
     by_number, varying = {trial.number: trial for trial in trials}, varying_parameters(trials)
-    rows = [
+    return [
         {"rank": each.rank, "trial": each.trial, "state": by_number[each.trial].state}
-        | {name: _short(by_number[each.trial].point.get(name)) for name in varying}
+        | {name: by_number[each.trial].point[name] for name in varying if name in by_number[each.trial].point}
         | {f"best_{sweep.metric}_to_epoch_{epoch}": each.value}
-        for each in ranked
+        for each in ranking(learning_curves(sweep, trials, reports), epoch)
     ]
-    return rows, f"{sweep.name}: {len(ranked)} of {len(trials)} trials reached epoch {epoch}; failed ones are left out."
 
 
 def cause_rows(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
@@ -260,14 +290,3 @@ def trial_details(
 def _numbers(numbers: list[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
     return f"trial {shown}" if len(numbers) == 1 else f"{len(numbers)} trials ({shown})"
-
-
-def _short(value: Any) -> Any:
-    if value is None or isinstance(value, int | float):
-        return value
-    text = value if isinstance(value, str) else canonical(value)
-    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 2)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
-from hpsearch.plain import canonical
+from hpsearch.plain import value_text
 from hpsearch.slots.protocol import Assignment
 from hpsearch.slots.settings import SlotSettings
 from hpsearch.text import printable
@@ -47,7 +47,7 @@ def call_name(
     if progress is not None and progress[2] is not None:
         parts.append(f"{progress[1][:MAX_VALUE]} {progress[2]:.4g}")
     values = ((name, value_at(assignment.config, name)) for name in shown)
-    parameters = [f"{name}={_value_text(value)}" for name, value in values if value is not None]
+    parameters = [f"{name}={value_text(value, digits=3)[:MAX_VALUE]}" for name, value in values if value is not None]
     return _shortened(" ".join([*parts, *parameters[:SHOWN_PARAMETERS]]))
 
 
@@ -99,11 +99,6 @@ def value_at(config: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
-
-
-def _value_text(value: Any) -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else canonical(value)
-    return text[:MAX_VALUE]
 
 
 def _shortened(text: str) -> str:

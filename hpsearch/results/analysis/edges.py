@@ -10,7 +10,7 @@ from typing import Literal
 from hpsearch.ledger.records import TrialRecord
 from hpsearch.results.analysis.best import ranked_successes
 from hpsearch.results.analysis.scales import Scale
-from hpsearch.results.labels import value_text
+from hpsearch.results.labels import number, one_line
 
 NUM_BEST = 5
 """Number of best trials that are looked at; fewer if fewer have the parameter."""
@@ -40,8 +40,8 @@ class Edge:
     def __str__(self) -> str:
         wider = "below" if self.side == "lower" else "above"
         return (
-            f"{value_text(self.parameter)}: {self.count} of the {self.of} best trials are at the {self.side} edge "
-            f"({value_text(self.end)}). Widen it: try values {wider}."
+            f"{one_line(self.parameter)}: {self.count} of the {self.of} best trials are at the {self.side} edge "
+            f"({number(self.end)}). Widen it: try values {wider}."
         )
 
 

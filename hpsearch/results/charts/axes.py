@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.description import Axis
-from hpsearch.results.labels import MAX_TEXT, number, one_line, value_text
+from hpsearch.results.labels import MAX_TEXT, number, one_line, value_label
 from hpsearch.text import counted
 
 DECADES = 1.7
@@ -92,7 +92,7 @@ def list_ticks(values: Sequence[object]) -> Iterable[tuple[float, str]]:
     """Position and text of the values of a list; of a long list, evenly chosen ones."""
     every = math.ceil(len(values) / MAX_TICKS)
     most = max(TICK_TEXTS * every // max(len(values), 1), 6)
-    return [(float(i), value_text(value, most=most)) for i, value in enumerate(values) if i % every == 0]
+    return [(float(i), value_label(value, most=most)) for i, value in enumerate(values) if i % every == 0]
 
 
 def _furthest(ranked: Sequence[float], shown: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import list_ticks
 from hpsearch.results.charts.description import Axis, Chart, Label, Mark, Point, Role, Series, joined
 from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
-from hpsearch.results.labels import number, one_line, value_text
+from hpsearch.results.labels import number, one_line, value_label
 from hpsearch.text import counted
 
 MAX_AXES = 8
@@ -109,7 +109,7 @@ def _parameter(scale: Scale, trials: Sequence[TrialRecord]) -> _Column:
     else:
         middle = math.sqrt(scale.low * scale.high) if scale.is_log else (scale.low + scale.high) / 2
         ticks = [(0.0, number(scale.low)), (0.5, number(middle)), (1.0, number(scale.high))]
-    texts = {trial.number: value_text(trial.point[scale.name]) for trial in having}
+    texts = {trial.number: value_label(trial.point[scale.name]) for trial in having}
     return _Column(scale.name, {key: share for key, share in shares.items() if share is not None}, texts, ticks)
 
 

@@ -11,7 +11,7 @@ from hpsearch.results.analysis.scales import Scale
 from hpsearch.results.charts.axes import metric_axis, metric_name, parameter_axis
 from hpsearch.results.charts.description import Chart, Role, Series
 from hpsearch.results.charts.palette import DRAW_ORDER, ROLE_LABELS, role_of
-from hpsearch.results.labels import number, one_line, value_text
+from hpsearch.results.labels import number, one_line, value_label
 from hpsearch.text import counted
 
 SPREAD = 0.18
@@ -68,7 +68,7 @@ def _position(trial: TrialRecord, scale: Scale) -> float | None:
 def _series(role: Role, trials: list[TrialRecord], scale: Scale, values: Mapping[int, float]) -> Series:
     positions = [(_position(trial, scale) or 0.0) + _jitter(trial.number, scale) for trial in trials]
     texts = [
-        f"trial {trial.number}: {value_text(trial.point[scale.name])} gave {number(values[trial.number])}"
+        f"trial {trial.number}: {value_label(trial.point[scale.name])} gave {number(values[trial.number])}"
         for trial in trials
     ]
     return Series(
@@ -94,6 +94,6 @@ def _alternative(sweep: SweepRecord, trials: list[TrialRecord], scale: Scale, va
     best, worst = ranked[0], ranked[-1]
     return (
         f"{metric_name(sweep)} against {one_line(scale.name)} for {counted(len(trials), 'trial')}: "
-        f"from {number(values[best.number])} at {value_text(best.point[scale.name])} "
-        f"to {number(values[worst.number])} at {value_text(worst.point[scale.name])}."
+        f"from {number(values[best.number])} at {value_label(best.point[scale.name])} "
+        f"to {number(values[worst.number])} at {value_label(worst.point[scale.name])}."
     )

@@ -11,8 +11,9 @@ from hpsearch.results.analysis.best import ranked_successes
 from hpsearch.results.analysis.findings import Findings
 from hpsearch.results.analysis.rungs import RungTable
 from hpsearch.results.html.elements import Element, Node, element
-from hpsearch.results.labels import number, one_line, value_text
+from hpsearch.results.labels import one_line, value_label
 from hpsearch.text import duration_text
+from hpsearch.text_table import ABSENT
 
 NUM_TOP = 10
 """Most trials in the table of the best trials."""
@@ -53,7 +54,7 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]], *, m
 
 
 def _cell(cell: Any, kind: str | None) -> Element:
-    content: Node = cell if isinstance(cell, Element | str) else number(cell)
+    content: Node = cell if isinstance(cell, Element | str) else ABSENT if cell is None else value_label(cell)
     is_long = isinstance(cell, str) and len(cell) > PROSE
     return element("td", content, class_="prose" if is_long else kind)
 
@@ -79,13 +80,13 @@ def top_table(findings: Findings) -> Element | None:
 
 def _top_row(trial: TrialRecord, names: Iterable[str]) -> list[Any]:
     values = [_value(trial.point[name]) if name in trial.point else None for name in names]
-    time = "-" if trial.duration_s is None else duration_text(trial.duration_s)
+    time = ABSENT if trial.duration_s is None else duration_text(trial.duration_s)
     return [trial.number, trial.best_value, trial.best_epoch, trial.epochs_trained, trial.state, *values, time]
 
 
 def _value(value: Any) -> Any:
     """The value itself if it is a number, else its text."""
-    return value if is_number(value) else value_text(value)
+    return value if is_number(value) else value_label(value)
 
 
 def rungs_table(rung_table: RungTable) -> Element | None:

@@ -185,9 +185,10 @@ def test_the_repr_is_one_line(home: Path):
 def test_the_summary_ranks_by_value_and_shows_what_varies(home: Path):
     sweep = fill(home)
     with Ledger(home) as ledger:
-        rows, note = trial_summary(sweep, ledger.trials(sweep))
-    assert [row["trial"] for row in rows] == [2, 1, 4, 3], "what failed comes last, whatever it reported before"
-    assert "fixed" not in rows[0] and "lr" in rows[0]
+        table, note = trial_summary(sweep, ledger.trials(sweep))
+    assert [row["trial"] for row in table.rows] == ["2", "1", "4", "3"], "what failed comes last, whatever it reported"
+    titles = [column.title for column in table.columns]
+    assert "fixed" not in titles and "lr" in titles
     assert "best loss 0.25 in trial 2" in note
 
 
@@ -307,7 +308,9 @@ def test_json_keeps_every_digit(home: Path, tmp_path: Path):
     from hpsearch.results.tables import write_json
 
     fill(home, [{"lr": 1.23456789012345e-12}] * 4)
-    write_json(Results(home).trials, tmp_path / "t.json")
+    with Ledger(home) as ledger:
+        sweep = ledger.sweep()
+        write_json(trial_rows(sweep, ledger.trials(sweep), home=home), tmp_path / "t.json")
     rows = json.loads((tmp_path / "t.json").read_text())
     assert rows[0]["lr"] == 1.23456789012345e-12
     assert rows[3]["best_loss"] is None
@@ -337,10 +340,12 @@ def test_the_summary_says_what_was_reused_and_what_ran_with_other_code(home: Pat
     record = fill(home)
     with Ledger(home) as ledger:
         plain, _ = trial_summary(record, ledger.trials(record))
-        assert not {"reused_from", "code"} & plain[0].keys(), "as long as there is nothing to say"
+        assert not {"reused_from", "code"} & {column.key for column in plain.columns}, "while there is nothing to say"
         rows = {trial.number: trial.id for trial in ledger.trials(record)}
         ledger.update_trial(rows[1], reused_from="other/7", code_hash="1" * 64)
         ledger.update_trial(rows[2], code_hash="2" * 64)
-        shown = {row["trial"]: row for row in trial_summary(record, ledger.trials(record))[0]}
-    assert (shown[1]["reused_from"], shown[1]["code"]) == ("other/7", "1" * 12)
-    assert (shown[2]["reused_from"], shown[2]["code"]) == (None, "2" * 12)
+        table, _ = trial_summary(record, ledger.trials(record))
+    shown = {row["trial"]: row for row in table.rows}
+    assert {"reused_from", "code"} <= {column.key for column in table.columns}
+    assert (shown["1"]["reused_from"], shown["1"]["code"]) == ("other/7", "1" * 12)
+    assert (shown["2"]["reused_from"], shown["2"]["code"]) == ("-", "2" * 12)

@@ -14,11 +14,11 @@ from hpsearch.ledger.records import TrialState
 from hpsearch.live.cells import scale_of, sparkline
 from hpsearch.live.frame import Extras, frame
 from hpsearch.live.lines import Lines
-from hpsearch.live.progress import DriverStatus, SweepProgress, headline
-from hpsearch.live.table import Column
+from hpsearch.live.progress import DriverStatus, SweepProgress, describe, headline
 from hpsearch.live.terminal import ProgressView, Screen, Ticker
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import duration_text
+from hpsearch.text_table import Column
 
 SWEEP = Sweep.from_dict(
     {
@@ -260,3 +260,19 @@ def test_a_task_of_the_display_that_raises_once_continues(capsys: pytest.Capture
 )
 def test_durations_are_written_as_a_person_would(seconds: float, text: str):
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize("evidence", ["short", "long " * 60])
+def test_the_line_of_a_trial_has_as_many_parameters_as_fit(evidence: str):
+    tree = {**SWEEP.to_dict(), "parameters": {f"p{number}": {"min": 0.0, "max": 1.0} for number in range(40)}}
+    sweep, lines = Sweep.from_dict(tree), list[str]()
+    each = trial(1, 0.5, state="failed")
+    each.point = dict.fromkeys(sweep.space.searched, 0.123456)
+    each.cause, each.evidence = "user_error", evidence.strip()
+    Lines(progress_of(each, sweep=sweep), lines.append).on_end(each)
+    assert f"user_error: {evidence.strip()} (p0=0.123 " in lines[0], "the evidence is never shortened"
+    assert lines[0].endswith(" more)") and len(lines[0]) <= max(200, len(evidence) + 90)
+
+
+def test_a_line_without_room_to_count_is_complete():
+    assert describe(trial(1), SWEEP) == 'net.lr=0.123 note="[red]a[/red]" same=1'

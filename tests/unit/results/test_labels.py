@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpsearch.results.labels import number, one_line, value_text
+from hpsearch.results.labels import number, one_line, value_label
 
 
 @pytest.mark.parametrize("most", [4, 11, 48])
@@ -23,7 +23,7 @@ def test_control_characters_become_spaces():
     [(None, "null"), (True, "true"), (3, "3"), (0.1 + 0.2, "0.3"), ([1, {"a": 2}], '[1,{"a":2}]'), ("sgd", "sgd")],
 )
 def test_values_are_short(value, text):
-    assert value_text(value) == text
+    assert value_label(value) == text
 
 
 def test_numbers_and_durations_are_short():
