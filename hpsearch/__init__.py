@@ -9,6 +9,7 @@ from hpsearch.version import __version__ as __version__
 if TYPE_CHECKING:
     from hpsearch.api.results import Best as Best
     from hpsearch.api.results import Results as Results
+    from hpsearch.api.results import load as load
     from hpsearch.api.run import run as run
     from hpsearch.api.single_trial import trial as trial
     from hpsearch.errors import Diverged as Diverged
@@ -43,6 +44,7 @@ _HOMES = {
     "UnknownSweep": "hpsearch.errors",
     "current_trial": "hpsearch.training.context",
     "fit": "hpsearch.training.fit",
+    "load": "hpsearch.api.results",
     "report": "hpsearch.training.context",
     "run": "hpsearch.api.run",
     "trial": "hpsearch.api.single_trial",

@@ -31,6 +31,7 @@ def test_public_names():
         "UnknownSweep",
         "current_trial",
         "fit",
+        "load",
         "report",
         "run",
         "shared_data",

@@ -1,1 +1,1 @@
-"""What Python code calls: `run`, `Results`, and `trial`, which trains one configuration outside of a sweep."""
+"""What Python code calls: `run`, `load`, `Results`, and `trial`, which trains one configuration outside of a sweep."""

@@ -1,4 +1,4 @@
-"""`Results`: the results of a sweep, read from the ledger at each access."""
+"""`load` and `Results`: the results of a sweep, read from the ledger at each access."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.store import Ledger
-from hpsearch.paths import report_path
+from hpsearch.paths import home_dir, report_path
 from hpsearch.results.rows import checkpoint_of
 from hpsearch.results.summaries import headline
 from hpsearch.space.space import to_config
@@ -37,7 +37,27 @@ class Best:
     config: Mapping[str, Any]
     """The configuration, nested as the trainable gets it."""
     checkpoint: str | None
-    """Checkpoint of that epoch: the file of rank 0, or the folder of a Ray Tune function; None if there is none."""
+    """Checkpoint of that epoch: the file of rank 0, or the folder of a Ray Tune function; None if it is not kept."""
+    newest_checkpoint: str | None
+    """The trial's checkpoint of its latest epoch, which may be after the best one; None if the trial has none."""
+
+
+def load(name: str | None = None, *, home: str | Path | None = None) -> Results:
+    """Open the results of a sweep, which may be over, run at the moment, or have crashed.
+
+    Args:
+        name: Name of the sweep; None for the newest.
+        home: Folder of the ledger; None for the environment variable HPSEARCH_HOME, else `./sweeps`.
+
+    Raises:
+        UnknownSweep: There is no such sweep; the message lists similar names.
+        LedgerError: The ledger can't be read.
+
+    Example:
+        >>> best = hpsearch.load("mlp").best  # doctest: +SKIP
+        >>> best.config, best.value, best.checkpoint  # doctest: +SKIP
+    """
+    return Results(home_dir(home), name)
 
 
 @final
@@ -125,13 +145,17 @@ class Results:
         if found is None:
             return None
         assert found.best_value is not None and found.best_epoch is not None
-        checkpoint = checkpoint_of(sweep, found, epoch=found.best_epoch, home=self.home)
+        best, newest = (
+            checkpoint_of(sweep, found, epoch=epoch, home=self.home)
+            for epoch in (found.best_epoch, found.checkpoint_epoch)
+        )
         return Best(
             trial=found.number,
             value=found.best_value,
             epoch=found.best_epoch,
             config=to_config(dict(found.point)),
-            checkpoint=None if checkpoint is None else str(self.home / checkpoint),
+            checkpoint=None if best is None else str(self.home / best),
+            newest_checkpoint=None if newest is None else str(self.home / newest),
         )
 
     def importance(self) -> pd.DataFrame:

@@ -62,7 +62,8 @@ class Ledger(Queries):
         if not create and not self.path.exists():
             check_not_lost(self.path)
             raise UnknownSweep(
-                f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder with --home."
+                f"{self.path}: there is no ledger here yet. Run a sweep first, or name its folder: --home, in Python"
+                " home=."
             )
         with storage_errors(self.path):
             engine = open_to_write(self.path) if create else open_to_read(self.path)

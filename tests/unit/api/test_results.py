@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import hpsearch
 from hpsearch.api.results import Results
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord
@@ -160,6 +161,42 @@ def test_the_best_is_the_best_that_succeeded(home: Path):
     assert best is not None
     assert (best.trial, best.value, best.epoch) == (2, 0.25, 1)
     assert best.config == {"lr": 0.01, "kind": {"x": 1}, "fixed": 3}
+
+
+def test_the_checkpoint_of_the_best_epoch_and_the_newest_are_found(home: Path):
+    fill(home)
+    folder = home / "demo" / "trials" / "0002" / "checkpoint"
+    write_checkpoint(folder, 1)
+    write_checkpoint(folder, 9)
+    paths = [str(folder / f"epoch-00000{epoch}.rank-0.pt") for epoch in (1, 9)]
+    best = Results(home).best
+    assert best is not None and (best.checkpoint, best.newest_checkpoint) == (paths[0], paths[0])
+    with Ledger(home) as ledger:
+        trial = ledger.trials(ledger.sweep("demo"))[1]
+        ledger.update_trial(trial.id, checkpoint_epoch=9, best_epoch=3)
+    best = Results(home).best
+    assert best is not None and (best.checkpoint, best.newest_checkpoint) == (None, paths[1])
+
+
+def test_load_opens_a_sweep_by_its_name_or_the_newest(home: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(home)
+    with Ledger(home) as ledger:
+        ledger.add_sweep("later", SPEC)
+    assert hpsearch.load("demo", home=home).best == Results(home, "demo").best
+    monkeypatch.setenv("HPSEARCH_HOME", str(home))
+    assert (hpsearch.load().name, hpsearch.load("demo").name) == ("later", "demo")
+    monkeypatch.delenv("HPSEARCH_HOME")
+    monkeypatch.chdir(home.parent)
+    home.rename("sweeps")
+    assert hpsearch.load().home == Path("sweeps")
+
+
+def test_load_says_which_sweeps_there_are(home: Path):
+    with pytest.raises(hpsearch.UnknownSweep, match=r"there is no ledger here yet.*in Python home="):
+        hpsearch.load(home=home)
+    fill(home)
+    with pytest.raises(hpsearch.UnknownSweep, match="Did you mean 'demo'"):
+        hpsearch.load("dmeo", home=home)
 
 
 def test_the_failed_come_with_cause_evidence_and_log(home: Path):
