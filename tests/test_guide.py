@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 def test_the_quickstart_runs(tmp_path: Path):
     printed = run_page(DOCS / "quickstart.md", tmp_path)
     assert "Best configuration:" in printed
+    said = re.search(r"trial \d+, weights of epoch (\d+): (\d+)% right", printed)
+    assert said is not None and int(said[1]) >= 1 and int(said[2]) > 70
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "sweeps" / "digits" / "report.html").is_file()
     assert "1 reused" in printed, "the best configuration alone trains nothing"
