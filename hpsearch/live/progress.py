@@ -235,7 +235,8 @@ def headline(progress: SweepProgress) -> str:
         f"{len(progress.running)} running",
     ]
     if best is not None:
-        parts.append(f"best {printable(progress.sweep.metric.name)} {progress.best_text(best)} (trial {best.number})")
+        where = f"trial {best.number}" + (", still running" if best.state == "running" else "")
+        parts.append(f"best {printable(progress.sweep.metric.name)} {progress.best_text(best)} ({where})")
     if eta_s is not None and progress.running:
         parts.append(f"{duration_text(eta_s)} to the time limit" if by_limit else f"about {duration_text(eta_s)} to go")
     return " | ".join(parts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
-from hpsearch.results.analysis.best import ranked_trials, varying_parameters
+from hpsearch.ledger.records import SweepRecord, TrialRecord
+from hpsearch.results.analysis.best import best_so_far, ranked_trials, varying_parameters
 from hpsearch.results.labels import one_line
 from hpsearch.results.rows import EPOCHS_TRAINED, trial_columns
 from hpsearch.text import counted
@@ -31,7 +31,7 @@ def results_html(sweep: SweepRecord, trials: Sequence[TrialRecord], headline: st
     names, varying = trial_columns(sweep, trials), varying_parameters(trials)
     parameters = varying[:MAX_PARAMETERS]
     shown = ranked_trials(sweep, trials)[:MAX_ROWS]
-    best = best_of(list(trials), sign=sweep.sign)
+    best = best_so_far(sweep, list(trials))
     titles = ["trial", "state", "cause", *(names.parameters[name] for name in parameters), EPOCHS_TRAINED, names.best]
     head = "".join(f"<th>{_escaped(name)}</th>" for name in titles)
     body = "".join(_row(_cells(trial, parameters), is_best=trial is best) for trial in shown)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.errors import CAUSE_CLASSES, UnknownSweep
-from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, has_nothing_to_keep
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of, has_nothing_to_keep
 from hpsearch.paths import home_option, log_path
 from hpsearch.results.analysis.best import best_so_far, ranked_trials, varying_parameters
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, ranking
@@ -175,7 +175,9 @@ def ahead_lines(sweep: SweepRecord, trials: Sequence[TrialRecord], winner_report
     who = f"trial {first.trial}" + (f" (and {_numbers(others)})" if others else "")
     was = "was" if not others else "were"
     at = f"epoch {first.epoch}: {sweep.metric} {first.value:.6g} against {first.winner_value:.6g}"
-    return [f"{who} {was} stopped while ahead of trial {first.winner}, the best, at {at}."]
+    best = best_so_far(sweep, list(trials))
+    which = "the best" if best is not None and best.number == first.winner else "the best that ended"
+    return [f"{who} {was} stopped while ahead of trial {first.winner}, {which}, at {at}."]
 
 
 def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: bool | None = None) -> str:
@@ -193,16 +195,21 @@ def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: boo
     runs = {None: "runs, or was killed", True: "runs", False: killed}[is_alive]
     state = {"running": runs, "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
     reason = f" ({sweep.reason})" if sweep.reason else ""
-    return f"{sweep.name}: {state}{reason}: {counts}{_best_text(sweep, trials)}"
+    return f"{sweep.name}: {state}{reason}: {counts}{_best_text(sweep, trials, is_alive=is_alive)}"
 
 
-def _best_text(sweep: SweepRecord, trials: list[TrialRecord]) -> str:
+def _best_text(sweep: SweepRecord, trials: list[TrialRecord], *, is_alive: bool | None) -> str:
+    """The first trial of the table; where it has not ended also the best one that has, which `best` would give."""
     best = best_so_far(sweep, trials)
     if best is None:
         return ""
     if best.succeeded:
         return f"; best {sweep.metric} {best.best_value:.6g} in trial {best.number}"
-    return f"; best {sweep.metric} so far {best.best_value:.6g} in trial {best.number}, which is {best.state}"
+    is_running = best.state == "running" and is_alive is not False
+    now = "still running" if is_running else f"which {'was' if best.state == 'running' else 'is'} {best.state}"
+    ended = best_of(trials, sign=sweep.sign)
+    other = f"; of those that ended {ended.best_value:.6g} in trial {ended.number}" if ended is not None else ""
+    return f"; best {sweep.metric} so far {best.best_value:.6g} in trial {best.number}, {now}{other}"
 
 
 def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Path) -> list[str]:

@@ -133,18 +133,12 @@ def ranked_successes(trials: Iterable[TrialRecord], *, sign: int) -> list[TrialR
 
 
 def best_so_far(sweep: SweepRecord, trials: list[TrialRecord]) -> TrialRecord | None:
-    """The best successful trial; before the first success, the best of those that did not fail.
+    """The first of `ranked_trials`, which may still run, be paused or interrupted; None if it failed or has no value.
 
     Args:
         sweep: The sweep.
         trials: All its trials, by number, those that run with their reports so far.
-
-    Returns:
-        None if no such trial has a value.
     """
-    best = best_of(trials, sign=sweep.sign)
-    if best is not None:
-        return best
     first = next(iter(ranked_trials(sweep, trials)), None)
     return None if first is None or first.state == "failed" or first.best_value is None else first
 

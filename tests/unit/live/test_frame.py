@@ -72,6 +72,11 @@ def test_the_headline_counts_and_names_the_best():
     assert text.endswith(" to go")
 
 
+def test_the_headline_says_where_the_best_trial_still_runs():
+    progress = progress_of(trial(1, 0.5, 0.6, state="done"), trial(2, 0.7))
+    assert " | best acc 0.7 (trial 2, still running)" in headline(progress)
+
+
 def test_a_sweep_that_is_over_has_no_time_to_go():
     assert (
         headline(progress_of(trial(1, 0.5, state="done"))) == "1/4 trials (1 done) | 0 running | best acc 0.5 (trial 1)"

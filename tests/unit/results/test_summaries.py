@@ -113,17 +113,46 @@ def test_a_sweep_that_was_killed_is_distinguished_from_one_that_runs(home: Path)
         assert "was killed" not in repr(Results(home))
 
 
-def test_before_the_first_success_the_best_so_far_is_named_with_its_state(home: Path):
-    run(home, max_reports=20)
+def first_row(home: Path) -> list[str]:
+    lines = printed("show", home=home).splitlines()
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("trial ")) + 1].split()
+
+
+@pytest.mark.parametrize("max_reports", [1, 20, 30, 60, 90])
+def test_show_and_list_name_the_first_row_of_the_table_as_the_best_so_far(home: Path, max_reports: int):
+    run(home, max_reports=max_reports)
+    with writer_lock(home / "curves", "curves"):
+        number, state, *_ = first_row(home)
+        said = printed("show", home=home).splitlines()[0]
+        html = Results(home)._repr_html_()
+        (row,) = json.loads(printed("list", "--json", home=home))
+    now = {"running": ", still running", "paused": ", which is paused"}.get(state, "")
+    best = next(
+        each["best_val_loss"]
+        for each in json.loads(printed("show", "--json", home=home))
+        if each["trial"] == int(number)
+    )
+    assert f"; best val_loss{' so far' if now else ''} {best:.6g} in trial {number}{now}" in said
+    assert f"<tr><th>{number}</th>" in html and row["best"] == best
+
+
+def test_the_best_trial_that_ended_is_named_too_while_another_one_is_ahead(home: Path):
+    run(home, limits={"trials": 2, "epochs": 3})
     with Ledger(home) as ledger:
         sweep = ledger.sweep()
-        trials = ledger.current_trials(sweep)
-    best = min(trials, key=lambda trial: trial.best_value or 99.0)
-    assert f"; best val_loss so far {best.best_value:.6g} in trial {best.number}, which is {best.state}" in headline(
-        sweep, trials
-    )
-    (row,) = json.loads(printed("list", "--json", home=home))
-    assert row["best"] == best.best_value
+        one, two = ledger.trials(sweep)
+    ended, ahead = replace(one, state="done", best_value=0.5), replace(two, state="running", best_value=0.25)
+    end = "; of those that ended 0.5 in trial 1"
+    running = headline(sweep, [ended, ahead], is_alive=True)
+    assert running.endswith(f"; best val_loss so far 0.25 in trial 2, still running{end}")
+    killed = headline(sweep, [ended, replace(ahead, state="interrupted")], is_alive=False)
+    assert killed.endswith(f"; best val_loss so far 0.25 in trial 2, which is interrupted{end}")
+    assert headline(sweep, [ended, replace(ahead, state="done")]).endswith("; best val_loss 0.25 in trial 2")
+
+
+def test_a_trial_that_runs_is_not_called_running_once_its_sweep_was_killed(home: Path):
+    run(home, max_reports=3, early_terminate={"type": "none"})
+    assert ", which was running" in printed("show", home=home).splitlines()[0]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json", "optuna"])
