@@ -197,7 +197,7 @@ def in_short(error: BaseException) -> str:
 
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known word that is most like this one; None if none is.
+    """The known word that is most like this one, where upper case counts as lower; None if none is.
 
     Args:
         word: A word that may be misspelt.
@@ -206,14 +206,16 @@ def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
     """
     from difflib import get_close_matches  # here, since the happy path never needs it
 
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+    spelled = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), spelled, n=1, cutoff=cutoff)
+    return spelled[near[0]] if near else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known word, or an empty text when none is near.
 
     Example:
-        >>> did_you_mean("optunna", ["grid", "optuna"])
+        >>> did_you_mean("Optunna", ["grid", "optuna"])
         " Did you mean 'optuna'?"
     """
     near = nearest(word, known)

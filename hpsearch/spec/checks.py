@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from hpsearch.errors import Problem, did_you_mean
 from hpsearch.plain import KeyPath, check_plain, wrong_name
 from hpsearch.space.space import Real, Shaped, Space
+from hpsearch.spec.other_names import what_to_write
 from hpsearch.text import shown
 from hpsearch.trainable.arguments import unknown_macro
 
@@ -65,8 +66,11 @@ _EXAMPLES = {
     "metric.name": "name: val_loss",
     "metric.goal": "goal: minimize or goal: maximize",
     "parameters": "parameters: {lr: {min: 1e-4, max: 1e-1, log: true}}",
+    "early_terminate": "early_terminate: {type: asha}",
+    "limits": "limits: {trials: 12, epochs: 27}",
+    "resources": "resources: {cpu: 2, gpu: 1}",
 }
-"""Required key to an example of it."""
+"""Key to an example of it."""
 _NOT_A_KEY = re.compile(r"literal\[.*|constrained-.*|function-.*|float|int|\[key\]")
 """Items of a location in pydantic's errors that are no keys of the spec, such as the branches of a union."""
 
@@ -114,9 +118,15 @@ def _sentence(detail: ErrorDetails, where: KeyPath, model: type[BaseModel]) -> s
         return f"expected a number {relation} {context[key]:.15g}, got {shown(value)}."
     if kind not in _EXPECTED:
         return f"{detail['msg']}."
-    is_number = kind == "string_type" and isinstance(value, int | float)
-    advice = " Put it in quotes." if is_number else _ADVICE.get(kind, "")
-    return f"expected {_EXPECTED[kind]}, got {shown(value)}.{advice}"
+    return f"expected {_EXPECTED[kind]}, got {shown(value)}.{_advice(kind, value, '.'.join(map(str, where)))}"
+
+
+def _advice(kind: str, value: object, key: str) -> str:
+    if kind == "string_type" and isinstance(value, int | float):
+        return " Put it in quotes."
+    if kind == "model_type" and key in _EXAMPLES:
+        return f" Write for example {_EXAMPLES[key]}."
+    return _ADVICE.get(kind, "")
 
 
 def _unknown_key(where: KeyPath, model: type[BaseModel]) -> str:
@@ -132,7 +142,8 @@ def _unknown_value(name: str, value: object, known: list[str]) -> str:
     if known == ["auto"]:
         return f"expected a whole number above 0, or auto, got {shown(value)}."
     if isinstance(value, str):
-        return f"unknown {name} '{value[:60]}'.{did_you_mean(value, known)} Known: {', '.join(known)}."
+        advice = what_to_write(value, key=name, known=known)
+        return f"unknown {name} '{value[:60]}'.{advice} Known: {', '.join(known)}."
     return f"expected one of {', '.join(known)}, got {shown(value)}."
 
 
@@ -186,7 +197,7 @@ def _check_sampler(sampler: object, method: object) -> list[Problem]:
     if not known:
         message = f"expected no sampler with method {method}, got '{sampler[:60]}'. Remove it."
     else:
-        hint = f"{did_you_mean(sampler, known)} Known: {', '.join(known)}."
+        hint = f"{what_to_write(sampler, key='sampler', known=known)} Known: {', '.join(known)}."
         message = f"unknown sampler '{sampler[:60]}' of method {method}.{hint}"
     return [Problem(where=("sampler",), message=message)]
 
@@ -253,12 +264,8 @@ def _check_data(data: Mapping[str, Any]) -> list[Problem]:
 
 def _check_parameters(parameters: object) -> list[Problem]:
     if isinstance(parameters, Mapping) and not parameters:
-        return [
-            Problem(
-                where=("parameters",),
-                message="expected at least one parameter, got none. Write for example lr: {min: 1e-4, max: 1e-1}.",
-            )
-        ]
+        example = "Write for example lr: {min: 1e-4, max: 1e-1, log: true}."
+        return [Problem(where=("parameters",), message=f"expected at least one parameter, got none. {example}")]
     return []
 
 

@@ -78,7 +78,12 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         "metric.name: expected some text, got the text ''.",
         "metric.goal: unknown goal 'up'. Known: minimize, maximize.",
     ]),
-    ({"metric": "loss"}, ["metric: expected a map, got the text 'loss'."]),
+    ({"metric": "loss"}, [
+        "metric: expected a map, got the text 'loss'. Write for example metric: {name: val_loss, goal: minimize}."
+    ]),
+    ({"early_terminate": "asha"}, [
+        "early_terminate: expected a map, got the text 'asha'. Write for example early_terminate: {type: asha}."
+    ]),
     ({"mtric": 3}, [f"mtric: unknown key 'mtric'. Did you mean 'metric'? Known: {TOP_KEYS}."]),
     ({"method": "optunna"}, [
         "method: unknown method 'optunna'. Did you mean 'optuna'? Known: grid, random, optuna, hyperopt, controller."
@@ -116,8 +121,8 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"isolation": "thread"}, ["isolation: unknown isolation 'thread'. Known: process, slot."]),
     ({"isolation": None}, ["isolation: expected one of process, slot, got nothing."]),
     ({"limits": 3, "resources": None}, [
-        "limits: expected a map, got 3.",
-        "resources: expected a map, got nothing.",
+        "limits: expected a map, got 3. Write for example limits: {trials: 12, epochs: 27}.",
+        "resources: expected a map, got nothing. Write for example resources: {cpu: 2, gpu: 1}.",
     ]),
     ({"resources": {"cpu": 0}}, ["resources.cpu: expected a number above 0, got 0."]),
     ({"resources": {"cpu": math.nan}}, ["resources.cpu: expected a finite number, got nan. Write for example 0.5."]),
@@ -150,11 +155,14 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ]),
     (
         {"parameters": {}},
-        ["parameters: expected at least one parameter, got none. Write for example lr: {min: 1e-4, max: 1e-1}."],
+        [
+            "parameters: expected at least one parameter, got none."
+            " Write for example lr: {min: 1e-4, max: 1e-1, log: true}."
+        ],
     ),
     (
         {"parameters": 3},
-        ["parameters: expected a map of parameters, got 3. Write for example lr: {min: 1e-4, max: 1e-1}."],
+        ["parameters: expected a map of parameters, got 3. Write for example lr: {min: 1e-4, max: 1e-1, log: true}."],
     ),
     ({"method": "grid", "parameters": {"a": {"lr": {"min": 0.1, "max": 1}}}}, [
         "parameters.a.lr: expected a list, a step or a count for grid search, got {min: 0.1, max: 1}."
