@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
+from hpsearch.space.rounding import multiple
+
 EDGE = 1e-12
 """Probabilities are kept this far from 0 and 1, where the quantile of a normal distribution is infinite."""
 
@@ -186,7 +188,7 @@ class Shaped:
     def grid(self) -> Sequence[float] | None:
         """All multiples of `q`; None if there are infinitely many values."""
         multiples = self._multiples
-        return None if multiples is None else [self._multiple(index) for index in multiples]
+        return None if multiples is None or self.q is None else [multiple(index, self.q) for index in multiples]
 
     def contains(self, value: Any) -> bool:
         """Whether `value` can be drawn, an int where `q` is an int and a float where it is a float."""
@@ -201,7 +203,7 @@ class Shaped:
         """The nearest value that can be drawn."""
         low, high = self.distribution.bounds
         value = min(max(float(value), low), high)
-        return value if self.q is None else self._multiple(round(value / self.q))
+        return value if self.q is None else multiple(round(value / self.q), self.q)
 
     @property
     def _multiples(self) -> range | None:
@@ -209,10 +211,6 @@ class Shaped:
         if self.q is None or not (math.isfinite(low) and math.isfinite(high)):
             return None
         return range(round(low / self.q), round(high / self.q) + 1)
-
-    def _multiple(self, index: int) -> float:
-        assert self.q is not None
-        return index * self.q if isinstance(self.q, int) else float(f"{index * self.q:.15g}")  # 3 * 0.1 is 0.3
 
     def __str__(self) -> str:
         return str(self.distribution) + ("" if self.q is None else f", rounded to multiples of {self.q:g}")

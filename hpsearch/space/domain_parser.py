@@ -17,6 +17,7 @@ from hpsearch.plain import Key, KeyPath, canonical, check_plain
 from hpsearch.space.distributions import Beta, Normal, Shaped, Uniform
 from hpsearch.space.domains import Choice, Computed, Constant, Domain, Integer, Real
 from hpsearch.space.expressions import Expression, ExpressionError
+from hpsearch.space.rounding import clipped_bounds
 from hpsearch.text import shown
 
 MAX_BOUND = 2**52
@@ -29,7 +30,7 @@ DOMAIN_KEYS = ("values", "value", "min", "max", "log", "step", "count", "probabi
 """Keys of which any one makes a map a domain, as does `distribution: TEXT`."""
 DOMAIN_KEYS_SET = frozenset(DOMAIN_KEYS)
 """The same for fast look-ups."""
-SHAPE_KEYS = ("distribution", "mu", "sigma", "a", "b", "q")
+SHAPE_KEYS = ("distribution", "mu", "sigma", "a", "b", "q", "clip")
 """Further keys of a domain. Parameters have such short names too, so these keys alone don't make a map a domain."""
 DISTRIBUTIONS: Mapping[str, Mapping[str, float]] = {
     "normal": {"mu": 0.0, "sigma": 1.0},
@@ -129,7 +130,7 @@ class _DomainParser:
             return
         self._wrong(
             f"'{key}' is a key of ranges, and this map has no values, min or max. Write for example"
-            " {min: 1e-4, max: 1e-1}; for a parameter of that name, choose another name.",
+            " {min: 1e-4, max: 1e-1, log: true}; for a parameter of that name, choose another name.",
             key,
         )
 
@@ -215,26 +216,33 @@ class _DomainParser:
         return None
 
     def _range(self, tree: Mapping[Any, Any]) -> Real | Integer | Shaped | None:
-        self._only(tree, ("min", "max", "log", "step", "count") if "q" not in tree else ("min", "max", "log", "q"))
+        if "q" in tree:
+            self._only(tree, ("q", "clip", "min", "max", "log"), ": all its multiples between the bounds are searched")
+        else:
+            self._only(tree, ("min", "max", "log", "step", "count"))
         low, high = self._number(tree, "min"), self._number(tree, "max")
         step = self._number(tree, "step") if "step" in tree else None
-        log, count = self._log(tree), self._count(tree)
+        log, count = self._flag(tree, "log", default=False), self._count(tree)
         if low is None or high is None:
             return None
         self._check_range(low, high, step, log=log)
         if "q" in tree:
-            return self._rounded(float(low), float(high), self._quantum(tree), log=log)
+            return self._rounded(low, high, self._quantum(tree), log=log, clip=self._flag(tree, "clip", default=True))
         if isinstance(low, int) and isinstance(high, int) and (step is None or isinstance(step, int)):
             return Integer(min=low, max=high, log=log, step=1 if step is None else step, count=count)
         return Real(min=float(low), max=float(high), log=log, step=None if step is None else float(step), count=count)
 
-    def _rounded(self, low: float, high: float, q: int | float | None, *, log: bool) -> Shaped | None:
+    def _rounded(self, low: float, high: float, q: float | None, *, log: bool, clip: bool) -> Shaped | None:
         if q is None or low > high or (log and low <= 0):
             return None
         if (high - low) / q > MAX_STEPS:
             self._wrong(f"q {q:g} results in more than {MAX_STEPS} values. Write a larger q, or remove it.", "q")
             return None
-        return Shaped(distribution=Uniform(min=low, max=high, log=log), q=q)
+        ends = clipped_bounds(low, high, q) if clip else (low, high)
+        if ends is None:
+            self._wrong(f"no multiple of q {q:g} is between min {low:g} and max {high:g}. Write a smaller q.", "q")
+            return None
+        return Shaped(distribution=Uniform(min=float(ends[0]), max=float(ends[1]), log=log), q=q)
 
     def _check_range(self, low: float, high: float, step: float | None, *, log: bool) -> None:
         if low > high:
@@ -273,11 +281,11 @@ class _DomainParser:
         assert isinstance(value, int | float)
         return value
 
-    def _log(self, tree: Mapping[Any, Any]) -> bool:
-        log = tree.get("log", False)
-        if not isinstance(log, bool):
-            self._wrong(f"expected true or false, got {shown(log)}.", "log")
-        return log is True
+    def _flag(self, tree: Mapping[Any, Any], key: str, *, default: bool) -> bool:
+        value = tree.get(key, default)
+        if not isinstance(value, bool):
+            self._wrong(f"expected true or false, got {shown(value)}.", key)
+        return value is True
 
     def _count(self, tree: Mapping[Any, Any]) -> int | None:
         count = tree.get("count")
@@ -288,10 +296,10 @@ class _DomainParser:
         self._wrong(f"expected a whole number from 1 to {MAX_COUNT}, got {shown(count)}.", "count")
         return None
 
-    def _only(self, tree: Mapping[Any, Any], known: Sequence[str]) -> None:
+    def _only(self, tree: Mapping[Any, Any], known: Sequence[str], reason: str = "") -> None:
         for key in (*DOMAIN_KEYS, *SHAPE_KEYS):
             if key in tree and key not in known and key != "when":
-                self._wrong(f"'{key}' has no effect with '{known[0]}'. Remove it.", key)
+                self._wrong(f"'{key}' has no effect with '{known[0]}'{reason}. Remove it.", key)
 
     def _wrong(self, message: str, *key: Key) -> None:
         self.problems.append(Problem(where=(*self.where, *key), message=message))

@@ -6,7 +6,7 @@ parameters, are resolved in `references.py`. Parsers collect every mistake and r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from hpsearch.errors import Problem
@@ -14,6 +14,7 @@ from hpsearch.plain import MAX_KEY_LENGTH, Key, KeyPath, check_plain
 from hpsearch.space.domain_parser import is_domain, misspelt_domain, parse_domain, range_in_list
 from hpsearch.space.domains import Constant, Domain
 from hpsearch.space.references import ParsedParameters, resolve_references
+from hpsearch.space.rounding import clip_range, round_beyond
 from hpsearch.space.space import Space
 from hpsearch.text import shown
 
@@ -34,16 +35,48 @@ def parse_space(
     if isinstance(tree, Mapping):
         parser.level(tree, where, prefix="")
     else:
-        example = "Write for example lr: {min: 1e-4, max: 1e-1}."
+        example = "Write for example lr: {min: 1e-4, max: 1e-1, log: true}."
         problems.append(Problem(where=where, message=f"expected a map of parameters, got {shown(tree)}. {example}"))
     return resolve_references(parser.parsed, constraints, problems)
 
 
-def spell_out_lists(tree: Any) -> Any:
-    """A `parameters` tree of an older version, in which each list that `parse_space` refuses becomes {value: list}."""
+def clip_ranges(tree: Any, *, all_of_them: bool = False) -> Any:
+    """A `parameters` tree whose ranges with a `q` have multiples of it as bounds.
+
+    Args:
+        tree: The tree, which may have any mistakes.
+        all_of_them: Whether ranges with `clip: false` are clipped, too.
+    """
+
+    def clip(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        is_left = value.get("clip") is False and not all_of_them
+        return value if is_left else clip_range(value)
+
+    return _with_each_parameter(tree, clip)
+
+
+def parameters_of_older_versions(tree: Any) -> Any:
+    """A `parameters` tree as an older version stored it, such that `parse_space` reads the same space.
+
+    Each list that is refused today becomes {value: list}. Ranges with a `q` were not clipped: this version stores
+    bounds that are multiples of `q`, or `clip: false`.
+    """
+    return _with_each_parameter(tree, _of_older_versions)
+
+
+def _of_older_versions(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return round_beyond(value)
+    return {"value": value} if isinstance(value, list) and range_in_list(value) else value
+
+
+def _with_each_parameter(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of a `parameters` tree in which `change` is applied to each parameter."""
     if isinstance(tree, Mapping) and not is_domain(tree):
-        return {name: spell_out_lists(value) for name, value in tree.items()}
-    return {"value": tree} if isinstance(tree, list) and range_in_list(tree) else tree
+        return {name: _with_each_parameter(value, change) for name, value in tree.items()}
+    return change(tree)
 
 
 @final

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from hpsearch.errors import Problem, SpecError
 from hpsearch.plain import MAX_DEPTH, KeyPath
 from hpsearch.space.checks import check_draws, parse_initial_points
-from hpsearch.space.parser import parse_space, spell_out_lists
+from hpsearch.space.parser import clip_ranges, parameters_of_older_versions, parse_space
 from hpsearch.space.space import Point, Space
 from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain, not_a_map
 from hpsearch.spec.dialects.translate import Translation, translate
@@ -126,7 +126,8 @@ class Sweep(Part):
         Raises:
             SpecError: It is not a valid spec.
         """
-        return cls.from_dict({**STORED_DEFAULTS, **spec, "parameters": spell_out_lists(spec.get("parameters"))})
+        parameters = parameters_of_older_versions(spec.get("parameters"))
+        return cls.from_dict({**STORED_DEFAULTS, **spec, "parameters": parameters})
 
     def to_dict(self) -> dict[str, Any]:
         """The spec with every default filled in, in the YAML's keys; `from_dict` of it gives an equal sweep."""
@@ -141,8 +142,14 @@ class Sweep(Part):
         return {key: _unlike(value, smallest[key]) for key, value in self.to_dict().items() if value != smallest[key]}
 
     def continuing(self, begun: Sweep) -> Sweep:
-        """This sweep with the isolation of `begun`, the earlier run that it resumes, unless its spec sets one."""
-        return self.with_values(isolation=begun.isolation) if self.leaves_isolation_open else self
+        """This sweep with what it leaves open as in `begun`, the earlier run that it resumes.
+
+        These are the isolation, and whether ranges with a `q` are clipped: an older version did not clip them.
+        """
+        kept: dict[str, Any] = {"isolation": begun.isolation} if self.leaves_isolation_open else {}
+        if self.parameters != begun.parameters and self.parameters == clip_ranges(begun.parameters, all_of_them=True):
+            kept["parameters"] = begun.parameters
+        return self.with_values(**kept) if kept else self
 
     def with_values(self, **changes: Any) -> Sweep:
         """A copy with other top-level values, which are not checked."""
@@ -281,17 +288,22 @@ def _override(spec: Translation, overrides: Translation) -> tuple[Translation, f
     if ("limits", "epochs") in leaves and max_iter not in leaves and isinstance(rule, dict):
         tree["early_terminate"] = {**rule, "max_iter": None}  # another key for the same number
     moved = {where: old for where, old in spec.moved.items() if where[:1] not in leaves and where[:2] not in leaves}
-    problems = (*spec.problems, *overrides.problems)
-    merged = Translation(tree=tree, moved={**moved, **overrides.moved}, problems=problems)
+    merged = Translation(
+        tree=tree,
+        moved={**moved, **overrides.moved},
+        originals=(overrides if "parameters" in overrides.tree else spec).originals,
+        problems=(*spec.problems, *overrides.problems),
+    )
     return merged, frozenset(leaves.union(overrides.moved.values()))
 
 
 def _check(translation: Translation) -> tuple[Sweep | None, list[Problem]]:
     """(sweep, problems) of a translated spec; draws and initial points are checked only if all else is right."""
-    spec = translation.tree
+    spec = dict(translation.tree)
     problems: list[Problem] = []
     space = Space()
     if "parameters" in spec:
+        spec["parameters"] = clip_ranges(spec["parameters"])
         space = parse_space(spec["parameters"], problems, constraints=spec.get("constraints", ()))
     sweep = None
     try:

@@ -18,11 +18,14 @@ SHAPES: dict[str, Any] = {
     "beta": {"distribution": "beta", "a": 2, "b": 5},
     "q_uniform": {"min": 1, "max": 20, "q": 4},
     "q_log_uniform": {"min": 0.5, "max": 64.0, "log": True, "q": 0.5},
-    "single": {"min": 1, "max": 1.2, "q": 5},
+    "clipped": {"min": 0.15, "max": 0.97, "q": 0.1},
+    "clipped_log": {"min": 0.001, "max": 0.97, "log": True, "q": 0.1},
+    "unclipped": {"min": 0.15, "max": 0.97, "q": 0.1, "clip": False},
+    "single": {"min": 1, "max": 1.2, "q": 5, "clip": False},
     "kind": {"values": ["a", "b"], "probabilities": [0.9, 0.1]},
     "inner": {"distribution": "normal", "when": {"kind": "b"}},
 }
-ON_GRID = {name: SHAPES[name] for name in ("q_uniform", "q_log_uniform", "single")}
+ON_GRID = {name: SHAPES[name] for name in SHAPES if "q" in SHAPES[name] and "min" in SHAPES[name]}
 
 
 @pytest.mark.parametrize(("method", "sampler"), METHODS)
@@ -39,5 +42,7 @@ def test_every_proposal_is_of_the_space_and_is_learned_from(method: str, sampler
         points.append(point)
     assert searcher.failure is None
     assert {type(point["q_uniform"]) for point in points} == {int}
+    assert min(point["q_uniform"] for point in points) >= 4
+    assert all(0.1 <= point["clipped_log"] <= 0.9 and 0.2 <= point["clipped"] <= 0.9 for point in points)
     if method != "grid":
         assert 4.5 < statistics.mean(point["normal"] for point in points) < 5.5

@@ -28,6 +28,8 @@ class Draft:
         """The spec so far."""
         self.moved: dict[KeyPath, KeyPath] = {}
         """See `Translation.moved`."""
+        self.originals: dict[KeyPath, Mapping[str, Any]] = {}
+        """See `Translation.originals`."""
         self.problems: list[Problem] = []
         """See `Translation.problems`."""
 

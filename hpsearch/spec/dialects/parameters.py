@@ -1,7 +1,7 @@
 """Translates W&B's distributions, and Ray Tune's domains by `ray_tune.py`, into hpsearch's parameters.
 
 W&B's distribution                                      hpsearch's keys
-uniform, int_uniform, q_uniform                         min, max, q
+uniform, int_uniform, q_uniform                         min, max, q; clip: false where rounding leaves the bounds
 log_uniform (bounds are exponents), log_uniform_values  min, max, log; the same for inv_log_uniform(_values)
 normal, log_normal, beta, and each with the prefix q_   distribution, mu and sigma or a and b, q
 categorical(_w_probabilities), constant                 values, probabilities; value
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from hpsearch.errors import Problem, did_you_mean
-from hpsearch.plain import KeyPath, is_number
+from hpsearch.plain import KeyPath, canonical, check_plain, is_number
 from hpsearch.space.domain_parser import DISTRIBUTIONS, is_domain
+from hpsearch.space.rounding import round_beyond
 from hpsearch.spec.dialects.ray_tune import CannotTranslateError, DomainTree, is_ray_domain, ray_domain
 from hpsearch.text import shown
 
@@ -70,12 +71,25 @@ def _normal(name: str) -> Callable[[DomainTree], DomainTree]:
 
 
 def _values(tree: DomainTree) -> DomainTree:
-    """A list of values, without those of probability 0."""
+    """A list of values, each once and with its probabilities added up, without those of probability 0."""
     values, shares = tree.get("values"), tree.get("probabilities")
-    if not isinstance(values, list) or not isinstance(shares, list) or len(values) != len(shares) or 0 not in shares:
+    if not isinstance(values, list) or not check_plain(values, (), []):
         return tree
-    kept = [position for position, share in enumerate(shares) if share != 0]
-    return {**tree, "values": [values[i] for i in kept], "probabilities": [shares[i] for i in kept]}
+    first: dict[str, int] = {}
+    firsts = [first.setdefault(canonical(value), position) for position, value in enumerate(values)]
+    if shares is None:
+        return {**tree, "values": [values[i] for i in first.values()]}
+    if not isinstance(shares, list) or len(shares) != len(values) or not all(map(_is_share, shares)):
+        return tree
+    sums = dict.fromkeys(first.values(), 0)
+    for position, share in zip(firsts, shares, strict=True):
+        sums[position] += share
+    kept = [position for position, share in sums.items() if share != 0]
+    return {**tree, "values": [values[i] for i in kept], "probabilities": [sums[i] for i in kept]}
+
+
+def _is_share(value: object) -> bool:
+    return is_number(value) and 0 <= value <= 1
 
 
 def _rounded(base: Callable[[DomainTree], DomainTree]) -> Callable[[DomainTree], DomainTree]:
@@ -112,6 +126,8 @@ class Parameters:
     """The space in hpsearch's keys, as `parse_space` expects it."""
     moved: dict[KeyPath, KeyPath] = field(default_factory=dict)
     """See `Translation.moved`."""
+    originals: dict[KeyPath, Mapping[str, Any]] = field(default_factory=dict)
+    """See `Translation.originals`."""
     problems: list[Problem] = field(default_factory=list)
     """Settings without an equivalent."""
     method: str | None = None
@@ -192,7 +208,7 @@ class _Translator:
         if new != old:
             self.found.moved[new] = old
         if is_ray_domain(value):
-            return self._ray(value, old)
+            return self._ray(value, new, old)
         if not isinstance(value, Mapping):
             return value
         if (inner := nested_parameters(value)) is not None:
@@ -200,6 +216,7 @@ class _Translator:
         if not is_domain(value):
             return self.level(value, new, old)
         self._searched.append((False, old))
+        self.found.originals[new] = value
         return self._domain(dict(value), old)
 
     def _domain(self, tree: DomainTree, old: KeyPath) -> DomainTree:
@@ -213,15 +230,16 @@ class _Translator:
             return {"value": None}
         if name in DISTRIBUTIONS and tree.get("sigma") != 0:
             return tree
-        return FORMS[name]({key: value for key, value in tree.items() if key != "distribution"})
+        return dict(round_beyond(FORMS[name]({key: value for key, value in tree.items() if key != "distribution"})))
 
-    def _ray(self, value: Any, old: KeyPath) -> Any:
+    def _ray(self, value: Any, new: KeyPath, old: KeyPath) -> Any:
         try:
             tree, is_grid = ray_domain(value)
         except CannotTranslateError as error:
             self._wrong(old, str(error))
             return {"value": None}
         self._searched.append((is_grid, old))
+        self.found.originals[new] = {"distribution": "grid_search" if is_grid else type(value).__name__}
         return tree
 
     def set_method(self) -> None:

@@ -65,6 +65,9 @@ class Translation:
     """The spec in hpsearch's keys; its values are not checked yet."""
     moved: Mapping[KeyPath, KeyPath]
     """Key path in `tree` to the key path in the user's spec, for everything that was moved."""
+    originals: Mapping[KeyPath, Mapping[str, Any]]
+    """Key path in `tree` of each searched parameter to its map as the user wrote it; Ray Tune's search objects become
+    maps with a `distribution` alone."""
     problems: tuple[Problem, ...]
     """Settings that have no equivalent in hpsearch, with the key paths that the user wrote."""
 
@@ -92,7 +95,7 @@ def translate(tree: Mapping[str, Any]) -> Translation:
     if is_wandb:
         translate_wandb(draft)
     _translate_parameters(draft, is_wandb=is_wandb)
-    return Translation(tree=draft.tree, moved=draft.moved, problems=tuple(draft.problems))
+    return Translation(tree=draft.tree, moved=draft.moved, originals=draft.originals, problems=tuple(draft.problems))
 
 
 def other_spellings(where: KeyPath) -> list[KeyPath]:
@@ -146,6 +149,7 @@ def _translate_parameters(draft: Draft, *, is_wandb: bool) -> None:
         found = translate_parameters(draft.tree["parameters"], written=where, dotted=is_wandb)
         draft.tree["parameters"] = found.tree
         draft.moved |= found.moved
+        draft.originals |= found.originals
         draft.problems += found.problems
         if found.method is not None:
             draft.tree.setdefault("method", found.method)

@@ -158,6 +158,19 @@ def test_sweeps_of_every_older_ledger_began_in_slots(home, version, tree):
     )
 
 
+def test_a_sweep_of_an_older_version_resumes_with_the_values_beyond_its_bounds(known, home):
+    old = {"x": {"min": 1.4, "max": 2.0, "q": 1}}
+    with Ledger(home, create=True) as ledger:
+        record = ledger.sweep("known")
+        ledger.reopen_sweep(record, {**record.spec, "parameters": old}, code=record.code)
+        ledger.end_sweep(record, "done")
+    assert known(parameters=old).sweep.space.size == 1, "a new sweep of the same spec"
+    assert known(parameters=old).start() == 0
+    assert make_run(StoredSweep("known"), overrides={}, home=home).sweep.space.size == 2
+    with pytest.raises(SweepExists, match=r"  parameters\.x\.clip: False -> True"):
+        known(parameters={"x": {**old["x"], "clip": True}}).start()
+
+
 def test_a_sweep_keeps_the_isolation_that_was_set_once(known, home):
     with Ledger(home, create=True) as ledger:
         record = ledger.sweep("known")

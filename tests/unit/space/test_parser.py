@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from hpsearch.errors import Problem
+from hpsearch.space.distributions import Uniform
 from hpsearch.space.parser import parse_space
-from hpsearch.space.space import Choice, Constant, Domain, Integer, Real
+from hpsearch.space.space import Choice, Constant, Domain, Integer, Real, Shaped
 from hpsearch.text import shown
 
 TOO_LONG = 10**5000
@@ -47,6 +48,9 @@ def problems_of(tree: Any) -> list[str]:
         ({"min": 0, "max": 1, "step": 0.25}, Real(min=0.0, max=1.0, step=0.25)),
         ({"min": -1.5, "max": -0.5}, Real(min=-1.5, max=-0.5)),
         ({"min": 1e-4, "max": 1e-1, "log": True}, Real(min=1e-4, max=1e-1, log=True)),
+        ({"min": 0.15, "max": 1, "q": 0.1}, Shaped(distribution=Uniform(min=0.2, max=1.0), q=0.1)),
+        ({"min": 0.15, "max": 1, "q": 0.1, "clip": False}, Shaped(distribution=Uniform(min=0.15, max=1.0), q=0.1)),
+        ({"min": 0.3, "max": 64, "log": True, "q": 5}, Shaped(distribution=Uniform(min=5.0, max=60.0, log=True), q=5)),
         ({"min": -(2**52), "max": 2**52}, Integer(min=-(2**52), max=2**52)),
         ({"min": 0, "max": 2**52, "step": 1}, Integer(min=0, max=2**52)),
     ],
@@ -102,6 +106,14 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"min": 1, "max": 9, "probabilities": [1]}, [
         "x.probabilities: 'probabilities' has no effect with 'min'. Remove it."
     ]),
+    ({"min": 0, "max": 1, "q": 0.25, "count": 3}, [
+        "x.count: 'count' has no effect with 'q': all its multiples between the bounds are searched. Remove it."
+    ]),
+    ({"min": 0.12, "max": 0.18, "q": 0.1}, [
+        "x.q: no multiple of q 0.1 is between min 0.12 and max 0.18. Write a smaller q."
+    ]),
+    ({"min": 0, "max": 1, "q": 0.25, "clip": "no"}, ["x.clip: expected true or false, got the text 'no'."]),
+    ({"min": 0, "max": 1, "clip": False}, ["x.clip: 'clip' has no effect with 'min'. Remove it."]),
     ({"min": 1, "max": 9, "stepp": 2}, [
         "x.stepp: unknown key 'stepp'. Did you mean 'step'?"
         " Known: values, value, min, max, log, step, count, probabilities, when, expr."
@@ -129,7 +141,7 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"value": math.inf}, ["x.value: expected text, a finite number, true, false, null or a list, got inf."]),
     ({"count": 3, "width": 5}, [
         "x.count: 'count' is a key of ranges, and this map has no values, min or max."
-        " Write for example {min: 1e-4, max: 1e-1}; for a parameter of that name, choose another name."
+        " Write for example {min: 1e-4, max: 1e-1, log: true}; for a parameter of that name, choose another name."
     ]),
     ({}, ["x: expected a parameter, got an empty map. Write a value, values: [...], or min and max."]),
     ({"vales": [1, 2]}, ["x.vales: unknown key 'vales'. Did you mean 'values'?"]),
@@ -180,7 +192,8 @@ def test_a_mistake_is_one_sentence_at_its_place(tree: Any, sentences: list[str])
 @pytest.mark.parametrize("tree", [None, 3, [], "lr"])
 def test_parameters_must_be_a_map(tree: Any) -> None:
     assert problems_of(tree) == [
-        f"parameters: expected a map of parameters, got {shown(tree)}. Write for example lr: {{min: 1e-4, max: 1e-1}}."
+        f"parameters: expected a map of parameters, got {shown(tree)}."
+        " Write for example lr: {min: 1e-4, max: 1e-1, log: true}."
     ]
 
 

@@ -280,6 +280,43 @@ def test_a_list_with_a_range_in_it_is_read_from_an_older_ledger_as_the_constant_
     assert Sweep.from_stored(sweep.to_dict()) == sweep
 
 
+OLD = {"min": 0.14, "max": 0.46, "q": 0.1}
+BEYOND = {**OLD, "clip": False}
+CLIPPED = {"min": 0.2, "max": 0.4, "q": 0.1}
+
+
+def test_a_range_with_a_q_is_read_from_an_older_ledger_with_the_values_beyond_its_bounds() -> None:
+    stored = {
+        **sweep_of().to_dict(),
+        "parameters": {"x": OLD, "group": {"y": OLD}, "whole": {"min": 0, "max": 8, "q": 4}},
+    }
+    sweep = Sweep.from_stored(stored)
+    assert sweep.parameters == {"x": BEYOND, "group": {"y": BEYOND}, "whole": {"min": 0, "max": 8, "q": 4}}
+    assert sweep.space.domains["x"].grid() == [0.1, 0.2, 0.3, 0.4, 0.5]  # type: ignore[union-attr]
+    assert Sweep.from_stored(sweep.to_dict()) == sweep == Sweep.from_dict(sweep.to_dict())
+    new = sweep_of(parameters={"x": OLD})
+    assert new.parameters == {"x": CLIPPED}
+    assert Sweep.from_stored(new.to_dict()) == new
+
+
+@pytest.mark.parametrize(
+    ("asked", "begun", "expected"),
+    [
+        (OLD, BEYOND, BEYOND),
+        (BEYOND, BEYOND, BEYOND),
+        (OLD, OLD, CLIPPED),
+        ({**OLD, "clip": True}, BEYOND, {**CLIPPED, "clip": True}),
+        ({**OLD, "max": 0.56}, BEYOND, {**CLIPPED, "max": 0.5}),
+    ],
+)
+def test_a_range_keeps_the_values_beyond_its_bounds_of_the_sweep_it_continues(
+    asked: dict[str, Any], begun: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    sweep = sweep_of(parameters={"x": asked}).continuing(sweep_of(parameters={"x": begun}))
+    assert sweep.parameters == {"x": expected}
+    assert sweep.space.contains({"x": 0.1}) is (expected == BEYOND)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400), ("1h30m", 5400), ("0.5h", 1800), (7, 7)],
