@@ -272,6 +272,7 @@ class _LockedSweep:
         with storage_errors(self.folder):
             trials_dir(self.folder).mkdir(exist_ok=True)
         code = prepare_trial_code(self.trainable, self.files, self.request.sweep, folder=self.folder)
+        surprises = (f"Note: {note}" for note in self.request.sweep.surprises)
         with redirect_output(driver_log_path(self.folder)) as stream:
             session = Session(
                 engine,
@@ -281,7 +282,7 @@ class _LockedSweep:
                 num_known=num_known,
                 show=self.request.show,
                 num_gpus=self.request.num_gpus,
-                notes=tuple(filter(None, (about_prior, code.note))),
+                notes=tuple(filter(None, (*surprises, about_prior, code.note))),
             )
             return session.run()
 

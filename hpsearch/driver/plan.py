@@ -145,7 +145,11 @@ def make_plan(
         concurrent=concurrent_trials(sweep, request, [machine]),
         concurrent_reasons=concurrency_reasons(sweep, request, machine),
         prior=None if sweep.prior == "none" or prior is None else prior.removeprefix("prior: "),
-        notes=(*_notes(sweep, rungs, gpus=gpus), *([f"{prior}."] if prior and sweep.prior == "none" else [])),
+        notes=(
+            *map(str, sweep.surprises),
+            *_notes(sweep, rungs, gpus=gpus),
+            *([f"{prior}."] if prior and sweep.prior == "none" else []),
+        ),
     )
 
 

@@ -140,8 +140,9 @@ def _load(
     if isinstance(source, str | Path):
         path = find_spec(str(source))
         return load_sweep(path, overrides=settings, values=overrides), spec_dir_of(path)
-    tree = _tree_of(source) if isinstance(source, Sweep) else _spec_around(source)
-    return Sweep.from_dict(tree, overrides=overrides), None
+    if isinstance(source, Sweep):  # whose notes have the lines of its file
+        return Sweep.from_dict(_tree_of(source), overrides=overrides).with_surprises(source.surprises), None
+    return Sweep.from_dict(_spec_around(source), overrides=overrides), None
 
 
 def _tree_of(sweep: Sweep) -> dict[str, Any]:

@@ -8,7 +8,7 @@ of the mistake, or the `--set` that contains it. The other modules of this folde
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,18 +76,24 @@ def load_sweep(path: str | Path, *, overrides: Sequence[str] = (), values: Mappi
     """
     path = Path(path)
     problems: list[Problem] = []
-    spec = read_yaml(_read_text(path), file=str(path), problems=problems)
+    notes: list[Problem] = []
+    spec = read_yaml(_read_text(path), file=str(path), problems=problems, notes=notes)
     if spec is not None and not isinstance(spec.value, dict):
         problems.append(Problem(where=(), message=not_a_map(spec.value), file=str(path), line=spec.location.line))
     if spec is None or not isinstance(spec.value, dict):
         raise SpecError(problems)
     for override in overrides:
-        spec = _overridden(spec, override, problems)
+        spec = _overridden(spec, override, problems, notes)
     sweep = _check(spec, path, values or {}, problems)
     if problems or sweep is None:
-        in_order = sorted(problems, key=lambda problem: (problem.file != str(path), problem.line or 0))
-        raise SpecError(_at_most(in_order, MAX_PROBLEMS))
-    return sweep
+        raise SpecError(_at_most(_in_order(problems, path), MAX_PROBLEMS))
+    valid = [note for note in notes if _located(note, spec.location_of(note.where)) == note]  # and not overridden
+    return sweep.with_surprises(tuple(_in_order([*sweep.surprises, *valid], path)))
+
+
+def _in_order(problems: Iterable[Problem], path: Path) -> list[Problem]:
+    """Those in the file by line, then the others."""
+    return sorted(problems, key=lambda problem: (problem.file != str(path), problem.line or 0))
 
 
 def _not_found(spec: str, candidates: Sequence[Path], folders: Sequence[Path]) -> str:
@@ -128,11 +134,13 @@ def _check(spec: LocatedValue, path: Path, values: Mapping[str, Any], problems: 
     if "name" not in values and loaded.written.get("name") is None:
         found += _check_stem(path.stem)
         sweep = sweep and sweep.with_values(name=path.stem)
-    problems += (
-        problem if loaded.is_overridden(problem.where) else _located(problem, spec.location_of(problem.where))
-        for problem in found
-    )
-    return sweep
+
+    def located(problem: Problem) -> Problem:
+        is_overridden = loaded.is_overridden(problem.where)
+        return problem if is_overridden else _located(problem, spec.location_of(problem.where))
+
+    problems += map(located, found)
+    return sweep and sweep.with_surprises(tuple(map(located, sweep.surprises)))
 
 
 def _check_stem(stem: str) -> list[Problem]:
@@ -159,7 +167,9 @@ def is_key(name: str) -> bool:
     return first in ours or bool(other_spellings((first,)))
 
 
-def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ...], LocatedValue] | None:
+def read_override(
+    override: str, problems: list[Problem], notes: list[Problem] | None = None
+) -> tuple[tuple[str, ...], LocatedValue] | None:
     """(keys, value) of one override `KEY=VALUE`; None after a mistake, which is added to `problems`."""
     argument = f"--set {override if len(override) <= 80 else override[:77] + '...'}"
     key, equals, text = override.partition("=")
@@ -177,13 +187,13 @@ def read_override(override: str, problems: list[Problem]) -> tuple[tuple[str, ..
             )
         )
         return None
-    value = read_yaml(text, file=argument, problems=problems, where=where, numbered=False)
+    value = read_yaml(text, file=argument, problems=problems, where=where, numbered=False, notes=notes)
     return None if value is None else (where, value)
 
 
-def _overridden(spec: LocatedValue, override: str, problems: list[Problem]) -> LocatedValue:
+def _overridden(spec: LocatedValue, override: str, problems: list[Problem], notes: list[Problem]) -> LocatedValue:
     """The spec with one override `KEY=VALUE` applied; unchanged after a mistake."""
-    found = read_override(override, problems)
+    found = read_override(override, problems, notes)
     if found is None:
         return spec
     key, value = found

@@ -26,6 +26,7 @@ from hpsearch.spec.checks import NO_MODEL, SAMPLERS, check_together, explain, no
 from hpsearch.spec.dialects.translate import Translation, translate
 from hpsearch.spec.parts import EarlyTerminate, Limits, Metric, Part, RaySettings, Resources, wrong
 from hpsearch.spec.rungs import rung_epochs
+from hpsearch.spec.surprises import find_surprises
 from hpsearch.text import shown
 
 __all__ = ["DEFAULT_TRIALS", "SAMPLERS", "LoadedSpec", "Sweep", "check_spec", "merge_spec"]
@@ -127,7 +128,7 @@ class Sweep(Part):
             SpecError: It is not a valid spec.
         """
         parameters = parameters_of_older_versions(spec.get("parameters"))
-        return cls.from_dict({**STORED_DEFAULTS, **spec, "parameters": parameters})
+        return cls.from_dict({**STORED_DEFAULTS, **spec, "parameters": parameters}).with_surprises(())
 
     def to_dict(self) -> dict[str, Any]:
         """The spec with every default filled in, in the YAML's keys; `from_dict` of it gives an equal sweep."""
@@ -168,6 +169,16 @@ class Sweep(Part):
         """This sweep with `space` cached, so that it is not parsed again."""
         self.__dict__["space"] = space  # where cached_property keeps it
         return self
+
+    def with_surprises(self, notes: tuple[Problem, ...]) -> Sweep:
+        """This sweep with other notes."""
+        self.__dict__["surprises"] = notes  # where cached_property keeps them
+        return self
+
+    @cached_property
+    def surprises(self) -> tuple[Problem, ...]:
+        """Notes on what of the spec may surprise its author; they are no part of the sweep, and are not stored."""
+        return ()
 
     @cached_property
     def space(self) -> Space:
@@ -252,13 +263,18 @@ def check_spec(tree: Mapping[str, Any], *, overrides: Mapping[str, Any] | None =
     if overrides:
         translation, overridden = _override(translation, translate(_copied(overrides)))
     sweep, problems = _check(translation)
-    written = (replace(each, where=translation.written(each.where)) for each in problems)
+    is_good = sweep is not None and not problems
+    notes = find_surprises(translation) if is_good else []
+    found, surprises = (
+        tuple(dict.fromkeys(replace(each, where=translation.written(each.where)) for each in those))
+        for those in (problems, notes)
+    )
     return LoadedSpec(
         written=tree,
         translation=translation,
         overridden=overridden,
-        sweep=None if problems else sweep,
-        problems=tuple(dict.fromkeys(written)),
+        sweep=sweep.with_surprises(surprises) if sweep is not None and is_good else None,
+        problems=found,
     )
 
 

@@ -38,6 +38,9 @@ MAX_DIGITS = 100
 FLOAT = "!!float"
 """The only tag that is accepted; it can turn a number only into a number."""
 
+FREE_SECTIONS = frozenset(("parameters", "param_space", "data"))
+"""Top-level keys whose values have no types of their own, so that no check finds a text in place of a number."""
+
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _CONSTANTS: Mapping[str, Any] = {
@@ -48,6 +51,12 @@ _CONSTANTS: Mapping[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+_OLDER_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
+_OLDER_BOOLEANS: Mapping[str, str] = {
+    **dict.fromkeys(("yes", "Yes", "YES", "on", "On", "ON"), "true"),
+    **dict.fromkeys(("no", "No", "NO", "off", "Off", "OFF"), "false"),
+}
+"""Plain words that YAML 1.1, and so PyYAML, reads as truth values."""
 
 
 def _tag_of(event: Event) -> str | None:
@@ -87,7 +96,13 @@ class LocatedValue:
 
 
 def read_yaml(
-    text: str, *, file: str, problems: list[Problem], where: KeyPath = (), numbered: bool = True
+    text: str,
+    *,
+    file: str,
+    problems: list[Problem],
+    where: KeyPath = (),
+    numbered: bool = True,
+    notes: list[Problem] | None = None,
 ) -> LocatedValue | None:
     """Read the one document in `text`, by the core schema of YAML 1.2.
 
@@ -99,12 +114,17 @@ def read_yaml(
         problems: One entry is added for each mistake.
         where: Keys that lead to the document if it is a part of a spec.
         numbered: Whether messages have the line in `file`.
+        notes: One entry is added for each text in FREE_SECTIONS that PyYAML would read as a number, true or false.
 
     Returns:
         The values that could be read; None if there are none, with at least one entry added to `problems`. Reading
         continues after a mistake unless the text is not YAML or exceeds MAX_DEPTH or MAX_NODES.
     """
-    return _Reader(file=file, numbered=numbered, problems=problems).document(text, where)
+    reader = _Reader(file=file, numbered=numbered, problems=problems)
+    found = reader.document(text, where)
+    if notes is not None:
+        notes += reader.notes
+    return found
 
 
 class _FatalError(Exception):
@@ -118,6 +138,7 @@ class _Reader:
         self.file = file
         self.numbered = numbered
         self.problems = problems
+        self.notes: list[Problem] = []
         self.num_nodes = 0
         self.anchors: dict[str, LocatedValue] = {}
         self.events: Iterator[Event] = iter(())
@@ -175,6 +196,7 @@ class _Reader:
         else:
             assert isinstance(event, ScalarEvent)
             found = LocatedValue(value=self._tagged(event, where), location=self._location(event))
+            self._note_other_reading(event, where)
         if event.anchor is not None:
             self.anchors[event.anchor] = found
         return found
@@ -288,6 +310,17 @@ class _Reader:
         if is_integer:
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
         return float(text)
+
+    def _note_other_reading(self, event: ScalarEvent, where: KeyPath) -> None:
+        """Note a text that PyYAML, which W&B and Ray use, would read as a number, true or false."""
+        text = event.value
+        if event.style is not None or not where or where[0] not in FREE_SECTIONS or where[-1] == "?":
+            return
+        number = text.replace("_", "") if "_" in text and _OLDER_NUMBER.fullmatch(text) else None
+        if (meant := _OLDER_BOOLEANS.get(text, number)) is None:
+            return
+        message = f"{text} is text, as YAML 1.2 has it. Write {meant}, or '{text}' in quotes if text is meant."
+        self.notes.append(Problem(where=where, message=message, file=self.file, line=self._location(event).line))
 
     def _location(self, event: Event) -> Location:
         return Location(file=self.file, line=event.start_mark.line + 1 if self.numbered else None)

@@ -112,7 +112,8 @@ def _command(draft: Draft) -> None:
     if "command" not in draft.tree:
         return
     program = draft.tree.get("trainable")
-    found = script_and_arguments(draft.tree.pop("command"), program=program)
+    command = draft.tree.pop("command")
+    found = script_and_arguments(command, program=program)
     if isinstance(found, str):
         draft.add_problem(("command",), found)
         return
@@ -122,6 +123,10 @@ def _command(draft: Draft) -> None:
     if tuple(found.arguments) != DEFAULT:
         draft.tree.setdefault("arguments", found.arguments)
         draft.moved[("arguments",)] = ("command",)
+        skipped = len(command) - len(found.arguments)  # the arguments are the command's last items
+        draft.moved |= {
+            ("arguments", i): ("command", skipped + i) for i in range(len(found.arguments)) if skipped + i > 0
+        }
     if found.launch is not None:
         _launch(draft, found.launch)
 

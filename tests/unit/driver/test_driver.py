@@ -427,6 +427,18 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return seen
 
 
+def test_what_may_surprise_in_a_spec_is_said_at_the_start(known, home, sessions):
+    surprising = {"name": "new", "parameters": {"x": {"min": 0, "max": 10, "step": 3}}}
+    expected = "Note: parameters.x.step: steps of 3 from 0 miss max 10: the largest value is 9."
+    run = known(**surprising)
+    assert run.start() == 130
+    assert expected in sessions[0]["notes"]
+    again = make_run(run.sweep, overrides={}, home=home)
+    assert [str(note) for note in again.sweep.surprises] == [expected.removeprefix("Note: ")]
+    assert make_run(StoredSweep("new"), overrides={}, home=home).start() == 130
+    assert expected not in sessions[1]["notes"], "it was said when the sweep began"
+
+
 def test_what_fails_since_the_home_is_gone_is_an_error_of_the_storage(known, home, monkeypatch):
     class Session:
         def __init__(self, engine: Any, **given: Any) -> None: ...

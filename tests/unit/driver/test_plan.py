@@ -167,6 +167,16 @@ def test_what_a_user_may_not_expect_is_noted(changes: dict[str, Any], notes: lis
     assert list(plan_of(**changes).notes) == notes
 
 
+def test_what_may_surprise_in_a_spec_is_a_note_before_the_others() -> None:
+    plan = plan_of(parameters={"lr": [0.1, 0.01]})
+    note = (
+        "parameters.lr: is one constant list."
+        " Write {values: [0.1, 0.01]} for a choice, or {value: [0.1, 0.01]} if the list is meant."
+    )
+    assert list(plan.notes) == [note, NO_GPU] == to_dict(plan)["notes"]
+    assert "Note: parameters.lr: is one constant list." in printed(plan)
+
+
 def test_many_rungs_are_printed_short() -> None:
     assert "asha after epochs 1, 3, 9, 27, 81, 243, 729, 2187, ...\n" in printed(plan_of(early_terminate=ASHA))
 
