@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hpsearch.errors import Problem
 from hpsearch.spec.dialects.translate import Translation
 from hpsearch.spec.parameter_surprises import parameter_surprises
-from hpsearch.trainable.arguments import MACROS
+from hpsearch.trainable.arguments import KNOWN
 
 HIGHER_IS_BETTER = frozenset(("acc", "accuracy", "auc", "auroc", "bleu", "f1", "iou", "miou", "psnr", "reward"))
 """Last words of the names of metrics that are maximised."""
@@ -54,7 +54,7 @@ def _about_arguments(arguments: Sequence[str]) -> Iterator[Problem]:
 
 def _about_argument(text: str) -> str | None:
     """The note on one argument of a script: it has a blank after an option's name, or a macro within other text."""
-    macro = next((f"${{{name}}}" for name in MACROS if f"${{{name}}}" in text), None)
+    macro = next((f"${{{name}}}" for name in KNOWN if f"${{{name}}}" in text), None)
     if macro is not None and text != macro:
         return f"{macro} is replaced only as an item of its own, and '{text}' reaches the script as it is. Split it."
     if re.match(r"-[^\s=]*\s", text.strip()):

@@ -13,7 +13,6 @@ from hpsearch.ledger.spec_dir import find_spec_dir
 from hpsearch.paths import resolved_spec_path, shortened
 from hpsearch.plain import canonical
 from hpsearch.results.labels import config_lines
-from hpsearch.space.domain_parser import range_in_list
 from hpsearch.space.space import to_config
 from hpsearch.spec.yaml_writer import flow
 
@@ -37,7 +36,7 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
     spec = dict(sweep.spec)
     parameters = to_config(
         {
-            name: {"value": value} if isinstance(value, dict) or range_in_list(value) else value
+            name: {"value": value} if isinstance(value, dict | list) else value  # not taken for a search
             for name, value in best.point.items()
         }
     )

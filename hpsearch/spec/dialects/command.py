@@ -44,6 +44,9 @@ def script_and_arguments(command: object, *, program: object) -> Command | str:
         return "expected a list of texts. Write for example [python, ${program}, ${args}]."
     texts = [str(each) for each in command]
     first = next((i for i, text in enumerate(texts) if text not in STARTERS), len(texts))
+    if first < len(texts) and texts[first] != program and _is_several_words(texts[first]):
+        items = ", ".join(texts[first].split())
+        return f"'{texts[first]:.60}' is one item, and an item is one word of the command. Write [{items:.80}, ...]."
     launch = read_launch(texts[first:])
     if isinstance(launch, str):
         return launch
@@ -63,6 +66,12 @@ def script_and_arguments(command: object, *, program: object) -> Command | str:
     if wrong := unknown_macro(after):
         return f"{wrong}."
     return Command(script=script, arguments=[*(launch.arguments if launch else ()), *after], launch=launch)
+
+
+def _is_several_words(text: str) -> bool:
+    """Whether the item that starts or is the script has several words; the name of a script may contain blanks."""
+    words = text.split()
+    return len(words) > 1 and (words[0] in STARTERS or not text.endswith(".py"))
 
 
 def _position_of_script(texts: Sequence[str], program: object) -> int | None:

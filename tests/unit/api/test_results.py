@@ -305,12 +305,14 @@ def test_the_best_spec_is_a_spec_of_one_trial(home: Path):
     assert "trial 2" in note
 
 
-def test_the_best_spec_spells_out_a_list_that_would_read_as_a_search(home: Path):
+def test_the_best_spec_spells_out_lists_which_would_read_as_a_search(home: Path):
     layers = [{"min": 16, "max": 64}, 3]
     sweep = fill(home, [{"layers": layers, "sizes": [1, 2]}] * 4)
     with Ledger(home) as ledger:
         tree, _ = best_spec(sweep, ledger.trials(sweep))
-    assert Sweep.from_dict(tree).space.constants == {"layers": layers, "sizes": [1, 2], "fixed": 3}
+    sweep_again = Sweep.from_dict(tree)
+    assert sweep_again.space.constants == {"layers": layers, "sizes": [1, 2], "fixed": 3}
+    assert sweep_again.surprises == ()
 
 
 def test_a_sweep_without_a_success_has_no_best_spec(home: Path):

@@ -263,6 +263,29 @@ def test_a_command_may_name_the_script_itself(command: list[str], script: str, a
         assert Sweep.from_dict({**alone, "command": command}).trainable == script
 
 
+@pytest.mark.parametrize(
+    ("command", "item", "items"),
+    [
+        (["python train.py", "${args}"], "python train.py", "python, train.py"),
+        (
+            ["${env} python ${program} ${args}"],
+            "${env} python ${program} ${args}",
+            "${env}, python, ${program}, ${args}",
+        ),
+        (["${env}", "torchrun --standalone", "${program}"], "torchrun --standalone", "torchrun, --standalone"),
+        (["python", "${program} ${args}"], "${program} ${args}", "${program}, ${args}"),
+    ],
+)
+def test_several_words_in_one_item_of_a_command_are_a_mistake(command: list[str], item: str, items: str) -> None:
+    message = f"command: '{item}' is one item, and an item is one word of the command. Write [{items}, ...]."
+    assert mistakes(command=command) == [message]
+
+
+def test_the_name_of_a_script_may_contain_blanks() -> None:
+    assert sweep_of(program="my train.py", command=["python", "${program}"]).trainable == "my train.py"
+    assert sweep_of(program="x.py", command=["python", "my train.py", "python is fine"]).trainable == "my train.py"
+
+
 def test_what_is_no_macro_of_ours_reaches_the_script_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEN", "yes")
     assert command_line({}, ["a=${now:%H}", "b=${envvar:SEEN}"]) == ["a=${now:%H}", "b=yes"]
