@@ -41,8 +41,9 @@ def run(
 
     Returns:
         The results; after the first Ctrl-C, those so far. A sweep that is in the ledger is resumed; if nothing is left
-        to do, the function returns at once. A sweep without a name is named after its function; if the ledger has that
-        name with another spec or other code, `-2`, `-3` and so on is appended.
+        to do, the function returns at once. A sweep that has only failed trials, and whose spec or code has changed,
+        starts again; the old one is kept as `NAME~1`. A sweep without a name is named after its function; if the ledger
+        has that name with another spec or other code, `-2`, `-3` and so on is appended.
 
     Raises:
         SpecError: The spec is wrong; with every mistake in it.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+from hpsearch.driver.begin_again import keep_failures
 from hpsearch.driver.compatibility import check_folder_is_free, find_changes, is_finished, refusal, stored_sweep
 from hpsearch.driver.console_log import redirect_output
 from hpsearch.driver.next_steps import NextSteps, PythonCalls, ShellCommands
@@ -99,7 +100,9 @@ class Run:
             raise SpecError([Problem(where=("name",), message=wrong)])
         folder = self.home / name
         trainable = self.find_trainable()
+        files = read_code(trainable)
         with Ledger(self.home, create=True) as ledger:
+            began_again = None if self.resumes else self._keep_failures(ledger, files)
             with storage_errors(folder):
                 make_folder(folder, parts=IN_HOME)
             with writer_lock(folder, name), _in_place(ledger, folder):
@@ -112,13 +115,17 @@ class Run:
                     ledger=ledger,
                     folder=folder,
                     trainable=trainable,
-                    files=read_code(trainable),
+                    files=files,
                     known=known,
+                    began_again=began_again,
                 )
                 exit_code = sweep.run_remaining()
                 if not are_up_to_date(folder):
                     _write_results(ledger, name)
                 return _exit_code(ledger, name) if exit_code is None else exit_code
+
+    def _keep_failures(self, ledger: Ledger, files: CodeFiles) -> str | None:
+        return keep_failures(ledger, self.sweep, files, accept_changes=self.accept_changes)
 
     @property
     def next_steps(self) -> NextSteps:
@@ -164,6 +171,8 @@ class _LockedSweep:
     """The trainable's source files as they are now."""
     known: SweepRecord | None
     """What an earlier run left in the ledger; None for a new sweep."""
+    began_again: str | None
+    """That a sweep of this name was kept under another one, since it had only failures; None if none was."""
 
     @property
     def code(self) -> Code | None:
@@ -280,6 +289,7 @@ class _LockedSweep:
                 stream=stream,
                 code=code,
                 num_known=num_known,
+                began_again=self.began_again,
                 show=self.request.show,
                 num_gpus=self.request.num_gpus,
                 notes=tuple(filter(None, (*surprises, about_prior, code.note))),

@@ -8,11 +8,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from hpsearch.driver.begin_again import begins_again
 from hpsearch.driver.compatibility import find_changes, stored_sweep
 from hpsearch.driver.driver import Run
 from hpsearch.driver.next_steps import ShellCommands, numbered_names
 from hpsearch.errors import Problem, SpecError
 from hpsearch.ledger.fingerprint import code_of
+from hpsearch.ledger.lock import is_held
 from hpsearch.ledger.spec_dir import find_spec_dir
 from hpsearch.ledger.store import Ledger
 from hpsearch.live.display import Show
@@ -177,15 +179,24 @@ def _named(sweep: Sweep, function: Trainable | None) -> Sweep:
 
 
 def _with_free_name(run: Run) -> Run:
-    """The run with the first of name, name-2, name-3, ... that is free in the ledger or belongs to the same sweep."""
+    """The run with one of the names name, name-2, name-3, ...: that of the same sweep, if the ledger has it.
+
+    Else that of a sweep that has only failed trials, and so starts again; else the first that is free.
+    """
     if not ledger_path(run.home).exists():
         return run
     code = code_of(run.find_trainable())
+    assert run.sweep.name is not None
     with Ledger(run.home) as ledger:
         known = {record.name: record for record in ledger.sweeps()}
-    assert run.sweep.name is not None
-    for name in chain([run.sweep.name], numbered_names(run.sweep.name)):
-        sweep, record = run.sweep.with_values(name=name), known.get(name)
-        if record is None or not find_changes(record, sweep, code, accept_changes=run.accept_changes):
-            return replace(run, sweep=sweep)
+        failed: Run | None = None
+        for name in chain([run.sweep.name], numbered_names(run.sweep.name)):
+            named = replace(run, sweep=run.sweep.with_values(name=name))
+            if (record := known.get(name)) is None:
+                return failed or named
+            changes = find_changes(record, named.sweep, code, accept_changes=run.accept_changes)
+            if not changes:
+                return named
+            is_free = begins_again(ledger, record, changes) and not is_held(run.home / record.folder)
+            failed = failed or (named if is_free else None)
     raise AssertionError("unreachable: there is always a further name")

@@ -226,13 +226,19 @@ def time_limit_reason(limit_s: float) -> str:
     return f"{_TIME_LIMIT}{limit_s:g} s was reached"
 
 
-def has_nothing_to_keep(trials: Collection[TrialRecord]) -> bool:
-    """Whether a sweep that begins again would lose nothing: each trial failed, or was interrupted before an epoch.
+def has_only_failures(sweep: SweepRecord, trials: Collection[TrialRecord]) -> bool:
+    """Whether a sweep would lose nothing but failures if it began again; false without a failed trial.
 
-    Trials are interrupted where a sweep gives up while they run. False for a sweep without a failed trial.
+    Where it gave up because of them, trials that this interrupted before their first epoch count as failed.
+
+    Args:
+        sweep: The sweep.
+        trials: All its trials.
     """
-    states = {trial.state if trial.epochs_trained or trial.state != "interrupted" else "failed" for trial in trials}
-    return states == {"failed"} and any(trial.state == "failed" for trial in trials)
+    cut_off = sweep.state == "gave_up"
+    failed = [trial for trial in trials if trial.state == "failed"]
+    others = [trial for trial in trials if trial.state != "failed"]
+    return bool(failed) and all(cut_off and each.state == "interrupted" and not each.epochs_trained for each in others)
 
 
 def best_of(trials: list[TrialRecord], *, sign: int) -> TrialRecord | None:

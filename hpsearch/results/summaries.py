@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpsearch.errors import CAUSE_CLASSES, UnknownSweep
-from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of, has_nothing_to_keep
+from hpsearch.errors import CAUSE_CLASSES, UnknownSweep, is_config_fault
+from hpsearch.ledger.records import ReportRecord, SweepRecord, TrialRecord, best_of, has_only_failures
 from hpsearch.paths import home_option, log_path
 from hpsearch.results.analysis.best import best_so_far, ranked_trials, varying_parameters
 from hpsearch.results.analysis.common_epoch import ahead_of_winner, ranking
@@ -246,10 +246,14 @@ def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home
         yield f"                  This begins a new span of {span}, and so does the same command again."
     elif causes and all(CAUSE_CLASSES[cause] == "infra" for cause in causes):
         yield f"Try them again:   {resume} --retry-failed{at}"
-    elif has_nothing_to_keep(trials):
+    elif has_only_failures(sweep, trials):
         yield "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again."
+        if not all(map(is_config_fault, causes)):
+            yield f"Without a change: {resume} --retry-failed{at}"
     elif sweep.state == "gave_up":
         yield f"Correct it, then: {resume} --retry-failed --accept-changes{at}"
+    elif not all(map(is_config_fault, causes)):
+        yield f"Try failed again: {resume} --retry-failed{at}"
 
 
 def trial_details(

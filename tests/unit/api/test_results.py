@@ -255,33 +255,35 @@ def test_failures_that_differ_in_numbers_alone_are_listed_once_with_those_of_the
 
 SAME_COMMAND = "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again."
 RESUME = "python -m hpsearch resume demo"
+UNCHANGED = f"Without a change: {RESUME} --retry-failed"
 
 
 @pytest.mark.parametrize(
-    ("sweep_state", "trials", "step"),
+    ("sweep_state", "trials", "steps"),
     [
-        ("gave_up", [{"cause": "bad_metric"}] * 3, SAME_COMMAND),
-        ("gave_up", [{"cause": "killed"}] * 3 + [{"state": "interrupted"}], SAME_COMMAND),
-        ("done", [{"cause": "diverged"}, {"cause": "oom_gpu"}], SAME_COMMAND),
+        ("gave_up", [{"cause": "bad_metric"}] * 3, [SAME_COMMAND]),
+        ("gave_up", [{"cause": "user_error"}] * 3, [SAME_COMMAND, UNCHANGED]),
+        ("gave_up", [{"cause": "killed"}] * 3 + [{"state": "interrupted"}], [SAME_COMMAND, UNCHANGED]),
+        ("done", [{"cause": "diverged"}, {"cause": "oom_gpu"}], [SAME_COMMAND]),
         (
             "gave_up",
             [{"cause": "user_error"}, {"state": "interrupted", "epochs_trained": 2}],
-            f"Correct it, then: {RESUME} --retry-failed --accept-changes",
+            [f"Correct it, then: {RESUME} --retry-failed --accept-changes"],
         ),
         (
             "gave_up",
             [{"cause": "user_error"}, {"state": "done"}],
-            f"Correct it, then: {RESUME} --retry-failed --accept-changes",
+            [f"Correct it, then: {RESUME} --retry-failed --accept-changes"],
         ),
-        ("gave_up", [{"state": "interrupted"}], f"Resume it:        {RESUME}"),
-        ("interrupted", [{"cause": "user_error"}, {"state": "interrupted"}], f"Resume it:        {RESUME}"),
-        ("done", [{"cause": "gpu_fault"}, {"state": "done"}], f"Try them again:   {RESUME} --retry-failed"),
-        ("done", [{"cause": "user_error"}, {"state": "done"}], None),
-        ("done", [{"state": "done"}], None),
-        ("running", [{"state": "running"}], None),
+        ("gave_up", [{"state": "interrupted"}], [f"Resume it:        {RESUME}"]),
+        ("interrupted", [{"cause": "user_error"}, {"state": "interrupted"}], [f"Resume it:        {RESUME}"]),
+        ("done", [{"cause": "gpu_fault"}, {"state": "done"}], [f"Try them again:   {RESUME} --retry-failed"]),
+        ("done", [{"cause": "user_error"}, {"state": "done"}], [f"Try failed again: {RESUME} --retry-failed"]),
+        ("done", [{"state": "done"}], []),
+        ("running", [{"state": "running"}], []),
     ],
 )
-def test_after_failures_the_next_step_is_named(home: Path, sweep_state, trials, step):
+def test_after_failures_the_next_step_is_named(home: Path, sweep_state, trials, steps):
     with Ledger(home, create=True) as ledger:
         sweep = ledger.add_sweep("demo", SPEC)
         for number, values in enumerate(trials, 1):
@@ -290,8 +292,7 @@ def test_after_failures_the_next_step_is_named(home: Path, sweep_state, trials, 
         if sweep_state != "running":
             ledger.end_sweep(sweep, sweep_state)
         found = list(next_step_lines(ledger.sweep("demo"), ledger.trials(sweep), home=home))
-    at = f" --home {home}" if RESUME in (step or "") else ""
-    assert found == ([] if step is None else [step + at])
+    assert found == [f"{step} --home {home}" if RESUME in step else step for step in steps]
 
 
 def test_the_best_spec_is_a_spec_of_one_trial(home: Path):

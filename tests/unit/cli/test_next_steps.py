@@ -79,6 +79,24 @@ def test_a_sweep_that_is_over_has_no_such_command():
     assert not any("resume" in line for line in lines)
 
 
+FAILED: TrialValues = {"state": "failed", "cause": "user_error", "evidence": "KeyError: 'lr' (train.py:3)"}
+
+
+def last_lines(*words: str) -> list[str]:
+    """What a command prints after the report."""
+    lines = printed(*words)
+    return lines[next(at for at, line in enumerate(lines) if line.startswith("Report:")) + 1 :]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_sweep_that_only_failed_says_what_the_same_command_does_next():
+    add_sweep(FAILED, FAILED, state="gave_up", reason="3 trials failed in the same way")
+    assert last_lines("sweep", "net.yaml") == [
+        "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again.",
+        "Without a change: python -m hpsearch resume net --retry-failed",
+    ]
+
+
 def refused(*words: str) -> str:
     """The message of a command that ends with exit code 2."""
     result = CliRunner().invoke(app, [*words])
