@@ -52,6 +52,7 @@ def examples_of(module: str, names: dict[str, Any]) -> list[doctest.DocTest]:
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_of_docstrings_are_true(module, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HPSEARCH_HOME", str(names["results"].home))
     tests = examples_of(module, names)
     assert tests, "the file has the prompt of an example, but no docstring has it"
     for test in tests:

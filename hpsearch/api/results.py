@@ -54,8 +54,9 @@ def load(name: str | None = None, *, home: str | Path | None = None) -> Results:
         LedgerError: The ledger can't be read.
 
     Example:
-        >>> best = hpsearch.load("mlp").best  # doctest: +SKIP
-        >>> best.config, best.value, best.checkpoint  # doctest: +SKIP
+        >>> best = hpsearch.load("curves").best
+        >>> best.trial, round(best.value, 4), best.config["width"]
+        (29, 0.2814, 128)
     """
     return Results(home_dir(home), name)
 
