@@ -17,11 +17,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from hpsearch.errors import Cause, Diverged, InvalidConfig
 from hpsearch.slots.protocol import Failed
+from hpsearch.trainable.argument_errors import argparse_message
 from hpsearch.training.user_code import display_path, is_user_code
 
 MAX_EVIDENCE = 500
@@ -278,13 +279,6 @@ def _exit_message(error: SystemExit) -> str:
     """What `sys.exit` was called with, and the message of argparse where that has called it."""
     if not isinstance(error.code, int):
         return f"it exited with: {' '.join(str(error.code).split())[:MAX_EVIDENCE]}"
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    messages = (frame.f_locals.get("message") for frame in frames if _is_error_of_parser(frame))
-    detail = next((f": {message}" for message in messages), "")
+    message = argparse_message(error)
+    detail = "" if message is None else ": " + "; ".join([message, *getattr(error, "__notes__", ())])
     return f"it exited with code {error.code}{detail[:MAX_EVIDENCE]}"
-
-
-def _is_error_of_parser(frame: FrameType) -> bool:
-    """Whether a frame is a call of `ArgumentParser.error`, or of the method `error` of a subclass."""
-    parser = getattr(sys.modules.get("argparse"), "ArgumentParser", ())
-    return frame.f_code.co_name == "error" and isinstance(frame.f_locals.get("self"), parser)

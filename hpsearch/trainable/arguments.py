@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpsearch.errors import did_you_mean
+
 DEFAULT = ("${args}",)
 """The arguments if the spec gives none: `--name=value` for every parameter."""
 
@@ -48,7 +50,7 @@ def unknown_macro(arguments: Sequence[str]) -> str | None:
     """
     for name, argument in (found.groups() for text in arguments if (found := _MACRO.fullmatch(text))):
         if name not in KNOWN and not (name == "envvar" and argument):
-            return f"unknown macro '${{{name}}}'. Known: {', '.join(KNOWN)}, envvar:NAME"
+            return f"unknown macro '${{{name}}}'.{did_you_mean(name, KNOWN)} Known: {', '.join(KNOWN)}, envvar:NAME"
     return None
 
 
@@ -63,7 +65,7 @@ def command_line(config: Mapping[str, Any], arguments: Sequence[str] = DEFAULT) 
         >>> command_line({"lr": 0.1, "model": {"wide": True}}, ["--data=x", "${args_no_boolean_flags}"])
         ['--data=x', '--lr=0.1', '--model.wide']
     """
-    flat = dict(_flat(config, ""))
+    flat = dict(flat_values(config))
     result: list[str] = []
     for text in arguments:
         macro = _MACRO.fullmatch(text)
@@ -110,11 +112,12 @@ def _json_file(config: Mapping[str, Any]) -> str:
     return str(Path(file.name))
 
 
-def _flat(config: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+def flat_values(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """(dotted name, value) of each parameter of a nested configuration."""
     found: list[tuple[str, Any]] = []
     for name, value in config.items():
         nests = isinstance(value, Mapping) and value
-        found += _flat(value, f"{prefix}{name}.") if nests else [(prefix + name, value)]
+        found += flat_values(value, f"{prefix}{name}.") if nests else [(prefix + name, value)]
     return found
 
 

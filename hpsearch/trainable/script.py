@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, final
 
 from hpsearch.trainable import code_finder
+from hpsearch.trainable.argument_errors import advice_on_arguments, argparse_message
 from hpsearch.trainable.arguments import DEFAULT, command_line
 
 
@@ -43,7 +44,17 @@ class Script:
         module = ModuleType("__main__")
         module.__dict__.update(__file__=str(self.path), __builtins__=__builtins__)
         with _as_main(module, [str(self.path), *command_line(config, self._arguments)]):
+            self._run(code, module, config)
+
+    def _run(self, code: CodeType, module: ModuleType, config: Mapping[str, Any]) -> None:
+        try:
             exec(code, module.__dict__)  # runs the user's program, as asked
+        except SystemExit as error:
+            advice = advice_on_arguments(argparse_message(error) or "", config, self._arguments)
+            if advice is not None:
+                print(f"hpsearch: {advice}", file=sys.stderr)
+                error.add_note(advice)
+            raise
 
 
 @contextmanager

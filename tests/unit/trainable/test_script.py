@@ -174,6 +174,50 @@ def test_a_list_reaches_argparse_as_the_words_of_nargs(sizes: list[int]) -> None
     assert vars(parser.parse_args(words)) == {"sizes": sizes, "names": ["a b", "c"], "deep": True}
 
 
+PARSES = """
+    import argparse
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-s", "--sizes", type=int, nargs="+")
+    parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--depth", type=int)
+    parser.parse_args()
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "advice"),
+    [
+        (
+            {"sizes": [1, 2]},
+            ["${args}"],
+            "argument -s/--sizes: invalid int value: '[1, 2]'; a list is one word here; for nargs=\"+\" write"
+            ' `arguments: ["${args_list}"]`',
+        ),
+        (
+            {"wide": False, "sizes": [1]},
+            ["${args_list}"],
+            "argument --wide: ignored explicit argument 'False'; for a flag without a value write"
+            ' `arguments: ["${args_list_no_boolean_flags}"]`',
+        ),
+        (
+            {"depth": None},
+            ["${args}"],
+            "argument --depth: invalid int value: 'None'; null reaches a script as the word None: give the argument a"
+            " type that reads it",
+        ),
+        ({"depth": "deep"}, ["${args}"], "argument --depth: invalid int value: 'deep'"),
+        ({"depth": 1, "lr": [1]}, ["${args}"], "unrecognized arguments: --lr=[1]"),
+    ],
+)
+def test_how_a_parameter_is_better_written_is_in_the_failure_and_in_the_log(
+    folder: Path, config: dict[str, Any], arguments: list[str], advice: str, capsys
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        rows_of(PARSES, config, arguments)
+    assert failure_of(caught.value).evidence == f"it exited with code 2: {advice} (train.py:7 in <module>)"
+    assert ("hpsearch: " in capsys.readouterr().err) == (";" in advice)
+
+
 def test_a_file_that_only_defines_names_is_no_script(folder: Path) -> None:
     (folder / "train.py").write_text("import os\nX = 1\ndef train(config): ...\n")
     with pytest.raises(ValueError, match=r"train.py does nothing when it runs.*Name one, train.py:train"):

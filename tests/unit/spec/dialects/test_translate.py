@@ -219,7 +219,7 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
             {"parameters": {"model.layers": [8, {"values": [8, 16]}]}},
             "parameters.model.layers.1: a list is a constant, so the map {'values': [8, 16]} in it would not be",
         ),
-        ({"command": ["${program}", "${arsg}"]}, "command: unknown macro '${arsg}'. Known: args, args_no_hyphens,"),
+        ({"command": ["${program}", "${arsg}"]}, "command: unknown macro '${arsg}'. Did you mean 'args'? Known:"),
         (
             {"parameters": {"a": {"parameters": {"x": {"distribution": "log_uniform", "min": "low", "max": 1}}}}},
             "parameters.a.parameters.x.min: expected a number, got the text 'low'. Write for example 1e-4.",
