@@ -175,8 +175,15 @@ class Session:
             heartbeat=cluster.heartbeat,
             placements=placements,
             signals=signals,
-            ticks=[gauges.tick, placements.tick, *([] if cluster.owned else [watch.tick])],
+            ticks=[self._begin_time, gauges.tick, placements.tick, *([] if cluster.owned else [watch.tick])],
         )
+
+    def _begin_time(self) -> None:
+        """Count `limits.time` from when the first trial has processes, not from when Ray and the slots start."""
+        engine = self._engine
+        is_waiting = engine.sweep.limits.time_s is not None and engine.time_left_s is None
+        if is_waiting and any(self._has_processes(engine.trials[number]) for number in engine.trials.running):
+            engine.begin_time()
 
     @contextmanager
     def _scratch_dir(self) -> Iterator[Path]:

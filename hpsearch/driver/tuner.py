@@ -308,7 +308,7 @@ class _SlotNumbers(Callback):
             self._numbers[key] = len(self._numbers) + 1
             self._bridge.slots[key] = slot
             slot.set_slot_number.remote(self._numbers[key])  # runs before the first step: Ray keeps the order
-        self._bridge.engine.on_slot(assignment.number, self._numbers[key])
+        self._bridge.engine.trials[assignment.number].slot = self._numbers[key]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -34,7 +34,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.paths import trial_dir
 from hpsearch.search.searcher import Searcher
-from hpsearch.slots.protocol import Assignment, Event, Failed, Verdict
+from hpsearch.slots.protocol import Assignment, Event, Failed, Unusable, Verdict
 from hpsearch.space.space import to_config
 from hpsearch.spec.sweep import Sweep
 from hpsearch.stopping import FallbackRule, StoppingRule, make_stopping_rule
@@ -209,20 +209,20 @@ class Engine:
         """Handle what a slot reports of trial `number`; the verdict says what the slot does next."""
         if number not in self.trials.running:
             return Verdict.END  # the trial was taken from the slot while this event was on its way
+        if not isinstance(event, Unusable) and not (isinstance(event, Failed) and not event.has_begun):
+            self.begin_time(event.elapsed_s)
         if isinstance(event, Failed) and event.cause == "disk_full" and self._disk_guard is not None:
             self._disk_guard.raise_minimum(trial_dir(self._disk_guard.folder, number))
         return self._outcomes.handle(self.trials[number], event)
 
-    def on_slot(self, number: int, slot: int) -> None:
-        """Note that a slot is ready and begins the assignment of trial `number`; `limits.time` counts from the first.
+    def begin_time(self, ago_s: float = 0.0) -> None:
+        """Count `limits.time` from now on, since the first trial trains; all calls but the first change nothing.
 
         Args:
-            number: The trial's number.
-            slot: The slot's number, counted from 1.
+            ago_s: Seconds for which it has trained already.
         """
-        self.trials[number].slot = slot
         if self._began_at is None:
-            self._began_at = self._clock()
+            self._began_at = self._clock() - ago_s
 
     def tick(self) -> None:
         """Commit reports that are due, and end a sweep whose time is up; to be called a few times a second."""
@@ -280,7 +280,7 @@ class Engine:
 
     @property
     def time_left_s(self) -> float | None:
-        """Seconds until `limits.time` ends the sweep; None without that limit, and until the first slot is ready."""
+        """Seconds until `limits.time` ends the sweep; None without that limit, and until a trial trains."""
         limit = self.sweep.limits.time_s
         if limit is None or self._began_at is None:
             return None

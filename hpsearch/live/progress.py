@@ -41,7 +41,7 @@ class DriverStatus:
     idle_reason: IdleReason | None = None
     """Why no trial begins; None while trials begin."""
     time_left_s: float | None = None
-    """Seconds until `limits.time` ends the sweep; None without that limit, and until the first slot is ready."""
+    """Seconds until `limits.time` ends the sweep; None without that limit, and until a trial trains."""
 
 
 @final

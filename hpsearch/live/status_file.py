@@ -37,7 +37,7 @@ class StatusRecord:
     ends_at: float | None
     """Time of day in seconds since 1970 at which `limits.time` ends the sweep.
 
-    None without that limit, and until the first slot is ready.
+    None without that limit, and until a trial trains.
     """
 
     def status(self) -> DriverStatus:

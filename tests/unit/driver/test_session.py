@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -90,6 +91,24 @@ def test_after_a_second_signal_no_rank_is_left_and_the_sweep_can_go_on(run, run_
     assert rank.wait(PATIENCE_S) == -signal.SIGKILL
     with Ledger(home) as ledger:
         assert [trial.state for trial in ledger.trials(ledger.sweep("ends"))] == ["interrupted"]
+
+
+def test_the_time_limit_begins_when_the_first_trial_has_processes(run, home, monkeypatch):
+    left: list[float | None] = []
+
+    def run_assignments(engine: Engine, *words: object, ticks: list[Callable[[], None]], **more: object) -> None:
+        engine.next_assignment()
+        path = processes_path(home / "ends", 1)
+        for members in ((), (RankProcess(process=Process.of(os.getpid()), gpus=""),)):
+            if members:
+                write_process_file(path, TrialProcesses(attempt=1, ranks=members))
+            ticks[0]()
+            left.append(engine.time_left_s)
+        path.unlink()
+
+    monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", run_assignments)
+    replace(run, sweep=Sweep.from_dict({**TREE, "limits": {"trials": 2, "epochs": 1, "time": "1h"}})).start()
+    assert left == [None, pytest.approx(3600.0, abs=60.0)]
 
 
 @pytest.mark.parametrize(

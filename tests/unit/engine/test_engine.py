@@ -258,18 +258,20 @@ def test_a_stop_lets_epochs_end_and_saves_them(bench):
     assert (record.state, record.reason) == ("interrupted", "Ctrl-C")
 
 
-def test_the_time_limit_ends_a_sweep_that_has_trained_for_so_long_without_the_start_of_ray(bench):
+def test_the_time_limit_counts_from_when_a_trial_trains_and_not_from_the_start_of_ray(bench):
     b = bench(limits={"time": "1m"})
     b.clock.now = 100.0
     b.next()
+    b.engine.on_event(1, Failed(cause="killed", evidence="no process could be started", has_begun=False))
+    b.next()
     b.clock.now = 200.0
     b.engine.tick()
-    assert b.engine.reason is None and b.engine.time_left_s is None, "Ray is still starting"
-    b.engine.on_slot(1, 1)
+    assert b.engine.reason is None and b.engine.time_left_s is None, "slots are still starting"
+    b.engine.begin_time()
     b.clock.now = 230.0
     b.next()
-    b.engine.on_slot(2, 2)
-    assert b.engine.time_left_s == 30.0, "counted from the first slot"
+    b.engine.begin_time()
+    assert b.engine.time_left_s == 30.0
     b.clock.now = 259.0
     b.engine.tick()
     assert b.engine.reason is None
@@ -279,6 +281,14 @@ def test_the_time_limit_ends_a_sweep_that_has_trained_for_so_long_without_the_st
     record = b.ledger.sweep("bench")
     assert (record.state, record.reason) == ("done", "the time limit of 60 s was reached")
     assert record.ended_by_time_limit
+
+
+def test_the_time_limit_counts_the_epoch_that_is_the_first_sign_of_a_trial(bench):
+    b = bench(limits={"time": "1m"})
+    b.next()
+    b.clock.now = 100.0
+    b.engine.on_event(1, Report(epoch=1, metrics={"m": 1.0}, elapsed_s=20.0))
+    assert b.engine.time_left_s == 40.0
 
 
 def test_the_time_of_a_trial_counts_over_its_attempts(bench):

@@ -116,7 +116,7 @@ def test_a_sweep_that_its_time_limit_ended_resumes_with_a_new_span_and_continues
     first = lives("a", **keys)
     for _ in range(2):
         assignment = first.next()
-        first.engine.on_slot(assignment.number, 1)
+        first.engine.begin_time()
         first.train(assignment, epochs=1)
     first.now = 60.0
     first.engine.tick()
@@ -126,7 +126,7 @@ def test_a_sweep_that_its_time_limit_ended_resumes_with_a_new_span_and_continues
     second = lives("a", **keys)
     second.now = 1000.0
     new = second.next()
-    second.engine.on_slot(new.number, 1)
+    second.engine.begin_time()
     assert (new.number, second.engine.time_left_s) == (3, 60.0)
     second.train(new, epochs=1)
     assert second.next().known_epochs == 1, "the best of the three"
