@@ -15,9 +15,28 @@ from tests.integration.conftest import TRAINABLES
 pytestmark = pytest.mark.ray
 
 
-def test_an_import_error_names_the_line_and_leaves_the_name_free(ray_session, home: Path, tmp_path: Path):
+PARSES_ARGUMENTS = """import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, required=True)
+ARGS = parser.parse_args()
+"""
+
+
+@pytest.mark.parametrize(
+    ("top_level", "words"),
+    [
+        ("import json\n\nfrom json import no_such_thing\n", ("no_such_thing", "broken.py:3")),
+        (
+            PARSES_ARGUMENTS,
+            ("it exited with code 2: the following arguments are required: --lr", "broken.py:4", "parse_args(), below"),
+        ),
+    ],
+)
+def test_an_import_error_names_the_line_and_leaves_the_name_free(
+    ray_session, home: Path, tmp_path: Path, top_level: str, words: tuple[str, ...]
+):
     module = tmp_path / "broken.py"
-    module.write_text("import json\n\nfrom json import no_such_thing\n\n\ndef train(config):\n    yield {}\n")
+    module.write_text(f"{top_level}\n\ndef train(config):\n    yield {{}}\n")
     tree = {
         "name": "broken",
         "trainable": f"{module}:train",
@@ -27,7 +46,7 @@ def test_an_import_error_names_the_line_and_leaves_the_name_free(ray_session, ho
     }
     with pytest.raises(SpecError) as caught:
         Run(sweep=Sweep.from_dict(tree), home=home, show="none").start()
-    assert "no_such_thing" in str(caught.value) and "broken.py:3" in str(caught.value)
+    assert all(each in str(caught.value) for each in words)
     assert caught.value.exit_code == 2
     with Ledger(home) as ledger:
         assert ledger.sweeps() == []
