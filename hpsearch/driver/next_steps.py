@@ -94,9 +94,10 @@ def numbered_names(name: str) -> Iterator[str]:
     """Names for further sweeps, without an end.
 
     Example:
-        >>> names = numbered_names("net"); next(names), next(names), next(numbered_names("net-2"))
-        ('net-2', 'net-3', 'net-3')
+        >>> [next(numbered_names(name)) for name in ("net", "net-2", "net~1")]
+        ['net-2', 'net-3', 'net-2']
     """
+    name = name.partition("~")[0]  # of one that was kept when another sweep got its name
     found = re.fullmatch(r"(.+)-([1-9]\d{0,5})", name)
     stem, first = (found[1], int(found[2]) + 1) if found else (name, 2)
     return (f"{stem[:MAX_STEM]}-{number}" for number in count(first))

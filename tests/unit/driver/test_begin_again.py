@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import hpsearch
-from hpsearch.driver.begin_again import keep_failures
 from hpsearch.driver.driver import Run
 from hpsearch.driver.request import StoredSweep, make_run
 from hpsearch.engine.engine import Engine
@@ -19,7 +18,7 @@ from hpsearch.ledger.records import SweepState, TrialState
 from hpsearch.ledger.store import Ledger
 from hpsearch.slots.protocol import Assignment, Failed, Report
 from hpsearch.spec.sweep import Sweep
-from hpsearch.trainable.code_files import read_code
+from tests.support.kills import KilledError
 
 TREE: dict[str, Any] = {
     "name": "net",
@@ -193,15 +192,20 @@ def test_a_sweep_that_another_process_runs_is_left_alone(lab, home):
     assert lab.sweeps() == {"net": FAILED}
 
 
-def test_a_process_that_is_killed_after_the_old_sweep_was_kept_leaves_the_name_free(lab, home):
+@pytest.mark.parametrize("step", ["hpsearch.ledger.renaming._move_folder", "hpsearch.ledger.store.Ledger.add_sweep"])
+def test_after_a_process_was_killed_on_the_way_the_same_command_begins_again(lab, home, monkeypatch, step):
+    def killed(*words: object, **more: object) -> None:
+        raise KilledError
+
     lab.request().start()
     lab.file.write_text(CORRECT)
-    request = lab.request()
-    with Ledger(home, create=True) as ledger:
-        keep_failures(ledger, request.sweep, read_code(request.find_trainable()), accept_changes=False)
-    assert lab.sweeps() == {"net~1": FAILED}
-    request.start()
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(step, killed)
+        lab.request().start()
+    assert "net" not in lab.sweeps(), "its row has the new name"
+    lab.request().start()
     assert lab.sweeps() == {"net~1": FAILED, "net": DONE}
+    assert (home / "net~1" / "journal.jsonl").exists()
 
 
 def test_nothing_of_failed_trials_is_reused(lab, home):
