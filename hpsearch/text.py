@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 _NUMBER = re.compile(r"(?<![\w.:])(?<!signal )(?<!code )[-+]?(?:0x[0-9a-f]+|\d+\.?\d*(?:e[-+]?\d+)?)")
 """A number in a text, unless it is part of a name or a line of code, or is that of a signal or an exit code."""
+_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
+"""Units of sizes, with the bytes of each, the largest first."""
 
 
 def shown(value: object) -> str:
@@ -49,6 +51,17 @@ def printable(text: str) -> str:
         'a?b?[2Jc'
     """
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def size_text(num_bytes: int) -> str:
+    """A size in the largest unit that fits.
+
+    Example:
+        >>> size_text(12), size_text(1536), size_text(5 * 2**30)
+        ('12 bytes', '1.5 KiB', '5.0 GiB')
+    """
+    unit, scale = next((unit, scale) for unit, scale in _UNITS if num_bytes >= scale or scale == 1)
+    return f"{num_bytes / scale:.1f} {unit}" if scale > 1 else f"{num_bytes} {unit}"
 
 
 def duration_text(seconds: float) -> str:

@@ -23,6 +23,7 @@ from hpsearch.cli import (  # noqa: F401 - in the order of the help
     show,
     export_and_report,
     clean,
+    forget_and_rename,
     ui_and_doctor,
 )
 # isort: on

@@ -9,9 +9,7 @@ import typer
 
 from hpsearch.cli.app import Home, Json, Name, app
 from hpsearch.cli.printing import print_json
-
-UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
-"""Units of sizes, with the bytes of each, the largest first."""
+from hpsearch.text import size_text
 
 
 @app.command(epilog="Example: hpsearch clean resnet --dry-run")
@@ -32,14 +30,9 @@ def clean(
     verb = "would free" if dry_run else "freed"
     kept = f"; kept those of {_numbers(cleaned.kept)}" if cleaned.kept else ""
     what = f"the checkpoints of {_numbers(cleaned.trials)}" if cleaned.trials else "there was nothing to remove"
-    print(f"{cleaned.sweep}: {verb} {_size(cleaned.freed_bytes)}: {what}{kept}")
+    print(f"{cleaned.sweep}: {verb} {size_text(cleaned.freed_bytes)}: {what}{kept}")
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:
     shown = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
     return f"trial {shown}" if len(numbers) == 1 else f"{len(numbers)} trials ({shown})"
-
-
-def _size(num_bytes: int) -> str:
-    unit, scale = next((unit, scale) for unit, scale in UNITS if num_bytes >= scale or scale == 1)
-    return f"{num_bytes / scale:.1f} {unit}" if scale > 1 else f"{num_bytes} {unit}"

@@ -29,16 +29,21 @@ if TYPE_CHECKING:
 def list_(as_json: Json = False, home: Home = None) -> None:
     """List the sweeps of the ledger, the newest last."""
     from hpsearch.ledger.lock import was_killed
+    from hpsearch.ledger.sweep_files import are_gone, gone_text
     from hpsearch.results.analysis.best import best_so_far
 
     with open_ledger(home) as ledger:
-        at, rows = home_option(ledger.home), []
+        at = home_option(ledger.home)
+        rows: list[dict[str, Any]] = []
+        gone: list[str] = []
         for record in ledger.sweeps():
             found = ledger.current_trials(record)
             best = best_so_far(record, found)
+            is_gone = are_gone(ledger.home / record.folder)
+            gone += [gone_text(ledger.home, record)] if is_gone else []
             state = "killed" if was_killed(ledger.home, record) else record.state
             rows.append({
-                "name": record.name, "state": state, "method": record.spec["method"],
+                "name": record.name, "state": "files removed" if is_gone else state, "method": record.spec["method"],
                 "trials": len(found), "failed": sum(1 for trial in found if trial.state == "failed"),
                 "metric": record.metric, "best": best.best_value if best else None, "started_at": record.started_at,
             })  # fmt: skip
@@ -46,6 +51,7 @@ def list_(as_json: Json = False, home: Home = None) -> None:
         print_json(rows)
     else:
         print_rows(rows, kept=("name", "state", "best"), complete=[f"hpsearch list --json{at}"])
+        print_lines(gone)
 
 
 @app.command(epilog="Example: hpsearch show resnet --trial 3; hpsearch show resnet --failures")
@@ -76,8 +82,10 @@ def show(
 
 def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
     from hpsearch.ledger.lock import is_held
+    from hpsearch.ledger.sources import lost_sources
+    from hpsearch.ledger.sweep_files import are_gone, gone_text
     from hpsearch.results.rows import trial_rows
-    from hpsearch.results.summaries import ahead_lines, next_step_lines, note_lines, trial_summary
+    from hpsearch.results.summaries import ahead_lines, next_step_lines, note_lines, source_lines, trial_summary
 
     trials = ledger.current_trials(record)
     if as_json:
@@ -87,7 +95,10 @@ def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
     table, note = trial_summary(record, trials, is_alive=is_alive)
     winner = best_of(trials, sign=record.sign)
     ahead = ahead_lines(record, trials, ledger.reports_of(winner)) if winner is not None else []
-    print_text([note, *ahead, *note_lines(record, trials)])
+    print_text([note])
+    if are_gone(ledger.home / record.folder):
+        print_lines([gone_text(ledger.home, record)])
+    print_text([*ahead, *note_lines(record, trials), *source_lines(lost_sources(ledger, record))])
     at = home_option(ledger.home)
     print_table(table, complete=[f"hpsearch show {record.name} --json{at}", f"hpsearch export {record.name}{at}"])
     if not is_alive:

@@ -14,7 +14,8 @@ from hpsearch.ledger.agreement import check_spec
 from hpsearch.ledger.fingerprint import Code, changed_files
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.paths import home_option, trials_dir
+from hpsearch.ledger.sweep_files import are_gone, clear_folder, was_forgotten
+from hpsearch.paths import home_option, shortened, trials_dir
 from hpsearch.spec.sweep import Sweep, merge_spec
 from hpsearch.text import counted
 
@@ -22,14 +23,38 @@ from hpsearch.text import counted
 def check_folder_is_free(folder: Path) -> None:
     """Check that the folder of a new sweep has no trials of another one, whose checkpoints would be taken for its own.
 
+    Those of a sweep that was removed are removed too.
+
     Raises:
         SweepExists: The folder has such trials.
+        LedgerError: Something can't be removed.
     """
+    if was_forgotten(folder):
+        clear_folder(folder)
     if any(trials_dir(folder).glob("*")):
         raise SweepExists(
             f"{folder} holds the files of a sweep that the ledger does not know. Move the folder, choose another name,"
             f" or rebuild the ledger with it: python -m hpsearch resume --rebuild{home_option(folder.parent)}"
         )
+
+
+def check_files(record: SweepRecord, ledger: Ledger, steps: NextSteps) -> None:
+    """Check that a sweep that is started again has its files: a user who removed them may want to be rid of it.
+
+    Raises:
+        SweepExists: They are gone.
+    """
+    folder = ledger.home / record.folder
+    if not are_gone(folder):
+        return
+    gone_from = shortened(folder)
+    trials = counted(ledger.count_states(record).total(), "trial")
+    again, resume = steps.begin_again(record.name), steps.resume(record.name, accept_changes=False)
+    raise SweepExists(
+        f"the files of sweep '{record.name}' are gone from {gone_from}, and the ledger still has its {trials}.\n"
+        f"To resume it with these, without checkpoints: {resume}\n"
+        f"To remove these too and begin again: {again}"
+    )
 
 
 def stored_sweep(record: SweepRecord, home: Path, *, overrides: Mapping[str, Any] = MappingProxyType({})) -> Sweep:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import final
 
 from hpsearch.driver.begin_again import keep_failures
-from hpsearch.driver.compatibility import check_folder_is_free, find_changes, is_finished, refusal, stored_sweep
+from hpsearch.driver.compatibility import (
+    check_files,
+    check_folder_is_free,
+    find_changes,
+    is_finished,
+    refusal,
+    stored_sweep,
+)
 from hpsearch.driver.console_log import redirect_output
 from hpsearch.driver.next_steps import NextSteps, PythonCalls, ShellCommands
 from hpsearch.driver.session import Session
@@ -24,9 +31,11 @@ from hpsearch.ledger.agreement import check_agrees
 from hpsearch.ledger.fingerprint import Code
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.provenance import append_provenance, take_provenance
+from hpsearch.ledger.rebuilt_files import restore_journal
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, SUCCESS_STATES, SweepRecord
 from hpsearch.ledger.sqlite import check_whole, storage_errors
 from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.sweep_files import are_gone
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.links import IN_HOME, make_folder
 from hpsearch.live.display import Show
@@ -103,13 +112,14 @@ class Run:
         files = read_code(trainable)
         with Ledger(self.home, create=True) as ledger:
             began_again = None if self.resumes else self._keep_failures(ledger, files)
+            known = ledger.find_sweep(name)
+            if known is not None and not self.resumes:
+                check_files(known, ledger, self.next_steps)
             with storage_errors(folder):
                 make_folder(folder, parts=IN_HOME)
-            with writer_lock(folder, name), _in_place(ledger, folder):
+            with writer_lock(folder, name, task="resume" if self.resumes else "sweep"), _in_place(ledger, folder):
                 check_whole(ledger.path)
-                known = ledger.find_sweep(name)
-                if known is not None and known.folder != name:
-                    raise SweepInUse(f"sweep '{name}' is being renamed by another process. Try again.")
+                known = _known(ledger, folder)
                 sweep = _LockedSweep(
                     request=self if known is None else self._continuing(known),
                     ledger=ledger,
@@ -121,7 +131,7 @@ class Run:
                 )
                 exit_code = sweep.run_remaining()
                 if not are_up_to_date(folder):
-                    _write_results(ledger, name)
+                    write_results(ledger, name)
                 return _exit_code(ledger, name) if exit_code is None else exit_code
 
     def _keep_failures(self, ledger: Ledger, files: CodeFiles) -> str | None:
@@ -142,6 +152,16 @@ class Run:
             SpecError: The sweep names no trainable, or one that does not exist.
         """
         return self.function or trainable_of(self.sweep, spec_dir=self.spec_dir)
+
+
+def _known(ledger: Ledger, folder: Path) -> SweepRecord | None:
+    """What the ledger has of the sweep in a folder whose lock this process holds; its journal is there, too."""
+    known = ledger.find_sweep(folder.name)
+    if known is not None and known.folder != folder.name:
+        raise SweepInUse(f"sweep '{folder.name}' is being renamed by another process. Try again.")
+    if known is not None and are_gone(folder):
+        restore_journal(ledger, known)
+    return known
 
 
 @contextmanager
@@ -312,7 +332,7 @@ class _LockedSweep:
             engine.finish()
 
 
-def _write_results(ledger: Ledger, name: str) -> None:
+def write_results(ledger: Ledger, name: str) -> None:
     """Write tables and report; an error becomes a warning and a note, since the ledger has all results anyway."""
     for what, write in (("tables were", _write_tables), ("report was", _write_report)):
         try:

@@ -27,12 +27,17 @@ class NextSteps(ABC):
         """The same request for a sweep of another name."""
 
     @abstractmethod
-    def resume(self, name: str, *, retry_failed: bool) -> str:
-        """Resume a sweep whose code has changed.
+    def begin_again(self, name: str) -> str:
+        """Remove a sweep of this name, and make the same request again."""
+
+    @abstractmethod
+    def resume(self, name: str, *, retry_failed: bool = False, accept_changes: bool = True) -> str:
+        """Resume a sweep.
 
         Args:
             name: The sweep's name.
             retry_failed: Whether failed trials are tried again.
+            accept_changes: Whether its code may have changed.
         """
 
 
@@ -56,10 +61,14 @@ class ShellCommands(NextSteps):
         """As `NextSteps.sweep_as`."""
         return f"python -m hpsearch sweep {shlex.join([*self._sweep, '--name', name])}{self._at}"
 
-    def resume(self, name: str, *, retry_failed: bool) -> str:
+    def begin_again(self, name: str) -> str:
+        """As `NextSteps.begin_again`."""
+        return f"python -m hpsearch forget {name}{self._at} && {self.sweep_as(name)}"
+
+    def resume(self, name: str, *, retry_failed: bool = False, accept_changes: bool = True) -> str:
         """As `NextSteps.resume`."""
-        options = [*self._resume, self.accept_changes, *(["--retry-failed"] if retry_failed else [])]
-        return f"python -m hpsearch resume {name} {shlex.join(options)}{self._at}"
+        changes, retry = [self.accept_changes] * accept_changes, ["--retry-failed"] * retry_failed
+        return f"python -m hpsearch resume {shlex.join([name, *self._resume, *changes, *retry])}{self._at}"
 
 
 @final
@@ -83,10 +92,14 @@ class PythonCalls(NextSteps):
         """As `NextSteps.sweep_as`."""
         return f"the same call with name={name!r}"
 
-    def resume(self, name: str, *, retry_failed: bool) -> str:
+    def begin_again(self, name: str) -> str:
+        """As `NextSteps.begin_again`."""
+        return f"the same call after this command: python -m hpsearch forget {name}{home_option(Path(self._home))}"
+
+    def resume(self, name: str, *, retry_failed: bool = False, accept_changes: bool = True) -> str:
         """As `NextSteps.resume`."""
-        retry = ("retry_failed=True",) if retry_failed else ()
-        arguments = ", ".join([*self._function, "accept_changes=True", *retry])
+        changes, retry = [self.accept_changes] * accept_changes, ["retry_failed=True"] * retry_failed
+        arguments = ", ".join([*self._function, *changes, *retry])
         return f"hpsearch.Results({self._home!r}, {name!r}).resume({arguments})"
 
 

@@ -101,7 +101,7 @@ def _first_difference(
     """What of a sweep's copy is missing or different in the ledger, the first such thing; None if they agree."""
     if copy.is_forgotten:
         return "it was removed"
-    decoded = {name: decode_all(each.get(name) or "null" for each in copy.trials.values()) for name in _JSON_COLUMNS}
+    decoded = {name: decode_all(each.get(name) or "{}" for each in copy.trials.values()) for name in _JSON_COLUMNS}
     for position, (number, values) in enumerate(copy.trials.items()):
         if number not in trials:
             return f"trial {number} is missing"

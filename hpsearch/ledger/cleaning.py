@@ -10,6 +10,7 @@ from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord, TrialRecord
 from hpsearch.ledger.store import Ledger
+from hpsearch.ledger.sweep_files import check_not_gone, num_bytes
 from hpsearch.paths import checkpoint_dir
 from hpsearch.spec.sweep import Sweep
 
@@ -43,11 +44,13 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Chec
         UnknownSweep: There is no such sweep.
         SweepInUse: A process runs it.
         LinkRefused: A folder of the sweep or of one of its trials is a link; nothing is removed.
-        LedgerError: The ledger can't be written.
+        LedgerError: The ledger can't be written, or the sweep's files are gone.
     """
     with Ledger(home) as reader:
-        name = reader.sweep(name).name
-    with Ledger(home, create=True) as ledger, writer_lock(home / name, name):
+        known = reader.sweep(name)
+    name = known.name
+    check_not_gone(home, known)
+    with Ledger(home, create=True) as ledger, writer_lock(home / name, name, task="clean"):
         sweep = ledger.sweep(name)
         trials = ledger.trials(sweep)
         sizes = {
@@ -86,5 +89,4 @@ def _size(folder: Path, number: int) -> int | None:
     path = checkpoint_dir(folder, number)
     if not path.is_dir() or path.is_symlink():
         return None
-    stats = (each.lstat() for each in path.rglob("*") if not each.is_dir())
-    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
+    return num_bytes(path)

@@ -11,18 +11,29 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from hpsearch.errors import LedgerError, LinkRefused, SweepInUse
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.links import IN_SWEEP, check_sweep_folder, open_file, read_file
-from hpsearch.paths import lock_path
+from hpsearch.paths import home_option, lock_path
 from hpsearch.time_of_day import local_now
 
+Task = Literal["sweep", "resume", "clean", "forget", "rename", "rebuild"]
+"""What the user asked a process to do, for which it needs the lock."""
+_ADVICE: Mapping[Task, str] = {
+    "sweep": "Wait for it, choose another name, or stop it: {hpsearch} stop {name}{at}",
+    "resume": "Wait for it, or stop it: {hpsearch} stop {name}{at}",
+    "clean": "Stop it, then clean it: {hpsearch} stop {name}{at} && {hpsearch} clean {name}{at}",
+    "forget": "Stop it, then remove it: {hpsearch} stop {name}{at} && {hpsearch} forget {name}{at}",
+    "rename": "Stop it, then rename it: {hpsearch} stop {name}{at} && {hpsearch} rename {name} NEW{at}",
+    "rebuild": "Stop it, then rebuild: {hpsearch} stop {name}{at} && {hpsearch} resume --rebuild{at}",
+}
+"""What the user can do where another process holds the lock."""
 TRIES, TRY_S = 6, 0.1
 """Number of attempts to get the lock, and the seconds between two of them."""
 
@@ -43,12 +54,13 @@ class Holder:
 
 
 @contextmanager
-def writer_lock(folder: Path, name: str) -> Iterator[None]:
+def writer_lock(folder: Path, name: str, *, task: Task = "sweep") -> Iterator[None]:
     """Hold the lock of a sweep for the time of the block, in a folder that contains no links in place of our files.
 
     Args:
         folder: The sweep's folder; it exists.
         name: The sweep's name, for messages.
+        task: What it is needed for, by which the message of an error offers what to do.
 
     Raises:
         SweepInUse: Another process holds it; the message names it.
@@ -70,7 +82,8 @@ def writer_lock(folder: Path, name: str) -> Iterator[None]:
     with file:
         if not _locked(file):
             holder = file.read(200).strip() or "another process"
-            raise SweepInUse(f"sweep '{name}' is in use by {holder}. Wait for it, or choose another --name.")
+            advice = _ADVICE[task].format(hpsearch="python -m hpsearch", name=name, at=home_option(folder.parent))
+            raise SweepInUse(f"sweep '{name}' is in use by {holder}. {advice}")
         if not _has_path(file, path):
             raise SweepInUse(_moved(name))
         file.truncate(0)

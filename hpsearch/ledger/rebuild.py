@@ -62,7 +62,7 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
         folders = _folders(home)
         for folder in folders:
             if not has_links(folder):
-                stack.enter_context(writer_lock(folder, folder.name))
+                stack.enter_context(writer_lock(folder, folder.name, task="rebuild"))
         if home.is_dir():
             stack.enter_context(making_lock(home))
         found = salvage(path)

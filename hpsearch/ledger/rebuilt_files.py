@@ -14,8 +14,10 @@ from sqlalchemy.engine import Connection
 from hpsearch.ledger import schema
 from hpsearch.ledger.checkpoints import checkpoint_path, newest_epoch
 from hpsearch.ledger.journal import journal_of
-from hpsearch.ledger.salvage import Salvaged
-from hpsearch.ledger.sqlite import fold_log, open_to_write
+from hpsearch.ledger.records import SweepRecord
+from hpsearch.ledger.salvage import Salvaged, copies_of
+from hpsearch.ledger.sqlite import fold_log, open_to_write, storage_errors
+from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.sweep_copy import Columns, SweepCopy
 from hpsearch.ledger.union import merged_order
 from hpsearch.links import IN_HOME, IN_SWEEP, is_linked, make_folder
@@ -114,8 +116,7 @@ def write_rebuilt(home: Path, sweeps: list[RebuiltSweep], *, found: Salvaged, le
             continue
         make_folder(folder, parts=IN_HOME)
         kept += _kept_beside(journal_path(folder))
-        named = replace(sweep.copy, sweep={"name": sweep.name, "folder": sweep.name, **sweep.copy.sweep})
-        replace_file(journal_path(folder), journal_of(named), durable=True)
+        _write_journal(home, sweep.name, sweep.copy)
         new_journals.append(sweep.name)
     if new_ledger:
         path = ledger_path(home)
@@ -130,6 +131,34 @@ def write_rebuilt(home: Path, sweeps: list[RebuiltSweep], *, found: Salvaged, le
         new_journals=tuple(new_journals),
         kept=tuple(kept),
     )
+
+
+def restore_journal(ledger: Ledger, sweep: SweepRecord) -> None:
+    """Write the journal of a sweep from its rows, where its files were removed; for the process that holds its lock.
+
+    Raises:
+        LedgerError: The ledger can't be read, or the journal can't be written.
+    """
+    trials = sa.select(schema.trials.c.id).where(schema.trials.c.sweep_id == sweep.id)
+    theirs = {
+        schema.sweeps: schema.sweeps.c.id == sweep.id,
+        schema.trials: schema.trials.c.sweep_id == sweep.id,
+        schema.failures: schema.failures.c.trial_id.in_(trials),
+        schema.reports: schema.reports.c.trial_id.in_(trials),
+    }
+    rows: dict[str, list[Columns]] = {}
+    with ledger.reading() as connection:
+        for table, which in theirs.items():
+            found = connection.execute(sa.select(table).where(which).order_by(table.c.id)).mappings()
+            rows[table.name] = [dict(row) for row in found]
+    copy = copies_of(rows)[sweep.id]
+    with storage_errors(ledger.path):
+        _write_journal(ledger.home, sweep.name, copy)
+
+
+def _write_journal(home: Path, name: str, copy: SweepCopy) -> None:
+    named = replace(copy, sweep={"name": name, "folder": name, **copy.sweep})
+    replace_file(journal_path(home / name), journal_of(named), durable=True)
 
 
 def _correct_checkpoints(copy: SweepCopy, folder: Path) -> bool:

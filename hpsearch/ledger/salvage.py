@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ def _read(connection: sqlite3.Connection, path: Path, *, num_bytes: int) -> Salv
     }
     rows = {name: list(table) for name, table in tables.items()}
     found.has_all_names = tables["sweeps"].is_whole
-    copies = _copies(rows)
+    copies = copies_of(rows)
     for key, copy in copies.items():
         about: Columns = next((row for row in rows["sweeps"] if row["id"] == key), {})
         name = about.get("name")
@@ -88,8 +88,12 @@ def _read(connection: sqlite3.Connection, path: Path, *, num_bytes: int) -> Salv
     return found
 
 
-def _copies(rows: dict[str, list[Columns]]) -> dict[int, SweepCopy]:
-    """Key of a sweep's row to its copy; rows that belong to no trial that was read are left out."""
+def copies_of(rows: Mapping[str, Sequence[Columns]]) -> dict[int, SweepCopy]:
+    """Key of a sweep's row to its copy; rows that belong to no trial that was read are left out.
+
+    Args:
+        rows: The rows of the tables `sweeps`, `trials`, `failures` and `reports`, each in the order of their keys.
+    """
     copies: dict[int, SweepCopy] = defaultdict(SweepCopy)
     for row in rows["sweeps"]:
         copies[row["id"]].sweep = row

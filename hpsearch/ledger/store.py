@@ -210,9 +210,10 @@ class Ledger(Queries):
         return self.sweep(name)
 
     def forget_sweep(self, sweep: SweepRecord) -> None:
-        """Remove a sweep that has trained no epoch itself, so that its name is free again.
+        """Remove the rows and the tables of a sweep, so that its name is free again.
 
-        Its tables are removed too, and its journal says so: a rebuilt ledger does not have it either.
+        Its journal says so, on the disk too when this returns: a rebuilt ledger does not have it either. The other
+        files stay; see `forgetting.py`.
         """
         with storage_errors(self.path):
             check_unlinked(self.home / sweep.folder, parts=IN_HOME)
@@ -226,6 +227,7 @@ class Ledger(Queries):
             connection.execute(sa.delete(schema.trials).where(schema.trials.c.sweep_id == sweep.id))
             connection.execute(sa.delete(schema.sweeps).where(schema.sweeps.c.id == sweep.id))
             self._transactions.append(sweep.folder, "forgotten", sweep.started_at)
+        self._transactions.release(sweep.folder)
 
     def end_sweep(self, sweep: SweepRecord, state: SweepState, reason: str | None = None) -> None:
         """Record how a sweep ended, and drop its claims.

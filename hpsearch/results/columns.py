@@ -51,7 +51,12 @@ AFTER: tuple[Column, ...] = (
     Column("host_peak_gib", "Float64", "GiB", "Peak of the resident host memory, summed over ranks."),
     Column("seed", "Int64", "", "Seed of the trial's random numbers."),
     Column("attempts", "Int64", "", "Number of attempts; 0 for a trial that was reused without training."),
-    Column("reused_from", "string", "", "The trial whose epochs were reused instead of training, as sweep/number."),
+    Column(
+        "reused_from",
+        "string",
+        "",
+        "The trial whose epochs were reused instead of training, as sweep/number, by its sweep's name at that time.",
+    ),
     Column(
         "checkpoint",
         "string",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hpsearch.results.analysis.failure_regions import failure_region_lines
 from hpsearch.results.analysis.failures import WHAT_FOLLOWS, FailedAttempt, count_by_cause, log_tail
 from hpsearch.results.rows import checkpoint_of, history_rows
 from hpsearch.space.space import to_config
-from hpsearch.text import duration_text, printable, without_numbers
+from hpsearch.text import counted, duration_text, printable, without_numbers
 from hpsearch.text_table import ABSENT, Column, TextTable, cell_text, parameter_cells, parameter_columns
 
 MAX_TAILS = 5
@@ -164,6 +164,19 @@ def note_lines(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> list[str]:
         advice = "Keep it (hpsearch.fit does, or current_trial().keep) and trials are paused and promoted instead."
         lines.append(f"{rule} stopped trials for good, as asha_stop does: they kept no state at a rung. {advice}")
     return lines
+
+
+def source_lines(lost: Mapping[str, int]) -> list[str]:
+    """A line for each sweep that trials were reused from, and that the ledger no longer has under that name.
+
+    Args:
+        lost: Its name to the number of those trials, as `sources.lost_sources` gives it.
+    """
+    return [
+        f"reused_from: sweep '{name}' was removed or renamed since; the {counted(count, 'trial')} reused from it"
+        f" {'stays' if count == 1 else 'stay'}."
+        for name, count in lost.items()
+    ]
 
 
 def ahead_lines(sweep: SweepRecord, trials: Sequence[TrialRecord], winner_reports: Iterable[ReportRecord]) -> list[str]:

@@ -255,7 +255,7 @@ def warm_up(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.py").write_text(TRAINABLE)
-    with mock.patch.object(driver, "_write_results"):
+    with mock.patch.object(driver, "write_results"):
         for method in ("optuna", "hyperopt"):
             _run(folder, Scenario(method=method, stopping="asha"), FailPoints(None), method)
 

@@ -10,6 +10,7 @@ from typing import Any
 from hpsearch.errors import UnknownSweep
 from hpsearch.ledger.records import SweepRecord, TrialRecord, best_of
 from hpsearch.ledger.spec_dir import find_spec_dir
+from hpsearch.ledger.sweep_files import are_gone
 from hpsearch.paths import resolved_spec_path, shortened
 from hpsearch.plain import canonical
 from hpsearch.results.labels import config_lines
@@ -75,11 +76,12 @@ def trial_command(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
         home: Folder of the ledger.
 
     Returns:
-        A line for a shell; None if no trial succeeded, or if the trainable was given as a function.
+        A line for a shell; None if no trial succeeded, if the trainable was given as a function, or if the sweep's
+        files are gone, and the spec with them.
     """
     best = best_of(list(trials), sign=sweep.sign)
     trainable = sweep.spec.get("trainable")
-    if best is None or trainable is None:
+    if best is None or trainable is None or are_gone(home / sweep.folder):
         return None
     from hpsearch.spec.file import is_key  # here, since it imports pydantic
 
