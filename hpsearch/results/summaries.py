@@ -259,6 +259,8 @@ def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home
         yield f"                  This begins a new span of {span}, and so does the same command again."
     elif causes and all(CAUSE_CLASSES[cause] == "infra" for cause in causes):
         yield f"Try them again:   {resume} --retry-failed{at}"
+    elif "~" in sweep.name and has_only_failures(sweep, trials):
+        return  # it was kept when it started again under its old name
     elif has_only_failures(sweep, trials):
         yield "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again."
         if not all(map(is_config_fault, causes)):

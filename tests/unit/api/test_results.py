@@ -295,6 +295,14 @@ def test_after_failures_the_next_step_is_named(home: Path, sweep_state, trials, 
     assert found == [f"{step} --home {home}" if RESUME in step else step for step in steps]
 
 
+def test_a_sweep_that_was_kept_when_it_started_again_has_no_next_step(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo~1", SPEC)
+        ledger.update_trial(ledger.add_trial(sweep, 1, point={}, seed=0), state="failed", cause="user_error")
+        ledger.end_sweep(sweep, "gave_up")
+        assert not list(next_step_lines(ledger.sweep("demo~1"), ledger.trials(sweep), home=home))
+
+
 def test_the_best_spec_is_a_spec_of_one_trial(home: Path):
     sweep = fill(home)
     with Ledger(home) as ledger:
