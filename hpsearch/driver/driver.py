@@ -301,7 +301,7 @@ class _LockedSweep:
         with storage_errors(self.folder):
             trials_dir(self.folder).mkdir(exist_ok=True)
         code = prepare_trial_code(self.trainable, self.files, self.request.sweep, folder=self.folder)
-        surprises = (f"Note: {note}" for note in self.request.sweep.surprises)
+        surprises = [f"Note: {note}" for note in self.request.sweep.surprises if self.known is None]
         with redirect_output(driver_log_path(self.folder)) as stream:
             session = Session(
                 engine,

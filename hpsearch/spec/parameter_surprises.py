@@ -17,6 +17,8 @@ Note = tuple[KeyPath, str]
 
 WIDE = 1000
 """Factor between the bounds of a range from which on a logarithmic scale is probably meant."""
+LISTS = frozenset(("betas", "milestones", "mean", "std", "shape"))
+"""Names of parameters that are lists wherever they are used."""
 MAX_SHOWN = 60
 """Characters of a list that a note repeats."""
 BOUNDS = {"low": "high", "lower": "upper"}
@@ -36,7 +38,7 @@ def parameter_surprises(tree: Mapping[str, Any], originals: Mapping[KeyPath, Map
     """
     for where, value in _each(tree, ("parameters",)):
         if not isinstance(value, Mapping):
-            notes = _about_list(value)
+            notes = _about_list(value) if where[-1] not in LISTS else iter(())
         elif not is_domain(value):
             notes = _about_group(value)
         else:
@@ -54,7 +56,9 @@ def _each(tree: Mapping[str, Any], where: KeyPath) -> Iterator[tuple[KeyPath, An
 
 
 def _about_list(value: object) -> Iterator[Note]:
-    if isinstance(value, list) and len(value) > 1 and not any(isinstance(each, list | dict) for each in value):
+    if not isinstance(value, list) or len(value) < 2 or any(isinstance(each, list | dict) for each in value):
+        return
+    if len(set(map(canonical, value))) == len(value):  # a choice has no value twice
         items = flow(value)
         text = items if len(items) <= MAX_SHOWN else "[...]"
         choice, spelled = f"{{values: {text}}}", f"{{value: {text}}}"

@@ -92,6 +92,8 @@ def test_a_surprise_is_a_note_at_its_place(value: Any, sentences: list[str]) -> 
         {"min": 0.15, "max": 0.97, "q": 0.1, "clip": False},
         {"value": [0.1, 0.01]},
         [1],
+        [224, 224],
+        {"betas": [0.9, 0.999]},
         [[1, 2], [3, 4]],
         [{"a": 1}, {"a": 2}],
         {"min": 1e-5, "max": 1e-1, "log": True},
