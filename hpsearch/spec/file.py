@@ -84,11 +84,10 @@ def load_sweep(path: str | Path, *, overrides: Sequence[str] = (), values: Mappi
         raise SpecError(problems)
     for override in overrides:
         spec = _overridden(spec, override, problems, notes)
-    sweep = _check(spec, path, values or {}, problems)
+    sweep = _check(spec, path, values or {}, problems, notes)
     if problems or sweep is None:
         raise SpecError(_at_most(_in_order(problems, path), MAX_PROBLEMS))
-    valid = [note for note in notes if _located(note, spec.location_of(note.where)) == note]  # and not overridden
-    return sweep.with_surprises(tuple(_in_order([*sweep.surprises, *valid], path)))
+    return sweep
 
 
 def _in_order(problems: Iterable[Problem], path: Path) -> list[Problem]:
@@ -121,8 +120,13 @@ def _read_text(path: Path) -> str:
         raise SpecError([Problem(where=(), message=reason, file=str(path), line=line)]) from error
 
 
-def _check(spec: LocatedValue, path: Path, values: Mapping[str, Any], problems: list[Problem]) -> Sweep | None:
-    """The sweep; mistakes in the spec, its name and its trainable are added to `problems` with their locations."""
+def _check(
+    spec: LocatedValue, path: Path, values: Mapping[str, Any], problems: list[Problem], notes: Iterable[Problem]
+) -> Sweep | None:
+    """The sweep with its notes and those of reading that concern a value that is not overridden.
+
+    Mistakes in the spec, its name and its trainable are added to `problems` with their locations.
+    """
     loaded = check_spec(spec.value, overrides=values)
     sweep, found = loaded.sweep, list(loaded.problems)
     try:
@@ -140,7 +144,10 @@ def _check(spec: LocatedValue, path: Path, values: Mapping[str, Any], problems: 
         return problem if is_overridden else _located(problem, spec.location_of(problem.where))
 
     problems += map(located, found)
-    return sweep and sweep.with_surprises(tuple(map(located, sweep.surprises)))
+    if sweep is None:
+        return None
+    current = [note for note in notes if located(note) == note and not loaded.is_overridden(note.where)]
+    return sweep.with_surprises(tuple(_in_order([*map(located, sweep.surprises), *current], path)))
 
 
 def _check_stem(stem: str) -> list[Problem]:

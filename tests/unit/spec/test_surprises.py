@@ -263,8 +263,16 @@ def test_a_note_on_an_override_names_it_and_one_on_what_it_replaces_is_gone(fold
         "--set parameters.lr.min=0.25: parameters.lr.min: 0.25 is not a multiple of q 0.1: the smallest value is 0.3."
     ]
     values = {"parameters": {"x": {"min": 0, "max": 10, "step": 3}}}
-    found = list(map(str, load_sweep("s.yaml", values=values).surprises))
-    assert found[-1] == "parameters.x.step: steps of 3 from 0 miss max 10: the largest value is 9."
+    assert list(map(str, load_sweep("s.yaml", values=values).surprises)) == [
+        "s.yaml:11: data.pin: off is text, as YAML 1.2 has it. Write false, or 'off' in quotes if text is meant.",
+        "parameters.x.step: steps of 3 from 0 miss max 10: the largest value is 9.",
+    ]
+    (note,) = load_sweep(
+        "s.yaml",
+        overrides=["parameters.lr=0.1", "parameters.sizes=3", "data.pin=on"],
+        values={"parameters": {"x": {"values": [1, 2]}}},
+    ).surprises
+    assert str(note).startswith("--set data.pin=on: data.pin: on is text")
 
 
 def test_notes_are_no_part_of_a_sweep_and_are_not_given_again_for_a_stored_one() -> None:
