@@ -74,6 +74,8 @@ def test_verbs_and_flags():
         "best": ["--home", "--json"],
         "compare": ["--home", "--json", "-o"],
         "clean": ["--dry-run", "--home", "--json"],
+        "forget": ["--home", "--yes"],
+        "rename": ["--home"],
         "watch": ["--home", "--json", "--once"],
         "logs": ["--home", "-f"],
         "stop": ["--home", "--now"],
