@@ -25,6 +25,7 @@ from hpsearch.engine.engine import Engine
 from hpsearch.engine.trial import Trial
 from hpsearch.errors import Interrupted, RayGone
 from hpsearch.live.display import Display, Show, start_lines
+from hpsearch.live.silence import SilenceWatch
 from hpsearch.paths import driver_log_path, home_option, processes_path
 from hpsearch.slots.process_file import TrialProcesses, attempt_processes
 from hpsearch.slots.process_tree import kill_ranks
@@ -168,6 +169,7 @@ class Session:
         placements = PendingPlacements(self._engine.idle_reasons, request, is_ours=cluster.owned)
         watch = NodeWatch(cluster.nodes, lambda nodes, change: self._on_nodes(request, nodes, change))
         gauges = Gauges(self._sweep, self._engine.trials, say=self._say)
+        silence = SilenceWatch(self._sweep.metric, self._engine.trials, say=self._say)
         return lambda scratch_dir: run_assignments(
             self._engine,
             slot_class,
@@ -175,7 +177,13 @@ class Session:
             heartbeat=cluster.heartbeat,
             placements=placements,
             signals=signals,
-            ticks=[self._begin_time, gauges.tick, placements.tick, *([] if cluster.owned else [watch.tick])],
+            ticks=[
+                self._begin_time,
+                gauges.tick,
+                silence.tick,
+                placements.tick,
+                *([] if cluster.owned else [watch.tick]),
+            ],
         )
 
     def _begin_time(self) -> None:
