@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from hpsearch.errors import Problem, SpecError, TrialStopped
 from hpsearch.paths import trial_dir
@@ -24,6 +24,7 @@ from hpsearch.space.domains import Computed
 from hpsearch.space.references import name_hint
 from hpsearch.space.space import Point, Space, to_config
 from hpsearch.spec.file import find_spec, is_key, load_sweep, read_override, spec_dir_of, trainable_of
+from hpsearch.spec.parts import Metric
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.definitions import trainable_error
 from hpsearch.trainable.locate import load
@@ -169,12 +170,14 @@ def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> l
         loader_workers=sweep.resources.num_loaders,
     )
     history: list[Metrics] = []
+    check = _ReportCheck(sweep.metric, is_silent=context.rank > 0)
 
     def keep(metrics: Metrics) -> None:
         context.epochs_done += 1
         history.append(metrics)
         if context.rank == 0:
             print(metrics_text(context.epochs_done, metrics), flush=True)
+        check.after_epoch(context.epochs_done, metrics)
 
     def on_report(metrics: Metrics) -> None:
         keep(metrics)
@@ -188,7 +191,36 @@ def train_by_hand(sweep: Sweep, function: Callable[..., Any], point: Point) -> l
         seed_everything(sweep.seed)
         with suppress(TrialStopped):
             _drive(function, config, keep, sweep.max_epochs)
+    check.after_trial(num_epochs=len(history))
     return history
+
+
+@final
+class _ReportCheck:
+    """Says on stderr, once, why the trial would have failed in a sweep for what it reported."""
+
+    def __init__(self, metric: Metric, *, is_silent: bool) -> None:
+        self._metric, self._is_silent = metric, is_silent
+
+    def after_epoch(self, epoch: int, metrics: Metrics) -> None:
+        """Check the report of an epoch, counted from 1."""
+        from hpsearch.slots.report_check import check_metrics
+
+        checked = {} if self._is_silent else check_metrics(metrics, objective=self._metric.name, epoch=epoch)
+        if not isinstance(checked, dict):
+            self._say(f"In a sweep the trial would fail here ({checked.cause}): {checked.evidence}.")
+
+    def after_trial(self, *, num_epochs: int) -> None:
+        """Check that there was a report."""
+        if not num_epochs and not self._is_silent:
+            self._say(
+                "In a sweep the trial would fail (bad_metric): it ended without a report."
+                f" Call {self._metric.report_call} once an epoch."
+            )
+
+    def _say(self, text: str) -> None:
+        self._is_silent = True
+        print(text, file=sys.stderr, flush=True)
 
 
 def _drive(

@@ -205,3 +205,31 @@ def test_no_ray_is_imported_for_a_function_that_does_not_ask_for_it(spec: Path) 
     code = "import sys, hpsearch; hpsearch.trial('spec.yaml'); print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_report_without_the_metric_is_pointed_out_once_as_in_a_sweep(spec: Path, capsys) -> None:
+    def misspelt(config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        yield from [{"Loss": 1.0, "acc": 0.5}] * 3
+
+    assert len(hpsearch.trial(spec, misspelt)) == 3
+    assert capsys.readouterr().err == (
+        "In a sweep the trial would fail here (bad_metric): reported [Loss, acc], needed loss (did you mean 'Loss'?).\n"
+    )
+
+
+def test_a_loss_that_is_not_finite_is_pointed_out_as_in_a_sweep(spec: Path, capsys) -> None:
+    hpsearch.trial(spec, lambda config: {"loss": float("nan")})
+    assert capsys.readouterr().err == "In a sweep the trial would fail here (diverged): loss is nan.\n"
+
+
+def test_a_trial_without_a_report_is_pointed_out(spec: Path, capsys) -> None:
+    assert hpsearch.trial(spec, lambda config: None) == []
+    assert capsys.readouterr().err == (
+        "In a sweep the trial would fail (bad_metric): it ended without a report."
+        " Call hpsearch.report(loss=...) once an epoch.\n"
+    )
+
+
+def test_a_trial_that_reports_the_metric_is_not_commented(spec: Path, capsys) -> None:
+    hpsearch.trial(spec, arguments=["--set", "lr=0.1"])
+    assert capsys.readouterr().err == ""
