@@ -99,6 +99,8 @@ class FailurePolicy:
     def note_failure(self, trial: Trial, failure: Failed, *, any_success: bool, any_report: bool) -> str | None:
         """Record a failure that ends the trial.
 
+        A metric that is spelt differently in the spec and in the code ends the sweep at once.
+
         Args:
             trial: The trial, which has failed.
             failure: Of its last attempt.
@@ -118,11 +120,14 @@ class FailurePolicy:
             return count if self._num_unknown >= limit else None
         if identical is None or any_success:
             return None
-        is_costly = failure.cause == "bad_metric" and not any_report and identical.duration_s >= COSTLY_S
-        if identical.count < IDENTICAL_FAILURES and not is_costly:
+        is_costly = failure.cause == "bad_metric" and identical.duration_s >= COSTLY_S
+        is_early = not any_report and (failure.is_misspelling or is_costly)
+        if identical.count < IDENTICAL_FAILURES and not is_early:
             return None
         if identical.count == 1:
-            return f"trial {trial.number} failed after {duration_text(trial.duration_s)}: {failure.evidence}"
+            why = "all others would" if failure.is_misspelling else "no trial has reported the metric"
+            after = duration_text(trial.duration_s)
+            return f"trial {trial.number} failed after {after}, and {why}: {failure.evidence}"
         return f"{identical.count} trials failed in the same way and none succeeded: {failure.evidence}"
 
     def _note_identical(self, trial: Trial, failure: Failed) -> _Identical | None:

@@ -262,6 +262,8 @@ def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home
     elif "~" in sweep.name and has_only_failures(sweep, trials):
         return  # it was kept when it started again under its old name
     elif has_only_failures(sweep, trials):
+        if any("signal 9" in (trial.evidence or "") for trial in trials if trial.cause == "killed"):
+            yield "Signal 9 often comes from the kernel, where memory ran out: `sudo dmesg` says so."
         yield "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again."
         if not all(map(is_config_fault, causes)):
             yield f"Without a change: {resume} --retry-failed{at}"

@@ -111,6 +111,8 @@ class Failed:
     """Memory used, as far as it is known."""
     has_begun: bool = True
     """False if it failed before the first line of the user's code, for which no configuration is to blame."""
+    is_misspelling: bool = False
+    """Whether the spec and the code have different spellings of the metric, so that each trial will fail like this."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "evidence", writable(self.evidence))

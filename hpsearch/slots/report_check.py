@@ -35,7 +35,7 @@ def check_metrics(report: object, *, objective: str, epoch: int = 1) -> dict[str
     flat = _flat(report)
     metrics = {name: number for name, value in flat.items() if (number := as_number(value)) is not None}
     if objective not in metrics:
-        return Failed(cause="bad_metric", evidence=_what_is_missing(flat, objective, epoch))
+        return _failure_without(objective, flat, epoch)
     if not math.isfinite(metrics[objective]):
         return Failed(cause="diverged", evidence=f"{objective} is {metrics[objective]}")
     return {writable(name): value for name, value in metrics.items() if math.isfinite(value)}
@@ -71,16 +71,22 @@ def misspelling(objective: str, reported: Iterable[str]) -> str | None:
     return nearest(objective, near, cutoff=0.0)
 
 
-def _what_is_missing(report: Mapping[str, Any], objective: str, epoch: int) -> str:
-    """The evidence for a report without a number for the objective."""
+def _failure_without(objective: str, report: Mapping[str, Any], epoch: int) -> Failed:
+    """The failure of a report without a number for the objective; of a trial's first one, with what was meant."""
     if objective in report:
-        return f"reported {objective} = {_short(report[objective])}, which is no number, needed {objective}"
+        value = _short(report[objective])
+        return Failed(
+            cause="bad_metric", evidence=f"reported {objective} = {value}, which is no number, needed {objective}"
+        )
     more = f", and {len(report) - MAX_NAMES} more" if len(report) > MAX_NAMES else ""
     missing = f"reported [{', '.join(list(report)[:MAX_NAMES])}{more}], needed {objective}"
     if epoch > 1:
-        return f"{missing} in every report: between evaluations, report its last value again"
-    near = misspelling(objective, report)
-    return missing if near is None else f"{missing} (did you mean '{near}'?)"
+        missing += " in every report: between evaluations, report its last value again"
+    elif (near := misspelling(objective, report)) is not None:
+        return Failed(cause="bad_metric", evidence=f"{missing} (did you mean '{near}'?)", is_misspelling=True)
+    else:
+        missing += " in every report"
+    return Failed(cause="bad_metric", evidence=missing)
 
 
 def _words(name: str) -> list[str]:

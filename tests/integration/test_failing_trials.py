@@ -32,6 +32,29 @@ def test_a_sweep_in_which_everything_raises_gives_up_after_three(sweep):
     assert "3 trials failed in the same way" in (outcome.results.sweep.reason or "")
 
 
+def test_a_misspelt_metric_ends_the_sweep_with_the_first_report(sweep):
+    outcome = sweep("misspells", trials=20)
+    assert outcome.exit_code == 1
+    assert outcome.results.trials["state"].tolist() == ["failed"]
+    reason = outcome.results.sweep.reason or ""
+    assert reason.startswith("trial 1 failed after ")
+    assert reason.endswith(", and all others would: reported [Loss, acc], needed loss (did you mean 'Loss'?)")
+
+
+@pytest.mark.parametrize(
+    ("function", "how"),
+    [("is_killed_at_once", "was killed by signal 9 (Killed)"), ("exits_at_once", "exited with code 3")],
+)
+def test_a_sweep_in_which_each_process_ends_alike_before_a_report_gives_up_after_three(sweep, function, how):
+    outcome = sweep(function, trials=20, limits={"retries": 0})
+    assert outcome.exit_code == 1
+    assert outcome.results.trials["state"].tolist() == ["failed"] * 3
+    assert outcome.results.trials["cause"].tolist() == ["killed"] * 3
+    reason = outcome.results.sweep.reason or ""
+    assert reason.startswith("3 trials failed in the same way and none succeeded: rank 0 (process ")
+    assert reason.endswith(how)
+
+
 @pytest.mark.parametrize("kind", ["nan", "inf"])
 def test_a_loss_that_is_no_number_is_diverged_and_never_tried_again(sweep, kind):
     outcome = sweep("diverges", trials=1, parameters={"x": 0.5, "kind": kind})
@@ -48,7 +71,7 @@ def test_bad_reports_fail_that_trial_alone_with_what_was_found(sweep):
     assert found["good"]["state"] == "done" and outcome.exit_code == 0
     assert {found[kind]["cause"] for kind in kinds[:4]} == {"bad_metric"}
     evidence = dict(zip(outcome.results.failed["trial"], outcome.results.failed["evidence"], strict=True))
-    assert evidence[found["missing"]["trial"]] == "reported [acc, f1], needed loss"
+    assert evidence[found["missing"]["trial"]] == "reported [acc, f1], needed loss in every report"
     assert "loss = None" in evidence[found["none"]["trial"]] and "'low'" in evidence[found["text"]["trial"]]
     assert "without a report" in evidence[found["nothing"]["trial"]]
 

@@ -85,6 +85,21 @@ def misreports(config):
         yield rows[config["kind"]]
 
 
+def misspells(config):
+    for _ in range(100):
+        yield {"Loss": config["x"], "acc": 0.5}
+
+
+def is_killed_at_once(config):
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield {"loss": config["x"]}
+
+
+def exits_at_once(config):
+    os._exit(3)
+    yield {"loss": config["x"]}
+
+
 def odd_numbers(config):
     import numpy as np
     import torch

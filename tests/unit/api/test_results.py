@@ -303,6 +303,20 @@ def test_a_sweep_that_was_kept_when_it_started_again_has_no_next_step(home: Path
         assert not list(next_step_lines(ledger.sweep("demo~1"), ledger.trials(sweep), home=home))
 
 
+def test_a_sweep_whose_trials_were_killed_by_signal_9_says_where_that_often_comes_from(home: Path):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.add_sweep("demo", SPEC)
+        row = ledger.add_trial(sweep, 1, point={}, seed=0)
+        evidence = "rank 0 (process 411) was killed by signal 9 (Killed)"
+        ledger.update_trial(row, state="failed", cause="killed", evidence=evidence)
+        ledger.end_sweep(sweep, "gave_up")
+        lines = list(next_step_lines(ledger.sweep("demo"), ledger.trials(sweep), home=home))
+    assert lines[:2] == [
+        "Signal 9 often comes from the kernel, where memory ran out: `sudo dmesg` says so.",
+        SAME_COMMAND,
+    ]
+
+
 def test_the_best_spec_is_a_spec_of_one_trial(home: Path):
     sweep = fill(home)
     with Ledger(home) as ledger:

@@ -14,7 +14,10 @@ from hpsearch.errors import CAUSE_CLASSES, Cause
 from hpsearch.slots.protocol import Assignment, Ended, Failed, Verdict
 from tests.unit.engine.test_engine import Bench
 
-MISSPELT = Failed(cause="bad_metric", evidence="reported [n], needed m (did you mean 'n'?)", elapsed_s=1.0)
+MISSING = Failed(cause="bad_metric", evidence="reported [n], needed m in every report", elapsed_s=1.0)
+MISSPELT = Failed(
+    cause="bad_metric", evidence="reported [M], needed m (did you mean 'M'?)", elapsed_s=1.0, is_misspelling=True
+)
 
 
 @pytest.fixture
@@ -70,11 +73,30 @@ def test_three_reports_without_the_metric_end_the_sweep(bench):
     b = bench()
     for _ in range(3):
         assert b.engine.reason is None
-        fail_next(b, MISSPELT)
+        fail_next(b, MISSING)
     assert b.engine.reason == (
-        "3 trials failed in the same way and none succeeded: reported [n], needed m (did you mean 'n'?)"
+        "3 trials failed in the same way and none succeeded: reported [n], needed m in every report"
     )
     assert b.engine.stop_state.state == "gave_up"
+
+
+def test_a_metric_that_is_spelt_differently_ends_the_sweep_with_the_first_report(bench):
+    b = bench(concurrent=4)
+    for _ in range(4):
+        b.next()
+    b.engine.on_event(3, MISSPELT)
+    assert b.engine.reason == (
+        "trial 3 failed after 1 s, and all others would: reported [M], needed m (did you mean 'M'?)"
+    )
+    assert b.engine.next_assignment() is Idle.FINISHED
+
+
+def test_another_spelling_is_no_proof_once_a_trial_has_reported_the_metric(bench):
+    b = bench(concurrent=2)
+    b.next(), b.next()
+    b.report(1, 1)
+    b.engine.on_event(2, MISSPELT)
+    assert b.engine.reason is None
 
 
 def test_reports_with_other_names_are_another_failure(bench):
@@ -140,13 +162,13 @@ def test_what_no_mistake_in_the_code_explains_never_ends_a_sweep(bench, cause: C
     assert b.states() == ["failed"] * 5 and b.engine.reason is None
 
 
-@pytest.mark.parametrize("event", [MISSPELT, Ended(elapsed_s=1.0)], ids=["without the metric", "without a report"])
+@pytest.mark.parametrize("event", [MISSING, Ended(elapsed_s=1.0)], ids=["without the metric", "without a report"])
 def test_a_first_trial_that_took_long_for_no_metric_ends_the_sweep_alone(bench, event: Any):
     b = bench(concurrent=4)
     for _ in range(4):
         b.next()
     b.engine.on_event(1, type(event)(**{**vars(event), "elapsed_s": 3700.0}))
-    assert (b.engine.reason or "").startswith("trial 1 failed after 1 h 01 min: ")
+    assert (b.engine.reason or "").startswith("trial 1 failed after 1 h 01 min, and no trial has reported the metric: ")
     assert b.engine.next_assignment() is Idle.FINISHED
     b.engine.finish()
     assert b.states() == ["failed", "interrupted", "interrupted", "interrupted"]
@@ -174,9 +196,9 @@ def test_a_running_trial_that_is_beyond_the_failure_keeps_the_sweep_alive(bench)
     b.next()
     b.report(1, 1)
     for _ in range(4):
-        fail_next(b, MISSPELT)
+        fail_next(b, MISSING)
     assert b.engine.reason is None
-    b.engine.on_event(1, MISSPELT)
+    b.engine.on_event(1, MISSING)
     assert b.engine.stop_state.state == "gave_up", "the trial that was ahead has failed too"
 
 
@@ -184,7 +206,7 @@ def test_running_trials_end_with_the_sweep_that_gives_up(bench):
     b = bench(concurrent=2)
     b.next()
     for _ in range(3):
-        fail_next(b, MISSPELT)
+        fail_next(b, MISSING)
     assert b.report(1, 1) is Verdict.SAVE_AND_END
     assert b.engine.next_assignment() is Idle.FINISHED
     assert b.states() == ["interrupted", *["failed"] * 3]
@@ -196,5 +218,5 @@ def test_the_limit_of_failures_decides_about_kills_and_not_about_reports_without
         fail_next(b, killed("exited with code 1", pid=pid))
     assert b.engine.reason is None
     for _ in range(3):
-        fail_next(b, MISSPELT)
+        fail_next(b, MISSING)
     assert "needed m" in (b.engine.reason or "")

@@ -102,7 +102,16 @@ def test_of_several_spellings_the_nearest_is_offered():
 
 def test_a_first_report_without_the_metric_lists_what_it_has_and_what_was_perhaps_meant():
     assert evidence({"val_los": 1, "acc": 2}) == "reported [val_los, acc], needed val_loss (did you mean 'val_los'?)"
-    assert evidence({"train_loss": 1}) == "reported [train_loss], needed val_loss"
+    assert evidence({"train_loss": 1}) == "reported [train_loss], needed val_loss in every report"
+
+
+@pytest.mark.parametrize(
+    ("report", "epoch", "is_misspelling"),
+    [({"val_los": 1}, 1, True), ({"val_los": 1}, 2, False), ({"acc": 1}, 1, False), ({"val_loss": None}, 1, False)],
+)
+def test_only_another_spelling_in_a_first_report_is_marked_as_a_misspelling(report, epoch, is_misspelling):
+    failed = check_metrics(report, objective="val_loss", epoch=epoch)
+    assert isinstance(failed, Failed) and failed.is_misspelling is is_misspelling
 
 
 def test_a_later_report_without_the_metric_is_no_misspelling():
@@ -112,4 +121,4 @@ def test_a_later_report_without_the_metric_is_no_misspelling():
 
 def test_of_many_names_twenty_are_listed():
     found = evidence({f"layer{number}": 1 for number in range(100)})
-    assert found.endswith("layer18, layer19, and 80 more], needed val_loss")
+    assert found.endswith("layer18, layer19, and 80 more], needed val_loss in every report")
