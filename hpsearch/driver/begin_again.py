@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from hpsearch.driver.compatibility import Changes, find_changes, stored_sweep
@@ -10,9 +11,9 @@ from hpsearch.engine.replay import Past
 from hpsearch.ledger.agreement import check_agrees
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import SweepRecord, TrialRecord, has_only_failures
-from hpsearch.ledger.sqlite import check_whole, storage_errors
+from hpsearch.ledger.sqlite import check_whole
 from hpsearch.ledger.store import Ledger
-from hpsearch.links import IN_HOME, make_folder
+from hpsearch.ledger.sweep_files import are_gone
 from hpsearch.spec.sweep import Sweep
 from hpsearch.text import counted
 from hpsearch.trainable.code_files import CodeFiles
@@ -21,7 +22,17 @@ MAX_NAMED = 3
 """Changed keys or files that the message names at most."""
 
 
-def keep_failures(ledger: Ledger, sweep: Sweep, files: CodeFiles, *, accept_changes: bool) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class FreedName:
+    """What was done with a sweep so that another one can have its name."""
+
+    kept_as: str | None
+    """Its new name; None if it was removed."""
+    message: str
+    """What was done and why, for the user."""
+
+
+def free_name(ledger: Ledger, sweep: Sweep, files: CodeFiles, *, accept_changes: bool) -> FreedName | None:
     """Free the name of a sweep that has only failed trials and can't resume, since its spec or code has changed.
 
     It is renamed to NAME~1, NAME~2 or the like; one without any trial is removed.
@@ -33,8 +44,8 @@ def keep_failures(ledger: Ledger, sweep: Sweep, files: CodeFiles, *, accept_chan
         accept_changes: Whether it can resume with other code.
 
     Returns:
-        What was done, for the user; None if nothing was, since the name is free or belongs to a sweep that can resume
-        or has results.
+        None if nothing was done: the name is free, or belongs to a sweep that can resume, has results, or has lost its
+        files.
 
     Raises:
         SweepInUse: Another process runs the sweep.
@@ -45,8 +56,8 @@ def keep_failures(ledger: Ledger, sweep: Sweep, files: CodeFiles, *, accept_chan
     if record is None or not _has_nothing_to_lose(ledger, record):
         return None
     folder = ledger.home / sweep.name
-    with storage_errors(folder):
-        make_folder(folder, parts=IN_HOME)
+    if are_gone(folder):
+        return None
     with writer_lock(folder, sweep.name):
         check_whole(ledger.path)
         record = ledger.find_sweep(sweep.name)  # another process may have done the same just now
@@ -55,7 +66,7 @@ def keep_failures(ledger: Ledger, sweep: Sweep, files: CodeFiles, *, accept_chan
         stored_sweep(record, ledger.home)
         code = files.code_matching(record.code)
         changes = find_changes(record, sweep, code, accept_changes=accept_changes)
-        return _keep(ledger, record, changes) if begins_again(ledger, record, changes) else None
+        return _freed(ledger, record, changes) if begins_again(ledger, record, changes) else None
 
 
 def begins_again(ledger: Ledger, record: SweepRecord, changes: Changes) -> bool:
@@ -75,17 +86,17 @@ def kept_name(ledger: Ledger, name: str) -> str:
     return next(each for each in names if each not in taken and not (ledger.home / each).exists())
 
 
-def _keep(ledger: Ledger, record: SweepRecord, changes: Changes) -> str:
-    """Rename or remove a sweep whose lock this process holds; what was done, in two sentences."""
+def _freed(ledger: Ledger, record: SweepRecord, changes: Changes) -> FreedName:
+    """Rename or remove a sweep whose lock this process holds."""
     past = Past.read(ledger, record)
     check_agrees(ledger.home / record.folder, past.trials, past.reports, spec=record.spec)
     again = f"The sweep starts again with {_described(changes)}."
     if not past.trials:
         ledger.forget_sweep(record)
-        return f"{record.name}: it had no trial. {again}"
+        return FreedName(kept_as=None, message=f"{record.name}: it had no trial. {again}")
     kept = kept_name(ledger, record.name)
     ledger.rename_sweep(record, kept)
-    return f"{record.name}: {_fate(past.trials)} kept as {kept}. {again}"
+    return FreedName(kept_as=kept, message=f"{record.name}: {_fate(past.trials)} kept as {kept}. {again}")
 
 
 def _fate(trials: Sequence[TrialRecord]) -> str:

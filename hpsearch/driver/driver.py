@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from hpsearch.driver.begin_again import keep_failures
+from hpsearch.driver.begin_again import free_name
 from hpsearch.driver.compatibility import (
     check_files,
     check_folder_is_free,
@@ -111,7 +111,7 @@ class Run:
         trainable = self.find_trainable()
         files = read_code(trainable)
         with Ledger(self.home, create=True) as ledger:
-            began_again = None if self.resumes else self._keep_failures(ledger, files)
+            began_again = None if self.resumes else self._free_name(ledger, files)
             known = ledger.find_sweep(name)
             if known is not None and not self.resumes:
                 check_files(known, ledger, self.next_steps)
@@ -134,8 +134,14 @@ class Run:
                     write_results(ledger, name)
                 return _exit_code(ledger, name) if exit_code is None else exit_code
 
-    def _keep_failures(self, ledger: Ledger, files: CodeFiles) -> str | None:
-        return keep_failures(ledger, self.sweep, files, accept_changes=self.accept_changes)
+    def _free_name(self, ledger: Ledger, files: CodeFiles) -> str | None:
+        """Keep a sweep of this name under another one if it starts again; what was done, for the user."""
+        freed = free_name(ledger, self.sweep, files, accept_changes=self.accept_changes)
+        if freed is None:
+            return None
+        if freed.kept_as is not None:
+            write_results(ledger, freed.kept_as)  # which have its name in them
+        return freed.message
 
     @property
     def next_steps(self) -> NextSteps:

@@ -16,6 +16,7 @@ from hpsearch.errors import SweepExists, SweepInUse
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import SweepState, TrialState
 from hpsearch.ledger.store import Ledger
+from hpsearch.results.files import are_up_to_date
 from hpsearch.slots.protocol import Assignment, Failed, Report
 from hpsearch.spec.sweep import Sweep
 from tests.support.kills import KilledError
@@ -94,6 +95,8 @@ def test_a_sweep_that_only_failed_starts_again_with_the_corrected_code(lab, home
     assert (home / "net~1" / "mine.txt").exists() and not (home / "net" / "mine.txt").exists()
     assert hpsearch.Results(home).name == "net", "the newest"
     assert hpsearch.Results(home, "net~1").failures["cause"].tolist() == ["user_error"] * 3
+    assert are_up_to_date(home / "net~1")
+    assert "net~1" in (home / "net~1" / "report.html").read_text()
 
 
 def test_a_sweep_that_only_failed_starts_again_with_the_corrected_spec(lab):
