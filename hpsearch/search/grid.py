@@ -55,6 +55,8 @@ class GridSearcher(Searcher):
     one; points that are likely to fail come last.
     """
 
+    _tries_every_point = True
+
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
         """Make a searcher without trials.
 

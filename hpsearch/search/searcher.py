@@ -3,10 +3,11 @@
 A searcher runs in the driver. It sees points (flat maps of dotted names, constants included) and losses (lower is
 better, whatever the goal of the metric); it does not depend on slots, Ray or the ledger.
 
-The base class keeps a point from being tried twice, checks constraints, which a method's proposal may break, starts
-with the user's initial points, and falls back to random points. After a restart, a new searcher gets the same priors,
-then the same calls of adopt, tell and drop in the same order. A proposal depends on these, the seed and the trial's
-number alone, so that a resumed sweep proposes what an uninterrupted one would have proposed.
+The base class keeps a point from being tried twice, in priors or in the sweep, checks constraints, which a method's
+proposal may break, starts with the user's initial points, and falls back to random points. After a restart, a new
+searcher gets the same priors, then the same calls of adopt, tell and drop in the same order. A proposal depends on
+these, the seed and the trial's number alone, so that a resumed sweep proposes what an uninterrupted one would have
+proposed.
 
 A method is often another library's code: one that raises is not called any more, and points are drawn at random from
 then on. Callers need not handle this; `failure` says what was raised.
@@ -75,8 +76,11 @@ class Searcher(ABC):
     """Proposes points and learns from outcomes; not safe for use by several threads.
 
     A method implements `_propose`, and those of `_begin`, `_learn`, `_forget`, `_learn_prior` and `_avoid` that it
-    needs. Nothing else is overridden.
+    needs, and says by `_tries_every_point` whether it lists the points of a space. Nothing else is overridden.
     """
+
+    _tries_every_point = False
+    """Whether the points of priors are tried like all others; if not, only once no other point is left."""
 
     def __init__(self, *, space: Space, seed: int, initial: Sequence[Point] = ()) -> None:
         """Make a searcher without trials.
@@ -92,6 +96,7 @@ class Searcher(ABC):
         """What the method raised, in one sentence; None while the method proposes."""
         self._initial = initial
         self._taken: set[str] = set()
+        self._known: set[str] = set()
         self._points: dict[int, Point] = {}
         self._random: dict[int, bool] = {}
         self._failures = FailureModel(space)
@@ -100,11 +105,15 @@ class Searcher(ABC):
     def learn_prior(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from outcomes that other sweeps or sources had in this space; called before the first ask or adopt.
 
-        Priors are not trials of this sweep: they have no number, and their points may be proposed like all others.
+        Priors are not trials of this sweep: they have no number, and `is_taken` is false of their points. But how good
+        these are is known, so they are proposed only once no other point of the space is left, except by a method that
+        tries every point; the user's initial points may be among them.
 
         Args:
             outcomes: Their points lie in the space; their numbers are ignored.
         """
+        if not self._tries_every_point:
+            self._known.update(self.space.key(outcome.point) for outcome in outcomes)
         for position, outcome in enumerate(outcomes):
             self._learn_by(self._learn_prior, replace(outcome, number=-position))
 
@@ -193,7 +202,13 @@ class Searcher(ABC):
         return self._untried(number)
 
     def _is_ruled_out(self, point: Point) -> bool:
-        return not self.space.admits(point) or self.is_taken(point)
+        if not self.space.admits(point) or self.is_taken(point):
+            return True
+        return self._is_known(point) and len(self._taken | self._known) != self.space.size
+
+    def _is_known(self, point: Point) -> bool:
+        """Whether this sweep or one of its priors has tried exactly this point."""
+        return self.is_taken(point) or self.space.key(point) in self._known
 
     def _proposal(self, number: int, draw: int) -> Point | None:
         """What the method proposes; a random point if it raised, now or before."""
@@ -241,17 +256,21 @@ class Searcher(ABC):
         return self.space
 
     def _untried(self, number: int) -> Point | None:
-        """A random point that is not taken nor, if possible, likely to fail; None if a finite space has none left.
+        """A random point that is not taken nor, if possible, known or likely to fail; None if there is none.
 
         In a space too large to be counted under its constraints, MAX_RANDOM_DRAWS taken points in a row are the end.
         """
         rng = self.rng(number, "untried")
+        point = self._random_point(rng, self._is_known)
+        return self._random_point(rng, self.is_taken) if point is None and self._known else point
+
+    def _random_point(self, rng: random.Random, is_refused: Callable[[Point], bool]) -> Point | None:
         drawn = (self._draw_space.draw(rng) for _ in range(MAX_RANDOM_DRAWS))
-        point = self._safest(point for point in drawn if not self.is_taken(point))
+        point = self._safest(point for point in drawn if not is_refused(point))
         space = self._draw_space
         if point is not None or space.size is None or not space.is_counted:
             return point
-        return self._untried_of_all(rng)
+        return self._one_of_all(rng, is_refused)
 
     def _safest(self, points: Iterable[Point]) -> Point | None:
         """The first of MAX_SCREENED points that is not likely to fail, else the least likely; None without points."""
@@ -262,11 +281,11 @@ class Searcher(ABC):
             screened.append(point)
         return min(screened, key=self._failures.risk, default=None)
 
-    def _untried_of_all(self, rng: random.Random) -> Point | None:
-        """A point of a finite space that is not taken, all being equally likely; one pass, nothing held in memory."""
+    def _one_of_all(self, rng: random.Random, is_refused: Callable[[Point], bool]) -> Point | None:
+        """A point of a finite space that is not refused, all being equally likely; one pass, nothing held in memory."""
         chosen, num_free = None, 0
         for point in self._draw_space.points():
-            if not self.is_taken(point):
+            if not is_refused(point):
                 num_free += 1
                 chosen = point if rng.randrange(num_free) == 0 else chosen
         return chosen

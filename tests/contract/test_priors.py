@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from hpsearch.search import Outcome, Searcher
+from hpsearch.search import Outcome, Searcher, make_searcher
+from hpsearch.spec.sweep import Sweep
 from tests.contract.test_searchers import (
     FINITE,
     METHODS,
@@ -63,13 +64,41 @@ def test_priors_of_every_kind_are_accepted_and_proposals_stay_in_the_space(metho
 
 
 @every_method
-def test_priors_take_no_trial_and_their_points_may_be_tried(method: str, sampler: str | None) -> None:
+def test_priors_take_no_trial_and_a_space_that_they_fill_is_tried_whole(method: str, sampler: str | None) -> None:
     under_test = searcher(method, sampler, FINITE)
     under_test.learn_prior([done(1, point, 1.0) for point in under_test.space.points()])
     points = run(under_test, range(1, NUM_FINITE + 1), mixed_fate)
     assert len({under_test.space.key(point) for point in points}) == NUM_FINITE
     assert under_test.ask(NUM_FINITE + 1) is None
     assert under_test.failure is None
+
+
+@pytest.mark.parametrize(("method", "sampler"), [each for each in METHODS if each[0] != "grid"])
+def test_the_points_of_priors_are_tried_again_once_no_other_is_left(method: str, sampler: str | None) -> None:
+    under_test = searcher(method, sampler, FINITE)
+    every = list(under_test.space.points())
+    known = every[::2]
+    under_test.learn_prior([done(1, point, float(number)) for number, point in enumerate(known)])
+    points = run(under_test, range(1, NUM_FINITE + 1), lambda number, point: done(number, point, 1.0))
+    keys = [under_test.space.key(point) for point in points]
+    again = {under_test.space.key(point) for point in known}
+    assert set(keys[: -len(known)]).isdisjoint(again) and set(keys[-len(known) :]) == again
+    assert under_test.ask(NUM_FINITE + 1) is None and under_test.failure is None
+
+
+def test_a_grid_has_every_point_in_its_order_whatever_is_known() -> None:
+    plain, warm = searcher("grid", None, FINITE), searcher("grid", None, FINITE)
+    warm.learn_prior([done(1, point, 1.0) for point in list(warm.space.points())[::2]])
+    assert asked(warm, range(1, NUM_FINITE + 1)) == asked(plain, range(1, NUM_FINITE + 1))
+
+
+@every_method
+def test_the_users_own_first_points_are_tried_also_where_priors_know_them(method: str, sampler: str | None) -> None:
+    point = {"a": 1, "b": 3, "c": 0.5}
+    tree = {"method": method, "sampler": sampler, "metric": {"name": "loss", "goal": "minimize"}, "parameters": FINITE}
+    under_test = make_searcher(Sweep.from_dict({**tree, "initial_points": [{"a": 1, "b": 3}]}))
+    under_test.learn_prior([done(1, point, 1.0)])
+    assert under_test.ask(1) == point
 
 
 @every_model

@@ -49,6 +49,14 @@ def test_a_point_that_a_method_repeats_in_an_infinite_space_is_not_tried_twice()
     assert stubborn.ask(2) != {"a": 1.0}
 
 
+def test_a_point_of_a_prior_that_a_method_proposes_in_an_infinite_space_is_not_tried() -> None:
+    stubborn = Stubborn(space=Space(domains={"a": Real(min=0.0, max=1.0)}), seed=0, point={"a": 1.0})
+    stubborn.learn_prior([Outcome(number=0, point={"a": 1.0}, state="done", losses={1: 0.5})])
+    first, second = stubborn.ask(1), stubborn.ask(2)
+    assert first is not None and second is not None and {first["a"], second["a"]}.isdisjoint({1.0})
+    assert not stubborn.is_taken({"a": 1.0})
+
+
 def test_the_last_free_points_are_drawn_evenly() -> None:
     """Two of 40 points are free; over 400 seeds each is drawn 200 times, 4 standard deviations are 40."""
     space = Space(domains={"a": Integer(min=0, max=39)})
@@ -57,7 +65,7 @@ def test_the_last_free_points_are_drawn_evenly() -> None:
         searcher = RandomSearcher(space=space, seed=seed)
         for value in range(1, 39):
             searcher.adopt(value, {"a": value})
-        drawn[(searcher._untried_of_all(searcher.rng(40)) or {})["a"]] += 1
+        drawn[(searcher._one_of_all(searcher.rng(40), searcher.is_taken) or {})["a"]] += 1
     assert abs(drawn[0] - 200) < 40
     assert drawn[0] + drawn[39] == 400
 
