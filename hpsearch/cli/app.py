@@ -61,7 +61,7 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="Address of a running Ray. Default: ray.address of the spec, else $RAY_ADDRESS."),
 ]
-Prior = Annotated[
+PriorOption = Annotated[
     str | None,
     typer.Option("--prior", help="Earlier outcomes to start from: none, auto, the name of a sweep, or a CSV file."),
 ]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from hpsearch.cli.app import Accept, Address, Home, Name, Prior, Set, Spec, app
+from hpsearch.cli.app import Accept, Address, Home, Name, PriorOption, Set, Spec, app
 from hpsearch.cli.printing import print_lines, print_table
 from hpsearch.paths import report_path
-from hpsearch.text import counted
+from hpsearch.text import counted, printable
 
 if TYPE_CHECKING:
     from hpsearch.driver.driver import Run
@@ -31,7 +31,7 @@ def sweep(
     ] = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep. Default: that of the spec.")] = None,
-    prior: Prior = None,
+    prior: PriorOption = None,
     address: Address = None,
     again: Annotated[
         bool | None,
@@ -68,10 +68,7 @@ def sweep(
         commands=ShellCommands(home_dir(home), sweep=[spec, *options], resume=_options(n=trials, address=address)),
     )
     if dry_run:
-        from hpsearch.cli.validate import first_configs
-
-        for config in first_configs(run.sweep, run.sweep.max_trials):
-            print(json.dumps(config, ensure_ascii=False))
+        _print_configs(run)
         return
     _run(run)
 
@@ -127,6 +124,20 @@ def _options(**values: str | int | bool | list[str] | None) -> list[str]:
         for each in value if isinstance(value, list) else [] if value in (None, "") else [value]:
             words += [option, str(each)]
     return words
+
+
+def _print_configs(run: Run) -> None:
+    """Print the configurations of a sweep's trials as JSON lines, and on stderr the priors that it starts with."""
+    from hpsearch.cli.validate import first_configs
+    from hpsearch.priors.sources import plan_prior
+
+    prior, about = None, None
+    if run.sweep.prior != "none":
+        prior, about = plan_prior(run.sweep, run.home, spec_dir=run.spec_dir)
+    if about is not None:
+        print(printable(about), file=sys.stderr)
+    for config in first_configs(run.sweep, run.sweep.max_trials, prior=prior):
+        print(json.dumps(config, ensure_ascii=False))
 
 
 def _run(run: Run) -> NoReturn:

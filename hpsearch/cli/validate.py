@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsearch.cli.app import Home, Json, Prior, Set, Spec, app
+from hpsearch.cli.app import Home, Json, PriorOption, Set, Spec, app
 from hpsearch.cli.printing import print_json
 
 if TYPE_CHECKING:
+    from hpsearch.priors.mapping import Prior
     from hpsearch.spec.sweep import Sweep
 
 
@@ -24,7 +25,7 @@ def validate(
             "--sample", metavar="N", min=0, max=10_000, help="Also print the first N configurations as JSON lines."
         ),
     ] = 0,
-    prior: Prior = None,
+    prior: PriorOption = None,
     canonical: Annotated[
         bool,
         typer.Option(
@@ -48,9 +49,9 @@ def validate(
     if canonical:
         print(dump_yaml(loaded.to_short_dict()), end="")
         return
-    known = plan_prior(loaded, home_dir(home), spec_dir=spec_dir_of(path))
-    plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus(), prior=known)
-    configs = first_configs(loaded, sample) if sample else []
+    known, about = plan_prior(loaded, home_dir(home), spec_dir=spec_dir_of(path))
+    plan = make_plan(loaded, cpus=host_cpus(), gpus=host_gpus(), prior=about)
+    configs = first_configs(loaded, sample, prior=known) if sample else []
     if as_json:
         print_json(to_dict(plan) | ({"sample": configs} if sample else {}))
         return
@@ -65,9 +66,9 @@ def validate(
         print(json.dumps(config, ensure_ascii=False))
 
 
-def first_configs(loaded: Sweep, count: int) -> list[dict[str, Any]]:
-    """The configurations of the first trials of a sweep, by `search.first_points`."""
+def first_configs(loaded: Sweep, count: int, *, prior: Prior | None) -> list[dict[str, Any]]:
+    """The configurations of the first trials of a sweep that starts with these priors, by `search.first_points`."""
     from hpsearch.search import first_points
     from hpsearch.space.space import to_config
 
-    return [to_config(point) for point in first_points(loaded, count)]
+    return [to_config(point) for point in first_points(loaded, count, prior=prior.outcomes if prior else ())]

@@ -66,8 +66,10 @@ def describe_prior(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, 
     return f"{counted(found, 'earlier trial')} {'fits' if found == 1 else 'fit'}: --prior auto" if found else None
 
 
-def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> str | None:
-    """`describe_prior` for a sweep that is not started; reads the ledger of `home` if there is one.
+def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> tuple[Prior | None, str | None]:
+    """(The priors of a sweep that is not started, None if it has none; `describe_prior` of them).
+
+    Reads the ledger of `home` if there is one.
 
     Raises:
         SpecError, UnknownSweep: As `find_prior`.
@@ -76,7 +78,7 @@ def plan_prior(sweep: Sweep, home: Path, *, spec_dir: Path | None) -> str | None
     code = None if sweep.trainable is None else code_of(trainable_of(sweep, spec_dir=spec_dir))
     with Ledger(home) if ledger_path(home).exists() else nullcontext() as ledger:
         prior = None if sweep.prior == "none" else find_prior(sweep, ledger, code=code, spec_dir=spec_dir)
-        return describe_prior(sweep, prior, ledger, code=code)
+        return prior, describe_prior(sweep, prior, ledger, code=code)
 
 
 def _of_ledger(sweep: Sweep, ledger: Ledger | None, code: Code | None, *, with_curves: bool = True) -> Prior:

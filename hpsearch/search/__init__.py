@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hpsearch.errors import Problem, SpecError
 from hpsearch.search.searcher import Outcome, Searcher
 from hpsearch.space.space import Point
@@ -27,17 +29,19 @@ def make_searcher(sweep: Sweep) -> Searcher:
         raise SpecError([Problem(where=("method",), message=message)]) from error
 
 
-def first_points(sweep: Sweep, count: int) -> list[Point]:
+def first_points(sweep: Sweep, count: int, *, prior: Sequence[Outcome] = ()) -> list[Point]:
     """The points that a sweep's first trials get if they all start before any outcome is known.
 
     Args:
         sweep: The sweep, which is not started.
         count: How many points; fewer are returned if the sweep has fewer trials.
+        prior: Outcomes that the search starts with.
 
     Raises:
         SpecError: The method's library isn't installed.
     """
     searcher = make_searcher(sweep)
+    searcher.learn_prior(prior)
     asked = (searcher.ask(number) for number in range(1, min(count, sweep.max_trials) + 1))
     return [point for point in asked if point is not None]
 

@@ -281,3 +281,35 @@ def test_a_method_without_a_model_says_so_and_offers_nothing(home, make, old, tm
     assert "earlier" not in plain.output
     warm = CliRunner().invoke(app, ["validate", file, "--home", str(home), "--json", "--prior", "first"])
     assert "random learns from failed ones alone" in json.loads(warm.output)["prior"]
+
+
+@pytest.mark.parametrize("method", ["optuna", "random"])
+def test_a_dry_run_and_a_sample_begin_as_the_sweep_would_with_its_priors(
+    home, make, old, tmp_path, monkeypatch, method
+):
+    few = {
+        "method": method,
+        "parameters": {"x": {"values": [0.1, 0.2, 0.3, 0.4]}},
+        "limits": {"trials": 4, "epochs": 2},
+    }
+    old("first", [(0.1, [3.0, 1.0]), (0.2, [2.0])], **few)
+    words = [spec_file(make(**few), tmp_path), "--home", str(home), "--prior", "first"]
+    dry = CliRunner().invoke(app, ["sweep", *words, "--dry-run"])
+    tried = [json.loads(line)["x"] for line in dry.stdout.splitlines()]
+    assert sorted(tried[:2]) == [0.3, 0.4] and sorted(tried[2:]) == [0.1, 0.2]
+    assert dry.stderr.startswith("prior: 2 earlier trials of first")
+    sampled = json.loads(CliRunner().invoke(app, ["validate", *words, "--sample", "4", "--json"]).stdout)
+    assert [config["x"] for config in sampled["sample"]] == tried
+    first: list[float] = []
+    monkeypatch.setattr(
+        "hpsearch.driver.driver.Session.run", lambda self: first.append(self._engine.next_assignment().config["x"])
+    )
+    Run(sweep=make(**few, prior="first"), home=home, show="none").start()
+    assert first == tried[:1]
+
+
+def test_a_dry_run_without_priors_reads_no_ledger(home, make, old, tmp_path):
+    home.mkdir()
+    (home / "ledger.db").write_text("damaged")
+    dry = CliRunner().invoke(app, ["sweep", spec_file(make(), tmp_path), "--home", str(home), "--dry-run", "-n", "2"])
+    assert dry.exit_code == 0 and len(dry.stdout.splitlines()) == 2 and dry.stderr == ""
