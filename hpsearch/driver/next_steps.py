@@ -84,7 +84,8 @@ class PythonCalls(NextSteps):
             home: Folder of the ledger.
             function: The trainable, if it is a function.
         """
-        self._home = str(home)
+        self._at = home_option(home)
+        self._home = f", home={str(home)!r}" if self._at else ""
         name = getattr(function, "__name__", "...")
         self._function = () if function is None else (f"function={name if name.isidentifier() else '...'}",)
 
@@ -94,13 +95,13 @@ class PythonCalls(NextSteps):
 
     def begin_again(self, name: str) -> str:
         """As `NextSteps.begin_again`."""
-        return f"the same call after this command: python -m hpsearch forget {name}{home_option(Path(self._home))}"
+        return f"the same call after this command: python -m hpsearch forget {name}{self._at}"
 
     def resume(self, name: str, *, retry_failed: bool = False, accept_changes: bool = True) -> str:
         """As `NextSteps.resume`."""
         changes, retry = [self.accept_changes] * accept_changes, ["retry_failed=True"] * retry_failed
         arguments = ", ".join([*self._function, *changes, *retry])
-        return f"hpsearch.Results({self._home!r}, {name!r}).resume({arguments})"
+        return f"hpsearch.load({name!r}{self._home}).resume({arguments})"
 
 
 def numbered_names(name: str) -> Iterator[str]:

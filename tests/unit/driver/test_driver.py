@@ -231,7 +231,7 @@ def test_python_is_offered_the_call_that_tries_failed_trials_with_the_corrected_
     with pytest.raises(SweepExists) as caught:
         known().start()
     call = str(caught.value).rpartition(": ")[2]
-    assert call == f"hpsearch.Results({str(home)!r}, 'known').resume(accept_changes=True, retry_failed=True)"
+    assert call == f"hpsearch.load('known', home={str(home)!r}).resume(accept_changes=True, retry_failed=True)"
     with pytest.raises(Interrupted):
         eval(call)
     with Ledger(home) as ledger:
