@@ -111,6 +111,13 @@ class TrialRecorder:
         trial.code, trial.fingerprint = ", ".join([*known, this]), None
         self.ledger.update_trial(trial.ledger_id, code=trial.code, fingerprint=None)
 
+    def note_source(self, trial: Trial) -> None:
+        """Record which trial the first epochs of a trial are from, before it is trained further.
+
+        Where the driver dies before the trial has ended, its source may be gone by the time when it resumes.
+        """
+        self.ledger.update_trial(trial.ledger_id, reused_from=trial.reused_from)
+
     def wait_for(self, trial: Trial, holder: str) -> None:
         """Record a trial that has just begun as `queued`, since another process is training an equal trial.
 

@@ -67,6 +67,7 @@ class TrialReuse:
         """Give a trial the epochs that an equal one has on record; true if it then needs no slot."""
         if self.cache is None:
             return False
+        source = trial.reused_from
         known = self.cache.lookup(trial.fingerprint, ledger_id=trial.ledger_id, losses=trial.losses)
         if known is not None:
             trial.reused_from, trial.past_s = known.name, 0.0
@@ -77,6 +78,8 @@ class TrialReuse:
                 return True
             trial.fold_time()
         self._borrow_checkpoint(trial)
+        if trial.reused_from != source:
+            self.recorder.note_source(trial)
         if self._has_changed(trial):
             self.recorder.clear_fingerprint(trial)
         return False
