@@ -37,6 +37,7 @@ def logs(
     """Print the log of a trial."""
     from hpsearch.ledger.lock import is_held
     from hpsearch.ledger.records import UNFINISHED_STATES
+    from hpsearch.ledger.sweep_files import check_not_gone
     from hpsearch.paths import log_path
 
     *names, trial = arguments
@@ -47,6 +48,7 @@ def logs(
         record = ledger.sweep(names[0] if names else None)
         folder = ledger.home / record.folder
         path = log_path(folder, number)
+        check_not_gone(ledger.home, record)
 
         def may_grow() -> bool:
             states = {trial.number: trial.state for trial in ledger.trials(record)}

@@ -8,7 +8,7 @@ from hpsearch.driver.driver import write_results
 from hpsearch.errors import SweepExists
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.sweep_files import check_not_gone
+from hpsearch.ledger.sweep_files import check_not_gone, is_left, remove_folder
 from hpsearch.paths import report_path, trials_csv_path
 
 
@@ -35,6 +35,9 @@ def rename(home: Path, name: str, new_name: str) -> None:
         if ledger.find_sweep(new_name) is not None:
             raise SweepExists(f"a sweep named '{new_name}' is in {ledger.path} already. Choose another name.")
         check_not_gone(home, sweep)
+        if is_left(home, new_name):
+            with writer_lock(home / new_name, new_name, task="forget"):
+                remove_folder(home / new_name)
         with writer_lock(home / sweep.folder, name, task="rename"):
             renamed = ledger.rename_sweep(sweep, new_name)
             folder = home / renamed.folder

@@ -11,9 +11,8 @@ from hpsearch.ledger.records import best_of
 from hpsearch.ledger.sources import reused_by
 from hpsearch.ledger.sqlite import storage_errors
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.sweep_files import are_gone, num_bytes, remove_folder, was_forgotten
-from hpsearch.links import IN_HOME, is_linked, make_folder
-from hpsearch.plain import NAME_PATTERN
+from hpsearch.ledger.sweep_files import are_gone, is_left, num_bytes, remove_folder
+from hpsearch.links import IN_HOME, make_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +88,7 @@ def forget(home: Path, name: str) -> SweepLoss:
 def _loss(ledger: Ledger, name: str) -> SweepLoss:
     """What is lost with one sweep, or with the files of one whose rows are removed already."""
     sweep = ledger.find_sweep(name)
-    if sweep is None and not _is_left(ledger.home, name):
+    if sweep is None and not is_left(ledger.home, name):
         sweep = ledger.sweep(name)
     folder = ledger.home / (name if sweep is None else sweep.folder)
     has_files = not are_gone(folder)
@@ -109,10 +108,3 @@ def _loss(ledger: Ledger, name: str) -> SweepLoss:
         freed_bytes=num_bytes(folder),
         reused_by={} if sweep is None else reused_by(ledger, sweep),
     )
-
-
-def _is_left(home: Path, name: str) -> bool:
-    """Whether the files of a sweep are left that the ledger has not any more."""
-    folder = home / name
-    is_folder = NAME_PATTERN.fullmatch(name) is not None and folder.is_dir() and not is_linked(folder, parts=IN_HOME)
-    return is_folder and was_forgotten(folder)

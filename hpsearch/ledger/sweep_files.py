@@ -13,6 +13,7 @@ from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.sweep_copy import SweepCopy
 from hpsearch.links import IN_HOME, is_linked, opened_folder
 from hpsearch.paths import home_option, journal_path, lock_path, shortened, trials_dir
+from hpsearch.plain import NAME_PATTERN
 
 
 def are_gone(folder: Path) -> bool:
@@ -44,6 +45,13 @@ def check_not_gone(home: Path, sweep: SweepRecord) -> None:
 def was_forgotten(folder: Path) -> bool:
     """Whether the journal in a folder says that its sweep was removed, and no sweep began there since."""
     return SweepCopy().apply(read_journal(folder)[0], folder=folder).is_forgotten
+
+
+def is_left(home: Path, name: str) -> bool:
+    """Whether only files are left of a sweep of this name, since its removal was cut short, or it never had a trial."""
+    folder = home / name
+    is_folder = NAME_PATTERN.fullmatch(name) is not None and folder.is_dir() and not is_linked(folder, parts=IN_HOME)
+    return is_folder and was_forgotten(folder)
 
 
 def num_bytes(folder: Path) -> int:

@@ -147,6 +147,14 @@ def test_rename_says_where_the_sweep_is_now_and_writes_what_has_its_name_again()
     assert "<title>wide: report" in Path("sweeps/wide/report.html").read_text()
 
 
+def test_the_folder_of_a_sweep_that_never_had_a_trial_is_not_in_the_way_of_a_new_name():
+    with Ledger(Path("sweeps"), create=True) as ledger:
+        ledger.forget_sweep(ledger.add_sweep("wide", Sweep.from_dict({**TREE, "name": "wide"}).to_dict()))
+    assert Path("sweeps/wide/journal.jsonl").exists()
+    assert run("rename", "net", "wide").exit_code == 0
+    assert names() == ["wide", "net-2"] and not Path("sweeps/net").exists()
+
+
 def test_a_renamed_sweep_resumes_under_its_new_name_and_not_under_the_old_one():
     run("rename", "net", "wide")
     assert run("sweep", "net.yaml", "--name", "wide").exit_code == 0
@@ -243,7 +251,7 @@ def test_every_verb_that_reads_works_without_the_files():
 
 
 @pytest.mark.usefixtures("removed")
-@pytest.mark.parametrize("words", [["clean", "net"], ["rename", "net", "b"]])
+@pytest.mark.parametrize("words", [["clean", "net"], ["rename", "net", "b"], ["logs", "net", "1"]])
 def test_what_needs_the_files_says_that_they_are_gone(words: list[str]):
     with pytest.raises(LedgerError) as caught:
         run(*words)
