@@ -50,7 +50,7 @@ def list_(as_json: Json = False, home: Home = None) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_rows(rows, kept=("name", "state", "best"), complete=[f"hpsearch list --json{at}"])
+        print_rows(rows, kept=("name", "state", "best"), complete=[f"python -m hpsearch list --json{at}"])
         print_lines(gone)
 
 
@@ -100,7 +100,10 @@ def _show_trials(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
         print_lines([gone_text(ledger.home, record)])
     print_text([*ahead, *note_lines(record, trials), *source_lines(lost_sources(ledger, record))])
     at = home_option(ledger.home)
-    print_table(table, complete=[f"hpsearch show {record.name} --json{at}", f"hpsearch export {record.name}{at}"])
+    print_table(
+        table,
+        complete=[f"python -m hpsearch show {record.name} --json{at}", f"python -m hpsearch export {record.name}{at}"],
+    )
     if not is_alive:
         print_lines(next_step_lines(record, trials, home=ledger.home))
 
@@ -117,7 +120,7 @@ def _show_trial(ledger: Ledger, record: SweepRecord, number: int, *, as_json: bo
     print_rows(
         history,
         kept=("epoch",),
-        complete=[f"hpsearch show {record.name} --trial {number} --json{home_option(ledger.home)}"],
+        complete=[f"python -m hpsearch show {record.name} --trial {number} --json{home_option(ledger.home)}"],
     )
 
 
@@ -142,7 +145,9 @@ def _show_ranking(ledger: Ledger, record: SweepRecord, epoch: int, *, as_json: b
         return
     table, note = ranking_summary(record, trials, reports, epoch)
     print_text([note])
-    print_table(table, complete=[f"hpsearch show {record.name} --epoch {epoch} --json{home_option(ledger.home)}"])
+    print_table(
+        table, complete=[f"python -m hpsearch show {record.name} --epoch {epoch} --json{home_option(ledger.home)}"]
+    )
 
 
 def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> None:
@@ -156,7 +161,7 @@ def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> Non
     if not attempts:
         print(f"{record.name}: nothing failed.")
         return
-    complete = [f"hpsearch show {record.name} --failures --json{home_option(ledger.home)}"]
+    complete = [f"python -m hpsearch show {record.name} --failures --json{home_option(ledger.home)}"]
     print_rows(cause_rows(attempts), kept=("cause", "attempts", "trials"), complete=complete, wrapped="what follows")
     print()
     print_rows(failure_rows(attempts), kept=("trial", "cause", "evidence"), complete=complete, wrapped="evidence")
@@ -191,7 +196,7 @@ def compare(
         print_rows(
             rows,
             kept=("sweep", "best"),
-            complete=[f"hpsearch compare {' '.join(names)} --json{home_option(ledger.home)}"],
+            complete=[f"python -m hpsearch compare {' '.join(names)} --json{home_option(ledger.home)}"],
         )
 
 

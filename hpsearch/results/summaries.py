@@ -62,7 +62,7 @@ def _cells(trial: TrialRecord) -> dict[str, str]:
         "state": cell_text(trial.state if trial.cause is None else f"{trial.state}: {trial.cause}"),
         "epochs": cell_text(trial.epochs_trained),
         "best": cell_text(trial.best_value),
-        "duration_s": ABSENT if trial.duration_s is None else f"{trial.duration_s:.2f}",
+        "duration_s": ABSENT if trial.duration_s is None else f"{round(trial.duration_s, 2):.5g}",
         "reused_from": cell_text(trial.reused_from),
         "code": cell_text(", ".join(trial.codes) or None),
     }
