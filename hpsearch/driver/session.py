@@ -69,7 +69,7 @@ class Session:
         self._num_known, self._num_gpus, self._began_again, self._notes = num_known, num_gpus, began_again, notes
         self._display = Display(engine, folder=folder, stream=stream, show=show, has_processes=self._has_processes)
         self._say = self._display.say
-        self._started, self._deaths = False, 0
+        self._started, self._deaths, self._has_given_up = False, 0, False
         engine.watch_disk(folder, say=self._say)
 
     def run(self) -> int | None:
@@ -179,6 +179,7 @@ class Session:
             signals=signals,
             ticks=[
                 self._begin_time,
+                self._announce_giving_up,
                 gauges.tick,
                 silence.tick,
                 placements.tick,
@@ -192,6 +193,13 @@ class Session:
         is_waiting = engine.sweep.limits.time_s is not None and engine.time_left_s is None
         if is_waiting and any(self._has_processes(engine.trials[number]) for number in engine.trials.running):
             engine.begin_time()
+
+    def _announce_giving_up(self) -> None:
+        """Say once that the sweep gives up, if trials still run: their end may take a while."""
+        engine = self._engine
+        if engine.stop_state.state == "gave_up" and engine.num_running and not self._has_given_up:
+            self._has_given_up = True
+            self._say(f"Giving up: {engine.reason}. Running epochs have 15 s to finish.")
 
     @contextmanager
     def _scratch_dir(self) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from hpsearch.errors import Interrupted
 from hpsearch.ledger.store import Ledger
 from hpsearch.paths import processes_path
 from hpsearch.slots.process_file import Process, RankProcess, TrialProcesses, write_process_file
-from hpsearch.slots.protocol import Assignment, Report
+from hpsearch.slots.protocol import Assignment, Failed, Report
 from hpsearch.spec.sweep import Sweep
 from tests.support.waiting import PATIENCE_S
 
@@ -109,6 +109,25 @@ def test_the_time_limit_begins_when_the_first_trial_has_processes(run, home, mon
     monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", run_assignments)
     replace(run, sweep=Sweep.from_dict({**TREE, "limits": {"trials": 2, "epochs": 1, "time": "1h"}})).start()
     assert left == [None, pytest.approx(3600.0, abs=60.0)]
+
+
+def test_a_sweep_that_gives_up_says_why_while_other_trials_still_run(run, monkeypatch, capsys):
+    evidence = "reported [Loss], needed loss (did you mean 'Loss'?)"
+
+    def run_assignments(engine: Engine, *words: object, ticks: list[Callable[[], None]], **more: object) -> None:
+        engine.concurrent = 2
+        for _ in range(2):
+            engine.next_assignment()
+        engine.on_event(2, Failed(cause="bad_metric", evidence=evidence, elapsed_s=9.0, is_misspelling=True))
+        for tick in [*ticks, *ticks]:
+            tick()
+
+    monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", run_assignments)
+    assert replace(run, show="lines").start() == 1
+    said = (
+        f"Giving up: trial 2 failed after 9 s, and all others would: {evidence}. Running epochs have 15 s to finish.\n"
+    )
+    assert capsys.readouterr().out.count(said) == 1
 
 
 @pytest.mark.parametrize(
