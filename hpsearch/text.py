@@ -95,6 +95,16 @@ def without_numbers(text: str) -> str:
     return _NUMBER.sub("#", text)
 
 
+def minute_text(moment: str) -> str:
+    """A time of day of the ledger, without seconds.
+
+    Example:
+        >>> minute_text("2026-11-26T12:10:03.654866+00:00")
+        '2026-11-26 12:10'
+    """
+    return moment[:16].replace("T", " ")
+
+
 def counted(number: int, what: str) -> str:
     """A number with its noun, in the plural unless the number is 1.
 

@@ -20,6 +20,7 @@ from hpsearch.cli.printing import (
 )
 from hpsearch.ledger.records import SweepRecord, best_of
 from hpsearch.paths import home_option
+from hpsearch.text import minute_text
 
 if TYPE_CHECKING:
     from hpsearch.ledger.store import Ledger
@@ -50,7 +51,8 @@ def list_(as_json: Json = False, home: Home = None) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_rows(rows, kept=("name", "state", "best"), complete=[f"python -m hpsearch list --json{at}"])
+        shorter = [row | {"started_at": minute_text(row["started_at"])} for row in rows]
+        print_rows(shorter, kept=("name", "state", "best"), complete=[f"python -m hpsearch list --json{at}"])
         print_lines(gone)
 
 

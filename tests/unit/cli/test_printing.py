@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,10 @@ def test_a_wrapped_text_continues_below_its_column(capsys):
 def test_a_table_without_rows_prints_nothing(capsys):
     printing.print_table(TextTable(columns=(), rows=()), complete=[])
     assert capsys.readouterr().out == ""
+
+
+def test_a_list_of_sweeps_fits_eighty_characters(home: Path, monkeypatch):
+    run(home, limits={"trials": 2, "epochs": 1})
+    monkeypatch.setattr(printing, "line_width", lambda: 80)
+    titles, row = printed("list", home=home).splitlines()
+    assert titles.split()[-1] == "started_at" and re.fullmatch(r".* \d{4}-\d\d-\d\d \d\d:\d\d", row)
