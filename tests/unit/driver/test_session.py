@@ -130,6 +130,20 @@ def test_a_sweep_that_gives_up_says_why_while_other_trials_still_run(run, monkey
     assert capsys.readouterr().out.count(said) == 1
 
 
+def test_that_a_sweep_starts_again_is_the_first_line(run, home, monkeypatch, capsys):
+    with Ledger(home, create=True) as ledger:
+        record = ledger.add_sweep("ends", Sweep.from_dict({**TREE, "seed": 7}).to_dict())
+        ledger.update_trial(ledger.add_trial(record, 1, point={"x": 1}, seed=7), state="failed", cause="user_error")
+        ledger.end_sweep(record, "gave_up")
+    monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", lambda *words, **more: None)
+    replace(run, show="lines").start()
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == (
+        "ends: its only trial had failed; it is kept as ends~1. The sweep starts again with the changed spec (seed)."
+    )
+    assert second.startswith(f"ends: files in {home / 'ends'}, ")
+
+
 @pytest.mark.parametrize(
     ("ends", "words"),
     [
