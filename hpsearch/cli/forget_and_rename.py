@@ -24,7 +24,10 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Remove them without asking.")] = False,
     home: Home = None,
 ) -> None:
-    """Remove sweeps for good: their trials in the ledger, and their folders with checkpoints, logs and tables."""
+    """Remove sweeps for good: their trials in the ledger, and their folders with checkpoints, logs and tables.
+
+    Says what will be lost, and asks first.
+    """
     from hpsearch.ledger.forgetting import find_losses
     from hpsearch.ledger.forgetting import forget as remove
     from hpsearch.paths import home_dir
@@ -71,7 +74,7 @@ def _has_terminal() -> bool:
 
 @app.command(epilog="Example: hpsearch rename resnet resnet-wide")
 def rename(
-    name: Annotated[str, typer.Argument(help="Name of the sweep.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the sweep.", show_default=False)],
     new_name: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)],
     home: Home = None,
 ) -> None:

@@ -14,7 +14,7 @@ from hpsearch.ledger.agreement import check_spec
 from hpsearch.ledger.fingerprint import Code, changed_files
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord
 from hpsearch.ledger.store import Ledger
-from hpsearch.ledger.sweep_files import are_gone, clear_folder, was_forgotten
+from hpsearch.ledger.sweep_files import are_gone, clear_folder, gone_text, moved_to, was_forgotten
 from hpsearch.paths import home_option, shortened, trials_dir
 from hpsearch.spec.sweep import Sweep, merge_spec
 from hpsearch.text import counted
@@ -47,6 +47,8 @@ def check_files(record: SweepRecord, ledger: Ledger, steps: NextSteps) -> None:
     folder = ledger.home / record.folder
     if not are_gone(folder):
         return
+    if moved_to(ledger.home, record) is not None:
+        raise SweepExists(gone_text(ledger.home, record))
     gone_from = shortened(folder)
     trials = counted(ledger.count_states(record).total(), "trial")
     again, resume = steps.begin_again(record.name), steps.resume(record.name, accept_changes=False)

@@ -68,8 +68,11 @@ def rebuild(home: Path, *, read_tables: ReadTables) -> Rebuilt:
         found = salvage(path)
         sweeps: list[RebuiltSweep] = []
         has_removed, left_out = False, dict[str, str]()
-        nameless = list(found.nameless)
-        for folder in dict.fromkeys([*folders, *(home / name for name in found.sweeps)]):
+        without_folder = {home / name: copy for name, copy in found.sweeps.items() if home / name not in folders}
+        nameless = [*found.nameless, *without_folder.values()]  # a folder that was moved by hand has its journal
+        for folder in (*folders, *without_folder):
+            if folder in without_folder and not _taken_out(nameless, without_folder[folder]):
+                continue
             try:
                 sweep = _rebuilt(folder, found, nameless, read_tables)
             except _LeftOut as reason:
@@ -203,6 +206,13 @@ def _taken(nameless: list[SweepCopy], *others: SweepCopy) -> list[SweepCopy]:
     found = [copy for copy in nameless if any(is_of_one_sweep(copy, other) for other in others)]
     nameless[:] = [copy for copy in nameless if not any(copy is each for each in found)]
     return found
+
+
+def _taken_out(nameless: list[SweepCopy], copy: SweepCopy) -> bool:
+    """Take a copy out of the list, unless it was taken out before."""
+    is_there = any(copy is each for each in nameless)
+    nameless[:] = [each for each in nameless if each is not copy]
+    return is_there
 
 
 def _differ(tables: SweepCopy, other: SweepCopy) -> bool:

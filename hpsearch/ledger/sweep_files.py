@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +13,12 @@ from hpsearch.errors import LedgerError
 from hpsearch.ledger.journal import read_journal
 from hpsearch.ledger.records import SweepRecord
 from hpsearch.ledger.sweep_copy import SweepCopy
-from hpsearch.links import IN_HOME, is_linked, opened_folder
+from hpsearch.links import IN_HOME, IN_SWEEP, is_linked, open_file, opened_folder
 from hpsearch.paths import home_option, journal_path, lock_path, shortened, trials_dir
 from hpsearch.plain import NAME_PATTERN
+
+MAX_LINE_BYTES = 2**20
+"""Bytes of the first line of a journal that are read at most, where the folder of a sweep is looked for."""
 
 
 def are_gone(folder: Path) -> bool:
@@ -26,10 +31,33 @@ def are_gone(folder: Path) -> bool:
 def gone_text(home: Path, sweep: SweepRecord) -> str:
     """What is said about a sweep whose files are gone, and what the user can do."""
     folder, at = shortened(home / sweep.folder), home_option(home)
+    moved = moved_to(home, sweep)
+    if moved is not None:
+        back = f"mv {shlex.quote(str(shortened(moved)))} {shlex.quote(str(folder))}"
+        return (
+            f"{sweep.name}: its files were moved to {shortened(moved)}. To rename the sweep, move them back first:"
+            f" {back} && python -m hpsearch rename {sweep.name} {moved.name}{at}"
+        )
     return (
         f"{sweep.name}: its files are gone from {folder}. Put the folder back, or remove the sweep from the ledger too:"
         f" python -m hpsearch forget {sweep.name}{at}"
     )
+
+
+def moved_to(home: Path, sweep: SweepRecord) -> Path | None:
+    """The folder in which the journal of a sweep is that is not in its own; None if there is none."""
+    folders = sorted(folder for folder in home.iterdir() if NAME_PATTERN.fullmatch(folder.name))
+    return next((folder for folder in folders if _began_at(folder) == sweep.started_at), None)
+
+
+def _began_at(folder: Path) -> str | None:
+    """When the sweep began that the first line of a journal adds; None if it adds none."""
+    try:
+        with os.fdopen(open_file(journal_path(folder), os.O_RDONLY | os.O_NONBLOCK, parts=IN_SWEEP), "rb") as file:
+            (kind, values), *_ = json.loads(file.readline(MAX_LINE_BYTES).partition(b" ")[2])
+    except (OSError, ValueError, TypeError):
+        return None
+    return values.get("started_at") if kind == "sweep" and isinstance(values, dict) else None
 
 
 def check_not_gone(home: Path, sweep: SweepRecord) -> None:

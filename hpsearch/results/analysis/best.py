@@ -43,7 +43,7 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
     )
     limits = {**spec["limits"], "trials": 1}
     changes = {
-        "name": f"{sweep.name[:59]}-best",
+        "name": f"{sweep.name.replace('~', '-')[:59]}-best",
         "method": "random",
         "sampler": None,
         "parameters": parameters,

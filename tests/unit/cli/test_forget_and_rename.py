@@ -167,7 +167,8 @@ def test_verbs_that_read_know_the_name_that_hpsearch_gives_an_earlier_sweep():
     run("rename", "net", "net~1")
     for verb in (["show"], ["best"], ["show", "--trial", "1"], ["export"], ["report"], ["resume"], ["clean"]):
         assert run(verb[0], "net~1", *verb[1:]).exit_code == 0
-    assert "net~1/sweep.yaml" in run("best", "net~1").stdout
+    best = run("best", "net~1").stdout
+    assert "net~1/sweep.yaml" in best and "\nname: net-1-best\n" in best, "a name that a new sweep may have"
 
 
 @pytest.mark.parametrize(
@@ -278,13 +279,34 @@ def test_the_same_sweep_again_says_how_to_resume_it_and_how_to_begin_again():
     assert Results("sweeps", "net").history.equals(before), "its journal was written again, too"
 
 
+def test_a_folder_that_was_moved_is_found_and_the_command_that_renames_the_sweep_is_printed():
+    Path("sweeps/net").rename("sweeps/wide")
+    back, rename = "mv sweeps/wide sweeps/net", "python -m hpsearch rename net wide"
+    text = f"net: its files were moved to sweeps/wide. To rename the sweep, move them back first: {back} && {rename}"
+    assert run("list").stdout.splitlines()[3:] == [text]
+    with pytest.raises(SweepExists) as caught:
+        run("sweep", "net.yaml")
+    assert str(caught.value) == text
+    Path("sweeps/wide").rename("sweeps/net")
+    assert run(*rename.split()[3:]).exit_code == 0
+    assert names() == ["wide", "net-2"] and "files" not in run("list").stdout
+
+
+def test_a_rebuild_gives_a_sweep_the_name_of_the_folder_that_it_was_moved_to():
+    before = Results("sweeps", "net").history
+    Path("sweeps/net").rename("sweeps/wide")
+    run("resume", "wide", "--rebuild")
+    assert sorted(names()) == ["net-2", "wide"]
+    assert Results("sweeps", "wide").history.equals(before)
+
+
 @pytest.mark.usefixtures("removed")
 def test_python_is_offered_what_can_be_called_there():
     import hpsearch
 
     with pytest.raises(SweepExists) as caught:
         hpsearch.run("net.yaml")
-    assert "hpsearch.Results('sweeps', 'net').resume()" in str(caught.value)
+    assert "checkpoints: hpsearch.load('net').resume()\n" in str(caught.value)
     assert str(caught.value).endswith("the same call after this command: python -m hpsearch forget net")
 
 
