@@ -69,7 +69,7 @@ class Session:
         self._num_known, self._num_gpus, self._began_again, self._notes = num_known, num_gpus, began_again, notes
         self._display = Display(engine, folder=folder, stream=stream, show=show, has_processes=self._has_processes)
         self._say = self._display.say
-        self._started, self._deaths, self._has_given_up = False, 0, False
+        self._started, self._deaths, self._is_end_announced = False, 0, False
         engine.watch_disk(folder, say=self._say)
 
     def run(self) -> int | None:
@@ -179,7 +179,7 @@ class Session:
             signals=signals,
             ticks=[
                 self._begin_time,
-                self._announce_giving_up,
+                self._announce_end,
                 gauges.tick,
                 silence.tick,
                 placements.tick,
@@ -194,12 +194,13 @@ class Session:
         if is_waiting and any(self._has_processes(engine.trials[number]) for number in engine.trials.running):
             engine.begin_time()
 
-    def _announce_giving_up(self) -> None:
-        """Say once that the sweep gives up, if trials still run: their end may take a while."""
-        engine = self._engine
-        if engine.stop_state.state == "gave_up" and engine.num_running and not self._has_given_up:
-            self._has_given_up = True
-            self._say(f"Giving up: {engine.reason}. Running epochs have 15 s to finish.")
+    def _announce_end(self) -> None:
+        """Say once that the sweep gives up or is out of time, if trials still run: their end may take a while."""
+        engine, verbs = self._engine, {"gave_up": "Giving up", "done": "Stopping"}
+        verb = verbs.get(engine.stop_state.state)  # a signal has a message of its own
+        if verb is not None and engine.reason is not None and engine.num_running and not self._is_end_announced:
+            self._is_end_announced = True
+            self._say(f"{verb}: {engine.reason}. Running epochs have 15 s to finish.")
 
     @contextmanager
     def _scratch_dir(self) -> Iterator[Path]:

@@ -130,6 +130,21 @@ def test_a_sweep_that_gives_up_says_why_while_other_trials_still_run(run, monkey
     assert capsys.readouterr().out.count(said) == 1
 
 
+def test_a_sweep_that_is_out_of_time_says_so_while_trials_still_run(run, monkeypatch, capsys):
+    def run_assignments(engine: Engine, *words: object, ticks: list[Callable[[], None]], **more: object) -> None:
+        engine.next_assignment()
+        engine.begin_time(3600.0)
+        engine.tick()
+        for tick in [*ticks, *ticks]:
+            tick()
+
+    monkeypatch.setattr("hpsearch.driver.tuner.run_assignments", run_assignments)
+    limits = {"trials": 2, "epochs": 1, "time": "1h"}
+    replace(run, sweep=Sweep.from_dict({**TREE, "limits": limits}), show="lines").start()
+    said = "Stopping: the time limit of 3600 s was reached. Running epochs have 15 s to finish.\n"
+    assert capsys.readouterr().out.count(said) == 1
+
+
 def test_that_a_sweep_starts_again_is_the_first_line(run, home, monkeypatch, capsys):
     with Ledger(home, create=True) as ledger:
         record = ledger.add_sweep("ends", Sweep.from_dict({**TREE, "seed": 7}).to_dict())
