@@ -14,7 +14,7 @@ from typing import Any
 from hpsearch.plain import is_number
 
 TOLERANCE = 1e-9
-"""A bound is a multiple of `q` if it differs from one by this part of it, or of `q`, since 0.3 / 0.1 is not 3."""
+"""A bound is a multiple of `q` if it differs from one by this part of it, since 0.3 / 0.1 is not 3."""
 MAX_NUMBER = 1e300
 """Larger numbers are left to the parser, which refuses whole numbers that no float can hold."""
 MAX_EXACT = 2.0**53
@@ -83,6 +83,6 @@ def _range_and_q(tree: Mapping[str, Any]) -> tuple[float, float, float] | None:
 
 def _multiple_towards(towards: Callable[[float], int], bound: float, q: float) -> float:
     quotient = bound / q
-    if abs(quotient) > MAX_EXACT or math.isclose(quotient, round(quotient), rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+    if abs(quotient) > MAX_EXACT or math.isclose(quotient, round(quotient), rel_tol=TOLERANCE):
         return bound
     return multiple(towards(quotient), q)

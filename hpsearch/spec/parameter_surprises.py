@@ -8,8 +8,8 @@ from typing import Any
 from hpsearch.errors import Problem
 from hpsearch.plain import KeyPath, canonical, is_number
 from hpsearch.space.domain_parser import is_domain
-from hpsearch.space.domains import Real
-from hpsearch.space.rounding import clipped_bounds, rounded_bounds
+from hpsearch.space.domains import Integer, Real
+from hpsearch.space.rounding import TOLERANCE, clipped_bounds, rounded_bounds
 from hpsearch.spec.yaml_writer import flow
 
 Note = tuple[KeyPath, str]
@@ -116,8 +116,11 @@ def _about_multiples(low: float, high: float, q: float) -> Iterator[Note]:
 
 
 def _about_step(low: float, high: float, step: float) -> Iterator[Note]:
-    last = Real(min=low, max=high, step=step).clip(high)
-    if abs(last - high) > 1e-9 * step:
+    if isinstance(low, int) and isinstance(high, int) and isinstance(step, int):
+        last: float = Integer(min=low, max=high, step=step).clip(high)
+    else:
+        last = Real(min=low, max=high, step=step).clip(high)
+    if high - last > TOLERANCE * step:
         steps = f"steps of {_text(step)} from {_text(low)} miss max {_text(high)}"
         yield ("step",), f"{steps}: the largest value is {_text(last)}."
 
@@ -156,4 +159,4 @@ def _about_repeats(values: object) -> Iterator[Note]:
 
 
 def _text(number: float) -> str:
-    return f"{number:.12g}"
+    return str(number) if isinstance(number, int) else f"{number:.12g}"

@@ -12,19 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 from hpsearch.errors import Problem, did_you_mean
 from hpsearch.plain import KeyPath, canonical, check_plain, is_number
 from hpsearch.space.domain_parser import DISTRIBUTIONS, is_domain
-from hpsearch.space.rounding import round_beyond
+from hpsearch.space.rounding import MAX_NUMBER, round_beyond
 from hpsearch.spec.dialects.ray_tune import CannotTranslateError, DomainTree, is_ray_domain, ray_domain
 from hpsearch.text import shown
 
 
 def _floats(tree: DomainTree) -> DomainTree:
     """A range of floats, even if its bounds are written as whole numbers."""
-    bounds = {key: float(tree[key]) for key in ("min", "max") if is_number(tree.get(key))}
+    bounds = {key: float(tree[key]) for key in ("min", "max") if _fits_float(tree.get(key))}
     return {**tree, **bounds}
 
 
@@ -35,14 +35,14 @@ def _integers(tree: DomainTree) -> DomainTree:
 
 def _exponents(tree: DomainTree) -> DomainTree:
     """A logarithmic range whose bounds are given as natural logarithms, as by W&B's `log_uniform`."""
-    bounds = {key: _exp(tree[key]) for key in ("min", "max") if is_number(tree.get(key))}
+    bounds = {key: _exp(tree[key]) for key in ("min", "max") if _fits_float(tree.get(key))}
     return {**tree, **bounds, "log": True}
 
 
 def _inverse_exponents(tree: DomainTree) -> DomainTree:
     """W&B's `inv_log_uniform`: log(1/x) is uniform between min and max, so log(x) is between -max and -min."""
     negative = {"min": tree.get("max"), "max": tree.get("min")}
-    return _exponents({**tree, **{key: -value for key, value in negative.items() if is_number(value)}})
+    return _exponents({**tree, **{key: -value for key, value in negative.items() if _fits_float(value)}})
 
 
 def _logarithmic(tree: DomainTree) -> DomainTree:
@@ -60,14 +60,20 @@ def _normal(name: str) -> Callable[[DomainTree], DomainTree]:
     """The translation of `normal` or `log_normal`; with a sigma of 0 it becomes a constant."""
 
     def translate(tree: DomainTree) -> DomainTree:
-        if tree.get("sigma") != 0 or not is_number(tree.get("mu", 0.0)):
+        if tree.get("sigma") != 0 or not _fits_float(tree.get("mu", 0.0)):
             return {"distribution": name, **tree}
         mu, q = float(tree.get("mu", 0.0)), tree.get("q")
         value = _exp(mu) if name == "log_normal" else mu
         rest = {key: inner for key, inner in tree.items() if key not in ("mu", "sigma", "q")}
-        return {"value": round(value / q) * q if is_number(q) and q else value, **rest}
+        if _fits_float(q) and q != 0 and math.isfinite(value / q):
+            value = round(value / q) * q
+        return {"value": value, **rest}
 
     return translate
+
+
+def _fits_float(value: object) -> TypeGuard[int | float]:
+    return is_number(value) and abs(value) <= MAX_NUMBER  # others are left to the parser, which refuses them
 
 
 def _values(tree: DomainTree) -> DomainTree:
@@ -230,7 +236,12 @@ class _Translator:
             return {"value": None}
         if name in DISTRIBUTIONS and tree.get("sigma") != 0:
             return tree
-        return dict(round_beyond(FORMS[name]({key: value for key, value in tree.items() if key != "distribution"})))
+        found = FORMS[name]({key: value for key, value in tree.items() if key != "distribution"})
+        if not is_domain(found):
+            needed = {"categorical": "values", "categorical_w_probabilities": "values", "constant": "value"}
+            self._wrong(old, f"'{needed.get(name, 'min')}' is missing, which {name} needs.")
+            return {"value": None}
+        return dict(round_beyond(found))
 
     def _ray(self, value: Any, new: KeyPath, old: KeyPath) -> Any:
         try:

@@ -88,6 +88,7 @@ def test_a_surprise_is_a_note_at_its_place(value: Any, sentences: list[str]) -> 
         {"min": 0, "max": 1, "step": 1},
         {"min": 0, "max": 1, "step": 0.1},
         {"min": 8, "max": 24, "step": 8},
+        {"min": 0, "max": 2**52, "step": 1},
         {"min": 0.1, "max": 0.7, "q": 0.1},
         {"min": 0.15, "max": 0.97, "q": 0.1, "clip": False},
         {"value": [0.1, 0.01]},

@@ -237,6 +237,18 @@ def test_a_goal_that_a_wandb_file_leaves_out_is_to_minimise_and_ours_must_say_it
             "parameters.x.q: expected a number above 0, got 0.",
         ),
         (
+            {"parameters": {"x": {"distribution": "int_uniform"}}},
+            "parameters.x: 'min' is missing, which int_uniform needs.",
+        ),
+        (
+            {"parameters": {"x": {"distribution": "categorical"}}},
+            "parameters.x: 'values' is missing, which categorical needs.",
+        ),
+        (
+            {"parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 10**400}}},
+            "parameters.x.max: expected a whole number of at most 2**52",
+        ),
+        (
             {"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2.5}},
             "early_terminate.eta: expected a whole number above 1",
         ),
