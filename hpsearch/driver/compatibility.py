@@ -23,19 +23,20 @@ from hpsearch.text import counted
 def check_folder_is_free(folder: Path) -> None:
     """Check that the folder of a new sweep has no trials of another one, whose checkpoints would be taken for its own.
 
-    Those of a sweep that was removed are removed too.
+    Where a removal of the other sweep was cut short, it is finished.
 
     Raises:
         SweepExists: The folder has such trials.
         LedgerError: Something can't be removed.
     """
-    if was_forgotten(folder):
-        clear_folder(folder)
-    if any(trials_dir(folder).glob("*")):
+    if not any(trials_dir(folder).glob("*")):
+        return
+    if not was_forgotten(folder):
         raise SweepExists(
             f"{folder} holds the files of a sweep that the ledger does not know. Move the folder, choose another name,"
             f" or rebuild the ledger with it: python -m hpsearch resume --rebuild{home_option(folder.parent)}"
         )
+    clear_folder(folder)
 
 
 def check_files(record: SweepRecord, ledger: Ledger, steps: NextSteps) -> None:

@@ -164,7 +164,7 @@ def _known(ledger: Ledger, folder: Path) -> SweepRecord | None:
     """What the ledger has of the sweep in a folder whose lock this process holds; its journal is there, too."""
     known = ledger.find_sweep(folder.name)
     if known is not None and known.folder != folder.name:
-        raise SweepInUse(f"sweep '{folder.name}' is being renamed by another process. Try again.")
+        raise SweepInUse(f"sweep '{folder.name}' is being renamed; its folder is still {known.folder}. Try again.")
     if known is not None and are_gone(folder):
         restore_journal(ledger, known)
     return known

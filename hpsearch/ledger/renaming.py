@@ -69,11 +69,13 @@ class Renaming:
     def finish_all(self) -> None:
         """Finish the renames that a killed process left, or undo those whose new folder is taken by then.
 
+        One that another process has in hand, or that can't be finished, stays as it is: it is in no other sweep's way.
+
         Raises:
-            LedgerError: The ledger can't be read or written.
+            LedgerError: The ledger can't be read.
         """
         for row in self._unfinished():
-            with suppress(SweepInUse), self._held(row):  # in use: another process is renaming it now
+            with suppress(SweepInUse, LedgerError), self._held(row):
                 if row in self._unfinished():
                     self._finish(row)
 

@@ -194,6 +194,14 @@ def test_what_can_not_be_removed_is_an_error_that_says_how_to_finish(home: Path,
     check_is_forgotten(home, before)
 
 
+def test_a_file_beside_a_sweep_that_never_had_a_trial_is_not_removed_when_it_starts(home: Path):
+    with Ledger(home, create=True) as ledger:
+        ledger.forget_sweep(ledger.add_sweep("never", SPEC))
+    (home / "never" / "mine.txt").write_text("mine")
+    check_folder_is_free(home / "never")
+    assert (home / "never" / "mine.txt").exists()
+
+
 def die_at(step: int, patched: pytest.MonkeyPatch) -> None:
     """Die before or after a step of a removal: 0 before the first, 1 after it, 2 before the second."""
     points = iter(range(1000))
@@ -250,10 +258,11 @@ def test_after_a_death_at_any_step_the_sweep_is_whole_or_its_removal_is_finished
 def finish(home: Path, then: str, *, is_left: bool) -> None:
     """What each verb makes of the files of a sweep whose rows are gone."""
     if then == "sweep":
+        had_trials = any((home / "source" / "trials").glob("*"))
         with writer_lock(home / "source", "source"):
             check_folder_is_free(home / "source")
         left = {path.name for path in (home / "source").iterdir()}
-        assert left <= {"lock", "journal.jsonl"}
+        assert left <= {"lock", "journal.jsonl"} or not had_trials
     elif then == "list":
         assert "source" not in content(home)
     elif then == "rebuild":

@@ -289,6 +289,18 @@ def test_a_rename_that_another_process_is_in_the_middle_of_is_left_to_it(home: P
     assert not (home / "old").exists()
 
 
+def test_a_rename_that_can_not_be_finished_is_in_no_other_sweeps_way(home: Path):
+    before = content(home)
+    killed_while_renaming(home, 1)
+    (home / "old" / "prior.json").symlink_to("nowhere")
+    with Ledger(home, create=True) as ledger, writer_lock(home / "other", "other"):
+        ledger.add_note(ledger.sweep("other"), "a note")
+        assert ledger.sweep("new").folder == "old"
+    (home / "old" / "prior.json").unlink()
+    Ledger(home, create=True).close()
+    check_is_whole(home, "new", {**before, "other": content(home)["other"]})
+
+
 def test_a_lock_whose_folder_was_renamed_meanwhile_is_not_taken_for_one_of_the_old_folder(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ):
