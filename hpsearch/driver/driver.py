@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from hpsearch.driver.console_log import redirect_output
 from hpsearch.driver.next_steps import NextSteps, PythonCalls, ShellCommands
 from hpsearch.driver.session import Session
 from hpsearch.driver.slot_setup import prepare_trial_code
+from hpsearch.driver.write_results import write_results
 from hpsearch.engine.engine import Engine, EngineParts
 from hpsearch.engine.replay import Past
 from hpsearch.engine.retention import CheckpointRetention
@@ -43,7 +43,6 @@ from hpsearch.paths import (
     driver_log_path,
     lock_path,
     replace_file,
-    report_path,
     resolved_spec_path,
     snapshots_dir,
     trials_dir,
@@ -336,32 +335,6 @@ class _LockedSweep:
         with suppress(LedgerError):  # if the error was one itself, the end can't be written either
             engine.stop("interrupted", "a signal came before a trial began" if is_signal else in_short(error))
             engine.finish()
-
-
-def write_results(ledger: Ledger, name: str) -> None:
-    """Write tables and report; an error becomes a warning and a note, since the ledger has all results anyway."""
-    for what, write in (("tables were", _write_tables), ("report was", _write_report)):
-        try:
-            write(ledger.home, name)
-        except Exception as error:
-            ledger.check_in_place()
-            warnings.warn(f"'{name}': the {what} not written: {in_short(error)}", stacklevel=3)
-            ledger.add_note(ledger.sweep(name), f"the {what} not written: {in_short(error)}")
-
-
-def _write_tables(home: Path, name: str) -> None:
-    from hpsearch.results.analysis.findings import read_findings
-    from hpsearch.results.tables import write_tables
-
-    write_tables(read_findings(home, name, holds_lock=True))
-
-
-def _write_report(home: Path, name: str) -> None:
-    from hpsearch.results.analysis.findings import read_findings
-    from hpsearch.results.report.write import write_report
-
-    found = read_findings(home, name, holds_lock=True)
-    write_report(found, report_path(home / found.sweep.folder))
 
 
 def _exit_code(ledger: Ledger, name: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpsearch.driver.driver import write_results
+from hpsearch.driver.write_results import write_results
 from hpsearch.errors import SweepExists
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hpsearch.driver.driver import _write_tables
+from hpsearch.driver.write_results import write_tables_of
 from hpsearch.ledger.records import FailureRecord, TrialState
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.spec.sweep import Sweep
@@ -52,7 +52,7 @@ class History:
 
     def write_tables(self) -> None:
         """The tables as they are at the end of a run."""
-        _write_tables(self.ledger.home, self.sweep.name)
+        write_tables_of(self.ledger.home, self.sweep.name)
 
     def _begin(self, number: int) -> None:
         point = {"x": self.dice.random(), "depth": self.dice.choice([20, 32, 44]), "seed": 3}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from hpsearch.api.results import Results
 from hpsearch.cli import app
-from hpsearch.driver.driver import write_results
+from hpsearch.driver.write_results import write_results
 from hpsearch.errors import LedgerError, SpecError, SweepExists, SweepInUse, UnknownSweep
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger, now

@@ -455,12 +455,12 @@ def test_what_fails_since_the_home_is_gone_is_an_error_of_the_storage(known, hom
     assert not home.exists(), "nothing was made there again"
 
 
-@pytest.mark.parametrize("step", ["_write_tables", "_write_report"])
+@pytest.mark.parametrize("step", ["write_tables_of", "write_report_of"])
 def test_a_home_that_is_removed_while_tables_are_written_is_noticed(known, home, monkeypatch, step):
     def write(home: Path, name: str) -> None:
         shutil.rmtree(home)
 
-    monkeypatch.setattr(f"hpsearch.driver.driver.{step}", write)
+    monkeypatch.setattr(f"hpsearch.driver.write_results.{step}", write)
     with pytest.raises(LedgerError, match=r"sweeps: was removed or moved while the sweep ran"):
         known().start()
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hpsearch.driver.compatibility import check_folder_is_free
-from hpsearch.driver.driver import _write_tables
 from hpsearch.driver.table_copies import copy_of_tables
+from hpsearch.driver.write_results import write_tables_of
 from hpsearch.errors import LedgerError, LinkRefused, SweepInUse, UnknownSweep
 from hpsearch.ledger import sweep_files
 from hpsearch.ledger.forgetting import find_losses, forget
@@ -59,7 +59,7 @@ def home(home: Path) -> Path:
         add_sweep(ledger, "source")
         add_sweep(ledger, "user", reused_from="source")
         add_sweep(ledger, "source-2")
-    _write_tables(home, "source")
+    write_tables_of(home, "source")
     return home
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.driver.driver import _write_tables
 from hpsearch.driver.table_copies import copy_of_tables
+from hpsearch.driver.write_results import write_tables_of
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.agreement import check_agrees
 from hpsearch.ledger.event_order import event_order
@@ -266,7 +266,7 @@ def test_what_only_tables_have_comes_back_with_the_types_of_the_space(tmp_path: 
         row = ledger.add_trial(sweep, 1, point={"x": 0.1, "depth": 44, "seed": 3}, seed=7)
         ledger.add_report(row, epoch=1, metrics={"loss": 1 / 3, "epoch": 2.5}, elapsed_s=0.25)
         end(ledger, row, "done", 1 / 3)
-    _write_tables(home, "s")
+    write_tables_of(home, "s")
     (home / "s" / "sweep.yaml").write_text(dump_yaml(SPEC))
     _, trials, reports, _ = content(home)["s"]
     before = trials[1]
@@ -304,7 +304,7 @@ def test_a_sweep_that_was_forgotten_stays_so_though_an_old_ledger_and_tables_hav
     with Ledger(home, create=True) as ledger:
         never = ledger.add_sweep("never", SPEC)
         ledger.add_trial(never, 1, point={"x": 0.5, "depth": 20, "seed": 3}, seed=0)
-    _write_tables(home, "never")
+    write_tables_of(home, "never")
     shutil.copyfile(ledger_path(home), old)
     with Ledger(home, create=True) as ledger:
         ledger.forget_sweep(ledger.sweep("never"))
@@ -320,7 +320,7 @@ def test_a_sweep_that_was_forgotten_stays_so_though_an_old_ledger_and_tables_hav
 
 
 def test_tables_of_another_sweep_that_had_the_name_are_not_taken(home: Path, tmp_path: Path):
-    _write_tables(home, "s")
+    write_tables_of(home, "s")
     with Ledger(tmp_path / "again", create=True) as ledger:
         sweep = ledger.add_sweep("s", SPEC)
         ledger.add_trial(sweep, 1, point={"x": 0.5, "depth": 20, "seed": 3}, seed=0)
@@ -336,7 +336,7 @@ def test_what_was_forgiven_or_continued_stays_so_though_ledger_and_tables_are_ol
         row = ledger.trials(sweep)[2].id
         failure = FailureRecord(number=3, attempt=2, cause="killed", evidence="gone", place=None, was_retried=False)
         end(ledger, row, "failed", 1.0, failure=failure, cause="killed", evidence="gone")
-    _write_tables(home, "s")
+    write_tables_of(home, "s")
     shutil.copyfile(ledger_path(home), old)
     with Ledger(home, create=True) as ledger:
         ledger.reset_failures([row])

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.driver.driver import _write_report, _write_tables
 from hpsearch.driver.table_copies import copy_of_tables
+from hpsearch.driver.write_results import write_report_of, write_tables_of
 from hpsearch.errors import LedgerError, SpecError, SweepExists, SweepInUse
 from hpsearch.ledger import lock, renaming
 from hpsearch.ledger.agreement import check_agrees
@@ -46,7 +46,7 @@ def home(home: Path) -> Path:
             replace_file(resolved_spec_path(home / name), dump_yaml(dict(sweep.spec)))
     checkpoint_dir(home / "old", 1).mkdir(parents=True)
     (checkpoint_dir(home / "old", 1) / "weights").write_text("weights")
-    _write_tables(home, "old")
+    write_tables_of(home, "old")
     return home
 
 
@@ -120,7 +120,7 @@ def test_the_old_name_is_free_for_another_sweep_of_the_same_process(home: Path):
 
 
 def test_tables_that_were_written_before_are_out_of_date(home: Path):
-    _write_report(home, "old")
+    write_report_of(home, "old")
     assert are_up_to_date(home / "old")
     rename(home)
     assert not are_up_to_date(home / "new")
