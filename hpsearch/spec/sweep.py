@@ -145,10 +145,12 @@ class Sweep(Part):
     def continuing(self, begun: Sweep) -> Sweep:
         """This sweep with what it leaves open as in `begun`, the earlier run that it resumes.
 
-        These are the isolation, and whether ranges with a `q` are clipped: an older version did not clip them.
+        These are the isolation, and whether ranges with a `q` are clipped: an older version did not clip them. A space
+        that is the same in other words, as where a note was silenced, is kept as it was written before.
         """
         kept: dict[str, Any] = {"isolation": begun.isolation} if self.leaves_isolation_open else {}
-        if self.parameters != begun.parameters and self.parameters == clip_ranges(begun.parameters, all_of_them=True):
+        is_clipped = self.parameters == clip_ranges(begun.parameters, all_of_them=True)
+        if self.parameters != begun.parameters and (is_clipped or repr(self.space) == repr(begun.space)):
             kept["parameters"] = begun.parameters
         return self.with_values(**kept) if kept else self
 

@@ -318,6 +318,26 @@ def test_a_range_keeps_the_values_beyond_its_bounds_of_the_sweep_it_continues(
 
 
 @pytest.mark.parametrize(
+    ("begun", "asked", "is_same"),
+    [
+        ([0.1, 0.01], {"value": [0.1, 0.01]}, True),
+        ({"min": 1e-5, "max": 0.1}, {"min": 1e-5, "max": 0.1, "log": False}, True),
+        ({"min": 0, "max": 1}, {"min": 0, "max": 1, "step": 1}, True),
+        (CLIPPED, {**CLIPPED, "clip": True}, True),
+        ([0.1, 0.01], {"values": [0.1, 0.01]}, False),
+        ({"value": 1}, 1.0, False),
+        ({"value": 1}, True, False),
+    ],
+)
+def test_a_space_in_other_words_is_no_other_space_for_the_sweep_that_resumes(
+    begun: Any, asked: Any, is_same: bool
+) -> None:
+    before = sweep_of(parameters={"x": begun})
+    sweep = sweep_of(parameters={"x": asked}).continuing(before)
+    assert sweep.parameters == {"x": begun if is_same else asked}
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400), ("1h30m", 5400), ("0.5h", 1800), (7, 7)],
 )
