@@ -235,7 +235,7 @@ class _DomainParser:
     def _rounded(self, low: float, high: float, q: float | None, *, log: bool, clip: bool) -> Shaped | None:
         if q is None or low > high or (log and low <= 0):
             return None
-        if (high - low) / q > MAX_STEPS:
+        if (high - low) / q > MAX_STEPS or math.isinf(max(abs(low), abs(high)) / q):
             self._wrong(f"q {q:g} results in more than {MAX_STEPS} values. Write a larger q, or remove it.", "q")
             return None
         ends = clipped_bounds(low, high, q) if clip else (low, high)

@@ -101,6 +101,9 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"min": 0.0, "max": 1.0, "step": 1e-9}, [
         "x.step: step 1e-09 results in more than 1000000 values. Write a larger step, or remove it."
     ]),
+    ({"min": 1, "max": 1, "q": 5e-324}, [
+        "x.q: q 4.94066e-324 results in more than 1000000 values. Write a larger q, or remove it."
+    ]),
     ({"min": 1, "max": 9, "count": 0}, ["x.count: expected a whole number from 1 to 100000, got 0."]),
     ({"min": 1, "max": 9, "count": True}, ["x.count: expected a whole number from 1 to 100000, got true."]),
     ({"min": 1, "max": 9, "probabilities": [1]}, [
