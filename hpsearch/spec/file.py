@@ -147,7 +147,7 @@ def _check(
     if sweep is None:
         return None
     current = [note for note in notes if located(note) == note and not loaded.is_overridden(note.where)]
-    return sweep.with_surprises(tuple(_in_order([*map(located, sweep.surprises), *current], path)))
+    return sweep.with_surprises(tuple(_in_order(dict.fromkeys([*map(located, sweep.surprises), *current]), path)))
 
 
 def _check_stem(stem: str) -> list[Problem]:

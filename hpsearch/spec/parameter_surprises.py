@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ Note = tuple[KeyPath, str]
 
 WIDE = 1000
 """Factor between the bounds of a range from which on a logarithmic scale is probably meant."""
-LISTS = frozenset(("betas", "milestones", "mean", "std", "shape"))
+LISTS = re.compile(r"(.*_)?(betas|milestones|shape|hidden_sizes|hidden_dims|layer_sizes)|(image_)?(mean|std)")
 """Names of parameters that are lists wherever they are used."""
 MAX_SHOWN = 60
 """Characters of a list that a note repeats."""
@@ -38,7 +39,7 @@ def parameter_surprises(tree: Mapping[str, Any], originals: Mapping[KeyPath, Map
     """
     for where, value in _each(tree, ("parameters",)):
         if not isinstance(value, Mapping):
-            notes = _about_list(value) if where[-1] not in LISTS else iter(())
+            notes = iter(()) if LISTS.fullmatch(str(where[-1])) else _about_list(value)
         elif not is_domain(value):
             notes = _about_group(value)
         else:

@@ -184,7 +184,8 @@ class _Reader:
         if version is not None and tuple(version) != (1, 2):
             self._add_problem("expected YAML 1.2, in which no and 1_000 are text. Remove the line %YAML.", where, event)
 
-    def _value(self, event: Event, where: KeyPath) -> LocatedValue:
+    def _value(self, event: Event, where: KeyPath, key: Event | None = None) -> LocatedValue:
+        """A value, which is at the line of its key where it has one."""
         self._count(depth=len(where), where=where, event=event)
         if isinstance(event, AliasEvent):
             return self._alias(event, where)
@@ -196,7 +197,7 @@ class _Reader:
         else:
             assert isinstance(event, ScalarEvent)
             found = LocatedValue(value=self._tagged(event, where), location=self._location(event))
-            self._note_other_reading(event, where)
+            self._note_other_reading(event, where, key or event)
         if event.anchor is not None:
             self.anchors[event.anchor] = found
         return found
@@ -208,7 +209,7 @@ class _Reader:
             if key is None:
                 self._value(next(self.events), (*where, "?"))
                 continue
-            value = replace(self._value(next(self.events), (*where, key)), location=self._location(event))
+            value = replace(self._value(next(self.events), (*where, key), event), location=self._location(event))
             if key in inner:
                 first = inner[key].location
                 beside = f" in line {first.line}" if first.line else ""
@@ -311,7 +312,7 @@ class _Reader:
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
         return float(text)
 
-    def _note_other_reading(self, event: ScalarEvent, where: KeyPath) -> None:
+    def _note_other_reading(self, event: ScalarEvent, where: KeyPath, located: Event) -> None:
         """Note a text that PyYAML, which W&B and Ray use, would read as a number, true or false."""
         text = event.value
         if event.style is not None or not where or where[0] not in FREE_SECTIONS or where[-1] == "?":
@@ -320,7 +321,7 @@ class _Reader:
         if (meant := _OLDER_BOOLEANS.get(text, number)) is None:
             return
         message = f"{text} is text, as YAML 1.2 has it. Write {meant}, or '{text}' in quotes if text is meant."
-        self.notes.append(Problem(where=where, message=message, file=self.file, line=self._location(event).line))
+        self.notes.append(Problem(where=where, message=message, file=self.file, line=self._location(located).line))
 
     def _location(self, event: Event) -> Location:
         return Location(file=self.file, line=event.start_mark.line + 1 if self.numbered else None)

@@ -95,6 +95,12 @@ def test_a_surprise_is_a_note_at_its_place(value: Any, sentences: list[str]) -> 
         [1],
         [224, 224],
         {"betas": [0.9, 0.999]},
+        {
+            "adam_betas": [0.9, 0.999],
+            "lr_milestones": [30, 60],
+            "hidden_layer_sizes": [64, 32],
+            "image_mean": [0.1, 0.2],
+        },
         [[1, 2], [3, 4]],
         [{"a": 1}, {"a": 2}],
         {"min": 1e-5, "max": 1e-1, "log": True},
@@ -255,6 +261,17 @@ def test_a_note_has_the_line_of_the_file(folder: Path) -> None:
         " Write 1000, or '1_000' in quotes if text is meant.",
         "s.yaml:11: data.pin: off is text, as YAML 1.2 has it. Write false, or 'off' in quotes if text is meant.",
     ]
+
+
+def test_a_note_on_a_value_below_its_key_has_the_line_of_the_key(folder: Path) -> None:
+    Path("s.yaml").write_text(SURPRISING.replace("augment: yes", "augment:\n    yes"))
+    assert any(str(note).startswith("s.yaml:8: parameters.augment: yes") for note in load_sweep("s.yaml").surprises)
+
+
+def test_an_override_that_is_there_twice_has_one_note(folder: Path) -> None:
+    Path("s.yaml").write_text(SURPRISING)
+    notes = load_sweep("s.yaml", overrides=["parameters.augment=no", "parameters.augment=no"]).surprises
+    assert [note.where[-1] for note in notes].count("augment") == 1
 
 
 def test_a_note_on_an_override_names_it_and_one_on_what_it_replaces_is_gone(folder: Path) -> None:
