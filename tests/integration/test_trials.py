@@ -141,7 +141,7 @@ def test_an_unchanged_ray_tune_function_runs_and_resumes_from_its_own_checkpoint
 def test_another_spec_under_the_same_name_is_refused_and_nothing_is_lost(sweep):
     first = sweep("steady", trials=1)
     second = sweep("steady", trials=1, seed=5)
-    assert second.exit_code == 2 and "seed: 0 -> 5" in str(second.error) and "--name" in str(second.error)
+    assert second.exit_code == 2 and "seed: 0 -> 5" in str(second.error) and "name='steady-2'" in str(second.error)
     assert len(first.results.trials) == 1
 
 
