@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 _NUMBER = re.compile(r"(?<![\w.:])(?<!signal )(?<!code )[-+]?(?:0x[0-9a-f]+|\d+\.?\d*(?:e[-+]?\d+)?)")
@@ -51,6 +52,22 @@ def printable(text: str) -> str:
         'a?b?[2Jc'
     """
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def display_width(text: str) -> int:
+    """Columns of a terminal that a text takes: two for a wide character, none for a mark above or below another one.
+
+    Example:
+        >>> display_width("adam"), display_width("学習率")
+        (4, 6)
+    """
+    return len(text) if text.isascii() else sum(map(_columns_of, text))
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def size_text(num_bytes: int) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Any
 
 from hpsearch.plain import is_number, value_text
-from hpsearch.text import printable
+from hpsearch.text import display_width, printable
 
 ABSENT = "-"
 """The text of a cell without a value: a parameter that is inactive, a metric that was not reported."""
@@ -71,20 +72,15 @@ class Fit:
     def line(self, cells: Mapping[str, str]) -> str:
         """One row in one line; a text that is wider than its column is shortened."""
         padded = (
-            text.rjust(self.widths[column.key]) if column.right else text.ljust(self.widths[column.key])
+            _padded(cells.get(column.key, ABSENT), self.widths[column.key], right=column.right)
             for column in self.columns
-            for text in [truncate(cells.get(column.key, ABSENT), self.widths[column.key])]
         )
         return (" " * GAP).join(padded).rstrip()
 
     def lines(self, cells: Mapping[str, str]) -> Iterator[str]:
         """One row; the text of a last column that wraps continues below."""
         last = self.columns[-1]
-        parts = (
-            textwrap.wrap(cells.get(last.key, ABSENT), self.widths[last.key], break_on_hyphens=False)
-            if last.wraps
-            else []
-        )
+        parts = _wrapped(cells.get(last.key, ABSENT), self.widths[last.key]) if last.wraps else []
         yield self.line({**cells, **({last.key: parts[0]} if parts else {})})
         for part in parts[1:]:
             yield self.line({**{column.key: "" for column in self.columns}, last.key: part})
@@ -168,13 +164,16 @@ def listed(names: Sequence[str], *, most: int = MAX_NAMED) -> str:
 
 
 def truncate(text: str, width: int) -> str:
-    """The text in at most `width` characters; an ellipsis at the end says that there were more.
+    """The text in at most `width` columns of a terminal; an ellipsis at the end says that there were more.
 
     Example:
         >>> truncate("batch_size", 6)
         'batch…'
     """
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    if display_width(text) <= width:
+        return text
+    ends = accumulate(map(display_width, text))
+    return text[: sum(1 for _ in takewhile(lambda end: end < width, ends))] + "…"
 
 
 def cell_text(value: Any, *, digits: int = 5) -> str:
@@ -213,4 +212,17 @@ def parameter_text(point: Mapping[str, Any], name: str, *, digits: int = 5, most
 
 
 def _width(column: Column, rows: Sequence[Mapping[str, str]]) -> int:
-    return max([len(column.title), *(len(row.get(column.key, ABSENT)) for row in rows)])
+    return max([display_width(column.title), *(display_width(row.get(column.key, ABSENT)) for row in rows)])
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    """The text with blanks up to a width, on the left if it is aligned to the right; shortened if it is wider."""
+    text = truncate(text, width)
+    blanks = " " * (width - display_width(text))
+    return blanks + text if right else text + blanks
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` columns; lines with wide characters may be shorter than needed."""
+    most = width // 2 if any(display_width(character) > 1 for character in text) else width
+    return textwrap.wrap(text, most, break_on_hyphens=False)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hpsearch.cli import app, printing
 from hpsearch.paths import home_option
 from hpsearch.slots.protocol import Failed
-from hpsearch.text_table import Column, TextTable, fit, table_of
+from hpsearch.text_table import Column, TextTable, fit, table_of, truncate
 from tests.support.curves import Landscape, run
 
 MANY = {f"layer{number}": {"width": {"min": 0.0, "max": 1.0}} for number in range(1, 31)}
@@ -101,6 +101,19 @@ def test_a_wrapped_text_continues_below_its_column(capsys):
         "       six seven eight",
         "   22  short",
     ]
+
+
+def test_columns_with_wide_characters_are_aligned_and_their_texts_are_whole():
+    rows = [
+        {"optimizer": "学習率", "x": 1, "evidence": "記憶が足りない " * 4},
+        {"optimizer": "adam", "x": 22, "evidence": "é"},
+    ]
+    table = table_of(rows, kept=("optimizer", "x", "evidence"), wrapped="evidence")
+    found = fit(table.columns, table.rows, width=40)
+    first, *others = [line for row in table.rows for line in found.lines(row)]
+    assert (first, others[-1]) == ("学習率      1  記憶が足りない", "adam       22  é")
+    assert "".join([first, *others]).count("記憶が足りない") == 4
+    assert truncate("学習率", 5) == "学習…" and truncate("学習率", 6) == "学習率"
 
 
 def test_a_table_without_rows_prints_nothing(capsys):
