@@ -20,6 +20,10 @@ LOWER_IS_BETTER = frozenset(("loss", "error", "err", "mse", "rmse", "mae", "nll"
 """Last words of the names of metrics that are minimised."""
 NEGATED = frozenset(("neg", "negative", "minus", "inv", "inverse", "inverted"))
 """Words that turn the direction of a metric round."""
+SUBTRACTED = re.compile(r"(1 ?)?-")
+"""Beginning of the name of a metric that is negated, such as `1-acc`."""
+OPTION = re.compile(r"--?[A-Za-z][^\s=]*\s")
+"""Beginning of an argument that is an option and, after a blank, its value."""
 
 
 def find_surprises(translation: Translation) -> list[Problem]:
@@ -34,7 +38,7 @@ def find_surprises(translation: Translation) -> list[Problem]:
 
 def _about_metric(metric: Mapping[str, str]) -> Iterator[Problem]:
     words = re.findall(r"[a-z0-9]+", metric["name"].lower())
-    if not words or not NEGATED.isdisjoint(words):
+    if not words or not NEGATED.isdisjoint(words) or SUBTRACTED.match(metric["name"]):
         return
     is_wrong = {"minimize": words[-1] in HIGHER_IS_BETTER, "maximize": words[-1] in LOWER_IS_BETTER}
     if is_wrong[metric["goal"]]:
@@ -57,7 +61,7 @@ def _about_argument(text: str) -> str | None:
     macro = next((f"${{{name}}}" for name in KNOWN if f"${{{name}}}" in text), None)
     if macro is not None and text != macro:
         return f"{macro} is replaced only as an item of its own, and '{text}' reaches the script as it is. Split it."
-    if re.match(r"-[^\s=]*\s", text.strip()):
+    if OPTION.match(text.strip()):
         option, value = text.split(maxsplit=1)
         return f"'{text}' reaches the script as one argument, blank included. Write two items: '{option}', '{value}'."
     return None

@@ -199,6 +199,8 @@ def test_search_objects_of_ray_tune_say_what_they_mean(make: Callable[[], Any]) 
         ("val_loss", "maximize", "val_loss is maximised. Write goal: minimize if lower is better."),
         ("val_acc", "maximize", None),
         ("neg_loss", "maximize", None),
+        ("-loss", "maximize", None),
+        ("1-acc", "minimize", None),
         ("accuracy_drop", "minimize", None),
         ("?", "minimize", None),
     ],
@@ -218,6 +220,7 @@ MACRO = "${args} is replaced only as an item of its own, and '--all=${args}' rea
         (["--batch 32", "${args}"], [f"arguments.0: {BLANK}"]),
         (["${args}", "--all=${args}"], [f"arguments.1: {MACRO}"]),
         (["--title=a b", "my file.txt", "run.dir=out/${now:%H}", "-v", "--home=${envvar:HOME}", "${args_json}"], []),
+        (["--below", "-5 degrees", "--text", "- an item"], []),
     ],
 )
 def test_an_argument_that_is_not_split_is_noted(arguments: list[str], sentences: list[str]) -> None:
