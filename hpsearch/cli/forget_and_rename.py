@@ -40,7 +40,8 @@ def forget(
         raise typer.Exit(1)
     for loss in losses:
         removed = remove(folder, loss.sweep)
-        print_lines([f"{loss.sweep} is removed, and {size_text(removed.freed_bytes)} are free."])
+        freed = f", and {size_text(removed.freed_bytes)} are free" if removed.has_files else ""
+        print_lines([f"{loss.sweep} is removed{freed}."])
 
 
 def _lines(loss: SweepLoss) -> list[str]:

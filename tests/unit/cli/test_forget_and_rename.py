@@ -313,5 +313,5 @@ def test_python_is_offered_what_can_be_called_there():
 @pytest.mark.usefixtures("removed")
 def test_a_sweep_without_files_is_forgotten():
     lines = run("forget", "net", "--yes").stdout.splitlines()
-    assert lines[0] == "net: 2 trials, best loss 0.25; no files."
+    assert (lines[0], lines[-1]) == ("net: 2 trials, best loss 0.25; no files.", "net is removed.")
     assert names() == ["net-2"] and not Path("sweeps/net").exists()
