@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpsearch.cli.app import Home, Json, PriorOption, Set, Spec, app
-from hpsearch.cli.printing import print_json
+from hpsearch.cli.printing import line_width, print_json
 
 if TYPE_CHECKING:
     from hpsearch.priors.mapping import Prior
@@ -59,7 +59,7 @@ def validate(
 
     if str(path) != spec:
         print(f"Using {path}")
-    Console(soft_wrap=False, highlight=False).print(render(plan))
+    Console(width=line_width(), soft_wrap=False, highlight=False).print(render(plan))
     if configs:
         print(f"\nFirst {len(configs)} configurations:")
     for config in configs:

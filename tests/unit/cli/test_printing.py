@@ -126,3 +126,14 @@ def test_a_list_of_sweeps_fits_eighty_characters(home: Path, monkeypatch):
     monkeypatch.setattr(printing, "line_width", lambda: 80)
     titles, row = printed("list", home=home).splitlines()
     assert titles.split()[-1] == "started_at" and re.fullmatch(r".* \d{4}-\d\d-\d\d \d\d:\d\d", row)
+
+
+def test_a_note_of_validate_is_one_line_in_a_pipe(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text("def train(config): ...\n")
+    parameters = "{x: {min: 0, max: 1}}"
+    spec = f"trainable: train.py:train\nmetric: {{name: loss, goal: minimize}}\nparameters: {parameters}\n"
+    Path("net.yaml").write_text(spec)
+    note = "Note: net.yaml:3: parameters.x: takes only the values 0 and 1, since both bounds are whole numbers. Write"
+    wanted = f"{note} {{min: 0.0, max: 1.0}} for a number between them, or {{values: [0, 1]}} for a choice."
+    assert wanted in printed("validate", "net.yaml", home=Path("sweeps")).splitlines()
