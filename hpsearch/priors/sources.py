@@ -61,7 +61,7 @@ def describe_prior(sweep: Sweep, prior: Prior | None, ledger: Ledger | None, *, 
         code: The trainable's source.
     """
     if prior is not None:
-        last = "" if sweep.method == "grid" else " and tries what they tried last"
+        last = "" if sweep.method == "grid" else " and tries their points last"
         return f"prior: {prior}" + ("" if sweep.learns else f"; {sweep.method} learns from failed ones alone{last}")
     found = len(_of_ledger(sweep, ledger, code, with_curves=False).outcomes) if sweep.learns else 0
     return f"{counted(found, 'earlier trial')} {'fits' if found == 1 else 'fit'}: --prior auto" if found else None

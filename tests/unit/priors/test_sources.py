@@ -280,7 +280,7 @@ def test_a_method_without_a_model_says_so_and_offers_nothing(home, make, old, tm
     plain = CliRunner().invoke(app, ["validate", file, "--home", str(home), "--json"])
     assert "earlier" not in plain.output
     warm = CliRunner().invoke(app, ["validate", file, "--home", str(home), "--json", "--prior", "first"])
-    said = "1 earlier trial of first; random learns from failed ones alone and tries what they tried last"
+    said = "1 earlier trial of first; random learns from failed ones alone and tries their points last"
     assert json.loads(warm.output)["prior"] == said
 
 
