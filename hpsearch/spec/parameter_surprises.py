@@ -26,8 +26,8 @@ BOUNDS = {"low": "high", "lower": "upper"}
 """Names of the bounds of a range in other tools."""
 CHOICES = ("choices", "options", "categories")
 """Names of a list of values in other tools."""
-BESIDE = frozenset(("type", "name", "log", "step", "q", "base"))
-"""Further keys of a range or a choice in other tools."""
+BESIDE = frozenset(("type", "name", "q", "base"))
+"""Further keys of a range or a choice in other tools; with `log` or `step` beside them a map is a mistake."""
 
 
 def parameter_surprises(tree: Mapping[str, Any], originals: Mapping[KeyPath, Mapping[str, Any]]) -> Iterator[Problem]:
