@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpsearch.driver.write_results import write_results
 from hpsearch.errors import SweepExists
+from hpsearch.ledger.agreement import check_sweep
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.sweep_files import check_not_gone, is_left, remove_folder
@@ -26,7 +27,8 @@ def rename(home: Path, name: str, new_name: str) -> None:
         SweepExists: Another sweep has the new name, or there is a file or a folder of that name.
         SweepInUse: A process runs the sweep.
         LinkRefused: A folder of the sweep or of one of its trials is a link.
-        LedgerError: The ledger can't be written, or the folder can't be moved or was removed.
+        LedgerError: The ledger or the journal is damaged or can't be written, or the folder can't be moved or was
+            removed.
     """
     with Ledger(home) as reader:
         reader.sweep(name)
@@ -39,6 +41,7 @@ def rename(home: Path, name: str, new_name: str) -> None:
             with writer_lock(home / new_name, new_name, task="forget"):
                 remove_folder(home / new_name)
         with writer_lock(home / sweep.folder, name, task="rename"):
+            check_sweep(ledger, sweep)
             renamed = ledger.rename_sweep(sweep, new_name)
             folder = home / renamed.folder
             if any(path.exists() for path in (trials_csv_path(folder), report_path(folder))):

@@ -9,8 +9,8 @@ from typing import Any
 
 from hpsearch.errors import LedgerError
 from hpsearch.ledger.journal import Journal, read_journal
-from hpsearch.ledger.queries import decode_all
-from hpsearch.ledger.records import FINISHED_STATES, ReportRecord, TrialRecord
+from hpsearch.ledger.queries import Queries, decode_all
+from hpsearch.ledger.records import FINISHED_STATES, ReportRecord, SweepRecord, TrialRecord
 from hpsearch.ledger.sqlite import damaged
 from hpsearch.ledger.sweep_copy import SweepCopy
 from hpsearch.paths import ledger_path
@@ -21,6 +21,17 @@ _JSON_COLUMNS = ("point", "last_metrics")
 """Columns of a trial that are JSON text in the journal, and decoded in a record."""
 _CHANGEABLE = ("limits", "notes")
 """Keys of a spec that may change when a sweep resumes, so that the ledger may be ahead of the journal."""
+
+
+def check_sweep(ledger: Queries, sweep: SweepRecord) -> None:
+    """As `check_agrees`, for a process that has not read the sweep's trials.
+
+    Args:
+        ledger: The open ledger.
+        sweep: The sweep's record.
+    """
+    folder = ledger.path.parent / sweep.folder
+    check_agrees(folder, ledger.trials(sweep), ledger.reports(sweep), spec=sweep.spec)
 
 
 def check_agrees(

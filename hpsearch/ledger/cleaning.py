@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpsearch.ledger.agreement import check_sweep
 from hpsearch.ledger.checkpoints import remove_checkpoints
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.records import ENDED_SWEEP_STATES, FINISHED_STATES, SweepRecord, TrialRecord
@@ -44,13 +45,13 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Chec
         UnknownSweep: There is no such sweep.
         SweepInUse: A process runs it.
         LinkRefused: A folder of the sweep or of one of its trials is a link; nothing is removed.
-        LedgerError: The ledger can't be written, or the sweep's files are gone.
+        LedgerError: The ledger or the journal is damaged or can't be written, or the sweep's files are gone.
     """
     with Ledger(home) as reader:
         known = reader.sweep(name)
     name = known.name
     check_not_gone(home, known)
-    with Ledger(home, create=True) as ledger, writer_lock(home / name, name, task="clean"):
+    with Ledger(home, create=True) as ledger, writer_lock(home / ledger.sweep(name).folder, name, task="clean"):
         sweep = ledger.sweep(name)
         trials = ledger.trials(sweep)
         sizes = {
@@ -59,6 +60,7 @@ def clean(home: Path, name: str | None = None, *, dry_run: bool = False) -> Chec
         needed = _needed(sweep, trials)
         dropped = [trial for trial in trials if trial.number in sizes and trial.number not in needed]
         if dropped and not dry_run:
+            check_sweep(ledger, sweep)
             ledger.clear_checkpoints(trial.id for trial in dropped)
             for trial in dropped:
                 remove_checkpoints(checkpoint_dir(home / sweep.folder, trial.number))

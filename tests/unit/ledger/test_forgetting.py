@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 
 from hpsearch.driver.compatibility import check_folder_is_free
+from hpsearch.driver.rename import rename
 from hpsearch.driver.table_copies import copy_of_tables
 from hpsearch.driver.write_results import write_tables_of
 from hpsearch.errors import LedgerError, LinkRefused, SweepInUse, UnknownSweep
 from hpsearch.ledger import sweep_files
+from hpsearch.ledger.cleaning import clean
 from hpsearch.ledger.forgetting import find_losses, forget
+from hpsearch.ledger.journal import Journal
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.rebuild import rebuild
 from hpsearch.ledger.sources import lost_sources, reused_by
 from hpsearch.ledger.store import Ledger, now
+from hpsearch.ledger.sweep_copy import SweepCopy
 from hpsearch.ledger.sweep_files import are_gone, was_forgotten
 from hpsearch.paths import checkpoint_dir, ledger_path, lock_path
 from tests.support.kills import KilledError
@@ -275,3 +279,24 @@ def finish(home: Path, then: str, *, is_left: bool) -> None:
     elif (home / "source").is_dir():  # an empty folder, or a lock alone
         lock_path(home / "source").unlink(missing_ok=True)
         (home / "source").rmdir()
+
+
+@pytest.mark.parametrize("verb", ["rename", "clean"])
+def test_a_removal_that_died_before_its_commit_is_undone_by_verbs_that_write(home: Path, verb: str):
+    with Ledger(home, create=True) as ledger:
+        sweep = ledger.sweep("source")
+        ledger.reopen_sweep(sweep, {**sweep.spec, "limits": {**sweep.spec["limits"], "checkpoints": 1}})
+        ledger.end_sweep(sweep, "done")
+    checkpoint_dir(home / "source", 2).mkdir(parents=True)
+    journal = Journal(home)
+    journal.append("source", "forgotten", sweep.started_at)
+    journal.write()
+    journal.close()
+    if verb == "rename":
+        rename(home, "source", "new")
+    else:
+        assert clean(home, "source").trials == (1,)
+    ledger_path(home).unlink()
+    rebuild(home, read_tables=lambda folder, spec: SweepCopy())
+    with Ledger(home) as ledger:
+        assert len(ledger.trials(ledger.sweep("new" if verb == "rename" else "source"))) == 2
