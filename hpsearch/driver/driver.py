@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.ledger.sweep_files import are_gone
 from hpsearch.ledger.trial_cache import TrialCache
 from hpsearch.links import IN_HOME, make_folder
-from hpsearch.live.display import Show
+from hpsearch.live.display import Messages, Show
 from hpsearch.paths import (
     driver_log_path,
     lock_path,
@@ -110,7 +111,8 @@ class Run:
         trainable = self.find_trainable()
         files = read_code(trainable)
         with Ledger(self.home, create=True) as ledger:
-            began_again = None if self.resumes else self._free_name(ledger, files)
+            if not self.resumes:
+                self._free_name(ledger, files)
             known = ledger.find_sweep(name)
             if known is not None and not self.resumes:
                 check_files(known, ledger, self.next_steps)
@@ -126,21 +128,20 @@ class Run:
                     trainable=trainable,
                     files=files,
                     known=known,
-                    began_again=began_again,
                 )
                 exit_code = sweep.run_remaining()
                 if not are_up_to_date(folder):
                     write_results(ledger, name)
                 return _exit_code(ledger, name) if exit_code is None else exit_code
 
-    def _free_name(self, ledger: Ledger, files: CodeFiles) -> str | None:
-        """Keep a sweep of this name under another one if it starts again; what was done, for the user."""
+    def _free_name(self, ledger: Ledger, files: CodeFiles) -> None:
+        """Keep a sweep of this name under another one if it starts again, and say so."""
         freed = free_name(ledger, self.sweep, files, accept_changes=self.accept_changes)
         if freed is None:
-            return None
+            return
         if freed.kept_as is not None:
             write_results(ledger, freed.kept_as)  # which have its name in them
-        return freed.message
+        Messages(sys.stdout, self.show).say(freed.message)
 
     @property
     def next_steps(self) -> NextSteps:
@@ -196,8 +197,6 @@ class _LockedSweep:
     """The trainable's source files as they are now."""
     known: SweepRecord | None
     """What an earlier run left in the ledger; None for a new sweep."""
-    began_again: str | None
-    """That a sweep of this name was kept under another one, since it had only failures; None if none was."""
 
     @property
     def code(self) -> Code | None:
@@ -314,7 +313,6 @@ class _LockedSweep:
                 stream=stream,
                 code=code,
                 num_known=num_known,
-                began_again=self.began_again,
                 show=self.request.show,
                 num_gpus=self.request.num_gpus,
                 notes=tuple(filter(None, (*surprises, about_prior, code.note))),

@@ -49,7 +49,6 @@ class Session:
         num_known: int,
         show: Show,
         num_gpus: int | None,
-        began_again: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         """Prepare; nothing is started.
@@ -62,11 +61,10 @@ class Session:
             num_known: Trials of earlier runs of the sweep.
             show: See `Show`.
             num_gpus: GPUs that a local Ray is started with; None for the real ones.
-            began_again: What became of an earlier sweep of this name, which is shown first.
             notes: Sentences that are shown once Ray runs.
         """
         self._engine, self._sweep, self._folder, self._code = engine, engine.sweep, folder, code
-        self._num_known, self._num_gpus, self._began_again, self._notes = num_known, num_gpus, began_again, notes
+        self._num_known, self._num_gpus, self._notes = num_known, num_gpus, notes
         self._display = Display(engine, folder=folder, stream=stream, show=show, has_processes=self._has_processes)
         self._say = self._display.say
         self._started, self._deaths, self._is_end_announced = False, 0, False
@@ -84,8 +82,6 @@ class Session:
             Interrupted: A signal came before the first trial began.
         """
         with Signals(self._on_signal) as signals, ray_settings():
-            if self._began_again is not None:
-                self._say(self._began_again)
             files = f"files in {self._folder}, log {driver_log_path(self._folder)}"
             self._say(f"{self._sweep.name}: {files}. Ray takes some seconds to start.")
             while self._run_on_ray(signals):

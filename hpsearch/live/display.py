@@ -23,6 +23,27 @@ each trial that ends. `none`: nothing."""
 
 
 @final
+class Messages:
+    """Prints messages on the user's console, unless nothing is shown or it is a pipe that asked for no lines."""
+
+    def __init__(self, stream: TextIO, show: Show) -> None:
+        """Prepare; nothing is written yet.
+
+        Args:
+            stream: The user's console.
+            show: See `Show`.
+        """
+        self.console = SafeConsole(file=stream, highlight=False, soft_wrap=True)
+        """The console, for what is not a message."""
+        self._show = show
+
+    def say(self, text: str) -> None:
+        """Print a message."""
+        if self._show != "none" and (self._show == "lines" or self.console.is_terminal):
+            self.console.print(text, markup=False)
+
+
+@final
 class Display:
     """Shows one sweep while it runs."""
 
@@ -39,12 +60,8 @@ class Display:
             has_processes: Whether the processes of a running trial have started.
         """
         self._engine, self._folder, self._show, self._has_processes = engine, folder, show, has_processes
-        self._console = SafeConsole(file=stream, highlight=False, soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        """Print a message, unless nothing is shown or the console is a pipe that asked for no lines."""
-        if self._show != "none" and (self._show == "lines" or self._console.is_terminal):
-            self._console.print(text, markup=False)
+        messages = Messages(stream, show)
+        self._console, self.say = messages.console, messages.say
 
     @contextmanager
     def live(self) -> Iterator[None]:

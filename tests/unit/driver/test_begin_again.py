@@ -37,13 +37,13 @@ class Lab:
     def __init__(self, folder: Path, home: Path) -> None:
         self.home, self.file = home, folder / "train.py"
         self.file.write_text(BROKEN)
-        self.said: list[str | None] = []
-        """What each session was given to say about an earlier sweep of the name."""
+        self.said: list[str] = []
+        """What was printed about earlier sweeps of the name."""
 
     def request(self, **changes: Any) -> Run:
         flags = {key: changes.pop(key) for key in ("accept_changes",) if key in changes}
         tree = {**TREE, "trainable": f"{self.file}:train", **changes}
-        return Run(sweep=Sweep.from_dict(tree), home=self.home, show="none", **flags)
+        return Run(sweep=Sweep.from_dict(tree), home=self.home, show="lines", **flags)
 
     def sweeps(self) -> dict[str, tuple[SweepState, list[TrialState]]]:
         with Ledger(self.home) as ledger:
@@ -56,9 +56,8 @@ def lab(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     lab = Lab(tmp_path, home)
 
     class Session:
-        def __init__(self, engine: Engine, *, began_again: str | None, **given: Any) -> None:
+        def __init__(self, engine: Engine, **given: Any) -> None:
             self._engine = engine
-            lab.said.append(began_again)
 
         def run(self) -> None:
             metric = self._engine.sweep.metric.name
@@ -74,6 +73,7 @@ def lab(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
             self._engine.finish()
 
     monkeypatch.setattr("hpsearch.driver.driver.Session", Session)
+    monkeypatch.setattr("hpsearch.driver.driver.Messages.say", lambda messages, text: lab.said.append(text))
     return lab
 
 
@@ -88,7 +88,6 @@ def test_a_sweep_that_only_failed_starts_again_with_the_corrected_code(lab, home
     assert lab.request().start() == 0
     assert lab.sweeps() == {"net~1": FAILED, "net": DONE}
     assert lab.said == [
-        None,
         "net: all 3 trials had failed; they are kept as net~1. The sweep starts again with the changed code"
         f" ({lab.file}).",
     ]
@@ -104,7 +103,7 @@ def test_a_sweep_that_only_failed_starts_again_with_the_corrected_spec(lab):
     lab.request(metric={"name": "los", "goal": "minimize"}).start()
     lab.request(notes={"a": 1}).start()
     assert lab.sweeps() == {"net~1": FAILED, "net": DONE}
-    assert lab.said[1] == (
+    assert lab.said[0] == (
         "net: all 3 trials had failed; they are kept as net~1. The sweep starts again with the changed spec"
         " (metric.name)."
     )
@@ -117,7 +116,7 @@ def test_each_beginning_has_a_number_of_its_own(lab):
     lab.file.write_text(CORRECT)
     lab.request(seed=3).start()
     changes = f"the changed spec (seed) and the changed code ({lab.file})"
-    assert (lab.said[3] or "").endswith(f"they are kept as net~3. The sweep starts again with {changes}.")
+    assert lab.said[2].endswith(f"they are kept as net~3. The sweep starts again with {changes}.")
 
 
 def test_without_a_change_a_sweep_that_only_failed_resumes_as_before(lab):
@@ -164,7 +163,7 @@ def test_trials_that_were_cut_off_before_an_epoch_when_the_sweep_gave_up_are_not
     lab.file.write_text(CORRECT)
     lab.request().start()
     assert lab.sweeps() == {"net~1": ("gave_up", [*FAILED[1], "interrupted"]), "net": DONE}
-    assert (lab.said[1] or "").startswith("net: 3 trials had failed and 1 had no epoch; they are kept as net~1.")
+    assert lab.said[0].startswith("net: 3 trials had failed and 1 had no epoch; they are kept as net~1.")
 
 
 def test_trials_that_the_user_interrupted_are_not_given_up(lab, home):
@@ -241,3 +240,14 @@ def test_a_sweep_without_a_name_starts_again_instead_of_taking_the_next_name(lab
     assert run_unnamed(seed=2) == "train-2", "seed 1 has results"
     assert lab.sweeps() == {"train~1": FAILED, "train": DONE, "train-2": DONE}
     assert run_unnamed(seed=1) == "train"
+
+
+def test_what_became_of_the_old_sweep_is_printed_also_where_no_trial_is_left_to_train(lab):
+    lab.file.write_text(CORRECT)
+    lab.request(name="before").start()
+    lab.file.write_text(BROKEN)
+    lab.request().start()
+    lab.file.write_text(CORRECT)
+    lab.request().start()
+    assert lab.sweeps()["net"] == ("done", ["reused"] * 4)
+    assert len(lab.said) == 1 and lab.said[0].startswith("net: all 3 trials had failed; they are kept as net~1.")
