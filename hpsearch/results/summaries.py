@@ -253,7 +253,7 @@ def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home
     causes = {trial.cause for trial in trials if trial.state == "failed" and trial.cause is not None}
     if sweep.state == "interrupted" or (sweep.state == "gave_up" and not causes):
         yield f"Resume it:        {resume}{at}"
-    elif sweep.ended_by_time_limit:
+    elif sweep.ended_by_time_limit and not _is_complete(sweep, trials):
         span = duration_text(sweep.spec["limits"]["time"])
         yield f"Resume it:        {resume}{at}"
         yield f"                  This begins a new span of {span}, and so does the same command again."
@@ -271,6 +271,12 @@ def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home
         yield f"Correct it, then: {resume} --retry-failed --accept-changes{at}"
     elif not all(map(is_config_fault, causes)):
         yield f"Try failed again: {resume} --retry-failed{at}"
+
+
+def _is_complete(sweep: SweepRecord, trials: Collection[TrialRecord]) -> bool:
+    """Whether a sweep whose time was up has no trial to continue or to add; a stopped one may have been paused."""
+    wanted = sweep.spec["limits"]["trials"]
+    return wanted is not None and len(trials) >= wanted and all(t.state in ("done", "reused", "failed") for t in trials)
 
 
 def trial_details(

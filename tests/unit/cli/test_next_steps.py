@@ -72,6 +72,14 @@ def test_a_time_limit_that_ended_a_sweep_has_the_command_that_resumes_it(monkeyp
 
 
 @pytest.mark.usefixtures("project")
+def test_a_time_limit_that_left_nothing_to_train_has_no_such_command(monkeypatch):
+    monkeypatch.setattr("hpsearch.driver.driver.Run.start", lambda run: 0)
+    limits = {"trials": 2, "epochs": 1, "time": "1h30m"}
+    add_sweep(DONE, DONE, reason=time_limit_reason(5400.0), limits=limits)
+    assert not any("resume" in line or "new span" in line for line in printed("sweep", "net.yaml"))
+
+
+@pytest.mark.usefixtures("project")
 def test_a_sweep_that_is_over_has_no_such_command():
     add_sweep(DONE, DONE)
     lines = printed("sweep", "net.yaml")
