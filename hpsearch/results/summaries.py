@@ -265,6 +265,8 @@ def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home
         if any("signal 9" in (trial.evidence or "") for trial in trials if trial.cause == "killed"):
             yield "Signal 9 often comes from the kernel, where memory ran out: `sudo dmesg` says so."
         yield "Correct it and run the same `sweep` command again: no trial succeeded, so the sweep starts again."
+        if any(trial.checkpoint_epoch and not is_config_fault(trial.cause) for trial in trials):
+            yield f"From checkpoints: {resume} --retry-failed --accept-changes{at}"
         if not all(map(is_config_fault, causes)):
             yield f"Without a change: {resume} --retry-failed{at}"
     elif sweep.state == "gave_up":

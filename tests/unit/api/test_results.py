@@ -267,6 +267,12 @@ UNCHANGED = f"Without a change: {RESUME} --retry-failed"
         ("done", [{"cause": "diverged"}, {"cause": "oom_gpu"}], [SAME_COMMAND]),
         (
             "gave_up",
+            [{"cause": "user_error", "epochs_trained": 9, "checkpoint_epoch": 9}] * 3,
+            [SAME_COMMAND, f"From checkpoints: {RESUME} --retry-failed --accept-changes", UNCHANGED],
+        ),
+        ("done", [{"cause": "diverged", "epochs_trained": 9, "checkpoint_epoch": 9}], [SAME_COMMAND]),
+        (
+            "gave_up",
             [{"cause": "user_error"}, {"state": "interrupted", "epochs_trained": 2}],
             [f"Correct it, then: {RESUME} --retry-failed --accept-changes"],
         ),
