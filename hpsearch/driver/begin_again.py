@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -83,7 +84,7 @@ def kept_name(ledger: Ledger, name: str) -> str:
     """The name under which a sweep is kept when it starts again: the first free one of NAME~1, NAME~2, ..."""
     taken = {record.name for record in ledger.sweeps()}
     names = (f"{name.partition('~')[0]}~{number}" for number in count(1))
-    return next(each for each in names if each not in taken and not (ledger.home / each).exists())
+    return next(each for each in names if each not in taken and not os.path.lexists(ledger.home / each))
 
 
 def _freed(ledger: Ledger, record: SweepRecord, changes: Changes) -> FreedName:

@@ -139,9 +139,9 @@ class Run:
         freed = free_name(ledger, self.sweep, files, accept_changes=self.accept_changes)
         if freed is None:
             return
+        Messages(sys.stdout, self.show).say(freed.message)
         if freed.kept_as is not None:
             write_results(ledger, freed.kept_as)  # which have its name in them
-        Messages(sys.stdout, self.show).say(freed.message)
 
     @property
     def next_steps(self) -> NextSteps:

@@ -125,7 +125,7 @@ class FailurePolicy:
         if identical.count < IDENTICAL_FAILURES and not is_early:
             return None
         if identical.count == 1:
-            why = "all others would" if failure.is_misspelling else "no trial has reported the metric"
+            why = "others probably would" if failure.is_misspelling else "no trial has reported the metric"
             after = duration_text(trial.duration_s)
             return f"trial {trial.number} failed after {after}, and {why}: {failure.evidence}"
         return f"{identical.count} trials failed in the same way and none succeeded: {failure.evidence}"

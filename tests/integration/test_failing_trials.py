@@ -38,7 +38,7 @@ def test_a_misspelt_metric_ends_the_sweep_with_the_first_report(sweep):
     assert outcome.results.trials["state"].tolist() == ["failed"]
     reason = outcome.results.sweep.reason or ""
     assert reason.startswith("trial 1 failed after ")
-    assert reason.endswith(", and all others would: reported [Loss, acc], needed loss (did you mean 'Loss'?)")
+    assert reason.endswith(", and others probably would: reported [Loss, acc], needed loss (did you mean 'Loss'?)")
 
 
 @pytest.mark.parametrize(

@@ -251,3 +251,11 @@ def test_what_became_of_the_old_sweep_is_printed_also_where_no_trial_is_left_to_
     lab.request().start()
     assert lab.sweeps()["net"] == ("done", ["reused"] * 4)
     assert len(lab.said) == 1 and lab.said[0].startswith("net: all 3 trials had failed; they are kept as net~1.")
+
+
+def test_a_name_that_a_link_to_nothing_has_is_not_taken_for_the_old_sweep(lab, home):
+    lab.request().start()
+    (home / "net~1").symlink_to(home / "nowhere")
+    lab.file.write_text(CORRECT)
+    lab.request().start()
+    assert list(lab.sweeps()) == ["net~2", "net"]

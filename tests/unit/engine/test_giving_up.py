@@ -86,7 +86,7 @@ def test_a_metric_that_is_spelt_differently_ends_the_sweep_with_the_first_report
         b.next()
     b.engine.on_event(3, MISSPELT)
     assert b.engine.reason == (
-        "trial 3 failed after 1 s, and all others would: reported [M], needed m (did you mean 'M'?)"
+        "trial 3 failed after 1 s, and others probably would: reported [M], needed m (did you mean 'M'?)"
     )
     assert b.engine.next_assignment() is Idle.FINISHED
 
