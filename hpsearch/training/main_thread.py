@@ -77,8 +77,11 @@ def _signal_replaced() -> Iterator[None]:
 
 
 def _signal(signalnum: Any, handler: Any) -> Any:
-    """Set a signal handler, as `signal.signal` does; by the main thread, where a `CallingThread` asks for it."""
+    """Set a signal handler, as `signal.signal` does; by the main thread, where a `CallingThread` asks for it.
+
+    In a process that such a thread has forked, as a worker of `multiprocessing`, it is the main thread itself.
+    """
     thread = threading.current_thread()
-    if isinstance(thread, CallingThread):
+    if isinstance(thread, CallingThread) and thread is not threading.main_thread():
         return thread.in_main_thread(lambda: _set_handler(signalnum, handler))
     return _set_handler(signalnum, handler)

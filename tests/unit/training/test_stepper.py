@@ -341,6 +341,20 @@ def test_a_handler_that_exits_ends_the_epoch_and_the_function(stepping: Any, han
     assert stepper.close()
 
 
+def test_a_process_that_the_function_forks_installs_its_own_handlers(stepping: Any) -> None:
+    """A worker of `multiprocessing` that ignores Ctrl-C, say; there is no other thread in it that could do it."""
+
+    def function(config: dict[str, Any]) -> dict[str, Any]:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends the child if it waits for ever
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            os._exit(7)
+        return {"loss": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
+
+    assert stepping(function).advance() == {"loss": 7}
+
+
 def test_another_thread_of_the_function_can_not_install_handlers(stepping: Any) -> None:
     """As in any program."""
 
