@@ -122,7 +122,7 @@ def minute_text(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: float, what: str) -> str:
     """A number with its noun, in the plural unless the number is 1.
 
     Args:
@@ -133,7 +133,8 @@ def counted(number: int, what: str) -> str:
         >>> counted(1, "trial"), counted(12, "trial"), counted(2, "process")
         ('1 trial', '12 trials', '2 processes')
     """
-    return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
+    shown = str(number) if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {what}" if number == 1 else f"{shown} {what}{'es' if what.endswith('s') else 's'}"
 
 
 def points_text(number: int | None) -> str:

@@ -89,7 +89,7 @@ def test_verbs_and_flags():
 def test_every_verb_shows_an_example():
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    assert all("Example: hpsearch" in (command.epilog or "") for command in group.commands.values())
+    assert all("Example: python -m hpsearch" in (command.epilog or "") for command in group.commands.values())
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, object]:

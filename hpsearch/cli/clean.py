@@ -12,7 +12,7 @@ from hpsearch.cli.printing import print_json
 from hpsearch.text import size_text
 
 
-@app.command(epilog="Example: hpsearch clean resnet --dry-run")
+@app.command(epilog="Example: python -m hpsearch clean resnet --dry-run")
 def clean(
     name: Name = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,

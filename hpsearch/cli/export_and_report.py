@@ -30,7 +30,7 @@ class ExportFormat(StrEnum):
     tensorboard = "tensorboard"
 
 
-@app.command(epilog="Example: hpsearch export resnet --to csv -o resnet.csv")
+@app.command(epilog="Example: python -m hpsearch export resnet --to csv -o resnet.csv")
 def export(
     name: Name = None,
     to: Annotated[
@@ -119,7 +119,7 @@ def _copy_to_console(write: Callable[[Path], object]) -> None:
         sys.stdout.buffer.write(path.read_bytes())
 
 
-@app.command(epilog="Example: hpsearch report resnet -o resnet.html")
+@app.command(epilog="Example: python -m hpsearch report resnet -o resnet.html")
 def report(
     name: Name = None,
     output: Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hpsearch.ledger.forgetting import SweepLoss
 
 
-@app.command(epilog="Example: hpsearch forget resnet-old resnet-typo")
+@app.command(epilog="Example: python -m hpsearch forget resnet-old resnet-typo")
 def forget(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of sweeps.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", help="Remove them without asking.")] = False,
@@ -73,7 +73,7 @@ def _has_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-@app.command(epilog="Example: hpsearch rename resnet resnet-wide")
+@app.command(epilog="Example: python -m hpsearch rename resnet resnet-wide")
 def rename(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the sweep.", show_default=False)],
     new_name: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)],

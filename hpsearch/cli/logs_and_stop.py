@@ -25,7 +25,7 @@ STOP_TIMEOUT_S = 45.0
 """Seconds that a sweep has to stop: 15 s for running epochs, the rest for its processes."""
 
 
-@app.command(epilog="Example: hpsearch logs resnet 7 -f")
+@app.command(epilog="Example: python -m hpsearch logs resnet 7 -f")
 def logs(
     arguments: Annotated[
         list[str],
@@ -38,7 +38,7 @@ def logs(
     from hpsearch.ledger.lock import is_held
     from hpsearch.ledger.records import UNFINISHED_STATES
     from hpsearch.ledger.sweep_files import check_not_gone
-    from hpsearch.paths import log_path
+    from hpsearch.paths import home_option, log_path
 
     *names, trial = arguments
     if len(names) > 1 or not trial.isdecimal():
@@ -53,13 +53,16 @@ def logs(
         def may_grow() -> bool:
             states = {trial.number: trial.state for trial in ledger.trials(record)}
             if number not in states and not path.exists():
-                raise UnknownSweep(f"sweep '{record.name}' has no trial {number}. See `hpsearch show {record.name}`.")
+                at = home_option(ledger.home)
+                raise UnknownSweep(
+                    f"sweep '{record.name}' has no trial {number}. See `python -m hpsearch show {record.name}{at}`."
+                )
             return states.get(number, "queued") in UNFINISHED_STATES and is_held(folder)
 
         _print_growing(path, may_grow, follow=follow)
 
 
-@app.command(epilog="Example: hpsearch stop resnet")
+@app.command(epilog="Example: python -m hpsearch stop resnet")
 def stop(
     name: Name = None,
     now: Annotated[bool, typer.Option("--now", help="Stop at once, without waiting for running epochs.")] = False,
@@ -79,13 +82,14 @@ def stop(
         return
     if holder is None or not holder.is_here:
         where = "is just starting. Try again" if holder is None else f"runs on {holder.host}. Stop it there"
-        raise SweepInUse(f"sweep '{record.name}' {where}: hpsearch stop {record.name}.")
+        raise SweepInUse(f"sweep '{record.name}' {where}: python -m hpsearch stop {record.name}{at}")
     _interrupt(holder.pid, twice=now)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while is_held(folder):
         if time.monotonic() > deadline:
             raise SweepInUse(
-                f"sweep '{record.name}' did not stop within {STOP_TIMEOUT_S:g} s. Try hpsearch stop --now."
+                f"sweep '{record.name}' did not stop within {STOP_TIMEOUT_S:g} s."
+                f" Try: python -m hpsearch stop {record.name} --now{at}"
             )
         time.sleep(LOOK_S)
     print(f"{record.name} has stopped. Resume it: python -m hpsearch resume {record.name}{at}")

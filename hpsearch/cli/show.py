@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hpsearch.ledger.store import Ledger
 
 
-@app.command("list", epilog="Example: hpsearch list")
+@app.command("list", epilog="Example: python -m hpsearch list")
 def list_(as_json: Json = False, home: Home = None) -> None:
     """List the sweeps of the ledger, the newest last."""
     from hpsearch.ledger.lock import was_killed
@@ -56,7 +56,7 @@ def list_(as_json: Json = False, home: Home = None) -> None:
         print_lines(gone)
 
 
-@app.command(epilog="Example: hpsearch show resnet --trial 3; hpsearch show resnet --failures")
+@app.command(epilog="Example: python -m hpsearch show resnet --trial 3; python -m hpsearch show resnet --failures")
 def show(
     name: Name = None,
     trial: Annotated[int | None, typer.Option("--trial", help="Show one trial with its epochs.")] = None,
@@ -170,7 +170,7 @@ def _show_failures(ledger: Ledger, record: SweepRecord, *, as_json: bool) -> Non
     print_text(log_tail_lines(attempts))
 
 
-@app.command(epilog="Example: hpsearch compare resnet resnet-tpe -o compared.png")
+@app.command(epilog="Example: python -m hpsearch compare resnet resnet-tpe -o compared.png")
 def compare(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of sweeps with the same metric and goal.")],
     output: Annotated[Path | None, typer.Option("-o", help="Also draw a chart: a .png, .svg or .html file.")] = None,
@@ -202,9 +202,9 @@ def compare(
         )
 
 
-@app.command(epilog="Example: hpsearch best resnet > best.yaml; hpsearch sweep best.yaml")
+@app.command(epilog="Example: python -m hpsearch best resnet > best.yaml; python -m hpsearch sweep best.yaml")
 def best(name: Name = None, as_json: Json = False, home: Home = None) -> None:
-    """Print the best configuration as a spec for `hpsearch sweep`, with every parameter constant."""
+    """Print the best configuration as a spec for the verb `sweep`, with every parameter constant."""
     from hpsearch.results.analysis.best import architecture_lines, best_spec, trial_command
 
     with open_ledger(home) as ledger:

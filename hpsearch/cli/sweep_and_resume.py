@@ -23,7 +23,7 @@ END_ROWS = 10
 """Trials that are printed at the end of a sweep, the best first."""
 
 
-@app.command(epilog="Example: hpsearch sweep search_spaces/resnet.yaml --set limits.trials=12")
+@app.command(epilog="Example: python -m hpsearch sweep search_spaces/resnet.yaml --set limits.trials=12")
 def sweep(
     spec: Spec,
     trials: Annotated[
@@ -73,7 +73,7 @@ def sweep(
     _run(run)
 
 
-@app.command(epilog="Example: hpsearch resume resnet -n 40")
+@app.command(epilog="Example: python -m hpsearch resume resnet -n 40")
 def resume(
     name: Name = None,
     trials: Annotated[int | None, typer.Option("-n", metavar="N", help="New total number of trials.")] = None,

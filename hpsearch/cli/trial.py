@@ -11,7 +11,7 @@ from hpsearch.cli.app import Spec, app
 from hpsearch.errors import HpsearchError
 
 
-@app.command(epilog="Example: hpsearch trial resnet --set optimizer.lr=0.1")
+@app.command(epilog="Example: python -m hpsearch trial resnet --set optimizer.lr=0.1")
 def trial(
     spec: Spec,
     set_: Annotated[

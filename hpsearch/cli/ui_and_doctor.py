@@ -17,7 +17,7 @@ UI_PORT = 8080
 MARKS = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
 
 
-@app.command(epilog="Example: hpsearch ui resnet --port 8081")
+@app.command(epilog="Example: python -m hpsearch ui resnet --port 8081")
 def ui(
     name: Name = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free port.")] = UI_PORT,
@@ -32,7 +32,7 @@ def ui(
         server.serve_forever()
 
 
-@app.command(epilog="Example: hpsearch doctor")
+@app.command(epilog="Example: python -m hpsearch doctor")
 def doctor(as_json: Json = False, home: Home = None) -> None:
     """Examine what a sweep needs: packages, GPUs, disks, Ray, the ledger. Exits with 1 if there is a problem."""
     from hpsearch.doctor import examine

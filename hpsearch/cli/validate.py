@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hpsearch.spec.sweep import Sweep
 
 
-@app.command(epilog="Example: hpsearch validate search_spaces/resnet.yaml")
+@app.command(epilog="Example: python -m hpsearch validate search_spaces/resnet.yaml")
 def validate(
     spec: Spec,
     set_: Set = None,
@@ -43,6 +43,7 @@ def validate(
     from hpsearch.paths import home_dir
     from hpsearch.priors.sources import plan_prior
     from hpsearch.spec.file import dump_yaml, find_spec, load_sweep, spec_dir_of
+    from hpsearch.text import counted
 
     path = find_spec(spec)
     loaded = load_sweep(path, overrides=set_ or [], values=overrides_of(prior=prior or None))
@@ -61,7 +62,7 @@ def validate(
         print(f"Using {path}")
     Console(width=line_width(), soft_wrap=False, highlight=False).print(render(plan))
     if configs:
-        print(f"\nFirst {len(configs)} configurations:")
+        print(f"\nFirst {counted(len(configs), 'configuration')}:")
     for config in configs:
         print(json.dumps(config, ensure_ascii=False))
 

@@ -22,7 +22,7 @@ FIRST_LOOK_S = 0.5
 """Seconds over which CPU usage is measured for a single frame."""
 
 
-@app.command(epilog="Example: hpsearch watch resnet")
+@app.command(epilog="Example: python -m hpsearch watch resnet")
 def watch(
     name: Name = None,
     once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,

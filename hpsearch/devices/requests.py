@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hpsearch.errors import Problem
 from hpsearch.spec.parts import Resources
+from hpsearch.text import counted
 
 _ROUNDING = 1e-9
 """Tolerance of a ratio: 0.3 / 0.1 is a little less than 3 in floating point, but three tenths fit."""
@@ -67,10 +68,10 @@ def check_fits_on(request: WorkerRequest, machines: Iterable[tuple[float, int]])
     if fits_on(request, machines):
         return []
     cpus, gpus = sum(cpus for cpus, _ in machines), sum(gpus for _, gpus in machines)
-    listed = "; ".join(f"{cpus:g} CPUs and {gpus} GPUs" for cpus, gpus in machines)
+    listed = "; ".join(f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}" for cpus, gpus in machines)
     message = (
-        f"{request.workers} workers with {request.cpu:g} CPUs and {request.gpu:g} GPUs each do not fit on"
-        f" {len(machines)} nodes ({listed}): a worker can't span two nodes. Ask for less."
+        f"{request.workers} workers with {counted(request.cpu, 'CPU')} and {counted(request.gpu, 'GPU')} each do not"
+        f" fit on {len(machines)} nodes ({listed}): a worker can't span two nodes. Ask for less."
     )
     return check_fits(request, cpus, gpus) or [Problem(where=("resources",), message=message)]
 

@@ -13,28 +13,28 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.paths import home_option, ledger_path
 from hpsearch.text import counted
 
-REBUILD = "Rebuild it from all that can be read: hpsearch resume --rebuild"
-"""Advice for a damaged ledger."""
-
 
 def check_ledger(home: Path) -> Iterator[Finding]:
     """One finding for the ledger, and one for each sweep that was killed."""
-    path = ledger_path(home)
+    path, at = ledger_path(home), home_option(home)
     if not path.exists():
         yield ok("ledger", f"{path}: none yet; the first sweep creates it")
         return
     try:
         damage = page_damage(path)
         if damage is not None:
-            yield problem("ledger", f"{path} is damaged: {damage}", REBUILD)
+            yield problem(
+                "ledger",
+                f"{path} is damaged: {damage}",
+                f"Rebuild it from all that can be read: python -m hpsearch resume --rebuild{at}",
+            )
             return
         with Ledger(home) as ledger:
             sweeps = ledger.sweeps()
             yield ok("ledger", f"{path}: {counted(len(sweeps), 'sweep')}, all pages are readable")
-            at = home_option(home)
             for record in sweeps:
                 if was_killed(home, record):
                     what = f"sweep '{record.name}' was killed"
-                    yield warning("ledger", what, f"Resume it: hpsearch resume {record.name}{at}")
+                    yield warning("ledger", what, f"Resume it: python -m hpsearch resume {record.name}{at}")
     except LedgerError as error:
         yield problem("ledger", str(error))

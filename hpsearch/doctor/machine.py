@@ -51,7 +51,7 @@ def check_versions() -> Iterator[Finding]:
     else:
         yield ok("versions", text)
     if installed(UI_PACKAGE) is None:
-        yield ok("versions", f"{UI_PACKAGE} is not installed; hpsearch ui needs it: pip install {UI_PACKAGE}")
+        yield ok("versions", f"{UI_PACKAGE} is not installed; the verb `ui` needs it: pip install {UI_PACKAGE}")
 
 
 def check_host() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hpsearch.devices.requests import WorkerRequest, check_fits_on, explain, fits_on
 from hpsearch.errors import SpecError
 from hpsearch.spec.sweep import Sweep
+from hpsearch.text import counted
 
 Machine = tuple[float, int]
 """CPUs and GPUs of one machine that trials may use."""
@@ -54,7 +55,10 @@ def concurrency_reasons(sweep: Sweep, request: WorkerRequest, machine: Machine) 
     calculations, fits = explain(request, *machine), fits_on(request, [machine])
     allowed = _allowed(sweep, fits)
     if sweep.max_trials < allowed:
-        return (*calculations, f"there are only {sweep.max_trials} trials")
+        return (
+            *calculations,
+            f"there {'is' if sweep.max_trials == 1 else 'are'} only {counted(sweep.max_trials, 'trial')}",
+        )
     return (*calculations, f"limits.concurrent allows {allowed}") if allowed < fits else calculations
 
 

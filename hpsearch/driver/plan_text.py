@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpsearch.devices.requests import WorkerRequest
 from hpsearch.driver.plan import Plan
-from hpsearch.text import points_text, printable
+from hpsearch.text import counted, points_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +35,7 @@ def render(plan: Plan) -> RenderableType:
     at_most = "" if plan.is_counted else "at most "
     grid = f", grid {at_most}{points_text(plan.grid_size)}" if plan.grid_size else ""
     size = f"{at_most if plan.space_size else ''}{points_text(plan.space_size)}"
-    title = Text(f"Space: {size} points{grid}", style="bold")
+    title = Text(f"Space: {size} {'point' if plan.space_size == 1 else 'points'}{grid}", style="bold")
     return Group(*facts, Text(), title, _space_table(plan), *([Text()] if notes else []), *notes)
 
 
@@ -59,7 +59,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
 def _epochs(plan: Plan) -> str:
     if plan.max_epochs is None:
         return ""
-    return f", each up to {plan.max_epochs} epochs, {points_text(plan.trials * plan.max_epochs)} at most"
+    return f", each up to {counted(plan.max_epochs, 'epoch')}, {points_text(plan.trials * plan.max_epochs)} at most"
 
 
 def _stopping(plan: Plan) -> str:

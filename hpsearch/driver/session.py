@@ -228,7 +228,7 @@ class Session:
         """Run as many trials at once as fit on the present nodes, which have changed; if none fits, wait for a node."""
         machines = [(node.cpus, node.gpus) for node in nodes]
         self._engine.concurrent = max(concurrent_trials(self._sweep, request, machines), 1)
-        self._say(f"{change}: {self._engine.concurrent} trials at once")
+        self._say(f"{change}: {counted(self._engine.concurrent, 'trial')} at once")
 
     def _on_signal(self, number: signal.Signals) -> None:
         if not self._started:

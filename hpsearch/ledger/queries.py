@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from hpsearch.errors import LedgerError, UnknownSweep, did_you_mean
 from hpsearch.ledger import schema
 from hpsearch.ledger.records import ACTIVE_STATES, FailureRecord, ReportRecord, SweepRecord, TrialRecord, TrialState
+from hpsearch.paths import home_option
 
 
 class Queries(ABC):
@@ -60,7 +61,8 @@ class Queries(ABC):
             return found
         known = {sweep.name: sweep for sweep in self.sweeps()}
         if not known:
-            raise UnknownSweep(f"{self.path}: there is no sweep yet. Run one with `hpsearch sweep SPEC`.")
+            at = home_option(self.path.parent)
+            raise UnknownSweep(f"{self.path}: there is no sweep yet. Run one: python -m hpsearch sweep SPEC{at}")
         if name is None:
             return list(known.values())[-1]
         raise UnknownSweep(

@@ -106,7 +106,7 @@ def start_lines(engine: Engine, cluster: Cluster, *, num_known: int, notes: Iter
     past += [f"{num_reused} reused from the ledger"] if num_reused else []
     known = f" ({'; '.join(past)})" if past else ""
     nodes = f" of {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else ""
-    at_once = f"{engine.concurrent} at once on {cluster.cpus:g} CPUs and {cluster.gpus} GPUs{nodes}"
+    at_once = f"{engine.concurrent} at once on {counted(cluster.cpus, 'CPU')} and {counted(cluster.gpus, 'GPU')}{nodes}"
     yield f"{engine.sweep.name}: {counted(engine.sweep.max_trials, 'trial')}{known}, {at_once}"
     yield from (*notes, *cluster.notes)
     if cluster.dashboard_url is not None:

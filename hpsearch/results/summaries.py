@@ -204,7 +204,7 @@ def headline(sweep: SweepRecord, trials: Iterable[TrialRecord], *, is_alive: boo
     trials = list(trials)
     states = Counter(trial.state for trial in trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trial yet"
-    killed = "was killed; continue it with `hpsearch resume`"
+    killed = "was killed and can be resumed"
     runs = {None: "runs, or was killed", True: "runs", False: killed}[is_alive]
     state = {"running": runs, "done": "done", "gave_up": "gave up", "interrupted": "interrupted"}[sweep.state]
     reason = f" ({sweep.reason})" if sweep.reason else ""
@@ -242,16 +242,16 @@ def failure_lines(sweep: SweepRecord, trials: Iterable[TrialRecord], *, home: Pa
 
 
 def next_step_lines(sweep: SweepRecord, trials: Collection[TrialRecord], *, home: Path) -> Iterator[str]:
-    """What to do after a sweep that was interrupted, or ended for its time limit or its failures; else no line.
+    """What to do after a sweep that was interrupted or killed, or ended for its time limit or failures; else no line.
 
     Args:
-        sweep: The sweep, which is not running.
+        sweep: The sweep, which no process runs.
         trials: All its trials.
         home: Folder of the ledger.
     """
     resume, at = f"python -m hpsearch resume {sweep.name}", home_option(home)
     causes = {trial.cause for trial in trials if trial.state == "failed" and trial.cause is not None}
-    if sweep.state == "interrupted" or (sweep.state == "gave_up" and not causes):
+    if sweep.state in ("interrupted", "running") or (sweep.state == "gave_up" and not causes):
         yield f"Resume it:        {resume}{at}"
     elif sweep.ended_by_time_limit and not _is_complete(sweep, trials):
         span = duration_text(sweep.spec["limits"]["time"])
@@ -298,7 +298,10 @@ def trial_details(
     """
     trial = next((trial for trial in trials if trial.number == number), None)
     if trial is None:
-        raise UnknownSweep(f"sweep '{sweep.name}' has no trial {number}. See `hpsearch show {sweep.name}`.")
+        raise UnknownSweep(
+            f"sweep '{sweep.name}' has no trial {number}."
+            f" See `python -m hpsearch show {sweep.name}{home_option(home)}`."
+        )
     history = history_rows(report for report in reports if report.number == number)
     return {
         "trial": trial.number,

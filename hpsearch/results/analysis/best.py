@@ -33,7 +33,8 @@ def best_spec(sweep: SweepRecord, trials: Iterable[TrialRecord]) -> tuple[dict[s
     """
     best = best_of(list(trials), sign=sweep.sign)
     if best is None:
-        raise UnknownSweep(f"sweep '{sweep.name}' has no successful trial yet. See `hpsearch show {sweep.name}`.")
+        command = f"python -m hpsearch show {sweep.name}"
+        raise UnknownSweep(f"sweep '{sweep.name}' has no successful trial yet. See `{command}`.")
     spec = dict(sweep.spec)
     parameters = to_config(
         {

@@ -80,7 +80,7 @@ class SweepApp:
         try:
             import optuna_dashboard  # noqa: F401 - fails here rather than at the first request
         except ModuleNotFoundError as error:
-            raise HpsearchError(f"hpsearch ui needs {error.name}, which is not installed. Run: {INSTALL}") from None
+            raise HpsearchError(f"the verb `ui` needs {error.name}, which is not installed. Run: {INSTALL}") from None
         self._home, self._clock, self._lock = home, clock, threading.Lock()
         with Ledger(home) as ledger:
             self.name = ledger.sweep(name).name
@@ -91,7 +91,7 @@ class SweepApp:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request; requests to change the study are refused, since changes would be lost."""
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _refuse(HTTPStatus.FORBIDDEN, "hpsearch ui shows the sweep and changes nothing.", start_response)
+            return _refuse(HTTPStatus.FORBIDDEN, "This page shows the sweep and changes nothing.", start_response)
         try:
             with self._lock:
                 app = self._current()

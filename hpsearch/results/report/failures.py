@@ -38,7 +38,7 @@ def failure_nodes(findings: Findings) -> Iterator[Node]:
     yield from (_group(group) for group in groups[:MAX_GROUPS])
     if len(groups) > MAX_GROUPS:
         rest = f"To list {counted(len(groups) - MAX_GROUPS, 'more distinct failure')}, run "
-        yield element("p", rest, element("code", f"hpsearch show {findings.sweep.name} --failures"), ".")
+        yield element("p", rest, element("code", f"python -m hpsearch show {findings.sweep.name} --failures"), ".")
 
 
 def _groups(attempts: Sequence[FailedAttempt]) -> list[list[FailedAttempt]]:

@@ -72,7 +72,9 @@ def _best(findings: Findings) -> Iterator[Node]:
     if lines := architecture_lines(findings.sweep, findings.trials):
         yield element("ul", *(element("li", line) for line in lines))
     whole = [
-        element("p", "As a spec for ", element("code", "hpsearch sweep"), ", with every parameter a constant:"),
+        element(
+            "p", "As a spec for ", element("code", "python -m hpsearch sweep"), ", with every parameter a constant:"
+        ),
         element("pre", dump_yaml(spec), tabindex="0"),
     ]
     command = trial_command(findings.sweep, findings.trials, home=findings.home)

@@ -77,7 +77,7 @@ def _lead(findings: Findings, now: datetime | None) -> str:
     goal = f"{sweep.spec['metric']['goal']} {one_line(sweep.metric)}"
     at = (now or utc_now()).strftime("%Y-%m-%d %H:%M UTC")
     stopping = "no early stopping" if rule == "none" else f"early stopping by {rule}"
-    state = STATES.get(sweep.state, "is running" if findings.is_alive else "was killed; hpsearch resume continues it")
+    state = STATES.get(sweep.state, "is running" if findings.is_alive else "was killed and can be resumed")
     return f"{goal[0].upper()}{goal[1:]} with {method}, {stopping}. As of {at} the sweep {state}."
 
 

@@ -286,7 +286,7 @@ UNCHANGED = f"Without a change: {RESUME} --retry-failed"
         ("done", [{"cause": "gpu_fault"}, {"state": "done"}], [f"Try them again:   {RESUME} --retry-failed"]),
         ("done", [{"cause": "user_error"}, {"state": "done"}], [f"Try failed again: {RESUME} --retry-failed"]),
         ("done", [{"state": "done"}], []),
-        ("running", [{"state": "running"}], []),
+        ("running", [{"state": "running"}], [f"Resume it:        {RESUME}"]),
     ],
 )
 def test_after_failures_the_next_step_is_named(home: Path, sweep_state, trials, steps):

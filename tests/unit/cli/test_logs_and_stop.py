@@ -113,7 +113,7 @@ def test_stop_touches_nothing_where_nothing_runs(folder: Path) -> None:
 def test_stop_signals_no_process_of_this_host_for_a_sweep_of_another(folder: Path, driver) -> None:
     process = driver("willing")
     (folder / "lock").write_text(f"pid {process.pid} on another-host since 2026-01-01 00:00")
-    with pytest.raises(SweepInUse, match=r"runs on another-host\. Stop it there: hpsearch stop net"):
+    with pytest.raises(SweepInUse, match=r"runs on another-host\. Stop it there: python -m hpsearch stop net"):
         run("stop", home=folder.parent)
     assert process.poll() is None
 
@@ -167,7 +167,7 @@ def test_half_a_letter_is_printed_with_its_other_half(tmp_path: Path, monkeypatc
 
 
 def test_a_trial_that_is_not_there_is_named(folder: Path) -> None:
-    with pytest.raises(UnknownSweep, match=r"sweep 'net' has no trial 7\. See `hpsearch show net`"):
+    with pytest.raises(UnknownSweep, match=r"sweep 'net' has no trial 7\. See `python -m hpsearch show net --home .*`"):
         run("logs", "7", home=folder.parent)
     assert run("logs", "net", "seven", home=folder.parent).exit_code == 2
 

@@ -56,7 +56,7 @@ def test_the_trials_on_one_machine_share_the_workers_that_fit_on_it(asked):
 
 def test_a_worker_that_fits_on_no_node_is_reported_with_the_nodes():
     (problem,) = check_fits_on(request(cpu=6), [(4, 0), (4, 1)])
-    assert "do not fit on 2 nodes (4 CPUs and 0 GPUs; 4 CPUs and 1 GPUs): a worker can't span two nodes" in str(problem)
+    assert "do not fit on 2 nodes (4 CPUs and 0 GPUs; 4 CPUs and 1 GPU): a worker can't span two nodes" in str(problem)
 
 
 def test_nodes_that_join_and_leave_are_reported_once_and_checked_seldom():

@@ -150,7 +150,7 @@ def test_the_ledger_lists_killed_sweeps_and_not_running_ones(home):
         ("ok", f"{home}/ledger.db: 3 sweeps, all pages are readable"),
         ("warning", "sweep 'killed' was killed"),
     ]
-    assert found[1].advice == f"Resume it: hpsearch resume killed --home {home}"
+    assert found[1].advice == f"Resume it: python -m hpsearch resume killed --home {home}"
 
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "no database"])
@@ -166,7 +166,7 @@ def test_a_damaged_ledger_is_a_problem(home, damage):
     }[damage])  # fmt: skip
     [found] = check_ledger(home)
     assert found.state == "problem"
-    assert found.advice == "Rebuild it from all that can be read: hpsearch resume --rebuild"
+    assert found.advice == f"Rebuild it from all that can be read: python -m hpsearch resume --rebuild --home {home}"
 
 
 def test_no_ledger_is_no_problem(home):

@@ -105,7 +105,8 @@ def test_a_spreadsheet_runs_nothing_that_others_wrote(hostile: Path):
 
 def test_a_sweep_that_was_killed_is_distinguished_from_one_that_runs(home: Path):
     run(home, max_reports=20)
-    assert printed("show", home=home).startswith("curves: was killed; continue it with `hpsearch resume`: ")
+    assert printed("show", home=home).startswith("curves: was killed and can be resumed: ")
+    assert printed("show", home=home).endswith(f"Resume it:        python -m hpsearch resume curves --home {home}\n")
     assert printed("list", home=home).splitlines()[1].split()[:2] == ["curves", "killed"]
     with writer_lock(home / "curves", "curves"):
         assert printed("list", home=home).splitlines()[1].split()[:2] == ["curves", "running"]

@@ -87,9 +87,7 @@ def test_no_tag_of_a_hostile_sweep_comes_through(home: Path):
 
 def test_a_killed_sweep_is_told_from_one_that_runs(home: Path):
     name = curves.run(home, max_reports=20)
-    assert "the sweep was killed; hpsearch resume continues it." in text_of(
-        Results(home).report(static=True).read_text()
-    )
+    assert "the sweep was killed and can be resumed." in text_of(Results(home).report(static=True).read_text())
     with writer_lock(home / name, name):
         said = text_of(Results(home).report(static=True).read_text())
     assert "the sweep is running." in said
