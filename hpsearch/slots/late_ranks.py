@@ -5,6 +5,7 @@ Only processes of this machine can be examined. Those of other machines are name
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import resource
@@ -80,13 +81,20 @@ def _abort(process: Process, *, log: Path, working_dir: str, in_actor: bool) -> 
         with suppress(OSError, ValueError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))  # no core dump
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(process.pid, signal.SIGABRT)  # Python's fault handler writes the stacks of all threads to the log
+            _signal_main_thread(process.pid, signal.SIGABRT)  # Python's fault handler writes all stacks to the log
             os.kill(process.pid, signal.SIGCONT)
     deadline = time.monotonic() + ABORT_S
     while process_state(process.pid) not in (None, "Z", "X") and time.monotonic() < deadline:
         time.sleep(0.02)
     place = _user_frame(log_tail(log, start=start), working_dir)
     return state if place is None else f"{state}, at {place}; its stack is in the log"
+
+
+def _signal_main_thread(pid: int, number: int) -> None:
+    """Send a signal that the main thread handles before it runs on; another thread would let it leave its line."""
+    tgkill = getattr(ctypes.CDLL(None), "tgkill", None)  # in glibc since 2.30
+    if tgkill is None or tgkill(pid, pid, number) != 0:
+        os.kill(pid, number)
 
 
 def _user_frame(stacks: str, working_dir: str) -> str | None:
