@@ -11,7 +11,7 @@ HEAD = "| column | type | unit | meaning |\n|---|---|---|---|\n"
 
 
 def with_columns(text: str) -> str:
-    """The page with every list between `<!-- columns of NAME -->` and `<!-- end -->` made anew."""
+    """The page with every list between `<!-- columns of NAME -->` and `<!-- end -->` made again."""
     for name, columns in TABLES.items():
         begin = f"<!-- columns of {name} -->\n"
         lines = HEAD + "".join(_line(column) for column in columns)

@@ -155,7 +155,7 @@ def value_of_cell(domain: Domain | None, cell: Any) -> Any:
 
     Args:
         domain: The parameter's domain; None if the space has no such parameter.
-        cell: A value of a table; anything but a text is returned as it is, as is a text that stands for no value.
+        cell: A value of a table; anything but a text is returned as it is, as is a text that means no value.
 
     Example:
         >>> value_of_cell(Choice(values=(1, "1", None)), '"1"'), value_of_cell(Choice(values=(1, "1", None)), "1")
