@@ -33,18 +33,17 @@ PARAMETERS = {"x": {"values": VALUES}, "y": {"values": [None, 2, 3], "when": {"x
 """A parameter of values of different types, and one that may be null or inactive."""
 
 
+def try_every_point(home: Path, parameters: dict[str, Any]) -> None:
+    """Run a sweep by `grid`; all points are as good, and none fails."""
+    free = Landscape(report=lambda config, epoch: {"val_loss": 1.0}, failure=lambda config: None)
+    rules: dict[str, Any] = {"limits": {"epochs": 1}, "early_terminate": {"type": "none"}}
+    run(home, parameters=parameters, landscape=free, method="grid", **rules)
+
+
 @pytest.fixture
 def mixed(home: Path) -> Path:
     """The ledger of a sweep that tried every point: x alone, or with y as null, 2 and 3."""
-    free = Landscape(report=lambda config, epoch: {"val_loss": 1.0}, failure=lambda config: None)
-    run(
-        home,
-        parameters=PARAMETERS,
-        landscape=free,
-        method="grid",
-        limits={"epochs": 1},
-        early_terminate={"type": "none"},
-    )
+    try_every_point(home, PARAMETERS)
     return home
 
 
@@ -148,31 +147,15 @@ def test_the_line_of_a_trial_and_the_name_of_a_call_tell_them_apart(value: Any, 
     [([1, 2], "Int64"), ([0.5, 2], "float64"), ([True, False], "boolean"), (["a", "b"], "str"), ([None, 2], "object")],
 )
 def test_a_column_has_the_type_of_its_values_also_where_it_is_inactive(home: Path, values: list[Any], dtype: str):
-    free = Landscape(report=lambda config, epoch: {"val_loss": 1.0}, failure=lambda config: None)
     parameters = {"on": {"values": ["yes", "no"]}, "y": {"values": values, "when": {"on": "yes"}}}
-    run(
-        home,
-        parameters=parameters,
-        landscape=free,
-        method="grid",
-        limits={"epochs": 1},
-        early_terminate={"type": "none"},
-    )
+    try_every_point(home, parameters)
     column = Results(home).trials["y"]
     assert column.dtype == dtype and column.isna().sum() == 1 + (None in values)
     assert set(column.dropna()) == {value for value in values if value is not None}
 
 
 def test_whole_numbers_stay_whole_in_a_csv_file(home: Path):
-    free = Landscape(report=lambda config, epoch: {"val_loss": 1.0}, failure=lambda config: None)
     parameters = {"on": {"values": [True, False]}, "y": {"values": [2, 3], "when": {"on": True}}}
-    run(
-        home,
-        parameters=parameters,
-        landscape=free,
-        method="grid",
-        limits={"epochs": 1},
-        early_terminate={"type": "none"},
-    )
+    try_every_point(home, parameters)
     rows = list(csv.DictReader(printed("export", "-o", "-", home=home).splitlines()))
     assert {row["y"] for row in rows} == {"2", "3", ""}
