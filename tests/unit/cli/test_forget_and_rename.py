@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -18,27 +17,15 @@ from hpsearch.errors import LedgerError, SpecError, SweepExists, SweepInUse, Unk
 from hpsearch.ledger.lock import writer_lock
 from hpsearch.ledger.store import Ledger, now
 from hpsearch.paths import checkpoint_dir
-from hpsearch.spec.file import dump_yaml
 from hpsearch.spec.sweep import Sweep
 from tests.support.checkpoints import write_checkpoint
-
-TREE: dict[str, Any] = {
-    "name": "net",
-    "trainable": "train.py:train",
-    "metric": {"name": "loss", "goal": "minimize"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "limits": {"trials": 2, "epochs": 1},
-}
+from tests.support.small_project import TREE, enter_project
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the sweep `net`, and `net-2` that has reused its trials; no Ray starts."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSEARCH_HOME", raising=False)
-    (tmp_path / "train.py").write_text("def train(config):\n    yield {'loss': config['x']}\n")
-    (tmp_path / "net.yaml").write_text(dump_yaml(TREE))
-    monkeypatch.setattr("hpsearch.driver.session.connect", lambda *_, **__: pytest.fail("a Ray was started"))
+    enter_project(tmp_path, monkeypatch)
     add_sweep("net")
     add_sweep("net-2", reused_from="net")
     return tmp_path

@@ -16,14 +16,8 @@ from hpsearch.ledger.store import Ledger
 from hpsearch.spec.file import dump_yaml
 from hpsearch.spec.sweep import Sweep
 from hpsearch.trainable.locate import locate
+from tests.support.small_project import TREE, enter_project
 
-TREE: dict[str, Any] = {
-    "name": "net",
-    "trainable": "train.py:train",
-    "metric": {"name": "loss", "goal": "minimize"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "limits": {"trials": 2, "epochs": 1},
-}
 DONE: TrialValues = {
     "state": "done",
     "best_value": 1.0,
@@ -36,11 +30,7 @@ DONE: TrialValues = {
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a spec and its trainable, in which no Ray starts."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSEARCH_HOME", raising=False)
-    (tmp_path / "train.py").write_text("def train(config):\n    yield {'loss': config['x']}\n")
-    (tmp_path / "net.yaml").write_text(dump_yaml(TREE))
-    monkeypatch.setattr("hpsearch.driver.session.connect", lambda *_, **__: pytest.fail("a Ray was started"))
+    enter_project(tmp_path, monkeypatch)
     return tmp_path
 
 
