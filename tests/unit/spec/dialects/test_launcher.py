@@ -110,7 +110,8 @@ def test_workers_that_the_spec_sets_otherwise_are_a_mistake() -> None:
     sentence = "command: torchrun means resources.workers: 2, and resources.workers is 4. Keep one of them."
     assert mistake(*command, resources={"workers": 4}) == sentence
     assert mistake(*command, resources_per_trial={"workers": 4}) == sentence
-    assert mistake(*command, resources=3).startswith("resources: expected a map, got 3.")
+    example = "Write for example resources: {cpu: 2, gpu: 1}."
+    assert mistake(*command, resources=3) == f"resources: expected a map, got 3. {example}"
     assert mistake(*command, resources={"gpu": 0.5}).startswith("resources.gpu: expected whole GPUs for 2 workers")
 
 
